@@ -1,0 +1,151 @@
+"""Argument checks. Every message says who, which argument, the rule, and the value received.
+
+Checks run when a transformation is built. A traced or vmapped number has no value yet: it passes.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+
+__all__ = [
+    "check_choice",
+    "check_integer",
+    "check_learning_rate",
+    "check_like",
+    "check_number",
+    "is_traced",
+    "require_params",
+]
+
+
+def is_traced(value: Any) -> bool:
+    """Whether ``value`` is an abstract stand-in, seen while jax traces a function."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def check_number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> None:
+    """Raise unless ``value`` is one real number in ``interval``, written as in mathematics.
+
+    Args:
+        owner: the function whose argument it is, for the message.
+        name: the argument.
+        value: what the caller gave. A traced scalar passes.
+        interval: the rule, such as ``"[0, 1)"``.
+
+    Raises:
+        TypeError: if ``value`` is not a number: None, a bool, a string, an array with axes.
+        ValueError: if it is NaN or outside the interval.
+
+    Examples:
+        >>> check_number("adam", "b1", 1.0, "[0, 1)")
+        Traceback (most recent call last):
+        ValueError: adam: `b1` must lie in [0, 1), got 1.0.
+    """
+    _require_scalar(owner, name, value, f"a number in {interval}")
+    if not is_traced(value) and not _contains(interval, float(value)):
+        raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
+
+
+def check_integer(owner: str, name: str, value: Any, interval: str) -> None:
+    """Raise unless ``value`` is a static integer in ``interval``: one that sets shapes or programs.
+
+    Raises:
+        TypeError: if ``value`` is traced, or no integer.
+        ValueError: if it lies outside the interval.
+    """
+    if is_traced(value):
+        raise TypeError(
+            f"{owner}: `{name}` is static, for it sets the shape of the program: "
+            f"it must be an int in {interval}, got a traced value."
+        )
+    if isinstance(value, bool | np.bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{owner}: `{name}` must be an int in {interval}, got {value!r}.")
+    if not _contains(interval, float(value)):
+        raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
+
+
+def check_learning_rate(owner: str, value: Any, name: str = "learning_rate") -> None:
+    """Raise unless ``value`` is a number in [0, inf) or a schedule."""
+    if callable(value):
+        return
+    _require_scalar(owner, name, value, "a number in [0, inf) or a schedule")
+    check_number(owner, name, value, "[0, inf)")
+
+
+def check_choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise unless ``value`` is one of ``choices``; suggest the nearest one."""
+    choices = list(choices)
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"{owner}: `{name}` must be one of {', '.join(choices)}, got {value!r}.{hint}"
+        )
+
+
+def check_like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "parameter") -> None:
+    """Raise unless ``tree`` has the structure and shapes of ``like``; name where it differs.
+
+    Args:
+        owner: the function, for the message.
+        what: what the leaves of ``tree`` are called, such as ``"gradient"``.
+        tree: what the caller gave.
+        like: what it has to resemble. Dtypes may differ.
+        than: what the leaves of ``like`` are called.
+    """
+    structure, wanted = jax.tree.structure(tree), jax.tree.structure(like)
+    if not structure == wanted:
+        paths, others = (
+            {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(t)}
+            for t in (tree, like)
+        )
+        lonely = sorted(paths ^ others)
+        where = f"; found on one side only: {', '.join(lonely[:10])}" if lonely else ""
+        raise ValueError(
+            f"{owner}: the {what} tree must have the structure of the {than} tree{where}; "
+            f"got {structure} and {wanted}."
+        )
+    pairs = zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True)
+    for (path, leaf), other in pairs:
+        if jnp.shape(leaf) != jnp.shape(other):
+            place = f" at {jax.tree_util.keystr(path)}" if path else ""
+            raise ValueError(
+                f"{owner}: {what}{place} has shape {jnp.shape(leaf)}, "
+                f"{than} has {jnp.shape(other)}."
+            )
+
+
+def require_params(owner: str, params: Any) -> None:
+    """Raise unless the caller handed the parameters to ``update``."""
+    if params is None:
+        raise ValueError(
+            f"{owner} reads the parameters: call `update(updates, state, params)`, "
+            "not `update(updates, state)`."
+        )
+
+
+def _require_scalar(owner: str, name: str, value: Any, rule: str) -> None:
+    is_number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array)
+    dtype = jnp.result_type(value) if is_number else None
+    if isinstance(value, bool) or dtype is None or not jnp.issubdtype(dtype, np.number):
+        raise TypeError(f"{owner}: `{name}` must be {rule}, got {value!r}.")
+    if jnp.issubdtype(dtype, np.complexfloating):
+        raise TypeError(f"{owner}: `{name}` must be {rule}, got the complex {value!r}.")
+    if jnp.shape(value) != ():
+        raise TypeError(
+            f"{owner}: `{name}` must be {rule}, got an array of shape {jnp.shape(value)}."
+        )
+
+
+def _contains(interval: str, value: float) -> bool:
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = low <= value if interval[0] == "[" else low < value
+    below = value <= high if interval[-1] == "]" else value < high
+    return above and below and not math.isnan(value)

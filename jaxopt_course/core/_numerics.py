@@ -1,0 +1,108 @@
+"""Numerics that stay finite and exact. Each helper names the defect that it prevents."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, DTypeLike, Float, Inexact, Int, ScalarLike
+
+
+__all__ = [
+    "abs_sq",
+    "as_float",
+    "complement",
+    "increment",
+    "one_minus_power",
+    "safe_divide",
+    "safe_sqrt",
+    "wide_dtype",
+]
+
+
+def wide_dtype(dtype: DTypeLike) -> Any:
+    """``dtype``, or float32 where it is narrower.
+
+    Prevents sums that stall: in bfloat16 the decay 0.999 rounds to 1, and a running mean of
+    unit gradients never gets past 0.5.
+    """
+    return np.promote_types(dtype, jnp.float32)
+
+
+def as_float(value: Any) -> Float[Array, ""]:
+    """``value`` in the default float dtype: float64 under x64, else float32.
+
+    Prevents the type error of integer counts meeting floats under strict promotion.
+    """
+    return jnp.asarray(value, jnp.result_type(float))
+
+
+def abs_sq(x: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``|x|^2``, real also where ``x`` is complex.
+
+    Prevents the complex square, whose running mean has no meaning and no order.
+    """
+    if jnp.iscomplexobj(x):
+        return jnp.square(x.real) + jnp.square(x.imag)
+    return jnp.square(x)
+
+
+def complement(decay: ScalarLike, dtype: DTypeLike) -> Float[Array, ""]:
+    """``1 - decay``, formed before rounding where ``decay`` is a Python number.
+
+    Prevents the error of ``1 - float32(0.99999)``, which is off by 2e-4 of itself.
+    """
+    if isinstance(decay, int | float):
+        return jnp.asarray(1 - decay, dtype)
+    return 1 - jnp.asarray(decay, dtype)
+
+
+def one_minus_power(decay: ScalarLike, count: Int[Array, ""], dtype: DTypeLike) -> Float[Array, ""]:
+    """``1 - decay ** count`` as ``-expm1(count * log(decay))``, for decays in [0, 1).
+
+    Prevents the cancellation of a power close to 1, and the infinite log of a decay of 0.
+    """
+    smallest = float(jnp.finfo(dtype).tiny)
+    if isinstance(decay, int | float):
+        log = jnp.asarray(math.log(max(decay, smallest)), dtype)
+    else:
+        log = jnp.log(jnp.maximum(jnp.asarray(decay, dtype), jnp.asarray(smallest, dtype)))
+    return -jnp.expm1(count.astype(dtype) * log)
+
+
+@jax.custom_jvp
+def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The square root, with slope 0 at 0.
+
+    Prevents NaN meta-gradients: the true slope at 0 is infinite, and meets a zero there.
+    """
+    return jnp.sqrt(x)
+
+
+@safe_sqrt.defjvp
+def _safe_sqrt_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    (x,), (dx,) = primals, tangents
+    root = safe_sqrt(x)
+    positive = x > 0
+    slope = jnp.where(positive, 0.5 / jnp.where(positive, root, jnp.ones_like(root)), 0)
+    return root, slope * dx
+
+
+def safe_divide(
+    numerator: Float[Array, "*shape"], denominator: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``numerator / denominator``, and 0 where the denominator is 0.
+
+    Prevents 0 / 0 where nothing has been seen yet and the caller chose ``eps = 0``.
+    """
+    nonzero = denominator != 0
+    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), 0)
+
+
+def increment(count: Int[Array, ""]) -> Int[Array, ""]:
+    """``count + 1``, or ``count`` once it is the largest integer of its dtype.
+
+    Prevents the wrap-around to negative counts, which would make bias corrections NaN.
+    """
+    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + 1

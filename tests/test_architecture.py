@@ -1,0 +1,189 @@
+"""The floors: a package may import only from floors below its own, and from itself.
+
+One form of import is used across packages: ``from jaxopt_course.x import y``. Inside a package
+imports are relative. Anything else is refused, for a reader could not see the floor in it.
+"""
+
+import ast
+import pathlib
+
+import pytest
+
+import jaxopt_course
+
+
+FLOORS = [
+    {"_version", "core"},
+    {
+        *("activations", "data", "initializers", "kernels", "losses"),
+        *("metrics", "regularizers", "schedules", "surfaces"),
+    },
+    {"nn", "problems", "transforms"},
+    {"optimizers", "tasks"},
+    {"training"},
+    {"diagnostics", "studies"},
+    {"workloads"},
+    {"claims"},
+    {"plots"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
+ROOT = pathlib.Path(jaxopt_course.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def imports(source: str, *, in_package: bool) -> tuple[set[str], list[str]]:
+    """The sibling packages that ``source`` imports, lazily or not, and its forbidden imports.
+
+    Args:
+        source: the text of a module.
+        in_package: whether it lies in a package of the library, not beside them: only there
+            is ``from .x import y`` an import of its own.
+    """
+    found: set[str] = set()
+    forbidden: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            here = node.level == 1 and in_package
+            module = (node.module or "").split(".")
+            across = node.level == 0 and module[0] == "jaxopt_course"
+            if any(alias.name == "*" for alias in node.names) and (here or node.level or across):
+                forbidden.append(ast.unparse(node))
+            elif across and len(module) == 2:
+                found.add(module[1])
+            elif across or (node.level and not here):
+                forbidden.append(ast.unparse(node))
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            if any(name.split(".")[0] in ("jaxopt_course", "importlib") for name in names):
+                forbidden.append(ast.unparse(node))
+        elif isinstance(node, ast.Name) and node.id in ("__import__", "importlib"):
+            forbidden.append(ast.unparse(node))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "importlib":
+            forbidden.append(ast.unparse(node))
+    return found, forbidden
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts == ("__init__",):
+        return  # the lazy catalogue: its stub is checked by test_public_api
+    package = parts[0]
+    assert package in FLOOR, f"{package} has no floor: add it to FLOORS"
+    found, forbidden = imports(path.read_text(), in_package=len(parts) > 1)
+    assert not forbidden, (
+        f"write `from jaxopt_course.x import y`, or `from .x import y`: {forbidden}"
+    )
+    for other in found - {package}:
+        assert other in FLOOR, f"{other} has no floor: add it to FLOORS"
+        assert FLOOR[other] < FLOOR[package], (
+            f"{path.relative_to(ROOT)} (floor {FLOOR[package]}) imports {other} "
+            f"(floor {FLOOR[other]})"
+        )
+    assert package not in found, f"inside {package} imports are relative"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from jaxopt_course.training import fit", {"training"}),
+        ("def f():\n    from jaxopt_course.cli import main", {"cli"}),
+        (
+            "from typing import TYPE_CHECKING\n"
+            "if TYPE_CHECKING:\n    from jaxopt_course.cli import main",
+            {"cli"},
+        ),
+        ("from ._adam import adam", set()),
+        ("from . import _adam", set()),
+        ("import jax.numpy as jnp\nfrom optax import *", set()),
+    ],
+)
+def test_the_import_reader_finds_what_is_imported(source, expected):
+    assert imports(source, in_package=True) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import jaxopt_course",
+        "import jaxopt_course as jc",
+        "import jaxopt_course.training",
+        "import os, jaxopt_course.training as t",
+        "from jaxopt_course import adam",
+        "from jaxopt_course import training",
+        "from jaxopt_course.training import *",
+        "from jaxopt_course.training._fit import fit",
+        "from ..training import fit",
+        "from .. import training",
+        "from ._adam import *",
+        "import importlib",
+        "import importlib.util",
+        "from importlib import import_module",
+        "__import__('jaxopt_course.training')",
+        "if TYPE_CHECKING:\n    import jaxopt_course",
+    ],
+)
+def test_the_import_reader_refuses_other_forms(source):
+    _, forbidden = imports(source, in_package=True)
+    assert forbidden
+
+
+@pytest.mark.parametrize("source", ["from .core import adam", "from . import core"])
+def test_root_modules_may_not_import_relatively(source):
+    _, forbidden = imports(source, in_package=False)
+    assert forbidden
+
+
+FORBIDDEN_NAMES = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "marshal", "shelve"}
+FORBIDDEN_CALLS = {"eval", "exec"}
+FORBIDDEN_KEYWORDS = {"allow_pickle", "shell"}
+
+
+def unsafe_words(source: str) -> list[str]:
+    """What could run foreign code, and private jax, in ``source``."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = getattr(node, "module", None) or ""
+            names = [module, *(alias.name for alias in node.names)]
+            found += [n for n in names if n.split(".")[0] in FORBIDDEN_NAMES]
+            found += [n for n in names if n.startswith(("jax._src", "optax._src"))]
+        elif isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
+                found.append(node.func.id)
+            if ast.unparse(node.func) in ("yaml.load", "os.system"):
+                found.append(ast.unparse(node.func))
+            for keyword in node.keywords:
+                if keyword.arg in FORBIDDEN_KEYWORDS and ast.unparse(keyword.value) != "False":
+                    found.append(keyword.arg)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_can_run_foreign_code(path):
+    assert not unsafe_words(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import load",
+        "eval('1')",
+        "exec('1')",
+        "np.load(f, allow_pickle=True)",
+        "subprocess.run(c, shell=True)",
+        "yaml.load(f)",
+        "import jax._src.core",
+        "from jax._src import core",
+    ],
+)
+def test_the_reader_of_unsafe_words_bites(source):
+    assert unsafe_words(source)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_a_page(path):
+    assert len(path.read_text().splitlines()) <= 400

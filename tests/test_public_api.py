@@ -1,0 +1,62 @@
+"""The public names: reachable, documented, annotated, and said once."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import pkgutil
+
+import pytest
+
+import jaxopt_course
+
+
+ROOT = pathlib.Path(jaxopt_course.__file__).parent
+PACKAGES = [
+    importlib.import_module(f"jaxopt_course.{info.name}")
+    for info in pkgutil.iter_modules(jaxopt_course.__path__)
+    if not info.name.startswith("_")
+]
+PUBLIC = [(package, name) for package in PACKAGES for name in getattr(package, "__all__", ())]
+
+
+def is_ours(thing) -> bool:
+    return getattr(thing, "__module__", "").startswith("jaxopt_course")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.__name__)
+def test_a_package_says_what_it_is_and_what_it_offers(package):
+    assert inspect.getdoc(package)
+    assert package.__all__ == sorted(package.__all__, key=lambda n: (n.lower() == n, n))
+
+
+@pytest.mark.parametrize(("package", "name"), PUBLIC, ids=lambda x: getattr(x, "__name__", x))
+def test_public_name_is_documented_and_annotated(package, name):
+    thing = getattr(package, name)
+    if not (inspect.isfunction(thing) or inspect.isclass(thing)) or not is_ours(thing):
+        return
+    assert inspect.getdoc(thing), f"{package.__name__}.{name} has no docstring"
+    if inspect.isclass(thing) and hasattr(thing, "_fields"):
+        silent = [field for field in thing._fields if field not in thing.__doc__]
+        assert not silent, f"{name}: the docstring does not explain {silent}"
+    if inspect.isfunction(thing):
+        signature = inspect.signature(thing)
+        bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+        assert not bare, f"{name}: {bare} lack an annotation"
+        assert signature.return_annotation is not signature.empty, f"{name}: no return annotation"
+
+
+def test_each_name_is_public_in_one_place_only():
+    names = [name for _, name in PUBLIC]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_top_level_hands_on_what_the_packages_offer():
+    offered = {f"{package.__name__}.{name}" for package, name in PUBLIC}
+    stub = ast.parse((ROOT / "__init__.pyi").read_text())
+    for node in ast.walk(stub):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module != "_version":
+            wanted = {f"jaxopt_course.{node.module}.{alias.name}" for alias in node.names}
+            assert wanted <= offered, f"not public: {sorted(wanted - offered)}"
+    for name in jaxopt_course.__all__:
+        assert getattr(jaxopt_course, name) is not None
