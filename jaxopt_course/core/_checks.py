@@ -100,8 +100,9 @@ def check_like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "p
         like: what it has to resemble. Dtypes may differ.
         than: what the leaves of ``like`` are called.
     """
-    structure, wanted = jax.tree.structure(tree), jax.tree.structure(like)
-    if not structure == wanted:
+    structure: Any = jax.tree.structure(tree)
+    wanted: Any = jax.tree.structure(like)
+    if structure != wanted:
         paths, others = (
             {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(t)}
             for t in (tree, like)
