@@ -29,7 +29,17 @@ from ._protocols import (
     State,
     Updates,
 )
-from ._tree import accumulator_like, cast_like, global_norm, running_mean, scale_tree
+from ._tree import (
+    accumulator_like,
+    bias_corrected,
+    cast_like,
+    divide_by_root,
+    global_norm,
+    running_mean,
+    running_sum,
+    scale_tree,
+    squared,
+)
 
 
 __all__ = [
@@ -44,6 +54,7 @@ __all__ = [
     "abs_sq",
     "accumulator_like",
     "as_float",
+    "bias_corrected",
     "cast_like",
     "check_choice",
     "check_integer",
@@ -51,14 +62,17 @@ __all__ = [
     "check_like",
     "check_number",
     "complement",
+    "divide_by_root",
     "global_norm",
     "increment",
     "is_traced",
     "one_minus_power",
     "require_params",
     "running_mean",
+    "running_sum",
     "safe_divide",
     "safe_sqrt",
     "scale_tree",
+    "squared",
     "wide_dtype",
 ]

@@ -113,8 +113,9 @@ def check_like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "p
             f"{owner}: the {what} tree must have the structure of the {than} tree{where}; "
             f"got {structure} and {wanted}."
         )
-    pairs = zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True)
-    for (path, leaf), other in pairs:
+    for (path, leaf), other in zip(
+        jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True
+    ):
         if jnp.shape(leaf) != jnp.shape(other):
             place = f" at {jax.tree_util.keystr(path)}" if path else ""
             raise ValueError(

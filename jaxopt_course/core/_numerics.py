@@ -63,12 +63,13 @@ def one_minus_power(decay: ScalarLike, count: Int[Array, ""], dtype: DTypeLike) 
 
     Prevents the cancellation of a power close to 1, and the infinite log of a decay of 0.
     """
+    real = jnp.finfo(dtype).dtype  # that of the parts, where ``dtype`` is complex
     smallest = float(jnp.finfo(dtype).tiny)
     if isinstance(decay, int | float):
-        log = jnp.asarray(math.log(max(decay, smallest)), dtype)
+        log = jnp.asarray(math.log(max(decay, smallest)), real)
     else:
-        log = jnp.log(jnp.maximum(jnp.asarray(decay, dtype), jnp.asarray(smallest, dtype)))
-    return -jnp.expm1(count.astype(dtype) * log)
+        log = jnp.log(jnp.maximum(jnp.asarray(decay, real), jnp.asarray(smallest, real)))
+    return -jnp.expm1(count.astype(real) * log).astype(dtype)
 
 
 @jax.custom_jvp

@@ -1,0 +1,208 @@
+"""Adam: a running mean of gradients over the root of a running mean of their squares.
+
+With gradients g_t and learning rate a_t,
+
+    m_t = b1 m_{t-1} + (1 - b1) g_t                       running mean
+    v_t = b2 v_{t-1} + (1 - b2) g_t^2                     running mean of squares
+    u_t = -a_t m_hat / (sqrt(v_hat + eps_root) + eps)     update
+
+where m_hat = m_t / (1 - b1^t) and v_hat = v_t / (1 - b2^t) undo the pull of the zeros that m
+and v start from. AdamW adds the decay -a_t d w_t to the update, beside the moments.
+
+References: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1,
+https://arxiv.org/abs/1412.6980; Dozat, "Incorporating Nesterov Momentum into Adam", 2016,
+https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ; Loshchilov & Hutter, "Decoupled Weight
+Decay Regularization", 2019, algorithm 2, https://arxiv.org/abs/1711.05101.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    bias_corrected,
+    cast_like,
+    check_like,
+    check_number,
+    divide_by_root,
+    increment,
+    running_mean,
+    squared,
+)
+from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
+
+
+__all__ = ["ScaleByAdamState", "adam", "adamw", "scale_by_adam"]
+
+
+class ScaleByAdamState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    mu: running mean of gradients, shaped like the params, float32 or wider.
+    nu: running mean of squared gradients, likewise.
+    """
+
+    count: Int[Array, ""]
+    mu: Params
+    nu: Params
+
+
+def scale_by_adam(
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    bias_correction: bool = True,
+) -> GradientTransformation:
+    """Rescale each gradient entry by its own history, without a learning rate.
+
+    Args:
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the squares inside the root, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        nesterov: the mean one step ahead, b1 m_hat_{t+1} + (1 - b1) g_hat_t, as in NAdam.
+        bias_correction: divide the means by 1 - b^t. One deck of the course leaves it out.
+
+    Returns:
+        A transformation whose updates point uphill, with entries of magnitude about one.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_number("scale_by_adam", "b1", b1, "[0, 1)")
+    check_number("scale_by_adam", "b2", b2, "[0, 1)")
+    check_number("scale_by_adam", "eps", eps, "[0, inf)")
+    check_number("scale_by_adam", "eps_root", eps_root, "[0, inf)")
+
+    def init(params: Params) -> ScaleByAdamState:
+        nu = accumulator_like(jax.tree.map(jnp.real, params))
+        return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu)
+
+    def update(
+        updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ScaleByAdamState]:
+        check_like("scale_by_adam", "gradient", updates, state.nu)
+        count = increment(state.count)
+        mu = running_mean(state.mu, updates, b1)
+        nu = running_mean(state.nu, squared(updates), b2)
+        m, v, g, ahead = mu, nu, cast_like(updates, mu), mu
+        if bias_correction:
+            m, v = bias_corrected(mu, b1, count), bias_corrected(nu, b2, count)
+        if nesterov and bias_correction:
+            g, ahead = bias_corrected(g, b1, count), bias_corrected(mu, b1, increment(count))
+        if nesterov:
+            m = running_mean(ahead, g, b1)
+        scaled = cast_like(divide_by_root(m, v, eps, eps_root), updates)
+        return scaled, ScaleByAdamState(count, cast_like(mu, state.mu), nu)
+
+    return GradientTransformation(init, update)
+
+
+def adam(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    bias_correction: bool = True,
+) -> GradientTransformation:
+    """Adam, as a chain of :func:`scale_by_adam` and the learning rate.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the squares inside the root, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        nesterov: the mean one step ahead, as in NAdam.
+        bias_correction: divide the means by 1 - b^t.
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), adam(0.1)
+        >>> state = tx.init(params)
+        >>> for _ in range(200):
+        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    return chain(
+        scale_by_adam(
+            b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov, bias_correction=bias_correction
+        ),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformation:
+    """Adam with decoupled weight decay: w <- (1 - a_t d) w - a_t m_hat / (sqrt(v_hat) + eps).
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the squares inside the root, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
+        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
+            params that returns one: which leaves decay. All by default.
+        nesterov: the mean one step ahead, as in NAdamW.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), adamw(0.1, weight_decay=0.1)
+        >>> state = tx.init(params)
+        >>> for _ in range(200):
+        ...     updates, state = tx.update(2 * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,123 @@
+"""Nesterov's accelerated gradient, literally: the gradient is taken at the look-ahead point.
+
+With velocity V, momentum d and learning rate a_t,
+
+    g_t = gradient at w - d V,   V <- d V + a_t g_t,   w <- w - V
+
+so the caller evaluates the loss at ``lookahead_params(state, params)`` and updates ``params``.
+The look-ahead points themselves move as the parameters of ``sgd(nesterov=True)`` do (at a
+constant rate): that reparametrised form needs no second point, and is the usual one.
+
+Reference: Nesterov, "A method for solving the convex programming problem with convergence rate
+O(1/k^2)", 1983; Sutskever et al., 2013, https://proceedings.mlr.press/v28/sutskever13.html,
+equations 3 and 4.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    State,
+    Updates,
+    accumulator_like,
+    as_float,
+    cast_like,
+    check_like,
+    check_number,
+    running_sum,
+    scale_tree,
+)
+from jaxopt_course.transforms import apply_updates, chain, scale_by_learning_rate
+
+
+__all__ = ["NesterovState", "lookahead_params", "nesterov", "trace_lookahead"]
+
+
+class NesterovState(NamedTuple):
+    """The velocity, and how much of it the look-ahead anticipates.
+
+    momentum: the weight of the velocity, float[].
+    trace: the decaying sum of updates, shaped like the params, float32 or wider.
+    """
+
+    momentum: Float[Array, ""]
+    trace: Params
+
+
+def trace_lookahead(momentum: ScalarLike) -> GradientTransformation:
+    """A decaying sum of updates, v_t = g_t + momentum * v_{t-1}, for :func:`lookahead_params`.
+
+    Args:
+        momentum: in [0, 1).
+
+    Raises:
+        ValueError: if ``momentum`` lies outside [0, 1).
+    """
+    check_number("trace_lookahead", "momentum", momentum, "[0, 1)")
+
+    def init(params: Params) -> NesterovState:
+        return NesterovState(as_float(momentum), accumulator_like(params))
+
+    def update(
+        updates: Updates, state: NesterovState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, NesterovState]:
+        check_like("trace_lookahead", "gradient", updates, state.trace)
+        total = running_sum(state.trace, updates, momentum)
+        return cast_like(total, updates), NesterovState(state.momentum, total)
+
+    return GradientTransformation(init, update)
+
+
+def lookahead_params(state: State, params: Params) -> Params:
+    """The point at which to evaluate the loss: where the velocity alone would take ``params``.
+
+    Args:
+        state: the state of :func:`nesterov`, or of any chain or wrapper around it.
+        params: the parameters.
+
+    Returns:
+        ``params + momentum * trace``, in the dtypes of the params.
+
+    Raises:
+        ValueError: if the state holds no :class:`NesterovState`, or more than one.
+    """
+    is_ours = lambda part: isinstance(part, NesterovState)
+    found = [part for part in jax.tree.leaves(state, is_leaf=is_ours) if is_ours(part)]
+    if len(found) != 1:
+        raise ValueError(
+            f"lookahead_params: `state` must hold one NesterovState, got {len(found)}."
+        )
+    return apply_updates(params, scale_tree(found[0].trace, found[0].momentum))
+
+
+def nesterov(learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9) -> GradientTransformation:
+    """Nesterov's method with the gradient at the look-ahead point.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        momentum: d, in [0, 1).
+
+    Returns:
+        A transformation to be fed gradients at ``lookahead_params(state, params)``.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), nesterov(0.1, momentum=0.5)
+        >>> state = tx.init(params)
+        >>> for _ in range(100):
+        ...     grads = 2 * lookahead_params(state, params)  # gradient of |params|^2
+        ...     updates, state = tx.update(grads, state)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-6)
+        True
+    """
+    check_number("nesterov", "momentum", momentum, "[0, 1)")
+    return chain(scale_by_learning_rate(learning_rate), trace_lookahead(momentum))

@@ -1,0 +1,241 @@
+"""RMSProp: divide each entry by the root of a running mean of its squares.
+
+With gradients g_t, learning rate a_t, decay d and nu_0 = ``initial_scale``,
+
+    nu_t = d nu_{t-1} + (1 - d) g_t^2
+    mu_t = d mu_{t-1} + (1 - d) g_t                     (centered only)
+    u_t  = a_t g_t / sqrt(nu_t - mu_t^2 + eps)          or, eps outside, / (sqrt(...) + eps)
+    w   <- w - u_t                                      or, with momentum, w <- w - trace(u)_t
+
+One deck of the course starts nu at g_0^2 (it writes sigma_0 = g_0, with its sign, by which a
+negative first gradient would step uphill; the start meant is |g_0|): ``from_first_gradient``.
+
+References: Tieleman & Hinton, "Lecture 6.5: RMSProp", Coursera 2012; Graves, "Generating
+Sequences With Recurrent Neural Networks", 2013, https://arxiv.org/abs/1308.0850, equations 38
+to 41, for the centered form.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    bias_corrected,
+    check_like,
+    check_number,
+    divide_by_root,
+    increment,
+    running_mean,
+    squared,
+)
+from jaxopt_course.transforms import chain, identity, scale_by_learning_rate, trace
+
+
+__all__ = [
+    "ScaleByRStdDevState",
+    "ScaleByRmsState",
+    "rmsprop",
+    "scale_by_rms",
+    "scale_by_stddev",
+]
+
+
+class ScaleByRmsState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    nu: running mean of squared gradients, shaped like the params, float32 or wider.
+    """
+
+    count: Int[Array, ""]
+    nu: Params
+
+
+class ScaleByRStdDevState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    mu: running mean of gradients, shaped like the params, float32 or wider.
+    nu: running mean of squared gradients, likewise.
+    """
+
+    count: Int[Array, ""]
+    mu: Params
+    nu: Params
+
+
+def scale_by_rms(
+    decay: ScalarLike = 0.9,
+    eps: ScalarLike = 1e-8,
+    initial_scale: ScalarLike = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+    *,
+    from_first_gradient: bool = False,
+) -> GradientTransformation:
+    """Divide each entry by the root of a running mean of its squares.
+
+    Args:
+        decay: d, the weight of the past, in [0, 1).
+        eps: added to the mean, or to its root, in [0, inf).
+        initial_scale: nu_0, in [0, inf).
+        eps_in_sqrt: whether eps stands inside the root.
+        bias_correction: divide the mean by 1 - d^t.
+        from_first_gradient: start the mean at the square of the first gradient.
+
+    Returns:
+        A transformation whose updates point uphill, with entries of magnitude about one.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    _check("scale_by_rms", decay, eps, initial_scale)
+    eps, eps_root = (0.0, eps) if eps_in_sqrt else (eps, 0.0)
+
+    def init(params: Params) -> ScaleByRmsState:
+        nu = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_scale)
+        return ScaleByRmsState(jnp.zeros((), jnp.int32), nu)
+
+    def update(
+        updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ScaleByRmsState]:
+        check_like("scale_by_rms", "gradient", updates, state.nu)
+        count, squares = increment(state.count), squared(updates)
+        nu = running_mean(state.nu, squares, decay)
+        if from_first_gradient:
+            first = state.count == 0
+            nu = jax.tree.map(lambda s, n: jnp.where(first, s.astype(n.dtype), n), squares, nu)
+        nu_hat = bias_corrected(nu, decay, count) if bias_correction else nu
+        return divide_by_root(updates, nu_hat, eps, eps_root), ScaleByRmsState(count, nu)
+
+    return GradientTransformation(init, update)
+
+
+def scale_by_stddev(
+    decay: ScalarLike = 0.9,
+    eps: ScalarLike = 1e-8,
+    initial_scale: ScalarLike = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> GradientTransformation:
+    """Divide each entry by a running standard deviation: squares around a running mean.
+
+    Args:
+        decay: d, the weight of the past, in [0, 1).
+        eps: added to the variance, or to its root, in [0, inf).
+        initial_scale: nu_0, in [0, inf).
+        eps_in_sqrt: whether eps stands inside the root.
+        bias_correction: divide both means by 1 - d^t.
+
+    Returns:
+        A transformation whose updates point uphill.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    _check("scale_by_stddev", decay, eps, initial_scale)
+    eps, eps_root = (0.0, eps) if eps_in_sqrt else (eps, 0.0)
+
+    def init(params: Params) -> ScaleByRStdDevState:
+        nu = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_scale)
+        return ScaleByRStdDevState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
+
+    def update(
+        updates: Updates,
+        state: ScaleByRStdDevState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ScaleByRStdDevState]:
+        check_like("scale_by_stddev", "gradient", updates, state.nu)
+        count = increment(state.count)
+        mu = running_mean(state.mu, updates, decay)
+        nu = running_mean(state.nu, squared(updates), decay)
+        if bias_correction:
+            mu_hat, nu_hat = (bias_corrected(mean, decay, count) for mean in (mu, nu))
+        else:
+            mu_hat, nu_hat = mu, nu
+        # Rounding may leave the difference of a constant gradient's moments just below 0.
+        variance = jax.tree.map(lambda n, m: jnp.maximum(n - m, 0), nu_hat, squared(mu_hat))
+        scaled = divide_by_root(updates, variance, eps, eps_root)
+        return scaled, ScaleByRStdDevState(count, mu, nu)
+
+    return GradientTransformation(init, update)
+
+
+def rmsprop(
+    learning_rate: ScalarOrSchedule,
+    decay: ScalarLike = 0.9,
+    eps: ScalarLike = 1e-8,
+    initial_scale: ScalarLike = 0.0,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    momentum: ScalarLike | None = None,
+    nesterov: bool = False,
+    bias_correction: bool = False,
+    *,
+    from_first_gradient: bool = False,
+) -> GradientTransformation:
+    """RMSProp; momentum, where asked for, acts after the learning rate, as in optax.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        decay: d, the weight of the past, in [0, 1).
+        eps: added to the mean, or to its root, in [0, inf).
+        initial_scale: nu_0, in [0, inf).
+        eps_in_sqrt: whether eps stands inside the root (torch: outside).
+        centered: divide by the standard deviation instead of the root mean square.
+        momentum: of the scaled steps, in [0, 1). None for none.
+        nesterov: look one step ahead; needs a momentum.
+        bias_correction: divide the running means by 1 - d^t.
+        from_first_gradient: start nu at the square of the first gradient; not if centered.
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range, ``nesterov`` lacks a momentum, or
+            ``from_first_gradient`` meets ``centered``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_course.schedules import exponential_decay
+        >>> params, tx = jnp.array([3.0, -2.0]), rmsprop(exponential_decay(0.3, 50, 0.5))
+        >>> state = tx.init(params)
+        >>> for _ in range(300):
+        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    if nesterov and momentum is None:
+        raise ValueError("rmsprop: `nesterov` needs a `momentum` in [0, 1), got None.")
+    if centered and from_first_gradient:
+        raise ValueError("rmsprop: `from_first_gradient` must be False where `centered` is True.")
+    if centered:
+        scaled = scale_by_stddev(decay, eps, initial_scale, eps_in_sqrt, bias_correction)
+    else:
+        scaled = scale_by_rms(
+            decay,
+            eps,
+            initial_scale,
+            eps_in_sqrt,
+            bias_correction,
+            from_first_gradient=from_first_gradient,
+        )
+    if momentum is None:
+        return chain(scaled, scale_by_learning_rate(learning_rate), identity())
+    check_number("rmsprop", "momentum", momentum, "[0, 1)")
+    return chain(scaled, scale_by_learning_rate(learning_rate), trace(momentum, nesterov))
+
+
+def _check(owner: str, decay: ScalarLike, eps: ScalarLike, initial_scale: ScalarLike) -> None:
+    check_number(owner, "decay", decay, "[0, 1)")
+    check_number(owner, "eps", eps, "[0, inf)")
+    check_number(owner, "initial_scale", initial_scale, "[0, inf)")

@@ -1,0 +1,142 @@
+"""Rprop: steps from the signs of gradients alone; each entry has a step length of its own.
+
+With gradients g_t, and s_t the sign of g_t times that of the gradient remembered,
+
+    step_t = clip(eta_plus step_{t-1})    where s_t > 0
+             clip(eta_minus step_{t-1})   where s_t < 0; then g_t counts as 0
+             step_{t-1}                   where s_t = 0
+    w <- w - step_t sign(g_t)
+
+For full-batch gradients: the signs of mini-batch gradients are mostly noise.
+
+Reference: Riedmiller & Braun, "A direct adaptive method for faster backpropagation learning:
+the RPROP algorithm", 1993; the variant without weight-backtracking, iRprop-, is from Igel &
+Huesken, "Improving the Rprop Learning Algorithm", 2000.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    Updates,
+    accumulator_like,
+    cast_like,
+    check_like,
+    check_number,
+)
+from jaxopt_course.transforms import chain, scale
+
+
+__all__ = ["ScaleByRpropState", "rprop", "scale_by_rprop"]
+
+
+class ScaleByRpropState(NamedTuple):
+    """What the next step needs from the past.
+
+    step_sizes: the length of each entry's step, shaped like the params, float32 or wider.
+    prev_updates: the sign of the last gradient, likewise; 0 after the sign has flipped.
+    """
+
+    step_sizes: Params
+    prev_updates: Params
+
+
+def scale_by_rprop(
+    learning_rate: ScalarLike,
+    eta_minus: ScalarLike = 0.5,
+    eta_plus: ScalarLike = 1.2,
+    min_step_size: ScalarLike = 1e-6,
+    max_step_size: ScalarLike = 50.0,
+) -> GradientTransformation:
+    """Replace each gradient entry by its sign times the entry's own step length.
+
+    Args:
+        learning_rate: the first length of every step, in [0, inf).
+        eta_minus: factor of the length where the sign has flipped, in (0, 1).
+        eta_plus: factor of the length where the sign persists, in (1, inf).
+        min_step_size: the shortest step, in [0, inf).
+        max_step_size: the longest step, in [0, inf).
+
+    Returns:
+        A transformation whose updates point uphill.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_number("scale_by_rprop", "learning_rate", learning_rate, "[0, inf)")
+    check_number("scale_by_rprop", "eta_minus", eta_minus, "(0, 1)")
+    check_number("scale_by_rprop", "eta_plus", eta_plus, "(1, inf)")
+    check_number("scale_by_rprop", "min_step_size", min_step_size, "[0, inf)")
+    check_number("scale_by_rprop", "max_step_size", max_step_size, "[0, inf)")
+
+    def init(params: Params) -> ScaleByRpropState:
+        return ScaleByRpropState(
+            accumulator_like(params, fill=learning_rate), accumulator_like(params)
+        )
+
+    def step_size(agreement: Array, size: Array) -> Array:
+        low, high, up, down = (
+            jnp.asarray(x, size.dtype) for x in (min_step_size, max_step_size, eta_plus, eta_minus)
+        )
+        changed = jnp.clip(size * jnp.where(agreement > 0, up, down), low, high)
+        return jnp.where(agreement == 0, size, changed)
+
+    def update(
+        updates: Updates,
+        state: ScaleByRpropState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ScaleByRpropState]:
+        check_like("scale_by_rprop", "gradient", updates, state.step_sizes)
+        signs = jax.tree.map(jnp.sign, cast_like(updates, state.prev_updates))
+        agreement = jax.tree.map(jnp.multiply, signs, state.prev_updates)
+        sizes = jax.tree.map(step_size, agreement, state.step_sizes)
+        kept = jax.tree.map(lambda a, s: jnp.where(a < 0, 0, s), agreement, signs)
+        steps = jax.tree.map(jnp.multiply, sizes, kept)
+        return cast_like(steps, updates), ScaleByRpropState(sizes, kept)
+
+    return GradientTransformation(init, update)
+
+
+def rprop(
+    learning_rate: ScalarLike,
+    eta_minus: ScalarLike = 0.5,
+    eta_plus: ScalarLike = 1.2,
+    min_step_size: ScalarLike = 1e-6,
+    max_step_size: ScalarLike = 50.0,
+) -> GradientTransformation:
+    """Rprop without weight-backtracking: resilient propagation, for full-batch gradients.
+
+    Args:
+        learning_rate: the first length of every step, in [0, inf). Lengths then change by
+            themselves, so that a schedule has no place here.
+        eta_minus: factor of the length where the sign has flipped, in (0, 1).
+        eta_plus: factor of the length where the sign persists, in (1, inf).
+        min_step_size: the shortest step, in [0, inf).
+        max_step_size: the longest step, in [0, inf).
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), rprop(0.1)
+        >>> state = tx.init(params)
+        >>> for _ in range(100):
+        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-4)
+        True
+    """
+    return chain(
+        scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size),
+        scale(-1.0),
+    )

@@ -1,0 +1,85 @@
+"""Protection from NaN and infinity: a step whose updates are not finite is not taken."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    check_number,
+    increment,
+)
+
+
+__all__ = ["ApplyIfFiniteState", "apply_if_finite"]
+
+
+class ApplyIfFiniteState(NamedTuple):
+    """What was skipped so far, and the state of the optimizer inside.
+
+    notfinite_count: steps in a row whose updates were not finite, int32[].
+    last_finite: whether the last updates were finite, bool[].
+    total_notfinite: steps whose updates were not finite, int32[].
+    inner_state: the inner state, as of the last step that was taken.
+    """
+
+    notfinite_count: Int[Array, ""]
+    last_finite: Bool[Array, ""]
+    total_notfinite: Int[Array, ""]
+    inner_state: State
+
+
+def apply_if_finite(
+    inner: optax.GradientTransformation, max_consecutive_errors: ScalarLike
+) -> GradientTransformation:
+    """Run ``inner`` only on finite updates; else return zeros and leave its state alone.
+
+    Args:
+        inner: the transformation to protect.
+        max_consecutive_errors: in [0, inf): after more steps in a row than this, updates
+            pass whatever they are, so that a training that is lost shows it.
+
+    Raises:
+        ValueError: if the limit is negative or NaN.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = apply_if_finite(optax.scale(-0.1), max_consecutive_errors=3)
+        >>> updates, state = tx.update(jnp.array(jnp.nan), tx.init(jnp.array(1.0)))
+        >>> float(updates), int(state.notfinite_count)
+        (0.0, 1)
+    """
+    check_number("apply_if_finite", "max_consecutive_errors", max_consecutive_errors, "[0, inf)")
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: Params) -> ApplyIfFiniteState:
+        zero = jnp.zeros((), jnp.int32)
+        return ApplyIfFiniteState(zero, jnp.array(True), zero, inner.init(params))
+
+    def update(
+        updates: Updates,
+        state: ApplyIfFiniteState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ApplyIfFiniteState]:
+        finite = jnp.array(True)
+        for leaf in jax.tree.leaves(updates):
+            finite &= jnp.all(jnp.isfinite(leaf))
+        in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
+        hopeless = in_a_row.astype(jnp.float32) > jnp.asarray(max_consecutive_errors, jnp.float32)
+
+        new_updates, inner_state = jax.lax.cond(
+            finite | hopeless,
+            lambda: inner.update(updates, state.inner_state, params, **extra_args),
+            lambda: (jax.tree.map(jnp.zeros_like, updates), state.inner_state),
+        )
+        total = jnp.where(finite, state.total_notfinite, increment(state.total_notfinite))
+        return new_updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
+
+    return GradientTransformation(init, update)

@@ -1,0 +1,213 @@
+"""Hyperparameters in the state: seen, changed and scheduled without recompiling."""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, DTypeLike, Float, Int
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    increment,
+    wide_dtype,
+)
+
+
+__all__ = ["InjectHyperparamsState", "ScheduledHyperparameter", "inject_hyperparams"]
+
+
+class ScheduledHyperparameter(NamedTuple):
+    """Where a schedule stands.
+
+    state: the state of a stateful schedule; the step count of a plain one.
+    value: the value that the schedule set last. While ``hyperparams`` holds another one, that
+        one was set by hand, and wins.
+    """
+
+    state: State
+    value: Float[Array, ""]
+
+
+class InjectHyperparamsState(NamedTuple):
+    """The hyperparameters beside the state of the transformation that reads them.
+
+    count: how many updates have been made, int32[].
+    hyperparams: name -> the value that the last update used; assign to change it.
+    hyperparams_states: name -> :class:`ScheduledHyperparameter`, for those with a schedule.
+    inner_state: the state of the transformation.
+    """
+
+    count: Int[Array, ""]
+    hyperparams: dict[str, Array]
+    hyperparams_states: dict[str, ScheduledHyperparameter]
+    inner_state: State
+
+
+def inject_hyperparams(
+    inner_factory: Callable[..., optax.GradientTransformation],
+    static_args: str | Iterable[str] = (),
+    hyperparam_dtype: DTypeLike | None = None,
+) -> Callable[..., GradientTransformation]:
+    """Keep the numeric hyperparameters of ``inner_factory`` in the state.
+
+    Every number becomes an entry of ``state.hyperparams``, in float32 or wider. A callable
+    for an argument that takes numbers is its schedule (of the step count, from 0); a value
+    assigned to ``state.hyperparams[name]`` wins over the schedule, until the schedule's own
+    last value, ``state.hyperparams_states[name].value``, is assigned back. Bools, None,
+    arguments annotated as ``int`` or as no number at all, such as masks, stay arguments.
+
+    Args:
+        inner_factory: a recipe or link, of this library or of optax.
+        static_args: names of arguments that stay arguments.
+        hyperparam_dtype: the dtype of the entries; the default float dtype if None.
+
+    Returns:
+        A factory that takes the arguments of ``inner_factory``, schedules among them.
+
+    Raises:
+        ValueError: if ``static_args`` names no argument of ``inner_factory``.
+        TypeError: from the factory, if a callable stands where a schedule may, and is none.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = inject_hyperparams(optax.sgd)(learning_rate=0.5)
+        >>> state = tx.init(jnp.array(1.0))
+        >>> state.hyperparams["learning_rate"] = jnp.array(0.25)
+        >>> updates, state = tx.update(jnp.array(1.0), state)
+        >>> float(updates)
+        -0.25
+    """
+    signature = inspect.signature(inner_factory)
+    static_args = {static_args} if isinstance(static_args, str) else set(static_args)
+    if unknown := static_args - set(signature.parameters):
+        raise ValueError(
+            f"inject_hyperparams: `static_args` must name arguments of "
+            f"{inner_factory.__name__} ({', '.join(signature.parameters)}), got {sorted(unknown)}."
+        )
+    annotations = _annotations(inner_factory)
+
+    @functools.wraps(inner_factory)
+    def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        numbers, schedules, fixed = {}, {}, {}
+        for name, value in bound.arguments.items():
+            takes_numbers = name not in static_args and _takes_floats(annotations.get(name))
+            if takes_numbers and _is_number(value):
+                numbers[name] = value
+            elif takes_numbers and callable(value):
+                schedules[name] = _stateful(inner_factory.__name__, name, value)
+            else:
+                fixed[name] = value
+
+        def inner(hyperparams: Mapping[str, Array]) -> GradientTransformation:
+            bound.arguments.update(fixed | dict(hyperparams))
+            return optax.with_extra_args_support(inner_factory(*bound.args, **bound.kwargs))
+
+        def entry(value: Any) -> Array:
+            default = wide_dtype(jnp.result_type(float))
+            return jnp.asarray(value, hyperparam_dtype or default)
+
+        def init(params: Params) -> InjectHyperparamsState:
+            states = {name: schedule.init() for name, schedule in schedules.items()}
+            scheduled = {
+                name: ScheduledHyperparameter(state, entry(schedules[name](state)))
+                for name, state in states.items()
+            }
+            hyperparams = {name: entry(value) for name, value in numbers.items()}
+            hyperparams |= {name: value for name, (_, value) in scheduled.items()}
+            return InjectHyperparamsState(
+                jnp.zeros((), jnp.int32), hyperparams, scheduled, inner(hyperparams).init(params)
+            )
+
+        def update(
+            updates: Updates,
+            state: InjectHyperparamsState,
+            params: Params | None = None,
+            **extra_args: Any,
+        ) -> tuple[Updates, InjectHyperparamsState]:
+            hyperparams = {name: entry(value) for name, value in state.hyperparams.items()}
+            scheduled = {}
+            for name, schedule in schedules.items():
+                before = state.hyperparams_states[name]
+                by_hand = hyperparams[name] != before.value
+                value = entry(schedule(before.state, **extra_args))
+                hyperparams[name] = jnp.where(by_hand, hyperparams[name], value)
+                scheduled[name] = ScheduledHyperparameter(
+                    schedule.update(before.state, **extra_args),
+                    jnp.where(by_hand, before.value, value),
+                )
+            updates, inner_state = inner(hyperparams).update(
+                updates, state.inner_state, params, **extra_args
+            )
+            return updates, InjectHyperparamsState(
+                increment(state.count), hyperparams, scheduled, inner_state
+            )
+
+        return GradientTransformation(init, update)
+
+    return factory
+
+
+def _annotations(function: Callable) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):  # names that only a type checker can resolve
+        return {}
+
+
+def _takes_floats(annotation: Any) -> bool:
+    """Whether an argument annotated so takes real numbers; unannotated ones may."""
+    if annotation is None:
+        return True
+    return any(kind is float for kind in typing.get_args(annotation) or (annotation,))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(
+        value, bool
+    )
+
+
+class _CountedSchedule(NamedTuple):
+    """A plain schedule under the interface of optax's stateful ones."""
+
+    schedule: Callable[[Array], Any]
+
+    def init(self) -> Int[Array, ""]:
+        return jnp.zeros((), jnp.int32)
+
+    def update(self, state: Int[Array, ""], **extra_args: Any) -> Int[Array, ""]:
+        return increment(state)
+
+    def __call__(self, state: Int[Array, ""], **extra_args: Any) -> Any:
+        return self.schedule(state)
+
+
+def _stateful(owner: str, name: str, schedule: Any) -> Any:
+    """``schedule`` with ``init`` and ``update``; refused if it gives no number."""
+    if hasattr(schedule, "init") and hasattr(schedule, "update"):
+        return schedule
+    try:
+        value = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
+    except Exception as error:
+        raise TypeError(
+            f"inject_hyperparams: `{name}` of {owner} is callable but no schedule of the step "
+            f"count; if it is meant as it is, name it in `static_args`."
+        ) from error
+    is_number = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
+    if not is_number or not jnp.issubdtype(value.dtype, np.number):
+        raise TypeError(
+            f"inject_hyperparams: `{name}` of {owner} is callable but no schedule: it gives "
+            f"{value} at a step count; if it is meant as it is, name it in `static_args`."
+        )
+    return _CountedSchedule(schedule)

@@ -1,0 +1,196 @@
+"""Where a transformation runs: on some leaves only, or another one on each group of leaves."""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import PyTree
+
+from jaxopt_course.core import GradientTransformation, MaskedNode, Params, State, Updates
+
+
+__all__ = ["MaskedState", "PartitionState", "masked", "partition"]
+
+
+class MaskedState(NamedTuple):
+    """``inner_state``: the inner state; leaves that are masked out are ``MaskedNode`` there."""
+
+    inner_state: State
+
+
+def masked(
+    inner: optax.GradientTransformation,
+    mask: PyTree | Callable[[Params], PyTree],
+    *,
+    mask_compatible_extra_args: bool = False,
+) -> GradientTransformation:
+    """Run ``inner`` on the leaves that ``mask`` marks, and leave the others as they are.
+
+    Args:
+        inner: the transformation.
+        mask: a tree of Python bools shaped like (a prefix of) the params, or a function of
+            the params (in ``update``, of the updates) that returns one.
+        mask_compatible_extra_args: whether extra arguments shaped like the updates are
+            masked as well.
+
+    Returns:
+        A transformation of the whole tree.
+
+    Raises:
+        ValueError: if the mask is no prefix of the params.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = masked(optax.scale(10.0), {"kernel": True, "bias": False})
+        >>> grads = {"kernel": jnp.array(1.0), "bias": jnp.array(1.0)}
+        >>> updates, _ = tx.update(grads, tx.init(grads))
+        >>> float(updates["kernel"]), float(updates["bias"])
+        (10.0, 1.0)
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: Params) -> MaskedState:
+        marks = _labels("masked", mask, params)
+        return MaskedState(inner.init(_select(params, marks, True)))
+
+    def update(
+        updates: Updates, state: MaskedState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, MaskedState]:
+        marks = _labels("masked", mask, updates)
+        if mask_compatible_extra_args:
+            extra_args = _select_like(updates, extra_args, marks, True)
+        selected = None if params is None else _select(params, marks, True)
+        inner_updates, inner_state = inner.update(
+            _select(updates, marks, True), state.inner_state, selected, **extra_args
+        )
+        return _merge(marks, updates, {True: inner_updates}), MaskedState(inner_state)
+
+    return GradientTransformation(init, update)
+
+
+class PartitionState(NamedTuple):
+    """``inner_states``: for each label the :class:`MaskedState` of its transformation."""
+
+    inner_states: dict[Hashable, State]
+
+
+def partition(
+    transforms: Mapping[Hashable, optax.GradientTransformation],
+    param_labels: PyTree | Callable[[Params], PyTree],
+    *,
+    mask_compatible_extra_args: bool = False,
+) -> GradientTransformation:
+    """Run a transformation of its own on each labelled group of leaves.
+
+    Args:
+        transforms: label -> transformation.
+        param_labels: a tree of labels shaped like (a prefix of) the params, or a function of
+            the params (in ``update``, of the updates) that returns one.
+        mask_compatible_extra_args: whether extra arguments shaped like the updates are
+            masked for each group as well.
+
+    Returns:
+        A transformation of the whole tree.
+
+    Raises:
+        ValueError: if a leaf's label has no transformation, or the labels are no prefix of
+            the params.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = partition(
+        ...     {"fast": optax.scale(10.0), "frozen": optax.set_to_zero()},
+        ...     {"kernel": "fast", "bias": "frozen"},
+        ... )
+        >>> grads = {"kernel": jnp.array(1.0), "bias": jnp.array(1.0)}
+        >>> updates, _ = tx.update(grads, tx.init(grads))
+        >>> float(updates["kernel"]), float(updates["bias"])
+        (10.0, 0.0)
+    """
+    links = {label: optax.with_extra_args_support(tx) for label, tx in transforms.items()}
+
+    def labels_of(tree: PyTree) -> PyTree:
+        labels = _labels("partition", param_labels, tree)
+        for path, label in jax.tree.leaves_with_path(labels):
+            if label not in links and jax.tree.leaves(tree):
+                place = f" at {jax.tree_util.keystr(path)}" if path else ""
+                raise ValueError(
+                    f"partition: label {label!r}{place} has no transformation; "
+                    f"`transforms` has {', '.join(map(repr, links))}."
+                )
+        return labels
+
+    def init(params: Params) -> PartitionState:
+        labels = labels_of(params)
+        return PartitionState(
+            {
+                label: MaskedState(link.init(_select(params, labels, label)))
+                for label, link in links.items()
+            }
+        )
+
+    def update(
+        updates: Updates, state: PartitionState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, PartitionState]:
+        labels = labels_of(updates)
+        new_updates, new_states = {}, {}
+        for label, link in links.items():
+            extra = extra_args
+            if mask_compatible_extra_args:
+                extra = _select_like(updates, extra_args, labels, label)
+            selected = None if params is None else _select(params, labels, label)
+            new_updates[label], inner_state = link.update(
+                _select(updates, labels, label),
+                state.inner_states[label].inner_state,
+                selected,
+                **extra,
+            )
+            new_states[label] = MaskedState(inner_state)
+        return _merge(labels, updates, new_updates), PartitionState(new_states)
+
+    return GradientTransformation(init, update)
+
+
+def _labels(owner: str, labels: Any, tree: PyTree) -> PyTree:
+    """The tree of labels, checked; a tree without leaves has nothing to label."""
+    if not jax.tree.leaves(tree):
+        return tree
+    labels = labels(tree) if callable(labels) else labels
+    try:
+        jax.tree.map(lambda label, subtree: None, labels, tree)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{owner}: the mask or labels must be shaped like the params or a prefix of them, "
+            f"got {jax.tree.structure(labels)} for {jax.tree.structure(tree)}."
+        ) from error
+    return labels
+
+
+def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:
+    """``tree`` with ``MaskedNode`` in place of whatever is labelled otherwise."""
+    if not jax.tree.leaves(tree):
+        return tree
+    return jax.tree.map(lambda own, sub: sub if own == label else MaskedNode(), labels, tree)
+
+
+def _select_like(
+    updates: Updates, extra_args: dict[str, Any], labels: PyTree, label: Hashable
+) -> dict[str, Any]:
+    structure = jax.tree.structure(updates)
+    return {
+        name: _select(value, labels, label) if jax.tree.structure(value) == structure else value
+        for name, value in extra_args.items()
+    }
+
+
+def _merge(labels: PyTree, updates: Updates, groups: dict[Hashable, Updates]) -> Updates:
+    """Each subtree of the group that its label names, or of ``updates`` where none does."""
+    if not jax.tree.leaves(updates):
+        return updates
+    names = list(groups)
+
+    def pick(label: Hashable, own: Any, *candidates: Any) -> Any:
+        return candidates[names.index(label)] if label in groups else own
+
+    return jax.tree.map(pick, labels, updates, *groups.values())

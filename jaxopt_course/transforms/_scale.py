@@ -1,0 +1,127 @@
+"""Multiplication by a number: fixed, scheduled, or the learning rate that ends most chains."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Schedule,
+    Updates,
+    check_learning_rate,
+    check_like,
+    check_number,
+    increment,
+    scale_tree,
+)
+
+from ._stateless import stateless
+
+
+__all__ = [
+    "ScaleByLearningRateState",
+    "ScaleByScheduleState",
+    "scale",
+    "scale_by_learning_rate",
+    "scale_by_schedule",
+]
+
+
+def scale(step_size: ScalarLike) -> GradientTransformation:
+    """Multiply updates by ``step_size``, a number of either sign.
+
+    Raises:
+        TypeError, ValueError: if ``step_size`` is not one finite real number.
+    """
+    check_number("scale", "step_size", step_size)
+    return stateless(lambda updates, params: scale_tree(updates, step_size))
+
+
+class ScaleByScheduleState(NamedTuple):
+    """``count``: how many updates have been made, int32[]."""
+
+    count: Int[Array, ""]
+
+
+def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
+    """Multiply the update of step t by ``step_size_fn(t)``, where t counts from 0.
+
+    Args:
+        step_size_fn: step count int32[] -> factor float[], of either sign.
+
+    Raises:
+        TypeError: if ``step_size_fn`` is not callable.
+    """
+    if not callable(step_size_fn):
+        raise TypeError(
+            f"scale_by_schedule: `step_size_fn` must be a schedule, got {step_size_fn!r}."
+        )
+
+    def init(params: Params) -> ScaleByScheduleState:
+        return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Updates,
+        state: ScaleByScheduleState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ScaleByScheduleState]:
+        updates = scale_tree(updates, step_size_fn(state.count))
+        return updates, ScaleByScheduleState(count=increment(state.count))
+
+    return GradientTransformation(init, update)
+
+
+class ScaleByLearningRateState(NamedTuple):
+    """``step``: how many updates have been made, int32[].
+
+    It is kept where the rate is constant too, so that a checkpoint can go on with a schedule.
+    """
+
+    step: Int[Array, ""]
+
+
+def scale_by_learning_rate(
+    learning_rate: ScalarOrSchedule, *, flip_sign: bool = True
+) -> GradientTransformation:
+    """Multiply updates by minus the learning rate: u_t = -a_t g_t.
+
+    Args:
+        learning_rate: a_t, a number in [0, inf), or a schedule of the step count (from 0).
+        flip_sign: whether to go downhill. Without it the factor is plus the rate.
+
+    Returns:
+        The last link of a descent method.
+
+    Raises:
+        TypeError: if the rate is neither a number nor a schedule.
+        ValueError: if it is negative, infinite or NaN.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = scale_by_learning_rate(0.1)
+        >>> updates, state = tx.update(jnp.array(2.0), tx.init(jnp.array(0.0)))
+        >>> round(float(updates), 3), int(state.step)
+        (-0.2, 1)
+    """
+    check_learning_rate("scale_by_learning_rate", learning_rate)
+
+    def init(params: Params) -> ScaleByLearningRateState:
+        return ScaleByLearningRateState(step=jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Updates,
+        state: ScaleByLearningRateState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ScaleByLearningRateState]:
+        if params is not None:
+            check_like("scale_by_learning_rate", "gradient", updates, params)
+        rate = learning_rate(state.step) if callable(learning_rate) else learning_rate
+        updates = scale_tree(updates, -rate if flip_sign else rate)
+        return updates, ScaleByLearningRateState(step=increment(state.step))
+
+    return GradientTransformation(init, update)
