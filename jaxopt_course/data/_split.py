@@ -1,0 +1,136 @@
+"""Training, validation and test rows: choose on the second, touch the third once.
+
+A stratified split is a table of counts, classes by parts, whose margins are given (class sizes
+and part sizes) and whose entries are to be the proportional shares, rounded up or down. Such a
+table always exists, for it is an integral flow between classes and parts: Cox, "A Constructive
+Procedure for Unbiased Controlled Rounding", JASA 1987.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int, Int32, Integer, Key
+
+from jaxopt_course.core import check_integer, check_number
+
+
+__all__ = ["Split", "split"]
+
+
+class Split(NamedTuple):
+    """Row numbers, each in exactly one part.
+
+    train: the rows to fit on.
+    validation: the rows to choose by; empty where none were asked for.
+    test: the rows to report on; empty where none were asked for.
+    """
+
+    train: Int32[np.ndarray, " train"]
+    validation: Int32[np.ndarray, " validation"]
+    test: Int32[np.ndarray, " test"]
+
+
+def split(
+    key: Key[Array, ""],
+    n: int,
+    *,
+    validation: float | int,
+    test: float | int,
+    stratify: Integer[np.ndarray | Array, " n"] | None = None,
+) -> Split:
+    """Deal ``n`` rows into training, validation and test, in random order.
+
+    Args:
+        key: the same key gives the same split.
+        n: how many rows there are.
+        validation: a share of the rows as a float in [0, 1), or their number as an int.
+        test: likewise. What is left over is for training, and must not be nothing.
+        stratify: the class of each row. Every part then holds of every class its proportional
+            share, rounded up or down.
+
+    Returns:
+        The row numbers of the three parts.
+
+    Raises:
+        ValueError: if a part that was asked for is empty, nothing is left for training, or a
+            class has fewer rows than there are parts.
+
+    Examples:
+        >>> parts = split(jax.random.key(0), 10, validation=0.2, test=3)
+        >>> [len(part) for part in parts]
+        [5, 2, 3]
+    """
+    check_integer("split", "n", n, "[1, inf)")
+    sizes = [_size("validation", validation, n), _size("test", test, n)]
+    sizes.insert(0, n - sum(sizes))
+    if sizes[0] < 1:
+        raise ValueError(
+            f"split: no row is left for training: of {n}, validation takes {sizes[1]} "
+            f"and test {sizes[2]}."
+        )
+    order = np.asarray(jax.random.permutation(key, np.arange(n, dtype=np.int32)))
+    if stratify is None:
+        return Split(*np.split(order, np.cumsum(sizes)[:-1]))
+    classes = np.asarray(stratify)
+    if classes.shape != (n,):
+        raise ValueError(f"split: `stratify` must have shape ({n},), got {classes.shape}.")
+    labels, members = np.unique(classes, return_counts=True)
+    parts = sum(size > 0 for size in sizes)
+    if members.min() < parts:
+        raise ValueError(
+            f"split: class {labels[members.argmin()]} has {members.min()} rows, "
+            f"fewer than the {parts} parts."
+        )
+    table = _controlled_rounding(members, sizes)
+    by_class = order[np.argsort(classes[order], kind="stable")]
+    part = np.empty(n, int)
+    part[by_class] = np.repeat(np.tile(np.arange(3), len(labels)), table.ravel())
+    return Split(*(order[part[order] == i] for i in range(3)))
+
+
+def _size(name: str, share: float | int, n: int) -> int:
+    if isinstance(share, float):
+        check_number("split", name, share, "[0, 1)")
+        size = round(share * n)
+        if share > 0 and size == 0:
+            raise ValueError(f"split: `{name}` of {share} is no row at all out of {n}.")
+        return size
+    check_integer("split", name, share, f"[0, {n})")
+    return int(share)
+
+
+def _controlled_rounding(members: Int[np.ndarray, " k"], sizes: list[int]) -> np.ndarray:
+    """A table i[k, parts] of these margins; entries are ``members * sizes / n`` up or down.
+
+    Starts from shares rounded so that the rows add up, and carries single units along paths
+    of parts from one that has too many to one that has too few.
+    """
+    n = sum(sizes)
+    products = members[:, None] * np.asarray(sizes)[None]
+    floor, remainder = products // n, products % n
+    missing = members - floor.sum(axis=1)
+    ranks = np.argsort(np.argsort(-remainder, axis=1, kind="stable"), axis=1)
+    up = (ranks < missing[:, None]) & (remainder > 0)
+    while (excess := up.sum(axis=0) + floor.sum(axis=0) - sizes).any():
+        _carry(up, remainder > 0, int(excess.argmax()), excess)
+    return floor + up
+
+
+def _carry(up: np.ndarray, allowed: np.ndarray, start: int, excess: np.ndarray) -> None:
+    """Carry one unit from part ``start`` to the nearest that lacks one, found breadth first.
+
+    A step from one part to another moves a rounding up within one class.
+    """
+    steps: dict[int, tuple[int, int]] = {}  # part -> the part before it, and the class
+    queue = [start]
+    while excess[part := queue.pop(0)] >= 0:
+        for other in range(len(excess)):
+            classes = np.flatnonzero(up[:, part] & ~up[:, other] & allowed[:, other])
+            if len(classes) and other != start and other not in steps:
+                steps[other] = part, int(classes[0])
+                queue.append(other)
+    while part != start:
+        before, row = steps[part]
+        up[row, before], up[row, part] = False, True
+        part = before

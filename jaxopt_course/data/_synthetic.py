@@ -1,0 +1,199 @@
+"""Synthetic problems, drawn on the device by pure functions of a key.
+
+Sizes are static; noise, turns and condition numbers are data, to be traced and vmapped. Labels
+are balanced: row i belongs to class i modulo the number of classes.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, Key, ScalarLike
+
+from jaxopt_course.core import as_float, check_integer, check_number
+
+
+__all__ = [
+    "Quadratic",
+    "ill_conditioned_quadratic",
+    "linear_regression",
+    "spirals",
+    "teacher",
+    "two_moons",
+]
+
+
+def two_moons(
+    key: Key[Array, ""], n: int, noise: ScalarLike = 0.1
+) -> tuple[Float[Array, "n 2"], Int32[Array, " n"]]:
+    """Two interleaved half circles of radius 1, around (0, 0) and (1, 0.5).
+
+    Args:
+        key: fixes the points.
+        n: how many; static.
+        noise: standard deviation added to both coordinates, in [0, inf).
+
+    Returns:
+        Inputs, and the moons they belong to: 0 the upper, 1 the lower.
+    """
+    check_integer("two_moons", "n", n, "[1, inf)")
+    check_number("two_moons", "noise", noise, "[0, inf)")
+    angle_key, noise_key = jax.random.split(key)
+    labels = jnp.arange(n, dtype=jnp.int32) % 2
+    angle = math.pi * jax.random.uniform(angle_key, (n,))
+    upper = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    lower = jnp.stack([1 - jnp.cos(angle), 0.5 - jnp.sin(angle)], axis=-1)
+    points = jnp.where(labels[:, None] == 0, upper, lower)
+    return points + as_float(noise) * jax.random.normal(noise_key, (n, 2)), labels
+
+
+def spirals(
+    key: Key[Array, ""],
+    n: int,
+    turns: ScalarLike = 1.0,
+    noise: ScalarLike = 0.02,
+    *,
+    classes: int = 2,
+) -> tuple[Float[Array, "n 2"], Int32[Array, " n"]]:
+    """Arms that wind outwards from the origin: ``r (cos a, sin a)``, one arm a class.
+
+    With r uniform in [0, 1] and ``a = 2 pi (turns r + label / classes)``.
+
+    Args:
+        key: fixes the points.
+        n: how many; static.
+        turns: of each arm around the origin, any number; its sign is the sense of rotation.
+        noise: standard deviation added to both coordinates, in [0, inf).
+        classes: how many arms; static, in [2, n].
+
+    Returns:
+        Inputs, and the arms they belong to.
+    """
+    check_integer("spirals", "n", n, "[2, inf)")
+    check_number("spirals", "turns", turns)
+    check_number("spirals", "noise", noise, "[0, inf)")
+    check_integer("spirals", "classes", classes, f"[2, {n}]")
+    radius_key, noise_key = jax.random.split(key)
+    labels = jnp.arange(n, dtype=jnp.int32) % classes
+    radius = jax.random.uniform(radius_key, (n,))
+    angle = 2 * math.pi * (as_float(turns) * radius + labels.astype(radius.dtype) / classes)
+    points = radius[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    return points + as_float(noise) * jax.random.normal(noise_key, (n, 2)), labels
+
+
+def teacher(
+    key: Key[Array, ""], n: int, features: int = 8, width: int = 4, noise: ScalarLike = 0.1
+) -> tuple[Float[Array, "n features"], Float[Array, "n 1"]]:
+    """Regression onto a random network of two layers, ``v . tanh(W x)``, plus noise.
+
+    Inputs are standard normal, ``W`` and ``v`` normal with variance 1 / (number of inputs): the
+    function has a size of about one half. The key fixes the teacher too: for several parts of
+    one problem, draw once and split.
+
+    Args:
+        key: fixes the network, the inputs and the noise.
+        n: how many examples; static.
+        features: length of an input; static.
+        width: hidden units; static.
+        noise: standard deviation of the noise on the targets, in [0, inf).
+
+    Returns:
+        Inputs and targets.
+    """
+    for name, size in (("n", n), ("features", features), ("width", width)):
+        check_integer("teacher", name, size, "[1, inf)")
+    check_number("teacher", "noise", noise, "[0, inf)")
+    hidden_key, output_key, input_key, noise_key = jax.random.split(key, 4)
+    hidden = jax.random.normal(hidden_key, (features, width)) / math.sqrt(features)
+    output = jax.random.normal(output_key, (width, 1)) / math.sqrt(width)
+    inputs = jax.random.normal(input_key, (n, features))
+    clean = jnp.tanh(inputs @ hidden) @ output
+    return inputs, clean + as_float(noise) * jax.random.normal(noise_key, (n, 1))
+
+
+def linear_regression(
+    key: Key[Array, ""],
+    n: int,
+    features: int = 8,
+    condition_number: ScalarLike = 100.0,
+    noise: ScalarLike = 0.1,
+) -> tuple[Float[Array, "n features"], Float[Array, "n 1"]]:
+    """Linear targets of features that differ only in size.
+
+    The sample means are 0, the sample covariance is diagonal, with variances that grow in equal
+    ratios from 1 to ``condition_number``: that is the condition number of gradient descent, and
+    standardizing the features makes it 1. Every feature matters equally, a standard deviation
+    of it being worth a standard normal coefficient.
+
+    Args:
+        key: fixes inputs, coefficients and noise.
+        n: how many examples; static, more than there are features.
+        features: in [2, n); static.
+        condition_number: of the covariance, in [1, inf).
+        noise: standard deviation of the noise on the targets, in [0, inf).
+
+    Returns:
+        Inputs and targets.
+    """
+    check_integer("linear_regression", "n", n, "[3, inf)")
+    check_integer("linear_regression", "features", features, f"[2, {n})")
+    check_number("linear_regression", "condition_number", condition_number, "[1, inf)")
+    check_number("linear_regression", "noise", noise, "[0, inf)")
+    input_key, coefficient_key, noise_key = jax.random.split(key, 3)
+    raw = jax.random.normal(input_key, (n, features))
+    centred = raw - jnp.broadcast_to(jnp.mean(raw, axis=0), raw.shape)
+    standard = math.sqrt(n) * jnp.linalg.qr(centred)[0]  # its covariance is the identity
+    deviations = jnp.sqrt(_spectrum(features, condition_number))
+    targets = standard @ jax.random.normal(coefficient_key, (features, 1))
+    return (
+        standard * jnp.broadcast_to(deviations, standard.shape),
+        targets + as_float(noise) * jax.random.normal(noise_key, (n, 1)),
+    )
+
+
+class Quadratic(NamedTuple):
+    """The function ``x . matrix x / 2 - vector . x``.
+
+    matrix: symmetric and positive definite: the Hessian.
+    vector: the slope at 0, with its sign changed.
+    minimum: where the function is lowest: ``matrix minimum = vector``.
+    """
+
+    matrix: Float[Array, "dimension dimension"]
+    vector: Float[Array, " dimension"]
+    minimum: Float[Array, " dimension"]
+
+
+def ill_conditioned_quadratic(
+    key: Key[Array, ""], dimension: int, condition_number: ScalarLike = 100.0
+) -> Quadratic:
+    """A quadratic whose Hessian has eigenvalues in equal ratios from 1 to ``condition_number``.
+
+    Its axes are turned at random, so that no rate for each coordinate can undo it.
+
+    Args:
+        key: fixes the axes and the minimum, which is standard normal.
+        dimension: in [2, inf); static.
+        condition_number: the largest eigenvalue over the smallest, in [1, inf).
+
+    Examples:
+        >>> matrix, vector, minimum = ill_conditioned_quadratic(jax.random.key(0), 5, 10.0)
+        >>> bool(jnp.allclose(matrix @ minimum, vector))
+        True
+    """
+    owner = "ill_conditioned_quadratic"
+    check_integer(owner, "dimension", dimension, "[2, inf)")
+    check_number(owner, "condition_number", condition_number, "[1, inf)")
+    axes_key, minimum_key = jax.random.split(key)
+    axes = jnp.linalg.qr(jax.random.normal(axes_key, (dimension, dimension)))[0]
+    eigenvalues = jnp.broadcast_to(_spectrum(dimension, condition_number), axes.shape)
+    matrix = (axes * eigenvalues) @ axes.T
+    matrix = (matrix + matrix.T) / 2
+    minimum = jax.random.normal(minimum_key, (dimension,))
+    return Quadratic(matrix=matrix, vector=matrix @ minimum, minimum=minimum)
+
+
+def _spectrum(size: int, condition_number: ScalarLike) -> Float[Array, " size"]:
+    """From 1 to ``condition_number`` in equal ratios."""
+    return jnp.exp(jnp.linspace(0.0, 1.0, size) * jnp.log(as_float(condition_number)))
