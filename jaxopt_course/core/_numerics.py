@@ -48,7 +48,7 @@ def abs_sq(x: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.square(x)
 
 
-def complement(decay: ScalarLike, dtype: DTypeLike) -> Float[Array, ""]:
+def complement(decay: ScalarLike, dtype: DTypeLike) -> Inexact[Array, ""]:
     """``1 - decay``, formed before rounding where ``decay`` is a Python number.
 
     Prevents the error of ``1 - float32(0.99999)``, which is off by 2e-4 of itself.
@@ -58,7 +58,9 @@ def complement(decay: ScalarLike, dtype: DTypeLike) -> Float[Array, ""]:
     return 1 - jnp.asarray(decay, dtype)
 
 
-def one_minus_power(decay: ScalarLike, count: Int[Array, ""], dtype: DTypeLike) -> Float[Array, ""]:
+def one_minus_power(
+    decay: ScalarLike, count: Int[Array, ""], dtype: DTypeLike
+) -> Inexact[Array, ""]:
     """``1 - decay ** count`` as ``-expm1(count * log(decay))``, for decays in [0, 1).
 
     Prevents the cancellation of a power close to 1, and the infinite log of a decay of 0.
@@ -91,8 +93,8 @@ def _safe_sqrt_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def safe_divide(
-    numerator: Float[Array, "*shape"], denominator: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+    numerator: Inexact[Array, "*shape"], denominator: Inexact[Array, "*shape"]
+) -> Inexact[Array, "*shape"]:
     """``numerator / denominator``, and 0 where the denominator is 0.
 
     Prevents 0 / 0 where nothing has been seen yet and the caller chose ``eps = 0``.

@@ -177,7 +177,7 @@ def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:
 def _select_like(
     updates: Updates, extra_args: dict[str, Any], labels: PyTree, label: Hashable
 ) -> dict[str, Any]:
-    structure = jax.tree.structure(updates)
+    structure: Any = jax.tree.structure(updates)
     return {
         name: _select(value, labels, label) if jax.tree.structure(value) == structure else value
         for name, value in extra_args.items()

@@ -1,0 +1,126 @@
+"""Floor 1: activations. JAX's own where it has them, and a look-up by name.
+
+    sigmoid     1 / (1 + exp(-x))
+    tanh        (exp(x) - exp(-x)) / (exp(x) + exp(-x))
+    relu        max(0, x)
+    leaky_relu  x where x > 0, else negative_slope * x
+    elu         x where x > 0, else alpha (exp(x) - 1)
+    softplus    log(1 + exp(x))
+    silu        x sigmoid(x)
+    gelu        x P(N(0, 1) <= x)
+    softmax     exp(x_k) / sum_j exp(x_j)
+    maxout      max of several affine maps: Goodfellow et al., "Maxout Networks", 2013
+
+The wrappers here add one thing each: a slope in the dtype of ``x``, so that a traced float32
+number promotes nothing; float32 inside ``gelu``, whose cube overflows in float16.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.nn import relu, sigmoid, silu, softmax, softplus, tanh
+from jaxtyping import Array, Float, ScalarLike
+
+from jaxopt_course.core import check_choice, wide_dtype
+
+
+__all__ = [
+    "ACTIVATIONS",
+    "activation",
+    "elu",
+    "gelu",
+    "leaky_relu",
+    "maxout",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+
+def elu(x: Float[Array, "*shape"], alpha: ScalarLike = 1.0) -> Float[Array, "*shape"]:
+    """Exponential linear unit: ``x`` where positive, else ``alpha * (exp(x) - 1)``.
+
+    Args:
+        x: any array.
+        alpha: minus the limit on the left. It may be traced.
+
+    Reference: Clevert et al., 2016, https://arxiv.org/abs/1511.07289.
+    """
+    return jax.nn.elu(x, jnp.asarray(alpha, x.dtype))
+
+
+def leaky_relu(
+    x: Float[Array, "*shape"], negative_slope: ScalarLike = 0.01
+) -> Float[Array, "*shape"]:
+    """``x`` where positive, else ``negative_slope * x``.
+
+    Args:
+        x: any array.
+        negative_slope: the slope on the left. It may be traced.
+    """
+    return jax.nn.leaky_relu(x, jnp.asarray(negative_slope, x.dtype))
+
+
+def gelu(x: Float[Array, "*shape"], approximate: bool = True) -> Float[Array, "*shape"]:
+    """``x`` times the probability that a standard normal number is smaller.
+
+    Args:
+        x: any array.
+        approximate: the tanh form, instead of the error function.
+
+    Reference: Hendrycks & Gimpel, 2016, https://arxiv.org/abs/1606.08415.
+    """
+    return jax.nn.gelu(x.astype(wide_dtype(x.dtype)), approximate).astype(x.dtype)
+
+
+def maxout(pieces: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+    """The largest of several pieces: convex and piecewise linear where the pieces are affine.
+
+    Args:
+        pieces: the values of the affine maps, side by side along ``axis``.
+        axis: which axis numbers the pieces; the result is without it.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> x = jnp.array([-2.0, 3.0])
+        >>> maxout(jnp.stack([x, -x], axis=-1)).tolist()  # two pieces make |x|
+        [2.0, 3.0]
+    """
+    return jnp.max(pieces, axis)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "elu": elu,
+    "gelu": gelu,
+    "identity": jax.nn.identity,
+    "leaky_relu": leaky_relu,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "silu": silu,
+    "softmax": softmax,
+    "softplus": softplus,
+    "tanh": tanh,
+}
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The activation called ``name``, with its default arguments.
+
+    Raises:
+        ValueError: if there is none of that name.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> activation("relu")(jnp.array([-1.0, 2.0])).tolist()
+        [0.0, 2.0]
+        >>> activation("rellu")
+        Traceback (most recent call last):
+        ValueError: activation: `name` must be one of elu, gelu, identity, leaky_relu, relu, \
+sigmoid, silu, softmax, softplus, tanh, got 'rellu'. Did you mean 'relu'?
+    """
+    check_choice("activation", "name", name, ACTIVATIONS)
+    return ACTIVATIONS[name]

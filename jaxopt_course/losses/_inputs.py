@@ -1,0 +1,41 @@
+"""What every loss does with its arguments first: check their kinds and shapes, and widen them."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxopt_course.core import check_like, wide_dtype
+
+
+__all__ = ["wide", "wide_pair"]
+
+
+def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
+    """``values`` in float32 or wider, and the dtype they came in.
+
+    Raises:
+        TypeError: if they are not real floating-point numbers.
+    """
+    values = jnp.asarray(values)
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise TypeError(f"{owner}: `{what}` must be floating-point, got {values.dtype}.")
+    return values.astype(wide_dtype(values.dtype)), values.dtype
+
+
+def wide_pair(
+    owner: str, what: str, outputs: Any, targets: Any
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"], Any]:
+    """Outputs and targets in one dtype, float32 or wider, and the dtype the outputs came in.
+
+    Prevents the silent broadcast: outputs (3,) against targets (3, 1) would give a (3, 3) table
+    of every output against every target.
+
+    Raises:
+        TypeError: if the outputs are not real floating-point numbers.
+        ValueError: if the shapes differ.
+    """
+    wide_outputs, dtype = wide(owner, what, outputs)
+    targets = jnp.asarray(targets)
+    check_like(owner, "`targets`", targets, wide_outputs, than=f"`{what}`")
+    return wide_outputs, targets.astype(wide_outputs.dtype), dtype

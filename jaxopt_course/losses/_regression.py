@@ -1,0 +1,201 @@
+"""Losses for real-valued targets, functions of the residual r = prediction - target.
+
+    squared_error          r^2                            per entry
+    l2_loss                r^2 / 2                        per entry
+    absolute_error         |r|                            per entry
+    huber_loss             r^2 / 2, linear in the tails   per entry
+    log_cosh               log(cosh(r))                   per entry
+    mean_squared_error     mean of r^2                    per example
+    half_squared_error     sum of r^2 / 2                 per example
+
+Each is computed in float32 or wider and returned in the predictions' dtype. Predictions and
+targets have equal shapes: what would merely broadcast is refused.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Real, ScalarLike
+
+from jaxopt_course.core import check_number
+
+from ._inputs import wide, wide_pair
+
+
+__all__ = [
+    "absolute_error",
+    "half_squared_error",
+    "huber_loss",
+    "l2_loss",
+    "log_cosh",
+    "mean_squared_error",
+    "squared_error",
+]
+
+
+def squared_error(
+    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"] | None = None
+) -> Float[Array, "*shape"]:
+    """The squared residual r^2, entry by entry.
+
+    Args:
+        predictions: what the model says.
+        targets: what is true, of the same shape; zeros where None.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    r, dtype = _residual("squared_error", predictions, targets)
+    return jnp.square(r).astype(dtype)
+
+
+def l2_loss(
+    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"] | None = None
+) -> Float[Array, "*shape"]:
+    """Half the squared residual, r^2 / 2, entry by entry: its slope is the residual.
+
+    Args:
+        predictions: what the model says.
+        targets: what is true, of the same shape; zeros where None.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    r, dtype = _residual("l2_loss", predictions, targets)
+    return (jnp.square(r) / 2).astype(dtype)
+
+
+def absolute_error(
+    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"] | None = None
+) -> Float[Array, "*shape"]:
+    """The size of the residual, |r|, entry by entry; its slope at 0 is 0.
+
+    Args:
+        predictions: what the model says.
+        targets: what is true, of the same shape; zeros where None.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    r, dtype = _residual("absolute_error", predictions, targets)
+    return jnp.abs(r).astype(dtype)
+
+
+def huber_loss(
+    predictions: Float[Array, "*shape"],
+    targets: Real[Array, "*shape"] | None = None,
+    *,
+    delta: ScalarLike = 1.0,
+) -> Float[Array, "*shape"]:
+    """Squared error near zero, absolute error in the tails.
+
+    The loss is r^2 / 2 where |r| <= delta, and delta (|r| - delta / 2) elsewhere: value and
+    slope agree at |r| = delta. No slope is larger than delta.
+
+    Args:
+        predictions: what the model says.
+        targets: what is true, of the same shape; zeros where None.
+        delta: where the tails begin, in (0, inf), in the targets' unit. It may be traced.
+
+    Raises:
+        ValueError: if the shapes differ, or ``delta`` is not positive.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> huber_loss(jnp.array([0.5, 3.0]), jnp.zeros(2), delta=1.0).tolist()
+        [0.125, 2.5]
+
+    Reference: Huber, "Robust Estimation of a Location Parameter", 1964.
+    """
+    check_number("huber_loss", "delta", delta, "(0, inf)")
+    r, dtype = _residual("huber_loss", predictions, targets)
+    size = jnp.abs(r)
+    near = jnp.minimum(size, jnp.asarray(delta, r.dtype))
+    return (near * (size - near / 2)).astype(dtype)
+
+
+def log_cosh(
+    predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"] | None = None
+) -> Float[Array, "*shape"]:
+    """log(cosh(r)), entry by entry: r^2 / 2 near zero, |r| - log(2) in the tails.
+
+    Near zero it is formed as log1p(2 sinh(r / 2)^2), which keeps the digits that
+    log(exp(r) + exp(-r)) - log(2) loses.
+
+    Args:
+        predictions: what the model says.
+        targets: what is true, of the same shape; zeros where None.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    r, dtype = _residual("log_cosh", predictions, targets)
+    small = jnp.abs(r) < 1
+    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.where(small, r, 0) / 2)))
+    size = jnp.abs(r)
+    far = size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2)
+    return jnp.where(small, near, far).astype(dtype)
+
+
+def mean_squared_error(
+    predictions: Float[Array, "batch *entries"], targets: Real[Array, "batch *entries"]
+) -> Float[Array, "batch"]:
+    """The mean of r^2 over the entries of each example.
+
+    It is ``2 / entries`` times :func:`half_squared_error`.
+
+    Args:
+        predictions: one row for each example; without further axes an example is one number.
+        targets: what is true, of the same shape.
+
+    Raises:
+        ValueError: if the shapes differ, or have no axis of examples.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> mean_squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
+        [2.5]
+    """
+    r, dtype = _residual_rows("mean_squared_error", predictions, targets)
+    return jnp.mean(jnp.square(r), axis=_entries(r)).astype(dtype)
+
+
+def half_squared_error(
+    predictions: Float[Array, "batch *entries"], targets: Real[Array, "batch *entries"]
+) -> Float[Array, "batch"]:
+    """Half the sum of r^2 over the entries of each example.
+
+    Its mean over N examples is the course's 1/(2N) sum ||y - a||^2.
+
+    Args:
+        predictions: one row for each example; without further axes an example is one number.
+        targets: what is true, of the same shape.
+
+    Raises:
+        ValueError: if the shapes differ, or have no axis of examples.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> half_squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
+        [2.5]
+    """
+    r, dtype = _residual_rows("half_squared_error", predictions, targets)
+    return (jnp.sum(jnp.square(r), axis=_entries(r)) / 2).astype(dtype)
+
+
+def _residual(owner, predictions, targets):  # type: ignore[no-untyped-def]
+    if targets is None:
+        return wide(owner, "predictions", predictions)
+    y, t, dtype = wide_pair(owner, "predictions", predictions, targets)
+    return y - t, dtype
+
+
+def _residual_rows(owner, predictions, targets):  # type: ignore[no-untyped-def]
+    y, t, dtype = wide_pair(owner, "predictions", predictions, targets)
+    if y.ndim == 0:
+        raise ValueError(f"{owner}: `predictions` must have an axis of examples, got a scalar.")
+    return y - t, dtype
+
+
+def _entries(r: Array) -> tuple[int, ...]:
+    return tuple(range(1, r.ndim))

@@ -1,0 +1,32 @@
+"""The catalogue lists every public factory, and every number of each."""
+
+import inspect
+
+import pytest
+
+from jaxopt_course import optimizers, transforms
+from tests.catalogue import (
+    NO_TRANSFORMATIONS,
+    TRANSFORMATIONS,
+    factory_name,
+    numeric_arguments,
+)
+
+
+PUBLIC = {
+    name: getattr(package, name)
+    for package in (optimizers, transforms)
+    for name in package.__all__
+    if not inspect.isclass(getattr(package, name)) and name not in NO_TRANSFORMATIONS
+}
+
+
+def test_every_public_factory_is_listed():
+    assert {factory_name(name) for name in TRANSFORMATIONS} == set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_numeric_argument_is_listed(name):
+    members = [m for key, m in TRANSFORMATIONS.items() if factory_name(key) == name]
+    listed = {number for member in members for number in member.numbers}
+    assert set(numeric_arguments(PUBLIC[name])) <= listed
