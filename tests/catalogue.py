@@ -22,12 +22,14 @@ class Member(NamedTuple):
     numbers: every numeric hyperparameter, at a value that matters (eps = 1e-3, not 1e-8).
     fixed: the other arguments.
     exempt: check or tree -> the reason why this member does not keep it.
+    rtol: how near a population must come to its members alone, in float64.
     """
 
     factory: Callable[..., GradientTransformation]
     numbers: dict[str, float] = {}  # noqa: RUF012 - never changed
     fixed: dict[str, Any] = {}  # noqa: RUF012
     exempt: dict[str, str] = {}  # noqa: RUF012
+    rtol: float = 1e-9
 
     def build(self, **numbers: Any) -> GradientTransformation:
         return self.factory(**self.fixed, **(self.numbers | numbers))
@@ -76,6 +78,7 @@ TRANSFORMATIONS = {
             "meta_gradient": "a mean rounded to bfloat16 is a staircase",
             "complex": "bfloat16 is real",
         },
+        rtol=1e-5,  # a last bit decides to which bfloat16 the mean is rounded
     ),
     "adamw": Member(optimizers.adamw, RATE | ADAM | {"weight_decay": 0.1}),
     "adamw:masked": Member(

@@ -1,0 +1,35 @@
+"""The schedule that does not depend on the count."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, ScalarLike
+
+from jaxopt_course.core import Schedule
+
+from ._progress import ANY, as_floats, check_numbers
+
+
+__all__ = ["constant_schedule"]
+
+
+def constant_schedule(value: ScalarLike) -> Schedule:
+    """The same value at every count.
+
+    Args:
+        value: any number.
+
+    Returns:
+        A function from a count to ``value``.
+
+    Raises:
+        ValueError: if ``value`` is NaN or infinite.
+
+    Examples:
+        >>> float(constant_schedule(0.5)(100))
+        0.5
+    """
+    check_numbers("constant_schedule", ANY, value=value)
+
+    def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
+        return jnp.broadcast_to(as_floats(value), jnp.shape(count))
+
+    return schedule

@@ -1,0 +1,70 @@
+"""Schedules one after another, each counting from its own beginning."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
+
+from jaxopt_course.core import Schedule, check_number, is_traced
+
+from ._progress import as_floats
+
+
+__all__ = ["join_schedules"]
+
+
+def join_schedules(
+    schedules: Sequence[Schedule],
+    boundaries: Sequence[ScalarLike] | Shaped[Array | np.ndarray, "joints"],
+) -> Schedule:
+    """Hand over from one schedule to the next at each boundary.
+
+    Args:
+        schedules: one or more. Each receives the count since its boundary, never a negative one.
+        boundaries: the counts at which the second, third, ... schedule takes over, in [0, inf)
+            and in ascending order: a sequence of numbers or an array, traced or not. Between
+            two equal ones a schedule is skipped.
+
+    Returns:
+        A function from a count to a value.
+
+    Raises:
+        ValueError: if the numbers of schedules and boundaries do not fit, or a boundary is
+            negative or less than the one before.
+
+    Examples:
+        >>> from jaxopt_course.schedules import constant_schedule, linear_schedule
+        >>> parts = [linear_schedule(0.0, 1.0, 2), constant_schedule(0.5)]
+        >>> schedule = join_schedules(parts, [3])
+        >>> [float(schedule(count)) for count in (0, 1, 2, 3)]
+        [0.0, 0.5, 1.0, 0.5]
+    """
+    schedules, joints = list(schedules), list(boundaries)
+    if len(schedules) != len(joints) + 1:
+        raise ValueError(
+            "join_schedules: `boundaries` must hold one number less than `schedules`, "
+            f"got {len(joints)} for {len(schedules)}."
+        )
+    lowest: ScalarLike = 0
+    for i, joint in enumerate(joints):
+        check_number("join_schedules", f"boundaries[{i}]", joint, f"[{lowest}, inf)")
+        lowest = lowest if is_traced(joint) else joint
+
+    def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
+        value = as_floats(schedules[0](count))
+        for joint, following in zip(joints, schedules[1:], strict=True):
+            now, start = _comparable(count, joint)
+            later = as_floats(following(jnp.maximum(now, start) - start))
+            value = jnp.where(now < start, value, later)
+        return value
+
+    return schedule
+
+
+def _comparable(count: ArrayLike, joint: ArrayLike) -> tuple[Array, Array]:
+    """Both as integers if both are, for a schedule may look its value up in a table."""
+    dtype = jnp.result_type(count)
+    if not all(jnp.issubdtype(jnp.result_type(x), jnp.integer) for x in (count, joint)):
+        dtype = jnp.result_type(float)
+    return jnp.asarray(count, dtype), jnp.asarray(joint, dtype)
