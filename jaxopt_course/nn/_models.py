@@ -1,0 +1,239 @@
+"""Two models for small problems: a multi-layer perceptron and a convolutional network.
+
+A hidden layer is, in this order,
+
+    affine map -> [normalization] -> activation -> [normalization] -> [dropout]
+
+with at most one normalization. Just before a batch normalization the map has no bias: the batch
+mean would take it away again, and its gradient would be pure rounding noise, which Adam blows up.
+A normalization after the activation leaves the bias its meaning, and the map keeps it.
+
+Every field can be written to JSON: activations and initializers are names.
+"""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, DTypeLike, Float, Real, ScalarLike
+
+from jaxopt_course.activations import activation
+from jaxopt_course.core import check_choice, check_integer, check_number
+from jaxopt_course.initializers import initializer
+
+from ._batch_norm import BatchNorm
+from ._dropout import Dropout
+from ._dtypes import promote_dtype
+from ._layer_norm import LayerNorm
+
+
+__all__ = ["CNN", "MLP"]
+
+
+class MLP(nn.Module):
+    """Dense layers.
+
+    Attributes:
+        outputs: how many numbers come out, in [1, inf). They are logits: no last activation.
+        hidden: the width of each hidden layer; none makes a linear model.
+        activation: the name of the activation of the hidden layers.
+        normalization: None, ``"batch"`` or ``"layer"``.
+        normalization_position: ``"before"`` or ``"after"`` the activation.
+        batch_momentum: the weight of the past in the batch statistics, in [0, 1].
+        dropout: the probability to drop an entry, in [0, 1): one number, or one for each hidden
+            layer. None leaves dropout out, and training needs no RNG stream ``"dropout"``.
+        kernel_init: the name of the initializer of all weights; biases start at 0.
+        dtype: of the computation. None: what inputs and parameters promote to.
+        param_dtype: of the parameters.
+
+    Examples:
+        >>> import jax
+        >>> model = MLP(outputs=3, hidden=(8,), normalization="batch", dropout=0.5)
+        >>> x = jnp.ones((4, 2))
+        >>> variables = model.init(jax.random.key(0), x, train=False)
+        >>> sorted(variables["params"])
+        ['BatchNorm_0', 'Dense_0', 'Dense_1']
+        >>> rngs = {"dropout": jax.random.key(1)}
+        >>> y, stats = model.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])
+        >>> y.shape
+        (4, 3)
+    """
+
+    outputs: int
+    hidden: Sequence[int] = (64, 64)
+    activation: str = "relu"
+    normalization: str | None = None
+    normalization_position: str = "before"
+    batch_momentum: ScalarLike = 0.99
+    dropout: ScalarLike | Sequence[ScalarLike] | None = None
+    kernel_init: str = "glorot_uniform"
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        _check(self, hidden=self.hidden)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Real[Array | np.ndarray, "batch ..."],
+        train: bool,
+        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+    ) -> Float[Array, "batch outputs"]:
+        """The outputs for inputs of any shape, taken as flat.
+
+        Args:
+            x: one input a row.
+            train: whether dropout acts and batch normalization sees the batch alone.
+            mask: which rows count in batch statistics; see :func:`batch_norm`.
+        """
+        h = jnp.reshape(jnp.asarray(x), (x.shape[0], -1))
+        for width, rate in zip(self.hidden, _rates(self, len(self.hidden)), strict=True):
+            h = _hidden(self, _dense(self, width), rate, h, train, mask)
+        return _dense(self, self.outputs)(True)(h)
+
+
+class CNN(nn.Module):
+    """Convolutions of 3 x 3, each followed by max pooling of 2 x 2, then dense layers.
+
+    Attributes:
+        outputs: how many numbers come out, in [1, inf). They are logits: no last activation.
+        channels: how many channels each convolution gives.
+        dense: the width of each hidden dense layer after them.
+        activation: the name of the activation of the hidden layers.
+        normalization: None, ``"batch"`` (per channel) or ``"layer"`` (over the channels).
+        normalization_position: ``"before"`` or ``"after"`` the activation.
+        batch_momentum: the weight of the past in the batch statistics, in [0, 1].
+        dropout: the probability to drop an entry, in [0, 1): one number, or one for each hidden
+            layer, convolutions first. None leaves dropout out, and training needs no RNG stream.
+        kernel_init: the name of the initializer of all weights; biases start at 0.
+        dtype: of the computation. None: what inputs and parameters promote to.
+        param_dtype: of the parameters.
+    """
+
+    outputs: int
+    channels: Sequence[int] = (16, 32)
+    dense: Sequence[int] = (64,)
+    activation: str = "relu"
+    normalization: str | None = None
+    normalization_position: str = "before"
+    batch_momentum: ScalarLike = 0.99
+    dropout: ScalarLike | Sequence[ScalarLike] | None = None
+    kernel_init: str = "glorot_uniform"
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        _check(self, channels=self.channels, dense=self.dense)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Real[Array | np.ndarray, "batch height width *channels"],
+        train: bool,
+        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+    ) -> Float[Array, "batch outputs"]:
+        """The outputs for images with or without an axis of channels.
+
+        Args:
+            x: one image a row.
+            train: whether dropout acts and batch normalization sees the batch alone.
+            mask: which rows count in batch statistics; see :func:`batch_norm`.
+        """
+        rates = _rates(self, len(self.channels) + len(self.dense))
+        h = jnp.reshape(jnp.asarray(x), (*x.shape[:3], -1))
+        for width, rate in zip(self.channels, rates, strict=False):
+            h = _hidden(self, _convolution(self, width), rate, h, train, mask)
+            h = nn.max_pool(h, (2, 2), strides=(2, 2), padding="SAME")
+        h = jnp.reshape(h, (h.shape[0], -1))
+        for width, rate in zip(self.dense, rates[len(self.channels) :], strict=True):
+            h = _hidden(self, _dense(self, width), rate, h, train, mask)
+        return _dense(self, self.outputs)(True)(h)
+
+
+Affine = Callable[[bool], Callable[[Array], Array]]  # whether it has a bias -> the layer
+
+
+def _dense(model: MLP | CNN, width: int) -> Affine:
+    return lambda use_bias: nn.Dense(
+        width,
+        use_bias=use_bias,
+        kernel_init=initializer(model.kernel_init),
+        dtype=model.dtype,
+        param_dtype=model.param_dtype,
+        promote_dtype=promote_dtype,
+    )
+
+
+def _convolution(model: MLP | CNN, width: int) -> Affine:
+    return lambda use_bias: nn.Conv(
+        width,
+        kernel_size=(3, 3),
+        use_bias=use_bias,
+        kernel_init=initializer(model.kernel_init),
+        dtype=model.dtype,
+        param_dtype=model.param_dtype,
+        promote_dtype=promote_dtype,
+    )
+
+
+def _hidden(
+    model: MLP | CNN,
+    affine: Affine,
+    rate: ScalarLike | None,
+    x: Array,
+    train: bool,
+    mask: Array | None,
+) -> Array:
+    """A hidden layer of ``model``, its submodules named there."""
+
+    def normalized(x: Array) -> Array:
+        if model.normalization == "batch":
+            norm = BatchNorm(model.batch_momentum, param_dtype=model.param_dtype)
+            return norm(x, train, mask)
+        return LayerNorm(param_dtype=model.param_dtype)(x)
+
+    position = model.normalization and model.normalization_position
+    x = affine((model.normalization, position) != ("batch", "before"))(x)
+    if position == "before":
+        x = normalized(x)
+    x = activation(model.activation)(x)
+    if position == "after":
+        x = normalized(x)
+    return x if rate is None else Dropout(rate)(x, train)
+
+
+def _rates(model: MLP | CNN, layers: int) -> list[ScalarLike | None]:
+    """The dropout rate of each hidden layer, None where there is no dropout."""
+    owner, dropout = type(model).__name__, model.dropout
+    if dropout is None:
+        return [None] * layers
+    if not isinstance(dropout, Sequence):
+        check_number(owner, "dropout", dropout, "[0, 1)")
+        return [dropout] * layers
+    if len(dropout) != layers:
+        raise ValueError(
+            f"{owner}: `dropout` must be one number, or one for each of the {layers} hidden "
+            f"layers, got {len(dropout)}."
+        )
+    for rate in dropout:
+        check_number(owner, "dropout", rate, "[0, 1)")
+    return list(dropout)
+
+
+def _check(model: MLP | CNN, **widths: Sequence[int]) -> None:
+    owner = type(model).__name__
+    check_integer(owner, "outputs", model.outputs, "[1, inf)")
+    for name, values in widths.items():
+        for value in values:
+            check_integer(owner, name, value, "[1, inf)")
+    activation(model.activation)
+    initializer(model.kernel_init)
+    if model.normalization is not None:
+        check_choice(owner, "normalization", model.normalization, ("batch", "layer"))
+    check_choice(owner, "normalization_position", model.normalization_position, ("before", "after"))
+    check_number(owner, "batch_momentum", model.batch_momentum, "[0, 1]")
+    _rates(model, sum(len(values) for values in widths.values()))
