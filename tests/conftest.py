@@ -1,11 +1,16 @@
-"""Tests run in double precision and strictly; peers and bad arguments get fixtures of their own."""
+"""Tests run in double precision and strictly; peers and bad arguments get fixtures of their own.
+
+``JAXOPT_COURSE_X64=0`` runs them in single precision; ``tests/test_own_process.py`` does so.
+"""
+
+import os
 
 import jax
 import jaxtyping
 import pytest
 
 
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", os.environ.get("JAXOPT_COURSE_X64") != "0")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -47,7 +47,9 @@ def clip(max_delta: ScalarLike) -> GradientTransformation:
 
     def clipped(u: Array) -> Array:
         # A bound above the largest number of a narrow dtype is no bound, not infinity.
-        bound = jnp.minimum(jnp.asarray(max_delta, wide_dtype(u.dtype)), float(jnp.finfo(u.dtype).max))
+        bound = jnp.minimum(
+            jnp.asarray(max_delta, wide_dtype(u.dtype)), float(jnp.finfo(u.dtype).max)
+        )
         return jnp.clip(u, -bound.astype(u.dtype), bound.astype(u.dtype))
 
     return stateless(lambda updates, params: jax.tree.map(clipped, updates))

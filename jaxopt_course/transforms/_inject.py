@@ -109,9 +109,11 @@ def inject_hyperparams(
             else:
                 fixed[name] = value
 
-        def inner(hyperparams: Mapping[str, Array]) -> GradientTransformation:
+        def inner(hyperparams: Mapping[str, Any]) -> GradientTransformation:
             bound.arguments.update(fixed | dict(hyperparams))
             return optax.with_extra_args_support(inner_factory(*bound.args, **bound.kwargs))
+
+        inner(numbers | {name: s(s.init()) for name, s in schedules.items()})  # checks numbers
 
         def entry(value: Any) -> Array:
             default = wide_dtype(jnp.result_type(float))

@@ -1,5 +1,6 @@
 """The trees on which every transformation must keep its promises: one a dtype class."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,6 +20,7 @@ TREES = {
     "none": {"w": jnp.ones((2,), jnp.float32), "frozen": None},
     "mixed": {"a": jnp.ones((2, 3), jnp.bfloat16), "b": jnp.ones((3,), jnp.float32)},
     "float16": _filled(jnp.float16),
-    "float64": _filled(jnp.float64),
     "complex": {"w": jnp.array([1 + 2j, 0.5 - 1j], jnp.complex64)},
 }
+if jax.config.jax_enable_x64:
+    TREES["float64"] = _filled(jnp.float64)

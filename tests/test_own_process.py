@@ -1,0 +1,34 @@
+"""What needs a process of its own: single precision throughout, and eight devices."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.skipif(os.environ.get("JAXOPT_COURSE_X64") == "0", reason="this is that process")
+def test_the_contracts_hold_in_single_precision():
+    promises = "test_promises_on_every_tree or test_names or test_mixes"
+    run("-m", "pytest", "-q", "tests/contracts", "-k", promises, JAXOPT_COURSE_X64="0")
+
+
+def test_the_state_is_sharded_as_the_params_are():
+    assert "keep the sharding" in run("-m", "tests.sharded_states")
