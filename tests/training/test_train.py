@@ -247,6 +247,7 @@ def test_float64_numpy_data_are_taken_in_the_widths_of_the_process(key):
         ({"epochs": 1.5}, "`epochs` must be an int"),
         ({"steps": -1}, r"`steps` must lie in \[1, inf\)"),
         ({"epochs": 1, "batch_size": 0}, r"`batch_size` must lie in \[1, inf\), got 0"),
+        ({"epochs": 1, "batch_size": None}, "`batch_size` must be an int"),
         ({"epochs": 1, "evaluate_every": 0}, r"`evaluate_every` must lie in \[1, inf\)"),
     ],
 )

@@ -1,0 +1,10 @@
+"""Floor 3: what is trained. A task is pure functions; adapters make one of any kind of model."""
+
+from ._function import function_task
+from ._linen import linen_task
+from ._nnx import nnx_task
+from ._pytree import pytree_task
+from ._task import Batch, Task
+
+
+__all__ = ["Batch", "Task", "function_task", "linen_task", "nnx_task", "pytree_task"]

@@ -1,0 +1,89 @@
+"""The adapter for Flax Linen modules."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jaxtyping import Array, PyTree
+
+from jaxopt_course.core import Params
+from jaxopt_course.problems import Problem
+
+from ._task import Batch, Task, arguments_taken, refuse_padding, rows_that_count, score
+
+
+__all__ = ["linen_task"]
+
+
+def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> Task:
+    """The task of a Linen module.
+
+    The module's ``__call__`` takes the inputs and, where it names them, ``train`` and ``mask``:
+    bool[batch], False for padding rows, None where there are none. In training the RNG stream
+    ``"dropout"`` is there. All collections but ``"params"`` are the model state.
+
+    Args:
+        module: the model; any of its numbers may be traced.
+        example_inputs: an array, or a pytree, of which only shapes and dtypes matter, first axis
+            included: one row will do.
+        problem: where loss, metrics and activation come from.
+
+    Returns:
+        The task. Its ``loss`` refuses batches with row weights in training where the module has
+        batch statistics and no ``mask``; its ``activations`` are what each submodule returns.
+
+    Examples:
+        >>> from jaxopt_course.nn import MLP
+        >>> from jaxopt_course.problems import problem
+        >>> task = linen_task(MLP(3, (8,)), jnp.zeros((1, 2)), problem("multiclass"))
+        >>> params, model_state = task.init(jax.random.key(0))
+        >>> task.predict(params, model_state, jnp.zeros((5, 2))).shape
+        (5, 3)
+    """
+
+    def apply(variables: Any, inputs: Any, *, train: bool, mask: Any = None, **options: Any) -> Any:
+        taken = arguments_taken(module.__call__, train=train, mask=mask)
+        return module.apply(variables, inputs, **taken, **options)
+
+    def init(key: Any) -> tuple[Params, PyTree]:
+        inputs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example_inputs)
+        taken = arguments_taken(module.__call__, train=False)
+        variables = dict(module.init({"params": key}, inputs, **taken))
+        return variables.pop("params", {}), variables
+
+    def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
+        variables = {"params": params, **model_state}
+        if train:
+            if "batch_stats" in model_state and not arguments_taken(module.__call__, mask=None):
+                refuse_padding("linen_task", type(module).__name__, batch)
+            outputs, new_state = apply(
+                variables,
+                batch.inputs,
+                train=True,
+                mask=rows_that_count(batch),
+                rngs={"dropout": key},
+                mutable=list(model_state),
+            )
+            model_state = {**model_state, **new_state}
+        else:
+            outputs = apply(variables, batch.inputs, train=False)
+        losses, metrics = score(problem, outputs, batch.targets)
+        return losses, (model_state, metrics)
+
+    def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
+        return problem.activation(apply({"params": params, **model_state}, inputs, train=False))
+
+    def activations(params: Params, model_state: PyTree, inputs: PyTree) -> dict[str, Array]:
+        _, captured = apply(
+            {"params": params, **model_state},
+            inputs,
+            train=False,
+            capture_intermediates=True,
+            mutable=["intermediates"],
+        )
+        calls = traverse_util.flatten_dict(captured["intermediates"])
+        return {"/".join(path[:-1]) or "outputs": values[0] for path, values in calls.items()}
+
+    return Task(init, loss, predict, activations)

@@ -1,0 +1,73 @@
+"""Early stopping: end a training once its validation loss no longer improves.
+
+An evaluation improves if its loss is below ``best_metric - min_delta``. The training stops at the
+``patience``-th evaluation in a row that does not.
+
+Reference: Prechelt, "Early Stopping - But When?", 1998, criterion UP.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
+
+from jaxopt_course.core import as_float, check_number
+
+
+__all__ = ["EarlyStopping", "EarlyStoppingState", "check_early_stopping"]
+
+
+class EarlyStoppingState(NamedTuple):
+    """What the rule remembers.
+
+    best_metric: the loss of the last evaluation that improved, f[].
+    patience_count: evaluations in a row that have not, i32[].
+    should_stop: whether the training is over, bool[].
+    """
+
+    best_metric: Float[Array, ""]
+    patience_count: Int[Array, ""]
+    should_stop: Bool[Array, ""]
+
+
+class EarlyStopping(NamedTuple):
+    """The rule. Its numbers may be traced; a training under it still restores the best parameters.
+
+    patience: evaluations in a row without improvement that end the training, in [1, inf).
+    min_delta: how far below the best a loss must be to count as an improvement, in [0, inf).
+
+    Examples:
+        >>> rule = EarlyStopping(patience=2)
+        >>> state = rule.init()
+        >>> for loss in [1.0, 0.5, 0.6]:
+        ...     state = rule.update(state, jnp.array(loss))
+        >>> bool(state.should_stop)
+        False
+        >>> bool(rule.update(state, jnp.array(float("nan"))).should_stop)
+        True
+    """
+
+    patience: ScalarLike
+    min_delta: ScalarLike = 0.0
+
+    def init(self) -> EarlyStoppingState:
+        """The state before the first evaluation, which improves unless its loss is no number."""
+        return EarlyStoppingState(as_float(jnp.inf), jnp.zeros((), jnp.int32), jnp.array(False))
+
+    def update(self, state: EarlyStoppingState, loss: Float[Array, ""]) -> EarlyStoppingState:
+        """The state after one more evaluation. NaN never improves."""
+        loss = as_float(loss)
+        improves = loss < state.best_metric - as_float(self.min_delta)
+        count = jnp.where(improves, 0, state.patience_count + 1)
+        return EarlyStoppingState(
+            best_metric=jnp.where(improves, loss, state.best_metric),
+            patience_count=count,
+            should_stop=as_float(count) >= as_float(self.patience),
+        )
+
+
+def check_early_stopping(owner: str, rule: EarlyStopping | None) -> None:
+    """Raise unless ``rule`` is None or its numbers are in range."""
+    if rule is not None:
+        check_number(owner, "early_stopping.patience", rule.patience, "[1, inf)")
+        check_number(owner, "early_stopping.min_delta", rule.min_delta, "[0, inf)")

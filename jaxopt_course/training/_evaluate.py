@@ -1,0 +1,121 @@
+"""Losses, metrics and predictions of a model as it stands, in batches."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxopt_course.core import Params, check_integer
+from jaxopt_course.tasks import Batch, Task
+
+from ._rows import as_examples, count_rows, take_rows
+from ._step import batch_means
+
+
+__all__ = ["evaluate", "mean_over_rows", "predict"]
+
+
+def evaluate(
+    task: Task,
+    params: Params,
+    model_state: PyTree,
+    inputs: PyTree,
+    targets: PyTree,
+    batch_size: int = 512,
+) -> dict[str, float]:
+    """The mean loss and the mean metrics over some examples.
+
+    Args:
+        task: the model and its loss.
+        params: its parameters.
+        model_state: its state.
+        inputs: an array, or a pytree, of one row an example.
+        targets: likewise.
+        batch_size: how many examples are computed at once, in [1, inf). It does not change the
+            result, apart from rounding.
+
+    Returns:
+        ``"loss"`` and the task's metrics. One program is compiled for each task and shape.
+
+    Raises:
+        ValueError: if there is no example, or inputs and targets differ in number.
+    """
+    check_integer("evaluate", "batch_size", batch_size, "[1, inf)")
+    examples = as_examples("evaluate", (inputs, targets))
+    means = _evaluate(task, params, model_state, examples, batch_size=batch_size)
+    return {name: float(value) for name, value in means.items()}
+
+
+def predict(
+    task: Task, params: Params, model_state: PyTree, inputs: PyTree, batch_size: int = 512
+) -> Any:
+    """The task's predictions for some examples, on the first axis.
+
+    Args:
+        task: the model.
+        params: its parameters.
+        model_state: its state.
+        inputs: an array, or a pytree, of one row an example.
+        batch_size: how many examples are computed at once, in [1, inf).
+
+    Raises:
+        ValueError: if there is no example.
+    """
+    check_integer("predict", "batch_size", batch_size, "[1, inf)")
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    count_rows("predict", inputs)
+    return _predict(task, params, model_state, inputs, batch_size=batch_size)
+
+
+def mean_over_rows(
+    task: Task,
+    params: Params,
+    model_state: PyTree,
+    examples: tuple[PyTree, PyTree],
+    indices: Int[Array, "n"],
+    batch_size: int,
+) -> dict[str, Float[Array, ""]]:
+    """The means of loss and metrics over the rows ``indices`` of ``examples``, in evaluation."""
+    table, weights = _padded(indices, batch_size)
+
+    def sums(batch_rows: tuple[Array, Array]) -> dict[str, Array]:
+        rows, weights = batch_rows
+        inputs, targets = take_rows(examples, rows)
+        batch = Batch(inputs, targets, weights)
+        means, _ = batch_means(task, params, model_state, batch, key=None, train=False)
+        return {name: mean * jnp.sum(weights).astype(mean.dtype) for name, mean in means.items()}
+
+    totals = jax.lax.map(sums, (table, weights))
+    n = indices.shape[0]
+    return {name: jnp.sum(total) / jnp.asarray(n, total.dtype) for name, total in totals.items()}
+
+
+@functools.partial(jax.jit, static_argnames=("task", "batch_size"))
+def _evaluate(
+    task: Task, params: Params, model_state: PyTree, examples: Any, *, batch_size: int
+) -> Any:
+    everything = jnp.arange(count_rows("evaluate", examples), dtype=jnp.int32)
+    return mean_over_rows(task, params, model_state, examples, everything, batch_size)
+
+
+@functools.partial(jax.jit, static_argnames=("task", "batch_size"))
+def _predict(
+    task: Task, params: Params, model_state: PyTree, inputs: PyTree, *, batch_size: int
+) -> Any:
+    n = count_rows("predict", inputs)
+    table, _ = _padded(jnp.arange(n, dtype=jnp.int32), batch_size)
+    batches = jax.lax.map(
+        lambda rows: task.predict(params, model_state, take_rows(inputs, rows)), table
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], batches)
+
+
+def _padded(indices: Int[Array, "n"], batch_size: int) -> tuple[Array, Array]:
+    """Batches of ``indices`` one a row, and weights: the last batch repeats a row with weight 0."""
+    n = indices.shape[0]
+    size = min(batch_size, n)
+    positions = jnp.arange(-(-n // size) * size).reshape(-1, size)
+    weights = (positions < n).astype(jnp.result_type(float))
+    return indices[jnp.minimum(positions, n - 1)], weights

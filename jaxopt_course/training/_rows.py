@@ -1,0 +1,98 @@
+"""The data of a training, and which of its rows are used."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from jaxopt_course.core import is_traced
+
+from ._state import Rows
+
+
+__all__ = ["as_examples", "as_rows", "count_rows", "take_rows"]
+
+
+def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
+    """Inputs and targets as jax arrays, in the widths that this process computes in.
+
+    Args:
+        owner: the function, for the message.
+        data: a pair (inputs, targets), or anything with these two attributes.
+
+    Raises:
+        TypeError: if ``data`` is neither.
+        ValueError: if there is no example, or the first axes differ.
+    """
+    if hasattr(data, "inputs") and hasattr(data, "targets"):
+        pair = (data.inputs, data.targets)
+    elif isinstance(data, tuple | list) and len(data) == 2:
+        pair = tuple(data)
+    else:
+        raise TypeError(
+            f"{owner}: `data` must be a pair (inputs, targets) or have `inputs` and `targets`, "
+            f"got {type(data).__name__}."
+        )
+    inputs, targets = (jax.tree.map(jnp.asarray, part) for part in pair)
+    count_rows(owner, (inputs, targets))
+    return inputs, targets
+
+
+def count_rows(owner: str, arrays: PyTree) -> int:
+    """How many examples ``arrays`` hold.
+
+    Raises:
+        ValueError: if it is none, or they do not agree.
+    """
+    shapes = [jnp.shape(x) for x in jax.tree.leaves(arrays)]
+    counts = sorted({shape[0] if shape else 0 for shape in shapes})
+    if len(counts) > 1:
+        raise ValueError(
+            f"{owner}: inputs and targets must have one row an example, got {counts} rows."
+        )
+    if counts in ([], [0]):
+        raise ValueError(f"{owner}: there must be at least one example, got shapes {shapes}.")
+    return counts[0]
+
+
+def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:
+    """``rows`` as jax arrays; None is all ``n`` rows, each once, and no validation.
+
+    Raises:
+        ValueError: if a row number lies outside [0, n), or weights and rows differ in number.
+            Traced numbers cannot be looked at: rows outside the data come out as NaN.
+    """
+    if rows is None:
+        return Rows(jnp.arange(n, dtype=jnp.int32))
+    train = _row_numbers(owner, "rows.train", rows.train, n)
+    weights = None if rows.weights is None else jnp.asarray(rows.weights)
+    if weights is not None and weights.shape != train.shape:
+        raise ValueError(
+            f"{owner}: `rows.weights` must have the shape {train.shape} of `rows.train`, "
+            f"got {weights.shape}."
+        )
+    if rows.validation is None:
+        return Rows(train, weights)
+    return Rows(train, weights, _row_numbers(owner, "rows.validation", rows.validation, n))
+
+
+def take_rows(arrays: PyTree, indices: Int[Array, "batch"]) -> PyTree:
+    """The rows ``indices`` of every array."""
+    return jax.tree.map(lambda x: jnp.take(x, indices, axis=0), arrays)
+
+
+def _row_numbers(owner: str, name: str, values: Any, n: int) -> Int[Array, "n"]:
+    shape, dtype = jnp.shape(values), jnp.result_type(values)
+    if len(shape) != 1 or shape[0] == 0 or not jnp.issubdtype(dtype, np.integer):
+        raise ValueError(
+            f"{owner}: `{name}` must be a vector of at least one integer, "
+            f"got {dtype.name} of shape {shape}."
+        )
+    if not is_traced(values):
+        numbers = np.asarray(values)
+        outside = numbers[(numbers < 0) | (numbers >= n)]
+        if outside.size:
+            raise ValueError(f"{owner}: `{name}` must lie in [0, {n}), got {outside[0]}.")
+    return jnp.asarray(values, jnp.int32)

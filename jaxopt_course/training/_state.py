@@ -1,0 +1,110 @@
+"""The values of a training: its state, the rows it uses, what it returns, and how it ended."""
+
+import enum
+from typing import NamedTuple
+
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from jaxopt_course.core import Params, State
+
+
+__all__ = ["Outcome", "OutcomeCode", "Rows", "Run", "TrainState", "describe_outcome"]
+
+
+class TrainState(NamedTuple):
+    """What the next step needs. It holds arrays only, so it can be scanned, sharded, and saved.
+
+    step: how many steps were taken, i32[].
+    params: the parameters.
+    model_state: what the model keeps besides, such as running batch statistics.
+    opt_state: the state of the optimizer.
+    key: fixed for the run. The order of an epoch is a function of it and the epoch's number,
+        the dropout of a step of it and the step's.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    model_state: PyTree
+    opt_state: State
+    key: Key[Array, ""]
+
+
+class Rows(NamedTuple):
+    """Which rows of the data train, how much they count, and which validate.
+
+    Folds, bags and bootstraps of one data set differ in nothing else.
+
+    train: row numbers, i32[n]; a row may occur more than once.
+    weights: how much each of them counts, f[n]. None: once.
+    validation: row numbers, i32[m]. None: there is no validation.
+    """
+
+    train: Int[Array, "n"]
+    weights: Float[Array, "n"] | None = None
+    validation: Int[Array, "m"] | None = None
+
+
+class OutcomeCode(enum.IntEnum):
+    """How a training ended: ``COMPLETED``, ``STOPPED_EARLY`` or ``DIVERGED``."""
+
+    COMPLETED = 0
+    STOPPED_EARLY = 1
+    DIVERGED = 2
+
+
+class Outcome(NamedTuple):
+    """How a training ended, as a value that compiled code can carry.
+
+    code: an :class:`OutcomeCode`, i32[].
+    step: after how many steps that was seen, i32[].
+    """
+
+    code: Int[Array, ""]
+    step: Int[Array, ""]
+
+
+class Run(NamedTuple):
+    """What a training returns.
+
+    state: the last state.
+    best_params: the parameters of the evaluation with the lowest validation loss, or, where there
+        is no validation, the lowest training loss. The initial ones if no loss was a number.
+    best_model_state: the model state of that evaluation.
+    history: one entry an evaluation. ``"step"``: how many steps had been taken. ``"loss"`` and
+        the names of the metrics: means over the examples seen since the last evaluation, while
+        the parameters moved. With prefix ``"validation_"``: means over the validation rows. After
+        a training has stopped, entries are NaN and the step stays.
+    outcome: how the training ended.
+    """
+
+    state: TrainState
+    best_params: Params
+    best_model_state: PyTree
+    history: dict[str, Array]
+    outcome: Outcome
+
+
+def describe_outcome(outcome: Outcome) -> str:
+    """A sentence for a person: what happened, when, and what to do about it.
+
+    Args:
+        outcome: of one run, concrete.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> describe_outcome(Outcome(jnp.array(0), jnp.array(40)))
+        'Completed 40 steps.'
+    """
+    step = int(outcome.step)
+    texts = {
+        OutcomeCode.COMPLETED: f"Completed {step} steps.",
+        OutcomeCode.STOPPED_EARLY: (
+            f"Stopped early after {step} steps: no evaluation within patience improved the loss. "
+            "Use the best parameters."
+        ),
+        OutcomeCode.DIVERGED: (
+            f"Diverged: after {step} steps the loss was not finite. Lower the learning rate, clip "
+            "the gradients, or look for values in the data that are not finite or not scaled."
+        ),
+    }
+    return texts[OutcomeCode(int(outcome.code))]

@@ -1,0 +1,110 @@
+"""One step of training: the gradient of the batch's weighted mean loss, handed to the optimizer.
+
+L(params) = sum_i w_i l_i / sum_i w_i,        0 where all weights are 0
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from jaxopt_course.core import GradientTransformation, Params, cast_like, safe_divide
+from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.transforms import apply_updates
+
+from ._state import TrainState
+
+
+__all__ = ["batch_means", "init_state", "make_step"]
+
+
+def init_state(task: Task, optimizer: optax.GradientTransformation, key: Any) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        task: what is trained.
+        optimizer: its ``init`` is given the parameters.
+        key: for the parameters, and for all randomness of the run.
+    """
+    init_key, run_key = jax.random.split(key)
+    params, model_state = task.init(init_key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=jax.tree.map(jnp.asarray, params),
+        model_state=jax.tree.map(jnp.asarray, model_state),
+        opt_state=optimizer.init(params),
+        key=run_key,
+    )
+
+
+def make_step(
+    task: Task, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
+    """The step ``(state, batch) -> (state, metrics)``, pure.
+
+    Args:
+        task: what is trained.
+        optimizer: any gradient transformation. Its ``update`` is also offered ``value``, ``grad``
+            and ``value_fn``, which line searches and plateau schedules ask for.
+
+    Returns:
+        A function whose metrics are the weighted means over the batch, before the update:
+        ``"loss"`` and those of the task.
+
+    Raises:
+        ValueError: when called, if a metric of the task is called ``"loss"`` or ``"step"``.
+    """
+    extended: GradientTransformation = optax.with_extra_args_support(optimizer)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        key = jax.random.fold_in(state.key, state.step)
+
+        def mean_loss(params: Params) -> tuple[Array, tuple[dict[str, Array], PyTree]]:
+            means, model_state = batch_means(
+                task, params, state.model_state, batch, key=key, train=True
+            )
+            return means["loss"], (means, model_state)
+
+        (loss, (means, model_state)), grads = jax.value_and_grad(mean_loss, has_aux=True)(
+            state.params
+        )
+        updates, opt_state = extended.update(
+            grads,
+            state.opt_state,
+            state.params,
+            value=loss,
+            grad=grads,
+            value_fn=lambda params: mean_loss(params)[0],
+        )
+        new_state = TrainState(
+            step=state.step + 1,
+            params=apply_updates(state.params, updates),
+            model_state=cast_like(model_state, state.model_state),
+            opt_state=opt_state,
+            key=state.key,
+        )
+        return new_state, means
+
+    return step
+
+
+def batch_means(
+    task: Task, params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool
+) -> tuple[dict[str, Float[Array, ""]], PyTree]:
+    """The weighted means of ``"loss"`` and of the metrics over a batch, and the model state."""
+    losses, (model_state, metrics) = task.loss(params, model_state, batch, key=key, train=train)
+    taken = sorted({"loss", "step"} & set(metrics))
+    if taken:
+        raise ValueError(f"Task: a metric cannot be called {taken[0]!r}, that name is in use.")
+
+    def mean(values: Array) -> Array:
+        if batch.weights is None:
+            return jnp.mean(values)
+        counted = jnp.where(batch.weights > 0, values, 0)  # even a NaN of weight 0 leaves no trace
+        weights = batch.weights.astype(values.dtype)
+        return safe_divide(jnp.sum(weights * counted), jnp.sum(weights))
+
+    return {name: mean(values) for name, values in {"loss": losses, **metrics}.items()}, model_state

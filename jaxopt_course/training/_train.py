@@ -1,0 +1,128 @@
+"""A whole training as one pure function, which compiles into one program.
+
+The outer scan goes over evaluations, the inner one over the steps between two of them. Scans, and
+no open-ended loops, so that the training can be differentiated with respect to hyperparameters.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxopt_course.core import check_integer
+
+from ._early_stopping import EarlyStopping, check_early_stopping
+from ._loop import Loop, Progress, make_loop, make_plan, unless_ended
+from ._rows import as_examples, as_rows, count_rows
+from ._state import Rows, Run
+
+
+__all__ = ["make_train"]
+
+
+def make_train(
+    build: Callable[[Any], Any],
+    data: Any,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int,
+    evaluate_every: int | None = None,
+    early_stopping: EarlyStopping | None = None,
+) -> Callable[..., Run]:
+    """The function ``train(key, hyperparameters=None, rows=None) -> Run``.
+
+    It is pure: jit it, ``vmap`` it over keys, hyperparameters and rows, differentiate it with
+    respect to hyperparameters. It does not compile itself. An epoch sees every training row once,
+    in an order of its own; the last batch is filled up with rows of weight 0. A training that
+    diverges or stops early is frozen from that evaluation on.
+
+    Args:
+        build: ``build(hyperparameters) -> (task, optimizer)``. It is called while ``train`` is
+            traced, so every number in it can be a hyperparameter: rates, decays, dropout.
+        data: a pair (inputs, targets), or anything with these attributes, of all rows. It becomes
+            part of the program.
+        epochs: how often to see every training row, in [1, inf); or else
+        steps: how many batches to see, in [1, inf).
+        batch_size: in [1, training rows].
+        evaluate_every: steps from one evaluation to the next, in [1, inf). None: one epoch. The
+            end is evaluated in any case.
+        early_stopping: when to end before that. None: never.
+
+    Returns:
+        ``train``. Its ``hyperparameters`` are any pytree that ``build`` takes, its ``rows`` a
+        :class:`Rows`; None trains on all rows, without validation.
+
+    Raises:
+        ValueError: if a number is out of range or there is no example. A ``batch_size`` above the
+            number of training rows is refused when ``train`` is called, for rows come then.
+
+    Examples:
+        >>> import optax
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.tasks import function_task
+        >>> def build(hyperparameters):
+        ...     init = lambda key: {"w": jnp.zeros((1, 1))}
+        ...     apply = lambda params, x: x @ params["w"]
+        ...     task = function_task(init, apply, problem("regression"))
+        ...     return task, optax.sgd(hyperparameters["learning_rate"])
+        >>> x = jnp.array([[1.0], [2.0], [3.0]])
+        >>> train = make_train(build, (x, 2 * x), epochs=20, batch_size=2)
+        >>> run = jax.jit(train)(jax.random.key(0), {"learning_rate": 0.1})
+        >>> round(float(run.state.params["w"][0, 0]), 3)
+        2.0
+        >>> rates = {"learning_rate": jnp.array([0.01, 0.1])}
+        >>> runs = jax.jit(jax.vmap(train, in_axes=(None, 0)))(jax.random.key(0), rates)
+        >>> runs.history["loss"].shape
+        (2, 20)
+    """
+    check_early_stopping("make_train", early_stopping)
+    examples = as_examples("make_train", data)
+    n = count_rows("make_train", examples)
+    numbers: dict[str, Any] = {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "evaluate_every": evaluate_every,
+    }
+    check_integer("make_train", "batch_size", batch_size, "[1, inf)")
+    make_plan("make_train", max(n, batch_size), **numbers)  # all checks but that on the rows
+
+    def train(key: Any, hyperparameters: Any = None, rows: Rows | None = None) -> Run:
+        task, optimizer = build(hyperparameters)
+        used = as_rows("train", rows, n)
+        plan = make_plan("train", used.train.shape[0], **numbers)
+        loop = make_loop(task, optimizer, examples, used, plan, early_stopping)
+        whole, rest = divmod(plan.steps, plan.evaluate_every)
+        parts = [(0, whole, plan.evaluate_every), (plan.steps - rest, 1, rest)]
+        progress, history = loop.start(key), []
+        for begin, number, length in parts:
+            if number * length > 0:
+                progress, rows_of_part = _intervals(loop, progress, begin, number, length)
+                history.append(rows_of_part)
+        return Run(
+            state=progress.state,
+            best_params=progress.best_params,
+            best_model_state=progress.best_model_state,
+            history=jax.tree.map(lambda *parts: jnp.concatenate(parts), *history),
+            outcome=progress.outcome,
+        )
+
+    return train
+
+
+def _intervals(
+    loop: Loop, progress: Progress, begin: int, number: int, length: int
+) -> tuple[Progress, dict[str, Array]]:
+    """``number`` times ``length`` steps and an evaluation, from step ``begin`` on."""
+
+    def interval(progress: Progress, indices: Array) -> tuple[Progress, dict[str, Array]]:
+        progress, _ = jax.lax.scan(lambda p, i: (loop.step(p, i)[0], None), progress, indices)
+        return loop.evaluate(progress)
+
+    indices = begin + jnp.arange(number * length, dtype=jnp.int32).reshape(number, length)
+    return jax.lax.scan(
+        lambda p, indices: unless_ended(loop, interval, p, indices), progress, indices
+    )
