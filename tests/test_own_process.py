@@ -26,7 +26,7 @@ def run(*arguments, **environment):
 
 @pytest.mark.skipif(os.environ.get("JAXOPT_COURSE_X64") == "0", reason="this is that process")
 def test_the_contracts_hold_in_single_precision():
-    promises = "test_promises_on_every_tree or test_names or test_mixes"
+    promises = "test_promises and (bare or nested or mixed or float16) or test_names"
     run("-m", "pytest", "-q", "tests/contracts", "-k", promises, JAXOPT_COURSE_X64="0")
 
 

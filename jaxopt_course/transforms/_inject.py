@@ -86,14 +86,13 @@ def inject_hyperparams(
         >>> float(updates)
         -0.25
     """
-    signature = inspect.signature(inner_factory)
+    signature = _signature(inner_factory)
     static_args = {static_args} if isinstance(static_args, str) else set(static_args)
     if unknown := static_args - set(signature.parameters):
         raise ValueError(
             f"inject_hyperparams: `static_args` must name arguments of "
             f"{inner_factory.__name__} ({', '.join(signature.parameters)}), got {sorted(unknown)}."
         )
-    annotations = _annotations(inner_factory)
 
     @functools.wraps(inner_factory)
     def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
@@ -101,7 +100,8 @@ def inject_hyperparams(
         bound.apply_defaults()
         numbers, schedules, fixed = {}, {}, {}
         for name, value in bound.arguments.items():
-            takes_numbers = name not in static_args and _takes_floats(annotations.get(name))
+            annotation = signature.parameters[name].annotation
+            takes_numbers = name not in static_args and _takes_floats(annotation)
             if takes_numbers and _is_number(value):
                 numbers[name] = value
             elif takes_numbers and callable(value):
@@ -160,16 +160,16 @@ def inject_hyperparams(
     return factory
 
 
-def _annotations(function: Callable) -> dict[str, Any]:
+def _signature(function: Callable) -> inspect.Signature:
     try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):  # names that only a type checker can resolve
-        return {}
+        return inspect.signature(function, eval_str=True)
+    except NameError:  # a string that only a type checker can resolve
+        return inspect.signature(function)
 
 
 def _takes_floats(annotation: Any) -> bool:
-    """Whether an argument annotated so takes real numbers; unannotated ones may."""
-    if annotation is None:
+    """Whether an argument annotated so takes real numbers; one without a known type may."""
+    if annotation is inspect.Parameter.empty or isinstance(annotation, str):
         return True
     return any(kind is float for kind in typing.get_args(annotation) or (annotation,))
 
