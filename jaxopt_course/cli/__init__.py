@@ -1,0 +1,6 @@
+"""Floor 9: the command line. Importing it imports no jax: names are resolved on first use."""
+
+import lazy_loader
+
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

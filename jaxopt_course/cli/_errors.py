@@ -1,0 +1,20 @@
+"""Errors of usage, told apart from failures at run time."""
+
+import contextlib
+from collections.abc import Iterator
+
+
+__all__ = ["UsageError", "usage_errors"]
+
+
+class UsageError(Exception):
+    """The command line or the config file asks for what cannot be."""
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Take what the library refuses inside the ``with`` for a wrong option."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error

@@ -1,0 +1,117 @@
+"""The command ``evaluate``: a run's model on the run's own test rows, or on new rows."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from jaxopt_course.data import hash_dataset
+from jaxopt_course.training import Bundle, apply_bundle, load_bundle
+
+from ._errors import UsageError
+from ._options import TrainOptions
+from ._parse import parse
+from ._report import print_json, print_table
+from ._rows import class_numbers, numbers, read_rows, take_features
+from ._score import score_bundle
+from ._setup import load_data, prepare
+from ._train import BUNDLE, RECORD
+
+
+__all__ = ["EvaluateOptions", "evaluate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Apply a trained model.
+
+    Without FILE: the figures of the run's own test rows. With a FILE that holds the target: the
+    figures of its rows. With one that does not: a prediction for each row, as CSV.
+    """
+
+    file: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")] = (
+        None
+    )
+    """A table, .csv or .parquet, with the features that the model was trained on."""
+    run: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The directory of the run; required."""
+    target: str | None = None
+    """The column of FILE with the true values. None: called as in training, if it is there."""
+    json: bool = False
+    """Print JSON, in full precision."""
+
+
+def evaluate(arguments: Sequence[str]) -> int:
+    """Run the command; 0 if it could."""
+    options = parse(EvaluateOptions, arguments, prog="jaxopt-course evaluate")
+    if options.run is None:
+        raise UsageError("--run DIR is missing.")
+    if not (options.run / RECORD).is_file():
+        raise UsageError(f"{str(options.run)!r} holds no run: it has no {RECORD}.")
+    record = json.loads((options.run / RECORD).read_text())
+    if not (options.run / BUNDLE).is_file():
+        raise ValueError(f"{options.run} holds no model, for its training has {record['outcome']}.")
+    bundle = load_bundle(options.run / BUNDLE)
+    if options.file is None:
+        _show({"test": _test_figures(record, bundle)}, options.json)
+        return 0
+    if not options.file.is_file():
+        raise UsageError(f"there is no file {str(options.file)!r}.")
+    table = read_rows(options.file)
+    inputs = take_features(table, record["dataset"]["feature_names"])
+    inputs = inputs.reshape(-1, *bundle.input_shape)
+    target = options.target or record["config"]["target"] or "target"
+    if target in table.column_names:
+        targets = (
+            numbers(table, target)[:, None]
+            if bundle.label_names is None
+            else class_numbers(table, target, bundle.label_names)
+        )
+        _show(score_bundle(bundle, {options.file.name: (inputs, targets)}), options.json)
+        return 0
+    if options.target is not None:
+        raise UsageError(f"{str(options.file)!r} has no column {target!r}.")
+    _predict(bundle, inputs, options.json)
+    return 0
+
+
+def _show(figures: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"figures": figures})
+    else:
+        print_table(figures)
+
+
+def _test_figures(record: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
+    """The figures of the rows that the run held apart for its test."""
+    config = record["config"]
+    paths = {key: config[key] and pathlib.Path(config[key]) for key in ("file", "out")}
+    options = TrainOptions(**{**config, **paths, "hidden": tuple(config["hidden"])})
+    dataset = load_data(options)
+    if hash_dataset(dataset) != record["dataset"]["sha256"]:
+        raise ValueError(f"{dataset.name} is not the data set of the run any more: it has changed.")
+    examples = prepare(options, dataset)
+    rows = examples.parts.test
+    return score_bundle(bundle, {"test": (examples.raw[rows], dataset.targets[rows])})["test"]
+
+
+def _predict(bundle: Bundle, inputs: np.ndarray, as_json: bool) -> None:
+    """Print a prediction for each row and, of classes, its probability."""
+    predictions = apply_bundle(bundle, inputs)
+    values, labels = np.asarray(predictions.values), predictions.labels.reshape(len(inputs))
+    table: dict[str, list[Any]] = {"prediction": labels.tolist()}
+    if bundle.label_names is not None:
+        both = np.concatenate([1 - values, values], axis=1) if values.shape[1] == 1 else values
+        table["probability"] = both.max(axis=1).tolist()
+    if as_json:
+        print_json(table)
+        return
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))

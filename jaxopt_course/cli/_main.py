@@ -1,0 +1,71 @@
+"""The command ``jaxopt-course``: which subcommand runs, and what its end means to the shell."""
+
+import sys
+from collections.abc import Sequence
+
+from jaxopt_course._version import __version__
+
+from ._errors import UsageError
+
+
+__all__ = ["main"]
+
+COMPLETED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+HELP = """\
+usage: jaxopt-course [-h] [--version] COMMAND ...
+
+Train models and evaluate them.
+
+commands:
+  train      train on a bundled data set or a table, and keep the model
+  evaluate   apply a trained model: figures, or predictions for new rows
+
+options:
+  -h, --help   show this help; `jaxopt-course COMMAND --help` shows a command's
+  --version    show the version
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line ``argv``, without the program's name.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted. Failures and
+        wrong usage are one line on stderr.
+    """
+    command, *arguments = argv or ["--help"]
+    if command in ("-h", "--help"):
+        sys.stdout.write(HELP)
+        return COMPLETED
+    if command == "--version":
+        sys.stdout.write(f"jaxopt-course {__version__}\n")
+        return COMPLETED
+    try:
+        return _run(command, arguments)
+    except UsageError as error:
+        return _complain(command, error, USAGE)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        return _complain(command, error, FAILED)
+    except KeyboardInterrupt:
+        return _complain(command, "interrupted.", INTERRUPTED)
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    if command == "train":
+        from ._train import train
+
+        return train(arguments)
+    if command == "evaluate":
+        from ._evaluate import evaluate
+
+        return evaluate(arguments)
+    raise UsageError(f"there is no command {command!r}; there are train and evaluate.")
+
+
+def _complain(command: str, error: Exception | str, code: int) -> int:
+    text = " ".join(str(error).split())
+    sys.stderr.write(f"jaxopt-course {command}: {text}\n")
+    return code

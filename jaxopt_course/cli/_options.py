@@ -1,0 +1,206 @@
+"""The options of ``train``: their defaults, the config file, the command line.
+
+What is not on the command line comes from the TOML file of ``--config``, and what is not there
+from the defaults. The options of an optimizer are those of its recipe.
+"""
+
+import dataclasses
+import pathlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jaxopt_course.data import DATASETS
+
+from ._errors import UsageError
+from ._parse import flag, nearest, parse, unknown_keys, value_of
+from ._recipes import EXCLUDED, RECIPES
+
+
+__all__ = ["TrainOptions", "parse_train"]
+
+
+# For small data sets, more than the recipe's own.
+_DECAY: Mapping[str, Any] = MappingProxyType({"weight_decay": 1e-2})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """All that decides a training, and where its results go."""
+
+    file: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")] = (
+        None
+    )
+    """A table, .csv or .parquet, with one row an example, instead of a bundled data set."""
+    target: str | None = None
+    """The column of FILE to predict: classes if it holds text or integers, else numbers."""
+    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """A bundled data set: digits, which is the default, or another of the list above."""
+    config: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A TOML file of options, named as here with _ for -; the command line overrides it."""
+    model: Literal["mlp", "cnn"] = "mlp"
+    """The network: dense layers, or convolutions before them, which need images (digits)."""
+    hidden: tuple[int, ...] = (256, 256)
+    """The width of each hidden dense layer; none for a linear model."""
+    activation: str = "relu"
+    """The activation of the hidden layers."""
+    normalization: Literal["batch", "layer", "none"] = "batch"
+    """The normalization in the hidden layers."""
+    dropout: float = 0.4
+    """The probability to drop a hidden unit, in [0, 1)."""
+    optimizer: Annotated[str, tyro.conf.arg(metavar="NAME")] = "adamw"
+    """The optimizer, one of the list above; `--optimizer NAME --help` shows its options."""
+    learning_rate: float = RECIPES["adamw"].learning_rate
+    """The highest learning rate, in [0, inf); its default is the optimizer's."""
+    schedule: Literal["constant", "warmup_cosine"] = "warmup_cosine"
+    """How the learning rate goes: constant, or up from 0 and down to 0."""
+    warmup: float = 0.1
+    """The share of the steps that the learning rate rises for, in [0, 1]."""
+    epochs: int = 40
+    """How often every training row is seen, in [1, inf)."""
+    batch_size: int = 64
+    """Rows a step, in [1, training rows]."""
+    patience: int | None = None
+    """End after so many epochs without a lower validation loss, in [1, inf). None: never."""
+    validation: float = 0.15
+    """The share of the rows to choose the best epoch by, in (0, 1)."""
+    test: float = 0.2
+    """The share of the rows held apart for the final figures, in (0, 1)."""
+    scaling: Literal["auto", "standard", "min_max", "none"] = "auto"
+    """What is done to each feature. auto: nothing to pixels, else mean 0 and deviation 1."""
+    seed: int = 0
+    """Of the split, the first parameters and everything else that is random, in [0, 2^32)."""
+    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where the results go. None: runs/<data set>-<optimizer>-<seed>."""
+    overwrite: bool = False
+    """Replace the results of an earlier run in the same place."""
+    json: bool = False
+    """Print the record of the run as JSON instead of a table; progress goes to stderr anyway."""
+    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _DECAY)
+    """What only this optimizer has."""
+
+
+_COMMON = {f.name for f in dataclasses.fields(TrainOptions)} - {"hyperparameters"}
+
+
+def parse_train(arguments: Sequence[str]) -> TrainOptions:
+    """The options of a command line.
+
+    Raises:
+        UsageError: if it is wrong, or the config file is.
+    """
+    path = value_of(arguments, "--config")
+    table = {} if path is None else _read_config(path)
+    named = value_of(arguments, "--optimizer") or table.get("optimizer", TrainOptions.optimizer)
+    name = str(named)
+    _check_known("optimizer", name, RECIPES, EXCLUDED)
+    known = [*_COMMON - {"config"}, *RECIPES[name].options]
+    for key in table:
+        _check_key(key, known, f"{path}: there is no key {{!r}}{_of(key, name)}.")
+
+    kind = _with_hyperparameters(name)
+    options = {"prog": "jaxopt-course train", "description": _description(name)}
+    default = kind(
+        optimizer=name,
+        learning_rate=RECIPES[name].learning_rate,
+        schedule=TrainOptions.schedule if RECIPES[name].takes_schedule else "constant",
+    )
+    if table:
+        try:
+            default = parse(kind, _as_arguments(table), default=default, **options)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+    flags = [flag(key) for key in [*known, "config"]]
+    for key in unknown_keys(kind, arguments):
+        _check_key(flag(key), flags, f"there is no option {{!r}}{_of(key, name)}.")
+    parsed = parse(kind, arguments, default=default, **options)
+    shallow = {key: getattr(parsed, key) for key in _COMMON}
+    resolved = TrainOptions(**shallow, hyperparameters=dataclasses.asdict(parsed.hyperparameters))
+    _check(resolved)
+    return resolved
+
+
+def _check(options: TrainOptions) -> None:
+    if options.file is not None and options.dataset is not None:
+        raise UsageError("give either a FILE or --dataset, not both.")
+    if options.dataset is not None:
+        _check_known("dataset", options.dataset, DATASETS)
+    if (options.file is None) != (options.target is None):
+        missing = "--target COLUMN" if options.target is None else "FILE"
+        raise UsageError(f"a FILE needs --target and --target a FILE; {missing} is missing.")
+    if options.file is not None and not options.file.is_file():
+        raise UsageError(f"there is no file {str(options.file)!r}.")
+    if not RECIPES[options.optimizer].takes_schedule and options.schedule != "constant":
+        raise UsageError(f"{options.optimizer} takes no schedule: use --schedule constant.")
+
+
+def _check_known(
+    what: str, name: str, known: Sequence[str] | Mapping[str, Any], excluded: Any = ()
+) -> None:
+    if name in excluded:
+        raise UsageError(f"{what} {name!r} is not offered: {excluded[name]}.")
+    if name not in known:
+        hint = nearest(name, list(known))
+        raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}.{hint}")
+
+
+def _check_key(key: str, known: Sequence[str], message: str) -> None:
+    if key not in known:
+        raise UsageError(message.format(key) + nearest(key, known))
+
+
+def _of(key: str, optimizer: str) -> str:
+    """What else to say of an unknown option: whose it is, and what the optimizer has."""
+    owners = [name for name, recipe in RECIPES.items() if key in recipe.options]
+    if not owners:
+        return ""
+    own = ", ".join(RECIPES[optimizer].options) or "none"
+    return f" for {optimizer}, whose own are {own}; {', '.join(owners)} has it"
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path!r}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from error
+
+
+def _as_arguments(table: dict[str, Any]) -> list[str]:
+    """A config as the command line that says the same."""
+    arguments: list[str] = []
+    for key, value in table.items():
+        if key == "file":
+            arguments.insert(0, str(value))
+        elif isinstance(value, bool):
+            arguments.append(flag(key) if value else flag(f"no_{key}"))
+        elif isinstance(value, list):
+            arguments += [flag(key), *map(str, value)]
+        else:
+            arguments += [flag(key), str(value)]
+    return arguments
+
+
+def _with_hyperparameters(name: str) -> Any:
+    """:class:`TrainOptions` with the options of one optimizer as a group of their own."""
+    own = _DECAY if name == TrainOptions.optimizer else {}
+    fields = [
+        (key, Annotated[kind, tyro.conf.arg(help=help)], own.get(key, default))
+        for key, (kind, default, help) in RECIPES[name].options.items()
+    ]
+    group = dataclasses.make_dataclass("Hyperparameters", fields, frozen=True)
+    field = ("hyperparameters", Annotated[group, tyro.conf.arg(name=name)], group())
+    return dataclasses.make_dataclass("Train", [field], bases=(TrainOptions,), frozen=True)
+
+
+def _description(name: str) -> str:
+    lines = ["Train a model, and keep it with the record of its training.", ""]
+    lines += [f"Data sets: {', '.join(DATASETS)}, or a FILE with --target.", "", "Optimizers:"]
+    lines += [f"  {key}: {', '.join(map(flag, r.options)) or '-'}" for key, r in RECIPES.items()]
+    lines += ["", *(f"Not offered: {key}, for {reason}." for key, reason in EXCLUDED.items())]
+    return "\n".join(lines)

@@ -1,0 +1,167 @@
+"""From options to the parts of a training: data, model, optimizer.
+
+Everything random follows from the seed: one key for the split, one for the training.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    check_integer,
+    check_learning_rate,
+    check_number,
+)
+from jaxopt_course.data import (
+    Dataset,
+    Scaler,
+    Split,
+    digit_images,
+    fit_scaler,
+    load,
+    read_table,
+    scale_features,
+    split,
+)
+from jaxopt_course.nn import CNN, MLP
+from jaxopt_course.problems import problem
+from jaxopt_course.schedules import warmup_cosine_decay_schedule
+from jaxopt_course.tasks import Task, linen_task
+
+from ._errors import UsageError, usage_errors
+from ._options import TrainOptions
+from ._recipes import RECIPES
+
+
+__all__ = ["Examples", "describe_model", "load_data", "make_optimizer", "make_task", "prepare"]
+
+MODELS = {"MLP": MLP, "CNN": CNN}
+IMAGES = {"digits": digit_images}  # data sets whose rows are images, and how to unfold them
+
+
+class Examples(NamedTuple):
+    """A data set as a model takes it.
+
+    raw: the inputs before scaling, in the shape that the model takes.
+    inputs: scaled by the statistics of the training rows.
+    targets: class numbers, or values of mean 0 and deviation 1 in the training rows.
+    scaler: of the inputs; None if they are not scaled.
+    target_scaler: of the values of a regression; None for classes.
+    parts: which rows train, validate, test.
+    key: of the training.
+    """
+
+    raw: np.ndarray
+    inputs: np.ndarray
+    targets: np.ndarray
+    scaler: Scaler | None
+    target_scaler: Scaler | None
+    parts: Split
+    key: jax.Array
+
+
+def load_data(options: TrainOptions) -> Dataset:
+    """The data set that the options name."""
+    if options.file is not None and options.target is not None:
+        return read_table(options.file, target=options.target)
+    return load(options.dataset or "digits")
+
+
+def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
+    """Split and scale ``dataset``.
+
+    Raises:
+        UsageError: if the shares, the seed or the model do not fit the data.
+    """
+    regression = dataset.problem == "regression"
+    with usage_errors():
+        check_integer("train", "seed", options.seed, "[0, 4294967296)")
+        for name in ("validation", "test"):
+            check_number("train", name, getattr(options, name), "(0, 1)")
+        split_key, key = jax.random.split(jax.random.key(options.seed))
+        parts = split(
+            split_key,
+            len(dataset.inputs),
+            validation=options.validation,
+            test=options.test,
+            stratify=None if regression else dataset.targets,
+        )
+    raw = _shaped(options, dataset)
+    scaler = target_scaler = None
+    kind = options.scaling
+    if kind == "auto":
+        kind = "none" if dataset.name in IMAGES and options.file is None else "standard"
+    if kind != "none":
+        scaler = fit_scaler(raw[parts.train], kind)
+    if regression:
+        target_scaler = fit_scaler(dataset.targets[parts.train])
+    return Examples(
+        raw=raw,
+        inputs=raw if scaler is None else np.asarray(scale_features(scaler, raw)),
+        targets=(
+            dataset.targets
+            if target_scaler is None
+            else np.asarray(scale_features(target_scaler, dataset.targets))
+        ),
+        scaler=scaler,
+        target_scaler=target_scaler,
+        parts=parts,
+        key=key,
+    )
+
+
+def _shaped(options: TrainOptions, dataset: Dataset) -> np.ndarray:
+    if options.model == "mlp":
+        return dataset.inputs
+    if options.file is not None or dataset.name not in IMAGES:
+        raise UsageError(f"--model cnn needs images: --dataset {' or '.join(IMAGES)}.")
+    return np.asarray(IMAGES[dataset.name](dataset.inputs))
+
+
+def describe_model(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
+    """The model as a :class:`~jaxopt_course.training.Bundle` describes it.
+
+    Raises:
+        UsageError: if the options make no model.
+    """
+    widths = {"mlp": "hidden", "cnn": "dense"}[options.model]
+    name = options.model.upper()
+    config = {
+        "outputs": problem(dataset.problem).n_outputs(dataset.targets),
+        widths: list(options.hidden),
+        "activation": options.activation,
+        "normalization": None if options.normalization == "none" else options.normalization,
+        # Of short trainings: at 0.99 the statistics would lag several epochs behind.
+        "batch_momentum": 0.9,
+        "dropout": options.dropout or None,
+    }
+    with usage_errors():
+        MODELS[name](**config)
+    return {"name": name, "config": config}
+
+
+def make_task(model: dict[str, Any], input_shape: tuple[int, ...], problem_name: str) -> Task:
+    """The task of a described model."""
+    module = MODELS[model["name"]](**model["config"])
+    return linen_task(module, jnp.zeros((1, *input_shape), jnp.float32), problem(problem_name))
+
+
+def make_optimizer(options: TrainOptions, n_train: int) -> GradientTransformation:
+    """The optimizer, with the learning rate's schedule over the steps of ``n_train`` rows.
+
+    Raises:
+        UsageError: if a number is out of range.
+    """
+    with usage_errors():
+        check_integer("train", "epochs", options.epochs, "[1, inf)")
+        check_integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
+        check_learning_rate("train", options.learning_rate)
+        check_number("train", "warmup", options.warmup, "[0, 1]")
+        rate: Any = options.learning_rate
+        if options.schedule == "warmup_cosine":
+            steps = options.epochs * -(-n_train // options.batch_size)
+            rate = warmup_cosine_decay_schedule(0.0, rate, round(options.warmup * steps), steps)
+        return RECIPES[options.optimizer].build(rate, **options.hyperparameters)

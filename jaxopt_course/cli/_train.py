@@ -1,0 +1,222 @@
+"""The command ``train``: from options to a directory with a model and its record."""
+
+import dataclasses
+import pathlib
+import platform
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxopt_course._version import __version__
+from jaxopt_course.core import Params, check_integer
+from jaxopt_course.data import Dataset, Scaler, hash_dataset
+from jaxopt_course.plots import learning_curves
+from jaxopt_course.training import (
+    Bundle,
+    EarlyStopping,
+    OutcomeCode,
+    Record,
+    Rows,
+    Run,
+    describe_outcome,
+    fit,
+    save_bundle,
+)
+
+from ._errors import UsageError, usage_errors
+from ._options import TrainOptions, parse_train
+from ._progress import show_progress
+from ._report import as_json, print_json, print_table, write_text
+from ._score import score_bundle
+from ._setup import Examples, describe_model, load_data, make_optimizer, make_task, prepare
+
+
+__all__ = ["BUNDLE", "RECORD", "train"]
+
+RECORD, BUNDLE, HISTORY, CURVES = "run.json", "model.bundle", "history.jsonl", "curves.png"
+DIVERGED = 3  # the exit code
+
+
+def train(arguments: Sequence[str]) -> int:
+    """Run the command; 0 if it trained to the end, 3 if the training diverged."""
+    options = parse_train(arguments)
+    dataset = load_data(options)
+    examples = prepare(options, dataset)
+    model = describe_model(options, dataset)
+    parts, n_train = examples.parts, len(examples.parts.train)
+    optimizer = make_optimizer(options, n_train)
+    steps_per_epoch = -(-n_train // options.batch_size)
+    task = make_task(model, examples.inputs.shape[1:], dataset.problem)
+    rule = None
+    if options.patience is not None:
+        with usage_errors():
+            check_integer("train", "patience", options.patience, "[1, inf)")
+        rule = EarlyStopping(options.patience)
+    out = _run_directory(options, dataset)
+    sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
+    _say(
+        f"{dataset.name}: {dataset.problem}, {sizes['train']} training, "
+        f"{sizes['validation']} validation and {sizes['test']} test rows; "
+        f"{options.optimizer}, {options.epochs} epochs; results in {out}; "
+        "figures below are of training / validation"
+    )
+
+    record = _describe(options, dataset, sizes)
+    begin = time.perf_counter()
+    try:
+        with open(out / HISTORY, "w") as history, show_progress(options.epochs) as show:
+
+            def report(progress: Record) -> None:
+                for row in _rows_of(progress.metrics, steps_per_epoch):
+                    history.write(as_json(row) + "\n")
+                    history.flush()
+                    show(row)
+
+            run = fit(
+                task,
+                optimizer,
+                (examples.inputs, examples.targets),
+                key=examples.key,
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                rows=Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation)),
+                early_stopping=rule,
+                callbacks=[report],
+            )
+    except BaseException as error:
+        record["outcome"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        _write_record(out, record)
+        raise
+
+    unit = "" if examples.target_scaler is None else ", targets scaled"
+    title = f"{dataset.name}, {options.optimizer}{unit}"
+    figure = learning_curves(run, steps_per_epoch=steps_per_epoch, title=title)
+    figure.savefig(out / CURVES, dpi=150)
+    outcome = OutcomeCode(int(run.outcome.code))
+    record["outcome"] = outcome.name.lower()
+    record["steps"] = int(run.outcome.step)
+    if outcome is not OutcomeCode.DIVERGED:
+        bundle = _bundle(run, model, dataset, examples)
+        save_bundle(out / BUNDLE, bundle)
+        chosen = zip(sizes, parts, strict=True)
+        record["best_epoch"] = _best_epoch(run, steps_per_epoch)
+        record["figures"] = score_bundle(
+            bundle, {name: (examples.raw[rows], dataset.targets[rows]) for name, rows in chosen}
+        )
+    record["seconds"] = time.perf_counter() - begin
+    _write_record(out, record)
+    if options.json:
+        print_json(record)
+    elif "figures" in record:
+        print_table(record["figures"])
+    _say(describe_outcome(run.outcome))
+    return DIVERGED if outcome is OutcomeCode.DIVERGED else 0
+
+
+def _write_record(out: pathlib.Path, record: dict[str, Any]) -> None:
+    write_text(out / RECORD, as_json(record, indent=2) + "\n")
+
+
+def _run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path:
+    """The directory of the run, made, and empty of an earlier run's results."""
+    default = f"{re.sub('[^A-Za-z0-9_.-]', '_', dataset.name)}-{options.optimizer}-{options.seed}"
+    out = options.out or pathlib.Path("runs", default.lstrip("."))
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", out.name):
+        raise UsageError(
+            f"the name of a run may hold letters, digits, and _ . - (not first), got {out.name!r}."
+        )
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is not a directory.")
+    earlier = [name for name in (RECORD, BUNDLE, HISTORY, CURVES) if (out / name).exists()]
+    if earlier and not options.overwrite:
+        raise UsageError(f"{out} holds a run already: give another --out, or --overwrite.")
+    for name in earlier:
+        (out / name).unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _describe(options: TrainOptions, dataset: Dataset, sizes: dict[str, int]) -> dict[str, Any]:
+    """What is known of a run before it starts."""
+    config = {
+        name: str(value) if isinstance(value, pathlib.Path) else value
+        for name, value in dataclasses.asdict(
+            dataclasses.replace(options, hyperparameters=dict(options.hyperparameters))
+        ).items()
+        if name not in ("config", "json", "overwrite")
+    }
+    if options.file is not None:
+        config["file"] = str(options.file.resolve())
+    return {
+        "config": config,
+        "dataset": {
+            "name": dataset.name,
+            "problem": dataset.problem,
+            "sha256": hash_dataset(dataset),
+            "feature_names": dataset.feature_names,
+            "target_names": dataset.target_names,
+        },
+        "rows": sizes,
+        "versions": {
+            "jaxopt_course": __version__,
+            "jax": jax.__version__,
+            "flax": flax.__version__,
+            "optax": optax.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "device": str(jax.devices()[0].device_kind),
+    }
+
+
+def _rows_of(metrics: dict[str, np.ndarray], steps_per_epoch: int) -> list[dict[str, Any]]:
+    """The evaluations of one report, one a row."""
+    if not metrics:
+        return []
+    names = ["step", "loss", *(name for name in metrics if name not in ("step", "loss"))]
+    rows = zip(*(metrics[name].tolist() for name in names), strict=True)
+    return [
+        {"epoch": -(-row[0] // steps_per_epoch)} | dict(zip(names, row, strict=True))
+        for row in rows
+    ]
+
+
+def _best_epoch(run: Run, steps_per_epoch: int) -> int:
+    best = int(np.nanargmin(np.asarray(run.history["validation_loss"])))
+    return int(run.history["step"][best]) // steps_per_epoch
+
+
+def _bundle(run: Run, model: dict[str, Any], dataset: Dataset, examples: Examples) -> Bundle:
+    params = jax.tree.map(np.asarray, run.best_params)
+    if examples.target_scaler is not None:
+        params = _in_units(params, examples.target_scaler)
+    return Bundle(
+        model=model,
+        input_shape=examples.inputs.shape[1:],
+        problem=dataset.problem,
+        params=params,
+        model_state=run.best_model_state,
+        scaler=examples.scaler,
+        label_names=None if dataset.problem == "regression" else dataset.target_names,
+    )
+
+
+def _in_units(params: Params, scaler: Scaler) -> Params:
+    """``params`` whose last, affine layer gives the targets' unit instead of scaled values."""
+    last = max((name for name in params if name.startswith("Dense_")), key=lambda n: int(n[6:]))
+    layer, (offset, scale) = params[last], (np.asarray(part) for part in scaler)
+    kernel, bias = layer["kernel"] * scale, layer["bias"] * scale + offset
+    in_units = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
+    return {**params, last: in_units}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

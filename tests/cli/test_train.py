@@ -1,0 +1,179 @@
+"""Training from the command line: what it writes, prints and returns."""
+
+import contextlib
+import io
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxopt_course.cli import TrainOptions, describe_model, load_data, make_task, prepare
+from jaxopt_course.data import hash_dataset
+from jaxopt_course.training import load_bundle
+
+from .runs import LINEAR, SMALL, call, write_pumps
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    options = ("--hidden", 8, "--epochs", 2, "--batch-size", 16, "--seed", 3)
+    assert call("train", *options, "--out", out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def pumps_run(tmp_path_factory):
+    """A run whose options come from a file and the command line, and what it printed."""
+    folder = tmp_path_factory.mktemp("pumps")
+    table, config, out = write_pumps(folder / "pumps.csv"), folder / "run.toml", folder / "run"
+    config.write_text(
+        f'file = "{table}"\ntarget = "state"\nhidden = []\nepochs = 1\nbatch_size = 8\n'
+        'normalization = "none"\noptimizer = "sgd"\nmomentum = 0.5\nnesterov = true\n'
+        "learning_rate = 1e-2\n"
+    )
+    arguments = ("--config", config, "--momentum", "0.7", "--epochs", 2, "--out", out, "--json")
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.redirect_stderr(io.StringIO()) as progress,
+    ):
+        assert call("train", *arguments) == 0
+    return table, out, printed.getvalue(), progress.getvalue()
+
+
+def test_a_run_leaves_its_model_its_curves_and_its_record(digits_run):
+    assert {path.name for path in digits_run.iterdir()} == {
+        *("curves.png", "history.jsonl", "model.bundle", "run.json")
+    }
+    record = json.loads((digits_run / "run.json").read_text())
+    assert record["outcome"] == "completed"
+    assert record["dataset"]["sha256"] == hash_dataset(load_data(TrainOptions()))
+    assert record["config"]["seed"] == 3
+    assert record["config"]["hyperparameters"]["weight_decay"] == 0.01
+    assert record["rows"] == {"train": 1168, "validation": 270, "test": 359}
+    assert set(record["figures"]) == {"train", "validation", "test"}
+    assert {"jax", "flax", "optax", "numpy", "python", "jaxopt_course"} == set(record["versions"])
+    rows = [json.loads(line) for line in (digits_run / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[1]["step"] == record["steps"] == 2 * 73
+    best = rows[record["best_epoch"] - 1]
+    # the same mean in batches of another size
+    assert record["figures"]["validation"]["loss"] == pytest.approx(best["validation_loss"], 1e-5)
+    assert load_bundle(digits_run / "model.bundle").label_names == tuple("0123456789")
+
+
+def test_evaluation_reproduces_the_test_figures_exactly(digits_run, capsys):
+    assert call("evaluate", "--run", digits_run, "--json") == 0
+    again = json.loads(capsys.readouterr().out)["figures"]["test"]
+    assert again == json.loads((digits_run / "run.json").read_text())["figures"]["test"]
+
+
+def test_json_is_all_of_stdout_and_repeats_the_record(pumps_run):
+    _, out, printed, progress = pumps_run
+    assert json.loads(printed) == json.loads((out / "run.json").read_text())
+    assert "epoch 1/2" in progress
+    assert "\x1b" not in progress
+
+
+def test_the_command_line_overrides_the_config_file(pumps_run):
+    config = json.loads(pumps_run[2])["config"]
+    assert config["hyperparameters"] == {"momentum": 0.7, "nesterov": True}
+    assert (config["hidden"], config["learning_rate"], config["epochs"]) == ([], 0.01, 2)
+
+
+def test_a_table_with_labels_is_evaluated_and_predicted(pumps_run, tmp_path, capsys):
+    table, out, *_ = pumps_run
+    assert call("evaluate", table, "--run", out, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]["pumps.csv"]
+    assert figures["rows"] == 60
+    new = tmp_path / "new.csv"
+    new.write_text("heat,flow\n3,-3\n-3,3\n")  # in another order, without the target
+    assert call("evaluate", new, "--run", out) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "prediction,probability"
+    assert all(line.split(",")[0] in ("good", "bad") for line in lines[1:])
+    assert all(0.5 <= float(line.split(",")[1]) <= 1 for line in lines[1:])
+    call("evaluate", "--run", out)
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_regression_learns_and_answers_in_the_unit_of_its_target(tmp_path, capsys):
+    table = write_pumps(tmp_path / "pumps.csv", 200, labels=False)
+    out = tmp_path / "run"
+    options = (*LINEAR, "--epochs", 40, "--batch-size", 16, "--learning-rate", 0.03)
+    assert call("train", table, "--target", "state", *options, "--out", out, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["test"]["r2_score"] > 0.99  # a linear model of a linear function
+    assert call("evaluate", "--run", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["figures"]["test"] == figures["test"]
+    new = tmp_path / "new.csv"
+    new.write_text("flow,heat\n1,0\n")
+    assert call("evaluate", new, "--run", out, "--json") == 0
+    (prediction,) = json.loads(capsys.readouterr().out)["prediction"]
+    np.testing.assert_allclose(prediction, 110, atol=2)
+
+
+def test_a_convolutional_network_takes_digits_as_images():
+    options = TrainOptions(model="cnn", hidden=(8,))
+    dataset = load_data(options)
+    examples = prepare(options, dataset)
+    assert examples.inputs.shape == (1797, 8, 8, 1)
+    model = describe_model(options, dataset)
+    params, _ = jax.eval_shape(make_task(model, (8, 8, 1), "multiclass").init, examples.key)
+    assert params["Conv_0"]["kernel"].shape == (3, 3, 1, 16)
+
+
+def test_divergence_has_an_exit_code_of_its_own_and_leaves_no_model(tmp_path, capsys):
+    table, out = write_pumps(tmp_path / "pumps.csv", labels=False), tmp_path / "run"
+    options = ("--optimizer", "sgd", "--learning-rate", "1e30", "--schedule", "constant")
+    options += (*SMALL, "--out", out)
+    assert call("train", table, "--target", "state", *options) == 3
+    assert "Diverged" in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text())["outcome"] == "diverged"
+    assert not (out / "model.bundle").exists()
+    assert call("evaluate", "--run", out) == 1
+
+
+def test_an_earlier_run_is_kept_unless_told_otherwise(tmp_path, capsys):
+    table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text("earlier")
+    (out / "note.txt").write_text("mine")
+    options = (*LINEAR, "--epochs", 5, "--patience", 1, "--learning-rate", 0, "--batch-size", 16)
+    arguments = ("train", table, "--target", "state", *options, "--out", out)
+    assert call(*arguments) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (out / "run.json").read_text() == "earlier"
+    assert call(*arguments, "--overwrite") == 0
+    record = json.loads((out / "run.json").read_text())
+    assert (record["outcome"], record["best_epoch"]) == ("stopped_early", 1)
+    assert len((out / "history.jsonl").read_text().splitlines()) == 2
+    assert (out / "note.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("flow,heat,state\n1,2,ugly\n", "classes are bad, good, got 'ugly' in row 0"),
+        ("flow,state\n1,good\n", "lacks 1 features, first of all 'heat'"),
+        ("flow,heat\n1,2\n1,\n", "finite, got nan in row 1, column 'heat'"),
+        ("flow,heat\n1,warm\n", "column 'heat' must hold numbers"),
+        ("flow,heat\n", "has no rows"),
+    ],
+)
+def test_rows_that_a_model_cannot_take_are_refused(content, sentence, pumps_run, tmp_path, capsys):
+    path = tmp_path / "new.csv"
+    path.write_text(content)
+    assert call("evaluate", path, "--run", pumps_run[1]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_data_set_that_has_changed_is_refused(pumps_run, tmp_path, capsys):
+    out = shutil.copytree(pumps_run[1], tmp_path / "run")
+    record = json.loads((out / "run.json").read_text())
+    record["config"]["file"] = str(write_pumps(tmp_path / "pumps.csv", 61))
+    (out / "run.json").write_text(json.dumps(record))
+    assert call("evaluate", "--run", out) == 1
+    assert "has changed" in capsys.readouterr().err
