@@ -24,9 +24,10 @@ def run(*arguments, **environment):
     return done.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(os.environ.get("JAXOPT_COURSE_X64") == "0", reason="this is that process")
 def test_the_contracts_hold_in_single_precision():
-    promises = "test_promises and (bare or nested or mixed or float16) or test_names"
+    promises = "test_promises or test_names or test_mixes"
     run("-m", "pytest", "-q", "tests/contracts", "-k", promises, JAXOPT_COURSE_X64="0")
 
 

@@ -175,6 +175,7 @@ def test_training_without_statistics_is_refused_by_name(case):
         model.apply(params, x, train=True, mutable=["batch_stats"])
 
 
+@pytest.mark.exhaustive
 def test_remat_changes_nothing(case, key):
     model, x = case
     fewer = {"hidden": (8,)} if isinstance(model, MLP) else {"dense": ()}

@@ -66,9 +66,8 @@ def test_a_running_mean_without_debiasing_is_ema_sgd(standard_promotion):
 
 @pytest.mark.parametrize("b2", [0.999, 0.9999, 0.99999])
 @pytest.mark.parametrize("x64", [True, False])
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_float32_is_no_further_from_the_truth_than_optax(name, x64, b2, standard_promotion):
-    mine, theirs = ours(name)(0.1, b2=b2), getattr(optax, name)(0.1, b2=b2)
+def test_float32_is_no_further_from_the_truth_than_optax(x64, b2, standard_promotion):
+    mine, theirs = ours("adam")(0.1, b2=b2), optax.adam(0.1, b2=b2)
     truth = updates_of(theirs)
     with jax.enable_x64(x64):
         mine, theirs = (distance(updates_of(tx, np.float32), truth) for tx in (mine, theirs))

@@ -132,6 +132,7 @@ def test_twenty_values_compile_once(key):
     assert losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.exhaustive
 def test_the_meta_gradient_is_that_of_central_differences(key):
     train = make_train(build, blobs(), steps=5, batch_size=16)
 
