@@ -66,6 +66,6 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).removeprefix(f"{command}: ")
     sys.stderr.write(f"jaxopt-course {command}: {text}\n")
     return code

@@ -158,7 +158,7 @@ def _of(key: str, optimizer: str) -> str:
     if not owners:
         return ""
     own = ", ".join(RECIPES[optimizer].options) or "none"
-    return f" for {optimizer}, whose own are {own}; {', '.join(owners)} has it"
+    return f" for {optimizer}, whose own are {own}; it belongs to {', '.join(owners)}"
 
 
 def _read_config(path: str) -> dict[str, Any]:

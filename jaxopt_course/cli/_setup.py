@@ -19,6 +19,7 @@ from jaxopt_course.data import (
     Dataset,
     Scaler,
     Split,
+    UnknownColumnError,
     digit_images,
     fit_scaler,
     load,
@@ -64,9 +65,17 @@ class Examples(NamedTuple):
 
 
 def load_data(options: TrainOptions) -> Dataset:
-    """The data set that the options name."""
+    """The data set that the options name.
+
+    Raises:
+        UsageError: if the file has no column ``target``.
+        ValueError: if its content cannot be trained on.
+    """
     if options.file is not None and options.target is not None:
-        return read_table(options.file, target=options.target)
+        try:
+            return read_table(options.file, target=options.target)
+        except UnknownColumnError as error:
+            raise UsageError(str(error)) from error
     return load(options.dataset or "digits")
 
 

@@ -22,7 +22,7 @@ from ._synthetic import (
     teacher,
     two_moons,
 )
-from ._table import read_table
+from ._table import UnknownColumnError, read_table
 
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Quadratic",
     "Scaler",
     "Split",
+    "UnknownColumnError",
     "breast_cancer",
     "check_examples",
     "check_features",

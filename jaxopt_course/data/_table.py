@@ -16,7 +16,12 @@ from jaxopt_course.core import check_choice
 from ._dataset import Dataset, check_features, needs
 
 
-__all__ = ["read_table"]
+__all__ = ["UnknownColumnError", "read_table"]
+
+
+class UnknownColumnError(ValueError):
+    """The column to predict is not one of the table's."""
+
 
 _OWNER = "read_table"
 
@@ -40,9 +45,10 @@ def read_table(path: str | os.PathLike[str], *, target: str) -> Dataset:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is empty or unreadable, or without a column ``target``; if a
-            feature is not numeric; if a value is missing or not finite; if float32 cannot
-            resolve a column; if a target has one class only, or mostly distinct integers.
+        UnknownColumnError: if there is no column ``target``.
+        ValueError: if the file is empty or unreadable; if a feature is not numeric; if a value
+            is missing or not finite; if float32 cannot resolve a column; if a target has one
+            class only, or mostly distinct integers.
         ImportError: if pyarrow is missing.
 
     Examples:
@@ -63,7 +69,10 @@ def read_table(path: str | os.PathLike[str], *, target: str) -> Dataset:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{_OWNER}: column names must differ, got {twice} more than once.")
-    check_choice(_OWNER, "target", target, names)
+    try:
+        check_choice(_OWNER, "target", target, names)
+    except ValueError as error:
+        raise UnknownColumnError(str(error)) from None
     feature_names = tuple(name for name in names if name != target)
     if not feature_names or not table.num_rows:
         raise ValueError(

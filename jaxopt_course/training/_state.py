@@ -103,7 +103,7 @@ def describe_outcome(outcome: Outcome) -> str:
             "Use the best parameters."
         ),
         OutcomeCode.DIVERGED: (
-            f"Diverged: after {step} steps the loss was not finite. Lower the learning rate, clip "
+            f"Diverged: at step {step} the loss was not finite. Lower the learning rate, clip "
             "the gradients, or look for values in the data that are not finite or not scaled."
         ),
     }

@@ -118,7 +118,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     [
         ("learning_rate = = 1", "run.toml is not TOML: .*line 1"),
         ("learnig_rate = 1", "run.toml: there is no key 'learnig_rate'.*'learning_rate'"),
-        ("kappa = 1", "'kappa' for adamw.*delta_bar_delta has it"),
+        ("kappa = 1", "'kappa' for adamw.*belongs to delta_bar_delta"),
         ("epochs = 1.5", "run.toml: .*--epochs"),
         ("epochs = true", "run.toml"),
         ('optimizer = "adma"', "Did you mean 'adam'"),
@@ -139,7 +139,6 @@ def test_wrong_config_files_are_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("flow,heat\n1,2\n", "`target` must be one of flow, heat, got 'state'"),
         ("flow,state\n1,a\n,a\n2,b\n3,b\n", "row 1 has no value in column 'flow'"),
         ("flow,state\ninf,a\n1,a\n2,b\n3,b\n", "must be finite, got inf in row 0, column 'flow'"),
         ("flow,state\n1,a\n1,2,3\n", "cannot read"),
@@ -166,6 +165,12 @@ def test_data_that_cannot_be_trained_on_are_one_line_and_exit_code_1(
 def test_wrong_usage_of_evaluate_is_one_line_and_exit_code_2(arguments, sentence, capsys):
     assert call("evaluate", *arguments) == 2
     expect_one_line(capsys, sentence)
+
+
+def test_an_unknown_column_is_wrong_usage_and_suggests_one(as_users_run_it, capsys, tmp_path):
+    path = write_pumps(tmp_path / "pumps.csv")
+    assert call("train", path, "--target", "stat", "--out", tmp_path / "run") == 2
+    expect_one_line(capsys, "`target` must be one of .*, got 'stat'. Did you mean 'state'")
 
 
 def test_an_interrupted_training_says_so_in_exit_code_and_record(tmp_path):
