@@ -17,7 +17,7 @@ from jaxopt_course.data import DATASETS
 
 from ._errors import UsageError
 from ._parse import flag, nearest, parse, unknown_keys, value_of
-from ._recipes import EXCLUDED, RECIPES
+from ._recipes import RECIPES
 
 
 __all__ = ["TrainOptions", "parse_train"]
@@ -96,7 +96,7 @@ def parse_train(arguments: Sequence[str]) -> TrainOptions:
     table = {} if path is None else _read_config(path)
     named = value_of(arguments, "--optimizer") or table.get("optimizer", TrainOptions.optimizer)
     name = str(named)
-    _check_known("optimizer", name, RECIPES, EXCLUDED)
+    _check_known("optimizer", name, RECIPES)
     known = [*_COMMON - {"config"}, *RECIPES[name].options]
     for key in table:
         _check_key(key, known, f"{path}: there is no key {{!r}}{_of(key, name)}.")
@@ -137,11 +137,7 @@ def _check(options: TrainOptions) -> None:
         raise UsageError(f"{options.optimizer} takes no schedule: use --schedule constant.")
 
 
-def _check_known(
-    what: str, name: str, known: Sequence[str] | Mapping[str, Any], excluded: Any = ()
-) -> None:
-    if name in excluded:
-        raise UsageError(f"{what} {name!r} is not offered: {excluded[name]}.")
+def _check_known(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:
     if name not in known:
         hint = nearest(name, list(known))
         raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}.{hint}")
@@ -202,5 +198,4 @@ def _description(name: str) -> str:
     lines = ["Train a model, and keep it with the record of its training.", ""]
     lines += [f"Data sets: {', '.join(DATASETS)}, or a FILE with --target.", "", "Optimizers:"]
     lines += [f"  {key}: {', '.join(map(flag, r.options)) or '-'}" for key, r in RECIPES.items()]
-    lines += ["", *(f"Not offered: {key}, for {reason}." for key, reason in EXCLUDED.items())]
     return "\n".join(lines)

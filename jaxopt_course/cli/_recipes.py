@@ -16,14 +16,7 @@ from jaxopt_course.core import GradientTransformation, ScalarOrSchedule
 from jaxopt_course.optimizers import __all__ as NAMES
 
 
-__all__ = ["EXCLUDED", "RECIPES", "Option", "Recipe"]
-
-EXCLUDED = {
-    "nesterov": (
-        "its gradients are taken at a look-ahead point, which the ordinary step does not do; "
-        "the usual form is `--optimizer sgd --momentum 0.9 --nesterov`"
-    )
-}
+__all__ = ["RECIPES", "Option", "Recipe"]
 
 # Rates that train small networks on scaled data; where a recipe is not named, Adam's.
 ADAM_RATE = 3e-3
@@ -32,6 +25,7 @@ LEARNING_RATES = {
     "delta_bar_delta": 0.03,
     "ema_sgd": 0.3,
     "heavy_ball": 0.03,
+    "nesterov": 0.03,
     "rprop": 1e-3,
     "sgd": 0.1,
 }
@@ -67,7 +61,7 @@ class Recipe(NamedTuple):
 
 def _read(name: str, function: Any) -> Recipe | None:
     """``function`` as a recipe; None if it is none, or needs what no option can say."""
-    if not inspect.isfunction(function) or name in EXCLUDED or name.startswith("scale_by_"):
+    if not inspect.isfunction(function) or name.startswith("scale_by_"):
         return None
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())

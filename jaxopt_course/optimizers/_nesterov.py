@@ -81,18 +81,21 @@ def lookahead_params(state: State, params: Params) -> Params:
         params: the parameters.
 
     Returns:
-        ``params + momentum * trace``, in the dtypes of the params.
+        ``params + momentum * trace``, in the dtypes of the params; ``params`` as they are for an
+        optimizer that does not look ahead.
 
     Raises:
-        ValueError: if the state holds no :class:`NesterovState`, or more than one.
+        ValueError: if the state holds more than one :class:`NesterovState`.
     """
     is_ours = lambda part: isinstance(part, NesterovState)
     found = [part for part in jax.tree.leaves(state, is_leaf=is_ours) if is_ours(part)]
-    if len(found) != 1:
+    if len(found) > 1:
         raise ValueError(
-            f"lookahead_params: `state` must hold one NesterovState, got {len(found)}."
+            f"lookahead_params: `state` must hold one NesterovState at most, got {len(found)}."
         )
-    return apply_updates(params, scale_tree(found[0].trace, found[0].momentum))
+    for velocity in found:
+        params = apply_updates(params, scale_tree(velocity.trace, velocity.momentum))
+    return params
 
 
 def nesterov(learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9) -> GradientTransformation:

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxopt_course.core import GradientTransformation, Params, cast_like, safe_divide
+from jaxopt_course.optimizers import lookahead_params
 from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.transforms import apply_updates
 
@@ -47,8 +48,9 @@ def make_step(
 
     Args:
         task: what is trained.
-        optimizer: any gradient transformation. Its ``update`` is also offered ``value``, ``grad``
-            and ``value_fn``, which line searches and plateau schedules ask for.
+        optimizer: any gradient transformation. Gradients are taken where it looks, at
+            :func:`~jaxopt_course.optimizers.lookahead_params`. Its ``update`` is also offered
+            ``value``, ``grad`` and ``value_fn``, which line searches and plateau schedules ask for.
 
     Returns:
         A function whose metrics are the weighted means over the batch, before the update:
@@ -68,9 +70,8 @@ def make_step(
             )
             return means["loss"], (means, model_state)
 
-        (loss, (means, model_state)), grads = jax.value_and_grad(mean_loss, has_aux=True)(
-            state.params
-        )
+        point = lookahead_params(state.opt_state, state.params)
+        (loss, (means, model_state)), grads = jax.value_and_grad(mean_loss, has_aux=True)(point)
         updates, opt_state = extended.update(
             grads,
             state.opt_state,

@@ -111,9 +111,14 @@ def test_that_holds_for_a_changing_rate_when_it_stands_inside():
     assert distance(literal, points_of(inside, lambda state, params: params)) <= 1e-12
 
 
-def test_lookahead_needs_one_nesterov_state():
-    tx = sgd(0.1)
-    with pytest.raises(ValueError, match="lookahead_params: `state` must hold one NesterovState"):
+def test_an_optimizer_that_does_not_look_ahead_stands_where_it_looks():
+    tx = sgd(0.1, 0.9)
+    assert lookahead_params(tx.init(PARAMS), PARAMS) is PARAMS
+
+
+def test_two_velocities_cannot_both_be_looked_along():
+    tx = chain(nesterov(0.1), nesterov(0.1))
+    with pytest.raises(ValueError, match="must hold one NesterovState at most, got 2"):
         lookahead_params(tx.init(PARAMS), PARAMS)
 
 

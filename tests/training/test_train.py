@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxopt_course.nn import MLP
-from jaxopt_course.optimizers import adam, sgd
+from jaxopt_course.optimizers import adam, lookahead_params, nesterov, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import linen_task
 from jaxopt_course.training import (
@@ -198,6 +198,16 @@ def test_evaluations_lie_on_their_grid_and_at_the_end(steps, every, grid, key):
     run = jax.jit(train)(key)
     assert run.history["step"].tolist() == grid
     assert int(run.state.step) == steps
+
+
+def test_gradients_are_taken_where_the_optimizer_looks(key):
+    """The literal Nesterov looks where the usual form, which takes them at its params, stands."""
+    literal, usual = (
+        make_train(lambda _, tx=tx: (line_task(), tx), line(), steps=9, batch_size=12)(key)
+        for tx in (nesterov(0.01, 0.9), sgd(0.01, 0.9, nesterov=True))
+    )
+    looks_at = lookahead_params(literal.state.opt_state, literal.state.params)
+    chex.assert_trees_all_close(looks_at, usual.state.params, rtol=1e-12)
 
 
 def test_a_line_search_is_given_what_it_asks_for(key):
