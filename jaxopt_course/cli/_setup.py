@@ -27,7 +27,7 @@ from jaxopt_course.data import (
     scale_features,
     split,
 )
-from jaxopt_course.nn import CNN, MLP
+from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import warmup_cosine_decay_schedule
 from jaxopt_course.tasks import Task, linen_task
@@ -39,7 +39,6 @@ from ._recipes import RECIPES
 
 __all__ = ["Examples", "describe_model", "load_data", "make_optimizer", "make_task", "prepare"]
 
-MODELS = {"MLP": MLP, "CNN": CNN}
 IMAGES = {"digits": digit_images}  # data sets whose rows are images, and how to unfold them
 
 

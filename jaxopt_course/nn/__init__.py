@@ -4,13 +4,14 @@ from ._batch_norm import BatchNorm, batch_norm
 from ._dropout import ClassicalDropout, Dropout, classical_dropout, dropout
 from ._layer_norm import LayerNorm, layer_norm
 from ._maxout import Maxout
-from ._models import CNN, MLP
+from ._models import CNN, MLP, MODELS
 from ._recompute import recompute_batch_stats
 
 
 __all__ = [
     "CNN",
     "MLP",
+    "MODELS",
     "BatchNorm",
     "ClassicalDropout",
     "Dropout",

@@ -28,7 +28,7 @@ from ._dtypes import promote_dtype
 from ._layer_norm import LayerNorm
 
 
-__all__ = ["CNN", "MLP"]
+__all__ = ["CNN", "MLP", "MODELS"]
 
 
 class MLP(nn.Module):
@@ -153,6 +153,8 @@ class CNN(nn.Module):
             h = _hidden(self, _dense(self, width), rate, h, train, mask)
         return _dense(self, self.outputs)(True)(h)
 
+
+MODELS: dict[str, type[nn.Module]] = {"CNN": CNN, "MLP": MLP}  # the names of saved models
 
 Affine = Callable[[bool], Callable[[Array], Array]]  # whether it has a bias -> the layer
 

@@ -12,7 +12,6 @@ import pathlib
 import tempfile
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from jaxtyping import Array, PyTree, Shaped
 
 from jaxopt_course.core import Params, check_choice, check_like
 from jaxopt_course.data import Scaler, scale_features
-from jaxopt_course.nn import CNN, MLP
+from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import PROBLEMS, problem
 from jaxopt_course.tasks import Task, linen_task
 
@@ -30,7 +29,6 @@ from ._evaluate import predict
 
 __all__ = ["Bundle", "Predictions", "apply_bundle", "load_bundle", "save_bundle"]
 
-MODELS: dict[str, type[nn.Module]] = {"CNN": CNN, "MLP": MLP}
 FORMAT, VERSION = "jaxopt_course bundle", 1
 
 
