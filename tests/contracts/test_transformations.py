@@ -39,7 +39,7 @@ class Case:
 
     def __init__(self, tx, params):
         self.tx, self.params, self.traces = tx, params, 0
-        self.init, self.update = jax.jit(tx.init), jax.jit(self._update)
+        self.init, self.update = tx.init, jax.jit(self._update)
 
     def _update(self, updates, state, params):
         self.traces += 1
