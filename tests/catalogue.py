@@ -46,6 +46,7 @@ RPROP = {
     "min_step_size": 1e-3,
     "max_step_size": 0.4,
 }
+LION = {"b1": 0.87, "b2": 0.97}  # generic values, for signs flip at round ones
 DELTA = {"kappa": 0.05, "phi": 0.2, "theta": 0.7}
 SIGNS = {"complex": "a complex number has no sign to compare"}
 ORDER = {"complex": "complex numbers have no order to clip by"}
@@ -84,9 +85,11 @@ TRANSFORMATIONS = {
     "adamw:masked": Member(
         optimizers.adamw, RATE | ADAM | {"weight_decay": 0.1}, {"mask": matrices}
     ),
+    "amsgrad": Member(optimizers.amsgrad, RATE | ADAM),
     "delta_bar_delta": Member(optimizers.delta_bar_delta, RATE | DELTA, exempt=SIGNS),
     "ema_sgd": Member(optimizers.ema_sgd, RATE | {"momentum": 0.9}),
     "heavy_ball": Member(optimizers.heavy_ball, RATE | {"momentum": 0.9}),
+    "lion": Member(optimizers.lion, RATE | LION | {"weight_decay": 0.1}),
     "nesterov": Member(optimizers.nesterov, RATE | {"momentum": 0.9}),
     "rmsprop": Member(optimizers.rmsprop, RATE | RMS | {"momentum": 0.9}),
     "rmsprop:plain": Member(optimizers.rmsprop, RATE | RMS, {"eps_in_sqrt": False}),
@@ -98,14 +101,19 @@ TRANSFORMATIONS = {
     ),
     "rprop": Member(optimizers.rprop, RPROP, exempt=SIGNS),
     "scale_by_adam": Member(optimizers.scale_by_adam, ADAM),
+    "scale_by_amsgrad": Member(optimizers.scale_by_amsgrad, ADAM),
     "scale_by_delta_bar_delta": Member(optimizers.scale_by_delta_bar_delta, DELTA, exempt=SIGNS),
+    "scale_by_lion": Member(optimizers.scale_by_lion, LION),
     "scale_by_rms": Member(optimizers.scale_by_rms, RMS),
     "scale_by_rprop": Member(optimizers.scale_by_rprop, RPROP, exempt=SIGNS),
     "scale_by_rss": Member(optimizers.scale_by_rss, RSS),
+    "scale_by_sign": Member(optimizers.scale_by_sign),
     "scale_by_stddev": Member(optimizers.scale_by_stddev, RMS),
     "sgd": Member(optimizers.sgd, RATE | {"momentum": 0.9}),
     "sgd:plain": Member(optimizers.sgd, RATE),
     "sgd:nesterov": Member(optimizers.sgd, RATE | {"momentum": 0.9}, {"nesterov": True}),
+    "sign_sgd": Member(optimizers.sign_sgd, RATE),
+    "signum": Member(optimizers.signum, RATE | {"beta": 0.9}),
     "trace_lookahead": Member(optimizers.trace_lookahead, {"momentum": 0.9}),
     "add_decayed_weights": Member(transforms.add_decayed_weights, {"weight_decay": 0.1}),
     "apply_if_finite": Member(

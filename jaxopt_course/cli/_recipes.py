@@ -25,9 +25,12 @@ LEARNING_RATES = {
     "delta_bar_delta": 0.03,
     "ema_sgd": 0.3,
     "heavy_ball": 0.03,
+    "lion": 3e-4,
     "nesterov": 0.03,
     "rprop": 1e-3,
     "sgd": 0.1,
+    "sign_sgd": 1e-3,
+    "signum": 1e-3,
 }
 
 
