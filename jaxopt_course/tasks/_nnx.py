@@ -22,8 +22,8 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
 
     ``nnx.Param`` variables are the parameters; random states are set anew in each call, from its
     key; all other variables (``nnx.BatchStat``) are the model state. Both are plain dicts. The
-    model is switched by its own ``train()`` and ``eval()``. Its ``__call__`` takes the inputs and,
-    where it names it, ``mask``: bool[batch], False for padding rows.
+    model is switched by its own methods ``train`` and ``eval``. Its ``__call__`` takes the inputs
+    and, where it names it, ``mask``: bool[batch], False for padding rows.
 
     Args:
         make_model: ``make_model(rngs) -> model``, pure; any number in it may be traced.
