@@ -245,7 +245,8 @@ def final_loss(member, numbers):
 
     def body(carry, _):
         params, state = carry
-        updates, state = tx.update(jax.grad(loss)(params), state, params)
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(grads, state, params, value=value, grad=grads, value_fn=loss)
         return (apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(body, (params, tx.init(params)), length=STEPS)

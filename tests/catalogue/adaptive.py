@@ -1,0 +1,5 @@
+"""Adam's relatives."""
+
+MEMBERS = {}
+
+PAIRS = {}

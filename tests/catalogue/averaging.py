@@ -1,0 +1,5 @@
+"""Optimizers that average iterates, or find their own learning rate."""
+
+MEMBERS = {}
+
+PAIRS = {}

@@ -1,0 +1,5 @@
+"""Optimizers that treat a weight as a matrix, and estimates of curvature."""
+
+MEMBERS = {}
+
+PAIRS = {}

@@ -1,0 +1,5 @@
+"""Wrappers, and links beyond the everyday ones."""
+
+MEMBERS = {}
+
+PAIRS = {}
