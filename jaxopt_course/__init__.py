@@ -1,9 +1,23 @@
 """Functional optimization in JAX: composable optimizers, and trainings that are one program.
 
 The packages, and the everyday vocabulary, resolved on first use: ``__init__.pyi`` is the list.
+What optax has besides is handed on under its own name: ``core/_handed_on.py`` is that list.
 """
+
+from typing import Any
 
 import lazy_loader
 
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_ours, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _ours(name)
+    except AttributeError:
+        if name.startswith("_"):  # asked for by tools that look at modules
+            raise
+        from jaxopt_course.core import handed_on
+
+        return handed_on("")(name)

@@ -20,7 +20,7 @@ FLOORS = [
     },
     {"nn", "problems", "transforms"},
     {"optimizers", "tasks"},
-    {"training"},
+    {"contrib", "training"},
     {"diagnostics", "studies"},
     {"workloads"},
     {"claims"},

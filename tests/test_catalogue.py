@@ -1,7 +1,5 @@
 """The catalogue lists every public factory, and every number of each."""
 
-import inspect
-
 import pytest
 
 from jaxopt_course import optimizers, transforms
@@ -9,6 +7,7 @@ from tests.catalogue import (
     NO_TRANSFORMATIONS,
     TRANSFORMATIONS,
     factory_name,
+    is_factory,
     numeric_arguments,
 )
 
@@ -17,7 +16,7 @@ PUBLIC = {
     name: getattr(package, name)
     for package in (optimizers, transforms)
     for name in package.__all__
-    if not inspect.isclass(getattr(package, name)) and name not in NO_TRANSFORMATIONS
+    if is_factory(getattr(package, name)) and name not in NO_TRANSFORMATIONS
 }
 
 

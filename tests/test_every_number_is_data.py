@@ -3,13 +3,17 @@
 ``pytest -s tests/test_every_number_is_data.py`` prints it.
 """
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 
 from jaxopt_course import optimizers, schedules, transforms
-from tests.catalogue import NO_TRANSFORMATIONS, TRANSFORMATIONS, factory_name, numeric_arguments
+from tests.catalogue import (
+    NO_TRANSFORMATIONS,
+    TRANSFORMATIONS,
+    factory_name,
+    is_factory,
+    numeric_arguments,
+)
 from tests.schedules.cases import SCHEDULES
 
 
@@ -21,7 +25,7 @@ def factories():
     for package in (optimizers, transforms, schedules):
         for name in package.__all__:
             factory = getattr(package, name)
-            if not inspect.isclass(factory) and name not in NO_TRANSFORMATIONS:
+            if is_factory(factory) and name not in NO_TRANSFORMATIONS:
                 yield name, factory
 
 

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(jaxopt_course.__file__).parent
 PACKAGES = [
     importlib.import_module(f"jaxopt_course.{info.name}")
     for info in pkgutil.iter_modules(jaxopt_course.__path__)
-    if not info.name.startswith("_")
+    if not info.name.startswith("_") and info.name != "contrib"  # which repeats names of others
 ]
 PUBLIC = [(package, name) for package in PACKAGES for name in getattr(package, "__all__", ())]
 

@@ -1,12 +1,13 @@
 """Numerics that stay finite and exact. Each helper names the defect that it prevents."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, Inexact, Int, ScalarLike
+from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Int, ScalarLike
 
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "as_float",
     "complement",
     "increment",
+    "is_due",
+    "of_rates",
     "one_minus_power",
     "safe_divide",
     "safe_sqrt",
@@ -22,12 +25,12 @@ __all__ = [
 
 
 def wide_dtype(dtype: DTypeLike) -> Any:
-    """``dtype``, or float32 where it is narrower.
+    """``dtype``, or float32 where it is narrower; the default float dtype for integers.
 
     Prevents sums that stall: in bfloat16 the decay 0.999 rounds to 1, and a running mean of
     unit gradients never gets past 0.5.
     """
-    return np.promote_types(dtype, jnp.float32)
+    return jax.dtypes.canonicalize_dtype(np.promote_types(dtype, jnp.float32))
 
 
 def as_float(value: Any) -> Float[Array, ""]:
@@ -56,6 +59,13 @@ def complement(decay: ScalarLike, dtype: DTypeLike) -> Inexact[Array, ""]:
     if isinstance(decay, int | float):
         return jnp.asarray(1 - decay, dtype)
     return 1 - jnp.asarray(decay, dtype)
+
+
+def of_rates(f: Callable[..., Any], *rates: Any) -> Any:
+    """``f(*rates)``; or, where one of the rates is a schedule, the schedule of what ``f`` gives."""
+    if not any(callable(rate) for rate in rates):
+        return f(*rates)
+    return lambda count: f(*(rate(count) if callable(rate) else rate for rate in rates))
 
 
 def one_minus_power(
@@ -109,3 +119,12 @@ def increment(count: Int[Array, ""]) -> Int[Array, ""]:
     Prevents the wrap-around to negative counts, which would make bias corrections NaN.
     """
     return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + 1
+
+
+def is_due(count: Int[Array, ""], interval: ScalarLike) -> Bool[Array, ""]:
+    """Whether ``count`` is a multiple of ``interval``, rounded to a whole number, at least 1.
+
+    Prevents the event that never comes, where an interval among vmapped numbers is 9.999.
+    """
+    whole = jnp.maximum(jnp.rint(as_float(interval)), 1).astype(count.dtype)
+    return count % whole == 0

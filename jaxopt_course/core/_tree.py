@@ -4,6 +4,7 @@ Arithmetic runs in float32 or wider, whatever the leaves' dtype; who stores a re
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Int, PyTree, ScalarLike
 
-from ._numerics import abs_sq, complement, one_minus_power, safe_divide, safe_sqrt, wide_dtype
+from ._numerics import abs_sq, complement, one_minus_power, safe_sqrt, wide_dtype
 
 
 __all__ = [
     "accumulator_like",
     "bias_corrected",
     "cast_like",
+    "difference",
     "divide_by_root",
     "global_norm",
+    "in_dtype",
+    "inner_product",
+    "nonzero_in_dtype",
     "running_mean",
     "running_sum",
+    "scalar_dtype",
     "scale_tree",
     "squared",
+    "total",
+    "widened",
 ]
 
 
@@ -50,7 +58,7 @@ def running_mean(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
         new: what it moves towards, of the same structure and shapes.
         decay: the weight of the past, in [0, 1].
     """
-    keep, add = _in_dtype(decay), functools.cache(lambda dtype: complement(decay, dtype))
+    keep, add = in_dtype(decay), functools.cache(lambda dtype: complement(decay, dtype))
 
     def mixed(o: Any, n: Any) -> Array:
         o = _wide(o)
@@ -61,7 +69,7 @@ def running_mean(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
 
 def running_sum(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
     """``decay * old + new``, leaf by leaf."""
-    keep = _in_dtype(decay)
+    keep = in_dtype(decay)
 
     def summed(o: Any, n: Any) -> Array:
         o = _wide(o)
@@ -76,31 +84,48 @@ def bias_corrected(mean: PyTree, decay: ScalarLike, count: Int[Array, ""]) -> Py
     return jax.tree.map(lambda m: m / correction(m.dtype), mean)
 
 
+def widened(tree: PyTree) -> PyTree:
+    """``tree`` in float32 or wider, leaf by leaf."""
+    return jax.tree.map(_wide, tree)
+
+
 def squared(tree: PyTree) -> PyTree:
     """``|x|^2`` of each leaf, real, in float32 or wider: in float16, 1e-4 squared is 0."""
     return jax.tree.map(lambda x: abs_sq(_wide(x)), tree)
 
 
 def divide_by_root(
-    numerator: PyTree, squares: PyTree, eps: ScalarLike, eps_root: ScalarLike
+    numerator: PyTree,
+    squares: PyTree,
+    eps: ScalarLike | None = None,
+    eps_root: ScalarLike | None = None,
 ) -> PyTree:
-    """``numerator / (sqrt(squares + eps_root) + eps)``, and 0 where the denominator is 0.
+    """``numerator / (sqrt(squares + eps_root) + eps)``, in the dtypes of ``numerator``.
 
-    Returned in the dtypes of ``numerator``; finite slopes also where ``squares`` is 0.
+    Finite, and of finite slope, also where nothing but zeros has been seen: a denominator is at
+    least sqrt(tiny), below which no root of a normal number lies. None adds no term.
     """
-    outside, inside = _in_dtype(eps), _in_dtype(eps_root)
+
+    def plus(value: ScalarLike | None) -> Callable[[Array], Array]:
+        if value is None:
+            return lambda x: x
+        term = in_dtype(value)
+        return lambda x: x + term(x.dtype)
+
+    outside, inside = plus(eps), plus(eps_root)
 
     def divided(n: Any, s: Any) -> Array:
         n, wide = jnp.asarray(n), _wide(n)
-        denominator = safe_sqrt(s + inside(s.dtype)) + outside(s.dtype)
-        return safe_divide(wide, denominator.astype(wide.dtype)).astype(n.dtype)
+        root = outside(safe_sqrt(inside(s)))
+        denominator = jnp.maximum(root, math.sqrt(jnp.finfo(root.dtype).tiny))
+        return (wide / denominator.astype(wide.dtype)).astype(n.dtype)
 
     return jax.tree.map(divided, numerator, squares)
 
 
 def scale_tree(tree: PyTree, factor: ScalarLike) -> PyTree:
     """``factor * tree``, returned in the leaves' own dtypes."""
-    factors = _in_dtype(factor)
+    factors = in_dtype(factor)
 
     def scaled(x: Any) -> Array:
         wide = _wide(x)
@@ -109,21 +134,62 @@ def scale_tree(tree: PyTree, factor: ScalarLike) -> PyTree:
     return jax.tree.map(scaled, tree)
 
 
+def difference(tree: PyTree, other: PyTree) -> PyTree:
+    """``tree - other``, leaf by leaf, in float32 or wider."""
+
+    def subtracted(x: Any, y: Any) -> Array:
+        x = _wide(x)
+        return x - jnp.asarray(y, x.dtype)
+
+    return jax.tree.map(subtracted, tree, other)
+
+
+def scalar_dtype(tree: PyTree) -> Any:
+    """The real dtype for a number that all leaves share: float32, or that of the widest leaf."""
+    kinds = (jnp.finfo(wide_dtype(jnp.result_type(x))).dtype for x in jax.tree.leaves(tree))
+    return functools.reduce(np.promote_types, kinds, jnp.dtype(jnp.float32))
+
+
+def total(tree: PyTree) -> Float[Array, ""]:
+    """The sum of all entries of all leaves, which are real; 0 for a tree without leaves."""
+    dtype = scalar_dtype(tree)
+    sums = (jnp.sum(_wide(x)).astype(dtype) for x in jax.tree.leaves(tree))
+    return sum(sums, start=jnp.zeros((), dtype))
+
+
 def global_norm(tree: PyTree) -> Float[Array, ""]:
     """The L2 norm of all entries of ``tree`` taken together, in float32 or wider.
 
     In float16 the squares of 1e5 ones would sum to infinity. The slope at a zero tree is 0.
     """
-    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-    dtype = functools.reduce(np.promote_types, (x.real.dtype for x in leaves), jnp.float32)
-    squares = (jnp.sum(abs_sq(x.astype(wide_dtype(x.dtype)))).astype(dtype) for x in leaves)
-    return safe_sqrt(sum(squares, start=jnp.zeros((), dtype)))
+    return safe_sqrt(total(squared(tree)))
+
+
+def in_dtype(value: ScalarLike) -> Callable[[Any], Array]:
+    """``value`` in whatever dtype is asked for, converted once per dtype and not per leaf.
+
+    To be called inside ``update``: what it has converted belongs to one trace.
+    """
+    return functools.cache(lambda dtype: jnp.asarray(value, dtype))
+
+
+def nonzero_in_dtype(eps: ScalarLike) -> Callable[[Any], Array]:
+    """As :func:`in_dtype`, but the dtype's smallest number where ``eps`` is 0.
+
+    Prevents 0 / 0 at less cost than :func:`safe_divide`, where ``eps`` is added anyway.
+    """
+    return functools.cache(
+        lambda dtype: jnp.maximum(jnp.asarray(eps, dtype), jnp.finfo(dtype).tiny)
+    )
+
+
+def inner_product(a: PyTree, b: PyTree) -> Float[Array, ""]:
+    """The sum of ``Re(conj(a) b)`` over all entries, in float32 or wider."""
+    dtype = scalar_dtype(a)
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    terms = (jnp.vdot(_wide(x), _wide(y)).real.astype(dtype) for x, y in leaves)
+    return sum(terms, start=jnp.zeros((), dtype))
 
 
 def _wide(x: Any) -> Array:
     return jnp.asarray(x, wide_dtype(jnp.result_type(x)))
-
-
-def _in_dtype(value: ScalarLike) -> Callable[[Any], Array]:
-    """``value`` in whatever dtype is asked for, converted once per dtype and not per leaf."""
-    return functools.cache(lambda dtype: jnp.asarray(value, dtype))

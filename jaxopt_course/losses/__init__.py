@@ -1,5 +1,7 @@
 """Floor 1: losses. Values per entry or per example; the caller reduces them."""
 
+from jaxopt_course.core import handed_on
+
 from ._classification import (
     hinge_loss,
     multilabel_cross_entropy,
@@ -37,3 +39,5 @@ __all__ = [
     "softmax_cross_entropy_with_integer_labels",
     "squared_error",
 ]
+
+__getattr__ = handed_on("losses")  # what optax has besides

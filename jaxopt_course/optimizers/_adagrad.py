@@ -28,7 +28,6 @@ from jaxopt_course.core import (
     check_like,
     check_number,
     divide_by_root,
-    running_sum,
     squared,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
@@ -64,7 +63,7 @@ def scale_by_rss(
     """
     check_number("scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)")
     check_number("scale_by_rss", "eps", eps, "[0, inf)")
-    eps, eps_root = (0.0, eps) if eps_in_sqrt else (eps, 0.0)
+    eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params: Params) -> ScaleByRssState:
         start = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_accumulator_value)
@@ -74,7 +73,7 @@ def scale_by_rss(
         updates: Updates, state: ScaleByRssState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByRssState]:
         check_like("scale_by_rss", "gradient", updates, state.sum_of_squares)
-        total = running_sum(state.sum_of_squares, squared(updates), 1.0)
+        total = jax.tree.map(jnp.add, state.sum_of_squares, squared(updates))
         return divide_by_root(updates, total, eps, eps_root), ScaleByRssState(total)
 
     return GradientTransformation(init, update)

@@ -7,7 +7,10 @@ With gradients g_t and learning rate a_t,
     u_t = -a_t m_hat / (sqrt(v_hat + eps_root) + eps)     update
 
 where m_hat = m_t / (1 - b1^t) and v_hat = v_t / (1 - b2^t) undo the pull of the zeros that m
-and v start from. AdamW adds the decay -a_t d w_t to the update, beside the moments.
+and v start from. AdamW adds the decay -a_t d w_t to the update, beside the moments. NAdam and
+NAdamW take for m_hat the mean one step ahead, b1 m_hat_{t+1} + (1 - b1) g_t / (1 - b1^t), with
+one b1 throughout as in optax; Dozat and torch let it grow towards b1 (``momentum_decay``; torch
+with an infinite one is this NAdam).
 
 References: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1,
 https://arxiv.org/abs/1412.6980; Dozat, "Incorporating Nesterov Momentum into Adam", 2016,
@@ -40,7 +43,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 
-__all__ = ["ScaleByAdamState", "adam", "adamw", "scale_by_adam"]
+__all__ = ["ScaleByAdamState", "adam", "adamw", "mean_of_step", "nadam", "nadamw", "scale_by_adam"]
 
 
 class ScaleByAdamState(NamedTuple):
@@ -99,17 +102,40 @@ def scale_by_adam(
         count = increment(state.count)
         mu = running_mean(state.mu, updates, b1)
         nu = running_mean(state.nu, squared(updates), b2)
-        m, v, g, ahead = mu, nu, cast_like(updates, mu), mu
-        if bias_correction:
-            m, v = bias_corrected(mu, b1, count), bias_corrected(nu, b2, count)
-        if nesterov and bias_correction:
-            g, ahead = bias_corrected(g, b1, count), bias_corrected(mu, b1, increment(count))
-        if nesterov:
-            m = running_mean(ahead, g, b1)
+        m = mean_of_step(mu, updates, b1, count, nesterov, bias_correction)
+        v = bias_corrected(nu, b2, count) if bias_correction else nu
         scaled = cast_like(divide_by_root(m, v, eps, eps_root), updates)
         return scaled, ScaleByAdamState(count, cast_like(mu, state.mu), nu)
 
     return GradientTransformation(init, update)
+
+
+def mean_of_step(
+    mu: Params,
+    updates: Updates,
+    b1: ScalarLike,
+    count: Int[Array, ""],
+    nesterov: bool,
+    bias_correction: bool = True,
+) -> Updates:
+    """m_hat_t; with Nesterov's momentum b1 m_hat_{t+1} + (1 - b1) g_t / (1 - b1^t).
+
+    Args:
+        mu: m_t, the running mean with the gradient of this step in it.
+        updates: g_t.
+        b1: decay of the running mean.
+        count: t, from 1.
+        nesterov: the mean one step ahead, as if the same gradient came again.
+        bias_correction: without it the means stay as they are.
+    """
+
+    def unbiased(mean: Params, count: Int[Array, ""]) -> Params:
+        return bias_corrected(mean, b1, count) if bias_correction else mean
+
+    if not nesterov:
+        return unbiased(mu, count)
+    ahead = unbiased(mu, increment(count))
+    return running_mean(ahead, unbiased(cast_like(updates, mu), count), b1)
 
 
 def adam(
@@ -206,3 +232,53 @@ def adamw(
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )
+
+
+def nadam(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
+    """:func:`adam` with Nesterov's momentum, the arguments its own.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), nadam(0.1)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(200):
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=True)
+
+
+def nadamw(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+) -> GradientTransformation:
+    """:func:`adamw` with Nesterov's momentum, the arguments its own.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), nadamw(0.1, weight_decay=0.1)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(200):
+        ...     updates, state = update(2 * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=True)

@@ -4,8 +4,9 @@ With the running means m_t and v_t of Adam, learning rate a_t,
 
     w <- w - a_t m_hat / (sqrt(v_max_t + eps_root) + eps),   v_max_t = max(v_max_{t-1}, v_hat_t)
 
-The maximum is over the bias-corrected means, as in optax and torch; the paper corrects nothing
-(``bias_correction_mu=False, bias_correction_nu=False``).
+The maximum is over the bias-corrected means, as in optax. The paper corrects nothing
+(``bias_correction_mu=False, bias_correction_nu=False``); torch divides the maximum of the
+uncorrected means by 1 - b2^t.
 
 Reference: Reddi, Kale & Kumar, "On the Convergence of Adam and Beyond", 2018, algorithm 2,
 https://openreview.net/forum?id=ryQu7f-RZ.
@@ -85,9 +86,9 @@ def scale_by_amsgrad(
     check_number("scale_by_amsgrad", "eps_root", eps_root, "[0, inf)")
 
     def init(params: Params) -> ScaleByAmsgradState:
-        zeros = accumulator_like(jax.tree.map(jnp.real, params))
         mu = accumulator_like(params, mu_dtype)
-        return ScaleByAmsgradState(jnp.zeros((), jnp.int32), mu, zeros, zeros)
+        nu, nu_max = (accumulator_like(jax.tree.map(jnp.real, params)) for _ in range(2))
+        return ScaleByAmsgradState(jnp.zeros((), jnp.int32), mu, nu, nu_max)
 
     def update(
         updates: Updates,

@@ -6,6 +6,9 @@ With gradients g_t and learning rate a_t,
     m_t = b2 m_{t-1} + (1 - b2) g_t             the memory: longer
     w  <- w - a_t (u_t + d w)                   with decoupled weight decay d
 
+The refined form has clip(x, -1, 1) in the sign's place, the smooth one tanh(beta x): entries
+whose gradients are small or disagree move less (``scale_by_lion(mode=)``).
+
 Every entry moves by the same length, so rates are three to ten times smaller than Adam's, and
 decays as many times larger.
 
@@ -14,7 +17,7 @@ https://arxiv.org/abs/2302.06675.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +30,10 @@ from jaxopt_course.core import (
     Updates,
     accumulator_like,
     cast_like,
+    check_choice,
     check_like,
     check_number,
+    in_dtype,
     increment,
     running_mean,
 )
@@ -50,7 +55,12 @@ class ScaleByLionState(NamedTuple):
 
 
 def scale_by_lion(
-    b1: ScalarLike = 0.9, b2: ScalarLike = 0.99, mu_dtype: DTypeLike | None = None
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.99,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    mode: Literal["hard", "smooth", "refined"] = "hard",
+    smooth_beta: ScalarLike = 1.0,
 ) -> GradientTransformation:
     """Replace each entry by the sign of its interpolation with its running mean.
 
@@ -58,15 +68,20 @@ def scale_by_lion(
         b1: weight of the past in the step, in [0, 1).
         b2: weight of the past in the running mean, in [0, 1).
         mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        mode: the sign ("hard"), tanh ("smooth"), or a clip to [-1, 1] ("refined"). Complex
+            entries keep their phase.
+        smooth_beta: slope of the tanh at 0, in [0, inf); "smooth" alone reads it.
 
     Returns:
-        A transformation whose updates point uphill, with entries -1, 0 and 1.
+        A transformation whose updates point uphill, with entries from -1 to 1.
 
     Raises:
         ValueError: if a number lies outside its range.
     """
     check_number("scale_by_lion", "b1", b1, "[0, 1)")
     check_number("scale_by_lion", "b2", b2, "[0, 1)")
+    check_choice("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))
+    check_number("scale_by_lion", "smooth_beta", smooth_beta, "[0, inf)")
 
     def init(params: Params) -> ScaleByLionState:
         return ScaleByLionState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype))
@@ -75,11 +90,28 @@ def scale_by_lion(
         updates: Updates, state: ScaleByLionState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByLionState]:
         check_like("scale_by_lion", "gradient", updates, state.mu)
-        signs = jax.tree.map(jnp.sign, running_mean(state.mu, updates, b1))
+        bounded = _bounded(mode, smooth_beta)
+        steps = jax.tree.map(bounded, running_mean(state.mu, updates, b1))
         mu = cast_like(running_mean(state.mu, updates, b2), state.mu)
-        return cast_like(signs, updates), ScaleByLionState(increment(state.count), mu)
+        return cast_like(steps, updates), ScaleByLionState(increment(state.count), mu)
 
     return GradientTransformation(init, update)
+
+
+def _bounded(mode: str, smooth_beta: ScalarLike) -> Callable[[Array], Array]:
+    """The sign, or one of its continuous relatives."""
+    slope = in_dtype(smooth_beta)
+
+    def smooth(x: Array) -> Array:
+        if not jnp.iscomplexobj(x):
+            return jnp.tanh(slope(x.dtype) * x)
+        length = jnp.abs(x)
+        return jnp.sign(x) * jnp.tanh(slope(length.dtype) * length).astype(x.dtype)
+
+    def refined(x: Array) -> Array:
+        return jnp.where(jnp.abs(x) < 1, x, jnp.sign(x))
+
+    return {"hard": jnp.sign, "smooth": smooth, "refined": refined}[mode]
 
 
 def lion(

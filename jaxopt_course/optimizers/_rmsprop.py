@@ -97,7 +97,7 @@ def scale_by_rms(
         ValueError: if a number lies outside its range.
     """
     _check("scale_by_rms", decay, eps, initial_scale)
-    eps, eps_root = (0.0, eps) if eps_in_sqrt else (eps, 0.0)
+    eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params: Params) -> ScaleByRmsState:
         nu = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_scale)
@@ -141,7 +141,7 @@ def scale_by_stddev(
         ValueError: if a number lies outside its range.
     """
     _check("scale_by_stddev", decay, eps, initial_scale)
-    eps, eps_root = (0.0, eps) if eps_in_sqrt else (eps, 0.0)
+    eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params: Params) -> ScaleByRStdDevState:
         nu = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_scale)

@@ -7,6 +7,8 @@ With gradients g_t, and s_t the sign of g_t times that of the gradient remembere
              step_{t-1}                   where s_t = 0
     w <- w - step_t sign(g_t)
 
+A schedule a_t of learning rates gives the first length, a_0, and multiplies each step by a_t / a_0.
+
 For full-batch gradients: the signs of mini-batch gradients are mostly noise.
 
 Reference: Riedmiller & Braun, "A direct adaptive method for faster backpropagation learning:
@@ -23,13 +25,17 @@ from jaxtyping import Array, ScalarLike
 from jaxopt_course.core import (
     GradientTransformation,
     Params,
+    ScalarOrSchedule,
     Updates,
     accumulator_like,
+    as_float,
     cast_like,
+    check_learning_rate,
     check_like,
     check_number,
+    safe_divide,
 )
-from jaxopt_course.transforms import chain, scale
+from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 
 __all__ = ["ScaleByRpropState", "rprop", "scale_by_rprop"]
@@ -104,7 +110,7 @@ def scale_by_rprop(
 
 
 def rprop(
-    learning_rate: ScalarLike,
+    learning_rate: ScalarOrSchedule,
     eta_minus: ScalarLike = 0.5,
     eta_plus: ScalarLike = 1.2,
     min_step_size: ScalarLike = 1e-6,
@@ -113,8 +119,9 @@ def rprop(
     """Rprop without weight-backtracking: resilient propagation, for full-batch gradients.
 
     Args:
-        learning_rate: the first length of every step, in [0, inf). Lengths then change by
-            themselves, so that a schedule has no place here.
+        learning_rate: the first length of every step, in [0, inf); or a schedule of the step
+            count: its first value is the first length, and each step is multiplied by its
+            value over the first, while the lengths change by themselves. Not 0 at first.
         eta_minus: factor of the length where the sign has flipped, in (0, 1).
         eta_plus: factor of the length where the sign persists, in (1, inf).
         min_step_size: the shortest step, in [0, inf).
@@ -136,7 +143,12 @@ def rprop(
         >>> bool(jnp.linalg.norm(params) < 1e-4)
         True
     """
+    check_learning_rate("rprop", learning_rate)
+    first, share = learning_rate, 1.0
+    if callable(learning_rate):
+        first = as_float(learning_rate(jnp.zeros((), jnp.int32)))
+        share = lambda count: safe_divide(as_float(learning_rate(count)), first)
     return chain(
-        scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size),
-        scale(-1.0),
+        scale_by_rprop(first, eta_minus, eta_plus, min_step_size, max_step_size),
+        scale_by_learning_rate(share),
     )

@@ -1,5 +1,7 @@
 """Floor 1: schedules, functions from a step count to a value."""
 
+from jaxopt_course.core import handed_on
+
 from ._constant import constant_schedule
 from ._cosine import cosine_decay_schedule
 from ._cyclic import cyclic_schedule, sgdr_schedule
@@ -38,3 +40,5 @@ __all__ = [
     "warmup_exponential_decay_schedule",
     "warmup_stable_decay",
 ]
+
+__getattr__ = handed_on("schedules")  # what optax has besides

@@ -4,6 +4,7 @@ from ._bundle import Bundle, Predictions, apply_bundle, load_bundle, save_bundle
 from ._early_stopping import EarlyStopping, EarlyStoppingState
 from ._evaluate import evaluate, predict
 from ._fit import Record, fit
+from ._minimize import MinimizeOutcome, Minimum, describe_minimum, minimize
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState, describe_outcome
 from ._step import init_state, make_step
 from ._train import make_train
@@ -13,6 +14,8 @@ __all__ = [
     "Bundle",
     "EarlyStopping",
     "EarlyStoppingState",
+    "MinimizeOutcome",
+    "Minimum",
     "Outcome",
     "OutcomeCode",
     "Predictions",
@@ -21,6 +24,7 @@ __all__ = [
     "Run",
     "TrainState",
     "apply_bundle",
+    "describe_minimum",
     "describe_outcome",
     "evaluate",
     "fit",
@@ -28,6 +32,7 @@ __all__ = [
     "load_bundle",
     "make_step",
     "make_train",
+    "minimize",
     "predict",
     "save_bundle",
 ]

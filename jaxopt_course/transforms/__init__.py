@@ -1,12 +1,54 @@
 """Floor 2: links to chain, and wrappers that say where or how a transformation runs."""
 
+from jaxopt_course.core import handed_on
+
+from ._adaptive_clip import AdaptiveGradClipState, adaptive_grad_clip, unitwise_clip, unitwise_norm
+from ._apply_every import ApplyEvery, apply_every
 from ._apply_if_finite import ApplyIfFiniteState, apply_if_finite
 from ._apply_updates import apply_updates
+from ._cautious import CautiousState, cautious
+from ._centralize import centralize
 from ._chain import chain, named_chain
 from ._clip import clip, clip_by_block_rms, clip_by_global_norm
+from ._complex import SplitRealAndImaginaryState, split_real_and_imaginary
+from ._conditionally import (
+    ConditionallyMaskState,
+    ConditionallyTransformState,
+    ConditionFn,
+    conditionally_mask,
+    conditionally_transform,
+)
 from ._decay import AddDecayedWeightsState, add_decayed_weights
-from ._inject import InjectHyperparamsState, ScheduledHyperparameter, inject_hyperparams
+from ._distance_over_gradients import (
+    ScaleByDistanceOverGradientsState,
+    scale_by_distance_over_gradients,
+)
+from ._ema_params import EmaParamsState, ema_params, evaluation_params
+from ._flatten import flatten
+from ._freeze import freeze, selective_transform
+from ._inject import InjectHyperparamsState, inject_hyperparams
+from ._lookahead import LookaheadParams, LookaheadState, lookahead
 from ._masked import MaskedState, PartitionState, masked, partition
+from ._monitor import MonitorState, SnapshotState, measure_with_ema, monitor, snapshot
+from ._multi_steps import (
+    MultiSteps,
+    MultiStepsState,
+    ShouldSkipUpdateFunction,
+    skip_large_updates,
+    skip_not_finite,
+)
+from ._noise import AddNoiseState, add_noise
+from ._nonnegative import NonNegativeParamsState, keep_params_nonnegative
+from ._normalize import NormalizeState, normalize
+from ._norms import (
+    ScaleByTrustRatioState,
+    normalize_by_update_norm,
+    scale_by_param_block_norm,
+    scale_by_param_block_rms,
+    scale_by_trust_ratio,
+)
+from ._per_example_clip import per_example_global_norm_clip, per_example_layer_norm_clip
+from ._reduce_on_plateau import ReduceLROnPlateauState, reduce_on_plateau
 from ._scale import (
     ScaleByLearningRateState,
     ScaleByScheduleState,
@@ -14,38 +56,95 @@ from ._scale import (
     scale_by_learning_rate,
     scale_by_schedule,
 )
-from ._stateless import identity, set_to_zero, stateless
+from ._stateless import identity, set_to_zero, stateless, stateless_with_tree_map
 from ._trace import EmaState, TraceState, ema, trace
+from ._zero_nans import ZeroNansState, zero_nans
 
 
 __all__ = [
+    "AdaptiveGradClipState",
     "AddDecayedWeightsState",
+    "AddNoiseState",
+    "ApplyEvery",
     "ApplyIfFiniteState",
+    "CautiousState",
+    "ConditionFn",
+    "ConditionallyMaskState",
+    "ConditionallyTransformState",
+    "EmaParamsState",
     "EmaState",
     "InjectHyperparamsState",
+    "LookaheadParams",
+    "LookaheadState",
     "MaskedState",
+    "MonitorState",
+    "MultiSteps",
+    "MultiStepsState",
+    "NonNegativeParamsState",
+    "NormalizeState",
     "PartitionState",
+    "ReduceLROnPlateauState",
+    "ScaleByDistanceOverGradientsState",
     "ScaleByLearningRateState",
     "ScaleByScheduleState",
-    "ScheduledHyperparameter",
+    "ScaleByTrustRatioState",
+    "ShouldSkipUpdateFunction",
+    "SnapshotState",
+    "SplitRealAndImaginaryState",
     "TraceState",
+    "ZeroNansState",
+    "adaptive_grad_clip",
     "add_decayed_weights",
+    "add_noise",
+    "apply_every",
     "apply_if_finite",
     "apply_updates",
+    "cautious",
+    "centralize",
     "chain",
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
+    "conditionally_mask",
+    "conditionally_transform",
     "ema",
+    "ema_params",
+    "evaluation_params",
+    "flatten",
+    "freeze",
     "identity",
     "inject_hyperparams",
+    "keep_params_nonnegative",
+    "lookahead",
     "masked",
+    "measure_with_ema",
+    "monitor",
     "named_chain",
+    "normalize",
+    "normalize_by_update_norm",
     "partition",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
+    "reduce_on_plateau",
     "scale",
+    "scale_by_distance_over_gradients",
     "scale_by_learning_rate",
+    "scale_by_param_block_norm",
+    "scale_by_param_block_rms",
     "scale_by_schedule",
+    "scale_by_trust_ratio",
+    "selective_transform",
     "set_to_zero",
+    "skip_large_updates",
+    "skip_not_finite",
+    "snapshot",
+    "split_real_and_imaginary",
     "stateless",
+    "stateless_with_tree_map",
     "trace",
+    "unitwise_clip",
+    "unitwise_norm",
+    "zero_nans",
 ]
+
+__getattr__ = handed_on("transforms")  # what optax has besides

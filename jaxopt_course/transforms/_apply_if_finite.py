@@ -59,8 +59,8 @@ def apply_if_finite(
     inner = optax.with_extra_args_support(inner)
 
     def init(params: Params) -> ApplyIfFiniteState:
-        zero = jnp.zeros((), jnp.int32)
-        return ApplyIfFiniteState(zero, jnp.array(True), zero, inner.init(params))
+        in_a_row, total = (jnp.zeros((), jnp.int32) for _ in range(2))
+        return ApplyIfFiniteState(in_a_row, jnp.array(True), total, inner.init(params))
 
     def update(
         updates: Updates,

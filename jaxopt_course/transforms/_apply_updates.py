@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxopt_course.core import Params, Updates, check_like
+from jaxopt_course.core import Params, Updates, check_like, wide_dtype
 
 
 __all__ = ["apply_updates"]
 
 
 def apply_updates(params: Params, updates: Updates) -> Params:
-    """``params + updates``, added in the wider dtype of the two, returned in the params' dtypes.
+    """``params + updates``, added in float32 or wider, returned in the params' dtypes.
 
     Args:
         params: the parameters.
@@ -40,7 +40,7 @@ def apply_updates(params: Params, updates: Updates) -> Params:
         if u is None or p is None:
             return p
         dtype = jnp.result_type(p)
-        wide = np.promote_types(dtype, jnp.result_type(u))
+        wide = np.promote_types(wide_dtype(dtype), wide_dtype(jnp.result_type(u)))
         return (jnp.asarray(p, wide) + jnp.asarray(u, wide)).astype(dtype)
 
     return jax.tree.map(moved, updates, params, is_leaf=is_none)

@@ -6,19 +6,23 @@ Reference: Pascanu et al., "On the difficulty of training recurrent neural netwo
 https://arxiv.org/abs/1211.5063, algorithm 1, for the norm.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformation,
     Params,
     Updates,
-    abs_sq,
     check_number,
     global_norm,
+    in_dtype,
     safe_sqrt,
-    scale_tree,
+    squared,
     wide_dtype,
 )
 
@@ -76,7 +80,8 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformation:
     check_number("clip_by_global_norm", "max_norm", max_norm, "[0, inf)")
 
     def clipped(updates: Updates, params: Params | None) -> Updates:
-        return scale_tree(updates, _shrinkage(global_norm(updates), max_norm))
+        excess = _excess(max_norm)(global_norm(updates))
+        return jax.tree.map(lambda u: _divided(u, excess), updates)
 
     return stateless(clipped)
 
@@ -102,18 +107,29 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformation:
     """
     check_number("clip_by_block_rms", "threshold", threshold, "[0, inf)")
 
-    def clipped(u: Inexact[Array, "*shape"]) -> Array:
-        rms = safe_sqrt(jnp.mean(abs_sq(u.astype(wide_dtype(u.dtype)))))
-        return scale_tree(u, _shrinkage(rms, threshold))
-
     def clipped_tree(updates: Updates, params: Params | None) -> Updates:
+        excess = _excess(threshold)
+
+        def clipped(u: Inexact[Array, "*shape"]) -> Array:
+            return _divided(u, excess(safe_sqrt(jnp.mean(squared(u)))))
+
         return jax.tree.map(lambda u: clipped(u) if u.size else u, updates)
 
     return stateless(clipped_tree)
 
 
-def _shrinkage(norm: Float[Array, ""], bound: ScalarLike) -> Float[Array, ""]:
-    """``min(1, bound / norm)``, which is 1 also where the norm is 0 or NaN."""
-    bound = jnp.asarray(bound, norm.dtype)
-    exceeds = norm > bound
-    return jnp.where(exceeds, bound / jnp.where(exceeds, norm, 1), 1)
+def _excess(bound: ScalarLike) -> Callable[[Float[Array, ""]], Float[Array, ""]]:
+    """Norm -> ``max(1, norm / bound)``, which is 1 also where the norm is NaN, or both are 0."""
+    bounds = in_dtype(bound)
+    nonzero = functools.cache(lambda dtype: jnp.maximum(bounds(dtype), jnp.finfo(dtype).tiny))
+
+    def excess(norm: Float[Array, ""]) -> Float[Array, ""]:
+        one = np.ones((), norm.dtype)
+        return jnp.where(norm > bounds(norm.dtype), norm / nonzero(norm.dtype), one)
+
+    return excess
+
+
+def _divided(u: Inexact[Array, "*shape"], divisor: Float[Array, ""]) -> Array:
+    dtype = wide_dtype(u.dtype)
+    return (u.astype(dtype) / divisor.astype(dtype)).astype(u.dtype)

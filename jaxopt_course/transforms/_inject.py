@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, DTypeLike, Float, Int
+from jaxtyping import Array, DTypeLike, Int
 
 from jaxopt_course.core import (
     GradientTransformation,
@@ -22,19 +22,7 @@ from jaxopt_course.core import (
 )
 
 
-__all__ = ["InjectHyperparamsState", "ScheduledHyperparameter", "inject_hyperparams"]
-
-
-class ScheduledHyperparameter(NamedTuple):
-    """Where a schedule stands.
-
-    state: the state of a stateful schedule; the step count of a plain one.
-    value: the value that the schedule set last. While ``hyperparams`` holds another one, that
-        one was set by hand, and wins.
-    """
-
-    state: State
-    value: Float[Array, ""]
+__all__ = ["InjectHyperparamsState", "inject_hyperparams"]
 
 
 class InjectHyperparamsState(NamedTuple):
@@ -42,14 +30,18 @@ class InjectHyperparamsState(NamedTuple):
 
     count: how many updates have been made, int32[].
     hyperparams: name -> the value that the last update used; assign to change it.
-    hyperparams_states: name -> :class:`ScheduledHyperparameter`, for those with a schedule.
+    hyperparams_states: name -> the state of its schedule, where it has one: of a plain schedule
+        its step count.
     inner_state: the state of the transformation.
+    scheduled: name -> the value that its schedule set last. While ``hyperparams`` holds another
+        one, that one was set by hand, and wins.
     """
 
     count: Int[Array, ""]
     hyperparams: dict[str, Array]
-    hyperparams_states: dict[str, ScheduledHyperparameter]
+    hyperparams_states: dict[str, State]
     inner_state: State
+    scheduled: dict[str, Array]
 
 
 def inject_hyperparams(
@@ -62,7 +54,7 @@ def inject_hyperparams(
     Every number becomes an entry of ``state.hyperparams``, in float32 or wider. A callable
     for an argument that takes numbers is its schedule (of the step count, from 0); a value
     assigned to ``state.hyperparams[name]`` wins over the schedule, until the schedule's own
-    last value, ``state.hyperparams_states[name].value``, is assigned back. Bools, None,
+    last value, ``state.scheduled[name]``, is assigned back. Bools, None,
     arguments annotated as ``int`` or as no number at all, such as masks, stay arguments.
 
     Args:
@@ -121,14 +113,12 @@ def inject_hyperparams(
 
         def init(params: Params) -> InjectHyperparamsState:
             states = {name: schedule.init() for name, schedule in schedules.items()}
-            scheduled = {
-                name: ScheduledHyperparameter(state, entry(schedules[name](state)))
-                for name, state in states.items()
-            }
-            hyperparams = {name: entry(value) for name, value in numbers.items()}
-            hyperparams |= {name: value for name, (_, value) in scheduled.items()}
+            scheduled = {name: entry(schedules[name](state)) for name, state in states.items()}
+            copies = {name: jnp.array(value) for name, value in scheduled.items()}  # to donate
+            hyperparams = {name: entry(value) for name, value in numbers.items()} | copies
+            inner_state = inner(hyperparams).init(params)
             return InjectHyperparamsState(
-                jnp.zeros((), jnp.int32), hyperparams, scheduled, inner(hyperparams).init(params)
+                jnp.zeros((), jnp.int32), hyperparams, states, inner_state, scheduled
             )
 
         def update(
@@ -138,21 +128,19 @@ def inject_hyperparams(
             **extra_args: Any,
         ) -> tuple[Updates, InjectHyperparamsState]:
             hyperparams = {name: entry(value) for name, value in state.hyperparams.items()}
-            scheduled = {}
+            states, scheduled = {}, {}
             for name, schedule in schedules.items():
-                before = state.hyperparams_states[name]
-                by_hand = hyperparams[name] != before.value
-                value = entry(schedule(before.state, **extra_args))
+                before, last = state.hyperparams_states[name], state.scheduled[name]
+                by_hand = hyperparams[name] != last
+                value = entry(schedule(before, **extra_args))
                 hyperparams[name] = jnp.where(by_hand, hyperparams[name], value)
-                scheduled[name] = ScheduledHyperparameter(
-                    schedule.update(before.state, **extra_args),
-                    jnp.where(by_hand, before.value, value),
-                )
+                scheduled[name] = jnp.where(by_hand, last, value)
+                states[name] = schedule.update(before, **extra_args)
             updates, inner_state = inner(hyperparams).update(
                 updates, state.inner_state, params, **extra_args
             )
             return updates, InjectHyperparamsState(
-                increment(state.count), hyperparams, scheduled, inner_state
+                increment(state.count), hyperparams, states, inner_state, scheduled
             )
 
         return GradientTransformation(init, update)

@@ -153,10 +153,14 @@ def partition(
 
 
 def _labels(owner: str, labels: Any, tree: PyTree) -> PyTree:
-    """The tree of labels, checked; a tree without leaves has nothing to label."""
+    """The tree of labels, checked; a tree without leaves has nothing to label.
+
+    Labels in a module that happens to be callable are labels, not a function.
+    """
     if not jax.tree.leaves(tree):
         return tree
-    labels = labels(tree) if callable(labels) else labels
+    is_function = callable(labels) and jax.tree_util.all_leaves([labels])
+    labels = labels(tree) if is_function else labels
     try:
         jax.tree.map(lambda label, subtree: None, labels, tree)
     except (ValueError, TypeError) as error:

@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jaxopt_course.core import EmptyState, GradientTransformation, Params, State, Updates
 
 
-__all__ = ["identity", "set_to_zero", "stateless"]
+__all__ = ["identity", "set_to_zero", "stateless", "stateless_with_tree_map"]
 
 
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformation:
@@ -39,6 +40,30 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
         return f(updates, params), state
 
     return GradientTransformation(init, update)
+
+
+def stateless_with_tree_map(
+    f: Callable[[Array, Array | None], Array],
+) -> GradientTransformation:
+    """The transformation that applies ``f(update, parameter)`` to each leaf.
+
+    Args:
+        f: a pure function of arrays; the second is None where ``update`` got no params.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> signs = stateless_with_tree_map(lambda update, parameter: jnp.sign(update))
+        >>> updates, _ = signs.update({"w": jnp.array(-2.0)}, signs.init({"w": jnp.array(0.0)}))
+        >>> float(updates["w"])
+        -1.0
+    """
+
+    def mapped(updates: Updates, params: Params | None) -> Updates:
+        if params is None:
+            return jax.tree.map(lambda u: f(u, None), updates)
+        return jax.tree.map(f, updates, params)
+
+    return stateless(mapped)
 
 
 def identity() -> GradientTransformation:

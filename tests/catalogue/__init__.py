@@ -14,7 +14,7 @@ from tests.catalogue import (
     second_order,
     wrappers,
 )
-from tests.catalogue.member import Member, factory_name, numeric_arguments
+from tests.catalogue.member import Member, factory_name, is_factory, numeric_arguments
 
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "TRANSFORMATIONS",
     "Member",
     "factory_name",
+    "is_factory",
     "numeric_arguments",
 ]
 
@@ -30,4 +31,17 @@ FAMILIES = (classics, adaptive, norms, averaging, matrix, second_order, links, w
 TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in family.MEMBERS.items()}
 PAIRS = {name: args for family in FAMILIES for name, args in family.PAIRS.items()}
 
-NO_TRANSFORMATIONS = {"apply_updates", "lookahead_params"}  # functions of states and params
+NO_TRANSFORMATIONS = {  # functions of states, params and updates
+    "apply_updates",
+    "evaluation_params",
+    "lookahead_params",
+    "neuron_axes",
+    "orthogonalized",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
+    "schedule_free_eval_params",
+    "skip_large_updates",
+    "skip_not_finite",
+    "unitwise_clip",
+    "unitwise_norm",
+}

@@ -76,9 +76,14 @@ def factory_name(name: str) -> str:
     return name.split(":")[0]
 
 
+def is_factory(thing: Any) -> bool:
+    """Whether calling ``thing`` builds a transformation: a function, or MultiSteps, a class."""
+    return not inspect.isclass(thing) or issubclass(thing, GradientTransformation)
+
+
 def numeric_arguments(function: Callable) -> list[str]:
     """The arguments of ``function`` that take real numbers, by their annotations."""
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function.__new__ if inspect.isclass(function) else function)
     hints.pop("return", None)
     return [
         name for name in inspect.signature(function).parameters if float in kinds_of(hints[name])

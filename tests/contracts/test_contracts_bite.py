@@ -79,6 +79,12 @@ def test_a_bare_array_as_state_is_found():
         contracts.check_state_is_a_container(contracts.Case(tx, PARAMS))
 
 
+def test_a_state_that_holds_the_params_themselves_is_found():
+    tx = planted(sums_leaves, init=lambda params: {"slow": params})
+    with pytest.raises(AssertionError):
+        contracts.check_nothing_is_held_twice(contracts.Case(tx, PARAMS))
+
+
 def test_a_state_that_hides_its_copies_of_the_params_is_found():
     tx = planted(sums_leaves, init=lambda params: {"n": jnp.zeros(len(jax.tree.leaves(params)))})
     with pytest.raises((AssertionError, ValueError)):

@@ -22,7 +22,7 @@ PARAMS = random_tree(0)
 GRADIENTS = random_tree(1, (STEPS,))
 
 
-def updates_of(tx, dtype=np.float64):
+def updates_of(tx, dtype=np.float64, params=PARAMS, gradients=GRADIENTS):
     """The updates of 200 steps, from the same params and gradients for everyone."""
     cast = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
@@ -31,11 +31,47 @@ def updates_of(tx, dtype=np.float64):
         updates, state = tx.update(grads, state, params)
         return (jax.tree.map(jnp.add, params, updates), state), updates
 
-    params = cast(PARAMS)
+    params = cast(params)
     _, updates = jax.jit(lambda p, g: jax.lax.scan(body, (p, tx.init(p)), g))(
-        params, cast(GRADIENTS)
+        params, cast(gradients)
     )
     return flat(updates)
+
+
+def torch_updates(build, params=PARAMS, gradients=GRADIENTS):
+    """The same of torch: ``build`` makes an optimizer of a list of torch's parameters."""
+    import torch
+
+    leaves = [torch.nn.Parameter(torch.tensor(np.array(x))) for x in jax.tree.leaves(params)]
+    optimizer = build(leaves)
+
+    def step(grads):
+        for leaf, grad in zip(leaves, grads, strict=True):
+            leaf.grad = torch.tensor(grad)
+        optimizer.step()
+
+    return _updates_of_steps(step, lambda: [x.detach().numpy() for x in leaves], gradients)
+
+
+def keras_updates(build, params=PARAMS, gradients=GRADIENTS):
+    """The same of Keras, in double precision: ``build`` makes the optimizer."""
+    import keras
+
+    keras.config.set_floatx("float64")
+    leaves = [keras.Variable(x) for x in jax.tree.leaves(params)]
+    optimizer = build()
+    optimizer.build(leaves)
+    step = lambda grads: optimizer.apply([keras.ops.array(g) for g in grads], leaves)
+    return _updates_of_steps(step, lambda: [np.asarray(x.value) for x in leaves], gradients)
+
+
+def _updates_of_steps(step, leaves, gradients):
+    point = lambda: np.concatenate([np.ravel(x) for x in leaves()]).copy()
+    points = [point()]
+    for grads in zip(*jax.tree.leaves(gradients), strict=True):
+        step([np.asarray(grad) for grad in grads])
+        points.append(point())
+    return np.diff(np.stack(points), axis=0)
 
 
 def flat(tree):
@@ -47,4 +83,5 @@ def flat(tree):
 def distance(ours, theirs):
     """The largest relative distance of the updates over the steps, in the L2 norm."""
     gap = np.linalg.norm(ours - theirs, axis=1)
-    return float(np.max(gap / np.linalg.norm(theirs, axis=1)))
+    norm = np.linalg.norm(theirs, axis=1)
+    return float(np.max(gap / np.where(norm > 0, norm, 1)))  # a warmup's first update is 0

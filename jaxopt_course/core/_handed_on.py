@@ -1,0 +1,114 @@
+"""The names that are handed on from optax, for what it does well and this library does not anew.
+
+This is the one list of them: package of this library -> names in the package of optax that is
+called alike. The top level hands on them all, and ``OTHERS`` from optax's own top level.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+
+__all__ = ["HANDED_ON", "OTHERS", "handed_on"]
+
+HANDED_ON: dict[str, tuple[str, ...]] = {
+    "losses": (
+        "binary_dice_loss",
+        "convex_kl_divergence",
+        "cosine_distance",
+        "cosine_similarity",
+        "ctc_loss",
+        "ctc_loss_with_forward_probs",
+        "dice_loss",
+        "generalized_kl_divergence",
+        "kl_divergence",
+        "kl_divergence_with_log_targets",
+        "make_fenchel_young_loss",
+        "multiclass_generalized_dice_loss",
+        "multiclass_hinge_loss",
+        "multiclass_perceptron_loss",
+        "multiclass_sparsemax_loss",
+        "ntxent",
+        "perceptron_loss",
+        "poly_loss_cross_entropy",
+        "ranking_softmax_loss",
+        "safe_softmax_cross_entropy",
+        "sigmoid_focal_loss",
+        "sparsemax_loss",
+        "triplet_margin_loss",
+    ),
+    "schedules": (
+        "InjectStatefulHyperparamsState",
+        "Schedule",
+        "StatefulSchedule",
+        "WrappedSchedule",
+        "inject_stateful_hyperparams",
+    ),
+    "transforms": ("MaskedNode",),
+}
+OTHERS: tuple[str, ...] = (
+    "ClipByGlobalNormState",
+    "ClipState",
+    "GradientTransformationExtraArgs",
+    "MaskOrFn",
+    "MultiTransformState",
+    "OptState",
+    "ScaleByBacktrackingLinesearchState",
+    "ScaleByZoomLinesearchState",
+    "ScaleState",
+    "TransformInitFn",
+    "TransformUpdateExtraArgsFn",
+    "TransformUpdateFn",
+    "ZoomLinesearchInfo",
+    "assignment",
+    "bias_correction",
+    "experimental",
+    "incremental_update",
+    "init_empty_state",
+    "matrix_inverse_pth_root",
+    "microbatch",
+    "microbatching",
+    "multi_normal",
+    "multi_transform",
+    "nnls",
+    "periodic_update",
+    "perturbations",
+    "power_iteration",
+    "projections",
+    "safe_increment",
+    "safe_int32_increment",
+    "safe_norm",
+    "safe_root_mean_squares",
+    "scale_by_backtracking_linesearch",
+    "scale_by_zoom_linesearch",
+    "scale_gradient",
+    "second_order",
+    "tree",
+    "tree_map_params",
+    "tree_utils",
+    "update_infinity_moment",
+    "update_moment",
+    "update_moment_per_elem_norm",
+    "value_and_grad_from_state",
+    "with_extra_args_support",
+)
+
+
+def handed_on(package: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package: optax's thing of that name, if the name is on the list.
+
+    Args:
+        package: a key of ``HANDED_ON``, or ``""`` for the top level, which hands on everything.
+    """
+
+    def get(name: str) -> Any:
+        if not package and name in OTHERS:
+            return getattr(optax, name)
+        for place in [package] if package else HANDED_ON:
+            if name in HANDED_ON[place]:
+                return getattr(getattr(optax, place), name)
+        owner = f"jaxopt_course.{package}".rstrip(".")
+        raise AttributeError(f"module {owner!r} has no attribute {name!r}")
+
+    return get

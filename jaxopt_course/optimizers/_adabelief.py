@@ -1,0 +1,169 @@
+"""AdaBelief: divide by how far gradients stray from their running mean, not by their size.
+
+With gradients g_t, learning rate a_t,
+
+    m_t = b1 m_{t-1} + (1 - b1) g_t
+    s_t = b2 s_{t-1} + (1 - b2) (g_t - m_t)^2 + eps_root
+    w  <- w - a_t m_hat / (sqrt(s_hat) + eps)
+
+where m_hat = m_t / (1 - b1^t) and s_hat = s_t / (1 - b2^t). A gradient that was foreseen makes
+a long step. ``eps_root`` is added in every step and so piles up to eps_root / (1 - b2).
+
+Reference: Zhuang et al., "AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed
+Gradients", 2020, algorithm 2, https://arxiv.org/abs/2010.07468.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    bias_corrected,
+    cast_like,
+    check_like,
+    check_number,
+    divide_by_root,
+    in_dtype,
+    increment,
+    running_mean,
+    squared,
+)
+from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+from ._adam import mean_of_step
+
+
+__all__ = [
+    "ScaleByBeliefState",
+    "adabelief",
+    "check_belief",
+    "init_belief",
+    "scale_by_belief",
+    "updated_spread",
+]
+
+
+class ScaleByBeliefState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    mu: running mean of gradients, shaped like the params, float32 or wider.
+    nu: running mean of squared distances from that mean, likewise.
+    """
+
+    count: Int[Array, ""]
+    mu: Params
+    nu: Params
+
+
+def scale_by_belief(
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-16,
+    eps_root: ScalarLike = 1e-16,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformation:
+    """Divide the running mean of gradients by the root of their spread around it.
+
+    Args:
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running spread, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the spread in every step, in [0, inf).
+        nesterov: the mean one step ahead, as in NAdam.
+
+    Returns:
+        A transformation whose updates point uphill.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_belief("scale_by_belief", b1, b2, eps, eps_root)
+
+    def update(
+        updates: Updates, state: ScaleByBeliefState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ScaleByBeliefState]:
+        check_like("scale_by_belief", "gradient", updates, state.nu)
+        count = increment(state.count)
+        mu = running_mean(state.mu, updates, b1)
+        nu = updated_spread(state.nu, updates, mu, b2, eps_root)
+        m, v = mean_of_step(mu, updates, b1, count, nesterov), bias_corrected(nu, b2, count)
+        scaled = cast_like(divide_by_root(m, v, eps, 0.0), updates)
+        return scaled, ScaleByBeliefState(count, mu, nu)
+
+    return GradientTransformation(init_belief, update)
+
+
+def init_belief(params: Params) -> ScaleByBeliefState:
+    """Both means at 0."""
+    nu = accumulator_like(jax.tree.map(jnp.real, params))
+    return ScaleByBeliefState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
+
+
+def updated_spread(
+    nu: Params, updates: Updates, around: Params, b2: ScalarLike, eps_root: ScalarLike
+) -> Params:
+    """b2 nu + (1 - b2) |updates - around|^2 + eps_root."""
+    away = jax.tree.map(lambda g, m: jnp.asarray(g, m.dtype) - m, updates, around)
+    eps = in_dtype(eps_root)
+    return jax.tree.map(lambda s: s + eps(s.dtype), running_mean(nu, squared(away), b2))
+
+
+def check_belief(
+    owner: str, b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, eps_root: ScalarLike
+) -> None:
+    """Raise unless both decays lie in [0, 1) and both eps in [0, inf)."""
+    check_number(owner, "b1", b1, "[0, 1)")
+    check_number(owner, "b2", b2, "[0, 1)")
+    check_number(owner, "eps", eps, "[0, inf)")
+    check_number(owner, "eps_root", eps_root, "[0, inf)")
+
+
+def adabelief(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-16,
+    eps_root: ScalarLike = 1e-16,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformation:
+    """AdaBelief, as a chain of :func:`scale_by_belief` and the learning rate.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running spread, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the spread in every step, in [0, inf).
+        nesterov: the mean one step ahead, as in NAdam.
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), adabelief(0.1)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(300):
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    return chain(
+        scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov),
+        scale_by_learning_rate(learning_rate),
+    )

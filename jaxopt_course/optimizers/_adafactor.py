@@ -1,0 +1,241 @@
+"""Adafactor: the running mean of squares of a matrix, kept as one row and one column.
+
+With gradients G_t of a matrix of n rows and m columns, decay d_t = 1 - t^(-decay_rate),
+
+    R_t = d_t R_{t-1} + (1 - d_t) mean over columns of (G_t^2 + eps)         one number a row
+    C_t = d_t C_{t-1} + (1 - d_t) mean over rows of (G_t^2 + eps)            one a column
+    V_t = R_t C_t^T / mean(R_t)                                              never formed
+    U_t = G_t / sqrt(V_t)
+    W <- W - a_t max(low, RMS(W)) U_t / max(1, RMS(U_t) / threshold)
+
+Other leaves, and matrices that are small, keep the whole V_t. Of a tensor the two longest axes
+are factored.
+
+Reference: Shazeer & Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
+2018, https://arxiv.org/abs/1804.04235, algorithms 4 and 5.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, DTypeLike, Float, Int, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    MaskedNode,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    abs_sq,
+    accumulator_like,
+    as_float,
+    check_integer,
+    check_learning_rate,
+    check_like,
+    check_number,
+    divide_by_root,
+    increment,
+    require_params,
+    running_mean,
+    safe_divide,
+    safe_sqrt,
+    squared,
+    wide_dtype,
+)
+from jaxopt_course.transforms import (
+    add_decayed_weights,
+    chain,
+    clip_by_block_rms,
+    ema,
+    scale,
+    scale_by_learning_rate,
+    scale_by_param_block_rms,
+)
+
+
+__all__ = ["FactoredState", "adafactor", "scale_by_factored_rms"]
+
+
+class FactoredState(NamedTuple):
+    """Running means of squares, float32 or wider; a leaf has both of the first, or the last.
+
+    count: how many updates have been made, int32[].
+    v_row: of each factored leaf, the mean over its longest axis.
+    v_col: of each factored leaf, the mean over its second longest axis.
+    v: of each other leaf, entry by entry. ``MaskedNode`` stands where a leaf has none.
+    """
+
+    count: Int[Array, ""]
+    v_row: Params
+    v_col: Params
+    v: Params
+
+
+def power_decay(step: Any, exponent: ScalarLike) -> Float[Array, ""]:
+    """``1 - (step + 1)^(-exponent)``, which is 0 at the first step, where ``step`` is 0."""
+    return 1 - jnp.maximum(as_float(step) + 1, 1) ** -as_float(exponent)
+
+
+def scale_by_factored_rms(
+    factored: bool = True,
+    decay_rate: ScalarLike = 0.8,
+    step_offset: ScalarLike = 0,
+    min_dim_size_to_factor: int = 128,
+    epsilon: ScalarLike = 1e-30,
+    decay_rate_fn: Callable[[Any, Any], Any] = power_decay,
+) -> GradientTransformation:
+    """Divide each entry by the root of a running mean of squares, factored where that pays.
+
+    Args:
+        factored: whether to factor at all.
+        decay_rate: the exponent of the decay, in [0, inf).
+        step_offset: the step count that counts as 0.
+        min_dim_size_to_factor: how long the second longest axis must be, in [0, inf). Static.
+        epsilon: added to the squares, in [0, inf).
+        decay_rate_fn: step - offset, ``decay_rate`` -> the weight of the past, in [0, 1).
+
+    Returns:
+        A transformation whose updates point uphill, with entries of magnitude about one.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+        TypeError: if ``min_dim_size_to_factor`` is traced, or no integer.
+    """
+    owner = "scale_by_factored_rms"
+    check_number(owner, "decay_rate", decay_rate, "[0, inf)")
+    check_number(owner, "step_offset", step_offset)
+    check_integer(owner, "min_dim_size_to_factor", min_dim_size_to_factor, "[0, inf)")
+    check_number(owner, "epsilon", epsilon, "[0, inf)")
+
+    def axes_of(x: Any) -> tuple[int, int] | None:
+        """The second longest and the longest axis, or None for a leaf that is kept whole."""
+        if not factored or len(x.shape) < 2:
+            return None
+        *_, shorter, longest = (int(axis) for axis in np.argsort(x.shape, kind="stable"))
+        return (shorter, longest) if x.shape[shorter] >= min_dim_size_to_factor else None
+
+    def kept_whole(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x if axes_of(x) is None else MaskedNode(), tree)
+
+    def means(squares: PyTree) -> tuple[PyTree, PyTree]:
+        """Of rows and of columns; ``MaskedNode`` for a leaf that is kept whole."""
+
+        def mean(x: Array, which: int) -> Any:
+            axes = axes_of(x)
+            return MaskedNode() if axes is None else jnp.mean(x, axis=axes[which])
+
+        row, column = (jax.tree.map(lambda x, i=i: mean(x, i), squares) for i in (1, 0))
+        return row, column
+
+    def init(params: Params) -> FactoredState:
+        shapes = jax.eval_shape(lambda tree: means(jax.tree.map(abs_sq, tree)), params)
+        row, column = (accumulator_like(part) for part in shapes)
+        whole = jax.tree.map(_zeros, kept_whole(params))
+        return FactoredState(jnp.zeros((), jnp.int32), row, column, whole)
+
+    def scaled(g: Array, row: Any, column: Any, whole: Any) -> Array:
+        axes = axes_of(g)
+        if axes is None:
+            scaled: Array = divide_by_root(g, whole, 0.0, 0.0)
+            return scaled
+        shorter, longest = axes
+        mean = jnp.mean(row, axis=shorter - (shorter > longest), keepdims=True)
+        by_row = _inverse_root(safe_divide(row, jnp.broadcast_to(mean, row.shape)))
+        factors = jnp.expand_dims(by_row, longest), jnp.expand_dims(_inverse_root(column), shorter)
+        dtype = wide_dtype(g.dtype)
+        first, second = (factor.astype(dtype) for factor in factors)
+        return (g.astype(dtype) * first * second).astype(g.dtype)
+
+    def update(
+        updates: Updates, state: FactoredState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, FactoredState]:
+        require_params(owner, params)
+        check_like(owner, "gradient", updates, params)
+        decay = decay_rate_fn(as_float(state.count) - as_float(step_offset), decay_rate)
+        squares = jax.tree.map(lambda s: s + jnp.asarray(epsilon, s.dtype), squared(updates))
+        row, column, whole = (
+            running_mean(old, new, decay)
+            for old, new in zip(state[1:], (*means(squares), kept_whole(squares)), strict=True)
+        )
+        steps = jax.tree.map(scaled, updates, row, column, whole)
+        return steps, FactoredState(increment(state.count), row, column, whole)
+
+    return GradientTransformation(init, update)
+
+
+def adafactor(
+    learning_rate: ScalarOrSchedule | None = None,
+    min_dim_size_to_factor: int = 128,
+    decay_rate: ScalarLike = 0.8,
+    decay_offset: ScalarLike = 0,
+    multiply_by_parameter_scale: bool = True,
+    clipping_threshold: ScalarLike | None = 1.0,
+    momentum: ScalarLike | None = None,
+    dtype_momentum: DTypeLike | None = None,
+    weight_decay_rate: ScalarOrSchedule | None = None,
+    eps: ScalarLike = 1e-30,
+    factored: bool = True,
+    weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
+) -> GradientTransformation:
+    """Adafactor: memory of the size of rows and columns, steps relative to the params' size.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. None for 1.
+        min_dim_size_to_factor: how long the second longest axis must be, in [0, inf). Static.
+        decay_rate: the exponent of the decay, in [0, inf).
+        decay_offset: the step count that counts as 0 for the decay.
+        multiply_by_parameter_scale: multiply by RMS(W), or 1e-3 where that is less.
+        clipping_threshold: the largest RMS of a leaf's update before, in [0, inf). None for none.
+        momentum: weight of the past in a running mean of updates, in [0, 1). None for none.
+        dtype_momentum: dtype in which that mean is kept; float32 or wider by default.
+        weight_decay_rate: d, in [0, inf), or a schedule, W <- W - d W beside the step; it is
+            not multiplied by the learning rate. None for none.
+        eps: added to the squares, in [0, inf).
+        factored: whether to factor at all.
+        weight_decay_mask: a tree of bools shaped like (a prefix of) the params, or a function
+            of the params that returns one: which leaves decay. All by default.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), adafactor(0.3)
+        >>> state = tx.init(params)
+        >>> for _ in range(200):
+        ...     updates, state = tx.update(2 * params, state, params)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    links = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
+    if clipping_threshold is not None:
+        check_number("adafactor", "clipping_threshold", clipping_threshold, "[0, inf)")
+        links.append(clip_by_block_rms(clipping_threshold))
+    if learning_rate is not None:
+        links.append(scale_by_learning_rate(learning_rate, flip_sign=False))
+    if multiply_by_parameter_scale:
+        links.append(scale_by_param_block_rms())
+    if momentum is not None:
+        check_number("adafactor", "momentum", momentum, "[0, 1)")
+        links.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
+    if weight_decay_rate is not None:
+        check_learning_rate("adafactor", weight_decay_rate, "weight_decay_rate")
+        links.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
+    return chain(*links, scale(-1.0))
+
+
+def _zeros(x: Any) -> Array:
+    """Real zeros in the shape of ``x``, float32 or wider."""
+    return jnp.zeros_like(x, jnp.finfo(wide_dtype(jnp.result_type(x))).dtype)
+
+
+def _inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``1 / sqrt(x)``, and 0 at 0; its slope stays finite where 1 / x^(3/2) would overflow."""
+    return safe_divide(jnp.ones_like(x), safe_sqrt(x))

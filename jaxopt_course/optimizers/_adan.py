@@ -1,0 +1,166 @@
+"""Adan: Adam with Nesterov's momentum, estimated from the differences of gradients.
+
+With gradients g_t, differences d_t = g_t - g_{t-1} (d_1 = 0), learning rate a_t, weight decay e,
+
+    m_t = b1 m_{t-1} + (1 - b1) g_t
+    v_t = b2 v_{t-1} + (1 - b2) d_t
+    n_t = b3 n_{t-1} + (1 - b3) (g_t + c d_t)^2
+    w  <- w - a_t ((m_hat + c v_hat) / (sqrt(n_hat + eps_root) + eps) + e w)
+
+where hats undo the pull of the zeros that the means start from. The paper, whose beta is 1 - b,
+has c = b2, and so have its authors' code and other libraries; optax 0.2.8 has c = 1 - b2 (0.08
+in place of 0.92). Its numbers are the default here; ``as_published`` gives the paper's c. Both
+decay the weights as AdamW does, where the paper divides the new ones by 1 + a_t e.
+
+Reference: Xie et al., "Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep
+Models", 2022, algorithm 1, https://arxiv.org/abs/2208.06677.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    bias_corrected,
+    cast_like,
+    check_like,
+    check_number,
+    divide_by_root,
+    increment,
+    running_mean,
+    running_sum,
+    squared,
+)
+from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
+
+
+__all__ = ["ScaleByAdanState", "adan", "scale_by_adan"]
+
+
+class ScaleByAdanState(NamedTuple):
+    """What the next step needs from the past.
+
+    m: running mean of gradients, shaped like the params, float32 or wider.
+    v: running mean of the differences of successive gradients, likewise.
+    n: running mean of squared gradients, looked ahead from by their difference, likewise.
+    g: the gradient before, likewise.
+    t: how many updates have been made, int32[].
+    """
+
+    m: Params
+    v: Params
+    n: Params
+    g: Params
+    t: Int[Array, ""]
+
+
+def scale_by_adan(
+    b1: ScalarLike = 0.98,
+    b2: ScalarLike = 0.92,
+    b3: ScalarLike = 0.99,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    *,
+    as_published: bool = False,
+) -> GradientTransformation:
+    """Rescale the running means of gradients and of their differences, without a rate.
+
+    Args:
+        b1: decay of the running mean of gradients, in [0, 1).
+        b2: decay of the running mean of their differences, in [0, 1).
+        b3: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the squares inside the root, in [0, inf).
+        as_published: weigh the differences by b2, as the paper, not by 1 - b2, as optax.
+
+    Returns:
+        A transformation whose updates point uphill, with entries of magnitude about one.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_number("scale_by_adan", "b1", b1, "[0, 1)")
+    check_number("scale_by_adan", "b2", b2, "[0, 1)")
+    check_number("scale_by_adan", "b3", b3, "[0, 1)")
+    check_number("scale_by_adan", "eps", eps, "[0, inf)")
+    check_number("scale_by_adan", "eps_root", eps_root, "[0, inf)")
+    ahead = b2 if as_published else 1 - b2
+
+    def init(params: Params) -> ScaleByAdanState:
+        m, v, g = (accumulator_like(params) for _ in range(3))
+        n = accumulator_like(jax.tree.map(jnp.real, params))
+        return ScaleByAdanState(m, v, n, g, jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Updates, state: ScaleByAdanState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ScaleByAdanState]:
+        check_like("scale_by_adan", "gradient", updates, state.n)
+        t, first, g = increment(state.t), state.t == 0, cast_like(updates, state.g)
+        change = jax.tree.map(lambda new, old: jnp.where(first, 0, new - old), g, state.g)
+        m, v = running_mean(state.m, g, b1), running_mean(state.v, change, b2)
+        n = running_mean(state.n, squared(running_sum(change, g, ahead)), b3)
+        m_hat, v_hat, n_hat = (
+            bias_corrected(mean, b, t) for mean, b in ((m, b1), (v, b2), (n, b3))
+        )
+        scaled = divide_by_root(running_sum(v_hat, m_hat, ahead), n_hat, eps, eps_root)
+        return cast_like(scaled, updates), ScaleByAdanState(m, v, n, g, t)
+
+    return GradientTransformation(init, update)
+
+
+def adan(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.98,
+    b2: ScalarLike = 0.92,
+    b3: ScalarLike = 0.99,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    *,
+    as_published: bool = False,
+) -> GradientTransformation:
+    """Adan with decoupled weight decay.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        b1: decay of the running mean of gradients, in [0, 1).
+        b2: decay of the running mean of their differences, in [0, 1).
+        b3: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the squares inside the root, in [0, inf).
+        weight_decay: e, in [0, inf), or a schedule; multiplied by the learning rate.
+        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
+            params that returns one: which leaves decay. All by default.
+        as_published: weigh the differences by b2, as the paper, not by 1 - b2, as optax.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), adan(0.1, as_published=True)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(500):
+        ...     updates, state = update(2 * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    return chain(
+        scale_by_adan(b1, b2, b3, eps, eps_root, as_published=as_published),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

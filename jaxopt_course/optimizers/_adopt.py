@@ -1,0 +1,179 @@
+"""ADOPT: Adam in another order, which converges whatever its second decay.
+
+The mean of squares that divides a gradient does not know that gradient yet, and the momentum is
+of what has been divided. With gradients g_t, t from 0, learning rate a_t and v_0 = g_0^2,
+
+    u_t = clip(g_t / max(sqrt(v_{t-1}), eps), -c_t, c_t)          t >= 1; c_t = t^(1/4)
+    m_t = b1 m_{t-1} + (1 - b1) u_t                               m_0 = 0
+    w  <- w - a_t m_t
+    v_t = b2 v_{t-1} + (1 - b2) g_t^2
+
+so that the first step only looks.
+
+Reference: Taniguchi et al., "ADOPT: Modified Adam Can Converge with Any beta2 with the Optimal
+Rate", 2024, algorithms 1 and 2 (with clipping), https://arxiv.org/abs/2411.02853.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, DTypeLike, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    as_float,
+    cast_like,
+    check_like,
+    check_number,
+    complement,
+    in_dtype,
+    increment,
+    safe_divide,
+    safe_sqrt,
+    squared,
+    wide_dtype,
+)
+from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+from ._adam import ScaleByAdamState
+
+
+__all__ = ["adopt", "scale_by_adopt"]
+
+
+def scale_by_adopt(
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.9999,
+    eps: ScalarLike = 1e-6,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    use_clipping: bool = True,
+    clip_value_fn: Callable[[Array], Array] = lambda x: x**0.25,
+) -> GradientTransformation:
+    """Rescale each gradient entry by the squares of those before it.
+
+    Args:
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: the smallest root to divide by, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        nesterov: the mean one step ahead: u_t enters twice.
+        use_clipping: whether to clip what has been divided.
+        clip_value_fn: step count, as a float[], -> bound on each entry.
+
+    Returns:
+        A transformation whose updates point uphill, with entries of magnitude about one. Its
+        first update is 0.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_number("scale_by_adopt", "b1", b1, "[0, 1)")
+    check_number("scale_by_adopt", "b2", b2, "[0, 1)")
+    check_number("scale_by_adopt", "eps", eps, "[0, inf)")
+
+    def init(params: Params) -> ScaleByAdamState:
+        nu = accumulator_like(jax.tree.map(jnp.real, params))
+        return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu)
+
+    def update(
+        updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ScaleByAdamState]:
+        check_like("scale_by_adopt", "gradient", updates, state.nu)
+        smallest, first = in_dtype(eps), state.count == 0
+        bound = in_dtype(clip_value_fn(as_float(state.count)) if use_clipping else 0.0)
+
+        def divided(g: Any, nu: Array) -> Array:
+            g = jnp.asarray(g, wide_dtype(jnp.result_type(g)))
+            root = jnp.maximum(safe_sqrt(nu), smallest(nu.dtype))
+            u = safe_divide(g, root.astype(g.dtype))
+            return jnp.clip(u, -bound(u.dtype), bound(u.dtype)) if use_clipping else u
+
+        scaled = jax.tree.map(divided, updates, state.nu)
+        mu = _mean_from_second(state.mu, scaled, b1, first, 1.0)
+        ahead = _mean_from_second(mu, scaled, b1, first, 1.0) if nesterov else mu
+        nu = _mean_from_second(state.nu, squared(updates), b2, first, 0.0)
+        return cast_like(ahead, updates), ScaleByAdamState(
+            increment(state.count), cast_like(mu, state.mu), cast_like(nu, state.nu)
+        )
+
+    return GradientTransformation(init, update)
+
+
+def _mean_from_second(
+    old: PyTree, new: PyTree, decay: ScalarLike, first: Bool[Array, ""], decay_at_first: float
+) -> PyTree:
+    """A running mean whose decay is another one in the first step."""
+
+    @functools.cache
+    def weights(dtype: Any) -> tuple[Array, Array]:
+        keep = jnp.where(first, decay_at_first, jnp.asarray(decay, dtype))
+        return keep, jnp.where(first, 1 - decay_at_first, complement(decay, dtype))
+
+    def mixed(o: Any, n: Any) -> Array:
+        o = jnp.asarray(o, wide_dtype(jnp.result_type(o)))
+        keep, add = weights(o.dtype)
+        return keep * o + add * jnp.asarray(n, o.dtype)
+
+    return jax.tree.map(mixed, old, new)
+
+
+def adopt(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.9999,
+    eps: ScalarLike = 1e-6,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = False,
+    use_clipping: bool = True,
+    clip_value_fn: Callable[[Array], Array] = lambda x: x**0.25,
+) -> GradientTransformation:
+    """ADOPT, as a chain of :func:`scale_by_adopt` and the learning rate.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: the smallest root to divide by, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        nesterov: the mean one step ahead.
+        use_clipping: whether to clip what has been divided.
+        clip_value_fn: step count, as a float[], -> bound on each entry.
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), adopt(0.1, b2=0.99)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(300):
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-2)
+        True
+    """
+    return chain(
+        scale_by_adopt(
+            b1,
+            b2,
+            eps,
+            mu_dtype,
+            nesterov=nesterov,
+            use_clipping=use_clipping,
+            clip_value_fn=clip_value_fn,
+        ),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,89 @@
+"""How second-order recipes end: downhill, by a rate or by a line search.
+
+The line searches are optax's. Around them stands what they lack: they meet arguments that they do
+not know with an error, mix dtypes, and start from a state of weak types, which compiles twice.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    State,
+    Updates,
+    cast_like,
+    require_params,
+)
+from jaxopt_course.transforms import identity, scale, scale_by_learning_rate
+
+
+__all__ = ["bound_value_fn", "downhill", "line_search"]
+
+
+def downhill(learning_rate: ScalarOrSchedule | None) -> GradientTransformation:
+    """Minus the learning rate, or minus one where a line search chooses the length."""
+    return scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate)
+
+
+def line_search(
+    owner: str, linesearch: optax.GradientTransformation | None
+) -> GradientTransformation:
+    """``linesearch``, as a link that keeps dtypes and ignores what it does not know.
+
+    Args:
+        owner: the recipe, for messages.
+        linesearch: of optax, or like one of those. None: no line search.
+    """
+    if linesearch is None:
+        return identity()
+    inner = optax.with_extra_args_support(linesearch)
+    needed = [
+        p.name
+        for p in inspect.signature(linesearch.update).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+    ]
+
+    def init(params: Params) -> State:
+        # It takes its dtype from the first leaf: a tree without leaves gets one on loan.
+        has_leaves = bool(jax.tree.leaves(params))
+        state = inner.init(params if has_leaves else (jnp.zeros(()), params))
+        if not has_leaves and getattr(state, "grad", None) is not None:
+            state = state._replace(grad=state.grad[1])
+        return cast_like(state, state)  # which makes weak types strong
+
+    def update(
+        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, State]:
+        require_params(f"{owner}: the line search", params)
+        missing = [name for name in needed if name not in extra_args]
+        if missing:
+            raise ValueError(
+                f"{owner}: the line search needs `{'`, `'.join(missing)}`: call "
+                "`update(grads, state, params, value=value, grad=grads, value_fn=fn)`."
+            )
+        if not jax.tree.leaves(params):
+            return updates, state
+        offered = {name: extra_args[name] for name in needed}
+        if "value_fn" in needed:
+            offered["value_fn"] = bound_value_fn(extra_args["value_fn"], extra_args)
+        with jax.numpy_dtype_promotion("standard"):
+            new_updates, new_state = inner.update(updates, state, params, **offered)
+        return cast_like(new_updates, updates), cast_like(new_state, state)
+
+    return GradientTransformation(init, update)
+
+
+def bound_value_fn(
+    value_fn: Callable[..., Any], extra_args: dict[str, Any]
+) -> Callable[[Params], Any]:
+    """``value_fn`` as a function of the params alone; what else it asks for is taken by name."""
+    names = list(inspect.signature(value_fn).parameters)[1:]
+    return functools.partial(value_fn, **{k: v for k, v in extra_args.items() if k in names})

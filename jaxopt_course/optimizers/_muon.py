@@ -1,0 +1,368 @@
+"""Muon: momentum whose matrices are replaced by the nearest orthogonal ones, roughly.
+
+For a matrix W with gradients G_t and learning rate a_t, and U S V' the singular value
+decomposition of X,
+
+    M_t = b M_{t-1} + (1 - b) G_t                    running mean, its bias undone
+    X   = b M_hat + (1 - b) G_hat                    one step ahead (Nesterov)
+    O   = NewtonSchulz(X), about U V'                all singular values near 1
+    W  <- W - a_t (sqrt(max(1, out / in)) O + d W)
+
+Newton and Schulz are in :func:`orthogonalized`. Leaves that are no matrices are left to AdamW.
+
+References: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
+its algorithm and ``newtonschulz5``, https://kellerjordan.github.io/posts/muon; Liu et al., "Muon
+is Scalable for LLM Training", 2025, https://arxiv.org/abs/2502.16982, for the scale by shape.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    as_float,
+    bias_corrected,
+    cast_like,
+    check_choice,
+    check_integer,
+    check_like,
+    check_number,
+    increment,
+    running_mean,
+    scale_tree,
+)
+from jaxopt_course.transforms import (
+    add_decayed_weights,
+    chain,
+    partition,
+    scale_by_learning_rate,
+    stateless,
+)
+
+from ._adam import adamw
+from ._newton_schulz import (
+    PRECONDITIONINGS,
+    PRESETS,
+    STANDARD,
+    Coefficients,
+    check_coefficients,
+    orthogonalized,
+    rows_of,
+)
+
+
+__all__ = [
+    "MuonDimensionNumbers",
+    "MuonState",
+    "muon",
+    "scale_by_muon",
+    "scale_by_shape",
+]
+
+
+class MuonDimensionNumbers(NamedTuple):
+    """Which axes of a weight are the rows and columns of its matrix; the others are a batch.
+
+    reduction_axis: the axis or axes that a layer sums over: its inputs.
+    output_axis: the axis or axes of its outputs.
+    """
+
+    reduction_axis: int | Sequence[int] = 0
+    output_axis: int | Sequence[int] = 1
+
+
+Dimensions: TypeAlias = MuonDimensionNumbers | PyTree | Callable[[Params], PyTree] | None
+
+
+class MuonState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    mu: running mean of gradients, shaped like the params, float32 or wider.
+    ns_coeffs: the coefficients of Newton and Schulz, three float[], or three a step.
+    """
+
+    count: Int[Array, ""]
+    mu: Params
+    ns_coeffs: tuple[Any, ...]
+
+
+def scale_by_muon(
+    ns_coeffs: Coefficients = STANDARD,
+    ns_steps: int = 5,
+    beta: ScalarLike = 0.95,
+    eps: ScalarLike = 1e-8,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = True,
+    adaptive: bool = False,
+    preconditioning: str = "frobenius",
+    weight_dimension_numbers: Dimensions = None,
+) -> GradientTransformation:
+    """Replace the running mean of each matrix by an orthogonal one.
+
+    Args:
+        ns_coeffs: coefficients of the quintic: three numbers, or three for each step.
+        ns_steps: steps of Newton and Schulz, a static int in [1, inf). With coefficients for
+            each step there are as many as these, at most ``ns_steps``.
+        beta: decay of the running mean, in [0, 1).
+        eps: keeps the norm from 0, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        nesterov: the mean one step ahead.
+        adaptive: multiply by the inner product of the mean and its orthogonal matrix.
+        preconditioning: ``"frobenius"``, ``"spectral"``, ``"aol"`` or ``"schatten"``, see
+            :func:`orthogonalized`.
+        weight_dimension_numbers: :class:`MuonDimensionNumbers` for all leaves, or a tree of
+            them shaped like (a prefix of) the params, or a function of the params that
+            returns one. By default all leaves are matrices.
+
+    Returns:
+        A transformation whose updates point uphill, with singular values near 1.
+
+    Raises:
+        ValueError: if a number lies outside its range, or a leaf is no matrix.
+    """
+    check_integer("scale_by_muon", "ns_steps", ns_steps, "[1, inf)")
+    check_coefficients("scale_by_muon", ns_coeffs, ns_steps)
+    check_number("scale_by_muon", "beta", beta, "[0, 1)")
+    check_number("scale_by_muon", "eps", eps, "[0, inf)")
+    check_choice("scale_by_muon", "preconditioning", preconditioning, PRECONDITIONINGS)
+
+    def init(params: Params) -> MuonState:
+        mu = accumulator_like(params, mu_dtype)
+        coefficients = jax.tree.map(as_float, rows_of(ns_coeffs))
+        return MuonState(jnp.zeros((), jnp.int32), mu, coefficients)
+
+    def update(
+        updates: Updates, state: MuonState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, MuonState]:
+        check_like("scale_by_muon", "gradient", updates, state.mu)
+        count = increment(state.count)
+        mu = running_mean(state.mu, updates, beta)
+        ahead = bias_corrected(mu, beta, count)
+        if nesterov:
+            far = bias_corrected(mu, beta, increment(count))
+            near = bias_corrected(cast_like(updates, mu), beta, count)
+            ahead = running_mean(far, near, beta)
+        rows = [jnp.stack(c) if isinstance(c, tuple) else c for c in state.ns_coeffs]
+        coefficients = functools.cache(jnp.stack(rows).astype)
+
+        def orthogonal(x: Array, spec: MuonDimensionNumbers) -> Array:
+            axes = _axes(x.shape, spec)
+            own = coefficients(jnp.finfo(x.dtype).dtype)
+            matrices = orthogonalized(_matrices(x, axes), own, ns_steps, preconditioning, eps)
+            y = _unfolded(matrices, x.shape, axes)
+            return jnp.sum(x.conj() * y) * y if adaptive else y
+
+        specs = _specs(weight_dimension_numbers, updates)
+        scaled = cast_like(jax.tree.map(orthogonal, ahead, specs), updates)
+        return scaled, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
+
+    return GradientTransformation(init, update)
+
+
+def scale_by_shape(
+    weight_dimension_numbers: Dimensions = None, consistent_rms: ScalarLike | None = None
+) -> GradientTransformation:
+    """Multiply each matrix by a number that its shape gives, so that one rate suits all.
+
+    The factor is sqrt(max(1, out / in)), under which the size of a layer's change does not
+    depend on its width; or ``consistent_rms * sqrt(max(in, out))``, under which orthogonal
+    updates have that root mean square.
+
+    Args:
+        weight_dimension_numbers: as in :func:`scale_by_muon`.
+        consistent_rms: the root mean square, in [0, inf); 0.2 is about that of Adam.
+
+    Raises:
+        ValueError: if ``consistent_rms`` is negative or NaN.
+    """
+    if consistent_rms is not None:
+        check_number("scale_by_shape", "consistent_rms", consistent_rms, "[0, inf)")
+
+    def scaled(x: Array, spec: MuonDimensionNumbers) -> Array:
+        _, rows, columns = _axes(x.shape, spec)
+        fan_in, fan_out = _size(x.shape, rows), _size(x.shape, columns)
+        if consistent_rms is None:
+            return scale_tree(x, math.sqrt(max(1, fan_out / max(fan_in, 1))))
+        return scale_tree(x, math.sqrt(max(fan_in, fan_out)) * as_float(consistent_rms))
+
+    return stateless(
+        lambda updates, params: jax.tree.map(
+            scaled, updates, _specs(weight_dimension_numbers, updates)
+        )
+    )
+
+
+def muon(
+    learning_rate: ScalarOrSchedule,
+    ns_coeffs: Coefficients | str = STANDARD,
+    ns_steps: int = 5,
+    beta: ScalarLike = 0.95,
+    eps: ScalarLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mu_dtype: DTypeLike | None = None,
+    *,
+    nesterov: bool = True,
+    adaptive: bool = False,
+    preconditioning: str = "frobenius",
+    adam_b1: ScalarLike = 0.9,
+    adam_b2: ScalarLike = 0.999,
+    adam_eps_root: ScalarLike = 0.0,
+    adam_weight_decay: ScalarOrSchedule = 0.0,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+    muon_weight_dimension_numbers: Dimensions = None,
+    consistent_rms: ScalarLike | None = None,
+) -> GradientTransformation:
+    """Muon for matrices, AdamW for all other leaves.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. 0.02 is usual.
+        ns_coeffs: as in :func:`scale_by_muon`, or a preset: ``"standard"`` or ``"dion"``.
+        ns_steps: as in :func:`scale_by_muon`.
+        beta: decay of the running mean of matrices, in [0, 1).
+        eps: keeps the norm from 0, and is Adam's eps, in [0, inf).
+        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
+        weight_decay_mask: which matrices decay, as in :func:`adamw`.
+        mu_dtype: dtype in which running means are kept; float32 or wider by default.
+        nesterov: the mean one step ahead, for both.
+        adaptive: as in :func:`scale_by_muon`.
+        preconditioning: as in :func:`scale_by_muon`.
+        adam_b1: Adam's decay of the running mean, in [0, 1).
+        adam_b2: Adam's decay of the running mean of squares, in [0, 1).
+        adam_eps_root: added to the squares inside Adam's root, in [0, inf).
+        adam_weight_decay: weight decay of the other leaves, in [0, inf), or a schedule.
+        adam_learning_rate: Adam's learning rate; by default ``learning_rate``.
+        muon_weight_dimension_numbers: as in :func:`scale_by_muon`, with None for leaves that
+            are Adam's. By default Muon takes all leaves of two axes.
+        consistent_rms: as in :func:`scale_by_shape`.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_course.schedules import linear_schedule
+        >>> params = {"kernel": jnp.array([[3.0, 1.0], [1.0, -2.0]]), "bias": jnp.ones(2)}
+        >>> tx = muon(linear_schedule(0.2, 0.0, 200))
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(200):
+        ...     updates, state = update(params, state, params)  # gradient of |params|^2 / 2
+        ...     params = jax.tree.map(jnp.add, params, updates)
+        >>> all(bool(jnp.linalg.norm(p) < 1e-2) for p in params.values())
+        True
+    """
+    coefficients: Any = ns_coeffs
+    if isinstance(ns_coeffs, str):
+        check_choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
+        coefficients = PRESETS[ns_coeffs]
+    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    dimensions = muon_weight_dimension_numbers
+
+    def labels(params: Params) -> PyTree:
+        if dimensions is None:
+            return jax.tree.map(lambda x: "muon" if jnp.ndim(x) == 2 else "adam", params)
+        name = lambda x, spec: "adam" if spec is None else "muon"
+        return jax.tree.map(name, params, _specs(dimensions, params))
+
+    both = partition(
+        {
+            "muon": chain(
+                scale_by_muon(
+                    coefficients,
+                    ns_steps,
+                    beta,
+                    eps,
+                    mu_dtype,
+                    nesterov=nesterov,
+                    adaptive=adaptive,
+                    preconditioning=preconditioning,
+                    weight_dimension_numbers=dimensions,
+                ),
+                scale_by_shape(dimensions, consistent_rms),
+                add_decayed_weights(weight_decay, weight_decay_mask),
+                scale_by_learning_rate(learning_rate),
+            ),
+            "adam": adamw(
+                adam_rate,
+                adam_b1,
+                adam_b2,
+                eps,
+                adam_eps_root,
+                mu_dtype,
+                adam_weight_decay,
+                nesterov=nesterov,
+            ),
+        },
+        labels,
+    )
+
+    def update(
+        updates: Updates, state: Any, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, Any]:
+        if params is not None:  # here, for a wrong shape might go to the wrong group
+            check_like("muon", "gradient", updates, params)
+        return both.update(updates, state, params, **extra_args)
+
+    return GradientTransformation(both.init, update)
+
+
+def _specs(dimensions: Dimensions, tree: PyTree) -> PyTree:
+    """The dimension numbers, or None, of each leaf of ``tree``."""
+    if not jax.tree.leaves(tree):
+        return tree
+    is_spec = lambda x: x is None or isinstance(x, MuonDimensionNumbers)
+    specs = dimensions(tree) if callable(dimensions) else dimensions
+    specs = MuonDimensionNumbers() if specs is None else specs
+    return jax.tree.map(
+        lambda spec, below: jax.tree.map(lambda _: spec, below), specs, tree, is_leaf=is_spec
+    )
+
+
+def _axes(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[tuple[int, ...], ...]:
+    """The axes of the batch, of the rows and of the columns, none negative."""
+    n = len(shape)
+    rows, columns = (
+        tuple(axis % n if n else axis for axis in np.atleast_1d(axes).tolist()) for axes in spec
+    )
+    if n < 2 or len({*rows, *columns}) < len(rows + columns):
+        raise ValueError(
+            "scale_by_muon: a leaf must have two axes or more, and its rows and columns must "
+            f"not share one, got shape {shape} with {spec}."
+        )
+    return tuple(i for i in range(n) if i not in rows + columns), rows, columns
+
+
+def _size(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    return math.prod(shape[i] for i in axes)
+
+
+def _matrices(x: Array, axes: tuple[tuple[int, ...], ...]) -> Array:
+    """``x`` as one matrix, or as a batch of them."""
+    if axes == ((), (0,), (1,)):
+        return x
+    return x.transpose(sum(axes, ())).reshape([_size(x.shape, own) for own in axes])
+
+
+def _unfolded(matrices: Array, shape: tuple[int, ...], axes: tuple[tuple[int, ...], ...]) -> Array:
+    """The inverse of :func:`_matrices`."""
+    if axes == ((), (0,), (1,)):
+        return matrices
+    order = sum(axes, ())
+    return matrices.reshape([shape[i] for i in order]).transpose(np.argsort(order))

@@ -1,0 +1,184 @@
+"""Newton-CG: Newton's direction, as far as conjugate gradients find it worth while.
+
+With gradient g and Hessian H, conjugate gradients solve H z = g, starting from z = 0:
+
+    a = r.r / d.Hd,    z <- z + a d,    r' = r - a Hd,    d <- r' + (r'.r' / r.r) d
+
+with r = d = g at first. They stop as soon as
+
+    |r| <= min(1/2, sqrt(|g|)) |g|      the forcing term: near the minimum they are solved better
+    d.Hd <= 0                           negative curvature: z as it is, or g if that is the first d
+
+so z always points uphill, and near a minimum with positive curvature steps converge
+superlinearly. H is never formed: Hd is the derivative of the gradient along d.
+
+Reference: Nocedal & Wright, "Numerical Optimization", 2nd edition, 2006, algorithm 7.1,
+https://doi.org/10.1007/978-0-387-40065-5.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    as_float,
+    cast_like,
+    check_like,
+    check_number,
+    global_norm,
+    increment,
+    inner_product,
+    require_params,
+    running_sum,
+    safe_sqrt,
+)
+from jaxopt_course.transforms import chain
+
+from ._line_search import bound_value_fn, downhill, line_search
+
+
+__all__ = ["ScaleByNewtonCGState", "newton_cg", "scale_by_newton_cg"]
+
+
+class ScaleByNewtonCGState(NamedTuple):
+    """What was spent.
+
+    count: how many updates have been made, int32[].
+    num_cg_steps: products with the Hessian in the last update, int32[].
+    """
+
+    count: Int[Array, ""]
+    num_cg_steps: Int[Array, ""]
+
+
+def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformation:
+    """Multiply gradients by the inverse Hessian, approximately: truncated Newton.
+
+    Args:
+        max_iterations: conjugate gradient steps an update at most, in [1, inf). In exact
+            arithmetic as many suffice as there are parameters.
+
+    Returns:
+        A transformation whose updates point uphill. ``update`` needs the params and
+        ``value_fn``, which maps them to the value; of ``value_fn``'s other arguments it is given
+        those that are among the extra arguments. Gradients of complex params are to be
+        conjugated, as everywhere.
+
+    Raises:
+        ValueError: if ``max_iterations`` lies outside its range.
+    """
+    check_number("scale_by_newton_cg", "max_iterations", max_iterations, "[1, inf)")
+
+    def init(params: Params) -> ScaleByNewtonCGState:
+        return ScaleByNewtonCGState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Updates,
+        state: ScaleByNewtonCGState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ScaleByNewtonCGState]:
+        require_params("scale_by_newton_cg", params)
+        check_like("scale_by_newton_cg", "gradient", updates, params)
+        if "value_fn" not in extra_args:
+            raise ValueError(
+                "scale_by_newton_cg differentiates the function: call "
+                "`update(grads, state, params, value_fn=fn)`."
+            )
+        fn = bound_value_fn(extra_args["value_fn"], extra_args)
+        _, derivative = jax.linearize(jax.grad(fn), params)
+
+        def product(d: Params) -> Params:
+            return jax.tree.map(jnp.conj, derivative(cast_like(d, params)))
+
+        z, steps = _solve(product, updates, max_iterations)
+        return cast_like(z, updates), ScaleByNewtonCGState(increment(state.count), steps)
+
+    return GradientTransformation(init, update)
+
+
+def newton_cg(
+    learning_rate: ScalarOrSchedule | None = None,
+    max_iterations: ScalarLike = 100,
+    linesearch: optax.GradientTransformation | None = optax.scale_by_zoom_linesearch(  # noqa: B008
+        max_linesearch_steps=20,
+        curv_rtol=1e4,  # any slope will do: it backtracks by interpolation
+        initial_guess_strategy="one",
+    ),
+) -> GradientTransformation:
+    """Newton-CG, as a chain of :func:`scale_by_newton_cg`, a rate and a line search.
+
+    For small problems without noise: an update costs up to ``max_iterations`` gradients.
+
+    Args:
+        learning_rate: a factor in [0, inf), or a schedule of the step count. None: 1.
+        max_iterations: conjugate gradient steps an update at most, in [1, inf).
+        linesearch: the last link, which scales the step; by default it goes back from the whole
+            step until the value is low enough. None: none.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs
+        ``value``, ``grad`` and ``value_fn``. :func:`~jaxopt_course.training.minimize` offers them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> from jaxopt_course.surfaces import beale
+        >>> @jax.jit
+        ... def step(params, state):
+        ...     value, grads = jax.value_and_grad(beale)(params)
+        ...     offers = {"value": value, "grad": grads, "value_fn": beale}
+        ...     updates, state = tx.update(grads, state, params, **offers)
+        ...     return params + updates, state
+        >>> params, tx = jnp.array([1.0, 1.0]), newton_cg()
+        >>> state = tx.init(params)
+        >>> for _ in range(15):
+        ...     params, state = step(params, state)
+        >>> bool(jnp.linalg.norm(params - jnp.array([3.0, 0.5])) < 1e-4)
+        True
+    """
+    return chain(
+        scale_by_newton_cg(max_iterations),
+        downhill(learning_rate),
+        line_search("newton_cg", linesearch),
+    )
+
+
+def _solve(
+    product: Callable[[Params], Params], gradient: Updates, max_iterations: ScalarLike
+) -> tuple[Updates, Int[Array, ""]]:
+    """Solve H z = gradient, nearly: z, and the number of products it took."""
+    zeros = accumulator_like(gradient)
+    g = cast_like(gradient, zeros)
+    norm = global_norm(g)
+    enough = jnp.minimum(0.5, safe_sqrt(norm)) * norm
+
+    def going(carry: Any) -> Array:
+        steps, _, _, _, rr, positive = carry
+        affordable = as_float(steps) < as_float(max_iterations)
+        return positive & (safe_sqrt(rr) > enough) & affordable
+
+    def step(carry: Any) -> Any:
+        steps, z, r, d, rr, _ = carry
+        hd = cast_like(product(d), r)
+        curvature = inner_product(d, hd)
+        positive = curvature > 0
+        a = jnp.where(positive, rr / jnp.where(positive, curvature, 1), 0)
+        z, r = running_sum(d, z, a), running_sum(hd, r, -a)
+        new_rr = inner_product(r, r)
+        return steps + 1, z, r, running_sum(d, r, new_rr / rr), new_rr, positive
+
+    start = (jnp.zeros((), jnp.int32), zeros, g, g, inner_product(g, g), jnp.array(True))
+    steps, z, _, _, _, positive = jax.lax.while_loop(going, step, start)
+    at_once = ~positive & (steps == 1)
+    return jax.tree.map(lambda x, y: jnp.where(at_once, y, x), z, g), steps

@@ -1,0 +1,131 @@
+"""The iteration of Newton and Schulz: it brings the singular values of a matrix near 1.
+
+A step is X <- c0 X + c1 (X X') X + c2 (X X')^2 X, which maps every singular value s to
+c0 s + c1 s^3 + c2 s^5 and leaves the singular vectors alone. The usual coefficients are steep at
+0, so that five steps bring every s in [0.005, 1] into [0.68, 1.16]; in return they do not
+converge to 1.
+
+References: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
+``newtonschulz5``, https://kellerjordan.github.io/posts/muon; Ahn et al., "Dion", 2025,
+https://arxiv.org/abs/2504.05295, for coefficients of each step; Boissin et al., "Turbo-Muon",
+2025, https://arxiv.org/abs/2512.04632, for ``"aol"``; Grishina et al., "Accelerating Newton-Schulz
+Iteration for Orthogonalization via Chebyshev-type Polynomials", 2025,
+https://arxiv.org/abs/2506.10935, for ``"schatten"``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, ScalarLike
+
+from jaxopt_course.core import abs_sq, check_number, safe_divide, safe_sqrt
+
+
+__all__ = ["orthogonalized"]
+
+PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
+STANDARD = (3.4445, -4.7750, 2.0315)
+PRESETS = {
+    "standard": STANDARD,
+    "dion": (
+        (4.0848, -6.8946, 2.9270),
+        (3.9505, -6.3029, 2.6377),
+        (3.7418, -5.5913, 2.3037),
+        (2.8769, -3.1427, 1.2046),
+        (2.8366, -3.0525, 1.2012),
+    ),
+}
+
+Coefficients: TypeAlias = Sequence[ScalarLike] | Sequence[Sequence[ScalarLike]] | Array
+
+
+def orthogonalized(
+    matrix: Inexact[Array, "*batch rows columns"],
+    coefficients: Float[Array, "3"] | Float[Array, "steps 3"],
+    steps: int = 5,
+    preconditioning: str = "frobenius",
+    eps: ScalarLike = 1e-8,
+) -> Inexact[Array, "*batch rows columns"]:
+    """Bring all singular values of a matrix near 1, by the iteration of Newton and Schulz.
+
+    Args:
+        matrix: one matrix, or a batch of them.
+        coefficients: c0, c1, c2 of the quintic, for all steps or for each.
+        steps: how many steps, in [1, inf); with coefficients for each, their number.
+        preconditioning: what brings the singular values into [0, 1] at first: division by the
+            norm ``"frobenius"``, ``"spectral"`` (exact and slow) or ``"schatten"`` (the
+            4-norm), or of every row by its sum of ``"aol"``. A zero matrix stays 0.
+        eps: keeps the norm from 0, in [0, inf).
+
+    Returns:
+        The matrix, or batch, in the dtype of ``matrix``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> cubic = jnp.array([1.5, -0.5, 0.0])  # slower, but it converges
+        >>> q = orthogonalized(jnp.array([[3.0, 1.0], [1.0, 2.0], [0.0, 1.0]]), cubic, 20)
+        >>> bool(jnp.allclose(q.T @ q, jnp.eye(2), atol=1e-5))
+        True
+    """
+    is_tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if is_tall else matrix  # f(X') = f(X)', and the smaller Gram matrix is cheaper
+    x = x * _inverse_norm(x, preconditioning, eps).astype(x.dtype)
+    rows = coefficients.astype(x.dtype)
+    if rows.ndim == 1:
+        rows = jnp.broadcast_to(rows, (steps, 3))
+    x, _ = jax.lax.scan(_quintic_step, x, rows, unroll=True)
+    return x.mT if is_tall else x
+
+
+def _quintic_step(x: Array, row: Array) -> tuple[Array, None]:
+    """Not inside, where each call without jit would compile it anew."""
+    gram = _gram(x)
+    return row[0] * x + (row[1] * gram + row[2] * (gram @ gram)) @ x, None
+
+
+def _inverse_norm(x: Array, preconditioning: str, eps: ScalarLike) -> Array:
+    """1 / norm of each matrix, or of each row, with axes of size 1 for those summed over."""
+    real = jnp.finfo(x.dtype).dtype
+    eps = jnp.asarray(eps, real)
+    if preconditioning == "frobenius":
+        norm = safe_sqrt(jnp.sum(abs_sq(x), (-2, -1), keepdims=True)) + eps
+    elif preconditioning == "spectral":
+        norm = jnp.linalg.svd(x, compute_uv=False)[..., :1, None] + eps
+    elif preconditioning == "aol":
+        norm = safe_sqrt(jnp.maximum(jnp.sum(jnp.abs(_gram(x)), -1, keepdims=True), eps))
+    else:
+        fourth = safe_sqrt(jnp.sum(abs_sq(_gram(x)), (-2, -1), keepdims=True))
+        norm = safe_sqrt(jnp.maximum(fourth, eps))
+    return safe_divide(jnp.ones_like(norm), norm)
+
+
+def _gram(x: Array) -> Array:
+    return x @ x.conj().mT
+
+
+def check_coefficients(owner: str, coefficients: Coefficients, steps: int) -> None:
+    """Raise unless there are three numbers, or three for each of at most ``steps`` steps."""
+    rows = rows_of(coefficients)
+    each = rows if rows and all(isinstance(row, tuple) for row in rows) else (rows,)
+    if any(len(row) != 3 or any(isinstance(c, tuple) for c in row) for row in each):
+        raise ValueError(
+            f"{owner}: `ns_coeffs` must be three numbers, or three numbers for each step, "
+            f"got {coefficients!r}."
+        )
+    for c in (c for row in each for c in row):
+        check_number(owner, "ns_coeffs", c)
+    if len(each) > max(steps, 1):
+        raise ValueError(
+            f"{owner}: `ns_coeffs` has {len(each)} rows, one for each step, "
+            f"but `ns_steps` is {steps}."
+        )
+
+
+def rows_of(coefficients: Coefficients) -> tuple[Any, ...]:
+    """Three numbers, or a tuple of three for each step, be they sequences or arrays."""
+    rows: Any = coefficients
+    is_row = lambda value: isinstance(value, Sequence) or np.ndim(value)
+    return tuple(tuple(row) if is_row(row) else row for row in rows)

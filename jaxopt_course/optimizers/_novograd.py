@@ -1,0 +1,157 @@
+"""NovoGrad: gradients scaled by the norm of their whole leaf, then summed up.
+
+With the gradient g_t of one leaf (a layer), learning rate a_t and weight decay d_t,
+
+    n_t = b2 n_{t-1} + (1 - b2) |g_t|^2,   n_1 = |g_1|^2            one number a leaf
+    m_t = b1 m_{t-1} + g_t / (sqrt(n_t + eps_root) + eps) + d_t w
+    w  <- w - a_t m_t
+
+The sum m lacks a factor 1 - b1, as in the paper and optax: in the long run steps are
+1 / (1 - b1) times larger than Adam's of the same rate. The decay goes through the sum.
+
+Reference: Ginsburg et al., "Stochastic Gradient Methods with Layer-wise Adaptive Moments for
+Training of Deep Networks", 2019, algorithm 1, https://arxiv.org/abs/1905.11286.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    cast_like,
+    check_learning_rate,
+    check_like,
+    check_number,
+    divide_by_root,
+    increment,
+    require_params,
+    running_mean,
+    running_sum,
+    squared,
+    wide_dtype,
+    widened,
+)
+from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+
+__all__ = ["ScaleByNovogradState", "novograd", "scale_by_novograd"]
+
+
+class ScaleByNovogradState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    mu: decaying sum of scaled gradients, shaped like the params, float32 or wider.
+    nu: running mean of each leaf's squared norm, a scalar a leaf, float32 or wider.
+    """
+
+    count: Int[Array, ""]
+    mu: Params
+    nu: Params
+
+
+def scale_by_novograd(
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.25,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mu_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
+    """Scale each leaf by its norm's history, and sum up.
+
+    Args:
+        b1: decay of the sum, in [0, 1).
+        b2: decay of the running mean of squared norms, in [0, 1).
+        eps: added to the norm, in [0, inf).
+        eps_root: added to the squared norm inside the root, in [0, inf).
+        weight_decay: d_t, in [0, inf), or a schedule of the step count.
+        mu_dtype: dtype in which the sum is kept; float32 or wider by default.
+
+    Returns:
+        A transformation whose updates point uphill; ``update`` needs the params.
+
+    Raises:
+        ValueError: if a number lies outside its range; from ``update``, without ``params``.
+    """
+    check_number("scale_by_novograd", "b1", b1, "[0, 1)")
+    check_number("scale_by_novograd", "b2", b2, "[0, 1)")
+    check_number("scale_by_novograd", "eps", eps, "[0, inf)")
+    check_number("scale_by_novograd", "eps_root", eps_root, "[0, inf)")
+    check_learning_rate("scale_by_novograd", weight_decay, "weight_decay")
+
+    def init(params: Params) -> ScaleByNovogradState:
+        real = lambda p: jnp.finfo(wide_dtype(jnp.result_type(p))).dtype
+        nu = jax.tree.map(lambda p: jnp.zeros((), real(p)), params)
+        return ScaleByNovogradState(
+            jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu
+        )
+
+    def update(
+        updates: Updates,
+        state: ScaleByNovogradState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ScaleByNovogradState]:
+        require_params("scale_by_novograd", params)
+        check_like("scale_by_novograd", "gradient", updates, state.mu)
+        first = state.count == 0
+        norms = cast_like(jax.tree.map(jnp.sum, squared(updates)), state.nu)
+        mean = running_mean(state.nu, norms, b2)
+        nu = jax.tree.map(lambda start, n: jnp.where(first, start, n), norms, mean)
+        decay = weight_decay(state.count) if callable(weight_decay) else weight_decay
+        scaled = divide_by_root(widened(updates), nu, eps, eps_root)
+        mu = running_sum(state.mu, running_sum(params, scaled, decay), b1)
+        state = ScaleByNovogradState(increment(state.count), cast_like(mu, state.mu), nu)
+        return cast_like(mu, updates), state
+
+    return GradientTransformation(init, update)
+
+
+def novograd(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.25,
+    eps: ScalarLike = 1e-6,
+    eps_root: ScalarLike = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+) -> GradientTransformation:
+    """NovoGrad, as a chain of :func:`scale_by_novograd` and the learning rate.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        b1: decay of the sum, in [0, 1).
+        b2: decay of the running mean of squared norms, in [0, 1).
+        eps: added to the norm, in [0, inf).
+        eps_root: added to the squared norm inside the root, in [0, inf).
+        weight_decay: d_t, in [0, inf), or a schedule; multiplied by the learning rate.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_course.schedules import linear_schedule
+        >>> params, tx = jnp.array([3.0, -2.0]), novograd(linear_schedule(0.1, 0.0, 200))
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(200):
+        ...     updates, state = update(2 * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-1)
+        True
+    """
+    return chain(
+        scale_by_novograd(b1, b2, eps, eps_root, weight_decay),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,139 @@
+"""Polyak's step size: as long a step as the loss still has to fall.
+
+With the loss f_t, its gradient g_t, a guess f_min of its least value, and a scaling s_t,
+
+    w <- w - s_t min((f_t - f_min) / (|g_t|^2 + eps), longest) g_t
+
+The variant sps+ takes no step uphill where the loss is below the guess.
+
+References: Polyak, "Introduction to Optimization", 1987, section 5.3; Loizou et al., "Stochastic
+Polyak step-size for SGD", 2021, https://arxiv.org/abs/2002.10542, equation SPS_max; Garrigos et
+al., "Function value learning", 2023, https://arxiv.org/abs/2307.14528, for sps+.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import ScalarLike
+
+from jaxopt_course.core import (
+    EmptyState,
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    State,
+    Updates,
+    check_choice,
+    check_learning_rate,
+    check_like,
+    check_number,
+    global_norm,
+    scale_tree,
+)
+from jaxopt_course.transforms import chain
+
+from ._sgd import sgd
+
+
+__all__ = ["polyak_sgd", "scale_by_polyak"]
+
+# Below it a squared gradient norm is rounding, and so is the loss above its least value.
+SMALLEST = float(jnp.finfo(jnp.float64).eps)
+
+
+def scale_by_polyak(
+    f_min: ScalarLike = 0.0,
+    max_learning_rate: ScalarLike = 1.0,
+    eps: ScalarLike = 0.0,
+    variant: str = "sps",
+) -> GradientTransformation:
+    """Multiply the gradient by Polyak's step size.
+
+    Args:
+        f_min: the least value of the loss, or a lower bound.
+        max_learning_rate: the longest step size, in [0, inf].
+        eps: added to the squared norm, in [0, inf).
+        variant: ``"sps"``, or ``"sps+"``, in which no step size is negative.
+
+    Returns:
+        A transformation whose updates point uphill; its ``update`` needs ``value``, the loss.
+
+    Raises:
+        ValueError: if a number lies outside its range, the variant is unknown, or ``update``
+            is given no loss.
+    """
+    check_number("scale_by_polyak", "f_min", f_min)
+    check_number("scale_by_polyak", "max_learning_rate", max_learning_rate, "[0, inf]")
+    check_number("scale_by_polyak", "eps", eps, "[0, inf)")
+    check_choice("scale_by_polyak", "variant", variant, ("sps", "sps+"))
+
+    def init(params: Params) -> EmptyState:
+        return EmptyState()
+
+    def update(
+        updates: Updates,
+        state: State,
+        params: Params | None = None,
+        *,
+        value: ScalarLike | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, State]:
+        if value is None:
+            raise ValueError(
+                "scale_by_polyak reads the loss: call `update(updates, state, params, value=loss)`."
+            )
+        if params is not None:
+            check_like("scale_by_polyak", "gradient", updates, params)
+        squared_norm = jnp.square(global_norm(updates))
+        loss, least, longest, more = (
+            jnp.asarray(x, squared_norm.dtype) for x in (value, f_min, max_learning_rate, eps)
+        )
+        gap = loss - least if variant == "sps" else jnp.maximum(loss - least, 0)
+        denominator = squared_norm + more
+        moves = denominator > SMALLEST
+        step_size = jnp.minimum(gap / jnp.where(moves, denominator, 1), longest)
+        return scale_tree(updates, jnp.where(moves, step_size, 0)), state
+
+    return GradientTransformation(init, update)
+
+
+def polyak_sgd(
+    max_learning_rate: ScalarLike = 1.0,
+    scaling: ScalarOrSchedule = 1.0,
+    f_min: ScalarLike = 0.0,
+    eps: ScalarLike = 0.0,
+    variant: str = "sps",
+) -> GradientTransformation:
+    """Gradient descent with Polyak's step size, as a chain with :func:`scale_by_polyak`.
+
+    Args:
+        max_learning_rate: the longest step size, in [0, inf].
+        scaling: s_t, in [0, inf), or a schedule of the step count. It multiplies the step,
+            as the formula says; in optax it divides it, for there the norm is taken after it.
+        f_min: the least value of the loss, or a lower bound.
+        eps: added to the squared norm, in [0, inf).
+        variant: ``"sps"``, or ``"sps+"``, in which no step size is negative.
+
+    Returns:
+        A transformation whose updates are to be added to the params; its ``update`` needs
+        ``value``, the loss.
+
+    Raises:
+        ValueError: if a number lies outside its range, or the variant is unknown.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), polyak_sgd()
+        >>> state = tx.init(params)
+        >>> for _ in range(20):
+        ...     loss = jnp.sum(params**2)
+        ...     updates, state = tx.update(2 * params, state, params, value=loss)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-5)
+        True
+    """
+    check_learning_rate("polyak_sgd", scaling, "scaling")
+    return chain(
+        scale_by_polyak(f_min, max_learning_rate, eps, variant),
+        sgd(scaling),
+    )

@@ -1,0 +1,176 @@
+"""Sharpness-aware minimization: descend along the gradient of the worst point nearby.
+
+With gradient g at the parameters w, and radius r,
+
+    e  = r g / |g|                         towards the worst point of a ball, to first order
+    w <- w - a_t grad f(w + e)
+
+Here the climb is any transformation, ``adv_optimizer``, of one or several steps, and so is the
+descent; ``sam(sgd(a), chain(normalize(), sgd(r)))`` is the method of the paper.
+
+Reference: Foret et al., "Sharpness-Aware Minimization for Efficiently Improving
+Generalization", 2021, algorithm 1, https://arxiv.org/abs/2010.01412.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    cast_like,
+    check_integer,
+    check_like,
+    difference,
+    require_params,
+    running_sum,
+)
+from jaxopt_course.transforms import apply_updates
+
+
+__all__ = ["SAMState", "sam"]
+
+
+class SAMState(NamedTuple):
+    """Where the climb stands, and both optimizers.
+
+    steps_since_sync: steps of the climb since the last descent, int32[].
+    opt_state: state of the optimizer that descends.
+    adv_state: state of the optimizer that climbs.
+    cache: the parameters that the climb began from; None in opaque mode.
+    """
+
+    steps_since_sync: Int[Array, ""]
+    opt_state: State
+    adv_state: State
+    cache: Params | None
+
+
+def sam(
+    optimizer: optax.GradientTransformation,
+    adv_optimizer: optax.GradientTransformation,
+    sync_period: int = 2,
+    reset_state: bool = True,
+    opaque_mode: bool = False,
+    batch_axis_name: str | None = None,
+) -> GradientTransformation:
+    """Climb ``sync_period - 1`` steps, then descend from where the climb began.
+
+    By default a call of ``update`` is one step, up or down, and the loop around it sees the
+    climb. In opaque mode a call is a whole round, and ``update`` needs the gradient as a function,
+    ``grad_fn(params, i)`` with i the step of the climb, or the loss, ``value_fn(params)``.
+
+    Args:
+        optimizer: descends, with the gradient of the last point of the climb.
+        adv_optimizer: what it would subtract is added: it climbs.
+        sync_period: calls, or gradients, to a round, a static int in [1, inf). 1 never climbs.
+        reset_state: begin each climb with a fresh state of ``adv_optimizer``.
+        opaque_mode: a whole round in each call. Needed where gradients have side effects, such
+            as the running statistics of BatchNorm.
+        batch_axis_name: in opaque mode, the mapped axis over which to average gradients.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        TypeError, ValueError: if ``sync_period`` is no int in [1, inf); from ``update``, in
+            opaque mode without ``grad_fn`` or ``value_fn``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_course.transforms import chain, normalize
+        >>> tx = sam(optax.sgd(0.1), chain(normalize(), optax.sgd(0.05)), opaque_mode=True)
+        >>> params, loss = jnp.array([3.0, -2.0]), lambda w: jnp.sum(w**2)
+        >>> state = tx.init(params)
+        >>> for _ in range(50):
+        ...     updates, state = tx.update(2 * params, state, params, value_fn=loss)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 0.05)
+        True
+    """
+    check_integer("sam", "sync_period", sync_period, "[1, inf)")
+    down, up = (optax.with_extra_args_support(tx) for tx in (optimizer, adv_optimizer))
+
+    def init(params: Params) -> SAMState:
+        cache = None if opaque_mode else jax.tree.map(jnp.array, params)  # copies, to be donated
+        zero = jnp.zeros((), jnp.int32)
+        return SAMState(zero, down.init(params), up.init(params), cache)
+
+    def climb(
+        updates: Updates, state: State, params: Params, extra_args: dict[str, Any]
+    ) -> tuple[Updates, State]:
+        steps, state = up.update(updates, state, params, **extra_args)
+        return jax.tree.map(jnp.negative, steps), state
+
+    def one_step(
+        updates: Updates, state: SAMState, params: Params, extra_args: dict[str, Any]
+    ) -> tuple[Updates, SAMState]:
+        is_first = state.steps_since_sync == 0
+        start = jax.tree.map(
+            lambda own, cached: jnp.where(is_first, own, cached), params, state.cache
+        )
+
+        def descended() -> tuple[Updates, State, State]:
+            steps, opt_state = down.update(updates, state.opt_state, start, **extra_args)
+            back = running_sum(difference(start, params), steps, 1.0)
+            fresh = up.init(params) if reset_state else state.adv_state
+            return cast_like(back, updates), opt_state, fresh
+
+        def climbed() -> tuple[Updates, State, State]:
+            steps, adv_state = climb(updates, state.adv_state, params, extra_args)
+            return cast_like(steps, updates), state.opt_state, adv_state
+
+        is_last = state.steps_since_sync == sync_period - 1
+        updates, opt_state, adv_state = jax.lax.cond(is_last, descended, climbed)
+        steps_since = (state.steps_since_sync + 1) % sync_period
+        return updates, SAMState(steps_since, opt_state, adv_state, start)
+
+    def whole_round(
+        updates: Updates, state: SAMState, params: Params, extra_args: dict[str, Any]
+    ) -> tuple[Updates, SAMState]:
+        gradient = _gradient(**extra_args)
+        grads, adv_state, point = updates, state.adv_state, params
+        for i in range(sync_period - 1):
+            steps, adv_state = climb(grads, adv_state, point, extra_args)
+            point = apply_updates(point, steps)
+            grads = gradient(point, i)
+            if batch_axis_name is not None:
+                grads = jax.lax.pmean(grads, batch_axis_name)
+        if reset_state:
+            adv_state = up.init(params)
+        grads = cast_like(grads, updates)
+        updates, opt_state = down.update(grads, state.opt_state, params, **extra_args)
+        return updates, SAMState(jnp.zeros((), jnp.int32), opt_state, adv_state, None)
+
+    def update(
+        updates: Updates, state: SAMState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, SAMState]:
+        require_params("sam", params)
+        check_like("sam", "gradient", updates, params)
+        step = whole_round if opaque_mode else one_step
+        return step(updates, state, params, extra_args)
+
+    return GradientTransformation(init, update)
+
+
+def _gradient(
+    grad_fn: Callable[[Params, int], Updates] | None = None,
+    value_fn: Callable[[Params], Any] | None = None,
+    **extra_args: Any,
+) -> Callable[[Params, int], Updates]:
+    if grad_fn is not None:
+        return grad_fn
+    if value_fn is None:
+        raise ValueError(
+            "sam: in opaque mode `update` needs `grad_fn`, a function of params and step, "
+            "or `value_fn`, a function of params."
+        )
+    slope = jax.grad(value_fn)
+    return lambda params, i: slope(params)

@@ -1,0 +1,323 @@
+"""Schedule-Free: a running average of the iterates takes the place of a decaying learning rate.
+
+Around a base optimizer with updates u_t, at the learning rate a_t,
+
+    y_t     = (1 - b1) z_t + b1 x_t           where the gradient is taken: the params
+    z_{t+1} = z_t + u_t                       the base optimizer's own iterates
+    c_{t+1} = m_t^p / sum_{i <= t} m_i^p      with m_t the largest rate so far
+    x_{t+1} = (1 - c_{t+1}) x_t + c_{t+1} z_{t+1}
+
+The averages x are what a training returns: ``schedule_free_eval_params`` recovers them. Only z
+is stored, and the params move by
+
+    y_{t+1} - y_t = c_{t+1} (z_{t+1} - y_t) + (1 - c_{t+1}) (1 - b1) (z_{t+1} - z_t).
+
+Schedules count from 0, as everywhere here; optax evaluates this one, but not the base
+optimizer's, at 1 first. The base optimizer should have no momentum of its own: b1 replaces it.
+
+Reference: Defazio et al., "The Road Less Scheduled", 2024, algorithm 1,
+https://arxiv.org/abs/2405.15682.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, DTypeLike, Float, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    MaskedNode,
+    Params,
+    ScalarOrSchedule,
+    State,
+    Updates,
+    cast_like,
+    check_learning_rate,
+    check_like,
+    check_number,
+    complement,
+    increment,
+    require_params,
+    running_sum,
+    safe_divide,
+    scalar_dtype,
+    wide_dtype,
+)
+from jaxopt_course.schedules import warmup_constant_schedule
+from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
+
+from ._rmsprop import scale_by_rms
+from ._sgd import sgd
+
+
+__all__ = [
+    "ScheduleFreeState",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_sgd",
+]
+
+
+class ScheduleFreeState(NamedTuple):
+    """What the next step, and the evaluation, need from the past.
+
+    b1: the weight of the average in the params, float[].
+    weight_sum: sum of the weights m_i^p, float[].
+    step_count: how many updates have been made, int32[].
+    max_lr: the largest learning rate so far, float[].
+    base_optimizer_state: the state of the base optimizer.
+    z: its iterates, shaped like the params, float32 or wider.
+    """
+
+    b1: Float[Array, ""]
+    weight_sum: Float[Array, ""]
+    step_count: Int[Array, ""]
+    max_lr: Float[Array, ""]
+    base_optimizer_state: State
+    z: Params
+
+    def evaluation_params(self, params: Params) -> Params:
+        """The averages; ``transforms.evaluation_params`` finds them in any state by this name."""
+        return schedule_free_eval_params(self, params)
+
+
+def schedule_free(
+    base_optimizer: optax.GradientTransformation,
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    weight_lr_power: ScalarLike = 2.0,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
+    """Run ``base_optimizer`` on iterates z, and average them as it goes.
+
+    Args:
+        base_optimizer: makes the updates of z; without momentum.
+        learning_rate: the one given to the base optimizer, in [0, inf), or its schedule: a
+            warmup, perhaps, and no decay. Here it sets only the weights of the average.
+        b1: how near to the average gradients are taken, in (0, 1].
+        weight_lr_power: p, in [0, inf); 0 weighs all iterates alike.
+        state_dtype: dtype of z; float32 or wider by default.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), schedule_free(sgd(0.5), 0.5)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(200):
+        ...     updates, state = update(2 * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(schedule_free_eval_params(state, params)) < 1e-2)
+        True
+    """
+    check_learning_rate("schedule_free", learning_rate)
+    check_number("schedule_free", "b1", b1, "(0, 1]")
+    check_number("schedule_free", "weight_lr_power", weight_lr_power, "[0, inf)")
+    base_optimizer = optax.with_extra_args_support(base_optimizer)
+
+    def init(params: Params) -> ScheduleFreeState:
+        # A copy: z and the params may both be donated.
+        dtype_of = lambda x: state_dtype or wide_dtype(jnp.result_type(x))
+        z = jax.tree.map(lambda x: jnp.array(x, dtype_of(x), copy=True), params)
+        dtype = scalar_dtype(params)
+        return ScheduleFreeState(
+            b1=jnp.asarray(b1, dtype),
+            weight_sum=jnp.zeros((), dtype),
+            step_count=jnp.zeros((), jnp.int32),
+            max_lr=jnp.zeros((), dtype),
+            base_optimizer_state=base_optimizer.init(params),
+            z=z,
+        )
+
+    def update(
+        updates: Updates,
+        state: ScheduleFreeState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ScheduleFreeState]:
+        require_params("schedule_free", params)
+        check_like("schedule_free", "gradient", updates, state.z)
+        rate = learning_rate(state.step_count) if callable(learning_rate) else learning_rate
+        max_lr = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
+        weight = _power(max_lr, jnp.asarray(weight_lr_power, max_lr.dtype))
+        weight_sum = state.weight_sum + weight
+        share = safe_divide(weight, weight_sum)
+
+        steps, base_state = base_optimizer.update(
+            updates, state.base_optimizer_state, params, **extra_args
+        )
+        z = cast_like(running_sum(state.z, steps, 1.0), state.z)
+
+        @functools.cache
+        def weights(dtype: Any) -> tuple[Array, Array]:
+            return share.astype(dtype), ((1 - share) * complement(b1, share.dtype)).astype(dtype)
+
+        def moved(y: Any, old: Any, new: Any) -> Array:
+            y = jnp.asarray(y, wide_dtype(jnp.result_type(y)))
+            old, new = old.astype(y.dtype), new.astype(y.dtype)
+            to_z, along = weights(y.dtype)
+            return to_z * (new - y) + along * (new - old)
+
+        moves = cast_like(jax.tree.map(moved, params, state.z, z), updates)
+        return moves, ScheduleFreeState(
+            jnp.asarray(b1, state.b1.dtype),
+            weight_sum,
+            increment(state.step_count),
+            max_lr,
+            base_state,
+            z,
+        )
+
+    return GradientTransformation(init, update)
+
+
+def schedule_free_eval_params(state: State, params: Params) -> Params:
+    """The averages x = (y - (1 - b1) z) / b1, with which a schedule-free training is evaluated.
+
+    Args:
+        state: that of :func:`schedule_free` itself, not of a chain around it.
+        params: the params y that belong to it.
+
+    Returns:
+        Params in the dtypes of ``params``.
+
+    Raises:
+        TypeError: if the state is another one.
+    """
+    if not (hasattr(state, "b1") and hasattr(state, "z")):
+        raise TypeError(
+            "schedule_free_eval_params: `state` must be a ScheduleFreeState, "
+            f"got {type(state).__name__}."
+        )
+
+    def average(z: Any, y: Any) -> Any:
+        if isinstance(z, MaskedNode):  # masked out: trained by another optimizer
+            return y
+        wide = jnp.asarray(y, wide_dtype(jnp.result_type(y)))
+        b1 = jnp.asarray(state.b1, wide.dtype)
+        return ((wide - (1 - b1) * jnp.asarray(z, wide.dtype)) / b1).astype(jnp.result_type(y))
+
+    return jax.tree.map(average, state.z, params, is_leaf=lambda x: isinstance(x, MaskedNode))
+
+
+def schedule_free_sgd(
+    learning_rate: ScalarOrSchedule = 1.0,
+    warmup_steps: ScalarLike | None = None,
+    b1: ScalarLike = 0.9,
+    weight_decay: ScalarOrSchedule | None = None,
+    weight_lr_power: ScalarLike = 2.0,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
+    """Schedule-Free around gradient descent.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        warmup_steps: length of a linear warmup from 0 to the rate, which then is a number.
+        b1: how near to the average gradients are taken, in (0, 1].
+        weight_decay: coupled decay of the params y, in [0, inf), or a schedule.
+        weight_lr_power: p, in [0, inf); 0 weighs all iterates alike.
+        state_dtype: dtype of z; float32 or wider by default.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        TypeError: if a schedule meets ``warmup_steps``.
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), schedule_free_sgd(0.5, warmup_steps=10)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(200):
+        ...     updates, state = update(2 * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(schedule_free_eval_params(state, params)) < 1e-2)
+        True
+    """
+    learning_rate = _warmed_up("schedule_free_sgd", learning_rate, warmup_steps)
+    base = sgd(learning_rate)
+    if weight_decay is not None:
+        base = chain(add_decayed_weights(weight_decay), base)
+    return schedule_free(base, learning_rate, b1, weight_lr_power, state_dtype)
+
+
+def schedule_free_adamw(
+    learning_rate: ScalarOrSchedule = 0.0025,
+    warmup_steps: ScalarLike | None = None,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_lr_power: ScalarLike = 2.0,
+    state_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
+    """Schedule-Free around AdamW without its first moment (algorithm 1).
+
+    The weights are powers of the learning rate, as in optax; the paper's contain the factor
+    sqrt(1 - b2^t) of the bias correction as well.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        warmup_steps: length of a linear warmup from 0 to the rate, which then is a number.
+        b1: how near to the average gradients are taken, in (0, 1].
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        weight_decay: decoupled decay of the params y, in [0, inf), or a schedule.
+        weight_lr_power: p, in [0, inf); 0 weighs all iterates alike.
+        state_dtype: dtype of z; float32 or wider by default.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        TypeError: if a schedule meets ``warmup_steps``.
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), schedule_free_adamw(0.3)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(300):
+        ...     updates, state = update(2 * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(schedule_free_eval_params(state, params)) < 1e-2)
+        True
+    """
+    learning_rate = _warmed_up("schedule_free_adamw", learning_rate, warmup_steps)
+    base = chain(
+        scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
+        add_decayed_weights(weight_decay),
+        scale_by_learning_rate(learning_rate),
+    )
+    return schedule_free(base, learning_rate, b1, weight_lr_power, state_dtype)
+
+
+def _warmed_up(
+    owner: str, learning_rate: ScalarOrSchedule, warmup_steps: ScalarLike | None
+) -> ScalarOrSchedule:
+    check_learning_rate(owner, learning_rate)
+    if warmup_steps is None:
+        return learning_rate
+    if callable(learning_rate):
+        raise TypeError(
+            f"{owner}: `learning_rate` must be a number in [0, inf) where `warmup_steps` is "
+            "given; a schedule has its own warmup."
+        )
+    check_number(owner, "warmup_steps", warmup_steps, "[0, inf)")
+    return warmup_constant_schedule(0.0, learning_rate, warmup_steps)
+
+
+def _power(base: Float[Array, ""], exponent: Float[Array, ""]) -> Float[Array, ""]:
+    """``base ** exponent`` for numbers in [0, inf), with slope 0 at the base 0."""
+    positive = base > 0
+    power = jnp.where(positive, base, 1) ** exponent
+    return jnp.where(positive | (exponent == 0), power, 0)

@@ -1,0 +1,145 @@
+"""SM3: AdaGrad whose sums are kept for each row and each column instead of each entry.
+
+For an entry i of a leaf, let r run over the slices that hold i (its row, its column, ...). With
+gradients g_t, learning rate a_t and momentum b,
+
+    nu_t(i) = min over r of mu_{t-1}(r) + g_t(i)^2           at least AdaGrad's sum
+    mu_t(r) = max over the entries i of slice r of nu_t(i)
+    m_t     = b m_{t-1} + (1 - b) g_t / sqrt(nu_t + eps)
+    w <- w - a_t m_t
+
+Vectors keep a sum for each entry: there it is AdaGrad with momentum.
+
+Reference: Anil, Gupta, Koren & Singer, "Memory-Efficient Adaptive Optimization", 2019,
+https://arxiv.org/abs/1901.11150, algorithm SM3-II.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    abs_sq,
+    accumulator_like,
+    cast_like,
+    check_like,
+    check_number,
+    complement,
+    divide_by_root,
+    in_dtype,
+    running_mean,
+    squared,
+)
+from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+
+__all__ = ["ScaleBySM3State", "scale_by_sm3", "sm3"]
+
+
+class ScaleBySM3State(NamedTuple):
+    """What the next step needs from the past, float32 or wider.
+
+    mu: of each leaf, a list: for each axis, one number for each slice across it.
+    nu: running mean of the scaled updates, shaped like the params.
+    """
+
+    mu: Params
+    nu: Params
+
+
+def scale_by_sm3(
+    b1: ScalarLike = 0.9, b2: ScalarLike = 1.0, eps: ScalarLike = 1e-8
+) -> GradientTransformation:
+    """Divide each entry by the root of the least of its slices' sums, and average in time.
+
+    Args:
+        b1: weight of the past in the running mean of updates, in [0, 1).
+        b2: weight of the past in the squares, in [0, 1]: they are summed at 1, averaged below.
+        eps: added to the sum inside the root, in [0, inf).
+
+    Returns:
+        A transformation whose updates point uphill and shrink as 1 / sqrt(t).
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_number("scale_by_sm3", "b1", b1, "[0, 1)")
+    check_number("scale_by_sm3", "b2", b2, "[0, 1]")
+    check_number("scale_by_sm3", "eps", eps, "[0, inf)")
+
+    def init(params: Params) -> ScaleBySM3State:
+        peaks = lambda tree: jax.tree.map(lambda x: _peaks(abs_sq(x)), tree)
+        mu = accumulator_like(jax.eval_shape(peaks, params))  # shapes and shardings alone
+        return ScaleBySM3State(mu, accumulator_like(params))
+
+    def update(
+        updates: Updates, state: ScaleBySM3State, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ScaleBySM3State]:
+        check_like("scale_by_sm3", "gradient", updates, state.nu)
+        keep = in_dtype(b2)
+
+        @functools.cache
+        def add(dtype: Any) -> Array:
+            return jnp.where(keep(dtype) == 1, jnp.ones((), dtype), complement(b2, dtype))
+
+        def summed(square: Array, peaks: list[Array]) -> Array:
+            dtype = square.dtype
+            return add(dtype) * square + keep(dtype) * _lowest(peaks, square.shape).astype(dtype)
+
+        sums = jax.tree.map(summed, squared(updates), state.mu)
+        scaled = divide_by_root(cast_like(updates, state.nu), sums, 0.0, eps)
+        nu = running_mean(state.nu, scaled, b1)
+        mu = cast_like(jax.tree.map(_peaks, sums), state.mu)
+        return cast_like(nu, updates), ScaleBySM3State(mu, nu)
+
+    return GradientTransformation(init, update)
+
+
+def sm3(learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9) -> GradientTransformation:
+    """SM3, as a chain of :func:`scale_by_sm3` and the learning rate.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        momentum: b, weight of the past in the running mean of updates, in [0, 1).
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array([3.0, -2.0]), sm3(1.0, momentum=0.5)
+        >>> state = tx.init(params)
+        >>> for _ in range(200):
+        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     params = params + updates
+        >>> bool(jnp.linalg.norm(params) < 1e-3)
+        True
+    """
+    check_number("sm3", "momentum", momentum, "[0, 1)")
+    return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
+
+
+def _peaks(x: Float[Array, "*shape"]) -> list[Array]:
+    """For each axis the largest entry of each slice across it; a scalar is its own slice."""
+    if x.ndim < 2:
+        return [x]
+    others = ([other for other in range(x.ndim) if other != axis] for axis in range(x.ndim))
+    return [jnp.max(x, axis=axes) for axes in others]
+
+
+def _lowest(peaks: list[Array], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
+    """For each entry the least of its slices' numbers."""
+    if len(shape) < 2:
+        return peaks[0]
+    columns = (jax.lax.broadcast_in_dim(p, shape, (axis,)) for axis, p in enumerate(peaks))
+    return functools.reduce(jnp.minimum, columns)

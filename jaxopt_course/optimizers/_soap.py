@@ -1,0 +1,217 @@
+"""SOAP: Adam in the eigenbasis of Shampoo's factors, which turns only now and then.
+
+For a matrix W (m, n) with gradients G_t and learning rate a_t,
+
+    M_t = b1 M_{t-1} + (1 - b1) G_t                          running mean
+    G'  = Q_L' G_t Q_R,   M' = Q_L' M_t Q_R                  in the eigenbasis
+    V_t = b2 V_{t-1} + (1 - b2) G'^2                         running mean of squares, there
+    W  <- W - a_t (Q_L (M'_hat / (sqrt(V_hat) + eps)) Q_R' + d W)
+    L_t = b2 L_{t-1} + (1 - b2) G_t G_t',   R_t likewise of G_t' G_t
+    every f steps:  Q_L = QR(L_t Q_L),   Q_R = QR(R_t Q_R)   one step of power iteration
+
+M_hat and V_hat undo the pull of the zeros, as in Adam. The first gradient only makes the first
+basis, the eigenvectors of its own factors, and moves nothing: a gradient must not be measured in
+a basis made of itself alone. Tensors have a basis for each axis; vectors, scalars, and axes that
+are too long, have none, and are Adam's.
+
+Reference: Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", 2024, algorithms 3
+and 4, https://arxiv.org/abs/2409.11321; the start and the bias correction, which the paper leaves
+out, are those of its authors' program.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    accumulator_like,
+    bias_corrected,
+    cast_like,
+    check_integer,
+    check_like,
+    check_number,
+    divide_by_root,
+    increment,
+    is_due,
+    running_mean,
+    squared,
+    wide_dtype,
+)
+from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
+
+from ._shampoo import along_axes, factor_sizes, gram
+
+
+__all__ = ["ScaleBySoapState", "scale_by_soap", "soap"]
+
+
+class ScaleBySoapState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    mu: running mean of gradients, shaped like the params, float32 or wider.
+    nu: running mean of squared gradients in the eigenbasis, likewise.
+    factors: for each leaf a tuple with one matrix for each axis: the running mean of G_(i) G_(i)',
+        or None for an axis without a basis.
+    bases: Q_i, likewise: the eigenvectors of the factors, roughly, as columns.
+    """
+
+    count: Int[Array, ""]
+    mu: Params
+    nu: Params
+    factors: Any
+    bases: Any
+
+
+def scale_by_soap(
+    b1: ScalarLike = 0.95,
+    b2: ScalarLike = 0.95,
+    eps: ScalarLike = 1e-8,
+    precondition_frequency: ScalarLike = 10,
+    max_precond_dim: int = 10_000,
+) -> GradientTransformation:
+    """Rescale each gradient as Adam does, in a basis that follows the gradients.
+
+    Derivatives of a whole training take the bases as constants.
+
+    Args:
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running means of squares and of the factors, in [0, 1).
+        eps: added to the root, in [0, inf).
+        precondition_frequency: steps from one turn of the bases to the next, in [1, inf),
+            rounded.
+        max_precond_dim: the longest axis that has a basis, a static int in [0, inf).
+
+    Returns:
+        A transformation whose updates point uphill, with entries of magnitude about one. The
+        first update is 0.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_number("scale_by_soap", "b1", b1, "[0, 1)")
+    check_number("scale_by_soap", "b2", b2, "[0, 1)")
+    check_number("scale_by_soap", "eps", eps, "[0, inf)")
+    check_number("scale_by_soap", "precondition_frequency", precondition_frequency, "[1, inf)")
+    check_integer("scale_by_soap", "max_precond_dim", max_precond_dim, "[0, inf)")
+
+    def identities(p: Any) -> tuple[Array | None, ...]:
+        dtype = wide_dtype(jnp.result_type(p))
+        sizes = factor_sizes(jnp.shape(p), max_precond_dim)
+        return tuple(jnp.eye(n[0], dtype=dtype) if full else None for n, full in sizes)
+
+    def init(params: Params) -> ScaleBySoapState:
+        bases = jax.tree.map(identities, params)
+        return ScaleBySoapState(
+            jnp.zeros((), jnp.int32),
+            accumulator_like(params),
+            accumulator_like(jax.tree.map(jnp.real, params)),
+            accumulator_like(bases),
+            bases,
+        )
+
+    def update(
+        updates: Updates, state: ScaleBySoapState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ScaleBySoapState]:
+        check_like("scale_by_soap", "gradient", updates, state.mu)
+        is_first, t = state.count == 0, jnp.maximum(state.count, 1)
+        grads = cast_like(updates, state.mu)
+        seen = jax.tree.map(lambda g: jnp.where(is_first, 0, g), grads)
+        mu = running_mean(state.mu, seen, b1)
+        nu = running_mean(state.nu, squared(_turned(seen, state.bases)), b2)
+        m, v = bias_corrected(mu, b1, t), bias_corrected(nu, b2, t)
+        steps = divide_by_root(_turned(m, state.bases), v, eps, 0.0)
+        scaled = cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
+
+        grams = jax.tree.map(
+            lambda g, own: tuple(
+                None if h is None else gram(g, axis, full=True) for axis, h in enumerate(own)
+            ),
+            grads,
+            state.factors,
+        )
+        factors = running_mean(state.factors, grams, b2)
+        turns = is_due(state.count, precondition_frequency).astype(jnp.int32)
+        bases = jax.lax.switch(
+            jnp.where(is_first, 2, turns),
+            [
+                lambda: state.bases,
+                lambda: jax.tree.map(_iterated, factors, state.bases),
+                lambda: jax.tree.map(_eigenvectors, factors),
+            ],
+        )
+        return scaled, ScaleBySoapState(increment(state.count), mu, nu, factors, bases)
+
+    return GradientTransformation(init, update)
+
+
+def soap(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.95,
+    b2: ScalarLike = 0.95,
+    eps: ScalarLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.01,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    precondition_frequency: ScalarLike = 10,
+    max_precond_dim: int = 10_000,
+) -> GradientTransformation:
+    """SOAP with decoupled weight decay.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. 3e-3 is usual.
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running means of squares and of the factors, in [0, 1).
+        eps: added to the root, in [0, inf).
+        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
+        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
+            params that returns one: which leaves decay. All by default.
+        precondition_frequency: f, steps from one turn of the bases to the next, in [1, inf),
+            rounded.
+        max_precond_dim: the longest axis that has a basis, a static int in [0, inf).
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_course.schedules import linear_schedule
+        >>> curvature = jnp.array([[1.0, 10.0], [100.0, 1000.0]])
+        >>> params, tx = jnp.ones((2, 2)), soap(linear_schedule(0.3, 0.0, 300))
+        >>> state, update = tx.init(params), jax.jit(tx.update)
+        >>> for _ in range(300):
+        ...     updates, state = update(curvature * params, state, params)
+        ...     params = params + updates
+        >>> bool(jnp.max(jnp.abs(params)) < 1e-2)
+        True
+    """
+    return chain(
+        scale_by_soap(b1, b2, eps, precondition_frequency, max_precond_dim),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def _turned(tree: PyTree, bases: PyTree) -> PyTree:
+    """Every leaf in its eigenbasis: Q_i' along axis i."""
+    return jax.tree.map(along_axes, tree, jax.tree.map(lambda q: q.conj().T, bases))
+
+
+def _iterated(factor: Array, basis: Array) -> Array:
+    """One step of orthogonal iteration (algorithm 4)."""
+    return jax.lax.stop_gradient(jnp.linalg.qr(jax.lax.stop_gradient(factor) @ basis)[0])
+
+
+def _eigenvectors(factor: Array) -> Array:
+    """The largest eigenvalue's first, for to that order the iteration converges."""
+    return jax.lax.stop_gradient(jnp.linalg.eigh(jax.lax.stop_gradient(factor))[1][:, ::-1])

@@ -1,0 +1,301 @@
+"""Sophia: momentum over an estimate of the Hessian's diagonal, clipped entry by entry.
+
+With gradients g_t, learning rate a_t, and every k steps an estimate h of the diagonal,
+
+    m_t = b1 m_{t-1} + (1 - b1) g_t
+    u_t = clip(m_hat / max(gamma H, eps), -rho, rho)
+    w  <- w - a_t (u_t + d w)
+    H  <- b2 H + (1 - b2) h                 when t - 1 is a multiple of k
+
+The estimate is Hutchinson's, h = z (nabla^2 f z) with random signs z, whose mean is the diagonal.
+Where the curvature is small or negative the step is the sign of m, times rho.
+
+Reference: Liu et al., "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
+Pre-training", 2023, algorithms 1 and 3, https://arxiv.org/abs/2305.14342. As in optax, m is
+corrected for its start, z are signs instead of normal numbers, and an estimate serves from the
+next step on; the first step is one of signs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    State,
+    Updates,
+    accumulator_like,
+    as_float,
+    bias_corrected,
+    cast_like,
+    check_like,
+    check_number,
+    in_dtype,
+    increment,
+    is_due,
+    require_params,
+    running_mean,
+    safe_divide,
+)
+from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
+
+
+__all__ = [
+    "HutchinsonState",
+    "SophiaState",
+    "hutchinson_estimator_diag_hessian",
+    "scale_by_sophia",
+    "sophia",
+]
+
+
+class HutchinsonState(NamedTuple):
+    """``key``: what the next signs are drawn from."""
+
+    key: Array
+
+
+def hutchinson_estimator_diag_hessian(random_seed: Array | None = None) -> GradientTransformation:
+    """Replace updates by an unbiased estimate of the diagonal of the Hessian: z (nabla^2 f z).
+
+    ``update`` needs the params, and the loss as a function of the params alone, as the extra
+    argument ``obj_fn`` or ``value_fn``. One estimate costs about two gradients.
+
+    Args:
+        random_seed: the key of the random signs; that of seed 0 by default.
+
+    Returns:
+        A transformation whose updates are the estimate.
+
+    Raises:
+        ValueError: from ``update``, without the params or the loss.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> tx, params = hutchinson_estimator_diag_hessian(jax.random.key(0)), jnp.ones(2)
+        >>> loss = lambda w: w[0] ** 2 + 3 * w[1] ** 2  # its Hessian is diagonal: exact
+        >>> tx.update(params, tx.init(params), params, obj_fn=loss)[0].tolist()
+        [2.0, 6.0]
+    """
+
+    def init(params: Params) -> HutchinsonState:
+        key = jax.random.PRNGKey(0) if random_seed is None else jnp.array(random_seed)
+        return HutchinsonState(key)
+
+    def update(
+        updates: Updates,
+        state: HutchinsonState,
+        params: Params | None = None,
+        obj_fn: Callable[[Params], Any] | None = None,
+        value_fn: Callable[[Params], Any] | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, HutchinsonState]:
+        require_params("hutchinson_estimator_diag_hessian", params)
+        loss = value_fn if obj_fn is None else obj_fn
+        if loss is None:
+            raise ValueError(
+                "hutchinson_estimator_diag_hessian reads the loss: call "
+                "`update(updates, state, params, obj_fn=loss)`, with a function of the params."
+            )
+        key, own = jax.random.split(state.key)
+        signs = optax.tree_utils.tree_random_like(
+            own, params, jax.random.rademacher, dtype=jnp.float32
+        )
+        signs = cast_like(signs, params)
+        _, products = jax.jvp(jax.grad(loss), (params,), (signs,))
+        estimate = jax.tree.map(jnp.multiply, signs, products)
+        return cast_like(estimate, updates), HutchinsonState(key)
+
+    return GradientTransformation(init, update)
+
+
+class SophiaState(NamedTuple):
+    """What the next step needs from the past.
+
+    count: how many updates have been made, int32[].
+    mu: running mean of gradients, shaped like the params, float32 or wider.
+    nu: running mean of the Hessian's diagonals, likewise.
+    hessian_fn_state: the state of what estimates them.
+    """
+
+    count: Int[Array, ""]
+    mu: Params
+    nu: Params
+    hessian_fn_state: State
+
+
+def scale_by_sophia(
+    b1: ScalarLike = 0.965,
+    b2: ScalarLike = 0.99,
+    eps: ScalarLike = 1e-8,
+    gamma: ScalarLike = 0.01,
+    clip_threshold: ScalarLike | None = 1.0,
+    update_interval: ScalarLike = 10,
+    hessian_diagonal_fn: optax.GradientTransformation | None = None,
+    mu_dtype: DTypeLike | None = None,
+    verbose: bool = False,
+    print_win_rate_every_n_steps: ScalarLike = 0,
+) -> GradientTransformation:
+    """Divide the running mean by the curvature, and clip what comes out.
+
+    Args:
+        b1: decay of the running mean of gradients, in [0, 1).
+        b2: decay of the running mean of curvatures, in [0, 1).
+        eps: the least denominator, in [0, inf).
+        gamma: weight of the curvature, in [0, inf).
+        clip_threshold: rho, in [0, inf): the largest entry; None for no limit.
+        update_interval: k, steps from one estimate to the next, in [1, inf), rounded.
+        hessian_diagonal_fn: a transformation whose updates are the estimate; its ``update``
+            gets the gradients and all extra arguments.
+            :func:`hutchinson_estimator_diag_hessian` by default.
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        verbose: print the share of entries that were not clipped.
+        print_win_rate_every_n_steps: how often, in [0, inf), rounded; 0 for never.
+
+    Returns:
+        A transformation whose updates point uphill, with entries of at most rho; ``update``
+        needs the params, and by default the loss as ``obj_fn`` or ``value_fn``.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+    """
+    check_number("scale_by_sophia", "b1", b1, "[0, 1)")
+    check_number("scale_by_sophia", "b2", b2, "[0, 1)")
+    check_number("scale_by_sophia", "eps", eps, "[0, inf)")
+    check_number("scale_by_sophia", "gamma", gamma, "[0, inf)")
+    if clip_threshold is not None:
+        check_number("scale_by_sophia", "clip_threshold", clip_threshold, "[0, inf)")
+    check_number("scale_by_sophia", "update_interval", update_interval, "[1, inf)")
+    every = print_win_rate_every_n_steps
+    check_number("scale_by_sophia", "print_win_rate_every_n_steps", every, "[0, inf)")
+    estimator = optax.with_extra_args_support(
+        hessian_diagonal_fn or hutchinson_estimator_diag_hessian()
+    )
+
+    def init(params: Params) -> SophiaState:
+        mu, nu = accumulator_like(params, mu_dtype), accumulator_like(params)
+        return SophiaState(jnp.zeros((), jnp.int32), mu, nu, estimator.init(params))
+
+    def update(
+        updates: Updates, state: SophiaState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, SophiaState]:
+        require_params("scale_by_sophia", params)
+        check_like("scale_by_sophia", "gradient", updates, state.mu)
+        count = increment(state.count)
+        mu = running_mean(state.mu, updates, b1)
+        least, weight = in_dtype(eps), in_dtype(gamma)
+
+        def divided(m: Array, h: Array) -> Array:
+            return safe_divide(m, jnp.maximum(weight(m.dtype) * h.astype(m.dtype), least(m.dtype)))
+
+        steps = jax.tree.map(divided, bias_corrected(mu, b1, count), state.nu)
+        if clip_threshold is not None:
+            bound = in_dtype(clip_threshold)
+            clipped = lambda u: jnp.clip(u, -bound(u.dtype), bound(u.dtype))
+            if verbose:
+                _print_win_rate(
+                    steps, clip_threshold, is_due(count, every) & (jnp.asarray(every) > 0)
+                )
+            steps = jax.tree.map(clipped, steps)
+
+        def estimated() -> tuple[Params, State]:
+            diagonal, new_state = estimator.update(
+                updates, state.hessian_fn_state, params, **extra_args
+            )
+            return cast_like(running_mean(state.nu, diagonal, b2), state.nu), new_state
+
+        nu, estimator_state = jax.lax.cond(
+            is_due(state.count, update_interval),
+            estimated,
+            lambda: (state.nu, state.hessian_fn_state),
+        )
+        new_state = SophiaState(count, cast_like(mu, state.mu), nu, estimator_state)
+        return cast_like(steps, updates), new_state
+
+    return GradientTransformation(init, update)
+
+
+def sophia(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.965,
+    b2: ScalarLike = 0.99,
+    eps: ScalarLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
+    gamma: ScalarLike = 0.01,
+    clip_threshold: ScalarLike | None = 1.0,
+    update_interval: ScalarLike = 10,
+    hessian_diagonal_fn: optax.GradientTransformation | None = None,
+    mu_dtype: DTypeLike | None = None,
+    verbose: bool = False,
+    print_win_rate_every_n_steps: ScalarLike = 0,
+) -> GradientTransformation:
+    """Sophia with decoupled weight decay.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count. Lower than AdamW's.
+        b1: decay of the running mean of gradients, in [0, 1).
+        b2: decay of the running mean of curvatures, in [0, 1).
+        eps: the least denominator, in [0, inf).
+        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
+        weight_decay_mask: a tree of bools shaped like (a prefix of) the params, or a function
+            of the params that returns one: which leaves decay. All by default.
+        gamma: weight of the curvature, in [0, inf): such that a tenth to a half of the
+            entries are not clipped.
+        clip_threshold: rho, in [0, inf): the largest entry; None for no limit.
+        update_interval: k, steps from one estimate to the next, in [1, inf), rounded.
+        hessian_diagonal_fn: as in :func:`scale_by_sophia`.
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        verbose: print the share of entries that were not clipped.
+        print_win_rate_every_n_steps: how often, in [0, inf), rounded; 0 for never.
+
+    Returns:
+        A transformation whose updates are to be added to the params; ``update`` needs them,
+        and by default the loss as ``obj_fn`` or ``value_fn``.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> loss = lambda w: (w[0] ** 2 + 1000 * w[1] ** 2) / 2
+        >>> params, tx = jnp.array([3.0, -2.0]), sophia(0.1, gamma=1.0)
+        >>> update = jax.jit(lambda g, state, w: tx.update(g, state, w, obj_fn=loss))
+        >>> state = tx.init(params)
+        >>> for _ in range(200):
+        ...     updates, state = update(jax.grad(loss)(params), state, params)
+        ...     params = params + updates
+        >>> bool(loss(params) < 1e-2)
+        True
+    """
+    return chain(
+        scale_by_sophia(
+            b1,
+            b2,
+            eps,
+            gamma,
+            clip_threshold,
+            update_interval,
+            hessian_diagonal_fn,
+            mu_dtype,
+            verbose,
+            print_win_rate_every_n_steps,
+        ),
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def _print_win_rate(steps: Updates, bound: ScalarLike, now: Array) -> None:
+    leaves = jax.tree.leaves(steps)
+    inside = sum((jnp.sum(jnp.abs(u) < jnp.asarray(bound, u.dtype)) for u in leaves), jnp.array(0))
+    rate = as_float(inside) / max(sum(u.size for u in leaves), 1)
+    jax.lax.cond(now, lambda: jax.debug.print("Sophia optimizer win rate: {}", rate), lambda: None)

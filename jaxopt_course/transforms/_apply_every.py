@@ -1,0 +1,78 @@
+"""Gradient accumulation as a link: k updates are summed, and handed on all at once."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    Updates,
+    accumulator_like,
+    as_float,
+    cast_like,
+    check_like,
+    check_number,
+    increment,
+)
+
+
+__all__ = ["ApplyEvery", "apply_every"]
+
+
+class ApplyEvery(NamedTuple):
+    """The sum so far.
+
+    count: updates since the last one that was handed on, int32[].
+    grad_acc: their sum, shaped like the params, float32 or wider.
+    """
+
+    count: Int[Array, ""]
+    grad_acc: Updates
+
+
+def apply_every(k: ScalarLike = 1) -> GradientTransformation:
+    """Hand on the sum of every k updates, and zeros in between.
+
+    The other links of a chain still run at every step. For an optimizer that shall see one
+    large batch instead of k small ones, use :class:`MultiSteps`.
+
+    Args:
+        k: how many updates make one, in [1, inf).
+
+    Raises:
+        ValueError: if ``k`` lies below 1.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = apply_every(2)
+        >>> state = tx.init(jnp.array(0.0))
+        >>> for gradient in (1.0, 2.0):
+        ...     updates, state = tx.update(jnp.array(gradient), state)
+        ...     print(float(updates))
+        0.0
+        3.0
+    """
+    check_number("apply_every", "k", k, "[1, inf)")
+
+    def init(params: Params) -> ApplyEvery:
+        return ApplyEvery(jnp.zeros((), jnp.int32), accumulator_like(params))
+
+    def update(
+        updates: Updates, state: ApplyEvery, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, ApplyEvery]:
+        check_like("apply_every", "gradient", updates, state.grad_acc)
+        count = increment(state.count)
+        due = as_float(count) >= as_float(k)
+        total = jax.tree.map(jnp.add, state.grad_acc, cast_like(updates, state.grad_acc))
+
+        def chosen(condition: Array, tree: Updates) -> Updates:
+            return jax.tree.map(lambda x: jnp.where(condition, x, jnp.zeros_like(x)), tree)
+
+        return cast_like(chosen(due, total), updates), ApplyEvery(
+            jnp.where(due, 0, count), chosen(~due, total)
+        )
+
+    return GradientTransformation(init, update)

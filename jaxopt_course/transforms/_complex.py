@@ -1,0 +1,73 @@
+"""Complex parameters as pairs of real ones, for optimizers that know real numbers only.
+
+The gradient of a real loss that jax gives is the conjugate of the direction of ascent: conjugate
+it before it is handed to ``update``.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from jaxopt_course.core import GradientTransformation, Params, State, Updates
+
+
+__all__ = ["SplitRealAndImaginaryState", "split_real_and_imaginary"]
+
+
+class SplitRealAndImaginaryState(NamedTuple):
+    """``inner_state``: the inner state; each complex leaf is a pair of real ones there."""
+
+    inner_state: State
+
+
+class RealAndImaginary(NamedTuple):
+    """A complex array in two parts."""
+
+    real: Float[Array, "*shape"]
+    imaginary: Float[Array, "*shape"]
+
+
+def split_real_and_imaginary(inner: optax.GradientTransformation) -> GradientTransformation:
+    """Run ``inner`` on the real and imaginary parts; real leaves stay as they are.
+
+    Args:
+        inner: the transformation, which sees real numbers only.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = split_real_and_imaginary(optax.clip(1.0))
+        >>> updates, _ = tx.update(jnp.array(3.0 - 0.5j), tx.init(jnp.array(0j)))
+        >>> complex(updates)
+        (1-0.5j)
+    """
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: Params) -> SplitRealAndImaginaryState:
+        return SplitRealAndImaginaryState(inner.init(_split(params)))
+
+    def update(
+        updates: Updates,
+        state: SplitRealAndImaginaryState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, SplitRealAndImaginaryState]:
+        updates, inner_state = inner.update(
+            _split(updates), state.inner_state, _split(params), **extra_args
+        )
+        return _joined(updates), SplitRealAndImaginaryState(inner_state)
+
+    return GradientTransformation(init, update)
+
+
+def _split(tree: PyTree) -> PyTree:
+    return jax.tree.map(
+        lambda x: RealAndImaginary(x.real, x.imag) if jnp.iscomplexobj(x) else x, tree
+    )
+
+
+def _joined(tree: PyTree) -> PyTree:
+    is_pair = lambda x: isinstance(x, RealAndImaginary)
+    return jax.tree.map(lambda x: jax.lax.complex(*x) if is_pair(x) else x, tree, is_leaf=is_pair)

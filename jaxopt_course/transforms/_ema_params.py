@@ -1,0 +1,143 @@
+"""Weights to evaluate with: a running mean of the parameters themselves.
+
+With parameters w_t after step t and decay d,
+
+    m_t = d m_{t-1} + (1 - d) w_t,    evaluated as m_t / (1 - d^t)  (debiased, m_0 = 0)
+                                      or as m_t                     (m_0 = w_0)
+
+The training itself does not change. Reference: Polyak & Juditsky, "Acceleration of stochastic
+approximation by averaging", 1992, https://doi.org/10.1137/0330046; with exponential weights
+Tarvainen & Valpola, "Mean teachers", 2017, https://arxiv.org/abs/1703.01780.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    MaskedNode,
+    Params,
+    State,
+    Updates,
+    accumulator_like,
+    as_float,
+    cast_like,
+    check_number,
+    require_params,
+    running_mean,
+    wide_dtype,
+)
+
+from ._apply_updates import apply_updates
+
+
+__all__ = ["EmaParamsState", "ema_params", "evaluation_params"]
+
+
+class EmaParamsState(NamedTuple):
+    """The running mean beside the state of the optimizer.
+
+    ema: running mean of the parameters, shaped like them, float32 or wider.
+    weight: running mean of ones, 1 - d^t: what debiasing divides by; 1 where there is none.
+    inner_state: the state of the optimizer.
+    """
+
+    ema: Params
+    weight: Float[Array, ""]
+    inner_state: State
+
+    def evaluation_params(self, params: Params) -> Params:
+        """The mean, in the dtypes of ``params``; these where there is no mean (yet)."""
+        begun = self.weight > 0
+        weight = jnp.where(begun, self.weight, 1)
+
+        def mean_or_own(mean: Any, own: Any) -> Any:
+            if isinstance(mean, MaskedNode):  # masked out: the mean of other leaves
+                return own
+            unbiased = mean / weight.astype(mean.dtype)
+            return jnp.where(begun, unbiased.astype(jnp.result_type(own)), own)
+
+        return jax.tree.map(
+            mean_or_own, self.ema, params, is_leaf=lambda x: isinstance(x, MaskedNode)
+        )
+
+
+def evaluation_params(state: State, params: Params) -> Params:
+    """The parameters to evaluate and keep, for whatever optimizer.
+
+    A state takes part by a method ``evaluation_params(params)``, which returns the parameters
+    with those replaced that it has better ones for. It is found anywhere inside chains and
+    wrappers; of one state inside another, the outer one speaks, and of several side by side
+    each in turn, so that the groups of a partition may keep a mean each.
+
+    Args:
+        state: the state of any transformation.
+        params: the parameters that are trained.
+
+    Returns:
+        The evaluation weights, in the dtypes of ``params``; ``params`` themselves for an
+        optimizer that keeps none.
+
+    Examples:
+        >>> evaluation_params(optax.sgd(0.1).init(1.0), 1.0)
+        1.0
+    """
+    takes_part = lambda part: hasattr(part, "evaluation_params")
+    for part in jax.tree.leaves(state, is_leaf=takes_part):
+        if takes_part(part):
+            params = part.evaluation_params(params)
+    return params
+
+
+def ema_params(
+    inner: optax.GradientTransformation, decay: ScalarLike, debias: bool = True
+) -> GradientTransformation:
+    """Keep a running mean of the parameters after each update, for :func:`evaluation_params`.
+
+    It must be the outermost wrapper of whatever changes the updates.
+
+    Args:
+        inner: the optimizer; its updates are handed on as they are.
+        decay: d, the weight of the past, in [0, 1).
+        debias: start from zero and divide by 1 - d^t, which forgets the initial parameters;
+            else start from these.
+
+    Raises:
+        ValueError: if ``decay`` lies outside [0, 1); from ``update``, without ``params``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params, tx = jnp.array(0.0), ema_params(optax.sgd(1.0), decay=0.5)
+        >>> state = tx.init(params)
+        >>> for gradient in (-1.0, -1.0):  # the parameter moves to 1, then to 2
+        ...     updates, state = tx.update(jnp.array(gradient), state, params)
+        ...     params = params + updates
+        >>> round(float(evaluation_params(state, params)), 4)  # (1/4 + 2/2) / (3/4)
+        1.6667
+    """
+    check_number("ema_params", "decay", decay, "[0, 1)")
+    inner = optax.with_extra_args_support(inner)
+
+    def init(params: Params) -> EmaParamsState:
+        mean, weight = accumulator_like(params), as_float(0.0)
+        if not debias:
+            copied = lambda p: jnp.array(p, wide_dtype(jnp.result_type(p)), copy=True)
+            mean, weight = jax.tree.map(copied, params), as_float(1.0)
+        return EmaParamsState(mean, weight, inner.init(params))
+
+    def update(
+        updates: Updates, state: EmaParamsState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, EmaParamsState]:
+        require_params("ema_params", params)
+        updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
+        mean = running_mean(state.ema, apply_updates(params, updates), decay)
+        weight = running_mean(state.weight, jnp.ones_like(state.weight), decay)
+        return updates, EmaParamsState(
+            cast_like(mean, state.ema), weight if debias else state.weight, inner_state
+        )
+
+    return GradientTransformation(init, update)

@@ -1,0 +1,153 @@
+"""Lookahead: k steps forward, one step back.
+
+Fast parameters f follow an optimizer; after every k steps the slow ones s move a part of the
+way to where the fast ones arrived, and these start anew from there:
+
+    f <- f + u,    and every k steps    s <- s + alpha (f - s),  f <- s
+
+Reference: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019,
+https://arxiv.org/abs/1907.08610, algorithm 1.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    as_float,
+    cast_like,
+    check_like,
+    check_number,
+    in_dtype,
+    increment,
+    require_params,
+    wide_dtype,
+)
+
+
+__all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
+
+
+class LookaheadParams(NamedTuple):
+    """Two sets of parameters.
+
+    fast: where gradients are taken.
+    slow: the weights to evaluate and to keep.
+    """
+
+    fast: Params
+    slow: Params
+
+    @classmethod
+    def init_synced(cls, params: Params) -> "LookaheadParams":
+        """Both sets equal ``params``; the slow ones are a copy, so that both can be donated."""
+        return cls(fast=params, slow=jax.tree.map(lambda p: jnp.array(p, copy=True), params))
+
+
+class LookaheadState(NamedTuple):
+    """Where between two synchronizations.
+
+    fast_state: the state of the optimizer of the fast parameters.
+    steps_since_sync: its steps since the last synchronization, int32[].
+    """
+
+    fast_state: State
+    steps_since_sync: Int[Array, ""]
+
+
+def lookahead(
+    fast_optimizer: optax.GradientTransformation,
+    sync_period: ScalarLike,
+    slow_step_size: ScalarLike,
+    reset_state: bool = False,
+) -> GradientTransformation:
+    """Lookahead around ``fast_optimizer``, for parameters that are :class:`LookaheadParams`.
+
+    ``update`` takes gradients at ``params.fast``, shaped like these, and returns updates of
+    both sets. It must be the outermost wrapper: what changes its updates parts the two.
+
+    Args:
+        fast_optimizer: the optimizer of the fast parameters.
+        sync_period: k, in [1, inf).
+        slow_step_size: alpha, in [0, 1].
+        reset_state: whether the fast optimizer starts anew after each synchronization.
+
+    Raises:
+        ValueError: if a number lies outside its range; from ``update``, if the params are no
+            :class:`LookaheadParams`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = lookahead(optax.sgd(0.1), sync_period=5, slow_step_size=0.5)
+        >>> params = LookaheadParams.init_synced(jnp.array([3.0, -2.0]))
+        >>> state = tx.init(params)
+        >>> for _ in range(200):
+        ...     updates, state = tx.update(2 * params.fast, state, params)  # of |params|^2
+        ...     params = optax.apply_updates(params, updates)
+        >>> bool(jnp.linalg.norm(params.slow) < 1e-6)
+        True
+    """
+    check_number("lookahead", "sync_period", sync_period, "[1, inf)")
+    check_number("lookahead", "slow_step_size", slow_step_size, "[0, 1]")
+    fast_optimizer = optax.with_extra_args_support(fast_optimizer)
+
+    def init(params: Params) -> LookaheadState:
+        fast = getattr(params, "fast", params)
+        return LookaheadState(fast_optimizer.init(fast), jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Updates, state: LookaheadState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, LookaheadState]:
+        both, alpha = _two_sets(params), in_dtype(slow_step_size)
+        check_like("lookahead", "gradient", updates, both.fast)
+        updates, fast_state = fast_optimizer.update(
+            updates, state.fast_state, both.fast, **extra_args
+        )
+        steps = increment(state.steps_since_sync)
+        sync = as_float(steps) >= as_float(sync_period)
+
+        def ahead(fast: Any, slow: Any, update: Any) -> Array:
+            """How far the fast parameters got from the slow ones."""
+            fast, slow, update = (jnp.asarray(x, _wide(update)) for x in (fast, slow, update))
+            return fast + update - slow
+
+        def of_slow(update: Any, way: Array) -> Array:
+            return jnp.where(sync, alpha(way.dtype) * way, 0).astype(update.dtype)
+
+        def of_fast(update: Any, way: Array) -> Array:
+            back = jnp.where(sync, (1 - alpha(way.dtype)) * way, 0)
+            return (jnp.asarray(update, way.dtype) - back).astype(update.dtype)
+
+        ways = jax.tree.map(ahead, both.fast, both.slow, updates)
+        slow, fast = (jax.tree.map(f, updates, ways) for f in (of_slow, of_fast))
+        if reset_state:
+            fast_state = jax.tree.map(
+                lambda new, old: jnp.where(sync, new, old),
+                cast_like(fast_optimizer.init(both.fast), fast_state),
+                fast_state,
+            )
+        steps = jnp.where(sync, 0, steps)
+        return both._replace(fast=fast, slow=slow), LookaheadState(fast_state, steps)
+
+    return GradientTransformation(init, update)
+
+
+def _wide(x: Any) -> Any:
+    return wide_dtype(jnp.result_type(x))
+
+
+def _two_sets(params: Any) -> Any:
+    require_params("lookahead", params)
+    if not (hasattr(params, "fast") and hasattr(params, "slow")):
+        raise ValueError(
+            "lookahead: `params` must be LookaheadParams, such as "
+            f"LookaheadParams.init_synced(params), got {type(params).__name__}."
+        )
+    return params

@@ -1,0 +1,167 @@
+"""Measurements of the updates inside a chain, kept in the state and read from outside.
+
+``optax.tree.get(state, name)`` finds them. They are what zero updates measure until the first
+update, so that the state has one structure from its start; floats are kept in float32 or wider.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, DTypeLike, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    cast_like,
+    wide_dtype,
+)
+
+from ._chain import chain
+from ._stateless import stateless
+from ._trace import ema
+
+
+__all__ = ["MonitorState", "SnapshotState", "measure_with_ema", "monitor", "snapshot"]
+
+
+class SnapshotState(NamedTuple):
+    """``measurement``: name -> what was measured of the last updates."""
+
+    measurement: dict[str, PyTree]
+
+
+def snapshot(measure_name: str, measure: Callable[[Updates], PyTree]) -> GradientTransformation:
+    """Keep ``measure(updates)`` in the state, and hand the updates on.
+
+    Args:
+        measure_name: the name to find it by.
+        measure: updates -> a tree of arrays.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = optax.chain(snapshot("largest", jnp.max), optax.clip(1.0))
+        >>> updates, state = tx.update(jnp.array([3.0, 5.0]), tx.init(jnp.zeros(2)))
+        >>> float(optax.tree.get(state, "largest"))
+        5.0
+    """
+
+    def init(params: Params) -> SnapshotState:
+        return SnapshotState({measure_name: _kept(measure(_zeros(params)))})
+
+    def update(
+        updates: Updates, state: SnapshotState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, SnapshotState]:
+        measurement = cast_like(measure(updates), state.measurement[measure_name])
+        return updates, SnapshotState({measure_name: measurement})
+
+    return GradientTransformation(init, update)
+
+
+class MonitorState(NamedTuple):
+    """What was measured, and what the measurements remember.
+
+    measurements: name -> what was measured of the last updates.
+    measure_states: the states of the measures that are transformations, in order.
+    """
+
+    measurements: dict[str, PyTree]
+    measure_states: tuple[State, ...]
+
+
+def monitor(
+    measures: Mapping[str, optax.GradientTransformation | Callable[[Updates], PyTree]],
+) -> GradientTransformation:
+    """Keep several measurements in the state, and hand the updates on.
+
+    Args:
+        measures: name -> a function of the updates, or a transformation whose "updates" are
+            the measurement, such as :func:`measure_with_ema`. The latter is called once in
+            ``init``, without extra arguments.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = monitor({"mean": jnp.mean, "smooth": measure_with_ema(jnp.mean, decay=0.5)})
+        >>> state = tx.init(jnp.zeros(2))
+        >>> for gradient in (1.0, 4.0):
+        ...     _, state = tx.update(jnp.full(2, gradient), state)
+        >>> float(state.measurements["mean"]), float(state.measurements["smooth"])
+        (4.0, 3.0)
+    """
+    links = {name: _as_link(measure) for name, measure in measures.items()}
+
+    def init(params: Params) -> MonitorState:
+        states = tuple(link.init(params) for link in links.values())
+        measurements = {
+            name: _kept(link.update(_zeros(params), state, params)[0])
+            for (name, link), state in zip(links.items(), states, strict=True)
+        }
+        return MonitorState(measurements, states)
+
+    def update(
+        updates: Updates, state: MonitorState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, MonitorState]:
+        measurements, states = {}, []
+        for (name, link), own in zip(links.items(), state.measure_states, strict=True):
+            measurement, own = link.update(updates, own, params, **extra_args)
+            measurements[name] = cast_like(measurement, state.measurements[name])
+            states.append(own)
+        return updates, MonitorState(measurements, tuple(states))
+
+    return GradientTransformation(init, update)
+
+
+def measure_with_ema(
+    measure: Callable[[Updates], PyTree],
+    decay: ScalarLike,
+    debias: bool = True,
+    accumulator_dtype: DTypeLike | None = None,
+) -> GradientTransformation:
+    """An exponential moving average of ``measure(updates)``, for :func:`monitor`.
+
+    Args:
+        measure: updates -> a tree of arrays, bools included.
+        decay: the weight of the past, in [0, 1).
+        debias: divide by 1 - decay^t, as :func:`ema` does.
+        accumulator_dtype: dtype of the average; float32 or wider by default.
+
+    Returns:
+        A transformation whose "updates" are the average. It belongs into :func:`monitor`.
+
+    Raises:
+        ValueError: if ``decay`` lies outside [0, 1).
+    """
+    average = ema(decay, debias, accumulator_dtype)
+    measured = lambda updates: jax.tree.map(_as_wide_float, measure(updates))
+    shaped = GradientTransformation(
+        lambda params: average.init(measured(_zeros(params))), average.update
+    )
+    return chain(stateless(lambda updates, params: measured(updates)), shaped)
+
+
+def _as_link(measure: Any) -> GradientTransformation:
+    if isinstance(measure, optax.GradientTransformation):
+        return optax.with_extra_args_support(measure)
+    return stateless(lambda updates, params: measure(updates))
+
+
+def _zeros(params: Params) -> Updates:
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def _as_wide_float(x: Any) -> Array:
+    return jnp.asarray(x, wide_dtype(jnp.result_type(x)))
+
+
+def _kept(measurement: PyTree) -> PyTree:
+    """As it is stored: narrow floats become float32, integers and bools stay."""
+
+    def own(x: Any) -> Array:
+        dtype = jnp.result_type(x)
+        return jnp.asarray(x, wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype)
+
+    return jax.tree.map(own, measurement)

@@ -1,0 +1,98 @@
+"""Annealed gradient noise: u_t = g_t + z_t, with z_t normal of variance eta / t^gamma.
+
+Reference: Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks",
+2015, https://arxiv.org/abs/1511.06807, equation 1 (there with 1 + t, t from 0).
+"""
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    Updates,
+    as_float,
+    cast_like,
+    check_number,
+    increment,
+    running_sum,
+    safe_sqrt,
+    wide_dtype,
+)
+
+
+__all__ = ["AddNoiseState", "add_noise"]
+
+
+class AddNoiseState(NamedTuple):
+    """Where the noise stands.
+
+    count: how many updates have been made, int32[].
+    rng_key: the key of the next noise.
+    """
+
+    count: Int[Array, ""]
+    rng_key: Key[Array, ""]
+
+
+def add_noise(
+    eta: ScalarLike,
+    gamma: ScalarLike,
+    key: jax.Array | int | None = None,
+    *,
+    seed: int | None = None,
+) -> GradientTransformation:
+    """Add normal noise whose variance falls as ``eta / t^gamma``, with t from 1.
+
+    Args:
+        eta: the variance at the first step, in [0, inf). The paper tries 0.01, 0.3 and 1.
+        gamma: how fast it falls, in [0, inf). The paper's is 0.55.
+        key: a typed key, or an int that seeds one. Leaving it out is deprecated and means 0.
+        seed: the deprecated name of an int ``key``.
+
+    Raises:
+        ValueError: if a number is negative or NaN, or both ``key`` and ``seed`` are given.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> tx = add_noise(eta=0.01, gamma=0.55, key=jax.random.key(0))
+        >>> updates, state = tx.update(jnp.zeros(10_000), tx.init(jnp.zeros(10_000)))
+        >>> round(float(jnp.std(updates)), 2)
+        0.1
+    """
+    check_number("add_noise", "eta", eta, "[0, inf)")
+    check_number("add_noise", "gamma", gamma, "[0, inf)")
+    if seed is not None:
+        warnings.warn("add_noise: use `key`, not `seed`.", DeprecationWarning, stacklevel=2)
+        if key is not None:
+            raise ValueError("add_noise: give `key` or `seed`, not both.")
+        key = seed
+    if key is None:
+        warnings.warn("add_noise: `key` is missing, 0 is used.", stacklevel=2)
+        key = 0
+
+    def init(params: Params) -> AddNoiseState:
+        is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        # A copy: who donates the state must not delete the key that the next `init` needs.
+        own = jax.random.clone(key) if is_key else jax.random.key(key)
+        return AddNoiseState(jnp.zeros((), jnp.int32), own)
+
+    def update(
+        updates: Updates, state: AddNoiseState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, AddNoiseState]:
+        count = increment(state.count)
+        deviation = safe_sqrt(as_float(eta) / as_float(count) ** as_float(gamma))
+        next_key, now = jax.random.split(state.rng_key)
+        leaves, structure = jax.tree.flatten(updates)
+        noise = [
+            jax.random.normal(own, jnp.shape(leaf), wide_dtype(jnp.result_type(leaf)))
+            for own, leaf in zip(jax.random.split(now, len(leaves)), leaves, strict=True)
+        ]
+        noisy = running_sum(jax.tree.unflatten(structure, noise), updates, deviation)
+        return cast_like(noisy, updates), AddNoiseState(count, next_key)
+
+    return GradientTransformation(init, update)

@@ -1,0 +1,54 @@
+"""Parameters that are never negative: an update stops at zero."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxopt_course.core import (
+    EmptyState,
+    GradientTransformation,
+    Params,
+    Updates,
+    check_like,
+    require_params,
+)
+
+from ._stateless import stateless
+
+
+__all__ = ["NonNegativeParamsState", "keep_params_nonnegative"]
+
+NonNegativeParamsState = EmptyState
+
+
+def keep_params_nonnegative() -> GradientTransformation:
+    """Shorten updates that would make a parameter negative: u <- max(u, -w).
+
+    It must be the last link. A parameter that is negative already is brought to zero.
+
+    Raises:
+        ValueError: from ``update``, without ``params``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx, params = keep_params_nonnegative(), jnp.array([0.5, 2.0])
+        >>> tx.update(jnp.array([-1.0, -1.0]), tx.init(params), params)[0].tolist()
+        [-0.5, -1.0]
+    """
+
+    def kept(u: Array, p: Array) -> Array:
+        u, p = jnp.asarray(u), jnp.asarray(p)
+        dtype = np.promote_types(u.dtype, p.dtype)
+        wide, to_zero = p.astype(dtype), (-p).astype(u.dtype)
+        if u.dtype != dtype:  # -p was rounded, perhaps to beyond zero
+            nearer = jnp.nextafter(jax.lax.stop_gradient(to_zero), jnp.full_like(u, jnp.inf))
+            to_zero = jnp.where(wide + to_zero.astype(dtype) < 0, nearer, to_zero)
+        return jnp.where(wide + u.astype(dtype) < 0, to_zero, u)
+
+    def kept_tree(updates: Updates, params: Params | None) -> Updates:
+        require_params("keep_params_nonnegative", params)
+        check_like("keep_params_nonnegative", "gradient", updates, params)
+        return jax.tree.map(kept, updates, params)
+
+    return stateless(kept_tree)

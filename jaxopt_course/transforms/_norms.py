@@ -1,0 +1,169 @@
+"""Scaling by norms: of the updates, of the params, or by the ratio of both, leaf by leaf.
+
+With an update u of a leaf w, and |.| the L2 norm of all its entries,
+
+    trust ratio     u <- c u |w| / (|u| + eps), or u where one of the norms is 0
+    update norm     u <- c u / (|u| + eps), with the norm over all leaves
+    block norm      u <- u max(|w|, low)
+    block rms       u <- u max(RMS(w), low)
+
+Reference: You, Gitman & Ginsburg, "Large Batch Training of Convolutional Networks", 2017,
+https://arxiv.org/abs/1708.03888, algorithm 1, for the trust ratio.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact, ScalarLike
+
+from jaxopt_course.core import (
+    EmptyState,
+    GradientTransformation,
+    Params,
+    Updates,
+    check_like,
+    check_number,
+    global_norm,
+    require_params,
+    safe_divide,
+    scale_tree,
+)
+
+from ._stateless import stateless
+
+
+__all__ = [
+    "ScaleByTrustRatioState",
+    "normalize_by_update_norm",
+    "scale_by_param_block_norm",
+    "scale_by_param_block_rms",
+    "scale_by_trust_ratio",
+]
+
+ScaleByTrustRatioState = EmptyState
+
+
+def scale_by_trust_ratio(
+    min_norm: ScalarLike = 0.0, trust_coefficient: ScalarLike = 1.0, eps: ScalarLike = 0.0
+) -> GradientTransformation:
+    """Give each leaf's update the norm of the leaf itself, times ``trust_coefficient``.
+
+    Args:
+        min_norm: the least value of either norm, in [0, inf).
+        trust_coefficient: c, in [0, inf).
+        eps: added to the norm of the update, in [0, inf).
+
+    Returns:
+        A transformation that leaves an update as it is where the leaf or the update is zero.
+
+    Raises:
+        ValueError: if a number lies outside its range; from ``update``, without ``params``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx, params = scale_by_trust_ratio(), jnp.array([3.0, 4.0])
+        >>> tx.update(jnp.array([0.0, 0.1]), tx.init(params), params)[0].tolist()
+        [0.0, 5.0]
+    """
+    check_number("scale_by_trust_ratio", "min_norm", min_norm, "[0, inf)")
+    check_number("scale_by_trust_ratio", "trust_coefficient", trust_coefficient, "[0, inf)")
+    check_number("scale_by_trust_ratio", "eps", eps, "[0, inf)")
+
+    def trusted(u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"]) -> Array:
+        of_update = global_norm(u)
+        dtype = of_update.dtype
+        low, factor, more = (jnp.asarray(x, dtype) for x in (min_norm, trust_coefficient, eps))
+        of_update = jnp.maximum(of_update, low)
+        of_params = jnp.maximum(global_norm(w).astype(dtype), low)
+        ratio = safe_divide(factor * of_params, of_update + more)
+        neither_is_zero = (of_params > 0) & (of_update > 0)
+        return scale_tree(u, jnp.where(neither_is_zero, ratio, 1))
+
+    def all_trusted(updates: Updates, params: Params | None) -> Updates:
+        require_params("scale_by_trust_ratio", params)
+        check_like("scale_by_trust_ratio", "gradient", updates, params)
+        return jax.tree.map(trusted, updates, params)
+
+    return stateless(all_trusted)
+
+
+def normalize_by_update_norm(
+    scale_factor: ScalarLike = 1.0, eps: ScalarLike = 1e-6
+) -> GradientTransformation:
+    """Divide all updates by their joint norm: only their direction is left.
+
+    Args:
+        scale_factor: c, the norm that comes out, of either sign.
+        eps: added to the norm, in [0, inf).
+
+    Returns:
+        A transformation whose updates are 0 where all of them were.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = normalize_by_update_norm(eps=0.0)
+        >>> updates, _ = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
+        >>> [round(float(u), 3) for u in updates]
+        [0.6, 0.8]
+    """
+    check_number("normalize_by_update_norm", "scale_factor", scale_factor)
+    check_number("normalize_by_update_norm", "eps", eps, "[0, inf)")
+
+    def normalized(updates: Updates, params: Params | None) -> Updates:
+        norm = global_norm(updates)
+        wanted, more = (jnp.asarray(x, norm.dtype) for x in (scale_factor, eps))
+        return scale_tree(updates, safe_divide(wanted, norm + more))
+
+    return stateless(normalized)
+
+
+def scale_by_param_block_norm(min_scale: ScalarLike = 1e-3) -> GradientTransformation:
+    """Multiply each leaf's update by the norm of the leaf.
+
+    Args:
+        min_scale: the least factor, in [0, inf).
+
+    Raises:
+        ValueError: if the number lies outside its range; from ``update``, without ``params``.
+    """
+    check_number("scale_by_param_block_norm", "min_scale", min_scale, "[0, inf)")
+
+    def scaled(updates: Updates, params: Params | None) -> Updates:
+        require_params("scale_by_param_block_norm", params)
+        check_like("scale_by_param_block_norm", "gradient", updates, params)
+        return jax.tree.map(
+            lambda u, w: scale_tree(u, _at_least(min_scale, global_norm(w))), updates, params
+        )
+
+    return stateless(scaled)
+
+
+def scale_by_param_block_rms(min_scale: ScalarLike = 1e-3) -> GradientTransformation:
+    """Multiply each leaf's update by the root mean square of the leaf.
+
+    Args:
+        min_scale: the least factor, in [0, inf).
+
+    Raises:
+        ValueError: if the number lies outside its range; from ``update``, without ``params``.
+
+    Reference: Shazeer & Stern, "Adafactor", 2018, https://arxiv.org/abs/1804.04235, section 8.
+    """
+    check_number("scale_by_param_block_rms", "min_scale", min_scale, "[0, inf)")
+
+    def scaled_leaf(u: Array, w: Array) -> Array:
+        rms = global_norm(w) / max(w.size, 1) ** 0.5
+        return scale_tree(u, _at_least(min_scale, rms))
+
+    def scaled(updates: Updates, params: Params | None) -> Updates:
+        require_params("scale_by_param_block_rms", params)
+        check_like("scale_by_param_block_rms", "gradient", updates, params)
+        return jax.tree.map(scaled_leaf, updates, params)
+
+    return stateless(scaled)
+
+
+def _at_least(low: ScalarLike, value: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.maximum(value, jnp.asarray(low, value.dtype))

@@ -1,0 +1,156 @@
+"""Smaller steps once the loss stops improving.
+
+With the mean m of the last values and the best one b so far, m is an improvement if
+
+    m < b - rtol |b| - atol
+
+which is right for values of either sign. After ``patience`` means in a row without one the
+scale is multiplied by ``factor``; then ``cooldown`` means pass before the counting starts again.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    Updates,
+    as_float,
+    check_number,
+    increment,
+    scale_tree,
+)
+
+
+__all__ = ["ReduceLROnPlateauState", "reduce_on_plateau"]
+
+
+class ReduceLROnPlateauState(NamedTuple):
+    """What was seen so far.
+
+    scale: the factor of the updates now, float[].
+    best_value: the best mean of values so far, float[]; infinity before the first.
+    plateau_count: means in a row without improvement, int32[].
+    cooldown_count: means that the cooldown still lasts, int32[].
+    count: values in the mean that is being taken, int32[].
+    avg_value: that mean, float[].
+    """
+
+    scale: Float[Array, ""]
+    best_value: Float[Array, ""]
+    plateau_count: Int[Array, ""]
+    cooldown_count: Int[Array, ""]
+    count: Int[Array, ""]
+    avg_value: Float[Array, ""]
+
+
+def reduce_on_plateau(
+    factor: ScalarLike = 0.1,
+    patience: ScalarLike = 10,
+    rtol: ScalarLike = 1e-4,
+    atol: ScalarLike = 0.0,
+    cooldown: ScalarLike = 0,
+    accumulation_size: ScalarLike = 1,
+    min_scale: ScalarLike = 0.0,
+) -> GradientTransformation:
+    """Scale updates down when ``value``, an extra argument of ``update``, stops improving.
+
+    Args:
+        factor: what the scale is multiplied by, in (0, 1).
+        patience: means in a row without improvement that are too many, in [1, inf).
+        rtol: the relative improvement that counts, in [0, 1].
+        atol: the absolute improvement that counts, in [0, inf).
+        cooldown: means to wait after a reduction, in [0, inf).
+        accumulation_size: values to a mean, in [1, inf): 1 for a validation loss, more for
+            losses of mini-batches.
+        min_scale: the scale at which reductions end, in [0, 1].
+
+    Returns:
+        A link for the end of a chain, which needs ``update(..., value=loss)``.
+
+    Raises:
+        ValueError: if a number lies outside its range; from ``update``, without ``value``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = reduce_on_plateau(factor=0.5, patience=2)
+        >>> state = tx.init(jnp.array(0.0))
+        >>> for loss in (-1.0, -2.0, -2.0, -2.0):
+        ...     updates, state = tx.update(jnp.array(1.0), state, value=loss)
+        ...     print(float(updates))
+        1.0
+        1.0
+        1.0
+        0.5
+    """
+    intervals = {
+        "factor": (factor, "(0, 1)"),
+        "patience": (patience, "[1, inf)"),
+        "rtol": (rtol, "[0, 1]"),
+        "atol": (atol, "[0, inf)"),
+        "cooldown": (cooldown, "[0, inf)"),
+        "accumulation_size": (accumulation_size, "[1, inf)"),
+        "min_scale": (min_scale, "[0, 1]"),
+    }
+    for name, (number, interval) in intervals.items():
+        check_number("reduce_on_plateau", name, number, interval)
+
+    def init(params: Params) -> ReduceLROnPlateauState:
+        plateau_count, cooldown_count, count = (jnp.zeros((), jnp.int32) for _ in range(3))
+        return ReduceLROnPlateauState(
+            as_float(1.0), as_float(jnp.inf), plateau_count, cooldown_count, count, as_float(0.0)
+        )
+
+    def after_a_mean(mean: Array, state: ReduceLROnPlateauState) -> ReduceLROnPlateauState:
+        best, dtype = state.best_value, state.best_value.dtype
+        tolerance = jnp.asarray(rtol, dtype) * jnp.abs(best) + jnp.asarray(atol, dtype)
+        improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
+        waiting = state.cooldown_count > 0
+        bad = jnp.where(improved, 0, increment(state.plateau_count))
+        reduce = ~waiting & (as_float(bad) >= as_float(patience))
+        smaller = jnp.maximum(
+            state.scale * jnp.asarray(factor, state.scale.dtype),
+            jnp.asarray(min_scale, state.scale.dtype),
+        )
+        pause = jnp.ceil(as_float(cooldown)).astype(jnp.int32)
+        return ReduceLROnPlateauState(
+            scale=jnp.where(reduce, smaller, state.scale),
+            best_value=jnp.where(improved, mean, best),
+            plateau_count=jnp.where(waiting | reduce, 0, bad),
+            cooldown_count=jnp.where(
+                waiting, state.cooldown_count - 1, jnp.where(reduce, pause, 0)
+            ),
+            count=jnp.zeros_like(state.count),
+            avg_value=jnp.zeros_like(state.avg_value),
+        )
+
+    def update(
+        updates: Updates,
+        state: ReduceLROnPlateauState,
+        params: Params | None = None,
+        *,
+        value: ScalarLike | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, ReduceLROnPlateauState]:
+        if value is None:
+            raise ValueError(
+                "reduce_on_plateau reads the loss: call `update(updates, state, params, "
+                "value=loss)`."
+            )
+        count = increment(state.count)
+        dtype = state.avg_value.dtype
+        total = state.count.astype(dtype) * state.avg_value + jnp.asarray(value, dtype)
+        mean = total / count.astype(dtype)
+        full = as_float(count) >= as_float(accumulation_size)
+        filling = state._replace(count=count, avg_value=mean)
+        new_state = ReduceLROnPlateauState(
+            *(
+                jnp.where(full, after, before)
+                for after, before in zip(after_a_mean(mean, state), filling, strict=True)
+            )
+        )
+        return scale_tree(updates, new_state.scale), new_state
+
+    return GradientTransformation(init, update)

@@ -1,0 +1,58 @@
+"""Every public name of optax is here: this library's own, or optax's, handed on."""
+
+import types
+
+import optax
+import pytest
+
+import jaxopt_course
+from jaxopt_course import core
+
+
+def public(module):
+    is_name = lambda name: not name.startswith("_")
+    things = {name: getattr(module, name) for name in dir(module) if is_name(name)}
+    return {name for name, thing in things.items() if not isinstance(thing, types.ModuleType)}
+
+
+@pytest.mark.parametrize("name", sorted(public(optax)))
+def test_the_top_level_has_every_name(name):
+    assert getattr(jaxopt_course, name) is not None
+
+
+# In optax a wrapper of transformations, found among the schedules too; here in `transforms` only.
+ELSEWHERE = {"schedules": {"InjectHyperparamsState", "inject_hyperparams"}}
+
+
+@pytest.mark.parametrize("package", ["losses", "schedules", "transforms", "contrib"])
+def test_a_package_has_every_name_of_its_namesake(package):
+    ours, theirs = getattr(jaxopt_course, package), getattr(optax, package)
+    names = public(theirs) - ELSEWHERE.get(package, set())
+    assert not [name for name in sorted(names) if not hasattr(ours, name)]
+
+
+@pytest.mark.parametrize("package", core.HANDED_ON)
+def test_the_list_names_nothing_that_the_library_defines(package):
+    handed_on = set(core.HANDED_ON[package])
+    assert not handed_on & set(getattr(jaxopt_course, package).__all__)
+    for name in handed_on:
+        assert getattr(getattr(jaxopt_course, package), name) is getattr(
+            getattr(optax, package), name
+        )
+
+
+def test_the_rest_of_the_list_is_optaxs_own():
+    assert not set(core.OTHERS) & set(jaxopt_course.__all__)
+    for name in core.OTHERS:
+        assert getattr(jaxopt_course, name) is getattr(optax, name)
+
+
+def test_contrib_prefers_this_library():
+    assert jaxopt_course.contrib.muon is jaxopt_course.muon
+    assert jaxopt_course.contrib.cocob is optax.contrib.cocob
+
+
+@pytest.mark.parametrize("module", [jaxopt_course, jaxopt_course.losses])
+def test_an_unknown_name_is_an_attribute_error(module):
+    with pytest.raises(AttributeError, match=f"{module.__name__}.*adamm"):
+        _ = module.adamm

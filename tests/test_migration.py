@@ -1,0 +1,55 @@
+"""Every row of docs/migration.md: what stands on both sides gives the same updates."""
+
+import os
+import pathlib
+import re
+
+import optax
+import pytest
+
+import jaxopt_course
+from tests.optimizers.trajectories import (
+    GRADIENTS,
+    PARAMS,
+    distance,
+    keras_updates,
+    torch_updates,
+    updates_of,
+)
+
+
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "migration.md"
+ROW = re.compile(r"^\| `(?P<theirs>[^`]+)` \| `(?P<ours>[^`]+)` \|", re.MULTILINE)
+ROWS = [match.group("theirs", "ours") for match in ROW.finditer(PAGE.read_text())]
+
+
+class Names(dict):
+    """The vocabulary, resolved as `from jaxopt_course import ...` would."""
+
+    def __missing__(self, name):
+        return getattr(jaxopt_course, name)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), ROWS, ids=[theirs for theirs, _ in ROWS])
+def test_both_sides_give_the_same_updates(theirs, ours, standard_promotion):
+    library = theirs.split(".")[0]
+    only = "dense" if "matrices" in theirs else None
+    params, gradients = ({"w": t["dense"]["kernel"]} if only else t for t in (PARAMS, GRADIENTS))
+    mine = updates_of(eval(ours, {}, Names()), params=params, gradients=gradients)
+    if library == "optax":
+        its = updates_of(eval(theirs, {"optax": optax}))
+    elif library == "torch":
+        torch = pytest.importorskip("torch")
+        build = lambda leaves: eval(theirs, {"torch": torch, "params": leaves, "matrices": leaves})
+        its = torch_updates(build, params, gradients)
+    else:
+        os.environ["KERAS_BACKEND"] = "jax"
+        keras = pytest.importorskip("keras")
+        its = keras_updates(lambda: eval(theirs, {"keras": keras}), params, gradients)
+    # 1e-10: differences of points lose the digits that points have more than updates
+    assert distance(mine, its) <= 1e-10
+
+
+def test_the_page_has_rows_for_each_library():
+    assert {theirs.split(".")[0] for theirs, _ in ROWS} == {"optax", "torch", "keras"}
+    assert len(ROWS) > 30
