@@ -118,7 +118,6 @@ from .optimizers import neuron_axes as neuron_axes
 from .optimizers import newton_cg as newton_cg
 from .optimizers import noisy_sgd as noisy_sgd
 from .optimizers import novograd as novograd
-from .optimizers import optimistic_adam as optimistic_adam
 from .optimizers import optimistic_adam_v2 as optimistic_adam_v2
 from .optimizers import optimistic_gradient_descent as optimistic_gradient_descent
 from .optimizers import orthogonalized as orthogonalized

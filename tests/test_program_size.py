@@ -82,5 +82,3 @@ def test_a_thousand_leaves_compile_no_more_than_one(name, caplog):
         return sum("Compiling" in record.getMessage() for record in caplog.records)
 
     assert compiled(1000 if name == "adamw" else 50) <= max(compiled(1), 1)
-
-

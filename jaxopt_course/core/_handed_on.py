@@ -72,6 +72,7 @@ OTHERS: tuple[str, ...] = (
     "multi_normal",
     "multi_transform",
     "nnls",
+    "optimistic_adam",
     "periodic_update",
     "perturbations",
     "power_iteration",

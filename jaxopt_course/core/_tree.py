@@ -26,6 +26,7 @@ __all__ = [
     "in_dtype",
     "inner_product",
     "nonzero_in_dtype",
+    "real_accumulator_like",
     "running_mean",
     "running_sum",
     "scalar_dtype",
@@ -43,6 +44,11 @@ def accumulator_like(
     return jax.tree.map(
         lambda x: jnp.full_like(x, fill, dtype or wide_dtype(jnp.result_type(x))), tree
     )
+
+
+def real_accumulator_like(tree: PyTree, fill: ScalarLike = 0.0) -> PyTree:
+    """``fill`` in the shapes of ``tree``, float32 or wider, and real: to keep squares in."""
+    return jax.tree.map(lambda x: jnp.full_like(x, fill, scalar_dtype(x)), tree)
 
 
 def cast_like(tree: PyTree, like: PyTree) -> PyTree:

@@ -51,7 +51,6 @@ from ._noisy_sgd import noisy_sgd
 from ._novograd import ScaleByNovogradState, novograd, scale_by_novograd
 from ._optimistic import (
     ScaleByOptimisticGradientState,
-    optimistic_adam,
     optimistic_adam_v2,
     optimistic_gradient_descent,
     scale_by_optimistic_gradient,
@@ -182,7 +181,6 @@ __all__ = [
     "newton_cg",
     "noisy_sgd",
     "novograd",
-    "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
     "orthogonalized",

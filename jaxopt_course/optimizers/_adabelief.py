@@ -32,6 +32,7 @@ from jaxopt_course.core import (
     divide_by_root,
     in_dtype,
     increment,
+    real_accumulator_like,
     running_mean,
     squared,
 )
@@ -104,7 +105,7 @@ def scale_by_belief(
 
 def init_belief(params: Params) -> ScaleByBeliefState:
     """Both means at 0."""
-    nu = accumulator_like(jax.tree.map(jnp.real, params))
+    nu = real_accumulator_like(params)
     return ScaleByBeliefState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
 
 

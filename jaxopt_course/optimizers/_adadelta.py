@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PyTree, ScalarLike
 
 from jaxopt_course.core import (
@@ -26,11 +25,11 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
     cast_like,
     check_like,
     check_number,
     nonzero_in_dtype,
+    real_accumulator_like,
     running_mean,
     safe_sqrt,
     squared,
@@ -70,8 +69,7 @@ def scale_by_adadelta(rho: ScalarLike = 0.9, eps: ScalarLike = 1e-6) -> Gradient
     check_number("scale_by_adadelta", "eps", eps, "[0, inf)")
 
     def init(params: Params) -> ScaleByAdaDeltaState:
-        real = jax.tree.map(jnp.real, params)
-        return ScaleByAdaDeltaState(accumulator_like(real), accumulator_like(real))
+        return ScaleByAdaDeltaState(real_accumulator_like(params), real_accumulator_like(params))
 
     def update(
         updates: Updates,

@@ -38,6 +38,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     require_params,
     running_mean,
     safe_divide,
@@ -133,7 +134,7 @@ def scale_by_factored_rms(
     def init(params: Params) -> FactoredState:
         shapes = jax.eval_shape(lambda tree: means(jax.tree.map(abs_sq, tree)), params)
         row, column = (accumulator_like(part) for part in shapes)
-        whole = jax.tree.map(_zeros, kept_whole(params))
+        whole = real_accumulator_like(kept_whole(params))
         return FactoredState(jnp.zeros((), jnp.int32), row, column, whole)
 
     def scaled(g: Array, row: Any, column: Any, whole: Any) -> Array:
@@ -205,11 +206,12 @@ def adafactor(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), adafactor(0.3)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state, params)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state, params)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
@@ -229,11 +231,6 @@ def adafactor(
         check_learning_rate("adafactor", weight_decay_rate, "weight_decay_rate")
         links.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
     return chain(*links, scale(-1.0))
-
-
-def _zeros(x: Any) -> Array:
-    """Real zeros in the shape of ``x``, float32 or wider."""
-    return jnp.zeros_like(x, jnp.finfo(wide_dtype(jnp.result_type(x))).dtype)
 
 
 def _inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -24,10 +24,10 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
     check_like,
     check_number,
     divide_by_root,
+    real_accumulator_like,
     squared,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
@@ -66,7 +66,7 @@ def scale_by_rss(
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params: Params) -> ScaleByRssState:
-        start = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_accumulator_value)
+        start = real_accumulator_like(params, fill=initial_accumulator_value)
         return ScaleByRssState(start)
 
     def update(
@@ -101,11 +101,12 @@ def adagrad(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), adagrad(1.0, 0.0, 1e-8)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True

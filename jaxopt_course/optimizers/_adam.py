@@ -21,7 +21,6 @@ Decay Regularization", 2019, algorithm 2, https://arxiv.org/abs/1711.05101.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
@@ -37,6 +36,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     squared,
 )
@@ -92,7 +92,7 @@ def scale_by_adam(
     check_number("scale_by_adam", "eps_root", eps_root, "[0, inf)")
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = accumulator_like(jax.tree.map(jnp.real, params))
+        nu = real_accumulator_like(params)
         return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu)
 
     def update(
@@ -168,11 +168,12 @@ def adam(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), adam(0.1)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
@@ -218,11 +219,12 @@ def adamw(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), adamw(0.1, weight_decay=0.1)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state, params)
+        ...     updates, state = update(2 * params, state, params)
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True

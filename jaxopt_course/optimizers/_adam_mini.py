@@ -176,11 +176,12 @@ def adam_mini(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([[3.0, -2.0], [1.0, 0.5]]), adam_mini(0.1)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state, params)
+        ...     updates, state = update(2 * params, state, params)
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True

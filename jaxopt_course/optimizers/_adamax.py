@@ -34,6 +34,7 @@ from jaxopt_course.core import (
     in_dtype,
     increment,
     nonzero_in_dtype,
+    real_accumulator_like,
     running_mean,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
@@ -66,7 +67,7 @@ def scale_by_adamax(
     check_number("scale_by_adamax", "eps", eps, "[0, inf)")
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = accumulator_like(jax.tree.map(jnp.real, params))
+        nu = real_accumulator_like(params)
         return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
 
     def update(

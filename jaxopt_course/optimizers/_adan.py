@@ -35,6 +35,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     running_sum,
     squared,
@@ -96,7 +97,7 @@ def scale_by_adan(
 
     def init(params: Params) -> ScaleByAdanState:
         m, v, g = (accumulator_like(params) for _ in range(3))
-        n = accumulator_like(jax.tree.map(jnp.real, params))
+        n = real_accumulator_like(params)
         return ScaleByAdanState(m, v, n, g, jnp.zeros((), jnp.int32))
 
     def update(

@@ -17,7 +17,6 @@ algorithm 1, https://arxiv.org/abs/2409.03137.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
@@ -33,6 +32,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     running_sum,
     squared,
@@ -101,7 +101,7 @@ def scale_by_ademamix(
             count_m2=jnp.zeros((), jnp.int32),
             m1=accumulator_like(params, mu_dtype),
             m2=accumulator_like(params, mu_dtype),
-            nu=accumulator_like(jax.tree.map(jnp.real, params)),
+            nu=real_accumulator_like(params),
         )
 
     def update(

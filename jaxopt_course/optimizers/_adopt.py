@@ -35,6 +35,7 @@ from jaxopt_course.core import (
     complement,
     in_dtype,
     increment,
+    real_accumulator_like,
     safe_divide,
     safe_sqrt,
     squared,
@@ -81,7 +82,7 @@ def scale_by_adopt(
     check_number("scale_by_adopt", "eps", eps, "[0, inf)")
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = accumulator_like(jax.tree.map(jnp.real, params))
+        nu = real_accumulator_like(params)
         return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu)
 
     def update(

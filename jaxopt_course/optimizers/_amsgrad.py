@@ -30,6 +30,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     squared,
 )
@@ -87,7 +88,7 @@ def scale_by_amsgrad(
 
     def init(params: Params) -> ScaleByAmsgradState:
         mu = accumulator_like(params, mu_dtype)
-        nu, nu_max = (accumulator_like(jax.tree.map(jnp.real, params)) for _ in range(2))
+        nu, nu_max = (real_accumulator_like(params) for _ in range(2))
         return ScaleByAmsgradState(jnp.zeros((), jnp.int32), mu, nu, nu_max)
 
     def update(
@@ -138,11 +139,12 @@ def amsgrad(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), amsgrad(0.1)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(300):
-        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True

@@ -40,6 +40,7 @@ from jaxopt_course.core import (
     divide_by_root,
     increment,
     one_minus_power,
+    real_accumulator_like,
     require_params,
     running_mean,
     running_sum,
@@ -125,7 +126,7 @@ def dadapt_adamw(
         dtype = scalar_dtype(params)
         return DAdaptAdamWState(
             exp_avg=accumulator_like(params),
-            exp_avg_sq=accumulator_like(jax.tree.map(jnp.real, params)),
+            exp_avg_sq=real_accumulator_like(params),
             grad_sum=accumulator_like(params),
             estim_lr=jnp.asarray(estim_lr0, dtype),
             numerator_weighted=jnp.zeros((), dtype),

@@ -45,11 +45,12 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: ScalarLike = 1e-6) -> Gra
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), fromage(0.1)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state, params)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state, params)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True

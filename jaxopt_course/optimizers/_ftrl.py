@@ -41,6 +41,7 @@ from jaxopt_course.core import (
     difference,
     in_dtype,
     increment,
+    real_accumulator_like,
     require_params,
     running_sum,
     safe_divide,
@@ -89,12 +90,13 @@ def ftrl(
         ValueError: if a number lies outside its range; from ``update``, without ``params``.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, 0.0]), ftrl(1.0, l1=1.0)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for t in range(200):
         ...     grads = jnp.array([2 * params[0], 0.9 * (-1) ** t])  # the second is but noise
-        ...     updates, state = tx.update(grads, state, params)
+        ...     updates, state = update(grads, state, params)
         ...     params = params + updates
         >>> bool(jnp.abs(params[0]) < 1e-3), float(params[1])
         (True, 0.0)
@@ -105,7 +107,7 @@ def ftrl(
     check_number("ftrl", "l2", l2, "[0, inf)")
 
     def init(params: Params) -> FtrlState:
-        n = accumulator_like(jax.tree.map(jnp.real, params))
+        n = real_accumulator_like(params)
         return FtrlState(jnp.zeros((), jnp.int32), accumulator_like(params), n)
 
     def update(

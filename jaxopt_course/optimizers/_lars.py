@@ -62,11 +62,12 @@ def lars(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), lars(0.1, trust_coefficient=0.2)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state, params)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state, params)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True

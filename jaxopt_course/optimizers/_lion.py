@@ -140,12 +140,13 @@ def lion(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from jaxopt_course.schedules import linear_schedule
         >>> params, tx = jnp.array([3.0, -2.0]), lion(linear_schedule(0.1, 0.0, 200))
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state, params)
+        ...     updates, state = update(2 * params, state, params)
         ...     params = params + updates
         >>> bool(jnp.max(jnp.abs(params)) < 1e-2)
         True

@@ -37,6 +37,7 @@ from jaxopt_course.core import (
     difference,
     in_dtype,
     increment,
+    real_accumulator_like,
     require_params,
     running_sum,
     scale_tree,
@@ -88,7 +89,7 @@ def scale_by_madgrad(
     def init(params: Params) -> MadgradState:
         return MadgradState(
             count=jnp.zeros((), jnp.int32),
-            grad_sum_sq=accumulator_like(jax.tree.map(jnp.real, params)),
+            grad_sum_sq=real_accumulator_like(params),
             s=accumulator_like(params),
             x0=jax.tree.map(jnp.copy, params),  # so that the params may be donated
         )

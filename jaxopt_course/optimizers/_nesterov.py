@@ -112,12 +112,13 @@ def nesterov(learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9) -> Gra
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), nesterov(0.1, momentum=0.5)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(100):
         ...     grads = 2 * lookahead_params(state, params)  # gradient of |params|^2
-        ...     updates, state = tx.update(grads, state)
+        ...     updates, state = update(grads, state)
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-6)
         True

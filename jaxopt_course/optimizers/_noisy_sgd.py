@@ -45,9 +45,9 @@ def noisy_sgd(
         >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), noisy_sgd(0.1, key=jax.random.key(0))
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 0.1)
         True

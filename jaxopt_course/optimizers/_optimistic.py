@@ -39,7 +39,6 @@ from ._adam import scale_by_adam
 
 __all__ = [
     "ScaleByOptimisticGradientState",
-    "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
     "scale_by_optimistic_gradient",
@@ -181,59 +180,4 @@ def optimistic_adam_v2(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         scale_by_optimistic_gradient(alpha, beta),
         scale_by_learning_rate(learning_rate),
-    )
-
-
-def optimistic_adam(
-    learning_rate: ScalarOrSchedule,
-    optimism: ScalarLike | None = None,
-    b1: ScalarLike = 0.9,
-    b2: ScalarLike = 0.999,
-    eps: ScalarLike = 1e-8,
-    eps_root: ScalarLike = 0.0,
-    mu_dtype: DTypeLike | None = None,
-    *,
-    nesterov: bool = True,
-) -> GradientTransformation:
-    """Adam with optimism in absolute size, deprecated in optax: a u_t + optimism (u_t - u_{t-1}).
-
-    Args:
-        learning_rate: a, in [0, inf); or a schedule of the step count, without ``optimism``.
-        optimism: weight of the change, in [0, inf); the learning rate by default.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        nesterov: the mean one step ahead, as in NAdam.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range, or ``optimism`` meets a schedule.
-
-    Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), optimistic_adam(0.1, 0.05)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
-    """
-    adam = scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
-    if optimism is None:
-        return chain(adam, scale_by_optimistic_gradient(), scale_by_learning_rate(learning_rate))
-    if callable(learning_rate):
-        raise ValueError(
-            "optimistic_adam: `optimism` must be None where `learning_rate` is a schedule, "
-            f"got {optimism!r}. `optimistic_adam_v2` weighs the change by `beta`."
-        )
-    check_number("optimistic_adam", "learning_rate", learning_rate, "[0, inf)")
-    check_number("optimistic_adam", "optimism", optimism, "[0, inf)")
-    return chain(
-        adam, scale_by_optimistic_gradient(learning_rate, optimism), scale_by_learning_rate(1.0)
     )

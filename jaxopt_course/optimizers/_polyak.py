@@ -59,8 +59,8 @@ def scale_by_polyak(
         A transformation whose updates point uphill; its ``update`` needs ``value``, the loss.
 
     Raises:
-        ValueError: if a number lies outside its range, the variant is unknown, or ``update``
-            is given no loss.
+        ValueError: if a number lies outside its range, or the variant is unknown.
+        TypeError: from ``update``, without the loss.
     """
     check_number("scale_by_polyak", "f_min", f_min)
     check_number("scale_by_polyak", "max_learning_rate", max_learning_rate, "[0, inf]")
@@ -79,7 +79,7 @@ def scale_by_polyak(
         **extra_args: Any,
     ) -> tuple[Updates, State]:
         if value is None:
-            raise ValueError(
+            raise TypeError(
                 "scale_by_polyak reads the loss: call `update(updates, state, params, value=loss)`."
             )
         if params is not None:
@@ -122,12 +122,13 @@ def polyak_sgd(
         ValueError: if a number lies outside its range, or the variant is unknown.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), polyak_sgd()
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(20):
         ...     loss = jnp.sum(params**2)
-        ...     updates, state = tx.update(2 * params, state, params, value=loss)
+        ...     updates, state = update(2 * params, state, params, value=loss)
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-5)
         True

@@ -38,6 +38,7 @@ from jaxopt_course.core import (
     difference,
     divide_by_root,
     increment,
+    real_accumulator_like,
     require_params,
     running_mean,
     running_sum,
@@ -125,7 +126,7 @@ def prodigy(
         dtype = scalar_dtype(params)
         return ProdigyState(
             exp_avg=accumulator_like(params),
-            exp_avg_sq=accumulator_like(jax.tree.map(jnp.real, params)),
+            exp_avg_sq=real_accumulator_like(params),
             grad_sum=accumulator_like(params),
             params0=jax.tree.map(jnp.copy, params),  # so that the params may be donated
             estim_lr=jnp.asarray(estim_lr0, dtype),

@@ -32,6 +32,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     safe_sqrt,
     scale_tree,
@@ -78,7 +79,7 @@ def scale_by_radam(
     check_number("scale_by_radam", "threshold", threshold, "[4, inf)")
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = accumulator_like(jax.tree.map(jnp.real, params))
+        nu = real_accumulator_like(params)
         return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
 
     def update(

@@ -32,6 +32,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     squared,
 )
@@ -100,7 +101,7 @@ def scale_by_rms(
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params: Params) -> ScaleByRmsState:
-        nu = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_scale)
+        nu = real_accumulator_like(params, fill=initial_scale)
         return ScaleByRmsState(jnp.zeros((), jnp.int32), nu)
 
     def update(
@@ -144,7 +145,7 @@ def scale_by_stddev(
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params: Params) -> ScaleByRStdDevState:
-        nu = accumulator_like(jax.tree.map(jnp.real, params), fill=initial_scale)
+        nu = real_accumulator_like(params, fill=initial_scale)
         return ScaleByRStdDevState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
 
     def update(
@@ -204,12 +205,13 @@ def rmsprop(
             ``from_first_gradient`` meets ``centered``.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from jaxopt_course.schedules import exponential_decay
         >>> params, tx = jnp.array([3.0, -2.0]), rmsprop(exponential_decay(0.3, 50, 0.5))
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(300):
-        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True

@@ -84,13 +84,15 @@ def sam(
             opaque mode without ``grad_fn`` or ``value_fn``.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from jaxopt_course.transforms import chain, normalize
         >>> tx = sam(optax.sgd(0.1), chain(normalize(), optax.sgd(0.05)), opaque_mode=True)
         >>> params, loss = jnp.array([3.0, -2.0]), lambda w: jnp.sum(w**2)
+        >>> update = jax.jit(lambda g, state, w: tx.update(g, state, w, value_fn=loss))
         >>> state = tx.init(params)
         >>> for _ in range(50):
-        ...     updates, state = tx.update(2 * params, state, params, value_fn=loss)
+        ...     updates, state = update(2 * params, state, params)
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 0.05)
         True

@@ -45,11 +45,12 @@ def sgd(
         ValueError: if a number lies outside its range, or ``nesterov`` lacks a momentum.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> params, tx = jnp.array([3.0, -2.0]), sgd(0.1, momentum=0.5)
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(100):
-        ...     updates, state = tx.update(2 * params, state)  # gradient of |params|^2
+        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
         ...     params = params + updates
         >>> bool(jnp.linalg.norm(params) < 1e-6)
         True

@@ -17,7 +17,6 @@ https://arxiv.org/abs/2502.02431.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree, ScalarLike
 
@@ -33,6 +32,7 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     running_sum,
     squared,
@@ -90,7 +90,7 @@ def scale_by_simplified_ademamix(
     check_number("scale_by_simplified_ademamix", "eps_root", eps_root, "[0, inf)")
 
     def init(params: Params) -> ScaleBySimplifiedAdEMAMixState:
-        squares = accumulator_like(jax.tree.map(jnp.real, params))
+        squares = real_accumulator_like(params)
         return ScaleBySimplifiedAdEMAMixState(
             jnp.zeros((), jnp.int32), accumulator_like(params), squares
         )

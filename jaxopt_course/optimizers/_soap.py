@@ -40,6 +40,7 @@ from jaxopt_course.core import (
     divide_by_root,
     increment,
     is_due,
+    real_accumulator_like,
     running_mean,
     squared,
     wide_dtype,
@@ -112,7 +113,7 @@ def scale_by_soap(
         return ScaleBySoapState(
             jnp.zeros((), jnp.int32),
             accumulator_like(params),
-            accumulator_like(jax.tree.map(jnp.real, params)),
+            real_accumulator_like(params),
             accumulator_like(bases),
             bases,
         )

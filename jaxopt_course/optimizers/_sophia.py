@@ -268,10 +268,10 @@ def sophia(
         >>> import jax.numpy as jnp
         >>> loss = lambda w: (w[0] ** 2 + 1000 * w[1] ** 2) / 2
         >>> params, tx = jnp.array([3.0, -2.0]), sophia(0.1, gamma=1.0)
-        >>> update = jax.jit(lambda g, state, w: tx.update(g, state, w, obj_fn=loss))
+        >>> update = jax.jit(lambda s, w: tx.update(jax.grad(loss)(w), s, w, obj_fn=loss))
         >>> state = tx.init(params)
         >>> for _ in range(200):
-        ...     updates, state = update(jax.grad(loss)(params), state, params)
+        ...     updates, state = update(state, params)
         ...     params = params + updates
         >>> bool(loss(params) < 1e-2)
         True

@@ -34,6 +34,7 @@ from jaxopt_course.core import (
     complement,
     divide_by_root,
     increment,
+    real_accumulator_like,
     running_mean,
     squared,
 )
@@ -76,8 +77,8 @@ def scale_by_yogi(
     )
 
     def init(params: Params) -> ScaleByAdamState:
-        real = jax.tree.map(jnp.real, params)
-        mu, nu = (accumulator_like(tree, fill=initial_accumulator_value) for tree in (params, real))
+        mu = accumulator_like(params, fill=initial_accumulator_value)
+        nu = real_accumulator_like(params, fill=initial_accumulator_value)
         return ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(

@@ -84,12 +84,13 @@ def lookahead(
             :class:`LookaheadParams`.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> tx = lookahead(optax.sgd(0.1), sync_period=5, slow_step_size=0.5)
         >>> params = LookaheadParams.init_synced(jnp.array([3.0, -2.0]))
-        >>> state = tx.init(params)
+        >>> state, update = tx.init(params), jax.jit(tx.update)
         >>> for _ in range(200):
-        ...     updates, state = tx.update(2 * params.fast, state, params)  # of |params|^2
+        ...     updates, state = update(2 * params.fast, state, params)  # of |params|^2
         ...     params = optax.apply_updates(params, updates)
         >>> bool(jnp.linalg.norm(params.slow) < 1e-6)
         True

@@ -30,7 +30,6 @@ MEMBERS = {
     "nadam": Member(optimizers.nadam, RATE | ADAM),
     "nadamw": Member(optimizers.nadamw, RATE | ADAM | DECAY),
     "novograd": Member(optimizers.novograd, RATE | ADAM | DECAY),
-    "optimistic_adam": Member(optimizers.optimistic_adam, RATE | ADAM | {"optimism": 0.05}),
     "optimistic_adam_v2": Member(optimizers.optimistic_adam_v2, RATE | ADAM | OPTIMISM),
     "optimistic_gradient_descent": Member(optimizers.optimistic_gradient_descent, RATE | OPTIMISM),
     "radam": Member(optimizers.radam, RATE | RADAM),

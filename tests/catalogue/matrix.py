@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_course import optimizers
+from jaxopt_course.core import abs_sq
 from jaxopt_course.transforms import chain, masked, normalize
 from tests.catalogue.member import ADAM, ORDER, RATE, Member, decay
 
@@ -36,7 +37,7 @@ A_KEY = {"tree_map_params": "a raw key is an array that is no copy of params", "
 def bowl(params):
     """A loss that any tree has."""
     return sum(
-        (jnp.sum(jnp.square(p.astype(jnp.float32))) for p in jax.tree.leaves(params)),
+        (jnp.sum(abs_sq(p)).astype(jnp.float32) for p in jax.tree.leaves(params)),
         jnp.zeros((), jnp.float32),
     )
 

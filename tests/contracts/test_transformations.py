@@ -166,13 +166,27 @@ def exemption(name, *reasons):
     return next((exempt[reason] for reason in reasons if reason in exempt), None)
 
 
+def is_everyday(name, tree="mixed"):
+    """Whether a check belongs to every run: neither a variant, nor a link that its recipe runs."""
+    is_link_of_a_recipe = name.removeprefix("scale_by_") in set(TRANSFORMATIONS) - {name}
+    return tree in ("mixed", "float16") and ":" not in name and not is_link_of_a_recipe
+
+
+def marked(*case):
+    return pytest.param(*case, marks=() if is_everyday(*case) else pytest.mark.exhaustive)
+
+
+MEMBERS = [marked(name) for name in TRANSFORMATIONS]
+ON_ALL_TREES = [marked(name, tree) for name in TRANSFORMATIONS for tree in TREES]
+WITH_NUMBERS = [marked(name) for name, member in TRANSFORMATIONS.items() if member.numbers]
+
+
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_names(name):
     check_names(TRANSFORMATIONS[name].build())
 
 
-@pytest.mark.parametrize("tree", TREES)
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@pytest.mark.parametrize(("name", "tree"), ON_ALL_TREES)
 def test_promises_on_every_tree(name, tree):
     if exemption(name, tree):
         return
@@ -210,7 +224,7 @@ def check_runs_in_nnx_optimizer(tx):
     assert jax.eval_shape(step)["kernel"].shape == (2, 3)
 
 
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@pytest.mark.parametrize("name", MEMBERS)
 def test_mixes_with_optax_and_flax(name, standard_promotion):
     tx = TRANSFORMATIONS[name].build()
     check_mixes_with_optax(tx, TREES["nested"])
@@ -232,7 +246,7 @@ def check_population(tx, key):
         chex.assert_trees_all_close(plain(ours), plain(two_steps(own_params)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@pytest.mark.parametrize("name", MEMBERS)
 def test_members_of_a_population_are_as_each_alone(name, key):
     check_population(TRANSFORMATIONS[name].build(), key)
 
@@ -304,7 +318,7 @@ def check_slopes_are_finite(slopes):
     assert all(np.isfinite(slope) for slope in slopes.values()), slopes
 
 
-@pytest.mark.parametrize("name", [n for n, member in TRANSFORMATIONS.items() if member.numbers])
+@pytest.mark.parametrize("name", WITH_NUMBERS)
 def test_every_number_is_data(name):
     member = TRANSFORMATIONS[name]
     run = jax.jit(functools.partial(final_loss, member))

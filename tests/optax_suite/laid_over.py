@@ -19,7 +19,7 @@ import pytest
 from jaxopt_course import core, losses, optimizers, schedules, transforms
 
 
-PACKAGES = (core, losses, optimizers, schedules, transforms)
+PACKAGES = (losses, optimizers, schedules, transforms)
 OURS = {
     name: getattr(package, name)
     for package in PACKAGES
@@ -31,12 +31,15 @@ cases: dict[str, dict] = {}
 
 
 def noting(name, function):
-    """``function``, which notes every call of it."""
+    """``function``, which notes every call of it, and of the transformation that it builds."""
 
     @functools.wraps(function)
     def noted(*args, **kwargs):
         reached.add(name)
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if type(result) is core.GradientTransformation:
+            return type(result)(noting(name, result.init), noting(name, result.update))
+        return result
 
     return noted
 
@@ -52,8 +55,8 @@ def lay_over() -> list[str]:
     }
     laid = set()
     for module_name, module in list(sys.modules.items()):
-        if module_name.split(".")[0] != "optax":
-            continue
+        if not module_name.startswith("optax") or module_name.startswith("optax.tree"):
+            continue  # `scale` of a tree is another thing than `scale`
         for name, theirs in list(vars(module).items()):
             is_theirs = getattr(theirs, "__module__", "").startswith("optax")
             if name in replacements and is_theirs and not inspect.ismodule(theirs):

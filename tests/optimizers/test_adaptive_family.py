@@ -262,21 +262,6 @@ def test_radam_never_trusts_a_mean_that_stays_short():
     assert distance(updates_of(tx), mean(GRADS, 0.9) / (1 - 0.9**TIME)) <= 1e-12
 
 
-@pytest.mark.parametrize("optimism", [None, 0.05])
-def test_optimistic_adam_is_optaxs(optimism, standard_promotion):
-    with pytest.warns(DeprecationWarning, match="optimistic_adam_v2"):
-        theirs = optax.optimistic_adam(0.1, optimism)
-    ours = optimizers.optimistic_adam(0.1, optimism)
-    assert distance(updates_of(ours), updates_of(theirs)) <= 1e-12
-
-
-def test_optimistic_adam_takes_a_schedule_where_its_meaning_is_plain():
-    ours, v2 = optimizers.optimistic_adam(decay), optimizers.optimistic_adam_v2(decay)
-    assert distance(updates_of(ours), updates_of(v2)) == 0
-    with pytest.raises(ValueError, match="optimistic_adam: `optimism` must be None where"):
-        optimizers.optimistic_adam(decay, 0.1)
-
-
 def test_optimism_settles_a_game_that_descent_spirals_out_of():
     """min over x, max over y of x y."""
 
@@ -333,10 +318,6 @@ def test_the_smooth_lion_of_complex_numbers_keeps_phases():
         (
             lambda: optimizers.optimistic_gradient_descent(0.1, beta=-1.0),
             "scale_by_optimistic_gradient: `beta` must lie in [0, inf)",
-        ),
-        (
-            lambda: optimizers.optimistic_adam(0.1, -1.0),
-            "optimistic_adam: `optimism` must lie in [0, inf)",
         ),
         (
             lambda: optimizers.scale_by_lion(smooth_beta=-1.0),
