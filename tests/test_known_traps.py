@@ -252,6 +252,61 @@ def test_meta_gradients_are_finite_where_the_gradient_is_zero(name):
     assert bool(jnp.isfinite(jax.grad(final)(0.1)))
 
 
+def test_monitor_keeps_its_structure():
+    tx = jc.monitor({"norm": jc.global_norm})
+    state = tx.init(ONE)
+    assert jax.tree.structure(tx.update(ONE, state)[1]) == jax.tree.structure(state)
+
+
+def test_multi_steps_is_a_transformation_that_forgets_a_nan():
+    """It ran the inner optimizer on every mini-step, and one NaN stayed in it for ever."""
+    tx = jc.MultiSteps(jc.apply_if_finite(jc.sgd(1.0), 3), 2)
+    assert isinstance(tx, optax.GradientTransformation)
+    state, updates = tx.init(ONE), []
+    for gradient in (jnp.nan, 1.0, 1.0, 3.0):
+        update, state = tx.update(jnp.array(gradient), state)
+        updates.append(float(update))
+    np.testing.assert_allclose(updates, [0.0, 0.0, 0.0, -2.0])
+
+
+@pytest.mark.parametrize("level", [3.0, 0.0, -3.0])
+def test_a_plateau_is_noticed_whatever_the_sign(level):
+    tx = jc.reduce_on_plateau(factor=0.5, patience=2)
+    state = tx.init(ONE)
+    for _ in range(6):
+        _, state = tx.update(ONE, state, value=jnp.array(level))
+    assert float(state.scale) < 1
+
+
+def test_a_schedule_free_schedule_starts_at_zero():
+    tx = jc.schedule_free_sgd(lambda t: jnp.where(t == 0, 0.0, 0.1))
+    update, _ = tx.update(ONE, tx.init(ONE), ONE)
+    assert float(update) == 0
+
+
+def test_lbfgs_leaves_out_pairs_of_negative_curvature():
+    tx = jc.scale_by_lbfgs()
+    state = tx.init(ONE)
+    for params, gradient in ((1.0, 1.0), (2.0, 0.5)):  # the gradient falls as the params rise
+        update, state = tx.update(jnp.array(gradient), state, jnp.array(params))
+    assert float(update) > 0, "and so the direction points uphill"
+    assert not np.any(state.weights_memory)
+
+
+def test_adadelta_descends_by_default():
+    tx = jc.adadelta()
+    update, _ = tx.update(ONE, tx.init(ONE), ONE)
+    assert float(update) < 0
+
+
+@pytest.mark.parametrize("name", ["rprop", "sm3"])
+def test_rprop_and_sm3_take_schedules(name):
+    tx = getattr(jc, name)(lambda t: jnp.where(t == 0, 0.1, 0.2))
+    update, _ = tx.update(ONE, tx.init(ONE), ONE)
+    assert np.isfinite(update)
+    assert float(update) < 0
+
+
 def test_the_peer_still_has_some_of_them(standard_promotion):
     """Were these to fail, optax has been mended: then say so in the documentation."""
     zeros = jnp.zeros(3, jnp.float16)

@@ -31,23 +31,27 @@ class Names(dict):
 
 
 @pytest.mark.parametrize(("theirs", "ours"), ROWS, ids=[theirs for theirs, _ in ROWS])
-def test_both_sides_give_the_same_updates(theirs, ours, standard_promotion):
+def test_both_sides_give_the_same_updates(theirs, ours, standard_promotion, monkeypatch):
     library = theirs.split(".")[0]
-    only = "dense" if "matrices" in theirs else None
-    params, gradients = ({"w": t["dense"]["kernel"]} if only else t for t in (PARAMS, GRADIENTS))
+    params, gradients = PARAMS, GRADIENTS
+    if "matrices" in theirs:  # square ones: the libraries disagree on which axis is the output
+        params, gradients = ({"w": t["dense"]["kernel"][..., :3, :]} for t in (PARAMS, GRADIENTS))
     mine = updates_of(eval(ours, {}, Names()), params=params, gradients=gradients)
     if library == "optax":
         its = updates_of(eval(theirs, {"optax": optax}))
     elif library == "torch":
         torch = pytest.importorskip("torch")
+        # Its Muon iterates in bfloat16 whatever the parameters are: not for this comparison.
+        monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
         build = lambda leaves: eval(theirs, {"torch": torch, "params": leaves, "matrices": leaves})
         its = torch_updates(build, params, gradients)
     else:
         os.environ["KERAS_BACKEND"] = "jax"
         keras = pytest.importorskip("keras")
         its = keras_updates(lambda: eval(theirs, {"keras": keras}), params, gradients)
-    # 1e-10: differences of points lose the digits that points have more than updates
-    assert distance(mine, its) <= 1e-10
+    # 1e-10: differences of points lose the digits that points have more than updates.
+    # optax rounds the decay of its Adafactor to float32.
+    assert distance(mine, its) <= (1e-6 if theirs.startswith("optax.adafactor") else 1e-10)
 
 
 def test_the_page_has_rows_for_each_library():

@@ -18,7 +18,9 @@ LEAVES = 40
 
 
 def leaves(count):
-    return {f"w{i}": jnp.ones((3, 2), jnp.float32) for i in range(count)}
+    """That many alike, in a tree that the masks of the catalogue's pairs fit."""
+    alike = {f"w{i}": jnp.ones((3, 2), jnp.float32) for i in range(count)}
+    return {"dense": {"kernel": alike, "bias": {}}, "gain": {}}
 
 
 def equations(jaxpr):
@@ -37,7 +39,7 @@ def equations(jaxpr):
 
 def size(tx, count):
     tree = leaves(count)
-    loss = lambda tree: sum(jnp.sum(x**2) for x in tree.values())
+    loss = lambda tree: sum(jnp.sum(x**2) for x in jax.tree.leaves(tree))
     offered = {"value": jnp.ones(()), "grad": tree, "value_fn": loss, "obj_fn": loss}
 
     def update(grads, state, params):

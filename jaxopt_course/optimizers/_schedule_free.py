@@ -34,12 +34,14 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     State,
     Updates,
+    as_float,
     cast_like,
     check_learning_rate,
     check_like,
     check_number,
     complement,
     increment,
+    of_rates,
     require_params,
     running_sum,
     safe_divide,
@@ -220,7 +222,7 @@ def schedule_free_sgd(
 
     Args:
         learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        warmup_steps: length of a linear warmup from 0 to the rate, which then is a number.
+        warmup_steps: length of a linear warmup: a factor of the rate that grows from 0 to 1.
         b1: how near to the average gradients are taken, in (0, 1].
         weight_decay: coupled decay of the params y, in [0, inf), or a schedule.
         weight_lr_power: p, in [0, inf); 0 weighs all iterates alike.
@@ -230,7 +232,6 @@ def schedule_free_sgd(
         A transformation whose updates are to be added to the params; ``update`` needs them.
 
     Raises:
-        TypeError: if a schedule meets ``warmup_steps``.
         ValueError: if a number lies outside its range.
 
     Examples:
@@ -267,7 +268,7 @@ def schedule_free_adamw(
 
     Args:
         learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        warmup_steps: length of a linear warmup from 0 to the rate, which then is a number.
+        warmup_steps: length of a linear warmup: a factor of the rate that grows from 0 to 1.
         b1: how near to the average gradients are taken, in (0, 1].
         b2: decay of the running mean of squares, in [0, 1).
         eps: added to the root, in [0, inf).
@@ -279,7 +280,6 @@ def schedule_free_adamw(
         A transformation whose updates are to be added to the params; ``update`` needs them.
 
     Raises:
-        TypeError: if a schedule meets ``warmup_steps``.
         ValueError: if a number lies outside its range.
 
     Examples:
@@ -307,13 +307,9 @@ def _warmed_up(
     check_learning_rate(owner, learning_rate)
     if warmup_steps is None:
         return learning_rate
-    if callable(learning_rate):
-        raise TypeError(
-            f"{owner}: `learning_rate` must be a number in [0, inf) where `warmup_steps` is "
-            "given; a schedule has its own warmup."
-        )
     check_number(owner, "warmup_steps", warmup_steps, "[0, inf)")
-    return warmup_constant_schedule(0.0, learning_rate, warmup_steps)
+    warmup = warmup_constant_schedule(0.0, 1.0, warmup_steps)
+    return of_rates(lambda rate, part: as_float(rate) * as_float(part), learning_rate, warmup)
 
 
 def _power(base: Float[Array, ""], exponent: Float[Array, ""]) -> Float[Array, ""]:

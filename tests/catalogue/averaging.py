@@ -145,8 +145,8 @@ PAIRS = {
     "schedule_free_adamw": [(0.1,), (0.1, None, 0.8, 0.95, 1e-3, 0.1, 1.0)],
     "schedule_free_sgd": [(), (0.1, None, 0.8, 0.1, 0.0)],
     "simplified_ademamix": [
-        (0.1,),
         (decay, 0.8, 0.9, 2.0, 1e-3, 1e-4, 0.1),
+        (0.1,),
         {"learning_rate": 0.1, "alpha": decay},
     ],
 }

@@ -346,9 +346,10 @@ def test_missing_params_are_named(name):
         tx.update(params, tx.init(params))
 
 
-def test_a_schedule_has_its_own_warmup(as_users_run_it):
-    with pytest.raises(TypeError, match="schedule_free_sgd: `learning_rate` must be a number"):
-        optimizers.schedule_free_sgd(schedule, warmup_steps=3)
+def test_a_warmup_multiplies_a_schedule():
+    warmed = lambda t: schedule(t) * jnp.minimum(t / 3, 1)
+    ours = optimizers.schedule_free_sgd(schedule, warmup_steps=3)
+    assert distance(updates_of(ours), updates_of(optimizers.schedule_free_sgd(warmed))) <= 1e-12
 
 
 def test_evaluation_wants_the_state_of_schedule_free():

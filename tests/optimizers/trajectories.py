@@ -42,6 +42,7 @@ def torch_updates(build, params=PARAMS, gradients=GRADIENTS):
     """The same of torch: ``build`` makes an optimizer of a list of torch's parameters."""
     import torch
 
+    torch.set_default_dtype(torch.float64)  # in which NAdam keeps a number of its own
     leaves = [torch.nn.Parameter(torch.tensor(np.array(x))) for x in jax.tree.leaves(params)]
     optimizer = build(leaves)
 
@@ -50,7 +51,10 @@ def torch_updates(build, params=PARAMS, gradients=GRADIENTS):
             leaf.grad = torch.tensor(grad)
         optimizer.step()
 
-    return _updates_of_steps(step, lambda: [x.detach().numpy() for x in leaves], gradients)
+    try:
+        return _updates_of_steps(step, lambda: [x.detach().numpy() for x in leaves], gradients)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def keras_updates(build, params=PARAMS, gradients=GRADIENTS):
