@@ -1,10 +1,11 @@
 """One table of every numeric argument of every optimizer, link and schedule: each one vmaps.
 
-``pytest -s tests/test_every_number_is_data.py`` prints it.
+``pytest -s -m exhaustive tests/test_every_number_is_data.py`` prints it.
 """
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from jaxopt_course import optimizers, schedules, transforms
 from tests.catalogue import (
@@ -56,6 +57,7 @@ def vmaps(value, function):
     return all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(results))
 
 
+@pytest.mark.exhaustive
 def test_every_number_of_every_factory_vmaps():
     table = {}
     for name, factory in factories():

@@ -1,6 +1,6 @@
 """How large the program of an update is, leaf by leaf, beside optax's; and what eager use compiles.
 
-``pytest -s tests/test_program_size.py`` prints the table.
+``pytest -s -m exhaustive tests/test_program_size.py`` prints the table.
 """
 
 import logging
@@ -57,6 +57,7 @@ def build(factory, args):
     return factory(**args) if isinstance(args, dict) else factory(*args)
 
 
+@pytest.mark.exhaustive
 def test_equations_a_leaf_are_at_most_a_fifth_more_than_in_optax(standard_promotion):
     table = {}
     with jax.enable_x64(False):
@@ -71,6 +72,7 @@ def test_equations_a_leaf_are_at_most_a_fifth_more_than_in_optax(standard_promot
     assert not too_long
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_a_thousand_leaves_compile_no_more_than_one(name, caplog):
     """Eager `init` compiles at most once for each shape and dtype: what it does, it does alike."""

@@ -169,7 +169,7 @@ def exemption(name, *reasons):
 def is_everyday(name, tree="mixed"):
     """Whether a check belongs to every run: neither a variant, nor a link that its recipe runs."""
     is_link_of_a_recipe = name.removeprefix("scale_by_") in set(TRANSFORMATIONS) - {name}
-    return tree in ("mixed", "float16") and ":" not in name and not is_link_of_a_recipe
+    return tree == "mixed" and ":" not in name and not is_link_of_a_recipe
 
 
 def marked(*case):
@@ -246,7 +246,8 @@ def check_population(tx, key):
         chex.assert_trees_all_close(plain(ours), plain(two_steps(own_params)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_members_of_a_population_are_as_each_alone(name, key):
     check_population(TRANSFORMATIONS[name].build(), key)
 

@@ -1,6 +1,6 @@
 """optax's own tests, run against this library in a process of their own.
 
-``python -m pytest -s -m exhaustive tests/optax_suite`` prints the counts.
+``python -m pytest -s -m by_hand tests/optax_suite`` prints the counts.
 """
 
 import json
@@ -28,13 +28,21 @@ MODULES = [
 ]
 
 
-def report_of(tmp_path):
+SHORT = [  # what CI runs; the whole takes longer
+    module
+    for module in MODULES
+    if module.startswith(("losses", "schedules", "transforms"))
+    or module.endswith(("base_test.py", "combine_test.py", "update_test.py", "float64_test.py"))
+]
+
+
+def report_of(modules, tmp_path):
     path = tmp_path / "report.json"
     subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider"),
             *("-p", "tests.optax_suite.laid_over", "-c", os.devnull),
-            *(f"--rootdir={OPTAX.parent}", *(str(OPTAX / module) for module in MODULES)),
+            *(f"--rootdir={OPTAX.parent}", *(str(OPTAX / module) for module in modules)),
         ],
         cwd=ROOT,
         env=os.environ | {"OPTAX_SUITE_REPORT": str(path)},
@@ -44,9 +52,8 @@ def report_of(tmp_path):
     return json.loads(path.read_text())
 
 
-@pytest.mark.exhaustive
-def test_optax_passes_its_tests_with_our_names(tmp_path):
-    cases = report_of(tmp_path)["cases"]
+def check(modules, tmp_path):
+    cases = report_of(modules, tmp_path)["cases"]
     ran = {name: case for name, case in cases.items() if case["outcome"] != "skipped"}
     ours = {name: case["outcome"] for name, case in ran.items() if case.get("reached")}
     failed = {name for name, outcome in ours.items() if outcome == "failed"}
@@ -55,7 +62,18 @@ def test_optax_passes_its_tests_with_our_names(tmp_path):
         f"{len(cases)} cases, {len(cases) - len(ran)} skipped, {len(ours)} reached this library: "
         f"{passed} passed, {len(failed)} failed, {100 * passed / len(ours):.2f} %"
     )
-    assert len(ours) > 1000, "hardly anything was laid over"
-    assert not failed - set(DIFFERENCES), "failed, and no reason is listed"
-    assert not set(DIFFERENCES) - failed, "listed, and does not fail"
-    assert passed >= 0.98 * len(ours)
+    listed = {name for name in DIFFERENCES if name.split("::")[0] in modules}
+    assert len(ours) > 100, "hardly anything was laid over"
+    assert not failed - listed, "failed, and no reason is listed"
+    assert not listed - failed, "listed, and does not fail"
+    return passed / len(ours)
+
+
+@pytest.mark.exhaustive
+def test_optax_passes_its_short_tests_with_our_names(tmp_path):
+    check(SHORT, tmp_path)
+
+
+@pytest.mark.by_hand
+def test_optax_passes_all_its_tests_with_our_names(tmp_path):
+    assert check(MODULES, tmp_path) >= 0.98

@@ -347,7 +347,7 @@ def test_missing_params_are_named(name):
 
 
 def test_a_warmup_multiplies_a_schedule():
-    warmed = lambda t: schedule(t) * jnp.minimum(t / 3, 1)
+    warmed = lambda t: schedule(t) * jnp.minimum(jnp.asarray(t, float) / 3, 1)
     ours = optimizers.schedule_free_sgd(schedule, warmup_steps=3)
     assert distance(updates_of(ours), updates_of(optimizers.schedule_free_sgd(warmed))) <= 1e-12
 

@@ -386,6 +386,7 @@ LEAFWISE = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @pytest.mark.parametrize("name", LEAFWISE)
 def test_zero_params_and_zero_updates_give_no_nan(name, dtype):
@@ -409,6 +410,7 @@ def test_a_float16_leaf_moves_by_its_own_norm():
     np.testing.assert_allclose(updates, 300, rtol=1e-3)  # float16's resolution
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize(
     "name", ["adafactor", "adafactor, factored", "sm3", "ftrl", "lamb", "lars"]
