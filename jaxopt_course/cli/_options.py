@@ -106,7 +106,6 @@ def parse_train(arguments: Sequence[str]) -> TrainOptions:
     default = kind(
         optimizer=name,
         learning_rate=RECIPES[name].learning_rate,
-        schedule=TrainOptions.schedule if RECIPES[name].takes_schedule else "constant",
     )
     if table:
         try:
@@ -133,8 +132,6 @@ def _check(options: TrainOptions) -> None:
         raise UsageError(f"a FILE needs --target and --target a FILE; {missing} is missing.")
     if options.file is not None and not options.file.is_file():
         raise UsageError(f"there is no file {str(options.file)!r}.")
-    if not RECIPES[options.optimizer].takes_schedule and options.schedule != "constant":
-        raise UsageError(f"{options.optimizer} takes no schedule: use --schedule constant.")
 
 
 def _check_known(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:

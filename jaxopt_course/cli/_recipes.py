@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
-from jaxopt_course.core import GradientTransformation, ScalarOrSchedule
+from jaxopt_course.core import GradientTransformation
 from jaxopt_course.optimizers import __all__ as NAMES
 
 
@@ -52,13 +52,11 @@ class Recipe(NamedTuple):
 
     build: ``build(learning_rate, **hyperparameters)``.
     learning_rate: the default.
-    takes_schedule: whether the learning rate may be a schedule.
     options: its other hyperparameters, by name.
     """
 
     build: Callable[..., GradientTransformation]
     learning_rate: float
-    takes_schedule: bool
     options: Mapping[str, Option]
 
 
@@ -79,7 +77,6 @@ def _read(name: str, function: Any) -> Recipe | None:
     return Recipe(
         build=function,
         learning_rate=LEARNING_RATES.get(name, ADAM_RATE),
-        takes_schedule=first.annotation == ScalarOrSchedule,
         options=MappingProxyType(
             {
                 p.name: Option(kinds[p.name], p.default, helps.get(p.name, ""))

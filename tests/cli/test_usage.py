@@ -43,7 +43,7 @@ def test_every_recipe_of_the_catalogue_is_offered():
         name
         for name, function in vars(optimizers).items()
         if inspect.isfunction(function)
-        and "learning_rate" in inspect.signature(function).parameters
+        and next(iter(inspect.signature(function).parameters), None) == "learning_rate"
         and not name.startswith("scale_by_")
     }
     assert recipes == set(RECIPES)
@@ -54,7 +54,6 @@ def test_every_recipe_of_the_catalogue_is_offered():
     assert list(RECIPES["adamw"].options) == [
         *("b1", "b2", "eps", "eps_root", "weight_decay", "nesterov")
     ]
-    assert not RECIPES["rprop"].takes_schedule
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -73,7 +72,7 @@ def test_every_optimizer_takes_its_defaults_and_shows_them(name, capsys, monkeyp
     ("arguments", "sentence"),
     [
         ("--dataset digit", "no dataset 'digit'.* Did you mean 'digits'"),
-        ("--optimizer adma", "no optimizer 'adma'.* Did you mean 'adam'"),
+        ("--optimizer adaam", "no optimizer 'adaam'.* Did you mean 'adam'"),
         ("--learnig-rate 0.1", "no option '--learnig-rate'.*'--learning-rate'"),
         ("--optimizer adam --momentum 0.9", "'--momentum' for adam, whose own are b1, b2"),
         ("--learning-rate -1", r"`learning_rate` must lie in \[0, inf\), got -1.0"),
@@ -81,7 +80,6 @@ def test_every_optimizer_takes_its_defaults_and_shows_them(name, capsys, monkeyp
         ("--learning-rate nan", r"`learning_rate` must lie in \[0, inf\), got nan"),
         ("--optimizer adam --b1 1", r"`b1` must lie in \[0, 1\), got 1.0"),
         ("--optimizer sgd --nesterov", "nesterov"),
-        ("--optimizer rprop --schedule warmup_cosine", "rprop takes no schedule"),
         ("--batch-size 0", r"`batch_size` must lie in \[1, 1168\], got 0"),
         ("--batch-size 2000", r"`batch_size` must lie in \[1, 1168\], got 2000"),
         ("--epochs 0", r"`epochs` must lie in \[1, inf\)"),
@@ -120,7 +118,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
         ("kappa = 1", "'kappa' for adamw.*belongs to delta_bar_delta"),
         ("epochs = 1.5", "run.toml: .*--epochs"),
         ("epochs = true", "run.toml"),
-        ('optimizer = "adma"', "Did you mean 'adam'"),
+        ('optimizer = "adaam"', "Did you mean 'adam'"),
         ("optimizer = 3", "no optimizer '3'"),
         ("[optimizer]\nb1 = 1", "there is no optimizer"),
         ("[model]\nhidden = 1", "run.toml"),

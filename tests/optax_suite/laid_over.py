@@ -28,6 +28,7 @@ OURS = {
 }
 reached: set[str] = set()
 cases: dict[str, dict] = {}
+laid: list[str] = []
 
 
 def noting(name, function):
@@ -53,7 +54,7 @@ def lay_over() -> list[str]:
         name: noting(name, thing) if inspect.isfunction(thing) else thing
         for name, thing in OURS.items()
     }
-    laid = set()
+    found = set()
     for module_name, module in list(sys.modules.items()):
         if not module_name.startswith("optax") or module_name.startswith("optax.tree"):
             continue  # `scale` of a tree is another thing than `scale`
@@ -61,11 +62,12 @@ def lay_over() -> list[str]:
             is_theirs = getattr(theirs, "__module__", "").startswith("optax")
             if name in replacements and is_theirs and not inspect.ismodule(theirs):
                 setattr(module, name, replacements[name])
-                laid.add(name)
-    return sorted(laid)
+                found.add(name)
+    return sorted(found)
 
 
-LAID = lay_over()
+def pytest_configure():
+    laid.extend(lay_over())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,4 +86,4 @@ def pytest_runtest_logreport(report):
 
 def pytest_sessionfinish():
     with open(os.environ["OPTAX_SUITE_REPORT"], "w") as file:
-        json.dump({"laid": LAID, "cases": cases}, file)
+        json.dump({"laid": laid, "cases": cases}, file)
