@@ -31,5 +31,6 @@ def test_the_contracts_hold_in_single_precision():
     run("-m", "pytest", "-q", "tests/contracts", "-k", promises, JAXOPT_COURSE_X64="0")
 
 
+@pytest.mark.exhaustive
 def test_the_state_is_sharded_as_the_params_are():
     assert "keep the sharding" in run("-m", "tests.sharded_states")

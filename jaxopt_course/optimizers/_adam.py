@@ -246,6 +246,20 @@ def nadam(
 ) -> GradientTransformation:
     """:func:`adam` with Nesterov's momentum, the arguments its own.
 
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the squares inside the root, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
     Examples:
         >>> import jax
         >>> import jax.numpy as jnp
@@ -271,6 +285,22 @@ def nadamw(
     mask: PyTree | Callable[[Params], PyTree] | None = None,
 ) -> GradientTransformation:
     """:func:`adamw` with Nesterov's momentum, the arguments its own.
+
+    Args:
+        learning_rate: a_t, in [0, inf), or a schedule of the step count.
+        b1: decay of the running mean, in [0, 1).
+        b2: decay of the running mean of squares, in [0, 1).
+        eps: added to the root, in [0, inf).
+        eps_root: added to the squares inside the root, in [0, inf).
+        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
+        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
+        mask: which leaves decay, as in :func:`adamw`. All by default.
+
+    Returns:
+        A transformation whose updates are to be added to the params.
+
+    Raises:
+        ValueError: if a number lies outside its range.
 
     Examples:
         >>> import jax
