@@ -267,7 +267,7 @@ def loss(params):
 
 def final_loss(member, numbers):
     """The loss after a short training, as a function of the hyperparameters."""
-    tx = member.build(**numbers)
+    tx = optax.with_extra_args_support(member.build(**numbers))
     if "learning_rate" not in numbers:  # a link: make it descend
         tx = chain(tx, TRANSFORMATIONS["scale"].build(step_size=-0.05))
     params = {"w": jnp.zeros_like(TARGET)}
