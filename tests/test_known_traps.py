@@ -42,13 +42,13 @@ def test_rprop_moves_on_its_first_step():
     np.testing.assert_allclose(update, -0.1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("gradient", [0.0, 1e-4, 1e3])
 @pytest.mark.parametrize("name", RECIPES)
-def test_float16_gives_finite_updates(name, gradient):
+def test_float16_gives_finite_updates(name):
     """With eps = 1e-8, which is 0 in float16, a zero gradient gave NaN, and 1e-4 gave -inf."""
     params = jnp.ones(3, jnp.float16)
     tx = with_tiny_eps(name)
-    _, updates = after(tx, params, jnp.full(3, gradient, jnp.float16), 3)
+    of_size = lambda size: after(tx, params, jnp.full_like(params, size), 3)[1]
+    updates = jax.vmap(of_size)(jnp.array([0.0, 1e-4, 1e3], jnp.float16))
     assert bool(jnp.isfinite(updates).all()), updates
 
 

@@ -75,7 +75,10 @@ def test_equations_a_leaf_are_at_most_a_fifth_more_than_in_optax(standard_promot
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_a_thousand_leaves_compile_no_more_than_one(name, caplog):
-    """Eager `init` compiles at most once for each shape and dtype: what it does, it does alike."""
+    """Eager `init` compiles at most once for each shape and dtype: what it does, it does alike.
+
+    Compared with two leaves: `flatten` joins them, which one alone does not need.
+    """
     init = TRANSFORMATIONS[name].build().init
 
     def compiled(count):
@@ -85,4 +88,4 @@ def test_a_thousand_leaves_compile_no_more_than_one(name, caplog):
             init(leaves(count))
         return sum("Compiling" in record.getMessage() for record in caplog.records)
 
-    assert compiled(1000 if name == "adamw" else 50) <= max(compiled(1), 1)
+    assert compiled(1000 if name == "adamw" else 50) <= max(compiled(2), 1)

@@ -39,6 +39,7 @@ from jaxopt_course.core import (
     complement,
     divide_by_root,
     increment,
+    inner_product,
     one_minus_power,
     real_accumulator_like,
     require_params,
@@ -182,11 +183,6 @@ def adam_correction(
 def root_of(decay: ScalarLike) -> ScalarLike:
     """The square root of a decay, of which ``1 - root`` is still exact for Python numbers."""
     return decay**0.5 if isinstance(decay, int | float) else safe_sqrt(as_float(decay))
-
-
-def inner_product(tree: PyTree, other: PyTree) -> Float[Array, ""]:
-    """The real part of <tree, other>, all entries taken together."""
-    return total(jax.tree.map(lambda x, y: jnp.real(jnp.conj(x) * y), tree, other))
 
 
 def l1_norm(tree: PyTree) -> Float[Array, ""]:

@@ -38,6 +38,7 @@ from jaxopt_course.core import (
     difference,
     divide_by_root,
     increment,
+    inner_product,
     real_accumulator_like,
     require_params,
     running_mean,
@@ -48,7 +49,7 @@ from jaxopt_course.core import (
     squared,
 )
 
-from ._dadapt_adamw import adam_correction, check_betas, inner_product, l1_norm, root_of
+from ._dadapt_adamw import adam_correction, check_betas, l1_norm, root_of
 
 
 __all__ = ["ProdigyState", "prodigy"]

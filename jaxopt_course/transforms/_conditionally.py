@@ -1,5 +1,6 @@
 """A transformation that runs at some steps only; at the others updates pass, or are zero."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -71,25 +72,13 @@ def conditionally_transform(
         2.0
         1.0
     """
-    inner = optax.with_extra_args_support(inner)
-
-    def init(params: Params) -> ConditionallyTransformState:
-        return ConditionallyTransformState(inner.init(params), jnp.zeros((), jnp.int32))
-
-    def update(
-        updates: Updates,
-        state: ConditionallyTransformState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ConditionallyTransformState]:
-        updates, inner_state = jax.lax.cond(
-            should_transform_fn(state.step, **(extra_args if forward_extra_args else {})),
-            lambda: inner.update(updates, state.inner_state, params, **extra_args),
-            lambda: (updates, state.inner_state),
-        )
-        return updates, ConditionallyTransformState(inner_state, increment(state.step))
-
-    return GradientTransformation(init, update)
+    return _when(
+        inner,
+        should_transform_fn,
+        forward_extra_args,
+        ConditionallyTransformState,
+        otherwise=lambda updates: updates,
+    )
 
 
 def conditionally_mask(
@@ -114,22 +103,36 @@ def conditionally_mask(
         2.0
         0.0
     """
+    return _when(
+        inner,
+        should_transform_fn,
+        forward_extra_args,
+        ConditionallyMaskState,
+        otherwise=lambda updates: jax.tree.map(jnp.zeros_like, updates),
+    )
+
+
+def _when(
+    inner: optax.GradientTransformation,
+    condition: ConditionFn,
+    forward_extra_args: bool,
+    new_state: Callable[..., Any],
+    otherwise: Callable[[Updates], Updates],
+) -> GradientTransformation:
+    """``inner`` at the steps that ``condition`` names, ``otherwise`` at the others."""
     inner = optax.with_extra_args_support(inner)
 
-    def init(params: Params) -> ConditionallyMaskState:
-        return ConditionallyMaskState(jnp.zeros((), jnp.int32), inner.init(params))
+    def init(params: Params) -> State:
+        return new_state(step=jnp.zeros((), jnp.int32), inner_state=inner.init(params))
 
     def update(
-        updates: Updates,
-        state: ConditionallyMaskState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ConditionallyMaskState]:
+        updates: Updates, state: Any, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, State]:
         updates, inner_state = jax.lax.cond(
-            should_transform_fn(state.step, **(extra_args if forward_extra_args else {})),
+            condition(state.step, **(extra_args if forward_extra_args else {})),
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
-            lambda: (jax.tree.map(jnp.zeros_like, updates), state.inner_state),
+            lambda: (otherwise(updates), state.inner_state),
         )
-        return updates, ConditionallyMaskState(increment(state.step), inner_state)
+        return updates, new_state(step=increment(state.step), inner_state=inner_state)
 
     return GradientTransformation(init, update)

@@ -14,7 +14,7 @@ from flax.training.train_state import TrainState
 
 from jaxopt_course.core import GradientTransformation
 from jaxopt_course.transforms import apply_updates, chain
-from tests.catalogue import TRANSFORMATIONS
+from tests.catalogue import TRANSFORMATIONS, classics
 from tests.contracts.trees import TREES
 
 
@@ -173,12 +173,18 @@ def is_everyday(name, tree="mixed"):
 
 
 def marked(*case):
-    return pytest.param(*case, marks=() if is_everyday(*case) else pytest.mark.exhaustive)
+    return pytest.param(*case, marks=() if is_everyday(*case) else pytest.mark.by_hand)
+
+
+def marked_of_numbers(name):
+    """Everyday are the course's own optimizers alone: each check compiles three trainings."""
+    of_the_course = is_everyday(name) and name in classics.MEMBERS
+    return pytest.param(name, marks=pytest.mark.exhaustive) if not of_the_course else name
 
 
 MEMBERS = [marked(name) for name in TRANSFORMATIONS]
 ON_ALL_TREES = [marked(name, tree) for name in TRANSFORMATIONS for tree in TREES]
-WITH_NUMBERS = [marked(name) for name, member in TRANSFORMATIONS.items() if member.numbers]
+WITH_NUMBERS = [marked_of_numbers(name) for name, m in TRANSFORMATIONS.items() if m.numbers]
 
 
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
@@ -246,7 +252,7 @@ def check_population(tx, key):
         chex.assert_trees_all_close(plain(ours), plain(two_steps(own_params)), rtol=1e-12)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_members_of_a_population_are_as_each_alone(name, key):
     check_population(TRANSFORMATIONS[name].build(), key)

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 
-SCRIPTS = sorted((pathlib.Path(__file__).parent / "scripts").glob("*.py"))
+EVERYDAY = {"classification", "injected_rate"}
+SCRIPTS = [
+    pytest.param(path, marks=() if path.stem in EVERYDAY else pytest.mark.exhaustive, id=path.stem)
+    for path in sorted((pathlib.Path(__file__).parent / "scripts").glob("*.py"))
+]
 
 
 def result_of(path):
     return jax.tree.map(np.asarray, runpy.run_path(str(path))["RESULT"])
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SCRIPTS)
 def test_a_script_gives_what_it_gave(path, tmp_path, standard_promotion):
     text = path.read_text()
     assert text.count("import optax\n") == 1

@@ -7,7 +7,16 @@ import pytest
 
 from jaxopt_course.optimizers import adagrad, adam, adamw, delta_bar_delta, rmsprop, rprop, sgd
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
-from tests.optimizers.trajectories import GRADIENTS, STEPS, distance, flat, updates_of
+from tests.optimizers.trajectories import (
+    GRADIENTS,
+    ORIGIN,
+    STEPS,
+    distance,
+    flat,
+    of_torch,
+    torch_updates,
+    updates_of,
+)
 
 
 GRADS = flat(GRADIENTS)
@@ -123,18 +132,6 @@ def test_delta_bar_delta_is_its_formula():
     assert distance(updates_of(tx), jacobs_by_hand(GRADS, 0.1, 0.05, 0.2, 0.7)) <= 1e-12
 
 
-def torch_updates(name, **options):
-    torch = pytest.importorskip("torch")
-    w = torch.nn.Parameter(torch.zeros(GRADS.shape[1], dtype=torch.float64))
-    optimizer = getattr(torch.optim, name)([w], **options)
-    points = [w.detach().numpy().copy()]
-    for grads in GRADS:
-        w.grad = torch.tensor(grads)
-        optimizer.step()
-        points.append(w.detach().numpy().copy())
-    return np.diff(np.stack(points), axis=0)
-
-
 @pytest.mark.parametrize(
     ("tx", "name", "options"),
     [
@@ -149,7 +146,7 @@ def torch_updates(name, **options):
 )  # fmt: skip
 def test_torch_agrees(tx, name, options):
     # 1e-10: differences of points lose the digits that the points have more than the updates
-    assert distance(updates_of(tx), torch_updates(name, **options)) <= 1e-10
+    assert distance(updates_of(tx), torch_updates(of_torch(name, **options), ORIGIN)) <= 1e-10
 
 
 def test_a_constant_gradient_has_no_spread_and_does_no_harm():

@@ -8,7 +8,16 @@ import pytest
 
 from jaxopt_course import optimizers
 from tests.catalogue.member import decay
-from tests.optimizers.trajectories import GRADIENTS, STEPS, distance, flat, updates_of
+from tests.optimizers.trajectories import (
+    GRADIENTS,
+    ORIGIN,
+    STEPS,
+    distance,
+    flat,
+    of_torch,
+    torch_updates,
+    updates_of,
+)
 
 
 GRADS = flat(GRADIENTS)
@@ -144,27 +153,6 @@ def test_novograd_keeps_one_number_a_leaf():
     assert jax.tree.map(jnp.shape, state.nu) == {"w": (), "b": ()}
 
 
-@pytest.fixture
-def torch_in_float64():
-    """NAdam keeps a product of momenta in torch's default dtype."""
-    torch = pytest.importorskip("torch")
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def torch_updates(name, **options):
-    torch = pytest.importorskip("torch")
-    w = torch.nn.Parameter(torch.zeros(GRADS.shape[1], dtype=torch.float64))
-    optimizer = getattr(torch.optim, name)([w], **options)
-    points = [w.detach().numpy().copy()]
-    for grads in GRADS:
-        w.grad = torch.tensor(grads)
-        optimizer.step()
-        points.append(w.detach().numpy().copy())
-    return np.diff(np.stack(points), axis=0)
-
-
 @pytest.mark.parametrize(
     ("tx", "name", "options"),
     [
@@ -176,12 +164,12 @@ def torch_updates(name, **options):
         (optimizers.nadam(0.1), "NAdam", {"lr": 0.1, "momentum_decay": 1e6}),
     ],
 )
-def test_torch_agrees(tx, name, options, torch_in_float64):
+def test_torch_agrees(tx, name, options):
     # 1e-10: differences of points lose the digits that the points have more than the updates
-    assert distance(updates_of(tx), torch_updates(name, **options)) <= 1e-10
+    assert distance(updates_of(tx), torch_updates(of_torch(name, **options), ORIGIN)) <= 1e-10
 
 
-def test_nadam_with_a_growing_b1_is_another_method(torch_in_float64):
+def test_nadam_with_a_growing_b1_is_another_method():
     """torch's NAdam, as Dozat's, starts with half the momentum."""
     b1 = 0.9 * (1 - 0.5 * 0.96 ** (4e-3 * np.arange(1, STEPS + 2)[:, None]))
     product = np.cumprod(b1, axis=0)
@@ -190,12 +178,15 @@ def test_nadam_with_a_growing_b1_is_another_method(torch_in_float64):
     now = (1 - b1[:-1]) / (1 - product[:-1]) * GRADS
     growing = -0.1 * (ahead + now) / (np.sqrt(v_hat) + 1e-8)
     assert distance(updates_of(optimizers.nadam(0.1)), growing) > 1e-2
-    assert distance(growing, torch_updates("NAdam", lr=0.1, momentum_decay=4e-3)) <= 1e-10
+    assert (
+        distance(growing, torch_updates(of_torch("NAdam", lr=0.1, momentum_decay=4e-3), ORIGIN))
+        <= 1e-10
+    )
 
 
 def test_amsgrad_is_torchs_up_to_where_the_maximum_is_taken():
     """torch takes it before the bias is corrected, and corrects the maximum."""
-    theirs = torch_updates("Adam", lr=0.1, eps=0.0, amsgrad=True)
+    theirs = torch_updates(of_torch("Adam", lr=0.1, eps=0.0, amsgrad=True), ORIGIN)
     uncorrected = updates_of(optimizers.amsgrad(0.1, eps=0.0, bias_correction_nu=False))
     assert distance(uncorrected * np.sqrt(1 - 0.999**TIME), theirs) <= 1e-10
     assert distance(updates_of(optimizers.amsgrad(0.1, eps=0.0)), theirs) > 1e-3
@@ -228,7 +219,7 @@ def test_radam_is_exact_in_float32_where_the_length_is_short(standard_promotion)
     truth = updates_of(optimizers.radam(0.1))
     with jax.enable_x64(False):
         ours, theirs = (
-            distance(updates_of(package.radam(0.1), np.float32), truth)
+            distance(updates_of(package.radam(0.1), dtype=np.float32), truth)
             for package in (optimizers, optax)
         )
     assert ours <= 1e-5  # some tens of float32 roundings

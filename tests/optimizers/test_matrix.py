@@ -1,4 +1,4 @@
-"""Muon, Shampoo, SOAP, Adam-mini, Sophia and SAM: against formulas in NumPy, optax and torch."""
+"""Shampoo, SOAP and Adam-mini against formulas in NumPy, and what all methods of matrices keep."""
 
 import functools
 import string
@@ -6,45 +6,28 @@ import string
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from jaxopt_course.core import GradientTransformation
 from jaxopt_course.optimizers import (
-    MuonDimensionNumbers,
     adam,
     adam_mini,
-    hutchinson_estimator_diag_hessian,
     muon,
-    orthogonalized,
     sam,
     scale_by_muon,
     scale_by_shampoo,
     scale_by_soap,
-    scale_by_sophia,
     sgd,
     shampoo,
     soap,
     sophia,
 )
 from jaxopt_course.schedules import cosine_decay_schedule
-from jaxopt_course.transforms import apply_updates, chain, normalize, scale_by_learning_rate
-from tests.optimizers.trajectories import GRADIENTS, STEPS, distance, flat, updates_of
+from jaxopt_course.transforms import chain, normalize, scale_by_learning_rate
+from tests.optimizers.trajectories import GRADIENTS, STEPS, alone, distance, flat
 
 
 KERNELS = GRADIENTS["dense"]["kernel"]
 TENSORS = np.random.default_rng(2).normal(size=(STEPS, 3, 2, 4))
-
-
-def alone(tx, grads):
-    """The updates of a single leaf, flattened."""
-    params = jnp.zeros(grads.shape[1:])
-
-    def body(state, g):
-        updates, state = tx.update(g, state, params)
-        return state, updates
-
-    return flat(jax.jit(lambda g: jax.lax.scan(body, tx.init(params), g)[1])(grads))
 
 
 # In NumPy, from the papers.
@@ -168,226 +151,6 @@ def test_blocks_of_adam_mini_can_be_chosen_and_embeddings_go_by_token():
     assert jax.tree.map(jnp.shape, state.nu) == {"embedding": (4, 1), "kernel": (1, 3)}
     tx = adam_mini(0.1, 0.9, 0.99, 1e-3, kept_axes=lambda path, leaf: range(leaf.ndim))
     assert distance(alone(tx, KERNELS), alone(adam(0.1, 0.9, 0.99, 1e-3), KERNELS)) <= 1e-12
-
-
-# Muon
-
-
-def quintic(x, coefficients, steps):
-    """Newton and Schulz on the singular values, which is what it is in exact arithmetic."""
-    u, s, v = np.linalg.svd(x, full_matrices=False)
-    s = s / (np.linalg.norm(s) + 1e-8)
-    c0, c1, c2 = coefficients
-    for _ in range(steps):
-        s = c0 * s + c1 * s**3 + c2 * s**5
-    return u @ np.diag(s) @ v
-
-
-@pytest.mark.parametrize("shape", [(4, 3), (3, 4), (5, 5), (1, 4)])
-def test_newton_schulz_maps_singular_values(shape, key):
-    coefficients = (3.4445, -4.7750, 2.0315)
-    x = jax.random.normal(key, shape)
-    ours = orthogonalized(x, jnp.array(coefficients), 5)
-    np.testing.assert_allclose(ours, quintic(np.asarray(x), coefficients, 5), atol=1e-11)
-
-
-@pytest.mark.parametrize("dtype", [float, complex])
-@pytest.mark.parametrize("preconditioning", ["frobenius", "spectral", "aol", "schatten"])
-def test_with_coefficients_that_converge_a_batch_becomes_orthogonal(preconditioning, dtype, key):
-    x = jax.random.normal(key, (3, 5, 4), dtype)
-    q = orthogonalized(x, jnp.array([1.875, -1.25, 0.375]), 40, preconditioning)
-    np.testing.assert_allclose(q.conj().mT @ q, jnp.stack([jnp.eye(4)] * 3), atol=1e-10)
-    if preconditioning != "aol":  # it rescales rows, so its polar factor is another
-        u, _, v = jnp.linalg.svd(x, full_matrices=False)
-        np.testing.assert_allclose(q, u @ v, atol=1e-8)
-
-
-def muon_by_hand(grads, rate, beta):
-    mean, updates = 0.0, []
-    for t, g in enumerate(grads, 1):
-        mean = beta * mean + (1 - beta) * g
-        ahead = beta * mean / (1 - beta ** (t + 1)) + (1 - beta) * g / (1 - beta**t)
-        shape = np.sqrt(max(1, g.shape[1] / g.shape[0]))
-        updates.append(-rate * shape * quintic(ahead, (3.4445, -4.7750, 2.0315), 5))
-    return flat(np.stack(updates))
-
-
-@pytest.mark.parametrize("grads", [KERNELS, KERNELS.transpose(0, 2, 1)])
-def test_muon_is_its_formula(grads):
-    """Jordan et al.; the bias correction, which is optax's, cancels but for eps and a weight."""
-    assert distance(alone(muon(0.1, beta=0.9), grads), muon_by_hand(grads, 0.1, 0.9)) <= 1e-10
-
-
-def test_torch_agrees_on_muon():
-    """To bfloat16, in which torch iterates; its layers are transposed."""
-    torch = pytest.importorskip("torch")
-    x = np.random.default_rng(0).normal(size=(6, 4))
-    w = torch.nn.Parameter(torch.zeros(4, 6, dtype=torch.float64))
-    w.grad = torch.tensor(x.T)
-    torch.optim.Muon([w], lr=0.1, weight_decay=0.0).step()
-    ours, _ = (tx := muon(0.1)).update(jnp.array(x), tx.init(jnp.array(x)), jnp.array(x))
-    theirs = w.detach().numpy().T
-    # 0.05: five steps with slopes up to 3.4 amplify the roundings of 2^-8
-    assert np.linalg.norm(ours - theirs) <= 0.05 * np.linalg.norm(theirs)
-
-
-SPECS = {
-    "a": MuonDimensionNumbers(2, (0, 3)),
-    "b": MuonDimensionNumbers((0, -1), 1),
-    "c": None,
-    "d": {"w": MuonDimensionNumbers()},
-}
-SHAPED = {"a": (2, 3, 4, 5), "b": (3, 4, 2), "c": (3, 3), "d": {"w": (4, 2)}}
-
-
-@pytest.mark.parametrize("specs", [SPECS, lambda params: SPECS])
-def test_dimension_numbers_are_those_of_optax(specs, standard_promotion):
-    rng = np.random.default_rng(0)
-    is_shape = lambda x: isinstance(x, tuple)
-    grads = jax.tree.map(lambda s: jnp.array(rng.normal(size=s)), SHAPED, is_leaf=is_shape)
-    theirs = jax.tree.map(
-        lambda s: optax.contrib.MuonDimensionNumbers(*s) if s else None,
-        SPECS,
-        is_leaf=lambda x: x is None or isinstance(x, MuonDimensionNumbers),
-    )
-    updates = []
-    for factory, dimensions in ((muon, specs), (optax.contrib.muon, theirs)):
-        tx = factory(0.1, muon_weight_dimension_numbers=dimensions)
-        updates.append(tx.update(grads, tx.init(grads), grads)[0])
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-13), *updates)
-
-
-def test_the_coefficients_of_muon_are_data():
-    """A population with its own quintic each, against each alone."""
-    x = jnp.array(KERNELS[0])
-
-    def first_update(c0):
-        tx = muon(0.1, (c0, -4.7750, 2.0315))
-        return tx.update(x, tx.init(x), x)[0]
-
-    together = jax.vmap(first_update)(jnp.array([3.0, 3.4445]))
-    np.testing.assert_allclose(together[1], first_update(3.4445), rtol=1e-12)
-    assert float(jnp.max(jnp.abs(together[0] - together[1]))) > 1e-3
-
-
-def test_half_precision_is_orthogonalized_in_float32():
-    x = jnp.array(KERNELS[0], jnp.float16)
-    tx = scale_by_muon()
-    ours, _ = tx.update(x, tx.init(x))
-    wide, _ = tx.update(x.astype(jnp.float32), tx.init(x))
-    np.testing.assert_array_equal(ours, wide.astype(jnp.float16))
-
-
-# Sophia
-
-
-def loss(params):
-    """Coupled and not quadratic, so that the estimates are noisy and change."""
-    w = jnp.concatenate([x.ravel() for x in jax.tree.leaves(params)])
-    return jnp.sum(jnp.cosh(w / 3)) + jnp.sum(w) ** 2 / 5
-
-
-def with_loss(tx, name):
-    tx = optax.with_extra_args_support(tx)
-
-    def update(updates, state, params=None, **extra_args):
-        return tx.update(updates, state, params, **{name: loss})
-
-    return GradientTransformation(tx.init, update)
-
-
-@pytest.mark.parametrize("name", ["obj_fn", "value_fn"])
-def test_sophia_with_its_estimator_is_that_of_optax(name, standard_promotion):
-    """The same random signs: updates equal at every step."""
-    arguments = {"gamma": 0.3, "update_interval": 4, "b2": 0.9}
-    ours = updates_of(with_loss(sophia(0.01, **arguments), name))
-    theirs = updates_of(with_loss(optax.contrib.sophia(0.01, **arguments), "obj_fn"))
-    assert distance(ours, theirs) <= 1e-10
-
-
-def test_the_mean_of_many_estimates_is_the_diagonal(key):
-    params = jnp.array([0.3, -1.0, 2.0])
-    estimate = lambda own: (tx := hutchinson_estimator_diag_hessian(own)).update(
-        params, tx.init(params), params, obj_fn=loss
-    )[0]
-    estimates = jax.vmap(estimate)(jax.random.split(key, 4000))
-    # 0.05: off-diagonal entries of 2/5, two a row, over the root of 4000 is 0.009
-    np.testing.assert_allclose(estimates.mean(0), jnp.diag(jax.hessian(loss)(params)), atol=0.05)
-
-
-def test_sophia_prints_its_win_rate(capfd):
-    tx = scale_by_sophia(
-        hessian_diagonal_fn=optax.identity(), verbose=True, print_win_rate_every_n_steps=2
-    )
-    params = jnp.ones(4)
-    state = tx.init(params)
-    for _ in range(2):
-        _, state = tx.update(params, state, params)
-    jax.effects_barrier()
-    assert capfd.readouterr().out == "Sophia optimizer win rate: 0.0\n"
-
-
-# SAM
-
-
-def test_sam_is_its_formula():
-    """Foret et al., algorithm 1."""
-    slope, rate, radius = jax.grad(loss), 0.1, 0.05
-    tx = sam(sgd(rate), chain(normalize(), sgd(radius)), opaque_mode=True)
-    w = jnp.array([0.3, -1.0, 2.0])
-    g = slope(w)
-    updates, _ = tx.update(g, tx.init(w), w, value_fn=loss)
-    np.testing.assert_allclose(updates, -rate * slope(w + radius * g / jnp.linalg.norm(g)))
-
-
-def rounds(tx, calls, **extra):
-    """Parameters after a number of calls, each with the gradient where the parameters stand."""
-
-    def body(carry, _):
-        params, state = carry
-        updates, state = tx.update(jax.grad(loss)(params), state, params, **extra)
-        return (apply_updates(params, updates), state), None
-
-    params = jnp.array([0.3, -1.0, 2.0])
-    carry = (params, tx.init(params))
-    return jax.jit(lambda carry: jax.lax.scan(body, carry, length=calls)[0])(carry)[0]
-
-
-@pytest.mark.parametrize("period", [1, 2, 3])
-@pytest.mark.parametrize("reset", [True, False])
-def test_opaque_rounds_end_where_visible_ones_do(period, reset):
-    both = [
-        sam(adam(0.1), chain(normalize(), sgd(0.05, 0.9)), period, reset, opaque_mode=opaque)
-        for opaque in (False, True)
-    ]
-    visible, opaque = rounds(both[0], 5 * period), rounds(both[1], 5, value_fn=loss)
-    np.testing.assert_allclose(visible, opaque, rtol=1e-12)
-
-
-CLIMB = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (optax.sgd(0.1), CLIMB),
-        (optax.sgd(0.1, 0.9), optax.adam(0.05), 3),
-        (optax.sgd(0.1, 0.9), optax.adam(0.05), 3, False),
-    ],
-)
-def test_visible_sam_is_that_of_optax(arguments, standard_promotion):
-    """Not among the pairs of the catalogue, for optax's takes no extra arguments."""
-    ours, theirs = (updates_of(f(*arguments)) for f in (sam, optax.contrib.sam))
-    assert distance(ours, theirs) <= 1e-12
-
-
-def test_opaque_sam_is_that_of_optax(standard_promotion):
-    grad_fn = lambda params, i: (i + 1) * jax.grad(loss)(params)
-    ours, theirs = (
-        rounds(f(optax.adam(0.1), CLIMB, 3, opaque_mode=True), 5, grad_fn=grad_fn)
-        for f in (sam, optax.contrib.sam)
-    )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
 # All of them

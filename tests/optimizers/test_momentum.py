@@ -8,7 +8,16 @@ import pytest
 from jaxopt_course.optimizers import ema_sgd, heavy_ball, lookahead_params, nesterov, sgd
 from jaxopt_course.schedules import exponential_decay
 from jaxopt_course.transforms import add_decayed_weights, chain, ema, scale_by_learning_rate, trace
-from tests.optimizers.trajectories import GRADIENTS, PARAMS, STEPS, distance, flat, updates_of
+from tests.optimizers.trajectories import (
+    GRADIENTS,
+    PARAMS,
+    STEPS,
+    distance,
+    flat,
+    of_torch,
+    torch_updates,
+    updates_of,
+)
 
 
 RATES = 0.1 * 0.9 ** (np.arange(STEPS) / 10)
@@ -127,35 +136,22 @@ def test_nesterov_without_momentum_is_refused():
         sgd(0.1, nesterov=True)
 
 
-def torch_updates(**options):
-    """torch's SGD on the same gradients, float64."""
-    torch = pytest.importorskip("torch")
-    w = torch.nn.Parameter(torch.tensor(flat(jax.tree.map(lambda p: p[None], PARAMS))[0]))
-    optimizer = torch.optim.SGD([w], **options)
-    points = [w.detach().numpy().copy()]
-    for grads in GRADS:
-        w.grad = torch.tensor(grads)
-        optimizer.step()
-        points.append(w.detach().numpy().copy())
-    return np.diff(np.stack(points), axis=0)
-
-
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_torch_agrees_on_momentum(nesterov):
-    theirs = torch_updates(lr=0.1, momentum=0.9, nesterov=nesterov)
+    theirs = torch_updates(of_torch("SGD", lr=0.1, momentum=0.9, nesterov=nesterov))
     # 1e-10: differences of points lose the digits that the points have more than the updates
     assert distance(updates_of(sgd(0.1, 0.9, nesterov)), theirs) <= 1e-10
 
 
 def test_torch_agrees_on_coupled_decay():
     """R's ``SGD(weight_decay=)`` is the coupled form: before the momentum."""
-    theirs = torch_updates(lr=0.1, momentum=0.9, weight_decay=0.01)
+    theirs = torch_updates(of_torch("SGD", lr=0.1, momentum=0.9, weight_decay=0.01))
     assert distance(updates_of(chain(add_decayed_weights(0.01), sgd(0.1, 0.9))), theirs) <= 1e-10
 
 
 def test_dampening_is_another_method():
     """torch's first velocity is the whole first gradient: it fades, the running mean lacks it."""
-    theirs = torch_updates(lr=0.1, momentum=0.9, dampening=0.1)
+    theirs = torch_updates(of_torch("SGD", lr=0.1, momentum=0.9, dampening=0.1))
     mine = updates_of(sgd(0.09, 0.9))  # (1 - dampening) outside the sum, but not for g_1
     assert distance(mine, theirs) > 1e-3
     extra = -0.1 * 0.1 * np.outer(0.9 ** np.arange(STEPS), GRADS[0])

@@ -7,13 +7,14 @@ import optax
 import pytest
 
 from jaxopt_course import optimizers, transforms
-from tests.catalogue.norms import slow_power
 from tests.optimizers.trajectories import (
     GRADIENTS,
     PARAMS,
     STEPS,
     distance,
     flat,
+    of_torch,
+    torch_updates,
     updates_of,
 )
 
@@ -37,19 +38,6 @@ def points_of(update, start=START):
     return np.stack(steps)
 
 
-def updates_over(tx, params, gradients, offers=lambda params, grads: {}):
-    """Like ``updates_of``, for other params and gradients, and with extra arguments."""
-
-    def body(carry, grads):
-        params, state = carry
-        updates, state = tx.update(grads, state, params, **offers(params, grads))
-        return (jax.tree.map(jnp.add, params, updates), state), updates
-
-    params, gradients = jax.tree.map(jnp.asarray, (params, gradients))
-    _, updates = jax.jit(lambda p, g: jax.lax.scan(body, (p, tx.init(p)), g))(params, gradients)
-    return flat(updates)
-
-
 def test_adagrad_norm_is_its_formula():
     """Ward, Wu & Bottou 2019, algorithm 1."""
     norms = np.sqrt(0.2 + np.cumsum(np.sum(GRADS**2, axis=1)))
@@ -61,7 +49,7 @@ def test_adagrad_norm_is_its_formula():
 def test_adagrad_norm_of_one_entry_is_adagrad():
     grads = {"w": GRADS[:, :1]}
     ours, theirs = (
-        updates_over(tx, {"w": START[:1]}, grads)
+        updates_of(tx, {"w": START[:1]}, grads)
         for tx in (optimizers.adagrad_norm(0.1, 0.2), optimizers.adagrad(0.1, 0.2, 0.0))
     )
     assert distance(ours, theirs) <= 1e-12
@@ -86,7 +74,7 @@ def ftrl_by_hand(alpha, beta, l1, l2):
 )
 def test_ftrl_is_its_formula(numbers):
     zeros = jax.tree.map(np.zeros_like, PARAMS)
-    steps = updates_over(optimizers.ftrl(*numbers), zeros, GRADIENTS)
+    steps = updates_of(optimizers.ftrl(*numbers), zeros, GRADIENTS)
     points = np.concatenate([np.zeros((1, steps.shape[1])), np.cumsum(steps, axis=0)])
     expected = ftrl_by_hand(*numbers)
     # sums of updates, whose digits are lost where a point returns to zero
@@ -147,151 +135,6 @@ def test_sgdw_without_momentum_is_coupled_decay_and_with_it_is_not():
     assert distance(ours[1], updates_of(coupled(0.9))) > 1e-2
 
 
-def sm3_by_hand(grads, rate, momentum, eps=1e-8):
-    """Anil et al. 2019, SM3-II on a matrix, with momentum; the sets are rows and columns."""
-    rows, columns = np.zeros(grads.shape[1]), np.zeros(grads.shape[2])
-    mean, updates = np.zeros(grads.shape[1:]), []
-    for t, g in enumerate(grads):
-        nu = np.minimum(rows[:, None], columns[None, :]) + g**2
-        rows, columns = nu.max(axis=1), nu.max(axis=0)
-        mean = momentum * mean + (1 - momentum) * g / np.sqrt(nu + eps)
-        updates.append(-(rate(t) if callable(rate) else rate) * mean.ravel())
-    return np.stack(updates)
-
-
-@pytest.mark.parametrize("rate", [0.1, rates])
-def test_sm3_is_its_formula(rate):
-    ours = updates_over(optimizers.sm3(rate, 0.8), FIRST["w"], MATRICES["w"])
-    assert distance(ours, sm3_by_hand(MATRICES["w"], rate, 0.8)) <= 1e-12
-
-
-@pytest.mark.parametrize("b2", [1.0, 0.9])
-def test_sm3_is_that_of_optax(b2, standard_promotion):
-    """On matrices, tensors and vectors; on scalars optax's raises IndexError."""
-    tensor = GRADS[:, :12].reshape(STEPS, 2, 3, 2)
-    grads = MATRICES | {"t": tensor}
-    params = FIRST | {"t": tensor[0]}
-    ours, theirs = (
-        updates_over(library.scale_by_sm3(0.8, b2, 1e-6), params, grads)
-        for library in (optimizers, optax)
-    )
-    assert distance(ours, theirs) <= 1e-12
-
-
-def test_sm3_of_a_vector_and_of_a_scalar_is_adagrad():
-    ours = updates_of(transforms.masked(optimizers.sm3(0.1, 0.0), vectors))
-    adagrad = optimizers.adagrad(0.1, 0.0, 1e-8)
-    theirs = updates_of(transforms.masked(adagrad, vectors))
-    assert distance(ours, theirs) <= 1e-12
-
-
-def vectors(tree):
-    return jax.tree.map(lambda x: jnp.ndim(x) < 2, tree)
-
-
-def adafactor_by_hand(grads, w, *, rate, power=0.8, low=1e-3, threshold=1.0, eps=1e-30, decay=0.0):
-    """Shazeer & Stern 2018, algorithm 4 for a matrix, 5 for a vector; the steps and the decay."""
-    updates, rows, columns, whole = [], 0.0, 0.0, 0.0
-    rms = lambda x: np.sqrt(np.mean(x**2))
-    for t, g in enumerate(grads):
-        keep = 1 - (t + 1.0) ** -power
-        square = g**2 + eps
-        rows = keep * rows + (1 - keep) * square.mean(axis=-1)
-        columns = keep * columns + (1 - keep) * square.mean(axis=0)
-        whole = keep * whole + (1 - keep) * square
-        v = np.outer(rows, columns) / np.mean(rows) if g.ndim == 2 else whole
-        u = g / np.sqrt(v)
-        u = u / max(1.0, rms(u) / threshold)
-        update = -(rate(t) if callable(rate) else rate) * max(low, rms(w)) * u - decay * w
-        w = w + update
-        updates.append(update.ravel())
-    return np.stack(updates)
-
-
-@pytest.mark.parametrize("leaf", ["w", "b"])
-@pytest.mark.parametrize("options", [{}, {"decay": 0.01, "threshold": 0.7, "eps": 1e-3}])
-def test_adafactor_is_its_formula(leaf, options):
-    tx = optimizers.adafactor(
-        rates,
-        min_dim_size_to_factor=2,
-        clipping_threshold=options.get("threshold", 1.0),
-        eps=options.get("eps", 1e-30),
-        weight_decay_rate=options.get("decay"),
-    )
-    ours = updates_over(tx, FIRST[leaf], MATRICES[leaf])
-    assert (
-        distance(ours, adafactor_by_hand(MATRICES[leaf], FIRST[leaf], rate=rates, **options))
-        <= 1e-11
-    )
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"min_dim_size_to_factor": 2, "learning_rate": 0.1},
-        {"learning_rate": 0.1, "momentum": 0.9, "dtype_momentum": jnp.float64,
-         "weight_decay_rate": 0.01, "multiply_by_parameter_scale": False},
-        {"learning_rate": rates, "clipping_threshold": None, "eps": 1e-3, "factored": False},
-    ],
-)  # fmt: skip
-def test_adafactor_is_that_of_optax_up_to_its_float32_decay(options, standard_promotion):
-    """optax takes the power of t in float32, also for float64: 4e-7 apart."""
-    ours, theirs = (
-        updates_over(library.adafactor(**options), FIRST, jax.tree.map(lambda g: g / 30, MATRICES))
-        for library in (optimizers, optax)
-    )
-    assert distance(ours, theirs) <= 2e-6
-
-
-def test_factored_squares_of_a_tensor_are_those_of_optax(standard_promotion):
-    """The two longest axes, wherever they are."""
-    for shape in [(2, 3, 2), (3, 2, 2), (2, 2, 3)]:
-        grads = GRADS[:, :12].reshape(STEPS, *shape)
-        ours, theirs = (
-            updates_over(
-                library.scale_by_factored_rms(min_dim_size_to_factor=2, decay_rate_fn=slow_power),
-                grads[0],
-                grads,
-            )
-            for library in (optimizers, optax)
-        )
-        assert distance(ours, theirs) <= 1e-12
-
-
-def test_a_factored_leaf_keeps_rows_and_columns_only():
-    params = {"w": jnp.ones((200, 150)), "b": jnp.ones(150)}
-    state = optimizers.scale_by_factored_rms().init(params)
-    assert state.v_row["w"].shape == (150,)  # the mean over the longest axis
-    assert sum(x.size for x in jax.tree.leaves(state)) == 200 + 150 + 150 + 1
-
-
-def torch_updates(name, start, grads, **options):
-    torch = pytest.importorskip("torch")
-    w = torch.nn.Parameter(torch.tensor(start))
-    optimizer = getattr(torch.optim, name)([w], **options)
-    points = [w.detach().numpy().copy()]
-    for grad in grads:
-        w.grad = torch.tensor(np.asarray(grad))
-        optimizer.step()
-        points.append(w.detach().numpy().copy())
-    return np.diff(np.stack(points), axis=0).reshape(len(grads), -1)
-
-
-@pytest.mark.parametrize("leaf", ["w", "b"])
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adafactor_is_that_of_torch(leaf, decay):
-    """torch's rate is min(lr, 1 / sqrt(t)), its eps bounds instead of being added, its decay
-    is multiplied by lr alone."""
-    rate = lambda t: jnp.minimum(0.1, 1 / jnp.sqrt(jnp.asarray(t, float) + 1))
-    tx = optimizers.adafactor(rate, 2, weight_decay_rate=0.1 * decay, eps=0.0)
-    theirs = torch_updates(
-        "Adafactor", FIRST[leaf], MATRICES[leaf], lr=0.1, weight_decay=decay, eps=(1e-30, 1e-3)
-    )
-    # 1e-10: differences of points lose the digits that the points have more than the updates
-    assert distance(updates_over(tx, FIRST[leaf], MATRICES[leaf]), theirs) <= 1e-10
-
-
 @pytest.mark.parametrize(
     ("tx", "name", "options"),
     [
@@ -306,7 +149,7 @@ def test_adafactor_is_that_of_torch(leaf, decay):
     ],
 )
 def test_torch_agrees_on_decay(tx, name, options):
-    theirs = torch_updates(name, START, GRADS, lr=0.1, **options)
+    theirs = torch_updates(of_torch(name, lr=0.1, **options))
     assert distance(updates_of(tx), theirs) <= 1e-10
 
 
@@ -318,7 +161,7 @@ def value_of(params, grads):
 @pytest.mark.parametrize("numbers", [(1.0, 1.0, 0.0, 0.0), (0.05, 1.0, 2.0, 1e-2)])
 def test_polyak_sgd_is_that_of_optax(numbers, variant, standard_promotion):
     ours, theirs = (
-        updates_over(library.polyak_sgd(*numbers, variant), PARAMS, GRADIENTS, value_of)
+        updates_of(library.polyak_sgd(*numbers, variant), PARAMS, GRADIENTS, value_of)
         for library in (optimizers, optax)
     )
     assert distance(ours + 1e-300, theirs + 1e-300) <= 1e-12
@@ -333,7 +176,7 @@ def test_polyak_sgd_scales_the_step_as_its_formula_says(scaling):
         return -(scaling(t) if callable(scaling) else scaling) * size * g
 
     tx = optimizers.polyak_sgd(0.02, scaling, -1.0)
-    assert distance(updates_over(tx, PARAMS, GRADIENTS, value_of), points_of(step)) <= 1e-12
+    assert distance(updates_of(tx, PARAMS, GRADIENTS, value_of), points_of(step)) <= 1e-12
 
 
 def test_polyak_step_lands_on_the_minimum_of_a_cone():
@@ -348,7 +191,7 @@ def test_polyak_step_lands_on_the_minimum_of_a_cone():
 def test_distance_over_gradients_is_that_of_optax(standard_promotion):
     """Except on scalars, whose state changes its shape there."""
     ours, theirs = (
-        updates_over(
+        updates_of(
             library.scale_by_distance_over_gradients(1e-2, 1e-8, jnp.float64, -0.1), FIRST, MATRICES
         )
         for library in (transforms, optax)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 
 STEPS = 200
@@ -20,15 +21,21 @@ def random_tree(seed, leading=()):
 
 PARAMS = random_tree(0)
 GRADIENTS = random_tree(1, (STEPS,))
+ORIGIN = jax.tree.map(np.zeros_like, PARAMS)
 
 
-def updates_of(tx, dtype=np.float64, params=PARAMS, gradients=GRADIENTS):
-    """The updates of 200 steps, from the same params and gradients for everyone."""
+def updates_of(
+    tx, params=PARAMS, gradients=GRADIENTS, offers=lambda params, grads: {}, dtype=np.float64
+):
+    """The updates of 200 steps, from the same params and gradients for everyone.
+
+    ``offers`` makes the extra arguments of an update.
+    """
     cast = lambda tree: jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
     def body(carry, grads):
         params, state = carry
-        updates, state = tx.update(grads, state, params)
+        updates, state = tx.update(grads, state, params, **offers(params, grads))
         return (jax.tree.map(jnp.add, params, updates), state), updates
 
     params = cast(params)
@@ -38,10 +45,21 @@ def updates_of(tx, dtype=np.float64, params=PARAMS, gradients=GRADIENTS):
     return flat(updates)
 
 
+def alone(tx, gradients):
+    """The updates of a single leaf that stays at zero."""
+    params = jnp.zeros(gradients.shape[1:])
+    body = lambda state, g: tx.update(g, state, params)[::-1]
+    return flat(jax.jit(lambda g: jax.lax.scan(body, tx.init(params), g)[1])(gradients))
+
+
+def of_torch(name, **options):
+    """What builds torch's optimizer of that name."""
+    return lambda leaves: getattr(pytest.importorskip("torch").optim, name)(leaves, **options)
+
+
 def torch_updates(build, params=PARAMS, gradients=GRADIENTS):
     """The same of torch: ``build`` makes an optimizer of a list of torch's parameters."""
-    import torch
-
+    torch = pytest.importorskip("torch")
     torch.set_default_dtype(torch.float64)  # in which NAdam keeps a number of its own
     leaves = [torch.nn.Parameter(torch.tensor(np.array(x))) for x in jax.tree.leaves(params)]
     optimizer = build(leaves)
@@ -59,8 +77,7 @@ def torch_updates(build, params=PARAMS, gradients=GRADIENTS):
 
 def keras_updates(build, params=PARAMS, gradients=GRADIENTS):
     """The same of Keras, in double precision: ``build`` makes the optimizer."""
-    import keras
-
+    keras = pytest.importorskip("keras")
     keras.config.set_floatx("float64")
     leaves = [keras.Variable(x) for x in jax.tree.leaves(params)]
     optimizer = build()
