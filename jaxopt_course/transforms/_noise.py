@@ -76,9 +76,11 @@ def add_noise(
         key = 0
 
     def init(params: Params) -> AddNoiseState:
-        is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        # A copy: who donates the state must not delete the key that the next `init` needs.
-        own = jax.random.clone(key) if is_key else jax.random.key(key)
+        if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            # A copy: who donates the state must not delete the key that the next `init` needs.
+            own = jax.random.clone(key)
+        else:
+            own = jax.random.key(key)
         return AddNoiseState(jnp.zeros((), jnp.int32), own)
 
     def update(

@@ -112,7 +112,16 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+EVERYDAY = {"exponential_decay", "step_decay", "join_schedules", "warmup_cosine_decay_schedule"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in EVERYDAY else pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in SCHEDULES
+    ],
+)
 def test_every_numeric_argument_is_data(name):
     numbers = numbers_of(*SCHEDULES[name])
     for check in CHECKS:

@@ -44,7 +44,13 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize(("surface", "optimizer"), STEPS)
+@pytest.mark.parametrize(
+    ("surface", "optimizer"),
+    [
+        pytest.param(*case, marks=() if case[0] == "rosenbrock" else pytest.mark.exhaustive)
+        for case in STEPS
+    ],
+)
 def test_the_minimizer_is_scipys_after_about_the_steps_stated(surface, optimizer):
     fn, start = SURFACES[surface].fn, np.array(SURFACES[surface].start)
     found = minimize(fn, start, OPTIMIZERS[optimizer](), max_steps=5000)

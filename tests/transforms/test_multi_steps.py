@@ -19,9 +19,13 @@ NOT_LARGE = functools.partial(optax.skip_large_updates, max_squared_norm=30.0)
 OURS_NOT_LARGE = functools.partial(transforms.skip_large_updates, max_squared_norm=30.0)
 
 
-@pytest.mark.parametrize("every", [1, 3, SCHEDULE])
-@pytest.mark.parametrize("use_mean", [True, False])
-@pytest.mark.parametrize("skip", [(None, None), (OURS_NOT_LARGE, NOT_LARGE)])
+NO_SKIP, SKIP = (None, None), (OURS_NOT_LARGE, NOT_LARGE)
+
+
+@pytest.mark.parametrize(
+    ("every", "use_mean", "skip"),
+    [(1, True, NO_SKIP), (3, False, NO_SKIP), (3, True, SKIP), (SCHEDULE, True, SKIP)],
+)
 def test_multi_steps_as_optax_does(every, use_mean, skip, standard_promotion):
     ours = transforms.MultiSteps(ADAM, every, use_mean, skip[0])
     theirs = optax.MultiSteps(ADAM, every, use_mean, skip[1], accumulator_dtype=jnp.float64)
