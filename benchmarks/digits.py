@@ -21,7 +21,8 @@ from jaxopt_course.cli import (
     make_task,
     prepare,
 )
-from jaxopt_course.training import Rows, make_train
+from jaxopt_course.data import Split
+from jaxopt_course.training import Rows, make_population, make_train
 
 
 TARGET_MEAN, TARGET_MIN = 0.97, 0.955
@@ -62,14 +63,17 @@ def accuracies_of(seeds: int) -> list[float]:
         batch_size=options.batch_size,
     )
 
-    def accuracy(member: tuple[jax.Array, ...]) -> jax.Array:
-        key, train_rows, validation_rows, test_rows = member
-        run = train(key, None, Rows(train_rows, None, validation_rows))
-        outputs = task.predict(run.best_params, run.best_model_state, inputs[test_rows])
-        return jnp.mean(jnp.argmax(outputs, -1) == targets[test_rows])
+    def accuracy(key: jax.Array, _: None, parts: Split) -> jax.Array:
+        run = train(key, None, Rows(parts.train, None, parts.validation))
+        outputs = task.predict(run.best_params, run.best_model_state, inputs[parts.test])
+        return jnp.mean(jnp.argmax(outputs, -1) == targets[parts.test])
 
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *((m.key, *m.parts) for m in members))
-    return jax.jit(lambda all_: jax.lax.map(accuracy, all_))(stacked).tolist()
+    keys, parts = (
+        jax.tree.map(lambda *x: jnp.stack(x), *column)
+        for column in ([m.key for m in members], [m.parts for m in members])
+    )
+    run = make_population(accuracy, [("key", "rows")])
+    return jax.jit(run)(keys, None, parts).tolist()
 
 
 if __name__ == "__main__":

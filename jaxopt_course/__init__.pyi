@@ -2,6 +2,7 @@ from . import activations as activations
 from . import contrib as contrib
 from . import core as core
 from . import data as data
+from . import diagnostics as diagnostics
 from . import initializers as initializers
 from . import losses as losses
 from . import metrics as metrics
@@ -9,6 +10,7 @@ from . import nn as nn
 from . import optimizers as optimizers
 from . import plots as plots
 from . import problems as problems
+from . import regularizers as regularizers
 from . import schedules as schedules
 from . import surfaces as surfaces
 from . import tasks as tasks
@@ -41,6 +43,7 @@ from .losses import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
 from .losses import squared_error as squared_error
+from .optimizers import AcceleratedState as AcceleratedState
 from .optimizers import DAdaptAdamWState as DAdaptAdamWState
 from .optimizers import DoGState as DoGState
 from .optimizers import DoWGState as DoWGState
@@ -78,6 +81,7 @@ from .optimizers import ScaleBySM3State as ScaleBySM3State
 from .optimizers import ScaleBySoapState as ScaleBySoapState
 from .optimizers import ScheduleFreeState as ScheduleFreeState
 from .optimizers import SophiaState as SophiaState
+from .optimizers import accelerated as accelerated
 from .optimizers import acprop as acprop
 from .optimizers import adabelief as adabelief
 from .optimizers import adadelta as adadelta
@@ -99,10 +103,12 @@ from .optimizers import delta_bar_delta as delta_bar_delta
 from .optimizers import dog as dog
 from .optimizers import dowg as dowg
 from .optimizers import ema_sgd as ema_sgd
+from .optimizers import fista as fista
 from .optimizers import fromage as fromage
 from .optimizers import ftrl as ftrl
 from .optimizers import heavy_ball as heavy_ball
 from .optimizers import hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian
+from .optimizers import ista as ista
 from .optimizers import lamb as lamb
 from .optimizers import lars as lars
 from .optimizers import lbfgs as lbfgs
@@ -123,6 +129,7 @@ from .optimizers import optimistic_gradient_descent as optimistic_gradient_desce
 from .optimizers import orthogonalized as orthogonalized
 from .optimizers import polyak_sgd as polyak_sgd
 from .optimizers import prodigy as prodigy
+from .optimizers import proximal_adam as proximal_adam
 from .optimizers import radam as radam
 from .optimizers import rmsprop as rmsprop
 from .optimizers import rprop as rprop
@@ -179,6 +186,23 @@ from .optimizers import soap as soap
 from .optimizers import sophia as sophia
 from .optimizers import trace_lookahead as trace_lookahead
 from .optimizers import yogi as yogi
+from .regularizers import by_path as by_path
+from .regularizers import elastic_net_penalty as elastic_net_penalty
+from .regularizers import group_lasso_penalty as group_lasso_penalty
+from .regularizers import l1_penalty as l1_penalty
+from .regularizers import l2_penalty as l2_penalty
+from .regularizers import nuclear_norm_penalty as nuclear_norm_penalty
+from .regularizers import penalty as penalty
+from .regularizers import project_l2_constraint as project_l2_constraint
+from .regularizers import prox_box as prox_box
+from .regularizers import prox_elastic_net as prox_elastic_net
+from .regularizers import prox_group_lasso as prox_group_lasso
+from .regularizers import prox_l0 as prox_l0
+from .regularizers import prox_l1 as prox_l1
+from .regularizers import prox_l2 as prox_l2
+from .regularizers import prox_nuclear as prox_nuclear
+from .regularizers import prox_simplex as prox_simplex
+from .regularizers import weights_only as weights_only
 from .schedules import constant_schedule as constant_schedule
 from .schedules import cosine_decay_schedule as cosine_decay_schedule
 from .schedules import cosine_onecycle_schedule as cosine_onecycle_schedule
@@ -200,8 +224,10 @@ from .schedules import warmup_exponential_decay_schedule as warmup_exponential_d
 from .schedules import warmup_stable_decay as warmup_stable_decay
 from .tasks import Batch as Batch
 from .tasks import Task as Task
+from .tasks import augmented as augmented
 from .tasks import function_task as function_task
 from .tasks import linen_task as linen_task
+from .tasks import mixed as mixed
 from .tasks import nnx_task as nnx_task
 from .tasks import pytree_task as pytree_task
 from .training import Bundle as Bundle
@@ -225,6 +251,7 @@ from .training import predict as predict
 from .training import save_bundle as save_bundle
 from .transforms import AdaptiveGradClipState as AdaptiveGradClipState
 from .transforms import AddDecayedWeightsState as AddDecayedWeightsState
+from .transforms import AddL1State as AddL1State
 from .transforms import AddNoiseState as AddNoiseState
 from .transforms import ApplyEvery as ApplyEvery
 from .transforms import ApplyIfFiniteState as ApplyIfFiniteState
@@ -244,11 +271,13 @@ from .transforms import MultiStepsState as MultiStepsState
 from .transforms import NonNegativeParamsState as NonNegativeParamsState
 from .transforms import NormalizeState as NormalizeState
 from .transforms import PartitionState as PartitionState
+from .transforms import ProximalState as ProximalState
 from .transforms import ReduceLROnPlateauState as ReduceLROnPlateauState
 from .transforms import ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState
 from .transforms import ScaleByLearningRateState as ScaleByLearningRateState
 from .transforms import ScaleByScheduleState as ScaleByScheduleState
 from .transforms import ScaleByTrustRatioState as ScaleByTrustRatioState
+from .transforms import ScaledProximalState as ScaledProximalState
 from .transforms import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction
 from .transforms import SnapshotState as SnapshotState
 from .transforms import SplitRealAndImaginaryState as SplitRealAndImaginaryState
@@ -256,7 +285,9 @@ from .transforms import TraceState as TraceState
 from .transforms import ZeroNansState as ZeroNansState
 from .transforms import adaptive_grad_clip as adaptive_grad_clip
 from .transforms import add_decayed_weights as add_decayed_weights
+from .transforms import add_l1 as add_l1
 from .transforms import add_noise as add_noise
+from .transforms import add_penalty as add_penalty
 from .transforms import apply_every as apply_every
 from .transforms import apply_if_finite as apply_if_finite
 from .transforms import apply_updates as apply_updates
@@ -286,6 +317,8 @@ from .transforms import normalize_by_update_norm as normalize_by_update_norm
 from .transforms import partition as partition
 from .transforms import per_example_global_norm_clip as per_example_global_norm_clip
 from .transforms import per_example_layer_norm_clip as per_example_layer_norm_clip
+from .transforms import projected as projected
+from .transforms import proximal as proximal
 from .transforms import reduce_on_plateau as reduce_on_plateau
 from .transforms import scale as scale
 from .transforms import scale_by_distance_over_gradients as scale_by_distance_over_gradients
@@ -294,6 +327,7 @@ from .transforms import scale_by_param_block_norm as scale_by_param_block_norm
 from .transforms import scale_by_param_block_rms as scale_by_param_block_rms
 from .transforms import scale_by_schedule as scale_by_schedule
 from .transforms import scale_by_trust_ratio as scale_by_trust_ratio
+from .transforms import scaled_proximal as scaled_proximal
 from .transforms import selective_transform as selective_transform
 from .transforms import set_to_zero as set_to_zero
 from .transforms import skip_large_updates as skip_large_updates

@@ -34,3 +34,8 @@ def test_the_contracts_hold_in_single_precision():
 @pytest.mark.exhaustive
 def test_the_state_is_sharded_as_the_params_are():
     assert "keep the sharding" in run("-m", "tests.sharded_states")
+
+
+@pytest.mark.exhaustive
+def test_a_population_on_eight_devices_is_that_of_one():
+    assert "is that of one" in run("-m", "tests.sharded_population")

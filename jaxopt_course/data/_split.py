@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, Int32, Integer, Key
 from jaxopt_course.core import check_integer, check_number
 
 
-__all__ = ["Split", "split"]
+__all__ = ["Split", "deal", "split"]
 
 
 class Split(NamedTuple):
@@ -69,24 +69,46 @@ def split(
             f"split: no row is left for training: of {n}, validation takes {sizes[1]} "
             f"and test {sizes[2]}."
         )
+    return Split(*deal("split", key, sizes, stratify))
+
+
+def deal(
+    owner: str,
+    key: Key[Array, ""],
+    sizes: list[int],
+    stratify: Integer[np.ndarray | Array, " n"] | None,
+) -> list[Int32[np.ndarray, "_"]]:
+    """Deal the numbers 0, ..., n - 1 into parts of these sizes, whose sum is n, in random order.
+
+    Args:
+        owner: the function, for the message.
+        key: the same key deals the same way.
+        sizes: of the parts; 0 is an empty one.
+        stratify: the class of each number; None: they are all alike.
+
+    Raises:
+        ValueError: if there is not one class for each number, or a class has fewer rows than
+            there are parts.
+    """
+    n = sum(sizes)
     order = np.asarray(jax.random.permutation(key, np.arange(n, dtype=np.int32)))
     if stratify is None:
-        return Split(*np.split(order, np.cumsum(sizes)[:-1]))
+        return np.split(order, np.cumsum(sizes)[:-1])
     classes = np.asarray(stratify)
     if classes.shape != (n,):
-        raise ValueError(f"split: `stratify` must have shape ({n},), got {classes.shape}.")
+        raise ValueError(f"{owner}: `stratify` must have shape ({n},), got {classes.shape}.")
     labels, members = np.unique(classes, return_counts=True)
     parts = sum(size > 0 for size in sizes)
     if members.min() < parts:
         raise ValueError(
-            f"split: class {labels[members.argmin()]} has {members.min()} rows, "
+            f"{owner}: class {labels[members.argmin()]} has {members.min()} rows, "
             f"fewer than the {parts} parts."
         )
     table = _controlled_rounding(members, sizes)
     by_class = order[np.argsort(classes[order], kind="stable")]
     part = np.empty(n, int)
-    part[by_class] = np.repeat(np.tile(np.arange(3), len(labels)), table.ravel())
-    return Split(*(order[part[order] == i] for i in range(3)))
+    part[by_class] = np.repeat(np.tile(np.arange(len(sizes)), len(labels)), table.ravel())
+    return [order[part[order] == i] for i in range(len(sizes))]
 
 
 def _size(name: str, share: float | int, n: int) -> int:

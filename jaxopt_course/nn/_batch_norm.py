@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, ScalarLike
 
 from jaxopt_course.core import check_number, running_mean, wide_dtype
 
+from ._learned import learned
 from ._moments import Moments, merge_moments, moments, standardize
 
 
@@ -111,11 +112,7 @@ class BatchNorm(nn.Module):
         stats_dtype = wide_dtype(self.param_dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, stats_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, stats_dtype)
-        scale = bias = None
-        if self.use_scale:
-            scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+        scale, bias = learned(self, "scale", x), learned(self, "bias", x)
         axis_name = None if starting else self.axis_name  # `init` runs outside the mapped axis
 
         if train:

@@ -1,13 +1,15 @@
-"""Dropout: silence each entry with probability ``rate`` while training.
+"""Dropout: silence each entry with probability ``rate`` while training, or blur it.
 
     inverted    training: x_i b_i / (1 - rate)    evaluation: x_i
     classical   training: x_i b_i                 evaluation: x_i (1 - rate)
+    Gaussian    training: x_i (1 + s n_i)         evaluation: x_i
 
-with b_i one of 0 and 1, of mean 1 - rate. Each form has the same expectation in training as in
-evaluation; the classical one is the inverted one, scaled by 1 - rate throughout.
+with b_i one of 0 and 1, of mean 1 - rate, n_i standard normal and s^2 = rate / (1 - rate). Each
+form has the same expectation in training as in evaluation; the classical one is the inverted one,
+scaled by 1 - rate throughout; the Gaussian one has mean and variance of the inverted one.
 
 Reference: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
-Overfitting", JMLR 2014, https://jmlr.org/papers/v15/srivastava14a.html.
+Overfitting", JMLR 2014, https://jmlr.org/papers/v15/srivastava14a.html (Gaussian: section 10).
 """
 
 import flax.linen as nn
@@ -15,10 +17,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, ScalarLike
 
-from jaxopt_course.core import check_number, complement, safe_divide, wide_dtype
+from jaxopt_course.core import check_number, complement, safe_divide, safe_sqrt, wide_dtype
 
 
-__all__ = ["ClassicalDropout", "Dropout", "classical_dropout", "dropout"]
+__all__ = [
+    "ClassicalDropout",
+    "Dropout",
+    "GaussianDropout",
+    "classical_dropout",
+    "dropout",
+    "gaussian_dropout",
+]
 
 
 def dropout(
@@ -63,6 +72,29 @@ def classical_dropout(
     check_number("classical_dropout", "rate", rate, "[0, 1)")
     kept, _ = _draw(key, x, rate)
     return jnp.where(kept, x, 0)
+
+
+def gaussian_dropout(
+    key: Key[Array, ""], x: Float[Array, "*shape"], rate: ScalarLike
+) -> Float[Array, "*shape"]:
+    """Multiply each entry by a normal number of mean 1 and variance ``rate / (1 - rate)``.
+
+    Args:
+        key: what the numbers are drawn from.
+        x: any shape.
+        rate: of the dropout that has this variance, in [0, 1).
+
+    Returns:
+        The blurred ``x``, with the mean of ``x``.
+
+    Raises:
+        ValueError: if ``rate`` lies outside [0, 1).
+    """
+    check_number("gaussian_dropout", "rate", rate, "[0, 1)")
+    dtype = wide_dtype(x.dtype)
+    deviation = safe_sqrt(safe_divide(jnp.asarray(rate, dtype), complement(rate, dtype)))
+    noise = jax.random.normal(key, x.shape, dtype)
+    return (x.astype(dtype) * (1 + deviation * noise)).astype(x.dtype)
 
 
 class Dropout(nn.Module):
@@ -111,6 +143,25 @@ class ClassicalDropout(nn.Module):
         if train:
             return classical_dropout(self.make_rng("dropout"), x, self.rate)
         return _scaled(x, complement(self.rate, wide_dtype(x.dtype)))
+
+
+class GaussianDropout(nn.Module):
+    """Gaussian dropout as a Flax layer; training draws from the RNG stream ``"dropout"``.
+
+    Attributes:
+        rate: of the dropout that has the same variance, in [0, 1).
+    """
+
+    rate: ScalarLike
+
+    def __post_init__(self) -> None:
+        check_number("GaussianDropout", "rate", self.rate, "[0, 1)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
+        """``x`` in evaluation, :func:`gaussian_dropout` of it in training."""
+        return gaussian_dropout(self.make_rng("dropout"), x, self.rate) if train else x
 
 
 def _draw(

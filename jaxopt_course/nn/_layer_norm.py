@@ -14,6 +14,7 @@ from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
 from jaxopt_course.core import check_number
 
+from ._learned import learned
 from ._moments import moments, standardize
 
 
@@ -67,10 +68,5 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
         """:func:`layer_norm` of ``x`` with the learned scale and bias."""
-        shape = x.shape[-1:]
-        scale = bias = None
-        if self.use_scale:
-            scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+        scale, bias = learned(self, "scale", x), learned(self, "bias", x)
         return layer_norm(x, scale, bias, self.epsilon)

@@ -12,6 +12,7 @@ Every field can be written to JSON: activations and initializers are names.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from ._dtypes import promote_dtype
 from ._layer_norm import LayerNorm
 
 
-__all__ = ["CNN", "MLP", "MODELS"]
+__all__ = ["CNN", "MLP", "check_model", "dense", "normalized"]
 
 
 class MLP(nn.Module):
@@ -72,7 +73,8 @@ class MLP(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        _check(self, hidden=self.hidden)
+        check_model(self, hidden=self.hidden)
+        _check_layers(self, len(self.hidden))
         super().__post_init__()
 
     @nn.compact
@@ -91,8 +93,8 @@ class MLP(nn.Module):
         """
         h = jnp.reshape(jnp.asarray(x), (x.shape[0], -1))
         for width, rate in zip(self.hidden, _rates(self, len(self.hidden)), strict=True):
-            h = _hidden(self, _dense(self, width), rate, h, train, mask)
-        return _dense(self, self.outputs)(True)(h)
+            h = _hidden(self, dense(self, width), rate, h, train, mask)
+        return dense(self, self.outputs)(True)(h)
 
 
 class CNN(nn.Module):
@@ -126,7 +128,8 @@ class CNN(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        _check(self, channels=self.channels, dense=self.dense)
+        check_model(self, channels=self.channels, dense=self.dense)
+        _check_layers(self, len(self.channels) + len(self.dense))
         super().__post_init__()
 
     @nn.compact
@@ -150,16 +153,14 @@ class CNN(nn.Module):
             h = nn.max_pool(h, (2, 2), strides=(2, 2), padding="SAME")
         h = jnp.reshape(h, (h.shape[0], -1))
         for width, rate in zip(self.dense, rates[len(self.channels) :], strict=True):
-            h = _hidden(self, _dense(self, width), rate, h, train, mask)
-        return _dense(self, self.outputs)(True)(h)
+            h = _hidden(self, dense(self, width), rate, h, train, mask)
+        return dense(self, self.outputs)(True)(h)
 
-
-MODELS: dict[str, type[nn.Module]] = {"CNN": CNN, "MLP": MLP}  # the names of saved models
 
 Affine = Callable[[bool], Callable[[Array], Array]]  # whether it has a bias -> the layer
 
 
-def _dense(model: MLP | CNN, width: int) -> Affine:
+def dense(model: Any, width: int) -> Affine:
     return lambda use_bias: nn.Dense(
         width,
         use_bias=use_bias,
@@ -191,21 +192,23 @@ def _hidden(
     mask: Array | None,
 ) -> Array:
     """A hidden layer of ``model``, its submodules named there."""
-
-    def normalized(x: Array) -> Array:
-        if model.normalization == "batch":
-            norm = BatchNorm(model.batch_momentum, param_dtype=model.param_dtype)
-            return norm(x, train, mask)
-        return LayerNorm(param_dtype=model.param_dtype)(x)
-
     position = model.normalization and model.normalization_position
     x = affine((model.normalization, position) != ("batch", "before"))(x)
     if position == "before":
-        x = normalized(x)
+        x = normalized(model, x, train, mask)
     x = activation(model.activation)(x)
     if position == "after":
-        x = normalized(x)
+        x = normalized(model, x, train, mask)
+    model.sow("intermediates", "hidden", x)
     return x if rate is None else Dropout(rate)(x, train)
+
+
+def normalized(model: Any, x: Array, train: bool, mask: Array | None) -> Array:
+    """``x`` behind the normalization that ``model`` names."""
+    if model.normalization == "batch":
+        norm = BatchNorm(model.batch_momentum, param_dtype=model.param_dtype)
+        return norm(x, train, mask)
+    return LayerNorm(param_dtype=model.param_dtype)(x) if model.normalization else x
 
 
 def _rates(model: MLP | CNN, layers: int) -> list[ScalarLike | None]:
@@ -226,7 +229,8 @@ def _rates(model: MLP | CNN, layers: int) -> list[ScalarLike | None]:
     return list(dropout)
 
 
-def _check(model: MLP | CNN, **widths: Sequence[int]) -> None:
+def check_model(model: Any, **widths: Sequence[int]) -> None:
+    """Refuse what no model takes: in its widths, names and numbers."""
     owner = type(model).__name__
     check_integer(owner, "outputs", model.outputs, "[1, inf)")
     for name, values in widths.items():
@@ -236,6 +240,10 @@ def _check(model: MLP | CNN, **widths: Sequence[int]) -> None:
     initializer(model.kernel_init)
     if model.normalization is not None:
         check_choice(owner, "normalization", model.normalization, ("batch", "layer"))
-    check_choice(owner, "normalization_position", model.normalization_position, ("before", "after"))
     check_number(owner, "batch_momentum", model.batch_momentum, "[0, 1]")
-    _rates(model, sum(len(values) for values in widths.values()))
+
+
+def _check_layers(model: MLP | CNN, layers: int) -> None:
+    owner, positions = type(model).__name__, ("before", "after")
+    check_choice(owner, "normalization_position", model.normalization_position, positions)
+    _rates(model, layers)

@@ -28,9 +28,11 @@ from ._delta_bar_delta import (
 from ._dog import DoGState, dog, scale_by_dog
 from ._dowg import DoWGState, dowg, scale_by_dowg
 from ._ema_sgd import ema_sgd
+from ._fista import AcceleratedState, accelerated, fista
 from ._fromage import fromage
 from ._ftrl import FtrlState, ftrl
 from ._heavy_ball import heavy_ball
+from ._ista import ista
 from ._lamb import lamb
 from ._lars import lars
 from ._lbfgs import ScaleByLBFGSState, lbfgs, scale_by_lbfgs
@@ -57,6 +59,7 @@ from ._optimistic import (
 )
 from ._polyak import polyak_sgd, scale_by_polyak
 from ._prodigy import ProdigyState, prodigy
+from ._proximal_adam import proximal_adam
 from ._radam import radam, scale_by_radam
 from ._rmsprop import (
     ScaleByRmsState,
@@ -104,6 +107,7 @@ from ._yogi import scale_by_yogi, yogi
 
 
 __all__ = [
+    "AcceleratedState",
     "DAdaptAdamWState",
     "DoGState",
     "DoWGState",
@@ -141,6 +145,7 @@ __all__ = [
     "ScaleBySoapState",
     "ScheduleFreeState",
     "SophiaState",
+    "accelerated",
     "acprop",
     "adabelief",
     "adadelta",
@@ -162,10 +167,12 @@ __all__ = [
     "dog",
     "dowg",
     "ema_sgd",
+    "fista",
     "fromage",
     "ftrl",
     "heavy_ball",
     "hutchinson_estimator_diag_hessian",
+    "ista",
     "lamb",
     "lars",
     "lbfgs",
@@ -186,6 +193,7 @@ __all__ = [
     "orthogonalized",
     "polyak_sgd",
     "prodigy",
+    "proximal_adam",
     "radam",
     "rmsprop",
     "rprop",

@@ -1,5 +1,6 @@
 """Floor 3: what is trained. A task is pure functions; adapters make one of any kind of model."""
 
+from ._augmented import augmented, mixed
 from ._function import function_task
 from ._linen import linen_task
 from ._nnx import nnx_task
@@ -7,4 +8,13 @@ from ._pytree import pytree_task
 from ._task import Batch, Task
 
 
-__all__ = ["Batch", "Task", "function_task", "linen_task", "nnx_task", "pytree_task"]
+__all__ = [
+    "Batch",
+    "Task",
+    "augmented",
+    "function_task",
+    "linen_task",
+    "mixed",
+    "nnx_task",
+    "pytree_task",
+]

@@ -32,7 +32,8 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
 
     Returns:
         The task. Its ``loss`` refuses batches with row weights in training where the module has
-        batch statistics and no ``mask``; its ``activations`` are what each submodule returns.
+        batch statistics and no ``mask``; its ``activations`` are what each submodule returns, and
+        what the module sows: the models of this library sow ``"hidden"``, each hidden layer.
 
     Examples:
         >>> from jaxopt_course.nn import MLP
@@ -83,7 +84,12 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
             capture_intermediates=True,
             mutable=["intermediates"],
         )
-        calls = traverse_util.flatten_dict(captured["intermediates"])
-        return {"/".join(path[:-1]) or "outputs": values[0] for path, values in calls.items()}
+        found = {}
+        for path, values in traverse_util.flatten_dict(captured["intermediates"]).items():
+            if path[-1] == "__call__":
+                found["/".join(path[:-1]) or "outputs"] = values[0]
+            else:
+                found |= {f"{'/'.join(path)}_{i}": value for i, value in enumerate(values)}
+        return found
 
     return Task(init, loss, predict, activations)

@@ -5,6 +5,7 @@ from ._early_stopping import EarlyStopping, EarlyStoppingState
 from ._evaluate import evaluate, predict
 from ._fit import Record, fit
 from ._minimize import MinimizeOutcome, Minimum, describe_minimum, minimize
+from ._population import make_population
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState, describe_outcome
 from ._step import init_state, make_step
 from ._train import make_train
@@ -30,6 +31,7 @@ __all__ = [
     "fit",
     "init_state",
     "load_bundle",
+    "make_population",
     "make_step",
     "make_train",
     "minimize",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxopt_course.core import Params, check_integer
+from jaxopt_course.core import Params, check_integer, safe_divide
 from jaxopt_course.tasks import Batch, Task
 
 from ._rows import as_examples, count_rows, take_rows
@@ -75,10 +75,11 @@ def mean_over_rows(
     model_state: PyTree,
     examples: tuple[PyTree, PyTree],
     indices: Int[Array, "n"],
+    counted: Float[Array, "n"] | None,
     batch_size: int,
 ) -> dict[str, Float[Array, ""]]:
-    """The means of loss and metrics over the rows ``indices`` of ``examples``, in evaluation."""
-    table, weights = _padded(indices, batch_size)
+    """The means of loss and metrics over the rows ``indices``, weighted by ``counted``."""
+    table, weights = _padded(indices, counted, batch_size)
 
     def sums(batch_rows: tuple[Array, Array]) -> dict[str, Array]:
         rows, weights = batch_rows
@@ -88,8 +89,8 @@ def mean_over_rows(
         return {name: mean * jnp.sum(weights).astype(mean.dtype) for name, mean in means.items()}
 
     totals = jax.lax.map(sums, (table, weights))
-    n = indices.shape[0]
-    return {name: jnp.sum(total) / jnp.asarray(n, total.dtype) for name, total in totals.items()}
+    whole = jnp.sum(weights)
+    return {name: safe_divide(jnp.sum(x), whole.astype(x.dtype)) for name, x in totals.items()}
 
 
 @functools.partial(jax.jit, static_argnames=("task", "batch_size"))
@@ -97,7 +98,7 @@ def _evaluate(
     task: Task, params: Params, model_state: PyTree, examples: Any, *, batch_size: int
 ) -> Any:
     everything = jnp.arange(count_rows("evaluate", examples), dtype=jnp.int32)
-    return mean_over_rows(task, params, model_state, examples, everything, batch_size)
+    return mean_over_rows(task, params, model_state, examples, everything, None, batch_size)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "batch_size"))
@@ -105,17 +106,22 @@ def _predict(
     task: Task, params: Params, model_state: PyTree, inputs: PyTree, *, batch_size: int
 ) -> Any:
     n = count_rows("predict", inputs)
-    table, _ = _padded(jnp.arange(n, dtype=jnp.int32), batch_size)
+    table, _ = _padded(jnp.arange(n, dtype=jnp.int32), None, batch_size)
     batches = jax.lax.map(
         lambda rows: task.predict(params, model_state, take_rows(inputs, rows)), table
     )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], batches)
 
 
-def _padded(indices: Int[Array, "n"], batch_size: int) -> tuple[Array, Array]:
+def _padded(
+    indices: Int[Array, "n"], counted: Float[Array, "n"] | None, batch_size: int
+) -> tuple[Array, Array]:
     """Batches of ``indices`` one a row, and weights: the last batch repeats a row with weight 0."""
     n = indices.shape[0]
     size = min(batch_size, n)
     positions = jnp.arange(-(-n // size) * size).reshape(-1, size)
-    weights = (positions < n).astype(jnp.result_type(float))
-    return indices[jnp.minimum(positions, n - 1)], weights
+    chosen = jnp.minimum(positions, n - 1)
+    there = (positions < n).astype(jnp.result_type(float))
+    return indices[chosen], there if counted is None else there * counted[chosen].astype(
+        there.dtype
+    )

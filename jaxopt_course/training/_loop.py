@@ -194,7 +194,13 @@ def make_loop(
         loss = row["loss"]
         if rows.validation is not None:
             validated = mean_over_rows(
-                task, state.params, state.model_state, examples, rows.validation, plan.batch_size
+                task,
+                state.params,
+                state.model_state,
+                examples,
+                rows.validation,
+                rows.validation_weights,
+                plan.batch_size,
             )
             row |= {f"validation_{name}": value for name, value in validated.items()}
             loss = validated["loss"].astype(loss.dtype)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxopt_course.core import is_traced
 
@@ -61,21 +61,21 @@ def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:
     """``rows`` as jax arrays; None is all ``n`` rows, each once, and no validation.
 
     Raises:
-        ValueError: if a row number lies outside [0, n), or weights and rows differ in number.
+        ValueError: if a row number lies outside [0, n), or weights and rows differ in number, or
+            there are weights of rows that are not there.
             Traced numbers cannot be looked at: rows outside the data come out as NaN.
     """
     if rows is None:
         return Rows(jnp.arange(n, dtype=jnp.int32))
     train = _row_numbers(owner, "rows.train", rows.train, n)
-    weights = None if rows.weights is None else jnp.asarray(rows.weights)
-    if weights is not None and weights.shape != train.shape:
-        raise ValueError(
-            f"{owner}: `rows.weights` must have the shape {train.shape} of `rows.train`, "
-            f"got {weights.shape}."
-        )
+    weights = _weights(owner, "rows.weights", rows.weights, train)
     if rows.validation is None:
+        if rows.validation_weights is not None:
+            raise ValueError(f"{owner}: `rows.validation_weights` needs `rows.validation`.")
         return Rows(train, weights)
-    return Rows(train, weights, _row_numbers(owner, "rows.validation", rows.validation, n))
+    validation = _row_numbers(owner, "rows.validation", rows.validation, n)
+    counted = _weights(owner, "rows.validation_weights", rows.validation_weights, validation)
+    return Rows(train, weights, validation, counted)
 
 
 def take_rows(arrays: PyTree, indices: Int[Array, "batch"]) -> PyTree:
@@ -96,3 +96,14 @@ def _row_numbers(owner: str, name: str, values: Any, n: int) -> Int[Array, "n"]:
         if outside.size:
             raise ValueError(f"{owner}: `{name}` must lie in [0, {n}), got {outside[0]}.")
     return jnp.asarray(values, jnp.int32)
+
+
+def _weights(owner: str, name: str, values: Any, rows: Int[Array, "n"]) -> Float[Array, "n"] | None:
+    if values is None:
+        return None
+    weights = jnp.asarray(values)
+    if weights.shape != rows.shape:
+        raise ValueError(
+            f"{owner}: `{name}` must have the shape {rows.shape} of its rows, got {weights.shape}."
+        )
+    return weights

@@ -37,11 +37,13 @@ class Rows(NamedTuple):
     train: row numbers, i32[n]; a row may occur more than once.
     weights: how much each of them counts, f[n]. None: once.
     validation: row numbers, i32[m]. None: there is no validation.
+    validation_weights: how much each of them counts, f[m]. None: once.
     """
 
     train: Int[Array, "n"]
     weights: Float[Array, "n"] | None = None
     validation: Int[Array, "m"] | None = None
+    validation_weights: Float[Array, "m"] | None = None
 
 
 class OutcomeCode(enum.IntEnum):

@@ -47,7 +47,15 @@ from ._norms import (
     scale_by_param_block_rms,
     scale_by_trust_ratio,
 )
+from ._penalty import AddL1State, add_l1, add_penalty
 from ._per_example_clip import per_example_global_norm_clip, per_example_layer_norm_clip
+from ._proximal import (
+    ProximalState,
+    ScaledProximalState,
+    projected,
+    proximal,
+    scaled_proximal,
+)
 from ._reduce_on_plateau import ReduceLROnPlateauState, reduce_on_plateau
 from ._scale import (
     ScaleByLearningRateState,
@@ -64,6 +72,7 @@ from ._zero_nans import ZeroNansState, zero_nans
 __all__ = [
     "AdaptiveGradClipState",
     "AddDecayedWeightsState",
+    "AddL1State",
     "AddNoiseState",
     "ApplyEvery",
     "ApplyIfFiniteState",
@@ -83,11 +92,13 @@ __all__ = [
     "NonNegativeParamsState",
     "NormalizeState",
     "PartitionState",
+    "ProximalState",
     "ReduceLROnPlateauState",
     "ScaleByDistanceOverGradientsState",
     "ScaleByLearningRateState",
     "ScaleByScheduleState",
     "ScaleByTrustRatioState",
+    "ScaledProximalState",
     "ShouldSkipUpdateFunction",
     "SnapshotState",
     "SplitRealAndImaginaryState",
@@ -95,7 +106,9 @@ __all__ = [
     "ZeroNansState",
     "adaptive_grad_clip",
     "add_decayed_weights",
+    "add_l1",
     "add_noise",
+    "add_penalty",
     "apply_every",
     "apply_if_finite",
     "apply_updates",
@@ -125,6 +138,8 @@ __all__ = [
     "partition",
     "per_example_global_norm_clip",
     "per_example_layer_norm_clip",
+    "projected",
+    "proximal",
     "reduce_on_plateau",
     "scale",
     "scale_by_distance_over_gradients",
@@ -133,6 +148,7 @@ __all__ = [
     "scale_by_param_block_rms",
     "scale_by_schedule",
     "scale_by_trust_ratio",
+    "scaled_proximal",
     "selective_transform",
     "set_to_zero",
     "skip_large_updates",

@@ -11,6 +11,7 @@ from tests.catalogue import (
     links,
     matrix,
     norms,
+    regularization,
     second_order,
     wrappers,
 )
@@ -27,7 +28,17 @@ __all__ = [
     "numeric_arguments",
 ]
 
-FAMILIES = (classics, adaptive, norms, averaging, matrix, second_order, links, wrappers)
+FAMILIES = (
+    classics,
+    adaptive,
+    norms,
+    averaging,
+    matrix,
+    second_order,
+    links,
+    wrappers,
+    regularization,
+)
 TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in family.MEMBERS.items()}
 PAIRS = {name: args for family in FAMILIES for name, args in family.PAIRS.items()}
 

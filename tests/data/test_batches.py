@@ -26,6 +26,7 @@ def sees_every_row_once(table, indices) -> bool:
 
 @pytest.mark.parametrize(("n", "batch_size"), SIZES)
 def test_an_epoch_sees_every_row_exactly_once(key, n, batch_size):
+    """Course 5, one epoch is every example once; the last ragged batch is not lost."""
     indices, weights = rows_of(n)
     table = compiled(key, 3, indices, weights, batch_size)
     steps = -(-n // batch_size)
@@ -49,6 +50,7 @@ def test_dropping_the_ragged_batch_would_be_noticed(key):
 
 
 def test_the_order_is_fixed_by_key_and_epoch(key):
+    """Course 5, shuffle every epoch."""
     order = jax.jit(lambda k, epoch: epoch_order(k, epoch, 50))
     orders = [np.asarray(order(key, epoch)) for epoch in (0, 1, 2, 0)]
     orders.append(np.asarray(order(jax.random.key(1), 0)))

@@ -28,6 +28,7 @@ def test_scaling_is_scikit_learns(kind, name):
 
 @pytest.mark.parametrize("kind", PEERS)
 def test_the_training_rows_alone_decide(kind, key):
+    """Course 5, scale features by the statistics of the training part."""
     data = load("wine")
     rows = split(key, 178, validation=0.2, test=0.2, stratify=data.targets)
     spoiled = data.inputs.copy()

@@ -23,6 +23,7 @@ def counts(classes, part):
     ],
 )
 def test_every_row_is_in_exactly_one_part(key, stratified, validation, test, sizes):
+    """Course 5, split into training, validation and test."""
     classes = load("iris").targets if stratified else None
     parts = split(key, 150, validation=validation, test=test, stratify=classes)
     assert tuple(map(len, parts)) == sizes

@@ -3,12 +3,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.nn import ClassicalDropout, Dropout, classical_dropout, dropout
+from jaxopt_course.nn import (
+    ClassicalDropout,
+    Dropout,
+    GaussianDropout,
+    classical_dropout,
+    dropout,
+    gaussian_dropout,
+)
 from tests.nn.arrays import normal
 
 
-LAYERS = [Dropout, ClassicalDropout]
-FUNCTIONS = [dropout, classical_dropout]
+LAYERS = [Dropout, ClassicalDropout, GaussianDropout]
+FUNCTIONS = [dropout, classical_dropout, gaussian_dropout]
 
 
 def apply(layer, x, key, *, train=True):
@@ -18,6 +25,7 @@ def apply(layer, x, key, *, train=True):
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_the_mean_in_training_is_the_mean_in_evaluation(layer, rate, key):
+    """Course 2, dropout: scaled in training or at test time, both keep the expectation."""
     x = normal(200_000) + 3
     trained = apply(layer(rate), x, key)
     evaluated = apply(layer(rate), x, key, train=False)
@@ -26,10 +34,21 @@ def test_the_mean_in_training_is_the_mean_in_evaluation(layer, rate, key):
 
 
 def test_classical_dropout_is_inverted_dropout_scaled_by_one_minus_rate(key):
+    """Course 2, dropout: the classical form exists too; ``rate`` is the probability to drop."""
     x = normal(100)
     for train in (True, False):
-        inverted, classical = (apply(layer(0.3), x, key, train=train) for layer in LAYERS)
+        inverted, classical = (apply(layer(0.3), x, key, train=train) for layer in LAYERS[:2])
         np.testing.assert_allclose(classical, 0.7 * inverted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5])
+def test_gaussian_dropout_has_the_variance_of_dropout(rate, key):
+    n = 200_000
+    noise = np.asarray(gaussian_dropout(key, jnp.ones(n), rate))
+    # the variance of a sample variance of a normal number is 2 sigma^4 / n
+    variance = rate / (1 - rate)
+    assert abs(noise.var() - variance) < 3 * variance * np.sqrt(2 / n)
+    assert abs(np.var(dropout(key, jnp.ones(n), rate)) - variance) < 0.02
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.8])

@@ -291,6 +291,14 @@ def test_unfit_data_are_refused(data, error, sentence):
     [
         (Rows(jnp.array([0, 50])), r"`rows.train` must lie in \[0, 50\), got 50"),
         (Rows(jnp.arange(3), jnp.ones(2)), r"`rows.weights` must have the shape \(3,\)"),
+        (
+            Rows(jnp.arange(3), None, jnp.arange(2), jnp.ones(3)),
+            r"`rows.validation_weights` must have the shape \(2,\)",
+        ),
+        (
+            Rows(jnp.arange(3), None, None, jnp.ones(3)),
+            "`rows.validation_weights` needs `rows.validation`",
+        ),
         (Rows(jnp.ones(3)), "vector of at least one integer, got float64"),
         (Rows(jnp.arange(3), None, jnp.array([-1])), r"`rows.validation` must lie in"),
     ],

@@ -1,0 +1,46 @@
+"""Where figures come from, and where they go."""
+
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jax
+import jaxlib
+
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on besides the code."""
+    devices = jax.devices()
+    return {
+        "device": devices[0].device_kind,
+        "platform": devices[0].platform,
+        "devices": len(devices),
+        "cores": os.cpu_count(),
+        "processor": processor(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+    }
+
+
+def processor() -> str:
+    """The name that the system gives it."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def save(name: str, figures: dict[str, Any]) -> pathlib.Path:
+    """Write ``results/NAME.json``: the figures and the machine."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+    return path

@@ -1,0 +1,97 @@
+"""Mixup: examples on the lines between pairs of examples, and their targets likewise.
+
+    x = l x_i + (1 - l) x_j,        y = l y_i + (1 - l) y_j,        l ~ Beta(alpha, alpha)
+
+Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018, equation 2,
+https://arxiv.org/abs/1710.09412.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree, ScalarLike, Shaped
+
+from jaxopt_course.core import as_float, check_integer, check_number, wide_dtype
+
+from ._affine import check_floats
+
+
+__all__ = ["mixup"]
+
+
+def mixup(
+    key: Key[Array, ""],
+    inputs: PyTree[Float[Array, "batch ..."]],
+    targets: Shaped[Array, "batch *outputs"],
+    alpha: ScalarLike,
+    *,
+    n_classes: int | None = None,
+    weights: Float[Array, " batch"] | None = None,
+) -> tuple[PyTree[Float[Array, "batch ..."]], Float[Array, "batch *row"]]:
+    """Mix each example with another one of its batch.
+
+    The other is drawn with a probability proportional to its weight. A row of weight 0, which may
+    be padding, or left out of a bag, is mixed into none.
+
+    Args:
+        key: fixes partners and shares.
+        inputs: an array, or a pytree of arrays, floating-point.
+        targets: class numbers, with ``n_classes``; else numbers that have a mean: values of a
+            regression, bits, one-hot rows.
+        alpha: of the Beta distribution of the shares, in [0, inf). 0 mixes nothing, 1 makes the
+            share uniform.
+        n_classes: how many classes there are: the targets become rows of probabilities.
+        weights: how much each example counts. None: all the same.
+
+    Returns:
+        Inputs in their dtypes, and targets of the default float dtype if they were integers.
+
+    Raises:
+        TypeError: if the inputs are not floating-point, or class numbers no integers.
+        ValueError: if ``alpha`` is out of range.
+
+    Examples:
+        >>> x, y = jnp.array([[0.0], [4.0]]), jnp.array([0, 1])
+        >>> mix = jax.jit(mixup, static_argnames="n_classes")
+        >>> x, y = mix(jax.random.key(1), x, y, 1.0, n_classes=2)
+        >>> bool(jnp.allclose(x[:, 0], 4 * y[:, 1]))
+        True
+    """
+    check_number("mixup", "alpha", alpha, "[0, inf)")
+    for values in jax.tree.leaves(inputs):
+        check_floats("mixup", "inputs", values)
+    rows = _with_means(targets, n_classes)
+    batch = len(rows)
+    partner_key, share_key = jax.random.split(key)
+    likely = jnp.ones(batch, jnp.result_type(float)) if weights is None else weights
+    partners = jax.random.choice(partner_key, batch, (batch,), p=likely)
+    shares = _shares(share_key, alpha, batch)
+
+    def mixed(values: Array) -> Array:
+        wide = values.astype(wide_dtype(values.dtype))
+        own = shares.astype(wide.dtype).reshape(batch, *[1] * (wide.ndim - 1))
+        own = jnp.broadcast_to(own, wide.shape)
+        return (own * wide + (1 - own) * wide[partners]).astype(values.dtype)
+
+    return jax.tree.map(mixed, inputs), mixed(rows)
+
+
+def _with_means(targets: Array, n_classes: int | None) -> Float[Array, "batch ..."]:
+    if n_classes is not None:
+        check_integer("mixup", "n_classes", n_classes, "[2, inf)")
+        if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
+            raise TypeError(
+                "mixup: with `n_classes` the targets must be a vector of integers, "
+                f"got {targets.dtype} of shape {targets.shape}."
+            )
+        return jax.nn.one_hot(targets, n_classes, dtype=jnp.result_type(float))
+    floating = jnp.issubdtype(targets.dtype, jnp.floating)
+    return targets if floating else targets.astype(jnp.result_type(float))
+
+
+def _shares(key: Key[Array, ""], alpha: ScalarLike, batch: int) -> Float[Array, " batch"]:
+    """How much of each example is itself: all of it where ``alpha`` is 0."""
+    alpha = as_float(alpha)
+    positive = jnp.where(alpha > 0, alpha, 1.0)
+    # g / (g + g') of two Gamma variables is Beta distributed; of small ones only logs are numbers.
+    logs = jax.random.loggamma(key, positive, (2, batch))
+    return jnp.where(alpha > 0, jax.nn.sigmoid(logs[0] - logs[1]), 1.0)

@@ -1,0 +1,127 @@
+"""Where the error of a regression comes from: bias, variance, noise.
+
+With predictions p_b(x) of trainings on bootstrap samples b, their mean p(x), and y = f(x) + noise:
+
+    E (p_b - y)^2  =  E (p - f)^2  +  E (p_b - p)^2  +  E (y - f)^2
+      error            bias^2          variance          noise
+
+up to the correlation of p - f with the noise, which is 0 in the mean. Without f, y stands for it
+and the noise is counted as bias.
+
+Reference: Geman, Bienenstock & Doursat, "Neural Networks and the Bias/Variance Dilemma", Neural
+Computation 1992; bootstrap samples as in Efron & Tibshirani, 1993, chapter 6.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from jaxopt_course.core import check_integer
+from jaxopt_course.data import bootstrap_weights
+from jaxopt_course.training import Rows, make_population
+
+
+__all__ = ["BiasVarianceReport", "bias_variance"]
+
+
+class BiasVarianceReport(NamedTuple):
+    """The mean squared error over test points and trainings, and its three parts.
+
+    error, bias_squared, variance, noise: in the squared unit of the target.
+    standard_errors: of these four, over the test points.
+    trainings: how many.
+    """
+
+    error: float
+    bias_squared: float
+    variance: float
+    noise: float
+    standard_errors: dict[str, float]
+    trainings: int
+
+    def __str__(self) -> str:
+        names = ("error", "bias_squared", "variance", "noise")
+        said = {n: f"{getattr(self, n):.4g} +- {self.standard_errors[n]:.2g}" for n in names}
+        return (
+            f"error {said['error']} = bias^2 {said['bias_squared']} + variance {said['variance']} "
+            f"+ noise {said['noise']}, over {self.trainings} bootstrap trainings"
+        )
+
+
+def bias_variance(
+    predict: Callable[..., Array],
+    rows: Int[Array | np.ndarray, "n"],
+    targets: Float[Array | np.ndarray, "points"],
+    *,
+    key: Key[Array, ""],
+    truth: Float[Array | np.ndarray, "points"] | None = None,
+    trainings: int = 100,
+    hyperparameters: Any = None,
+    strategy: Literal["map", "chunk", "vmap"] = "map",
+) -> BiasVarianceReport:
+    """Train on bootstrap samples, in one program, and take the error on test points apart.
+
+    Args:
+        predict: ``predict(key, hyperparameters, rows)``: a training and then its predictions of
+            the test points, one number each.
+        rows: the training rows that are drawn from, with replacement.
+        targets: y at the test points.
+        key: for the samples and the trainings.
+        truth: f at the test points, where it is known. None: y, and the noise counts as bias.
+        trainings: how many, in [2, inf).
+        hyperparameters: that ``predict`` takes.
+        strategy: of :func:`~jaxopt_course.training.make_population`.
+
+    Returns:
+        The report; ``print`` it.
+
+    Raises:
+        ValueError: if ``trainings`` is below 2, or predictions and targets differ in number.
+
+    Examples:
+        >>> y = jnp.array([1.0, 2.0, 3.0, 6.0])
+        >>> def train_and_predict(key, hyperparameters, rows):
+        ...     return jnp.full(4, jnp.average(y, None, rows.weights))
+        >>> report = bias_variance(train_and_predict, jnp.arange(4), y, key=jax.random.key(0))
+        >>> bool(report.bias_squared > 3 * report.variance)
+        True
+    """
+    check_integer("bias_variance", "trainings", trainings, "[2, inf)")
+    sample_key, train_key = jax.random.split(key)
+    rows = jnp.asarray(rows, jnp.int32)
+    weights = jax.vmap(lambda k: bootstrap_weights(k, rows.shape[0]))(
+        jax.random.split(sample_key, trainings)
+    )
+
+    def member(key: Any, hyperparameters: Any, weights: Array) -> Array:
+        return predict(key, hyperparameters, Rows(rows, weights))
+
+    run = jax.jit(make_population(member, [("key", "rows")], strategy=strategy))
+    keys = jax.random.split(train_key, trainings)
+    predictions = np.asarray(run(keys, hyperparameters, weights), float)
+    y = np.asarray(targets, float)
+    if predictions.shape != (trainings, *y.shape) or y.ndim != 1:
+        raise ValueError(
+            f"bias_variance: `predict` must give one number for each of the targets, of shape "
+            f"{y.shape}, got shape {predictions.shape[1:]}."
+        )
+    f = y if truth is None else np.asarray(truth, float)
+    mean = predictions.mean(0)
+    parts = {
+        "error": ((predictions - y) ** 2).mean(0),
+        "bias_squared": (mean - f) ** 2,
+        "variance": predictions.var(0),
+        "noise": (y - f) ** 2,
+    }
+    return BiasVarianceReport(
+        **{name: float(values.mean()) for name, values in parts.items()},
+        standard_errors={
+            name: float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+            for name, values in parts.items()
+        },
+        trainings=trainings,
+    )

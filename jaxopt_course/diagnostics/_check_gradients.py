@@ -1,0 +1,151 @@
+"""Are the gradients right? Slopes from automatic differentiation against central differences.
+
+    g . d   against   (f(w + h d) - f(w - h d)) / 2h
+
+leaf by leaf, in float64: along every axis of a small leaf, along random directions of a large one.
+The difference is off by h^2 f'''/6 and by rounding, eps |f| / h; h = 1e-6 (1 + |w|) makes both
+about 1e-10 of their scale. At a kink (of a ReLU at 0, say) the two may differ, and rightly so.
+
+Reference: Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 11.5.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from jaxopt_course.core import Params, check_number
+
+
+__all__ = ["GradientCheckReport", "check_gradients"]
+
+EVERY_AXIS = 32  # entries of a leaf that is checked along each of its axes
+DIRECTIONS = 16  # of a larger one
+
+
+class GradientCheckReport(NamedTuple):
+    """How far slopes are from differences.
+
+    errors: path of a leaf -> the largest |slope - difference| over its directions, as a share of
+        the largest of both; differences of pure rounding count as 0.
+    tolerance: the error up to which a leaf counts as right.
+    """
+
+    errors: dict[str, float]
+    tolerance: float
+
+    @property
+    def worst(self) -> str:
+        """The path of the leaf with the largest error."""
+        return max(self.errors, key=self.errors.__getitem__)
+
+    @property
+    def wrong(self) -> list[str]:
+        """The paths of the leaves above the tolerance, or with an error that is no number."""
+        return [path for path, error in self.errors.items() if not error <= self.tolerance]
+
+    def __str__(self) -> str:
+        width = max(map(len, self.errors))
+        lines = [
+            f"{path:{width}}  {error:.1e}{'  WRONG' if path in self.wrong else ''}"
+            for path, error in self.errors.items()
+        ]
+        verdict = (
+            f"{len(self.wrong)} of {len(self.errors)} leaves have a wrong gradient, worst at "
+            f"{self.worst}: look at its derivative rule, or for a kink at this point."
+            if self.wrong
+            else f"All {len(self.errors)} leaves have the gradient of the differences."
+        )
+        return "\n".join([*lines, verdict])
+
+
+def check_gradients(
+    fn: Callable[[Params], Float[Array, ""]],
+    params: Params,
+    *,
+    key: Key[Array, ""],
+    tolerance: float = 1e-5,
+) -> GradientCheckReport:
+    """Compare the gradient of ``fn`` with central differences, leaf by leaf, in float64.
+
+    Args:
+        fn: a scalar function of the parameters, deterministic, which works in float64 when it is
+            given float64.
+        params: where to look; its leaves are real.
+        key: for the directions in large leaves.
+        tolerance: the relative error up to which a leaf counts as right, in (0, inf).
+
+    Returns:
+        The report; ``print`` it.
+
+    Raises:
+        ValueError: if there is no leaf, or ``tolerance`` is not positive.
+
+    Examples:
+        >>> @jax.custom_vjp
+        ... def square(x):
+        ...     return x**2
+        >>> square.defvjp(lambda x: (x**2, x), lambda x, slope: (3 * x * slope,))
+        >>> fn = lambda p: jnp.sum(square(p["a"])) + jnp.sum(jnp.sin(p["b"]))
+        >>> params = {"a": jnp.ones(2), "b": jnp.ones(3)}
+        >>> check_gradients(fn, params, key=jax.random.key(0)).wrong
+        ["['a']"]
+    """
+    check_number("check_gradients", "tolerance", tolerance, "(0, inf)")
+    if not jax.tree.leaves(params):
+        raise ValueError("check_gradients: `params` must have at least one leaf, got none.")
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        point = jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float64)), params)
+        slopes, differences = jax.jit(lambda p, k: _both(fn, p, k))(point, key)
+        value = float(fn(point))
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
+    scale = max(float(np.max(np.abs(x), initial=0)) for x in (*slopes, *differences))
+    # What rounding of the value makes of a difference is no error: 1e-16 |f| / 1e-6, with room.
+    rounding = 1e-8 * max(abs(value), scale)
+    errors = {
+        path: _error(np.asarray(slope), np.asarray(difference), rounding)
+        for path, slope, difference in zip(paths, slopes, differences, strict=True)
+    }
+    return GradientCheckReport(errors, tolerance)
+
+
+def _both(
+    fn: Callable[[Params], Array], point: Params, key: Key[Array, ""]
+) -> tuple[list[Array], list[Array]]:
+    """For each leaf: the slopes along its directions, and the differences."""
+    leaves, structure = jax.tree.flatten(point)
+    gradient = jax.tree.leaves(jax.grad(fn)(point))
+    slopes, differences = [], []
+    for i, (leaf, slope) in enumerate(zip(leaves, gradient, strict=True)):
+        h = 1e-6 * (1 + jnp.linalg.norm(leaf))
+
+        def along(direction: Array, i: int = i, leaf: Array = leaf, h: Array = h) -> Array:
+            def value(step: Array) -> Array:
+                moved = leaf + step * direction
+                return fn(jax.tree.unflatten(structure, [*leaves[:i], moved, *leaves[i + 1 :]]))
+
+            return (value(h) - value(-h)) / (2 * h)
+
+        directions = _directions(leaf, jax.random.fold_in(key, i))
+        slopes.append(jnp.tensordot(directions, slope, leaf.ndim))
+        differences.append(jax.lax.map(along, directions))
+    return slopes, differences
+
+
+def _directions(leaf: Array, key: Key[Array, ""]) -> Float[Array, "directions ..."]:
+    """Unit vectors, shaped like the leaf."""
+    if leaf.size <= EVERY_AXIS:
+        return jnp.eye(leaf.size).reshape(-1, *leaf.shape)
+    drawn = jax.random.normal(key, (DIRECTIONS, leaf.size))
+    drawn = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn.reshape(-1, *leaf.shape)
+
+
+def _error(slope: PyTree, difference: PyTree, rounding: float) -> float:
+    gap = np.abs(slope - difference)
+    largest = max(np.max(np.abs(slope), initial=0), np.max(np.abs(difference), initial=0))
+    worst = float(np.max(gap, initial=0))
+    return 0.0 if worst <= rounding else worst / float(largest)

@@ -1,0 +1,134 @@
+"""The loss on a plane through the parameters, and the way that an optimizer took, seen on it.
+
+    L(a, b) = loss(w + a d_1 + b d_2)
+
+Random directions are given, filter by filter (the vector that leads to one unit), the norm of the
+parameters: else layers of different scale could not be compared.
+
+Reference: Li et al., "Visualizing the Loss Landscape of Neural Nets", NeurIPS 2018,
+https://arxiv.org/abs/1712.09913, section 4.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from jaxopt_course.core import Params, check_integer, check_like, check_number, safe_divide
+
+
+__all__ = ["LossLandscape", "filter_normalized_direction", "loss_landscape"]
+
+
+class LossLandscape(NamedTuple):
+    """Losses on a grid, and a path over it.
+
+    first, second: the coordinates a and b of the grid, f[points] each.
+    losses: ``losses[i, j]`` is that at ``first[i]``, ``second[j]``.
+    path: coordinates of the points of the path, f[steps, 2], or None. A point off the plane is
+        seen where it is nearest.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    losses: np.ndarray
+    path: np.ndarray | None
+
+    def __str__(self) -> str:
+        i, j = np.unravel_index(np.nanargmin(self.losses), self.losses.shape)
+        return (
+            f"Losses from {np.nanmin(self.losses):.4g}, at ({self.first[i]:.3g}, "
+            f"{self.second[j]:.3g}), to {np.nanmax(self.losses):.4g}."
+        )
+
+
+def loss_landscape(
+    loss: Callable[[Params], Float[Array, ""]],
+    params: Params,
+    directions: tuple[Params, Params],
+    *,
+    span: float = 1.0,
+    points: int = 41,
+    path: Params | None = None,
+) -> LossLandscape:
+    """Evaluate the loss on a square grid around ``params``, in one program.
+
+    Args:
+        loss: a function of the parameters.
+        params: the middle of the plane.
+        directions: two trees like ``params``, such as
+            :func:`filter_normalized_direction` draws, or differences of parameters.
+        span: how far to go each way, in lengths of the directions, in (0, inf).
+        points: on each side of the grid, in [2, inf).
+        path: parameters along a way, each leaf with an axis of steps in front.
+
+    Returns:
+        The landscape.
+
+    Raises:
+        ValueError: if a direction is not like ``params`` or a number is out of range.
+
+    Examples:
+        >>> loss = lambda w: w[0] ** 2 + 10 * w[1] ** 2
+        >>> directions = (jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]))
+        >>> land = loss_landscape(loss, jnp.zeros(2), directions, points=3, path=jnp.ones((1, 2)))
+        >>> print(land.losses)
+        [[11.  1. 11.]
+         [10.  0. 10.]
+         [11.  1. 11.]]
+        >>> print(land.path)
+        [[1. 1.]]
+    """
+    check_number("loss_landscape", "span", span, "(0, inf)")
+    check_integer("loss_landscape", "points", points, "[2, inf)")
+    for direction in directions:
+        check_like("loss_landscape", "direction", direction, params)
+    ticks = jnp.linspace(-span, span, points)
+
+    def at(place: Array) -> Array:
+        a, b = place
+        return loss(
+            jax.tree.map(lambda w, u, v: w + (a * u + b * v).astype(w.dtype), params, *directions)
+        )
+
+    grid = jnp.stack(jnp.meshgrid(ticks, ticks, indexing="ij"), -1).reshape(-1, 2)
+    losses = jax.jit(lambda grid: jax.lax.map(at, grid))(grid).reshape(points, points)
+    seen = None if path is None else _coordinates(path, params, directions)
+    return LossLandscape(np.asarray(ticks), np.asarray(ticks), np.asarray(losses), seen)
+
+
+def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
+    """A random direction in which each filter has the norm that it has in ``params``.
+
+    Args:
+        key: for the draw.
+        params: a filter is what leads to one entry of the last axis of a leaf of two axes or
+            more. Leaves of fewer axes, biases and factors, do not move.
+    """
+    leaves, structure = jax.tree.flatten(params)
+
+    def direction(w: Array, k: Array) -> Array:
+        if jnp.ndim(w) < 2:
+            return jnp.zeros_like(w)
+        drawn = jax.random.normal(k, w.shape, w.dtype)
+        norm = lambda x: jnp.sqrt(jnp.sum(x**2, axis=tuple(range(x.ndim - 1)), keepdims=True))
+        return drawn * jnp.broadcast_to(safe_divide(norm(w), norm(drawn)), w.shape)
+
+    keys = jax.random.split(key, len(leaves))
+    drawn = [direction(w, k) for w, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(structure, drawn)
+
+
+def _coordinates(path: Params, params: Params, directions: tuple[Params, Params]) -> np.ndarray:
+    """Where the points of ``path`` lie on the plane, by least squares."""
+
+    def flat(tree: Any) -> np.ndarray:
+        return np.concatenate([np.asarray(x, float).reshape(-1) for x in jax.tree.leaves(tree)])
+
+    count = {np.shape(x)[0] for x in jax.tree.leaves(path)}.pop()
+    steps = np.stack([flat(jax.tree.map(lambda x, i=i: x[i], path)) for i in range(count)])
+    plane = np.stack([flat(direction) for direction in directions], 1)
+    return np.linalg.lstsq(plane, (steps - flat(params)).T, rcond=None)[0].T

@@ -1,0 +1,129 @@
+"""What becomes of the variance of activations and gradients on their way through a deep network.
+
+    h_{l+1} = a(h_l W_l),    W_l of n_in x n_out independent entries of variance gamma
+
+Where a is nearly the identity, the forward variance is multiplied by n_in gamma in each layer and
+the backward one by n_out gamma: kept where the product is 1.
+
+Reference: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural
+networks", AISTATS 2010, equations 5 and 6.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from jaxopt_course.activations import activation as activation_named
+from jaxopt_course.core import check_integer
+from jaxopt_course.initializers import initializer as initializer_named
+
+
+__all__ = ["VarianceReport", "variance_through_depth"]
+
+
+class VarianceReport(NamedTuple):
+    """Variances layer by layer.
+
+    widths: of the input and of each layer, i32[depth + 1].
+    forward: the variance of each layer's activations, f[depth + 1], the input's first.
+    backward: the variance of the loss's slopes by them, f[depth + 1].
+    """
+
+    widths: np.ndarray
+    forward: np.ndarray
+    backward: np.ndarray
+
+    @property
+    def forward_gain(self) -> float:
+        """By how much a layer multiplies the variance of the activations, on average."""
+        return _mean_gain(self.forward)
+
+    @property
+    def backward_gain(self) -> float:
+        """By how much a layer multiplies the variance of the slopes on their way back."""
+        return _mean_gain(self.backward[::-1])
+
+    def __str__(self) -> str:
+        depth = len(self.widths) - 1
+        gains = (("activations", self.forward_gain), ("slopes", self.backward_gain))
+        parts = [f"{name} {gain:.3g} ({_trend(gain**depth)})" for name, gain in gains]
+        return f"Variance from layer to layer, over {depth}: " + ", ".join(parts) + "."
+
+
+def variance_through_depth(
+    initializer: str | Callable[..., Array],
+    activation: str | Callable[[Array], Array],
+    depth: int,
+    *,
+    key: Key[Array, ""],
+    widths: tuple[int, int] = (256, 256),
+    rows: int = 256,
+) -> VarianceReport:
+    """Send noise through a deep network and back, and measure its variance in each layer.
+
+    Args:
+        initializer: the name of an initializer, or one: ``(key, shape, dtype) -> array``.
+        activation: the name of an activation, or a function.
+        depth: how many layers, in [1, inf).
+        key: for weights, inputs and slopes.
+        widths: of the input and of the last layer; the others lie between, in equal ratios.
+        rows: how many inputs, standard normal, and slopes of the loss by the outputs.
+
+    Returns:
+        The report; ``print`` it.
+
+    Raises:
+        ValueError: if a name is unknown or a number is out of range.
+
+    Examples:
+        >>> report = variance_through_depth("glorot_normal", "identity", 8, key=jax.random.key(0))
+        >>> print(report)  # doctest: +ELLIPSIS
+        Variance from layer to layer, over 8: activations ... (kept), slopes ... (kept).
+    """
+    owner = "variance_through_depth"
+    check_integer(owner, "depth", depth, "[1, inf)")
+    check_integer(owner, "rows", rows, "[2, inf)")
+    for width in widths:
+        check_integer(owner, "widths", width, "[1, inf)")
+    draw = initializer_named(initializer) if isinstance(initializer, str) else initializer
+    act = activation_named(activation) if isinstance(activation, str) else activation
+    sizes = np.rint(np.geomspace(*widths, depth + 1)).astype(int)
+    forward, backward = _variances(key, draw, act, sizes.tolist(), rows)
+    return VarianceReport(sizes, np.asarray(forward), np.asarray(backward))
+
+
+def _variances(
+    key: Key[Array, ""],
+    draw: Callable[..., Array],
+    act: Callable[[Array], Array],
+    sizes: list[int],
+    rows: int,
+) -> tuple[Float[Array, "layers"], Float[Array, "layers"]]:
+    keys = jax.random.split(key, len(sizes) + 1)
+    h = jax.random.normal(keys[0], (rows, sizes[0]))
+    layers, backs = [h], []
+    for k, n_in, n_out in zip(keys[1:], sizes, sizes[1:], strict=False):
+        weights = draw(k, (n_in, n_out), h.dtype)
+        h, back = jax.vjp(lambda h, w=weights: act(h @ w), h)
+        layers.append(h)
+        backs.append(back)
+    slope = jax.random.normal(keys[-1], h.shape)
+    slopes = [slope]
+    for back in reversed(backs):
+        (slope,) = back(slope)
+        slopes.append(slope)
+    variances = lambda arrays: jnp.stack([jnp.var(x) for x in arrays])
+    return variances(layers), variances(slopes[::-1])
+
+
+def _mean_gain(variances: Any) -> float:
+    first, last = float(variances[0]), float(variances[-1])
+    return (last / first) ** (1 / (len(variances) - 1)) if first > 0 else float("nan")
+
+
+def _trend(total: float) -> str:
+    return "vanishing" if total < 1e-2 else "exploding" if total > 1e2 else "kept"

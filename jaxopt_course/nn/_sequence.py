@@ -1,0 +1,136 @@
+"""Two models of sequences: from the tokens up to each place to logits of the next one.
+
+    GRU          r, z = sigmoid(W x + U h + b)    n = tanh(W_n x + b_n + r * (U_n h + c_n))
+                 h <- (1 - z) * n + z * h
+    Transformer  h <- h + attention(norm(h))      h <- h + MLP(norm(h))
+
+The attention is causal: place t sees the places up to t.
+
+References: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014,
+https://arxiv.org/abs/1406.1078; Vaswani et al., "Attention Is All You Need", NeurIPS 2017,
+https://arxiv.org/abs/1706.03762; normalization first as in Xiong et al., "On Layer Normalization
+in the Transformer Architecture", ICML 2020, https://arxiv.org/abs/2002.04745.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike, Float, Int, ScalarLike
+
+from jaxopt_course.core import check_integer, check_number
+
+from ._dropout import Dropout
+from ._layer_norm import LayerNorm
+
+
+__all__ = ["GRU", "Transformer"]
+
+
+class GRU(nn.Module):
+    """An embedding, a gated recurrent unit and an affine map.
+
+    Attributes:
+        vocabulary: how many tokens there are, in [1, inf).
+        width: of embedding and state, in [1, inf).
+        param_dtype: of the parameters.
+
+    Examples:
+        >>> import jax
+        >>> model = GRU(vocabulary=5, width=8)
+        >>> tokens = jnp.array([[0, 3, 1]])
+        >>> variables = model.init(jax.random.key(0), tokens, train=False)
+        >>> model.apply(variables, tokens, train=False).shape
+        (1, 3, 5)
+    """
+
+    vocabulary: int
+    width: int = 64
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_integer("GRU", "vocabulary", self.vocabulary, "[1, inf)")
+        check_integer("GRU", "width", self.width, "[1, inf)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "batch length"], train: bool
+    ) -> Float[Array, "batch length vocabulary"]:
+        """The logits of the token behind each place."""
+        dtypes: dict[str, Any] = {"dtype": self.param_dtype, "param_dtype": self.param_dtype}
+        h = nn.Embed(self.vocabulary, self.width, **dtypes)(tokens)
+        h = nn.RNN(nn.GRUCell(self.width, **dtypes))(h)
+        return nn.Dense(self.vocabulary, **dtypes)(h)
+
+
+class Transformer(nn.Module):
+    """A decoder of a few blocks with learned positions, normalization first.
+
+    Attributes:
+        vocabulary: how many tokens there are, in [1, inf).
+        length: of the longest sequence, in [1, inf).
+        width: of the stream, in [1, inf).
+        heads: of the attention; they divide ``width``.
+        blocks: how many, in [0, inf).
+        dropout: the probability to drop an entry of what a block adds, in [0, 1). None leaves
+            dropout out, and training needs no RNG stream ``"dropout"``.
+        param_dtype: of the parameters.
+
+    Examples:
+        >>> import jax
+        >>> model = Transformer(vocabulary=5, length=8, width=8, heads=2, blocks=1)
+        >>> tokens = jnp.array([[0, 3, 1]])
+        >>> variables = model.init(jax.random.key(0), tokens, train=False)
+        >>> model.apply(variables, tokens, train=False).shape
+        (1, 3, 5)
+    """
+
+    vocabulary: int
+    length: int
+    width: int = 64
+    heads: int = 4
+    blocks: int = 2
+    dropout: ScalarLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "length", "width", "heads"):
+            check_integer("Transformer", name, getattr(self, name), "[1, inf)")
+        check_integer("Transformer", "blocks", self.blocks, "[0, inf)")
+        if self.width % self.heads:
+            raise ValueError(
+                f"Transformer: `heads` must divide `width`, {self.width}, got {self.heads}."
+            )
+        if self.dropout is not None:
+            check_number("Transformer", "dropout", self.dropout, "[0, 1)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "batch length"], train: bool
+    ) -> Float[Array, "batch length vocabulary"]:
+        """The logits of the token behind each place."""
+        if tokens.shape[1] > self.length:
+            raise ValueError(
+                f"Transformer: a sequence must have at most `length` = {self.length} tokens, "
+                f"got {tokens.shape[1]}."
+            )
+        dtypes: dict[str, Any] = {"dtype": self.param_dtype, "param_dtype": self.param_dtype}
+        start = nn.initializers.normal(0.02)
+        places = self.param("places", start, (self.length, self.width), self.param_dtype)
+        h = nn.Embed(self.vocabulary, self.width, embedding_init=start, **dtypes)(tokens)
+        h = h + jnp.broadcast_to(places[: tokens.shape[1]], h.shape)
+        causal = nn.make_causal_mask(tokens, dtype=bool)
+        for _ in range(self.blocks):
+            attention = nn.MultiHeadDotProductAttention(self.heads, **dtypes)
+            h = self._added(h, attention(self._normalized(h), mask=causal), train)
+            branch = nn.gelu(nn.Dense(4 * self.width, **dtypes)(self._normalized(h)))
+            h = self._added(h, nn.Dense(self.width, **dtypes)(branch), train)
+        return nn.Dense(self.vocabulary, **dtypes)(self._normalized(h))
+
+    def _normalized(self, h: Array) -> Array:
+        return LayerNorm(param_dtype=self.param_dtype)(h)
+
+    def _added(self, h: Array, branch: Array, train: bool) -> Array:
+        return h + (branch if self.dropout is None else Dropout(self.dropout)(branch, train))

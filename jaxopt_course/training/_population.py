@@ -1,0 +1,138 @@
+"""Many trainings as one program: over configurations, folds, bags, seeds, or any mixture.
+
+The members of a population are numbered. A member looks its arguments up in tables that are there
+once, so a fold table is not copied for every configuration; and only as many members are in
+memory at a time as a chunk has, besides the results.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Int, PyTree
+
+from jaxopt_course.core import check_choice, check_integer
+
+
+__all__ = ["make_population"]
+
+ARGUMENTS = ("key", "hyperparameters", "rows")
+
+
+def make_population(
+    train: Callable[..., Any],
+    axes: Sequence[str | Sequence[str]],
+    *,
+    strategy: Literal["map", "chunk", "vmap"] = "map",
+    chunk_size: int = 8,
+    mesh: Mesh | None = None,
+) -> Callable[..., Any]:
+    """The function ``run(key, hyperparameters=None, rows=None)`` of a population of trainings.
+
+    Along each axis one argument of ``train`` varies, or several together; all others are the
+    same. With axes ``("hyperparameters", "rows", "key")`` the result has three leading axes, and
+
+        result[c, f, s] = train(key[s], hyperparameters[c], rows[f]);
+
+    with the one axis ``("key", "rows")``, of bags, ``result[b] = train(key[b], None, rows[b])``.
+    It is pure and does not compile itself. A member that diverges disturbs no other.
+
+    Args:
+        train: ``train(key, hyperparameters, rows)``, such as :func:`make_train` makes, or a
+            function around it that returns only what is wanted: everything that it returns is
+            kept for every member.
+        axes: of the result, the outermost first. Each is "key", "hyperparameters", "rows" or a
+            sequence of these; their arrays have that axis in front, in this order.
+        strategy: "map": one member after the other, each with the bits that it has alone.
+            "chunk": ``chunk_size`` at a time, vectorized; faster while the model is small.
+            "vmap": all at once, in memory too.
+        chunk_size: in [1, inf).
+        mesh: members are shared out over its axis "pop", to be run at the same time. None: one
+            device.
+
+    Raises:
+        ValueError: if an argument is not as said, or, when called, if two arguments that vary
+            together differ in number.
+
+    Examples:
+        >>> train = lambda key, hyperparameters, rows: hyperparameters["rate"] * rows.sum()
+        >>> run = make_population(train, ("hyperparameters", "rows"))
+        >>> rates, folds = {"rate": jnp.array([1.0, 10.0])}, jnp.arange(6).reshape(3, 2)
+        >>> print(jax.jit(run)(jax.random.key(0), rates, folds))
+        [[ 1.  5.  9.]
+         [10. 50. 90.]]
+    """
+    owner = "make_population"
+    check_choice(owner, "strategy", strategy, ("map", "chunk", "vmap"))
+    check_integer(owner, "chunk_size", chunk_size, "[1, inf)")
+    varying = [(axis,) if isinstance(axis, str) else tuple(axis) for axis in axes]
+    for name in (name for names in varying for name in names):
+        check_choice(owner, "axes", name, ARGUMENTS)
+    if not varying or not all(varying):
+        raise ValueError(f"{owner}: `axes` must name an argument for each axis, got {axes}.")
+    if mesh is not None and "pop" not in mesh.axis_names:
+        raise ValueError(f"{owner}: `mesh` must have an axis 'pop', got {mesh.axis_names}.")
+    shards = 1 if mesh is None else mesh.shape["pop"]
+
+    def run(key: Any, hyperparameters: Any = None, rows: Any = None) -> Any:
+        tables = {"key": key, "hyperparameters": hyperparameters, "rows": rows}
+        sizes = _sizes(varying, tables)
+        count = math.prod(sizes)
+        at_a_time = {"map": 1, "chunk": chunk_size, "vmap": -(-count // shards)}[strategy]
+        chunks = -(-count // (shards * at_a_time))
+        # The last member fills up what the chunks of all devices have room for.
+        numbers = jnp.minimum(jnp.arange(shards * chunks * at_a_time, dtype=jnp.int32), count - 1)
+
+        def member(tables: dict[str, PyTree], number: Int[Array, ""]) -> Any:
+            return train(*_looked_up(varying, tables, jnp.unravel_index(number, sizes)))
+
+        def part(tables: dict[str, PyTree], numbers: Int[Array, "members"]) -> Any:
+            one = lambda number: member(tables, number)
+            if at_a_time == 1:
+                return jax.lax.map(one, numbers)
+            some = jax.lax.map(jax.vmap(one), numbers.reshape(-1, at_a_time))
+            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), some)
+
+        if mesh is not None:
+            everywhere, shared = PartitionSpec(), PartitionSpec("pop")
+            part = jax.shard_map(
+                part, mesh=mesh, in_specs=(everywhere, shared), out_specs=shared, check_vma=False
+            )
+        results = part(tables, numbers)
+        return jax.tree.map(lambda x: x[:count].reshape(*sizes, *x.shape[1:]), results)
+
+    return run
+
+
+def _sizes(varying: list[tuple[str, ...]], tables: dict[str, PyTree]) -> tuple[int, ...]:
+    """The length of each axis."""
+    sizes, used = [], dict.fromkeys(ARGUMENTS, 0)
+    for names in varying:
+        found = {}
+        for name in names:
+            shapes = [jnp.shape(x) for x in jax.tree.leaves(tables[name])]
+            lengths = {s[used[name]] if len(s) > used[name] else 0 for s in shapes}
+            used[name] += 1
+            found[name] = sorted(lengths)
+        lengths = {length for several in found.values() for length in several}
+        if len(lengths) != 1 or lengths == {0}:
+            raise ValueError(
+                f"make_population: all arrays of {' and '.join(names)} must have one length along "
+                f"their axis of the population, got {found}."
+            )
+        sizes.append(lengths.pop())
+    return tuple(sizes)
+
+
+def _looked_up(
+    varying: list[tuple[str, ...]], tables: dict[str, PyTree], place: tuple[Array, ...]
+) -> list[PyTree]:
+    """The arguments of the member at ``place``."""
+    found = dict(tables)
+    for names, index in zip(varying, place, strict=True):
+        for name in names:
+            found[name] = jax.tree.map(lambda x, index=index: jnp.asarray(x)[index], found[name])
+    return [found[name] for name in ARGUMENTS]

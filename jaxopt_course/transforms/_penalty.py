@@ -1,0 +1,119 @@
+"""The slope of a penalty, added to the updates before they are rescaled.
+
+Whatever follows in the chain sees g + slope of R(w), the gradient of the penalized loss; the L2
+penalty's link is ``add_decayed_weights``. Where a penalty has a kink the slope is one of many:
+a training with these links makes entries small, hardly ever exactly zero. ``proximal`` does.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PyTree
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    cast_like,
+    check_learning_rate,
+    check_like,
+    in_dtype,
+    increment,
+    require_params,
+    running_sum,
+    widened,
+)
+from jaxopt_course.regularizers import penalty, weights_only
+
+from ._masked import masked
+from ._stateless import stateless
+
+
+__all__ = ["AddL1State", "add_l1", "add_penalty"]
+
+
+class AddL1State(NamedTuple):
+    """``step``: how many updates have been made, int32[]; a scheduled strength reads it."""
+
+    step: Int[Array, ""]
+
+
+def add_l1(
+    strength: ScalarOrSchedule,
+    mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
+) -> GradientTransformation:
+    """Add ``strength`` times the signs of the parameters: u_t = g_t + s_t sgn(w_t), sgn(0) = 0.
+
+    Before gradient descent it is the subgradient method for the loss plus s sum |w|. The course's
+    lambda / N, beside a mean loss, is ``strength``.
+
+    Args:
+        strength: s_t, a number in [0, inf), or a schedule of the step count (from 0).
+        mask: which leaves are penalized: a tree of bools shaped like (a prefix of) the params,
+            or a function of the params that returns one; None for all. By default biases and
+            the parameters of normalizations are left out.
+
+    Raises:
+        ValueError: if the strength is negative or NaN; from ``update``, without ``params``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx, params = add_l1(0.5), jnp.array([3.0, 0.0, -1.0])
+        >>> tx.update(jnp.ones(3), tx.init(params), params)[0].tolist()
+        [1.5, 1.0, 0.5]
+    """
+    check_learning_rate("add_l1", strength, "strength")
+
+    def init(params: Params) -> AddL1State:
+        return AddL1State(step=jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: Updates, state: AddL1State, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, AddL1State]:
+        require_params("add_l1", params)
+        check_like("add_l1", "gradient", updates, params)
+        sizes = in_dtype(strength(state.step) if callable(strength) else strength)
+        pulls = jax.tree.map(lambda p: sizes(p.dtype) * jnp.sign(p), widened(params))
+        pulled = cast_like(running_sum(pulls, updates, 1.0), updates)
+        return pulled, AddL1State(step=increment(state.step))
+
+    link = GradientTransformation(init, update)
+    return link if mask is None else masked(link, mask)
+
+
+def add_penalty(
+    fn: Callable[[Array], Any],
+    where: PyTree | Callable[[Params], PyTree] = weights_only,
+) -> GradientTransformation:
+    """Add the slope of ``penalty(params, fn, where)``, whatever the penalty, to the updates.
+
+    Args:
+        fn: a penalty of one array: array -> number, differentiable by ``jax.grad``.
+        where: which leaves, and how strongly: a tree of bools and numbers in [0, inf) shaped
+            like (a prefix of) the params, or a function of the params that returns one. By
+            default biases and the parameters of normalizations are left out.
+
+    Raises:
+        ValueError: from ``update``, without ``params``, or if a strength is negative.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_course.regularizers import by_path, l1_penalty
+        >>> tx = add_penalty(l1_penalty, by_path({"first": 0.5}, otherwise=0.25))
+        >>> params = {"first": jnp.array([2.0, 0.0]), "second": jnp.array(-1.0)}
+        >>> updates, _ = tx.update(params, tx.init(params), params)
+        >>> updates["first"].tolist(), float(updates["second"])
+        ([2.5, 0.0], -1.25)
+    """
+
+    def added(updates: Updates, params: Params | None) -> Updates:
+        require_params("add_penalty", params)
+        check_like("add_penalty", "gradient", updates, params)
+        slopes = jax.grad(lambda p: penalty(p, fn, where))(widened(params))
+        uphill = jax.tree.map(jnp.conj, slopes)  # which jax.grad's are not, for complex params
+        return cast_like(running_sum(uphill, updates, 1.0), updates)
+
+    return stateless(added)

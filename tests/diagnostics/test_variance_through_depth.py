@@ -1,0 +1,63 @@
+"""What course section 4 derives of initial weights, measured."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxopt_course.diagnostics import variance_through_depth
+from jaxopt_course.initializers import fan_in_normal, fan_out_normal
+
+
+def report(initializer, activation="identity", depth=20, **options):
+    return variance_through_depth(initializer, activation, depth, key=jax.random.key(0), **options)
+
+
+def test_each_fan_keeps_the_variance_of_its_direction():
+    """Course 4, initializers: n_in gamma = 1 keeps the forward variance, n_out the backward."""
+    widths = (400, 50)
+    narrowing = 50 / 400
+    forward = report(fan_in_normal(), widths=widths)
+    backward = report(fan_out_normal(), widths=widths)
+    # 0.1: a product of 20 factors, each a variance over some thousand entries
+    np.testing.assert_allclose(forward.forward_gain, 1, rtol=0.1)
+    np.testing.assert_allclose(forward.backward_gain**20, narrowing, rtol=0.8)
+    np.testing.assert_allclose(backward.backward_gain, 1, rtol=0.1)
+    np.testing.assert_allclose(backward.forward_gain**20, 1 / narrowing, rtol=0.8)
+    assert forward.widths[0] == 400
+    assert forward.widths[-1] == 50
+
+
+@pytest.mark.parametrize(
+    ("initializer", "activation", "trend"),
+    [
+        ("glorot_normal", "identity", "kept"),
+        ("he_normal", "relu", "kept"),
+        ("glorot_normal", "relu", "vanishing"),  # half of the variance is lost in each layer
+        ("small_normal", "tanh", "vanishing"),
+        ("standard_normal", "identity", "exploding"),
+    ],
+)
+def test_what_is_known_of_initializers_and_activations(initializer, activation, trend):
+    """Course 4, initializers: He for ReLU, Glorot for what is nearly linear."""
+    found = report(initializer, activation, depth=12, widths=(128, 128), rows=128)
+    assert f"activations {found.forward_gain:.3g} ({trend})" in str(found)
+
+
+def test_a_gain_is_the_known_factor():
+    """N(0, 1) multiplies the variance by the width."""
+    found = report("standard_normal", depth=4, widths=(200, 200))
+    np.testing.assert_allclose(found.forward_gain, 200, rtol=0.1)
+    assert found.forward.shape == found.backward.shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("glorot_norml", "relu", 3), "Did you mean 'glorot_normal'"),
+        (("glorot_normal", "relo", 3), "Did you mean 'relu'"),
+        (("glorot_normal", "relu", 0), r"`depth` must lie in \[1, inf\), got 0"),
+    ],
+)
+def test_bad_arguments_get_a_sentence(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        report(*arguments)
