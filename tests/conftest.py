@@ -1,6 +1,8 @@
 """Tests run in double precision and strictly; peers and bad arguments get fixtures of their own.
 
 ``JAXOPT_COURSE_X64=0`` runs them in single precision; ``tests/test_own_process.py`` does so.
+Programs of tests run once, so most of their time is compilation: XLA optimizes little, unless
+``JAXOPT_COURSE_OPTIMIZED=1``, as in the exhaustive run of ``.ci/run``.
 """
 
 import os
@@ -11,6 +13,9 @@ import pytest
 
 
 jax.config.update("jax_enable_x64", os.environ.get("JAXOPT_COURSE_X64") != "0")
+jax.config.update(
+    "jax_disable_most_optimizations", os.environ.get("JAXOPT_COURSE_OPTIMIZED") != "1"
+)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -16,6 +16,7 @@ __all__ = [
     "complement",
     "increment",
     "is_due",
+    "magnitude",
     "of_rates",
     "one_minus_power",
     "safe_divide",
@@ -100,6 +101,11 @@ def _safe_sqrt_jvp(primals, tangents):  # type: ignore[no-untyped-def]
     positive = x > 0
     slope = jnp.where(positive, 0.5 / jnp.where(positive, root, jnp.ones_like(root)), 0)
     return root, slope * dx
+
+
+def magnitude(x: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """|x|, with slope 0 at 0, in the middle of its slopes, where that of ``jnp.abs`` is 1."""
+    return safe_sqrt(abs_sq(x)) if jnp.iscomplexobj(x) else x * jnp.sign(x)
 
 
 def safe_divide(

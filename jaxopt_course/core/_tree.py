@@ -22,6 +22,7 @@ __all__ = [
     "cast_like",
     "difference",
     "divide_by_root",
+    "for_tree",
     "global_norm",
     "in_dtype",
     "inner_product",
@@ -44,6 +45,15 @@ def accumulator_like(
     return jax.tree.map(
         lambda x: jnp.full_like(x, fill, dtype or wide_dtype(jnp.result_type(x))), tree
     )
+
+
+def for_tree(values: PyTree | Callable[[PyTree], PyTree], tree: PyTree) -> PyTree:
+    """``values``, or ``values(tree)`` if it is a function: a mask, labels, strengths.
+
+    A module that happens to be callable holds values: it is a tree, and no function.
+    """
+    is_function = callable(values) and jax.tree_util.all_leaves([values])
+    return values(tree) if is_function else values
 
 
 def real_accumulator_like(tree: PyTree, fill: ScalarLike = 0.0) -> PyTree:

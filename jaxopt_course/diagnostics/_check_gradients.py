@@ -3,8 +3,9 @@
     g . d   against   (f(w + h d) - f(w - h d)) / 2h
 
 leaf by leaf, in float64: along every axis of a small leaf, along random directions of a large one.
-The difference is off by h^2 f'''/6 and by rounding, eps |f| / h; h = 1e-6 (1 + |w|) makes both
-about 1e-10 of their scale. At a kink (of a ReLU at 0, say) the two may differ, and rightly so.
+The difference is off by h^2 f'''/6 and by rounding, eps |f| / h; h = 1e-7 (1 + |w|) keeps both
+below 1e-8 of their scale. At a kink (of a ReLU at 0, say) the two may differ, and rightly so: the
+smaller h is, the fewer kinks lie between w - h d and w + h d.
 
 Reference: Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 11.5.
 """
@@ -103,7 +104,7 @@ def check_gradients(
         value = float(fn(point))
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
     scale = max(float(np.max(np.abs(x), initial=0)) for x in (*slopes, *differences))
-    # What rounding of the value makes of a difference is no error: 1e-16 |f| / 1e-6, with room.
+    # What rounding of the value makes of a difference is no error: 1e-16 |f| / 1e-7, with room.
     rounding = 1e-8 * max(abs(value), scale)
     errors = {
         path: _error(np.asarray(slope), np.asarray(difference), rounding)
@@ -120,7 +121,7 @@ def _both(
     gradient = jax.tree.leaves(jax.grad(fn)(point))
     slopes, differences = [], []
     for i, (leaf, slope) in enumerate(zip(leaves, gradient, strict=True)):
-        h = 1e-6 * (1 + jnp.linalg.norm(leaf))
+        h = 1e-7 * (1 + jnp.linalg.norm(leaf))
 
         def along(direction: Array, i: int = i, leaf: Array = leaf, h: Array = h) -> Array:
             def value(step: Array) -> Array:

@@ -17,7 +17,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real, ScalarLike
 
-from jaxopt_course.core import check_number
+from jaxopt_course.core import check_number, magnitude
 
 from ._inputs import wide, wide_pair
 
@@ -78,7 +78,7 @@ def absolute_error(
         ValueError: if the shapes differ.
     """
     r, dtype = _residual("absolute_error", predictions, targets)
-    return jnp.abs(r).astype(dtype)
+    return magnitude(r).astype(dtype)
 
 
 def huber_loss(

@@ -16,7 +16,15 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import check_number, safe_sqrt, scalar_dtype, squared, total, widened
+from jaxopt_course.core import (
+    check_number,
+    magnitude,
+    safe_sqrt,
+    scalar_dtype,
+    squared,
+    total,
+    widened,
+)
 
 
 __all__ = [
@@ -48,7 +56,7 @@ def l1_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
     Reference: Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996.
     """
     check_number("l1_penalty", "strength", strength, "[0, inf)")
-    return _times(strength, total(_size(w)))
+    return _times(strength, total(magnitude(w)))
 
 
 def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float[Array, ""]:
@@ -162,8 +170,3 @@ def nuclear_norm_penalty(
 
 def _times(strength: ScalarLike, value: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.asarray(strength, scalar_dtype(value)) * value
-
-
-def _size(w: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """|w|, with slope 0 at 0, where that of ``jnp.abs`` is 1."""
-    return safe_sqrt(squared(w)) if jnp.iscomplexobj(w) else w * jnp.sign(w)

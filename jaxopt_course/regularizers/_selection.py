@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import Params, check_number, scalar_dtype
+from jaxopt_course.core import Params, check_number, for_tree, scalar_dtype
 
 
 __all__ = ["by_path", "penalty", "weights_only"]
@@ -107,8 +107,7 @@ def penalty(
         >>> float(penalty(layer, lambda w: l2_penalty(w, 0.1), {"kernel": 10.0, "bias": False}))
         12.5
     """
-    is_function = callable(where) and jax.tree_util.all_leaves([where])
-    strengths = where(params) if is_function else where
+    strengths = for_tree(where, params)
     dtype = scalar_dtype(params)
     terms = [jnp.zeros((), dtype)]
 

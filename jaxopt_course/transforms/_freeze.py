@@ -6,7 +6,7 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformation, Params
+from jaxopt_course.core import GradientTransformation, Params, for_tree
 
 from ._masked import masked, partition
 from ._stateless import set_to_zero
@@ -61,6 +61,5 @@ def selective_transform(
 
 
 def _frozen(mask: PyTree | Callable[[Params], PyTree], tree: Params) -> PyTree:
-    """The mask as Python bools; a mask in a module that happens to be callable is a tree."""
-    is_function = callable(mask) and jax.tree_util.all_leaves([mask])
-    return jax.tree.map(bool, mask(tree) if is_function else mask)
+    """The mask as Python bools."""
+    return jax.tree.map(bool, for_tree(mask, tree))

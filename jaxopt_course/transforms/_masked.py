@@ -7,7 +7,7 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformation, MaskedNode, Params, State, Updates
+from jaxopt_course.core import GradientTransformation, MaskedNode, Params, State, Updates, for_tree
 
 
 __all__ = ["MaskedState", "PartitionState", "masked", "partition"]
@@ -153,14 +153,10 @@ def partition(
 
 
 def _labels(owner: str, labels: Any, tree: PyTree) -> PyTree:
-    """The tree of labels, checked; a tree without leaves has nothing to label.
-
-    Labels in a module that happens to be callable are labels, not a function.
-    """
+    """The tree of labels, checked; a tree without leaves has nothing to label."""
     if not jax.tree.leaves(tree):
         return tree
-    is_function = callable(labels) and jax.tree_util.all_leaves([labels])
-    labels = labels(tree) if is_function else labels
+    labels = for_tree(labels, tree)
     try:
         jax.tree.map(lambda label, subtree: None, labels, tree)
     except (ValueError, TypeError) as error:

@@ -66,6 +66,7 @@ def test_log_cosh_keeps_its_digits_near_zero():
     r = jnp.array([1e-3, 1e-6, 1e-9])
     series = r**2 / 2 - r**4 / 12
     chex.assert_trees_all_close(jax.jit(losses.log_cosh)(r), series, rtol=1e-12)
+    assert float(jax.grad(losses.absolute_error)(0.0)) == 0  # that of jnp.abs is 1
     slopes = jax.jit(jax.vmap(jax.grad(losses.log_cosh)))(r)
     chex.assert_trees_all_close(slopes, jnp.tanh(r), rtol=1e-12)
 

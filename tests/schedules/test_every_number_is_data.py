@@ -18,7 +18,6 @@ from tests.schedules.cases import SCHEDULES
 COUNTS = [0, 1, 3, 4, 6, 9, 11, 25, 400]
 BETWEEN = [0.3, 2.3, 5.3, 7.3, 10.3, 15.3]  # where no curve has a kink
 H = 1e-5
-QUICKLY = {"xla_backend_optimization_level": 0}  # compiled: the programs run once
 
 
 class Numbers(NamedTuple):
@@ -76,9 +75,7 @@ def check_each_is_traceable(numbers):
 
 def check_vmapped_equals_one_by_one(numbers):
     rows = rows_of(numbers, neighbours)
-    together = jax.jit(jax.vmap(lambda v: numbers.curve(v, COUNTS)), compiler_options=QUICKLY)(
-        columns(rows)
-    )
+    together = jax.jit(jax.vmap(lambda v: numbers.curve(v, COUNTS)))(columns(rows))
     assert np.all(np.isfinite(together))
     for (name, row), curve in zip(rows, together, strict=True):
         try:
@@ -93,7 +90,7 @@ def check_vmapped_equals_one_by_one(numbers):
 def check_slopes_are_finite_and_right(numbers):
     rows = rows_of(numbers, neighbours)
     slopes_at = jax.vmap(jax.jacrev(lambda v: numbers.curve(v, [*COUNTS, *BETWEEN])))
-    slopes = jax.jit(slopes_at, compiler_options=QUICKLY)(columns(rows, float))
+    slopes = jax.jit(slopes_at)(columns(rows, float))
     for name, slope in zip(numbers.names, slopes, strict=True):
         assert np.all(np.isfinite(slope)), f"slope in {name}: {slope}"
     stencil = rows_of(numbers, lambda number: [number + H, number - H])
