@@ -244,6 +244,7 @@ from .training import describe_outcome as describe_outcome
 from .training import evaluate as evaluate
 from .training import fit as fit
 from .training import load_bundle as load_bundle
+from .training import make_population as make_population
 from .training import make_step as make_step
 from .training import make_train as make_train
 from .training import minimize as minimize

@@ -25,6 +25,7 @@ def check_activation(function):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_keeps_dtypes_and_has_finite_slopes(name):
+    """Course 4, activations: sigmoid, tanh, ReLU, ELU, maxout, softmax and more."""
     check_activation(activation(name))
 
 

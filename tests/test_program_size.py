@@ -72,8 +72,13 @@ def test_equations_a_leaf_are_at_most_a_fifth_more_than_in_optax(standard_promot
     assert not too_long
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.by_hand if ":" in name else pytest.mark.exhaustive)
+        for name in TRANSFORMATIONS
+    ],
+)
 def test_a_thousand_leaves_compile_no_more_than_one(name, caplog):
     """Eager `init` compiles at most once for each shape and dtype: what it does, it does alike.
 

@@ -15,11 +15,12 @@ COMPLETED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 HELP = """\
 usage: jaxopt-course [-h] [--version] COMMAND ...
 
-Train models and evaluate them.
+Train models, evaluate them, and look for what is wrong with a training.
 
 commands:
   train      train on a bundled data set or a table, and keep the model
   evaluate   apply a trained model: figures, or predictions for new rows
+  diagnose   check gradients, learning rate and fit of a training, and report
 
 options:
   -h, --help   show this help; `jaxopt-course COMMAND --help` shows a command's
@@ -62,10 +63,15 @@ def _run(command: str, arguments: list[str]) -> int:
         from ._evaluate import evaluate
 
         return evaluate(arguments)
-    raise UsageError(f"there is no command {command!r}; there are train and evaluate.")
+    if command == "diagnose":
+        from ._diagnose import diagnose_training
+
+        return diagnose_training(arguments)
+    raise UsageError(f"there is no command {command!r}; there are train, evaluate and diagnose.")
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:
-    text = " ".join(str(error).split()).removeprefix(f"{command}: ")
+    # The options of `train` are checked in its name, for `diagnose` too, which shares them.
+    text = " ".join(str(error).split()).removeprefix(f"{command}: ").removeprefix("train: ")
     sys.stderr.write(f"jaxopt-course {command}: {text}\n")
     return code

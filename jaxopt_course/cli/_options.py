@@ -1,4 +1,4 @@
-"""The options of ``train``: their defaults, the config file, the command line.
+"""The options of a training: their defaults, the config file, the command line.
 
 What is not on the command line comes from the TOML file of ``--config``, and what is not there
 from the defaults. The options of an optimizer are those of its recipe.
@@ -20,7 +20,7 @@ from ._parse import flag, nearest, parse, unknown_keys, value_of
 from ._recipes import RECIPES
 
 
-__all__ = ["TrainOptions", "parse_train"]
+__all__ = ["TrainOptions", "parse_options"]
 
 
 # For small data sets, more than the recipe's own.
@@ -86,8 +86,20 @@ class TrainOptions:
 _COMMON = {f.name for f in dataclasses.fields(TrainOptions)} - {"hyperparameters"}
 
 
-def parse_train(arguments: Sequence[str]) -> TrainOptions:
-    """The options of a command line.
+def parse_options(
+    arguments: Sequence[str],
+    kind: type[TrainOptions] = TrainOptions,
+    *,
+    command: str = "train",
+    about: str = "Train a model, and keep it with the record of its training.",
+) -> Any:
+    """The options of a command line, as an instance of ``kind``.
+
+    Args:
+        arguments: without the name of the command.
+        kind: :class:`TrainOptions`, or a class with the same fields and other helps.
+        command: its name, for the help.
+        about: the first line of the help.
 
     Raises:
         UsageError: if it is wrong, or the config file is.
@@ -101,23 +113,23 @@ def parse_train(arguments: Sequence[str]) -> TrainOptions:
     for key in table:
         _check_key(key, known, f"{path}: there is no key {{!r}}{_of(key, name)}.")
 
-    kind = _with_hyperparameters(name)
-    options = {"prog": "jaxopt-course train", "description": _description(name)}
-    default = kind(
+    extended = _with_hyperparameters(kind, name)
+    options = {"prog": f"jaxopt-course {command}", "description": _description(about)}
+    default = extended(
         optimizer=name,
         learning_rate=RECIPES[name].learning_rate,
     )
     if table:
         try:
-            default = parse(kind, _as_arguments(table), default=default, **options)
+            default = parse(extended, _as_arguments(table), default=default, **options)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
     flags = [flag(key) for key in [*known, "config"]]
-    for key in unknown_keys(kind, arguments):
+    for key in unknown_keys(extended, arguments):
         _check_key(flag(key), flags, f"there is no option {{!r}}{_of(key, name)}.")
-    parsed = parse(kind, arguments, default=default, **options)
+    parsed = parse(extended, arguments, default=default, **options)
     shallow = {key: getattr(parsed, key) for key in _COMMON}
-    resolved = TrainOptions(**shallow, hyperparameters=dataclasses.asdict(parsed.hyperparameters))
+    resolved = kind(**shallow, hyperparameters=dataclasses.asdict(parsed.hyperparameters))
     _check(resolved)
     return resolved
 
@@ -179,20 +191,20 @@ def _as_arguments(table: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def _with_hyperparameters(name: str) -> Any:
-    """:class:`TrainOptions` with the options of one optimizer as a group of their own."""
+def _with_hyperparameters(kind: type[TrainOptions], name: str) -> Any:
+    """``kind`` with the options of one optimizer as a group of their own."""
     own = _DECAY if name == TrainOptions.optimizer else {}
     fields = [
-        (key, Annotated[kind, tyro.conf.arg(help=help)], own.get(key, default))
-        for key, (kind, default, help) in RECIPES[name].options.items()
+        (key, Annotated[of, tyro.conf.arg(help=help)], own.get(key, default))
+        for key, (of, default, help) in RECIPES[name].options.items()
     ]
     group = dataclasses.make_dataclass("Hyperparameters", fields, frozen=True)
     field = ("hyperparameters", Annotated[group, tyro.conf.arg(name=name)], group())
-    return dataclasses.make_dataclass("Train", [field], bases=(TrainOptions,), frozen=True)
+    return dataclasses.make_dataclass("Options", [field], bases=(kind,), frozen=True)
 
 
-def _description(name: str) -> str:
-    lines = ["Train a model, and keep it with the record of its training.", ""]
+def _description(about: str) -> str:
+    lines = [about, ""]
     lines += [f"Data sets: {', '.join(DATASETS)}, or a FILE with --target.", "", "Optimizers:"]
     lines += [f"  {key}: {', '.join(map(flag, r.options)) or '-'}" for key, r in RECIPES.items()]
     return "\n".join(lines)

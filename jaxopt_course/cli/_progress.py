@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from ._report import say
 
-__all__ = ["show_progress"]
+
+__all__ = ["rows_of", "show_progress", "show_stage"]
 
 LINES = 10  # of a training that is not watched on a terminal, at least
 SECONDS = 5.0  # between two lines, at most
@@ -39,10 +42,33 @@ def show_progress(epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
         nonlocal last
         epoch, now = row["epoch"], time.monotonic()
         if epoch in (1, epochs) or epoch % -(-epochs // LINES) == 0 or now - last > SECONDS:
-            print(f"epoch {epoch}/{epochs}: {_figures(row)}", file=sys.stderr, flush=True)  # noqa: T201
+            say(f"epoch {epoch}/{epochs}: {_figures(row)}")
             last = now
 
     yield line
+
+
+@contextlib.contextmanager
+def show_stage(text: str) -> Iterator[None]:
+    """Say what is being done inside the ``with``."""
+    if sys.stderr.isatty():
+        with Console(stderr=True).status(text):
+            yield
+        return
+    say(text)
+    yield
+
+
+def rows_of(metrics: dict[str, np.ndarray], steps_per_epoch: int) -> list[dict[str, Any]]:
+    """The evaluations of one report, one a row."""
+    if not metrics:
+        return []
+    names = ["step", "loss", *(name for name in metrics if name not in ("step", "loss"))]
+    rows = zip(*(metrics[name].tolist() for name in names), strict=True)
+    return [
+        {"epoch": -(-row[0] // steps_per_epoch)} | dict(zip(names, row, strict=True))
+        for row in rows
+    ]
 
 
 def _figures(row: dict[str, Any]) -> str:

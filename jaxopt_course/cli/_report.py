@@ -5,15 +5,17 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ._errors import UsageError
 
-__all__ = ["as_json", "print_json", "print_table", "write_text"]
+
+__all__ = ["as_json", "make_directory", "print_json", "print_table", "say", "write_text"]
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
@@ -38,10 +40,34 @@ def print_table(figures: Mapping[str, Mapping[str, float]]) -> None:
     Console(file=sys.stdout, highlight=False).print(table)
 
 
+def say(text: str) -> None:
+    """A line for the person at the terminal, on stderr: stdout is for results."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def make_directory(
+    out: pathlib.Path, files: Sequence[str], what: str, *, overwrite: bool
+) -> pathlib.Path:
+    """The directory ``out``, made, and without ``files`` of an earlier time.
+
+    Raises:
+        UsageError: if it is no directory, or holds one of ``files`` and is not to be overwritten.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is not a directory.")
+    earlier = [name for name in files if (out / name).exists()]
+    if earlier and not overwrite:
+        raise UsageError(f"{out} holds {what} already: give another --out, or --overwrite.")
+    for name in earlier:
+        (out / name).unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Write ``path``; whoever reads there sees the old text or the new one."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformation,
@@ -37,7 +38,14 @@ from ._options import TrainOptions
 from ._recipes import RECIPES
 
 
-__all__ = ["Examples", "describe_model", "load_data", "make_optimizer", "make_task", "prepare"]
+__all__ = [
+    "Examples",
+    "describe_model",
+    "load_data",
+    "make_optimizer",
+    "make_task",
+    "prepare",
+]
 
 IMAGES = {"digits": digit_images}  # data sets whose rows are images, and how to unfold them
 
@@ -157,8 +165,15 @@ def make_task(model: dict[str, Any], input_shape: tuple[int, ...], problem_name:
     return linen_task(module, jnp.zeros((1, *input_shape), jnp.float32), problem(problem_name))
 
 
-def make_optimizer(options: TrainOptions, n_train: int) -> GradientTransformation:
+def make_optimizer(
+    options: TrainOptions, n_train: int, constant_rate: ScalarLike | None = None
+) -> GradientTransformation:
     """The optimizer, with the learning rate's schedule over the steps of ``n_train`` rows.
+
+    Args:
+        options: what and how fast.
+        n_train: how many rows an epoch has.
+        constant_rate: a learning rate, traced or not, instead of that and its schedule.
 
     Raises:
         UsageError: if a number is out of range.
@@ -168,8 +183,8 @@ def make_optimizer(options: TrainOptions, n_train: int) -> GradientTransformatio
         check_integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
         check_learning_rate("train", options.learning_rate)
         check_number("train", "warmup", options.warmup, "[0, 1]")
-        rate: Any = options.learning_rate
-        if options.schedule == "warmup_cosine":
+        rate: Any = options.learning_rate if constant_rate is None else constant_rate
+        if options.schedule == "warmup_cosine" and constant_rate is None:
             steps = options.epochs * -(-n_train // options.batch_size)
             rate = warmup_cosine_decay_schedule(0.0, rate, round(options.warmup * steps), steps)
         return RECIPES[options.optimizer].build(rate, **options.hyperparameters)

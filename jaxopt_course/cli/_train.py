@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 import platform
 import re
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -32,9 +31,9 @@ from jaxopt_course.training import (
 )
 
 from ._errors import UsageError, usage_errors
-from ._options import TrainOptions, parse_train
-from ._progress import show_progress
-from ._report import as_json, print_json, print_table, write_text
+from ._options import TrainOptions, parse_options
+from ._progress import rows_of, show_progress
+from ._report import as_json, make_directory, print_json, print_table, say, write_text
 from ._score import score_bundle
 from ._setup import Examples, describe_model, load_data, make_optimizer, make_task, prepare
 
@@ -47,7 +46,7 @@ DIVERGED = 3  # the exit code
 
 def train(arguments: Sequence[str]) -> int:
     """Run the command; 0 if it trained to the end, 3 if the training diverged."""
-    options = parse_train(arguments)
+    options = parse_options(arguments)
     dataset = load_data(options)
     examples = prepare(options, dataset)
     model = describe_model(options, dataset)
@@ -62,7 +61,7 @@ def train(arguments: Sequence[str]) -> int:
         rule = EarlyStopping(options.patience)
     out = _run_directory(options, dataset)
     sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
-    _say(
+    say(
         f"{dataset.name}: {dataset.problem}, {sizes['train']} training, "
         f"{sizes['validation']} validation and {sizes['test']} test rows; "
         f"{options.optimizer}, {options.epochs} epochs; results in {out}; "
@@ -75,7 +74,7 @@ def train(arguments: Sequence[str]) -> int:
         with open(out / HISTORY, "w") as history, show_progress(options.epochs) as show:
 
             def report(progress: Record) -> None:
-                for row in _rows_of(progress.metrics, steps_per_epoch):
+                for row in rows_of(progress.metrics, steps_per_epoch):
                     history.write(as_json(row) + "\n")
                     history.flush()
                     show(row)
@@ -117,7 +116,7 @@ def train(arguments: Sequence[str]) -> int:
         print_json(record)
     elif "figures" in record:
         print_table(record["figures"])
-    _say(describe_outcome(run.outcome))
+    say(describe_outcome(run.outcome))
     return DIVERGED if outcome is OutcomeCode.DIVERGED else 0
 
 
@@ -133,15 +132,8 @@ def _run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path:
         raise UsageError(
             f"the name of a run may hold letters, digits, and _ . - (not first), got {out.name!r}."
         )
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is not a directory.")
-    earlier = [name for name in (RECORD, BUNDLE, HISTORY, CURVES) if (out / name).exists()]
-    if earlier and not options.overwrite:
-        raise UsageError(f"{out} holds a run already: give another --out, or --overwrite.")
-    for name in earlier:
-        (out / name).unlink()
-    out.mkdir(parents=True, exist_ok=True)
-    return out
+    files = (RECORD, BUNDLE, HISTORY, CURVES)
+    return make_directory(out, files, "a run", overwrite=options.overwrite)
 
 
 def _describe(options: TrainOptions, dataset: Dataset, sizes: dict[str, int]) -> dict[str, Any]:
@@ -177,18 +169,6 @@ def _describe(options: TrainOptions, dataset: Dataset, sizes: dict[str, int]) ->
     }
 
 
-def _rows_of(metrics: dict[str, np.ndarray], steps_per_epoch: int) -> list[dict[str, Any]]:
-    """The evaluations of one report, one a row."""
-    if not metrics:
-        return []
-    names = ["step", "loss", *(name for name in metrics if name not in ("step", "loss"))]
-    rows = zip(*(metrics[name].tolist() for name in names), strict=True)
-    return [
-        {"epoch": -(-row[0] // steps_per_epoch)} | dict(zip(names, row, strict=True))
-        for row in rows
-    ]
-
-
 def _best_epoch(run: Run, steps_per_epoch: int) -> int:
     best = int(np.nanargmin(np.asarray(run.history["validation_loss"])))
     return int(run.history["step"][best]) // steps_per_epoch
@@ -216,7 +196,3 @@ def _in_units(params: Params, scaler: Scaler) -> Params:
     kernel, bias = layer["kernel"] * scale, layer["bias"] * scale + offset
     in_units = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
     return {**params, last: in_units}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201

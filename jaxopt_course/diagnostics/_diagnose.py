@@ -96,12 +96,15 @@ def diagnose(history: Mapping[str, Any], *, attainable: float = 0.0) -> Diagnosi
     if "loss" not in history:
         raise ValueError(f"diagnose: `history` must have 'loss', got {sorted(history)}.")
     loss = np.asarray(history["loss"], float)
-    loss = loss[: _length(loss)]
-    if len(loss) < 4:
-        raise ValueError(f"diagnose: `history` must have 4 evaluations or more, got {len(loss)}.")
-    if not np.isfinite(loss[-1]) or loss[-1] > loss[0]:
+    finite = np.flatnonzero(np.isfinite(loss))
+    if not finite.size or np.isinf(loss).any():
+        return DiagnosisReport([_finding("diverged", "the training loss is not finite.")])
+    loss = loss[: finite[-1] + 1]  # NaN follows the end of a run
+    if loss[-1] > loss[0]:
         evidence = f"the training loss went from {loss[0]:.3g} to {loss[-1]:.3g}."
         return DiagnosisReport([_finding("diverged", evidence)])
+    if len(loss) < 4:
+        raise ValueError(f"diagnose: `history` must have 4 evaluations or more, got {len(loss)}.")
     findings = [*_of_fit(loss, history, attainable), *_of_rate(loss, attainable)]
     if not findings:
         evidence = f"the training loss fell from {loss[0]:.3g} to {loss[-1]:.3g}, and has settled."
@@ -143,12 +146,6 @@ def _of_rate(loss: np.ndarray, attainable: float) -> list[Finding]:
         evidence = f"the last fifth won {late:.3g} of {won:.3g}, and the curve has not settled."
         return [_finding("learning rate too small", evidence)]
     return []
-
-
-def _length(loss: np.ndarray) -> int:
-    """How many entries lie before the end; a training that ended as NaN keeps one of them."""
-    finite = np.flatnonzero(np.isfinite(loss))
-    return int(finite[-1]) + 1 if finite.size else 0
 
 
 def _finding(name: str, evidence: str) -> Finding:

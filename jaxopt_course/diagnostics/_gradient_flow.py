@@ -109,7 +109,7 @@ def gradient_flow(
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.tasks import linen_task
         >>> from jaxopt_course.training import init_state
-        >>> model = MLP(2, (4,) * 30, activation="sigmoid")
+        >>> model = MLP(2, (4,) * 15, activation="sigmoid", kernel_init="small_normal")
         >>> task = linen_task(model, jnp.zeros((1, 3)), problem("multiclass"))
         >>> state = init_state(task, sgd(0.1), jax.random.key(0))
         >>> batch = Batch(jnp.ones((8, 3)), jnp.zeros(8, int))

@@ -92,8 +92,8 @@ def variance_through_depth(
     draw = initializer_named(initializer) if isinstance(initializer, str) else initializer
     act = activation_named(activation) if isinstance(activation, str) else activation
     sizes = np.rint(np.geomspace(*widths, depth + 1)).astype(int)
-    forward, backward = _variances(key, draw, act, sizes.tolist(), rows)
-    return VarianceReport(sizes, np.asarray(forward), np.asarray(backward))
+    measure = jax.jit(lambda key: _variances(key, draw, act, sizes.tolist(), rows))
+    return VarianceReport(sizes, *map(np.asarray, measure(key)))
 
 
 def _variances(

@@ -1,6 +1,31 @@
-"""Floor 8: figures of what the other packages return. No pyplot, no state."""
+"""Floor 8: figures of what the other packages return. No pyplot, no state.
 
+A figure is named for the picture, not for the report it shows, so that both can be imported.
+"""
+
+from ._bias_variance_bars import bias_variance_bars
+from ._confusion_heatmap import confusion_heatmap
+from ._embedding import embedding
+from ._gradient_bars import gradient_bars
+from ._histograms import histograms
+from ._image_page import image_page
+from ._landscape_contours import landscape_contours
 from ._learning_curves import learning_curves
+from ._learning_rate_curve import learning_rate_curve
+from ._optimizer_paths import optimizer_paths
+from ._variance_curves import variance_curves
 
 
-__all__ = ["learning_curves"]
+__all__ = [
+    "bias_variance_bars",
+    "confusion_heatmap",
+    "embedding",
+    "gradient_bars",
+    "histograms",
+    "image_page",
+    "landscape_contours",
+    "learning_curves",
+    "learning_rate_curve",
+    "optimizer_paths",
+    "variance_curves",
+]

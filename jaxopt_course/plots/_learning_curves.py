@@ -1,23 +1,19 @@
 """Learning curves: loss and one metric over the training, of training and validation rows."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from jaxopt_course.core import check_integer
 from jaxopt_course.training import Run
 
+from ._style import BEST, TRAINING, VALIDATION, count_along, finish, new_figure, of_wide_range
+
 
 __all__ = ["learning_curves"]
-
-# Told apart without colour by their lines, and with it by colours that differ in grey too.
-TRAINING: Mapping[str, Any] = {"color": "#e08214", "linestyle": "--", "label": "training"}
-VALIDATION: Mapping[str, Any] = {"color": "#2166ac", "linestyle": "-", "label": "validation"}
 
 
 def learning_curves(
@@ -28,44 +24,55 @@ def learning_curves(
 ) -> Figure:
     """The loss on the left; on the right the accuracy or, where there is none, another metric.
 
+    Of several runs the mean is drawn, with a band from the lowest to the highest of them.
+
     Args:
-        history: of one run: ``"step"``, ``"loss"`` and metrics, one entry an evaluation, those of
-            validation rows with the prefix ``"validation_"``; or the run. NaN is left out.
+        history: ``"step"``, ``"loss"`` and metrics, those of validation rows with the prefix
+            ``"validation_"``: f[evaluations], or f[runs, evaluations] of runs that differ in
+            their seed, say; or the run, or runs, that it is of. NaN is left out: where a run has
+            ended, the mean and the band are of the others.
         steps_per_epoch: in [1, inf), to count in epochs. None: in steps.
         title: over the figure.
 
     Returns:
         A figure, on which the evaluation of the lowest validation loss is marked: the one whose
-        parameters a run calls its best. Where there is no validation, of the lowest loss.
+        parameters a run calls its best. Where there is no validation, of the lowest loss. Of
+        several runs, where the mean is lowest.
 
     Raises:
-        ValueError: if the history has no ``"step"`` or ``"loss"``, or of several runs at once.
+        ValueError: if the history has no ``"step"`` or ``"loss"``, or is of another shape.
+
+    Examples:
+        >>> step, loss = np.array([[10, 20, 30]] * 2), np.array([[2, 1, 0.5], [2, 0.5, 0.2]])
+        >>> figure = learning_curves({"step": step, "loss": loss}, steps_per_epoch=10)
+        >>> print(figure.axes[0].lines[0].get_ydata())
+        [2.   0.75 0.35]
     """
     columns = history.history if isinstance(history, Run) else history
     values = {name: np.asarray(column, np.float64) for name, column in columns.items()}
     missing = {"step", "loss"} - set(values)
     if missing:
         raise ValueError(f"learning_curves: `history` must have {sorted(missing)}.")
-    if values["step"].ndim != 1:
+    shapes = {column.shape for column in values.values()}
+    if len(shapes) > 1 or values["step"].ndim not in (1, 2):
         raise ValueError(
-            "learning_curves: `history` must be of one run, with one entry an evaluation, "
-            f"got the shape {values['step'].shape}."
+            "learning_curves: `history` must be of one run, f[evaluations], or of several, "
+            f"f[runs, evaluations], got the shapes {sorted(shapes)}."
         )
-    unit, x = "steps", values.pop("step")
+    values = {name: np.atleast_2d(column) for name, column in values.items()}
+    unit, x = "steps", values.pop("step").max(axis=0)  # where a run has ended, its step stays
     if steps_per_epoch is not None:
         check_integer("learning_curves", "steps_per_epoch", steps_per_epoch, "[1, inf)")
         unit, x = "epochs", x / steps_per_epoch
-    ranked = values.get("validation_loss", values["loss"])
+    ranked = _mean(values.get("validation_loss", values["loss"]))
     best = int(np.nanargmin(ranked)) if np.isfinite(ranked).any() else None
 
     metrics = [name for name in values if name != "loss" and not name.startswith("validation_")]
     names = ["loss", *sorted(metrics, key=lambda name: name != "accuracy")[:1]]
-    figure = Figure(figsize=(4.5 * len(names), 3.4), layout="constrained")
+    figure = new_figure(4.5 * len(names), 3.4, title)
     for index, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), index + 1)
         _draw(axes, x, name, values, best, unit)
-    if title:
-        figure.suptitle(title)
     return figure
 
 
@@ -77,23 +84,34 @@ def _draw(
     best: int | None,
     unit: str,
 ) -> None:
+    runs, drawn = len(values["loss"]), [np.empty(0)]
     for key, style in ((name, TRAINING), (f"validation_{name}", VALIDATION)):
         if key in values:
-            seen = np.isfinite(values[key])
+            mean, finite = _mean(values[key]), np.isfinite(values[key])
+            seen = finite.any(axis=0)
             # One evaluation is no line: it shows as a point.
             marker = "o" if seen.sum() == 1 else None
-            axes.plot(x[seen], values[key][seen], marker=marker, markersize=4, **style)
+            axes.plot(x[seen], mean[seen], marker=marker, markersize=4, **style)
+            drawn.append(values[key][finite])
+            if runs > 1:
+                low = np.where(finite, values[key], np.inf).min(axis=0)[seen]
+                high = np.where(finite, values[key], -np.inf).max(axis=0)[seen]
+                axes.fill_between(x[seen], low, high, color=style["color"], alpha=0.25, lw=0)
     key = f"validation_{name}" if f"validation_{name}" in values else name
     if best is not None:
-        value = f"{values[key][best]:.4g}"
+        at_best = _mean(values[key])[best]
+        value = f"{at_best:.4g}"
         label = f"lowest: {value} at {x[best]:g} {unit}" if name == "loss" else f"there: {value}"
-        axes.plot(x[best], values[key][best], "k*", markersize=10, label=label)
-    drawn = np.concatenate([line.get_ydata() for line in axes.lines])
-    if name == "loss" and drawn.size and drawn.min() > 0 and drawn.max() > 10 * drawn.min():
+        axes.plot(x[best], at_best, **BEST, label=label)
+    if name == "loss" and of_wide_range(np.concatenate(drawn)):
         axes.set_yscale("log")
     axes.set(xlabel=unit, ylabel=name.replace("_", " "))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.has_data():
-        axes.legend(frameon=False)
+    count_along(axes)
+    finish(axes, legend={"title": f"mean and range of {runs} runs"} if runs > 1 else True)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over the runs, of what is finite; NaN where nothing is."""
+    finite = np.isfinite(values)
+    total, count = np.where(finite, values, 0).sum(axis=0), finite.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

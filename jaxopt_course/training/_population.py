@@ -60,7 +60,7 @@ def make_population(
     Examples:
         >>> train = lambda key, hyperparameters, rows: hyperparameters["rate"] * rows.sum()
         >>> run = make_population(train, ("hyperparameters", "rows"))
-        >>> rates, folds = {"rate": jnp.array([1.0, 10.0])}, jnp.arange(6).reshape(3, 2)
+        >>> rates, folds = {"rate": jnp.array([1.0, 10.0])}, jnp.arange(6.0).reshape(3, 2)
         >>> print(jax.jit(run)(jax.random.key(0), rates, folds))
         [[ 1.  5.  9.]
          [10. 50. 90.]]

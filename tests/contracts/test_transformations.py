@@ -178,8 +178,9 @@ def marked(*case):
 
 def marked_of_numbers(name):
     """Everyday are the course's own optimizers alone: each check compiles three trainings."""
-    of_the_course = is_everyday(name) and name in classics.MEMBERS
-    return pytest.param(name, marks=pytest.mark.exhaustive) if not of_the_course else name
+    if not is_everyday(name):
+        return pytest.param(name, marks=pytest.mark.by_hand)
+    return name if name in classics.MEMBERS else pytest.param(name, marks=pytest.mark.exhaustive)
 
 
 MEMBERS = [marked(name) for name in TRANSFORMATIONS]

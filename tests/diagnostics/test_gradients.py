@@ -78,7 +78,7 @@ def test_bad_arguments_of_the_check_get_a_sentence(params, tolerance, key):
 
 def flow_of(model, key, optimizer=None, change=lambda params: params):
     task = linen_task(model, jnp.zeros((1, 4)), problem("multiclass"))
-    state = init_state(task, sgd(0.1), key)
+    state = jax.jit(lambda key: init_state(task, sgd(0.1), key))(key)
     state = state._replace(params=change(state.params))
     batch = Batch(
         jax.random.normal(key, (16, 4)), jnp.arange(16) % 2, (jnp.arange(16) < 15).astype(float)

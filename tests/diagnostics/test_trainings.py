@@ -108,6 +108,7 @@ CURVES = {
         ["batch too small"],
     ),
     "to infinity": ({"loss": [1.0, 2.0, 4.0, 8.0, np.inf]}, ["diverged"]),
+    "to infinity at once": ({"loss": [1.0, np.inf]}, ["diverged"]),
     "stopped": ({"loss": [*np.exp(-T / 4), *[np.nan] * 9]}, ["good"]),
 }
 

@@ -1,6 +1,7 @@
 """What course section 4 derives of initial weights, measured."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from jaxopt_course.diagnostics import variance_through_depth
 from jaxopt_course.initializers import fan_in_normal, fan_out_normal
 
 
-def report(initializer, activation="identity", depth=20, **options):
+def report(initializer, activation="identity", depth=10, **options):
     return variance_through_depth(initializer, activation, depth, key=jax.random.key(0), **options)
 
 
@@ -18,11 +19,11 @@ def test_each_fan_keeps_the_variance_of_its_direction():
     narrowing = 50 / 400
     forward = report(fan_in_normal(), widths=widths)
     backward = report(fan_out_normal(), widths=widths)
-    # 0.1: a product of 20 factors, each a variance over some thousand entries
+    # 0.1: a product of 10 factors, each a variance over some thousand entries
     np.testing.assert_allclose(forward.forward_gain, 1, rtol=0.1)
-    np.testing.assert_allclose(forward.backward_gain**20, narrowing, rtol=0.8)
+    np.testing.assert_allclose(forward.backward_gain**10, narrowing, rtol=0.8)
     np.testing.assert_allclose(backward.backward_gain, 1, rtol=0.1)
-    np.testing.assert_allclose(backward.forward_gain**20, 1 / narrowing, rtol=0.8)
+    np.testing.assert_allclose(backward.forward_gain**10, 1 / narrowing, rtol=0.8)
     assert forward.widths[0] == 400
     assert forward.widths[-1] == 50
 
@@ -48,6 +49,16 @@ def test_a_gain_is_the_known_factor():
     found = report("standard_normal", depth=4, widths=(200, 200))
     np.testing.assert_allclose(found.forward_gain, 200, rtol=0.1)
     assert found.forward.shape == found.backward.shape == (5,)
+
+
+def test_a_product_of_slopes_vanishes_or_explodes_as_the_deck_computes(key):
+    """Course 4, vanishing and exploding gradients: 0.8^100 is 2e-10, 1.5^100 is 4e17."""
+    for factor, product in ((0.8, 2e-10), (1.5, 4e17)):
+        scaled = lambda h, factor=factor: factor * h
+        identity = lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype)
+        found = variance_through_depth(identity, scaled, 100, key=key, widths=(3, 3), rows=9)
+        ratio = np.sqrt(found.backward[0] / found.backward[-1])
+        np.testing.assert_allclose(ratio, product, rtol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def biases(params):
     ],
 )
 def test_outputs_have_the_shape_asked_for(model, shape, key):
+    """Course 2, smaller models: as few layers and units as one likes, down to a linear map."""
     x = jnp.ones(shape, jnp.float32)
     y, variables = jax.eval_shape(lambda: model.init_with_output(key, x, train=False))
     assert y.shape == (5, 3)

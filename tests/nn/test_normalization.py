@@ -78,6 +78,7 @@ def test_the_second_pass_is_what_keeps_the_variance():
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("masked", [False, True])
 def test_batch_norm_is_flaxs(shape, masked, key, standard_promotion):
+    """Course 2, batch normalization: biased variance, eps in the root, the variance averaged."""
     x = sample(shape)
     rows = jnp.arange(shape[0]) % 3 > 0 if masked else None
     flat = None if rows is None else rows.reshape(-1, *(1,) * (len(shape) - 1))
@@ -115,6 +116,7 @@ def test_batch_norm_is_flaxs(shape, masked, key, standard_promotion):
 
 
 def test_layer_norm_is_flaxs(key, standard_promotion):
+    """Course 2, layer normalization: divided by the root of the variance, not the variance."""
     x, params = sample((6, 4, 9)), learned(9)
     ours = LayerNorm(param_dtype=jnp.float64)
     flaxs = nn.LayerNorm(param_dtype=jnp.float64, use_fast_variance=False)

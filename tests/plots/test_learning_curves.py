@@ -46,10 +46,30 @@ def test_it_draws_what_there_is_of_a_training_that_ended_early(losses, tmp_path)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_of_several_runs_it_draws_the_mean_and_the_band_of_those_still_running():
+    history = {
+        "step": np.array([[5, 10, 10], [5, 10, 15]]),  # the first has ended after 10 steps
+        "loss": np.array([[4.0, 2.0, np.nan], [2.0, 1.0, 0.5]]),
+        "validation_loss": np.array([[4.0, 1.0, np.nan], [2.0, 2.0, 2.0]]),
+    }
+    (axes,) = learning_curves(history).axes
+    training, validation, best = axes.lines
+    np.testing.assert_array_equal(training.get_xdata(), [5, 10, 15])
+    np.testing.assert_array_equal(training.get_ydata(), [3.0, 1.5, 0.5])
+    np.testing.assert_array_equal(validation.get_ydata(), [3.0, 1.5, 2.0])
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (10, 1.5)
+    band = axes.collections[0].get_paths()[0].vertices
+    edges = {x: sorted(set(band[band[:, 0] == x, 1])) for x in (5, 10, 15)}
+    assert edges == {5: [2.0, 4.0], 10: [1.0, 2.0], 15: [0.5]}
+    assert axes.get_legend().get_title().get_text() == "mean and range of 2 runs"
+
+
 def test_unfit_histories_are_refused(as_users_run_it):
     with pytest.raises(ValueError, match=r"must have \['loss'\]"):
         learning_curves({"step": np.array([1])})
-    with pytest.raises(ValueError, match=r"of one run.*\(2, 3\)"):
-        learning_curves({"step": np.ones((2, 3)), "loss": np.ones((2, 3))})
+    with pytest.raises(ValueError, match=r"of one run.*\(1, 2, 3\)"):
+        learning_curves({"step": np.ones((1, 2, 3)), "loss": np.ones((1, 2, 3))})
+    with pytest.raises(ValueError, match=r"of one run.*\(2, 3\), \(3,\)"):
+        learning_curves({"step": np.ones(3), "loss": np.ones((2, 3))})
     with pytest.raises(ValueError, match=r"`steps_per_epoch` must lie in \[1, inf\), got 0"):
         learning_curves(HISTORY, steps_per_epoch=0)

@@ -198,7 +198,7 @@ def test_activations_are_named_by_their_layer(key):
     task = linen_task(model, jnp.zeros((1, 2)), REGRESSION)
     params, state = task.init(key)
     layers = task.activations(params, state, line().inputs)
-    assert set(layers) == {"Dense_0", "BatchNorm_0", "Dense_1", "outputs"}
+    assert set(layers) == {"Dense_0", "BatchNorm_0", "hidden_0", "Dense_1", "outputs"}
     chex.assert_shape([layers["Dense_0"], layers["BatchNorm_0"]], (N, 4))
     chex.assert_trees_all_close(layers["Dense_0"], line().inputs @ params["Dense_0"]["kernel"])
 

@@ -42,6 +42,7 @@ CASES = [(1, 0.0), (2, 0.0), (3, 0.0), (2, 0.2), (3, 0.2), (4, 0.2), (9, 0.0), (
 
 
 def test_it_stops_at_the_right_evaluation_and_restores_the_best():
+    """Course 2, early stopping, with checkpoints: the best of the validation score is kept."""
     # Patience and min_delta are traced and mapped: all cases are one program.
     patience, min_delta = (jnp.array(column, float) for column in zip(*CASES, strict=True))
     runs = jax.jit(jax.vmap(stopped))(patience, min_delta)

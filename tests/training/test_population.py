@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.data import k_fold
+from jaxopt_course.data import bootstrap_weights, k_fold
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.training import OutcomeCode, Rows, make_population, make_train
 from jaxopt_course.transforms import apply_updates
@@ -80,6 +80,24 @@ def test_folds_of_unequal_size_are_validated_as_if_each_were_alone(key):
         rows = Rows(folds.train[i], folds.weights[i], real)
         alone = jax.jit(train)(key, None, rows).history["validation_loss"]
         np.testing.assert_allclose(losses[i], alone, rtol=1e-12)
+
+
+def test_an_average_over_bags_errs_less_than_its_members_do():
+    """Course 2, bagging, ensembles: (mean of p_b - y)^2 <= mean of (p_b - y)^2, in one program."""
+    data = line(20)
+    noisy = data._replace(targets=data.targets + jax.random.normal(jax.random.key(3), (20, 1)))
+    train = make_train(lambda _: (line_task(), sgd(0.1)), noisy, epochs=5, batch_size=4)
+
+    def predictions(key, hyperparameters, weights):
+        run = train(key, None, Rows(jnp.arange(12), weights))
+        return line_task().predict(run.best_params, run.best_model_state, data.inputs[12:])
+
+    keys = jax.random.split(jax.random.key(1), 10)
+    bags = jax.vmap(lambda key: bootstrap_weights(key, 12))(keys)
+    members = jax.jit(make_population(predictions, [("key", "rows")]))(keys, None, bags)
+    error = lambda p: jnp.mean((p - data.targets[12:]) ** 2)
+    assert float(members.std(0).max()) > 0.05
+    assert float(error(members.mean(0))) < float(jnp.mean(jax.vmap(error)(members)))
 
 
 def test_it_is_differentiable():

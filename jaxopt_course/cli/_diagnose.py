@@ -1,0 +1,192 @@
+"""The command ``diagnose``: what is wrong with a training, and what to try."""
+
+import dataclasses
+import io
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+
+from jaxopt_course.diagnostics import (
+    DiagnosisReport,
+    GradientCheckReport,
+    GradientFlowReport,
+    LearningRateRangeReport,
+    diagnose,
+)
+from jaxopt_course.plots import gradient_bars, learning_curves, learning_rate_curve
+from jaxopt_course.training import OutcomeCode, Run, describe_outcome
+
+from ._examine import (
+    RATES,
+    Subject,
+    check_slopes,
+    look_at_batch,
+    make_subject,
+    train_fully,
+    try_rates,
+)
+from ._html import Section, write_html
+from ._options import TrainOptions, parse_options
+from ._progress import show_stage
+from ._report import make_directory, print_json, say, write_text
+
+
+__all__ = ["DiagnoseOptions", "diagnose_training"]
+
+TEXT, HTML = "report.txt", "report.html"
+FLOW, RANGE, CURVES = "gradient_flow.png", "learning_rate.png", "learning_curves.png"
+DIVERGED = 3  # the exit code, as of `train`
+
+
+@dataclasses.dataclass(frozen=True)
+class DiagnoseOptions(TrainOptions):
+    """The options of a training, a few of which mean something else here."""
+
+    patience: int | None = None
+    """Not used, so that a config of `train` can be: the training is looked at to its end."""
+    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where report.html, report.txt and the figures go. None: nothing is written."""
+    overwrite: bool = False
+    """Replace an earlier report in the same place."""
+    json: bool = False
+    """Print all numbers as JSON instead of the text; progress goes to stderr anyway."""
+
+
+class _Looks(NamedTuple):
+    """What the four looks have found; ``fit`` is None of a training that diverged."""
+
+    gradients: GradientCheckReport
+    flow: GradientFlowReport
+    rates: LearningRateRangeReport
+    run: Run
+    fit: DiagnosisReport | None
+
+
+def diagnose_training(arguments: Sequence[str]) -> int:
+    """Run the command; 0 if the training came to its end, 3 if it diverged."""
+    about = "Check the gradients, the learning rate and the fit of a training: what to change?"
+    options = parse_options(arguments, DiagnoseOptions, command="diagnose", about=about)
+    subject = make_subject(options)
+    if options.out is not None:
+        files = (TEXT, HTML, FLOW, RANGE, CURVES)
+        make_directory(options.out, files, "a report", overwrite=options.overwrite)
+    begin = time.perf_counter()
+    looks = _look(subject)
+    seconds = time.perf_counter() - begin
+
+    title = f"Diagnosis: {subject.dataset.name}, {options.model}, {options.optimizer}"
+    sections = _sections(subject, looks)
+    text = "\n".join(f"{s.title}\n{'-' * len(s.title)}\n{s.text}\n" for s in sections)
+    text = f"{title}\n{'=' * len(title)}\n\n{text}"
+    if options.json:
+        print_json(_numbers(options, looks) | {"seconds": seconds})
+    else:
+        sys.stdout.write(text)
+    if options.out is not None:
+        write_text(options.out / TEXT, text)
+        pictures = _pictures(subject, looks)
+        for name, png in pictures.items():
+            (options.out / name).write_bytes(png)
+        placed = {"Gradient flow": FLOW, "Learning rate": RANGE, "Fit": CURVES}
+        write_html(
+            options.out / HTML,
+            title,
+            [
+                s._replace(pictures={s.title: pictures[placed[s.title]]})
+                if s.title in placed
+                else s
+                for s in sections
+            ],
+        )
+        say(f"report in {options.out / HTML}")
+    return DIVERGED if looks.fit is None else 0
+
+
+def _look(subject: Subject) -> _Looks:
+    with show_stage("checking gradients against differences"):
+        gradients = check_slopes(subject)
+    with show_stage("looking at the first batch"):
+        flow = look_at_batch(subject)
+    with show_stage(f"trying {RATES['points']} learning rates"):
+        rates = try_rates(subject)
+    run = train_fully(subject)
+    diverged = int(run.outcome.code) == OutcomeCode.DIVERGED
+    return _Looks(gradients, flow, rates, run, None if diverged else diagnose(run.history))
+
+
+def _sections(subject: Subject, looks: _Looks) -> list[Section]:
+    """The report."""
+    options, parts = subject.options, subject.examples.parts
+    size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(looks.run.best_params))
+    training = (
+        f"{subject.dataset.name}: {subject.dataset.problem}, {len(parts.train)} training and "
+        f"{len(parts.validation)} validation rows.\n"
+        f"{options.model} of {size} parameters; {options.optimizer} at {options.learning_rate:g}, "
+        f"{options.schedule}; {options.epochs} epochs in batches of {options.batch_size}."
+    )
+    fit = "" if looks.fit is None else f"\n{looks.fit}"
+    return [
+        Section("Training", training),
+        Section("Gradient check", str(looks.gradients)),
+        Section("Gradient flow", str(looks.flow)),
+        Section("Learning rate", _on_rates(looks.rates, float(options.learning_rate))),
+        Section("Fit", describe_outcome(looks.run.outcome) + fit),
+    ]
+
+
+def _on_rates(report: LearningRateRangeReport, rate: float) -> str:
+    if np.isnan(report.suggested):
+        return str(report)
+    low, high = report.usable
+    place = "below them" if rate < low else "above them" if rate > high else "one of them"
+    return f"{report}\nThe training's own rate is {rate:.1e}: {place}."
+
+
+def _pictures(subject: Subject, looks: _Looks) -> dict[str, bytes]:
+    """File name -> PNG."""
+    curves = learning_curves(looks.run, steps_per_epoch=subject.steps_per_epoch)
+    figures = {FLOW: gradient_bars(looks.flow), RANGE: learning_rate_curve(looks.rates)}
+    return {name: _png(figure) for name, figure in (figures | {CURVES: curves}).items()}
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def _numbers(options: TrainOptions, looks: _Looks) -> dict[str, Any]:
+    """All that was measured, for JSON."""
+    flow, rates = looks.flow, looks.rates
+    return {
+        "options": {
+            key: str(value) if isinstance(value, pathlib.Path) else value
+            for key, value in vars(options).items()
+            if key not in ("config", "json", "overwrite", "out", "patience")
+        },
+        "gradient_check": looks.gradients._asdict() | {"wrong": looks.gradients.wrong},
+        "gradient_flow": {
+            "loss": flow.loss,
+            "layers": {name: layer._asdict() for name, layer in flow.layers.items()},
+            "leaves": {path: leaf._asdict() for path, leaf in flow.leaves.items()},
+            "flags": flow.flags,
+        },
+        "learning_rate_range": {
+            "rates": rates.rates.tolist(),
+            "losses": rates.losses.tolist(),
+            "start": rates.start,
+            "suggested": rates.suggested,
+        },
+        "fit": {
+            "outcome": OutcomeCode(int(looks.run.outcome.code)).name.lower(),
+            "findings": [] if looks.fit is None else [f._asdict() for f in looks.fit.findings],
+            "history": {name: np.asarray(v).tolist() for name, v in looks.run.history.items()},
+        },
+    }
