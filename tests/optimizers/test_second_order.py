@@ -66,7 +66,7 @@ def run(tx, fn, params, steps):
         {"learning_rate": 0.02, "linesearch": None},
         {"learning_rate": 0.02, "linesearch": None, "memory_size": 3},
         {"learning_rate": 0.01, "linesearch": None, "scale_init_precond": False},
-        {"learning_rate": lambda t: 0.1 / (t + 1), "linesearch": None},
+        {"learning_rate": lambda t: 0.05 / (t + 1), "linesearch": None},
     ],
 )
 def test_lbfgs_takes_the_steps_of_optax_on_convex_functions(options, standard_promotion):
