@@ -24,6 +24,7 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
+    cast_like,
     check_like,
     check_number,
     divide_by_root,
@@ -73,7 +74,8 @@ def scale_by_rss(
         updates: Updates, state: ScaleByRssState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByRssState]:
         check_like("scale_by_rss", "gradient", updates, state.sum_of_squares)
-        total = jax.tree.map(jnp.add, state.sum_of_squares, squared(updates))
+        seen = cast_like(squared(updates), state.sum_of_squares)
+        total = jax.tree.map(jnp.add, state.sum_of_squares, seen)
         return divide_by_root(updates, total, eps, eps_root), ScaleByRssState(total)
 
     return GradientTransformation(init, update)
