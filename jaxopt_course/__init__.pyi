@@ -228,10 +228,12 @@ from .tasks import augmented as augmented
 from .tasks import function_task as function_task
 from .tasks import linen_task as linen_task
 from .tasks import mixed as mixed
+from .tasks import mixed_precision as mixed_precision
 from .tasks import nnx_task as nnx_task
 from .tasks import pytree_task as pytree_task
 from .training import Bundle as Bundle
 from .training import EarlyStopping as EarlyStopping
+from .training import MemoryPlan as MemoryPlan
 from .training import MinimizeOutcome as MinimizeOutcome
 from .training import Minimum as Minimum
 from .training import Outcome as Outcome
@@ -239,8 +241,10 @@ from .training import Rows as Rows
 from .training import Run as Run
 from .training import TrainState as TrainState
 from .training import apply_bundle as apply_bundle
+from .training import batch_sharding as batch_sharding
 from .training import describe_minimum as describe_minimum
 from .training import describe_outcome as describe_outcome
+from .training import describe_plan as describe_plan
 from .training import evaluate as evaluate
 from .training import fit as fit
 from .training import load_bundle as load_bundle
@@ -248,8 +252,10 @@ from .training import make_population as make_population
 from .training import make_step as make_step
 from .training import make_train as make_train
 from .training import minimize as minimize
+from .training import plan as plan
 from .training import predict as predict
 from .training import save_bundle as save_bundle
+from .training import state_shardings as state_shardings
 from .transforms import AdaptiveGradClipState as AdaptiveGradClipState
 from .transforms import AddDecayedWeightsState as AddDecayedWeightsState
 from .transforms import AddL1State as AddL1State
@@ -260,6 +266,7 @@ from .transforms import CautiousState as CautiousState
 from .transforms import ConditionallyMaskState as ConditionallyMaskState
 from .transforms import ConditionallyTransformState as ConditionallyTransformState
 from .transforms import ConditionFn as ConditionFn
+from .transforms import DynamicLossScaleState as DynamicLossScaleState
 from .transforms import EmaParamsState as EmaParamsState
 from .transforms import EmaState as EmaState
 from .transforms import InjectHyperparamsState as InjectHyperparamsState
@@ -300,6 +307,7 @@ from .transforms import clip_by_block_rms as clip_by_block_rms
 from .transforms import clip_by_global_norm as clip_by_global_norm
 from .transforms import conditionally_mask as conditionally_mask
 from .transforms import conditionally_transform as conditionally_transform
+from .transforms import dynamic_loss_scale as dynamic_loss_scale
 from .transforms import ema as ema
 from .transforms import ema_params as ema_params
 from .transforms import evaluation_params as evaluation_params
@@ -309,6 +317,7 @@ from .transforms import identity as identity
 from .transforms import inject_hyperparams as inject_hyperparams
 from .transforms import keep_params_nonnegative as keep_params_nonnegative
 from .transforms import lookahead as lookahead
+from .transforms import loss_scale as loss_scale
 from .transforms import masked as masked
 from .transforms import measure_with_ema as measure_with_ema
 from .transforms import monitor as monitor

@@ -39,3 +39,8 @@ def test_the_state_is_sharded_as_the_params_are():
 @pytest.mark.exhaustive
 def test_a_population_on_eight_devices_is_that_of_one():
     assert "is that of one" in run("-m", "tests.sharded_population")
+
+
+@pytest.mark.exhaustive
+def test_a_sharded_training_is_that_of_one_device_and_as_large_as_planned():
+    assert "and as planned" in run("-m", "tests.sharded_training")

@@ -44,13 +44,25 @@ TEXT, HTML = "report.txt", "report.html"
 FLOW, RANGE, CURVES = "gradient_flow.png", "learning_rate.png", "learning_curves.png"
 DIVERGED = 3  # the exit code, as of `train`
 
+NOT_USED = (
+    *("patience", "precision", "on_divergence", "max_time"),
+    *("resume", "checkpoint_every", "tensorboard", "smoke"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class DiagnoseOptions(TrainOptions):
     """The options of a training, a few of which mean something else here."""
 
-    patience: int | None = None
-    """Not used, so that a config of `train` can be: the training is looked at to its end."""
+    # Without a meaning here, but a config of `train` may have them.
+    patience: tyro.conf.Suppress[int | None] = None
+    precision: tyro.conf.Suppress[str] = "float32"
+    on_divergence: tyro.conf.Suppress[str] = "stop"
+    max_time: tyro.conf.Suppress[float | None] = None
+    resume: tyro.conf.Suppress[bool] = False
+    checkpoint_every: tyro.conf.Suppress[float] = 30.0
+    tensorboard: tyro.conf.Suppress[bool] = False
+    smoke: tyro.conf.Suppress[bool] = False
     out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where report.html, report.txt and the figures go. None: nothing is written."""
     overwrite: bool = False
@@ -169,7 +181,7 @@ def _numbers(options: TrainOptions, looks: _Looks) -> dict[str, Any]:
         "options": {
             key: str(value) if isinstance(value, pathlib.Path) else value
             for key, value in vars(options).items()
-            if key not in ("config", "json", "overwrite", "out", "patience")
+            if key not in ("config", "json", "overwrite", "out", *NOT_USED)
         },
         "gradient_check": looks.gradients._asdict() | {"wrong": looks.gradients.wrong},
         "gradient_flow": {

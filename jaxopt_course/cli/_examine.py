@@ -19,11 +19,10 @@ from jaxopt_course.diagnostics import (
     learning_rate_range,
 )
 from jaxopt_course.tasks import Batch, Task
-from jaxopt_course.training import Record, Rows, Run, fit, init_state, make_train
+from jaxopt_course.training import Rows, Run, fit, init_state, make_train
 
 from ._errors import UsageError
 from ._options import TrainOptions
-from ._progress import rows_of, show_progress
 from ._setup import Examples, describe_model, load_data, make_optimizer, make_task, prepare
 
 
@@ -149,23 +148,16 @@ def try_rates(subject: Subject) -> LearningRateRangeReport:
 def train_fully(subject: Subject) -> Run:
     """The whole training, as ``train`` would do it, without an early end."""
     options = subject.options
-    with show_progress(options.epochs) as show:
-
-        def report(progress: Record) -> None:
-            for row in rows_of(progress.metrics, subject.steps_per_epoch):
-                show(row)
-
-        return fit(
-            subject.task,
-            make_optimizer(options, len(subject.examples.parts.train)),
-            (subject.examples.inputs, subject.examples.targets),
-            key=subject.examples.key,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            rows=subject.rows,
-            evaluate_every=min(subject.steps_per_epoch, subject.steps // EVALUATIONS),
-            callbacks=[report],
-        )
+    return fit(
+        subject.task,
+        make_optimizer(options, len(subject.examples.parts.train)),
+        (subject.examples.inputs, subject.examples.targets),
+        key=subject.examples.key,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        rows=subject.rows,
+        evaluate_every=min(subject.steps_per_epoch, subject.steps // EVALUATIONS),
+    )
 
 
 def _first_rows(subject: Subject, count: int) -> Batch:

@@ -10,7 +10,7 @@ from ._errors import UsageError
 
 __all__ = ["main"]
 
-COMPLETED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+COMPLETED, FAILED, USAGE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 HELP = """\
 usage: jaxopt-course [-h] [--version] COMMAND ...
@@ -26,7 +26,7 @@ options:
   -h, --help   show this help; `jaxopt-course COMMAND --help` shows a command's
   --version    show the version
 
-exit codes: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted, 143 terminated
 """
 
 
@@ -36,6 +36,9 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted. Failures and
         wrong usage are one line on stderr.
+
+    Raises:
+        SystemExit: with code 143, if a training was terminated and has saved.
     """
     command, *arguments = argv or ["--help"]
     if command in ("-h", "--help"):
@@ -48,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
         return _run(command, arguments)
     except UsageError as error:
         return _complain(command, error, USAGE)
+    except FloatingPointError as error:
+        return _complain(command, error, DIVERGED)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         return _complain(command, error, FAILED)
     except KeyboardInterrupt:
@@ -71,7 +76,12 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:
-    # The options of `train` are checked in its name, for `diagnose` too, which shares them.
-    text = " ".join(str(error).split()).removeprefix(f"{command}: ").removeprefix("train: ")
+    # Of `diagnose`, the options that it shares are checked in the name of `train`.
+    text = (
+        " ".join(str(error).split())
+        .removeprefix(f"{command}: ")
+        .removeprefix("train: ")
+        .removeprefix("fit: ")
+    )
     sys.stderr.write(f"jaxopt-course {command}: {text}\n")
     return code

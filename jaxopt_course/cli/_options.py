@@ -75,6 +75,20 @@ class TrainOptions:
     """Of the split, the first parameters and everything else that is random, in [0, 2^32)."""
     out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the results go. None: runs/<data set>-<optimizer>-<seed>."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the model computes in; parameters are float32, and float16 has its loss scaled."""
+    on_divergence: Literal["stop", "raise", "skip"] = "stop"
+    """If a loss is not finite: stop; raise, and say where it comes from; or skip such steps."""
+    max_time: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """End after so long; --resume goes on. None: no limit."""
+    resume: bool = False
+    """Go on from the newest checkpoint of --out, bit for bit, or begin if there is none."""
+    checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
+    """How often to save; also at the end, on Ctrl-C, on SIGTERM, and if something fails."""
+    tensorboard: bool = False
+    """Write events for TensorBoard too, in DIR/tensorboard."""
+    smoke: bool = False
+    """Try two steps of everything, and keep nothing."""
     overwrite: bool = False
     """Replace the results of an earlier run in the same place."""
     json: bool = False

@@ -31,7 +31,8 @@ from jaxopt_course.data import (
 from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import warmup_cosine_decay_schedule
-from jaxopt_course.tasks import Task, linen_task
+from jaxopt_course.tasks import Task, linen_task, mixed_precision
+from jaxopt_course.transforms import dynamic_loss_scale
 
 from ._errors import UsageError, usage_errors
 from ._options import TrainOptions
@@ -159,10 +160,16 @@ def describe_model(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
     return {"name": name, "config": config}
 
 
-def make_task(model: dict[str, Any], input_shape: tuple[int, ...], problem_name: str) -> Task:
-    """The task of a described model."""
+def make_task(
+    model: dict[str, Any],
+    input_shape: tuple[int, ...],
+    problem_name: str,
+    precision: str = "float32",
+) -> Task:
+    """The task of a described model, which computes in ``precision``."""
     module = MODELS[model["name"]](**model["config"])
-    return linen_task(module, jnp.zeros((1, *input_shape), jnp.float32), problem(problem_name))
+    task = linen_task(module, jnp.zeros((1, *input_shape), jnp.float32), problem(problem_name))
+    return task if precision == "float32" else mixed_precision(task, jnp.dtype(precision))
 
 
 def make_optimizer(
@@ -187,4 +194,5 @@ def make_optimizer(
         if options.schedule == "warmup_cosine" and constant_rate is None:
             steps = options.epochs * -(-n_train // options.batch_size)
             rate = warmup_cosine_decay_schedule(0.0, rate, round(options.warmup * steps), steps)
-        return RECIPES[options.optimizer].build(rate, **options.hyperparameters)
+        optimizer = RECIPES[options.optimizer].build(rate, **options.hyperparameters)
+        return dynamic_loss_scale(optimizer) if options.precision == "float16" else optimizer

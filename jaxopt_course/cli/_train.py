@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import platform
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +16,16 @@ import numpy as np
 import optax
 
 from jaxopt_course._version import __version__
-from jaxopt_course.core import Params, check_integer
+from jaxopt_course.core import Params, check_integer, check_number
 from jaxopt_course.data import Dataset, Scaler, hash_dataset
 from jaxopt_course.plots import learning_curves
 from jaxopt_course.training import (
     Bundle,
+    Checkpointing,
+    CheckpointStore,
+    DivergenceError,
     EarlyStopping,
     OutcomeCode,
-    Record,
     Rows,
     Run,
     describe_outcome,
@@ -32,7 +35,6 @@ from jaxopt_course.training import (
 
 from ._errors import UsageError, usage_errors
 from ._options import TrainOptions, parse_options
-from ._progress import rows_of, show_progress
 from ._report import as_json, make_directory, print_json, print_table, say, write_text
 from ._score import score_bundle
 from ._setup import Examples, describe_model, load_data, make_optimizer, make_task, prepare
@@ -40,7 +42,7 @@ from ._setup import Examples, describe_model, load_data, make_optimizer, make_ta
 
 __all__ = ["BUNDLE", "RECORD", "train"]
 
-RECORD, BUNDLE, HISTORY, CURVES = "run.json", "model.bundle", "history.jsonl", "curves.png"
+RECORD, BUNDLE, CURVES, CHECKPOINTS = "run.json", "model.bundle", "curves.png", "checkpoints"
 DIVERGED = 3  # the exit code
 
 
@@ -53,12 +55,16 @@ def train(arguments: Sequence[str]) -> int:
     parts, n_train = examples.parts, len(examples.parts.train)
     optimizer = make_optimizer(options, n_train)
     steps_per_epoch = -(-n_train // options.batch_size)
-    task = make_task(model, examples.inputs.shape[1:], dataset.problem)
+    task = make_task(model, examples.inputs.shape[1:], dataset.problem, options.precision)
     rule = None
     if options.patience is not None:
         with usage_errors():
             check_integer("train", "patience", options.patience, "[1, inf)")
         rule = EarlyStopping(options.patience)
+    with usage_errors():
+        check_number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")
+        if options.max_time is not None:
+            check_number("train", "max_time", options.max_time, "(0, inf)")
     out = _run_directory(options, dataset)
     sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
     say(
@@ -71,29 +77,36 @@ def train(arguments: Sequence[str]) -> int:
     record = _describe(options, dataset, sizes)
     begin = time.perf_counter()
     try:
-        with open(out / HISTORY, "w") as history, show_progress(options.epochs) as show:
-
-            def report(progress: Record) -> None:
-                for row in rows_of(progress.metrics, steps_per_epoch):
-                    history.write(as_json(row) + "\n")
-                    history.flush()
-                    show(row)
-
-            run = fit(
-                task,
-                optimizer,
-                (examples.inputs, examples.targets),
-                key=examples.key,
-                epochs=options.epochs,
-                batch_size=options.batch_size,
-                rows=Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation)),
-                early_stopping=rule,
-                callbacks=[report],
-            )
+        run = fit(
+            task,
+            optimizer,
+            (examples.inputs, examples.targets),
+            key=examples.key,
+            epochs=options.epochs,
+            max_time=options.max_time,
+            batch_size=options.batch_size,
+            rows=Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation)),
+            early_stopping=rule,
+            on_divergence=options.on_divergence,
+            checkpoint=Checkpointing(out / CHECKPOINTS, every_seconds=options.checkpoint_every),
+            resume="auto" if options.resume else "never",
+            config=record["config"],
+            log=out,
+            tensorboard=options.tensorboard,
+            smoke=options.smoke,
+        )
     except BaseException as error:
-        record["outcome"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        record["outcome"] = "interrupted" if stopped else "failed"
+        if isinstance(error, DivergenceError):
+            record["outcome"] = "diverged"
         _write_record(out, record)
+        if stopped:
+            say(f"Stopped and saved; `--out {out} --resume` goes on.")
         raise
+    if options.smoke:
+        say("Everything works.")
+        return 0
 
     unit = "" if examples.target_scaler is None else ", targets scaled"
     title = f"{dataset.name}, {options.optimizer}{unit}"
@@ -132,8 +145,14 @@ def _run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path:
         raise UsageError(
             f"the name of a run may hold letters, digits, and _ . - (not first), got {out.name!r}."
         )
-    files = (RECORD, BUNDLE, HISTORY, CURVES)
-    return make_directory(out, files, "a run", overwrite=options.overwrite)
+    if options.resume:
+        return make_directory(out, (), "a run", overwrite=False)
+    files = (RECORD, BUNDLE, CURVES, "history.jsonl", "history.csv")
+    make_directory(out, files, "a run", overwrite=options.overwrite)
+    if options.overwrite and (out / CHECKPOINTS).is_dir():
+        with CheckpointStore(out / CHECKPOINTS):  # which nobody else is using
+            shutil.rmtree(out / CHECKPOINTS)
+    return out
 
 
 def _describe(options: TrainOptions, dataset: Dataset, sizes: dict[str, int]) -> dict[str, Any]:
@@ -143,7 +162,7 @@ def _describe(options: TrainOptions, dataset: Dataset, sizes: dict[str, int]) ->
         for name, value in dataclasses.asdict(
             dataclasses.replace(options, hyperparameters=dict(options.hyperparameters))
         ).items()
-        if name not in ("config", "json", "overwrite")
+        if name not in ("config", "json", "overwrite", "out", "resume", "max_time")
     }
     if options.file is not None:
         config["file"] = str(options.file.resolve())

@@ -36,6 +36,7 @@ from ._protocols import (
 )
 from ._tree import (
     accumulator_like,
+    all_finite,
     bias_corrected,
     cast_like,
     difference,
@@ -69,6 +70,7 @@ __all__ = [
     "Updates",
     "abs_sq",
     "accumulator_like",
+    "all_finite",
     "as_float",
     "bias_corrected",
     "cast_like",

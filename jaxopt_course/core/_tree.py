@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, Int, PyTree, ScalarLike
+from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
 from ._numerics import abs_sq, complement, one_minus_power, safe_sqrt, wide_dtype
 
 
 __all__ = [
     "accumulator_like",
+    "all_finite",
     "bias_corrected",
     "cast_like",
     "difference",
@@ -171,6 +172,14 @@ def total(tree: PyTree) -> Float[Array, ""]:
     dtype = scalar_dtype(tree)
     sums = (jnp.sum(_wide(x)).astype(dtype) for x in jax.tree.leaves(tree))
     return sum(sums, start=jnp.zeros((), dtype))
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether no entry of any leaf is NaN or infinite."""
+    finite = jnp.array(True)
+    for leaf in jax.tree.leaves(tree):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
 
 
 def global_norm(tree: PyTree) -> Float[Array, ""]:

@@ -4,6 +4,7 @@ from ._augmented import augmented, mixed
 from ._function import function_task
 from ._linen import linen_task
 from ._nnx import nnx_task
+from ._precision import mixed_precision
 from ._pytree import pytree_task
 from ._task import Batch, Task
 
@@ -15,6 +16,7 @@ __all__ = [
     "function_task",
     "linen_task",
     "mixed",
+    "mixed_precision",
     "nnx_task",
     "pytree_task",
 ]

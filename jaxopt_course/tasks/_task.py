@@ -7,12 +7,23 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from jaxopt_course.core import wide_dtype
 from jaxopt_course.problems import Problem
 
 
-__all__ = ["Batch", "Task", "arguments_taken", "refuse_padding", "rows_that_count", "score"]
+__all__ = [
+    "Batch",
+    "Task",
+    "arguments_taken",
+    "refuse_padding",
+    "rows_that_count",
+    "score",
+    "wide_floats",
+]
 
 
 class Batch(NamedTuple):
@@ -50,9 +61,22 @@ class Task(NamedTuple):
 def score(
     problem: Problem, outputs: Any, targets: Any
 ) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
-    """The losses and the metrics of each example."""
+    """The losses and the metrics of each example, in float32 or wider."""
+    # A model in half precision is right to round its outputs, but not the sums over classes and
+    # the differences that come now; and a loss of one's own need not think of dtypes.
+    outputs = wide_floats(outputs)
     metrics = {name: metric(outputs, targets) for name, metric in problem.metrics.items()}
     return problem.loss(outputs, targets), metrics
+
+
+def wide_floats(tree: PyTree) -> PyTree:
+    """``tree`` with its floating leaves in float32 or wider."""
+
+    def wide(x: Any) -> Any:
+        dtype = jnp.result_type(x)
+        return jnp.asarray(x, wide_dtype(dtype)) if jnp.issubdtype(dtype, jnp.floating) else x
+
+    return jax.tree.map(wide, tree)
 
 
 def rows_that_count(batch: Batch) -> Bool[Array, "batch"] | None:

@@ -1,6 +1,7 @@
 """Losses, metrics and predictions of a model as it stands, in batches."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,10 +12,11 @@ from jaxopt_course.core import Params, check_integer, safe_divide
 from jaxopt_course.tasks import Batch, Task
 
 from ._rows import as_examples, count_rows, take_rows
+from ._state import Rows
 from ._step import batch_means
 
 
-__all__ = ["evaluate", "mean_over_rows", "predict"]
+__all__ = ["evaluate", "mean_over_rows", "predict", "validation"]
 
 
 def evaluate(
@@ -91,6 +93,18 @@ def mean_over_rows(
     totals = jax.lax.map(sums, (table, weights))
     whole = jnp.sum(weights)
     return {name: safe_divide(jnp.sum(x), whole.astype(x.dtype)) for name, x in totals.items()}
+
+
+def validation(
+    task: Task, examples: tuple[PyTree, PyTree], rows: Rows, batch_size: int
+) -> Callable[[Params, PyTree], dict[str, Float[Array, ""]]] | None:
+    """The means over ``rows.validation``, of parameters and model state; None without such rows."""
+    if rows.validation is None:
+        return None
+    chosen, counted = rows.validation, rows.validation_weights
+    return lambda params, model_state: mean_over_rows(
+        task, params, model_state, examples, chosen, counted, batch_size
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("task", "batch_size"))

@@ -1,43 +1,43 @@
 """A training as a loop on the host: the same step, compiled in segments, with pauses in between.
 
-The parameters are, bit for bit, those of the whole training in one program.
+The parameters are, bit for bit, those of the whole training in one program. In the pauses, about
+twice a second, it reports, logs, saves, and grants a request to stop.
 """
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import contextlib
+import math
+import os
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jax.sharding import Mesh
 
-from jaxopt_course.core import check_integer
-from jaxopt_course.tasks import Task
+from jaxopt_course.core import check_choice, check_integer, check_number
+from jaxopt_course.tasks import Batch, Task
 
+from ._array_source import array_source
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._loop import Progress, frozen_row, make_loop, make_plan, unless_ended
-from ._rows import as_examples, as_rows, count_rows
+from ._fingerprint import data_fingerprint, optimizer_fingerprint, task_fingerprint
+from ._log import open_log
+from ._placement import make_placement
+from ._progress_bar import show_progress
+from ._resume import Checkpointing, open_keeper
+from ._rows import as_examples, as_rows, count_rows, take_rows
+from ._session import Record, Session, describe_rows, run_session
+from ._signals import requests_to_stop
+from ._sources import Parts
 from ._state import Rows, Run
+from ._stream_source import is_stream, open_stream, stream_source, stream_timetable
+from ._timetable import WITHOUT_END, make_timetable, smoke_timetable
 
 
-__all__ = ["Record", "fit"]
-
-
-class Record(NamedTuple):
-    """What callbacks are told after each segment.
-
-    step: how many steps have been taken.
-    epoch: how many of them epochs, whole ones.
-    losses: of the batches of this segment, one a step.
-    metrics: the history of the evaluations in this segment, by name; empty if there were none.
-    """
-
-    step: int
-    epoch: int
-    losses: Float[np.ndarray, "steps"]
-    metrics: dict[str, np.ndarray]
+__all__ = ["fit"]
 
 
 def fit(
@@ -48,125 +48,186 @@ def fit(
     key: Any,
     epochs: int | None = None,
     steps: int | None = None,
-    batch_size: int,
+    max_time: float | None = None,
+    batch_size: int | None = None,
     rows: Rows | None = None,
+    validation: Any = None,
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
-    segment: int | None = None,
+    on_divergence: str = "stop",
+    mesh: Mesh | None = None,
+    sharding: str = "replicated",
+    checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
+    resume: str = "never",
+    accept: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+    log: str | os.PathLike[str] | None = None,
+    tensorboard: bool = False,
+    progress: bool = True,
     callbacks: Sequence[Callable[[Record], Any]] = (),
+    segment: int | None = None,
+    smoke: bool = False,
 ) -> Run:
-    """Train in segments, and report after each.
+    """Train in segments, and report, log and save in between.
+
+    Averages of the parameters, accumulation of gradients and the like are wrappers of the
+    optimizer: :func:`~jaxopt_course.transforms.ema_params`,
+    :class:`~jaxopt_course.transforms.MultiSteps`.
 
     Args:
         task: what is trained.
         optimizer: any gradient transformation.
-        data: a pair (inputs, targets), or anything with these attributes, of all rows.
+        data: a pair (inputs, targets) of arrays, or anything with these attributes, of all rows.
+            Or a stream: an iterable of batches ``(inputs, targets)`` or ``(inputs, targets,
+            weights)`` of equal shapes, which is gone through again when it ends, if it is no
+            iterator; or a function of the number of batches to leave out that gives one, so that
+            a resumed training need not draw them.
         key: for all randomness.
-        epochs: how often to see every training row, in [1, inf); or else
-        steps: how many batches to see, in [1, inf).
-        batch_size: in [1, training rows].
-        rows: which rows train and which validate. None: all train.
-        evaluate_every: steps from one evaluation to the next, in [1, inf). None: one epoch.
+        epochs: how often to see every training row, in [1, inf), of arrays and of streams with a
+            length; or else
+        steps: how many batches to see, in [1, inf); or as long as
+        max_time: says, in seconds, in (0, inf): a limit of this call, also beside the others.
+        batch_size: in [1, training rows]. A stream's own if None; else its short batches are
+            filled up to it.
+        rows: which rows of arrays train and which validate. None: all train.
+        validation: of a stream, a pair (inputs, targets) of arrays to validate on.
+        evaluate_every: steps from one evaluation to the next, in [1, inf). None: one epoch; 1000
+            where a stream has no length.
         early_stopping: when to end before that. None: never.
-        segment: steps from one report to the next, in [1, inf); it changes no result. None: as
-            many as from one evaluation to the next.
-        callbacks: functions of a :class:`Record`, called in turn.
+        on_divergence: what becomes of a training whose loss is not finite: ``"stop"`` ends it at
+            the next evaluation, ``"raise"`` says where it comes from, ``"skip"`` leaves such steps
+            without effect and counts them in the history.
+        mesh: devices with an axis ``"data"`` over which batches are spread; it must divide the
+            batch size. Every process must call ``fit`` alike; a stream gives each its part.
+        sharding: how the state lies on the mesh: ``"replicated"``, or ``"fsdp"``, spread too.
+        checkpoint: a directory for checkpoints, or a :class:`Checkpointing`.
+        resume: ``"auto"`` goes on from the newest valid checkpoint, bit for bit, or begins where
+            there is none; ``"never"`` refuses a directory that has some.
+        accept: what may have become another program since the checkpoint: ``"optimizer"``,
+            ``"model"``, ``"data"``.
+        config: numbers and names by which a person knows the run, as JSON can write them. They
+            are kept in checkpoints; those that have changed are warned of when it is resumed.
+        log: a directory for ``history.jsonl`` and ``history.csv``: one line an evaluation.
+        tensorboard: whether ``tensorboard/`` is there too.
+        progress: show it on stderr: a bar on a terminal, else a line every five seconds.
+        callbacks: functions of a :class:`Record`, called in turn after each segment.
+        segment: steps from one pause to the next, in [1, inf); it changes no result. None: as
+            many as take half a second.
+        smoke: only try everything out, within two steps: evaluation, log and checkpoint
+            included, the latter in a temporary directory.
 
     Returns:
-        The run, as :func:`make_train` would give it.
+        The run, as :func:`make_train` would give it. Where time was up, the history ends with an
+        evaluation made then.
 
     Raises:
-        ValueError: if a number is out of range or there is no example.
+        ValueError: if an argument is out of range, there is no example, or a stream ends before
+            ``steps``.
+        DivergenceError: if the loss is not finite and ``on_divergence`` is ``"raise"``.
+        CheckpointError: if the directory is in use, of another training, or cannot be written.
+        KeyboardInterrupt, SystemExit: with ``checkpoint``, on Ctrl-C and on SIGTERM (code 143),
+            after it has saved. A second signal ends the process at once.
+
+    Examples:
+        >>> from jaxopt_course.optimizers import sgd
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.tasks import function_task
+        >>> init = lambda key: {"w": jnp.zeros((1, 1))}
+        >>> task = function_task(init, lambda p, x: x @ p["w"], problem("regression"))
+        >>> x = jnp.array([[1.0], [2.0], [3.0]])
+        >>> run = fit(task, sgd(0.1), (x, 2 * x), key=jax.random.key(0), epochs=20, batch_size=2)
+        >>> round(float(run.state.params["w"][0, 0]), 3)
+        2.0
     """
     check_early_stopping("fit", early_stopping)
-    examples = as_examples("fit", data)
-    used = as_rows("fit", rows, count_rows("fit", examples))
-    plan = make_plan(
-        "fit",
-        used.train.shape[0],
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        evaluate_every=evaluate_every,
-    )
-    segment = plan.evaluate_every if segment is None else segment
-    check_integer("fit", "segment", segment, "[1, inf)")
+    check_choice("fit", "on_divergence", on_divergence, ("stop", "raise", "skip"))
+    check_choice("fit", "resume", resume, ("auto", "never"))
+    for name in accept:
+        check_choice("fit", "accept", name, ("optimizer", "model", "data"))
+    if segment is not None:
+        check_integer("fit", "segment", segment, "[1, inf)")
+    if max_time is not None:
+        check_number("fit", "max_time", max_time, "(0, inf)")
+    placement = make_placement("fit", mesh, sharding)
+    lengths: dict[str, Any] = {
+        "epochs": epochs,
+        "steps": WITHOUT_END if epochs is None and max_time is not None and not steps else steps,
+        "evaluate_every": evaluate_every,
+    }
+    skip, keep = on_divergence == "skip", on_divergence == "raise"
+    identity: dict[str, Any] = {}
+    if is_stream("fit", data):
+        if rows is not None:
+            raise ValueError("fit: `rows` are of arrays; a stream is given `validation`.")
+        stream = open_stream(data, batch_size)
+        examples = None if validation is None else as_examples("fit", validation)
+        timetable = stream_timetable(data, stream, **lengths)
+        timetable = smoke_timetable(timetable) if smoke else timetable
+        parts = Parts(task, optimizer, timetable, skip, placement)
+        source = stream_source(stream, examples, early_stopping, parts, keep=keep)
+        first = stream.first
+    else:
+        if validation is not None:
+            raise ValueError("fit: `validation` is of a stream; of arrays `rows` tell.")
+        examples = as_examples("fit", data)
+        used = as_rows("fit", rows, count_rows("fit", examples))
+        timetable = make_timetable("fit", len(used.train), batch_size=batch_size, **lengths)
+        timetable = smoke_timetable(timetable) if smoke else timetable
+        parts = Parts(task, optimizer, timetable, skip, placement)
+        source = array_source(examples, used, early_stopping, parts)
+        identity = {} if checkpoint is None else {"data": data_fingerprint((examples, used))}
+        first = Batch(*take_rows(examples, used.train[:1]))
 
-    parts = {"task": task, "optimizer": optimizer, "plan": plan}
-    given = (examples, used, early_stopping)
-    progress, done = _start(*given, key, **parts), 0
-    history: list[dict[str, Array]] = []
-    while done < plan.steps:
-        begin, pieces, earlier = done, [], len(history)
-        while done < min(begin + segment, plan.steps):
-            due = min((done // plan.evaluate_every + 1) * plan.evaluate_every, plan.steps)
-            end = min(begin + segment, due)
-            progress, losses = _advance(*given, progress, np.int32(done), np.int32(end), **parts)
-            pieces.append(losses[: end - done])
-            done = end
-            if done == due:
-                progress, row = _evaluate(*given, progress, **parts)
-                history.append(row)
-        if callbacks:
-            record = _record(progress, begin, pieces, history[earlier:], plan.steps_per_epoch)
-            for callback in callbacks:
-                callback(record)
-        if not progress.running:
-            break
-    evaluations = -(-plan.steps // plan.evaluate_every)
-    history += [frozen_row(progress, history[-1])] * (evaluations - len(history))
-    return Run(
-        state=progress.state,
-        best_params=progress.best_params,
-        best_model_state=progress.best_model_state,
-        history=jax.tree.map(lambda *values: jnp.stack(values), *history),
-        outcome=progress.outcome,
-    )
-
-
-# The three programs of a task. Data, rows and the rule of early stopping are arguments: another
-# `fit` of the same task and optimizer need not compile again.
-_compiled = functools.partial(jax.jit, static_argnames=("task", "optimizer", "plan"))
-
-
-@_compiled
-def _start(examples: Any, used: Rows, rule: Any, key: Any, **parts: Any) -> Progress:
-    return make_loop(examples=examples, rows=used, early_stopping=rule, **parts).start(key)
-
-
-@_compiled
-def _advance(
-    examples: Any, used: Rows, rule: Any, progress: Progress, begin: Any, end: Any, **parts: Any
-) -> tuple[Progress, Array]:
-    """The steps from ``begin`` to ``end``, and their losses at the front of a buffer."""
-    loop = make_loop(examples=examples, rows=used, early_stopping=rule, **parts)
-
-    def body(index: Array, carry: tuple[Progress, Array]) -> tuple[Progress, Array]:
-        progress, losses = carry
-        progress, loss = loop.step(progress, index)
-        return progress, losses.at[index - begin].set(loss)
-
-    # The bounds are traced: one program serves segments of every length.
-    end = jnp.where(progress.running, end, begin)
-    losses = jnp.zeros(parts["plan"].evaluate_every, progress.best_loss.dtype)
-    return jax.lax.fori_loop(begin, end, body, (progress, losses))
-
-
-@_compiled
-def _evaluate(examples: Any, used: Rows, rule: Any, progress: Progress, **parts: Any) -> Any:
-    loop = make_loop(examples=examples, rows=used, early_stopping=rule, **parts)
-    return unless_ended(loop, loop.evaluate, progress)
-
-
-def _record(
-    progress: Progress, begin: int, pieces: list[Array], history: list[Any], per_epoch: int
-) -> Record:
-    """The report on the steps from ``begin`` on; none of what came after the end."""
-    step = int(progress.state.step)
-    metrics: dict[str, np.ndarray] = {}
-    if history:
-        table = jax.tree.map(lambda *values: np.stack(values), *history)
-        taken = np.diff(table["step"], prepend=begin) > 0
-        metrics = {name: values[taken] for name, values in table.items()}
-    losses = np.concatenate([np.asarray(piece) for piece in pieces])[: step - begin]
-    return Record(step=step, epoch=step // per_epoch, losses=losses, metrics=metrics)
+    numbers = {
+        "batch_size": timetable.batch_size,
+        "evaluate_every": timetable.evaluate_every,
+        "early_stopping": None if early_stopping is None else [*map(float, early_stopping)],
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        **(config or {}),
+    }
+    start, history = source.start(key), []
+    with contextlib.ExitStack() as stack:
+        if smoke:
+            scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            checkpoint = checkpoint and Checkpointing(scratch / "checkpoints", every_steps=1)
+            log, resume, segment = log and scratch / "log", "never", 1
+        keeper, requested = None, lambda: 0
+        if checkpoint is not None:
+            fingerprints = {
+                "optimizer": optimizer_fingerprint(optimizer, start.state.params),
+                "model": task_fingerprint(task, first),
+                **identity,
+            }
+            about = {"fingerprints": fingerprints, "numbers": numbers}
+            keeper = stack.enter_context(open_keeper(checkpoint, about, resume=resume))
+            row_like = jax.eval_shape(source.evaluate, start)[1]
+            restored = keeper.restore(start, row_like, accept)
+            start, history = (start, []) if restored is None else restored
+            requested = stack.enter_context(requests_to_stop())
+        write = show = lambda *_: None
+        if jax.process_index() == 0:  # the one that speaks
+            if log is not None:
+                rows_so_far = describe_rows(history, timetable)
+                write = stack.enter_context(open_log(log, rows_so_far, tensorboard=tensorboard))
+            if progress:
+                show = stack.enter_context(show_progress(timetable, int(start.state.step)))
+        run = run_session(
+            Session(
+                task=task,
+                source=source,
+                timetable=timetable,
+                progress=start,
+                history=history,
+                explain=on_divergence == "raise",
+                keeper=keeper,
+                write=write,
+                show=show,
+                requested=requested,
+                callbacks=callbacks,
+                segment=segment,
+                deadline=math.inf if max_time is None else time.monotonic() + max_time,
+            )
+        )
+        if smoke and keeper is not None:
+            keeper.restore(start, row_like, ())
+        return run

@@ -47,11 +47,12 @@ class Rows(NamedTuple):
 
 
 class OutcomeCode(enum.IntEnum):
-    """How a training ended: ``COMPLETED``, ``STOPPED_EARLY`` or ``DIVERGED``."""
+    """How a training ended: ``COMPLETED``, ``STOPPED_EARLY``, ``DIVERGED`` or ``OUT_OF_TIME``."""
 
     COMPLETED = 0
     STOPPED_EARLY = 1
     DIVERGED = 2
+    OUT_OF_TIME = 3
 
 
 class Outcome(NamedTuple):
@@ -108,5 +109,6 @@ def describe_outcome(outcome: Outcome) -> str:
             f"Diverged: at step {step} the loss was not finite. Lower the learning rate, clip "
             "the gradients, or look for values in the data that are not finite or not scaled."
         ),
+        OutcomeCode.OUT_OF_TIME: f"Out of time after {step} steps.",
     }
     return texts[OutcomeCode(int(outcome.code))]

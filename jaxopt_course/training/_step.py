@@ -1,6 +1,8 @@
 """One step of training: the gradient of the batch's weighted mean loss, handed to the optimizer.
 
 L(params) = sum_i w_i l_i / sum_i w_i,        0 where all weights are 0
+
+Where the optimizer scales the loss, by s, the gradient is that of s L, divided by s in float32.
 """
 
 from collections.abc import Callable
@@ -11,10 +13,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import GradientTransformation, Params, cast_like, safe_divide
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    all_finite,
+    cast_like,
+    safe_divide,
+    widened,
+)
 from jaxopt_course.optimizers import lookahead_params
 from jaxopt_course.tasks import Batch, Task
-from jaxopt_course.transforms import apply_updates
+from jaxopt_course.transforms import apply_updates, loss_scale
 
 from ._state import TrainState
 
@@ -51,13 +60,16 @@ def make_step(
         optimizer: any gradient transformation. Gradients are taken where it looks, at
             :func:`~jaxopt_course.optimizers.lookahead_params`. Its ``update`` is also offered
             ``value``, ``grad`` and ``value_fn``, which line searches and plateau schedules ask for.
+            Where it scales the loss (:func:`~jaxopt_course.transforms.dynamic_loss_scale`), a step
+            whose gradients are not finite changes nothing but the scale and the step count.
 
     Returns:
         A function whose metrics are the weighted means over the batch, before the update:
         ``"loss"`` and those of the task.
 
     Raises:
-        ValueError: when called, if a metric of the task is called ``"loss"`` or ``"step"``.
+        ValueError: when called, if a metric of the task is called ``"loss"``, ``"skipped"`` or
+            ``"step"``.
     """
     extended: GradientTransformation = optax.with_extra_args_support(optimizer)
 
@@ -70,20 +82,32 @@ def make_step(
             )
             return means["loss"], (means, model_state)
 
+        def objective(params: Params) -> tuple[Array, tuple[dict[str, Array], PyTree]]:
+            loss, found = mean_loss(params)
+            return (loss if scale is None else scale.astype(loss.dtype) * loss), found
+
+        scale = loss_scale(state.opt_state)
         point = lookahead_params(state.opt_state, state.params)
-        (loss, (means, model_state)), grads = jax.value_and_grad(mean_loss, has_aux=True)(point)
+        grads, (means, model_state) = jax.grad(objective, has_aux=True)(point)
+        model_state = cast_like(model_state, state.model_state)
+        if scale is not None:
+            grads = jax.tree.map(lambda g: g / scale.astype(g.dtype), widened(grads))
+            finite = all_finite(grads)
+            model_state = jax.tree.map(
+                lambda new, old: jnp.where(finite, new, old), model_state, state.model_state
+            )
         updates, opt_state = extended.update(
             grads,
             state.opt_state,
             state.params,
-            value=loss,
+            value=means["loss"],
             grad=grads,
             value_fn=lambda params: mean_loss(params)[0],
         )
         new_state = TrainState(
             step=state.step + 1,
             params=apply_updates(state.params, updates),
-            model_state=cast_like(model_state, state.model_state),
+            model_state=model_state,
             opt_state=opt_state,
             key=state.key,
         )
@@ -97,7 +121,7 @@ def batch_means(
 ) -> tuple[dict[str, Float[Array, ""]], PyTree]:
     """The weighted means of ``"loss"`` and of the metrics over a batch, and the model state."""
     losses, (model_state, metrics) = task.loss(params, model_state, batch, key=key, train=train)
-    taken = sorted({"loss", "step"} & set(metrics))
+    taken = sorted({"loss", "skipped", "step"} & set(metrics))
     if taken:
         raise ValueError(f"Task: a metric cannot be called {taken[0]!r}, that name is in use.")
 

@@ -9,17 +9,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from jaxopt_course.core import check_integer
+from jaxopt_course.data import BatchTable
 
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._loop import Loop, Progress, make_loop, make_plan, unless_ended
+from ._evaluate import validation
+from ._feed import Feed, make_feed
+from ._loop import Loop, Progress, frozen_row, make_loop
 from ._rows import as_examples, as_rows, count_rows
 from ._state import Rows, Run
+from ._timetable import make_timetable
 
 
 __all__ = ["make_train"]
+
+_Carry = tuple[Progress, BatchTable]
 
 
 def make_train(
@@ -88,20 +94,27 @@ def make_train(
         "evaluate_every": evaluate_every,
     }
     check_integer("make_train", "batch_size", batch_size, "[1, inf)")
-    make_plan("make_train", max(n, batch_size), **numbers)  # all checks but that on the rows
+    make_timetable("make_train", max(n, batch_size), **numbers)  # all checks but that on the rows
 
     def train(key: Any, hyperparameters: Any = None, rows: Rows | None = None) -> Run:
         task, optimizer = build(hyperparameters)
         used = as_rows("train", rows, n)
-        plan = make_plan("train", used.train.shape[0], **numbers)
-        loop = make_loop(task, optimizer, examples, used, plan, early_stopping)
-        whole, rest = divmod(plan.steps, plan.evaluate_every)
-        parts = [(0, whole, plan.evaluate_every), (plan.steps - rest, 1, rest)]
-        progress, history = loop.start(key), []
-        for begin, number, length in parts:
+        timetable = make_timetable("train", used.train.shape[0], **numbers)
+        feed = make_feed(examples, used, timetable)
+        validate = validation(task, examples, used, timetable.batch_size)
+        loop = make_loop(task, optimizer, validate, early_stopping)
+        progress = loop.start(key, feed.batch_like(key))
+        carry, history = (progress, feed.table(progress.state.key, 0)), []
+        whole, rest = divmod(timetable.steps, timetable.evaluate_every)
+        for begin, number, length in [
+            (0, whole, timetable.evaluate_every),
+            (timetable.steps - rest, 1, rest),
+        ]:
             if number * length > 0:
-                progress, rows_of_part = _intervals(loop, progress, begin, number, length)
+                indices = begin + jnp.arange(number * length, dtype=jnp.int32)
+                carry, rows_of_part = _intervals(loop, feed, carry, indices.reshape(number, length))
                 history.append(rows_of_part)
+        progress, _ = carry
         return Run(
             state=progress.state,
             best_params=progress.best_params,
@@ -114,15 +127,23 @@ def make_train(
 
 
 def _intervals(
-    loop: Loop, progress: Progress, begin: int, number: int, length: int
-) -> tuple[Progress, dict[str, Array]]:
-    """``number`` times ``length`` steps and an evaluation, from step ``begin`` on."""
+    loop: Loop, feed: Feed, carry: _Carry, indices: Int[Array, "intervals steps"]
+) -> tuple[_Carry, dict[str, Array]]:
+    """For each row of ``indices`` these steps and an evaluation, unless the training has ended."""
 
-    def interval(progress: Progress, indices: Array) -> tuple[Progress, dict[str, Array]]:
-        progress, _ = jax.lax.scan(lambda p, i: (loop.step(p, i)[0], None), progress, indices)
-        return loop.evaluate(progress)
+    def step(carry: _Carry, index: Array) -> tuple[_Carry, None]:
+        progress, table = carry
+        table = feed.turn(progress.state.key, table, index)
+        return (loop.step(progress, feed.batch(table, index))[0], table), None
 
-    indices = begin + jnp.arange(number * length, dtype=jnp.int32).reshape(number, length)
-    return jax.lax.scan(
-        lambda p, indices: unless_ended(loop, interval, p, indices), progress, indices
-    )
+    def interval(carry: _Carry, indices: Array) -> tuple[_Carry, dict[str, Array]]:
+        (progress, table), _ = jax.lax.scan(step, carry, indices)
+        progress, row = loop.evaluate(progress)
+        return (progress, table), row
+
+    def unless_ended(carry: _Carry, indices: Array) -> tuple[_Carry, dict[str, Array]]:
+        row = jax.eval_shape(loop.evaluate, carry[0])[1]
+        frozen = lambda carry, _: (carry, frozen_row(carry[0], row))
+        return jax.lax.cond(carry[0].running, interval, frozen, carry, indices)
+
+    return jax.lax.scan(unless_ended, carry, indices)

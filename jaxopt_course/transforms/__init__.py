@@ -28,6 +28,7 @@ from ._flatten import flatten
 from ._freeze import freeze, selective_transform
 from ._inject import InjectHyperparamsState, inject_hyperparams
 from ._lookahead import LookaheadParams, LookaheadState, lookahead
+from ._loss_scale import DynamicLossScaleState, dynamic_loss_scale, loss_scale
 from ._masked import MaskedState, PartitionState, masked, partition
 from ._monitor import MonitorState, SnapshotState, measure_with_ema, monitor, snapshot
 from ._multi_steps import (
@@ -80,6 +81,7 @@ __all__ = [
     "ConditionFn",
     "ConditionallyMaskState",
     "ConditionallyTransformState",
+    "DynamicLossScaleState",
     "EmaParamsState",
     "EmaState",
     "InjectHyperparamsState",
@@ -120,6 +122,7 @@ __all__ = [
     "clip_by_global_norm",
     "conditionally_mask",
     "conditionally_transform",
+    "dynamic_loss_scale",
     "ema",
     "ema_params",
     "evaluation_params",
@@ -129,6 +132,7 @@ __all__ = [
     "inject_hyperparams",
     "keep_params_nonnegative",
     "lookahead",
+    "loss_scale",
     "masked",
     "measure_with_ema",
     "monitor",

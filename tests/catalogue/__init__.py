@@ -46,6 +46,7 @@ NO_TRANSFORMATIONS = {  # functions of states, params and updates
     "apply_updates",
     "evaluation_params",
     "lookahead_params",
+    "loss_scale",
     "neuron_axes",
     "orthogonalized",
     "per_example_global_norm_clip",

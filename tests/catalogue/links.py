@@ -26,6 +26,17 @@ MEMBERS = {
     "clip": Member(transforms.clip, {"max_delta": 0.3}, exempt=ORDER),
     "clip_by_block_rms": Member(transforms.clip_by_block_rms, {"threshold": 0.3}),
     "clip_by_global_norm": Member(transforms.clip_by_global_norm, {"max_norm": 0.3}),
+    "dynamic_loss_scale": Member(
+        transforms.dynamic_loss_scale,
+        {
+            "initial_scale": 1e3,
+            "growth_interval": 2.5,
+            "factor": 1.7,
+            "min_scale": 0.3,
+            "max_scale": 1e4,
+        },
+        {"inner": optimizers.adam(0.1)},
+    ),
     "ema": Member(transforms.ema, {"decay": 0.9}),
     "ema:biased": Member(transforms.ema, {"decay": 0.9}, {"debias": False}),
     "identity": Member(transforms.identity),

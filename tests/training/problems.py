@@ -51,7 +51,7 @@ def build(hyperparameters):
 
     def smoothed(outputs, targets):
         share = jnp.asarray(hp["smoothing"], outputs.dtype)
-        rows = (1 - share) * jax.nn.one_hot(targets, CLASSES) + share / CLASSES
+        rows = (1 - share) * jax.nn.one_hot(targets, CLASSES, dtype=outputs.dtype) + share / CLASSES
         return multiclass.loss(outputs, rows)
 
     task = linen_task(model, jnp.zeros((1, 4)), dataclasses.replace(multiclass, loss=smoothed))

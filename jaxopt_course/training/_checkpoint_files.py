@@ -1,0 +1,67 @@
+"""The directory of a store: a folder a step, as Orbax writes it, and what a save has in the making.
+
+A step is never deleted under its own name: it is set aside first, ``20`` as
+``20.superseded-by-15``. Whoever finds that knows what to do, whenever the process died: delete it
+where step 15 exists, for that was saved in its stead; else give it back its name.
+"""
+
+import contextlib
+import pathlib
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+
+from ._checkpoint_errors import CheckpointCorruptError, briefly
+from ._manifest import Manifest, decode_manifest
+
+
+__all__ = ["MANIFEST", "clean_up", "read_manifest", "set_aside", "steps_in"]
+
+MANIFEST = "manifest"
+
+
+def steps_in(directory: pathlib.Path) -> Sequence[int]:
+    """The steps of which there is a folder, ascending; what is in it may be damaged."""
+    names = (path.name for path in directory.iterdir() if path.is_dir())
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+
+def read_manifest(directory: pathlib.Path, step: int, place: str) -> Manifest:
+    """The manifest of ``step``, which is called ``place`` in messages.
+
+    Raises:
+        CheckpointCorruptError: if it is missing, damaged, or of another step.
+        CheckpointError: if it is of a format that this library does not read.
+    """
+    try:
+        content = (directory / str(step) / MANIFEST / "metadata").read_bytes()
+    except OSError as error:
+        raise CheckpointCorruptError(
+            f"{place} is corrupt: its manifest: {briefly(error)}."
+        ) from error
+    manifest = decode_manifest(content, place)
+    if manifest.step != step:
+        raise CheckpointCorruptError(f"{place} is corrupt: it was saved as step {manifest.step}.")
+    return manifest
+
+
+def set_aside(directory: pathlib.Path, steps: Iterable[int], by: int) -> None:
+    """Rename the folders of ``steps``, which ascend: step ``by`` is to be instead of them."""
+    for step in steps:
+        (directory / str(step)).rename(directory / f"{step}.superseded-by-{by}")
+
+
+def clean_up(directory: pathlib.Path) -> None:
+    """Remove what is left of saves: what was set aside for a step that exists, and fragments.
+
+    What was set aside for a step that does not exist, since saving it failed, comes back.
+    """
+    for path in directory.glob("[0-9]*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in directory.glob("[0-9]*.superseded-by-[0-9]*"):
+        step, _, by = path.name.partition(".superseded-by-")
+        if (directory / by).exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # it keeps its name until the next time
+                path.rename(directory / step)

@@ -1,0 +1,63 @@
+"""The batches of a training on arrays: which rows come when."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from jaxopt_course.data import BatchTable, epoch_batches
+from jaxopt_course.tasks import Batch
+
+from ._rows import take_rows
+from ._state import Rows
+from ._timetable import Timetable
+
+
+__all__ = ["DATA_STREAM", "Feed", "make_feed"]
+
+# Step numbers are below 2^31, so this one is free for the second use of the run's key.
+DATA_STREAM = 2**32 - 1
+
+
+class Feed(NamedTuple):
+    """Where batches come from. The table of an epoch follows from the key; it is no state.
+
+    table: ``table(key, index) -> table``: the batches of the epoch in which step ``index`` is,
+        steps counted from 0.
+    turn: ``turn(key, table, index) -> table``: the same, drawn anew only at an epoch's begin.
+    batch: ``batch(table, index) -> batch`` of step ``index``.
+    batch_like: ``batch_like(key) -> batch``: shapes and dtypes of one.
+    """
+
+    table: Callable[[Any, Any], BatchTable]
+    turn: Callable[[Any, BatchTable, Any], BatchTable]
+    batch: Callable[[BatchTable, Any], Batch]
+    batch_like: Callable[[Any], Batch]
+
+
+def make_feed(examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable) -> Feed:
+    """The batches of ``rows.train`` in the order of the key."""
+    n = rows.train.shape[0]
+    counted = jnp.ones(n, jnp.result_type(float)) if rows.weights is None else rows.weights
+    all_count = rows.weights is None and n % timetable.batch_size == 0
+
+    def table(key: Any, index: Any) -> BatchTable:
+        epoch = index // timetable.steps_per_epoch
+        stream = jax.random.fold_in(key, DATA_STREAM)
+        return epoch_batches(stream, epoch, rows.train, counted, timetable.batch_size)
+
+    def turn(key: Any, old: BatchTable, index: Any) -> BatchTable:
+        begins = index % timetable.steps_per_epoch == 0
+        return jax.lax.cond(begins, lambda: table(key, index), lambda: old)
+
+    def batch(table: BatchTable, index: Array | int) -> Batch:
+        position = index % timetable.steps_per_epoch
+        inputs, targets = take_rows(examples, table.indices[position])
+        return Batch(inputs, targets, None if all_count else table.weights[position])
+
+    def batch_like(key: Any) -> Batch:
+        return jax.eval_shape(lambda key: batch(table(key, 0), 0), key)
+
+    return Feed(table, turn, batch, batch_like)

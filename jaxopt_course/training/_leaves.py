@@ -1,0 +1,159 @@
+"""The arrays of a checkpoint: what is recorded of them, and how they come back.
+
+On one process all of them pass through the host, where their bytes are. An array that is spread
+over several processes stays on its devices: only for its digest it is gathered, one at a time.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from ._manifest import LeafRecord
+
+
+__all__ = [
+    "ARRAYS",
+    "differences",
+    "is_sound",
+    "leaf_of",
+    "named_leaves",
+    "on_host",
+    "placed",
+    "record_leaf",
+    "restore_args",
+]
+
+ARRAYS = (jax.Array, np.ndarray, np.generic)
+
+
+def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> dict[str, Any]:
+    """The leaves of ``tree`` under their paths.
+
+    Args:
+        owner: who asks, for the message.
+        tree: what the caller gave.
+        kinds: the types that a leaf may have; all of them have a dtype and a shape.
+
+    Raises:
+        TypeError: if a leaf is no array, a Python number for instance.
+        ValueError: if two leaves have the same path.
+    """
+    leaves: dict[str, Any] = {}
+    for keys, leaf in jax.tree.leaves_with_path(tree):
+        path = jax.tree_util.keystr(keys)
+        held = (np.number, np.bool_, jax.dtypes.prng_key)
+        if not isinstance(leaf, kinds) or not any(jnp.issubdtype(leaf.dtype, h) for h in held):
+            raise TypeError(
+                f"{owner}: the leaf at {path or 'the root'} must be an array of numbers, bools or "
+                f"typed keys, got {leaf!r}."
+            )
+        if path in leaves:
+            raise ValueError(f"{owner}: two leaves have the path {path}.")
+        leaves[path] = leaf
+    return leaves
+
+
+def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """In which paths, dtypes and shapes two trees differ, at most ten of them; None if in none.
+
+    Args:
+        saved: arrays, or what has a dtype and a shape as they have, under their paths.
+        wanted: the same of the other tree.
+    """
+    found = []
+    for path in [*wanted, *(path for path in saved if path not in wanted)]:
+        if path not in saved:
+            what = "missing"
+        elif path not in wanted:
+            what = "not wanted"
+        else:
+            was, now = (f"{x.dtype}{tuple(x.shape)}" for x in (saved[path], wanted[path]))
+            if was == now:
+                continue
+            what = f"{was} saved, {now} wanted"
+        found.append(f"{path or 'the root'}: {what}")
+    more = f"; ... and {len(found) - 10} more" if len(found) > 10 else ""
+    return "; ".join(found[:10]) + more if found else None
+
+
+def record_leaf(path: str, leaf: Any) -> tuple[LeafRecord, Any]:
+    """What the manifest says of ``leaf``, and the array that is saved for it."""
+    generator = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+    data = jax.random.key_data(leaf) if generator else leaf
+    whole = on_host(data)
+    dtype = str(leaf.dtype if generator else whole.dtype)
+    record = LeafRecord(path, dtype, tuple(leaf.shape), _digest(whole), generator)
+    return record, data if _is_spread(data) else whole
+
+
+def is_sound(record: LeafRecord, data: Any) -> bool:
+    """Whether ``data`` is what was saved, bit for bit."""
+    whole = on_host(data)
+    if record.key is None and (str(whole.dtype), whole.shape) != (record.dtype, record.shape):
+        return False
+    return whole.shape[: len(record.shape)] == record.shape and _digest(whole) == record.sha256
+
+
+def leaf_of(record: LeafRecord, data: Any) -> Any:
+    """The leaf whose saved array is ``data``; of one without bytes, nothing was saved."""
+    if record.key is not None:
+        if record.is_empty:
+            return jax.random.split(jax.random.key(0, impl=record.key), record.shape)
+        return jax.random.wrap_key_data(jnp.asarray(data), impl=record.key)
+    return np.zeros(record.shape, jnp.dtype(record.dtype)) if record.is_empty else data
+
+
+def restore_args(like: Any) -> Any:
+    """How Orbax shall read the array that becomes a leaf like ``like``."""
+    from orbax.checkpoint import ArrayRestoreArgs, RestoreArgs
+
+    sharding = _sharding_of(like)
+    if sharding is not None and not sharding.is_fully_addressable:
+        return ArrayRestoreArgs(sharding=sharding)
+    return RestoreArgs(restore_type=np.ndarray)
+
+
+def placed(leaf: Any, like: Any) -> Any:
+    """``leaf`` where ``like`` lies: on the host, on its devices, or on the default device."""
+    if isinstance(like, np.ndarray | np.generic):
+        return leaf
+    sharding = _sharding_of(like)
+    return jnp.asarray(leaf) if sharding is None else jax.device_put(leaf, sharding)
+
+
+def _sharding_of(like: Any) -> jax.sharding.Sharding | None:
+    """The sharding that somebody chose for ``like``.
+
+    An array that is not committed to its device lies where it happens to; committed, the restored
+    one would make every program that takes it compile again.
+    """
+    return getattr(like, "sharding", None) if getattr(like, "committed", True) else None
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _is_spread(data: Any) -> bool:
+    return isinstance(data, jax.Array) and not data.is_fully_addressable
+
+
+def on_host(data: Any) -> np.ndarray:
+    """All of ``data`` on the host, in the byte order of this machine."""
+    if _is_spread(data):
+        from jax.experimental import multihost_utils
+
+        data = multihost_utils.process_allgather(data, tiled=True)
+    array = np.asarray(data)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _digest(array: np.ndarray) -> str:
+    """The sha256 of the bytes of ``array``, in C order."""
+    flat = np.asarray(array, order="C").reshape(-1)
+    return hashlib.sha256(flat.view(np.uint8)).hexdigest()

@@ -1,0 +1,97 @@
+"""The log of a training: one line an evaluation, as JSON lines, as CSV, and for TensorBoard.
+
+A log holds nothing but what the training computed, so that a training which was interrupted and
+goes on leaves the log of one that was not.
+"""
+
+import contextlib
+import csv
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+
+__all__ = ["Row", "WriteRows", "open_log"]
+
+Row = dict[str, int | float]
+WriteRows = Callable[[Sequence[Row]], None]
+
+
+@contextlib.contextmanager
+def open_log(
+    directory: str | os.PathLike[str], rows: Sequence[Row], *, tensorboard: bool
+) -> Iterator[WriteRows]:
+    """A function that appends rows to the logs in ``directory``.
+
+    Args:
+        directory: where ``history.jsonl``, ``history.csv`` and ``tensorboard/`` are.
+        rows: what the logs hold at first, whatever they held before.
+        tensorboard: whether there is the last of them.
+
+    Raises:
+        ImportError: if tensorboardX is asked for and not there.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    writers: list[WriteRows] = []
+    with contextlib.ExitStack() as stack:
+        for name, of in (("history.jsonl", _json_lines), ("history.csv", _csv)):
+            writers.append(of(stack.enter_context(open(directory / name, "w", newline="\n"))))
+        if tensorboard:
+            writers.append(_tensorboard(directory / "tensorboard", stack))
+
+        def write(rows: Sequence[Row]) -> None:
+            for writer in writers:
+                writer(rows)
+
+        write(rows)
+        yield write
+
+
+def _json_lines(file: Any) -> WriteRows:
+    def write(rows: Sequence[Row]) -> None:
+        for row in rows:
+            finite = {k: v if math.isfinite(v) else None for k, v in row.items()}
+            file.write(json.dumps(finite, allow_nan=False) + "\n")
+        file.flush()
+
+    return write
+
+
+def _csv(file: Any) -> WriteRows:
+    table = csv.writer(file, lineterminator="\n")
+    header: list[str] = []
+
+    def write(rows: Sequence[Row]) -> None:
+        for row in rows:
+            if not header:
+                header.extend(row)
+                table.writerow(header)
+            table.writerow([row[name] for name in header])
+        file.flush()
+
+    return write
+
+
+def _tensorboard(directory: pathlib.Path, stack: contextlib.ExitStack) -> WriteRows:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "fit: `tensorboard` needs tensorboardX: pip install 'jaxopt_course[tensorboard]'."
+        ) from error
+    for earlier in directory.glob("events.out.tfevents.*"):
+        earlier.unlink()
+    events = SummaryWriter(str(directory))
+    stack.callback(events.close)
+
+    def write(rows: Sequence[Row]) -> None:
+        for row in rows:
+            for name in row.keys() - {"epoch", "step"}:
+                events.add_scalar(name, row[name], int(row["step"]))
+        events.flush()
+
+    return write

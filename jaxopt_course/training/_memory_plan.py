@@ -1,0 +1,117 @@
+"""How much memory a training needs on each device, from shapes alone, before there is a device."""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import optax
+from jax.sharding import AbstractMesh, Mesh
+from jaxtyping import PyTree
+
+from jaxopt_course.tasks import Task
+
+from ._sharding import batch_sharding, state_shardings
+from ._step import init_state
+
+
+__all__ = ["MemoryPlan", "describe_plan", "plan"]
+
+
+class MemoryPlan(NamedTuple):
+    """Bytes on each device, between two steps and of what every step adds for certain.
+
+    Activations and other temporary arrays are not among them: those depend on the compiler.
+
+    devices: how many there are.
+    params: the parameters.
+    gradients: as large as the parameters.
+    optimizer_state: moments and the like.
+    model_state: batch statistics and the like.
+    batch: the device's share of the batch.
+    total: the sum of these.
+    """
+
+    devices: int
+    params: int
+    gradients: int
+    optimizer_state: int
+    model_state: int
+    batch: int
+    total: int
+
+
+def plan(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh | AbstractMesh,
+    batch: PyTree,
+    *,
+    sharding: Literal["replicated", "fsdp"] = "fsdp",
+) -> MemoryPlan:
+    """The memory of a training, of which nothing is computed and nothing allocated.
+
+    Args:
+        task: what is to be trained.
+        optimizer: any gradient transformation.
+        mesh: of the devices, as for :func:`state_shardings`. An ``AbstractMesh`` will do.
+        batch: the whole batch, over all devices: arrays, or ``jax.ShapeDtypeStruct``.
+        sharding: of parameters and states: "replicated" or "fsdp".
+
+    Raises:
+        ValueError: if mesh or sharding are not as said, or the devices do not divide the batch.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jax.sharding import AxisType
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.tasks import Batch, function_task
+        >>> init = lambda key: {"w": jnp.zeros((2**20, 2**10), jnp.float32)}
+        >>> apply = lambda params, inputs: inputs @ params["w"]
+        >>> rows = [jax.ShapeDtypeStruct((512, n), jnp.float32) for n in (2**20, 2**10)]
+        >>> mesh = AbstractMesh((256,), ("data",), axis_types=(AxisType.Auto,))
+        >>> task = function_task(init, apply, problem("regression"))
+        >>> print(describe_plan(plan(task, optax.sgd(0.1, 0.9), mesh, Batch(*rows))))
+        GiB on each of 256 devices
+        params              0.016
+        gradients           0.016
+        optimizer_state     0.016
+        model_state         0.000
+        batch               0.008
+        total               0.055
+    """
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(lambda key: init_state(task, optimizer, key), key)
+    places = state_shardings(state, mesh, sharding)
+    rows = batch_sharding(mesh)
+    _check_rows(batch, mesh.shape["data"])
+    params, optimizer_state, model_state, of_batch = (
+        sum(map(_bytes, jax.tree.leaves(tree), jax.tree.leaves(shardings)))
+        for tree, shardings in (
+            (state.params, places.params),
+            (state.opt_state, places.opt_state),
+            (state.model_state, places.model_state),
+            (batch, jax.tree.map(lambda _: rows, batch)),
+        )
+    )
+    parts = (params, params, optimizer_state, model_state, of_batch)
+    return MemoryPlan(mesh.size, *parts, total=sum(parts))
+
+
+def describe_plan(plan: MemoryPlan) -> str:
+    """The plan as a table for a person, in GiB of 2^30 bytes."""
+    parts = plan._asdict()
+    lines = [f"GiB on each of {parts.pop('devices')} devices"]
+    return "\n".join(lines + [f"{name:16}{size / 2**30:9.3f}" for name, size in parts.items()])
+
+
+def _bytes(leaf: Any, sharding: Any) -> int:
+    return math.prod(sharding.shard_shape(leaf.shape)) * int(leaf.dtype.itemsize)
+
+
+def _check_rows(batch: PyTree, devices: int) -> None:
+    for path, leaf in jax.tree.leaves_with_path(batch):
+        if not leaf.shape or leaf.shape[0] % devices:
+            raise ValueError(
+                f"plan: `batch{jax.tree_util.keystr(path)}` must have a number of rows that the "
+                f"{devices} devices of axis 'data' divide, got shape {leaf.shape}."
+            )

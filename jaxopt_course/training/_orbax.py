@@ -1,0 +1,86 @@
+"""What Orbax does for the store: a checkpoint appears as a whole, with its arrays and manifest."""
+
+import contextlib
+import logging
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ._checkpoint_files import MANIFEST
+from ._leaves import restore_args
+from ._manifest import LeafRecord
+
+
+__all__ = ["OrbaxFiles"]
+
+ARRAYS = "arrays"
+
+
+class OrbaxFiles:
+    """An Orbax manager that writes synchronously, deletes nothing, and is replaced if it fails."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self._manager: Any = None
+
+    def write(self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]) -> None:
+        """Save a step which does not exist; any exception of Orbax passes."""
+        from orbax.checkpoint import args
+
+        items: dict[str, Any] = {MANIFEST: args.JsonSave(manifest)}
+        if arrays:  # an empty tree it refuses
+            items[ARRAYS] = args.PyTreeSave(arrays)
+        try:
+            with _once():
+                manager = self._open()
+                manager.reload()
+                if not manager.save(step, args=args.Composite(**items), force=True):
+                    raise RuntimeError("Orbax declined")
+        except BaseException:
+            self.close()  # it would take the save that failed for one that still goes on
+            raise
+
+    def read(
+        self, step: int, records: Mapping[str, LeafRecord], wanted: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The arrays of a step; any exception of Orbax passes, and nothing is checked.
+
+        Args:
+            step: which one.
+            records: what the manifest says of the arrays, under their names.
+            wanted: what leaves are to be like, under their paths.
+        """
+        from orbax.checkpoint import args
+
+        how = {name: restore_args(wanted.get(record.path)) for name, record in records.items()}
+        items = {ARRAYS: args.PyTreeRestore(dict.fromkeys(how, 0), restore_args=how)}
+        with _once():
+            return self._open().restore(step, args=args.Composite(**items))[ARRAYS]
+
+    def close(self) -> None:
+        """Let the manager go; the next call makes another one."""
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            with contextlib.suppress(Exception):  # what failed was told when it failed
+                manager.close()
+
+    def _open(self) -> Any:
+        if self._manager is None:
+            from orbax.checkpoint import CheckpointManager, CheckpointManagerOptions
+
+            options = CheckpointManagerOptions(
+                create=False, enable_async_checkpointing=False, lightweight_initialize=True
+            )
+            self._manager = CheckpointManager(self.directory, options=options)
+        return self._manager
+
+
+@contextlib.contextmanager
+def _once() -> Iterator[None]:
+    """Exceptions are raised and not logged as well, which Orbax does with pages of traceback."""
+    logger, is_other = logging.getLogger("absl"), lambda record: record.exc_info is None
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)

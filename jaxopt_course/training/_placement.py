@@ -1,0 +1,87 @@
+"""Where the arrays of a training lie: on one device, or over the devices of a mesh."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxopt_course.core import check_choice
+
+from ._sharding import batch_sharding, state_shardings
+
+
+__all__ = ["Placement", "agree", "make_placement", "place", "place_batch", "replicate", "spread"]
+
+
+class Placement(NamedTuple):
+    """Over which devices, and how.
+
+    mesh: has an axis ``"data"``, over which batches are spread.
+    kind: how the state is: ``"replicated"`` or ``"fsdp"``.
+    """
+
+    mesh: Mesh
+    kind: str
+
+
+def make_placement(owner: str, mesh: Mesh | None, kind: str) -> Placement | None:
+    """The placement, checked; None without a mesh."""
+    check_choice(owner, "sharding", kind, ("replicated", "fsdp"))
+    if mesh is None:
+        return None
+    batch_sharding(mesh)  # which checks it
+    return Placement(mesh, kind)
+
+
+def place(tree: Any, placement: Placement | None) -> Any:
+    """``tree``, the state of a training in a compiled program, where it is to lie."""
+    if placement is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, state_shardings(tree, *placement))
+
+
+def place_batch(batch: Any, placement: Placement | None) -> Any:
+    """``batch``, in a compiled program, spread over the devices."""
+    if placement is None:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, batch_sharding(placement.mesh))
+
+
+def spread(batch: Any, placement: Placement | None) -> Any:
+    """``batch``, of which this process has its part, on the device or over the devices."""
+    if placement is None:
+        return jax.tree.map(jax.numpy.asarray, batch)
+    sharding = batch_sharding(placement.mesh)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch
+    )
+
+
+def replicate(tree: Any, placement: Placement | None) -> Any:
+    """A copy of ``tree``, which every process has, on every device."""
+    if placement is None:
+        return tree
+    sharding = NamedSharding(placement.mesh, PartitionSpec())
+
+    def copy(x: Any) -> Any:
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                copy(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+            )
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x
+        values = np.asarray(x)
+        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
+
+    return jax.tree.map(copy, tree)
+
+
+def agree(length: int, request: int, is_late: bool, is_due: bool) -> tuple[int, int, bool, bool]:
+    """What all processes do next: the first one's length, and what any of them has to ask for."""
+    if jax.process_count() == 1:
+        return length, request, is_late, is_due
+    said = np.array([length, request, is_late, is_due], np.int32)
+    table = np.asarray(multihost_utils.process_allgather(said)).reshape(-1, 4)
+    return int(table[0, 0]), int(table[:, 1].max()), *(bool(x) for x in table[:, 2:].any(0))

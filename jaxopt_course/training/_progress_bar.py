@@ -1,0 +1,100 @@
+"""What a person sees while a training runs, on stderr: a live bar on a terminal, else lines."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ._log import Row
+from ._timetable import WITHOUT_END, Timetable
+
+
+__all__ = ["show_progress"]
+
+SECONDS = 5.0  # between two lines where no terminal can be written over
+
+Show = Callable[[int, Float[np.ndarray, "steps"], Sequence[Row]], None]
+
+
+@contextlib.contextmanager
+def show_progress(timetable: Timetable, begin: int) -> Iterator[Show]:
+    """A function of the steps done, and of the losses and evaluations since the last call.
+
+    It shows how far the training is, the last evaluation, the loss of the last step, steps and
+    examples a second, and the time left.
+
+    Args:
+        timetable: of the training.
+        begin: how many steps were done before.
+    """
+    from rich.console import Console
+
+    started, latest = time.monotonic(), dict[str, float]()
+
+    def describe(done: int, losses: np.ndarray, rows: Sequence[Row]) -> str:
+        latest.update(rows[-1] if rows else {})
+        rate = (done - begin) / max(time.monotonic() - started, 1e-9)
+        speed = f"{rate:.3g} steps/s, {rate * timetable.batch_size:.3g} examples/s"
+        return ", ".join([_figures(latest) or f"loss {losses[-1]:.4g}", speed])
+
+    console = Console(stderr=True)
+    if console.is_terminal or console.is_jupyter:
+        with _bar(console, timetable, begin) as update:
+            yield lambda done, *seen: update(done, describe(done, *seen))
+        return
+    last = started
+
+    def line(done: int, losses: np.ndarray, rows: Sequence[Row]) -> None:
+        nonlocal last
+        text = describe(done, losses, rows)
+        if time.monotonic() - last > SECONDS:
+            last = time.monotonic()
+            print(f"{_position(timetable, done)}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    yield line
+
+
+@contextlib.contextmanager
+def _bar(console: Any, timetable: Timetable, begin: int) -> Iterator[Callable[[int, str], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    total = None if timetable.steps == WITHOUT_END else timetable.steps
+    position = _position(timetable, begin)
+    columns = (
+        # Where a line is too narrow, the figures give way, not the count.
+        TextColumn("{task.fields[position]}", table_column=Column(min_width=len(position))),
+        BarColumn(10, table_column=Column(min_width=10)),
+        TimeRemainingColumn(table_column=Column(min_width=7)),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("compiling", total=total, completed=begin, position=position)
+        yield lambda done, text: bar.update(
+            task, completed=done, description=text, position=_position(timetable, done)
+        )
+
+
+def _position(timetable: Timetable, done: int) -> str:
+    """``"epoch 3/20"``, or ``"step 300"`` where epochs have no meaning or no end."""
+    if timetable.steps == WITHOUT_END:
+        return f"step {done}"
+    epochs, rest = divmod(timetable.steps, timetable.steps_per_epoch)
+    if rest or not epochs:
+        return f"step {done}/{timetable.steps}"
+    return f"epoch {done // timetable.steps_per_epoch}/{epochs}"
+
+
+def _figures(row: Row) -> str:
+    """``"loss 0.2 / 0.3, ..."``: of training and, after the stroke, of validation."""
+    names = [n for n in row if n not in ("epoch", "step") and not n.startswith("validation_")]
+    shown = []
+    for name in names:
+        validated = row.get(f"validation_{name}")
+        stroke = "" if validated is None else f" / {validated:.4g}"
+        shown.append(f"{name.replace('_', ' ')} {row[name]:.4g}{stroke}")
+    return ", ".join(shown)

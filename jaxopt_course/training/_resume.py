@@ -1,0 +1,154 @@
+"""How a training is kept on disk and gone on with: what is saved, when, and what is compared."""
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxopt_course.core import check_choice, check_integer, check_number
+
+from ._checkpoint_errors import CheckpointError, CheckpointWarning
+from ._checkpoints import CheckpointStore
+from ._fingerprint import compare
+from ._loop import Progress
+from ._sources import History
+from ._state import OutcomeCode
+
+
+__all__ = ["Checkpointing", "Keeper", "open_keeper"]
+
+
+class Checkpointing(NamedTuple):
+    """Where the checkpoints of a training are, how often it saves, and what is kept.
+
+    directory: their own. One run at a time may use it.
+    every_steps: steps from one save to the next, in [1, inf); None: as
+    every_seconds: says, in [0, inf). It is also saved at the end, on a signal, on an exception.
+    keep_latest: how many of the newest are kept, in [1, inf).
+    keep_best: how many of those with the lowest validation loss are kept besides, in [0, inf).
+    on_error: what happens if one cannot be written: ``"raise"``, or ``"warn"`` and go on.
+    """
+
+    directory: str | os.PathLike[str]
+    every_steps: int | None = None
+    every_seconds: float = 30.0
+    keep_latest: int = 2
+    keep_best: int = 1
+    on_error: str = "raise"
+
+
+class Keeper:
+    """A checkpoint store in the hands of one training.
+
+    Args:
+        store: where to.
+        options: when, and what if not.
+        about: what is written beside the state: fingerprints, numbers, config.
+    """
+
+    def __init__(
+        self, store: CheckpointStore, options: Checkpointing, about: Mapping[str, Any]
+    ) -> None:
+        self._store, self._options, self._about = store, options, dict(about)
+        self._saved_step, self._saved_time = -1, time.monotonic()
+
+    def restore(
+        self, like: Progress, row_like: Mapping[str, Any], accept: Sequence[str]
+    ) -> tuple[Progress, History] | None:
+        """The newest valid checkpoint, laid out as ``like``; None if there is none.
+
+        Raises:
+            CheckpointError: if it is of another training, or all are damaged.
+        """
+        if self._store.latest() is None:
+            return None
+        saved = self._store.restore(like)
+        changes = compare(saved.about["fingerprints"], self._about["fingerprints"], accept)
+        changes += _differences(saved.about["numbers"], self._about["numbers"])
+        for change in changes:
+            warnings.warn(f"fit: {change}", CheckpointWarning, stacklevel=3)
+        earlier = saved.about.get("changes", [])
+        self._about["changes"] = earlier + [[saved.step, change] for change in changes]
+        self._saved_step = saved.step
+        history = [
+            {name: np.asarray(row[name], x.dtype)[()] for name, x in row_like.items()}
+            for row in saved.about["history"]
+        ]
+        return saved.tree, history
+
+    def cut(self, begin: int, end: int) -> int:
+        """``end``, or the step before it, after ``begin``, at which a save is due."""
+        every = self._options.every_steps
+        return end if every is None else min(end, (begin // every + 1) * every)
+
+    def is_due(self, done: int) -> bool:
+        """Whether it is time to save."""
+        if self._options.every_steps is not None:
+            return done % self._options.every_steps == 0
+        return time.monotonic() - self._saved_time >= self._options.every_seconds
+
+    def save(self, progress: Progress, history: History) -> None:
+        """Save, unless this step is on disk already, or the training has diverged.
+
+        Raises:
+            CheckpointError: if it cannot be written and the options say raise.
+        """
+        step = int(progress.state.step)
+        diverged = OutcomeCode(int(progress.outcome.code)) is OutcomeCode.DIVERGED
+        if step == self._saved_step or diverged:
+            return
+        rows = [{name: x.item() for name, x in row.items()} for row in history]
+        last = rows[-1] if rows else {}
+        try:
+            self._store.save(
+                step,
+                progress,
+                loss=last.get("validation_loss", last.get("loss")),
+                about={**self._about, "history": rows},
+            )
+            self._saved_step = step
+        except CheckpointError as error:
+            if self._options.on_error == "raise":
+                raise
+            warnings.warn(f"fit goes on without a checkpoint: {error}", CheckpointWarning, 3)
+        self._saved_time = time.monotonic()
+
+
+@contextlib.contextmanager
+def open_keeper(
+    checkpoint: str | os.PathLike[str] | Checkpointing, about: Mapping[str, Any], *, resume: str
+) -> Iterator[Keeper]:
+    """The keeper of a directory, which is locked until the end of the ``with``.
+
+    Raises:
+        CheckpointError: if another run uses the directory, or it holds checkpoints and ``resume``
+            is ``"never"``.
+    """
+    options = checkpoint if isinstance(checkpoint, Checkpointing) else Checkpointing(checkpoint)
+    if options.every_steps is not None:
+        check_integer("fit", "checkpoint.every_steps", options.every_steps, "[1, inf)")
+    check_number("fit", "checkpoint.every_seconds", options.every_seconds, "[0, inf)")
+    check_choice("fit", "checkpoint.on_error", options.on_error, ("raise", "warn"))
+    kept = {"keep_latest": options.keep_latest, "keep_best": options.keep_best}
+    with CheckpointStore(options.directory, **kept) as store:
+        latest = store.latest()
+        if latest is not None and resume == "never":
+            raise CheckpointError(
+                f"fit: {os.fspath(options.directory)} holds checkpoints up to step {latest}: give "
+                "`resume='auto'` to go on with them, or another directory."
+            )
+        yield Keeper(store, options, about)
+
+
+def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A sentence for each number that is not what it was."""
+    changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
+    own = {"key": "`key` is not that of the run, which goes on with its own."}
+    return [
+        own.get(name, f"`{name}` was {saved.get(name)!r} so far and is {now.get(name)!r} now.")
+        for name in changed
+    ]

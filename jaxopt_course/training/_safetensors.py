@@ -1,0 +1,138 @@
+"""Parameters as a safetensors file, which other libraries and programs read without running code.
+
+A leaf is called by its path, with dots: ``{"dense": {"kernel": ...}}`` is ``dense.kernel``, as in
+PyTorch's files and in those that Hugging Face writes for Flax.
+"""
+
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxopt_course.core import Params
+
+from ._checkpoint_errors import briefly
+from ._leaves import ARRAYS, differences, on_host, placed
+
+
+__all__ = ["export_safetensors", "import_safetensors"]
+
+DTYPES = {
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "bfloat16", "float32", "float64", "complex64"),
+}
+
+
+def export_safetensors(path: str | os.PathLike[str], params: Params) -> None:
+    """Write ``params`` to the file ``path``; whoever reads there sees the old file or the new one.
+
+    Args:
+        path: of the file.
+        params: a pytree of arrays, of dtypes that the format has.
+
+    Raises:
+        ValueError: if two leaves get one name, or a leaf is of another kind.
+        ImportError: if safetensors is missing.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "model.safetensors")
+        >>> export_safetensors(path, {"dense": {"kernel": jnp.ones((2, 3), jnp.bfloat16)}})
+        >>> params = import_safetensors(path)
+        >>> params["dense"]["kernel"].shape, params["dense"]["kernel"].dtype.name
+        ((2, 3), 'bfloat16')
+    """
+    files = _library("export_safetensors")
+    arrays = {}
+    for name, leaf in _named("export_safetensors", params).items():
+        if not isinstance(leaf, ARRAYS) or str(leaf.dtype.name) not in DTYPES:
+            what = leaf.dtype if isinstance(leaf, ARRAYS) else repr(leaf)
+            raise ValueError(
+                f"export_safetensors: {name} must be an array of a dtype that the format has: "
+                f"{', '.join(sorted(DTYPES))}; got {what}."
+            )
+        arrays[name] = np.asarray(on_host(leaf), order="C")
+    path = pathlib.Path(path)
+    # In the same directory, for a file moves in one piece only within a file system.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        part = pathlib.Path(folder, "part")
+        files.numpy.save_file(arrays, part, metadata={"format": "flax"})
+        os.replace(part, path)
+
+
+def import_safetensors(path: str | os.PathLike[str], like: PyTree = None) -> PyTree:
+    """The parameters in the file ``path``.
+
+    Args:
+        path: of the file.
+        like: a pytree of arrays, or of ``jax.ShapeDtypeStruct``, of which the parameters get the
+            structure and the places. None: they are NumPy arrays in nested dicts.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or names, shapes or dtypes are not those of ``like``.
+        ImportError: if safetensors is missing.
+    """
+    files = _library("import_safetensors")
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"import_safetensors: there is no file {os.fspath(path)}.")
+    try:
+        with files.safe_open(path, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (files.SafetensorError, AttributeError, OSError) as error:
+        raise ValueError(
+            f"import_safetensors: {os.fspath(path)} cannot be read: {briefly(error)}."
+        ) from error
+    if like is None:
+        return _nested(arrays)
+    wanted = _named("import_safetensors", like)
+    found = differences(arrays, wanted)
+    if found is not None:
+        raise ValueError(f"import_safetensors: {os.fspath(path)} is of other parameters: {found}.")
+    leaves = [placed(arrays[name], leaf) for name, leaf in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _library(owner: str) -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            f"{owner} needs safetensors: pip install 'jaxopt_course[safetensors]'."
+        ) from error
+    return safetensors
+
+
+def _named(owner: str, tree: PyTree) -> dict[str, Any]:
+    """The leaves of ``tree`` under their names in a file."""
+    named: dict[str, Any] = {}
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name in named:
+            raise ValueError(f"{owner}: two leaves would be called {name!r}.")
+        named[name] = leaf
+    return named
+
+
+def _nested(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Nested dicts of what is called by paths with dots."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = name.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                break
+        if not isinstance(place, dict) or last in place:
+            raise ValueError(
+                f"import_safetensors: {name!r} lies within another array: give `like`, whose "
+                "structure it is to have."
+            )
+        place[last] = array
+    return tree

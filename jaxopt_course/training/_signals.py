@@ -1,0 +1,49 @@
+"""SIGTERM and Ctrl-C as requests that a training grants when it has saved."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+
+__all__ = ["leave", "requests_to_stop"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def requests_to_stop() -> Iterator[Callable[[], int]]:
+    """A function that gives the signal which has come, 0 if none has.
+
+    The first SIGINT or SIGTERM is only noted; a second one ends the process at once, with exit
+    code 128 + signal. Outside the main thread, where Python allows no handlers, none ever comes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    seen = 0
+
+    def note(number: int, _: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            if sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h\n")  # a progress bar has hidden the cursor
+            os._exit(128 + number)
+        seen = number
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield lambda: seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(number: int) -> None:
+    """End as the signal asks for: SIGINT by KeyboardInterrupt, SIGTERM with exit code 143."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)

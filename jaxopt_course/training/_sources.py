@@ -1,0 +1,69 @@
+"""What a training in segments asks of its data: arrays or a stream, the loop sees no difference."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxopt_course.tasks import Batch
+
+from ._loop import Progress
+from ._placement import Placement
+from ._state import TrainState
+from ._timetable import Timetable
+
+
+__all__ = ["History", "Parts", "Piece", "Source"]
+
+
+History = list[dict[str, Any]]  # NumPy scalars, by name
+
+
+class Piece(NamedTuple):
+    """What a stretch of a training reported, on the host.
+
+    losses: one a step.
+    rows: the evaluations in it.
+    ended: whether the stream had no more.
+    """
+
+    losses: Float[np.ndarray, "steps"]
+    rows: History
+    ended: bool = False
+
+
+class Source(NamedTuple):
+    """The data of a training, and what can be done with it.
+
+    start: ``start(key) -> progress``.
+    advance: ``advance(progress, begin, end) -> (progress, piece)``: the steps from ``begin`` on,
+        up to ``end`` or to the end of the training.
+    evaluate: ``evaluate(progress) -> (progress, row)``: one more evaluation.
+    replay: ``replay(progress, begin, step) -> (state, batch, rows)``: the steps of the last
+        ``advance`` again, from its progress up to ``step``: the state and the batch before that,
+        and which rows of the data these are, None if that is not known.
+    """
+
+    start: Callable[[Any], Progress]
+    advance: Callable[[Progress, int, int], tuple[Progress, Piece]]
+    evaluate: Callable[[Progress], tuple[Progress, dict[str, Any]]]
+    replay: Callable[
+        [Progress, int, int], tuple[TrainState, Batch, Int[np.ndarray, "batch"] | None]
+    ]
+
+
+class Parts(NamedTuple):
+    """What the programs are made for: equal parts are compiled once.
+
+    task, optimizer: what is trained, and how.
+    timetable: its static numbers.
+    skip_not_finite: whether steps that end in NaN are left out.
+    placement: over which devices. None: on one.
+    """
+
+    task: Any
+    optimizer: Any
+    timetable: Timetable
+    skip_not_finite: bool
+    placement: Placement | None

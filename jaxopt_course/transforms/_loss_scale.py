@@ -1,0 +1,141 @@
+"""Dynamic loss scaling: gradients that float16 would round to 0 are computed as multiples.
+
+The training multiplies the loss by the scale s and divides the gradients by it, in float32. With
+n the number of good steps in a row and N the growth interval,
+
+    gradients finite:       the inner update;       n <- n + 1; if n = N: s <- c s, n <- 0
+    some of them not:       updates 0, nothing new; s <- s / c, n <- 0
+
+within [min_scale, max_scale]. So s stays near the largest one that overflows nowhere.
+
+Reference: Micikevicius et al., "Mixed Precision Training", 2018, sections 3.2 and 4,
+https://arxiv.org/abs/1710.03740.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    all_finite,
+    check_number,
+    increment,
+    is_due,
+)
+
+
+__all__ = ["DynamicLossScaleState", "dynamic_loss_scale", "loss_scale"]
+
+
+class DynamicLossScaleState(NamedTuple):
+    """The scale, and the state of the optimizer inside.
+
+    scale: what the next loss is to be multiplied by, float32[].
+    good_steps: steps in a row with finite gradients since the scale last changed, int32[].
+    inner_state: the inner state, as of the last step that was taken.
+    """
+
+    scale: Float[Array, ""]
+    good_steps: Int[Array, ""]
+    inner_state: State
+
+
+def dynamic_loss_scale(
+    inner: optax.GradientTransformation,
+    initial_scale: ScalarLike = 2.0**15,
+    growth_interval: ScalarLike = 2000,
+    factor: ScalarLike = 2.0,
+    min_scale: ScalarLike = 1.0,
+    max_scale: ScalarLike = 2.0**24,
+) -> GradientTransformation:
+    """Run ``inner`` on finite gradients only, and adapt the scale of the loss to them.
+
+    ``update`` takes gradients that are *already divided* by :func:`loss_scale`: so they agree with
+    ``value`` and ``value_fn``, and ``inner`` may clip or normalize. ``make_step``, and with it
+    every training of this library, multiplies and divides. Put it around everything else, so that
+    what was not finite reaches no other state.
+
+    Args:
+        inner: the transformation to protect.
+        initial_scale: in (0, inf); brought into [``min_scale``, ``max_scale``].
+        growth_interval: good steps in a row before the scale grows, in [1, inf), rounded.
+        factor: by which the scale grows and shrinks, in (1, inf). A power of 2 rounds nothing.
+        min_scale: in (0, inf); below 1 where the gradients themselves are too large for float16.
+        max_scale: in (0, inf).
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = dynamic_loss_scale(optax.scale(-0.1), initial_scale=1024.0)
+        >>> updates, state = tx.update(jnp.array(jnp.inf), tx.init(jnp.array(1.0)))
+        >>> float(updates), float(loss_scale(state))
+        (0.0, 512.0)
+    """
+    owner, positive = "dynamic_loss_scale", "(0, inf)"
+    check_number(owner, "initial_scale", initial_scale, positive)
+    check_number(owner, "growth_interval", growth_interval, "[1, inf)")
+    check_number(owner, "factor", factor, "(1, inf)")
+    check_number(owner, "min_scale", min_scale, positive)
+    check_number(owner, "max_scale", max_scale, positive)
+    inner = optax.with_extra_args_support(inner)
+
+    def bounded(scale: Array) -> Array:
+        low, high = (jnp.asarray(end, jnp.float32) for end in (min_scale, max_scale))
+        return jnp.clip(scale, low, high)
+
+    def init(params: Params) -> DynamicLossScaleState:
+        scale = bounded(jnp.asarray(initial_scale, jnp.float32))
+        return DynamicLossScaleState(scale, jnp.zeros((), jnp.int32), inner.init(params))
+
+    def update(
+        updates: Updates,
+        state: DynamicLossScaleState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, DynamicLossScaleState]:
+        finite = all_finite(updates)
+        good_steps = increment(state.good_steps)
+        grows = is_due(good_steps, growth_interval)
+        by = jnp.asarray(factor, jnp.float32)
+        grown = jnp.where(grows, state.scale * by, state.scale)
+        scale = bounded(jnp.where(finite, grown, state.scale / by))
+        good_steps = jnp.where(finite & ~grows, good_steps, 0)
+
+        new_updates, inner_state = jax.lax.cond(
+            finite,
+            lambda: inner.update(updates, state.inner_state, params, **extra_args),
+            lambda: (jax.tree.map(jnp.zeros_like, updates), state.inner_state),
+        )
+        return new_updates, DynamicLossScaleState(scale, good_steps, inner_state)
+
+    return GradientTransformation(init, update)
+
+
+def loss_scale(state: State) -> Float[Array, ""] | None:
+    """What the loss of the next step is to be multiplied by, and its gradients divided by.
+
+    Args:
+        state: the state of :func:`dynamic_loss_scale`, or of any chain or wrapper around it.
+
+    Returns:
+        The scale, or None for an optimizer that scales no loss.
+
+    Raises:
+        ValueError: if the state holds more than one :class:`DynamicLossScaleState`.
+    """
+    is_ours = lambda part: isinstance(part, DynamicLossScaleState)
+    found = [part.scale for part in jax.tree.leaves(state, is_leaf=is_ours) if is_ours(part)]
+    if len(found) > 1:
+        raise ValueError(
+            f"loss_scale: `state` must hold one DynamicLossScaleState at most, got {len(found)}."
+        )
+    return found[0] if found else None

@@ -1,0 +1,191 @@
+"""A training that was interrupted goes on as if it had not been: state, history, logs."""
+
+import functools
+import itertools
+import json
+import warnings
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_course.data import array_stream
+from jaxopt_course.optimizers import adam, adamw, nadam, sgd
+from jaxopt_course.schedules import cosine_decay_schedule
+from jaxopt_course.tasks import mixed_precision
+from jaxopt_course.training import (
+    CheckpointError,
+    Checkpointing,
+    CheckpointLockedError,
+    CheckpointMismatchError,
+    CheckpointStore,
+    CheckpointWarning,
+    EarlyStopping,
+    Rows,
+    fit,
+)
+from jaxopt_course.transforms import MultiSteps, dynamic_loss_scale, ema_params
+
+from .problems import N, blobs, build, line, line_task
+
+
+ROWS = Rows(jnp.arange(40), jnp.ones(40), jnp.arange(40, N))
+TASK = mixed_precision(build(None)[0], jnp.float16)
+SCHEDULE = cosine_decay_schedule(0.05, 60)
+OPTIMIZER = dynamic_loss_scale(ema_params(MultiSteps(adamw(SCHEDULE), 2), 0.9))
+
+
+def train(directory, *, optimizer=OPTIMIZER, task=TASK, data=None, every=3, key=0, **options):
+    """5 steps an epoch, 12 epochs, with a bit of everything that has a state."""
+    options = {"batch_size": 9, "rows": ROWS, "early_stopping": EarlyStopping(8)} | options
+    return fit(
+        *(task, optimizer, blobs() if data is None else data),
+        key=jax.random.key(key),
+        epochs=12,
+        evaluate_every=4,
+        segment=2,
+        checkpoint=Checkpointing(directory / "checkpoints", every_steps=every),
+        log=directory / "log",
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed")
+    return train(directory), read_logs(directory)
+
+
+def read_logs(directory):
+    return [(directory / "log" / name).read_text() for name in ("history.jsonl", "history.csv")]
+
+
+class PulledPlugError(Exception):
+    """Not one that the library raises."""
+
+
+def pull_the_plug_at(step):
+    def callback(record):
+        if record.step >= step:
+            raise PulledPlugError
+
+    return callback
+
+
+def test_a_run_that_is_interrupted_over_and_over_ends_as_if_it_had_not_been(tmp_path, undisturbed):
+    for step in (1, 7, 8, 16, 33, 59):  # in and between epochs, at evaluations and off them
+        with pytest.raises(PulledPlugError):
+            train(tmp_path, resume="auto", callbacks=[pull_the_plug_at(step)])
+    run = train(tmp_path, resume="auto")
+    whole, logs = undisturbed
+    chex.assert_trees_all_equal(run, whole)
+    assert read_logs(tmp_path) == logs
+    lines = [json.loads(line) for line in logs[0].splitlines()]
+    assert [line["step"] for line in lines] == [*range(4, 61, 4)]
+    np.testing.assert_array_equal([line["loss"] for line in lines], whole.history["loss"])
+    chex.assert_trees_all_equal(train(tmp_path, resume="auto"), whole)  # one that is complete
+
+
+def test_a_run_goes_back_to_its_last_checkpoint_and_takes_back_its_log(tmp_path, undisturbed):
+    """As after a kill: what came after the last save is not in the state, so not in the log."""
+    with pytest.raises(PulledPlugError):
+        train(tmp_path, callbacks=[pull_the_plug_at(21)])
+    with CheckpointStore(tmp_path / "checkpoints") as store:
+        newest = store.list()[-1].step
+    for part in (tmp_path / "checkpoints" / str(newest)).rglob("*"):
+        if part.is_file():
+            part.write_bytes(b"")
+    with pytest.warns(CheckpointWarning, match=f"step {newest}"):
+        run = train(tmp_path, resume="auto")
+    chex.assert_trees_all_equal(run, undisturbed[0])
+    assert read_logs(tmp_path) == undisturbed[1]
+
+
+def test_time_that_is_up_ends_a_run_that_can_be_gone_on_with(tmp_path, undisturbed):
+    run = train(tmp_path, max_time=1e-3)
+    assert int(run.outcome.code) == 3
+    assert run.history["step"][-1] == run.state.step < 60
+    chex.assert_trees_all_equal(train(tmp_path, resume="auto"), undisturbed[0])
+
+
+def test_another_program_or_other_data_is_refused_by_name_unless_accepted(tmp_path):
+    go = functools.partial(train, tmp_path, task=build(None)[0], early_stopping=None)
+    with pytest.raises(PulledPlugError):
+        go(optimizer=adam(0.01), callbacks=[pull_the_plug_at(6)])
+    with pytest.raises(CheckpointError, match=r"holds checkpoints up to step 6.*resume='auto'"):
+        go(optimizer=adam(0.01))
+    with pytest.raises(CheckpointMismatchError, match=r"accept=\(.optimizer.,\)"):
+        go(optimizer=nadam(0.01), resume="auto")
+    own = build(None)[0]
+    other = own._replace(loss=lambda *args, **kw: jax.tree.map(jnp.abs, own.loss(*args, **kw)))
+    with pytest.raises(CheckpointMismatchError, match="model"):
+        go(optimizer=adam(0.01), task=other, resume="auto")
+    moved = blobs()._replace(inputs=blobs().inputs + 1)
+    with pytest.raises(CheckpointMismatchError, match="data"):
+        go(optimizer=adam(0.01), data=moved, resume="auto")
+    with pytest.raises(CheckpointMismatchError, match=r"trace|mu|nu"):
+        go(optimizer=sgd(0.01, 0.9), resume="auto", accept=("optimizer",))
+    with pytest.warns(CheckpointWarning, match=r"0\.01.*0\.02"):
+        go(optimizer=adam(0.02), resume="auto", callbacks=[lambda record: None])
+    with pytest.raises(ValueError, match="fit: `accept` must be one of"):
+        go(optimizer=adam(0.02), resume="auto", accept=("optimiser",))
+
+
+def test_a_constant_rate_can_become_a_schedule(tmp_path):
+    go = functools.partial(train, tmp_path, task=build(None)[0], early_stopping=None)
+    with pytest.raises(PulledPlugError):
+        go(optimizer=adam(0.01), callbacks=[pull_the_plug_at(6)])
+    run = go(optimizer=adam(SCHEDULE), resume="auto", accept=("optimizer",))
+    assert int(run.state.step) == 60
+
+
+def test_other_numbers_of_a_run_are_warned_of_and_recorded(tmp_path):
+    go = functools.partial(train, tmp_path, task=build(None)[0], optimizer=adam(0.01))
+    with pytest.raises(PulledPlugError):
+        go(callbacks=[pull_the_plug_at(6)], config={"note": "first"})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        go(resume="auto", key=1, batch_size=10, config={"note": "second"})
+    said = " ".join(str(warning.message) for warning in caught)
+    for words in ("`batch_size` was 9", "is 10 now", "`key` is not", "'first'", "'second'"):
+        assert words in said
+    with CheckpointStore(tmp_path / "checkpoints") as store:
+        changes = store.list()[-1].about["changes"]
+    assert {step for step, _ in changes} == {6}
+    assert any("batch_size" in text for _, text in changes)
+
+
+def test_a_directory_in_use_is_refused_with_its_holder(tmp_path):
+    locked = pytest.raises(CheckpointLockedError, match="in use by")
+    with CheckpointStore(tmp_path / "checkpoints"), locked:
+        train(tmp_path)
+
+
+def test_a_stream_goes_on_where_it_was(tmp_path):
+    data, opened = line(20), []
+
+    def stream(start):
+        opened.append(start)
+        return array_stream(jax.random.key(3), data.inputs, data.targets, 6, start=start)
+
+    def go(directory, source, **options):
+        return fit(
+            *(line_task(), adam(0.1), source),
+            key=jax.random.key(0),
+            steps=17,
+            evaluate_every=5,
+            validation=tuple(data),
+            checkpoint=directory,
+            **options,
+        )
+
+    batches = [*itertools.islice(stream(0), 17)]
+    whole = go(tmp_path / "whole", stream)
+    for name, source in {"function": stream, "list": batches, "iterator": None}.items():
+        make = (lambda: iter(batches)) if source is None else (lambda source=source: source)
+        with pytest.raises(PulledPlugError):
+            go(tmp_path / name, make(), callbacks=[pull_the_plug_at(8)])
+        chex.assert_trees_all_equal(go(tmp_path / name, make(), resume="auto"), whole)
+    assert max(opened) >= 8  # in the middle
