@@ -6,7 +6,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -56,8 +56,8 @@ class DiagnoseOptions(TrainOptions):
 
     # Without a meaning here, but a config of `train` may have them.
     patience: tyro.conf.Suppress[int | None] = None
-    precision: tyro.conf.Suppress[str] = "float32"
-    on_divergence: tyro.conf.Suppress[str] = "stop"
+    precision: tyro.conf.Suppress[Literal["float32", "bfloat16", "float16"]] = "float32"
+    on_divergence: tyro.conf.Suppress[Literal["stop", "raise", "skip"]] = "stop"
     max_time: tyro.conf.Suppress[float | None] = None
     resume: tyro.conf.Suppress[bool] = False
     checkpoint_every: tyro.conf.Suppress[float] = 30.0

@@ -41,7 +41,7 @@ __all__ = [
     "task_fingerprint",
 ]
 
-NAMES = ("optimizer", "model", "data")
+NAMES = {"optimizer": "optimizer", "model": "model", "data": "data set"}
 SHOWN = 64  # numbers kept in words, so that a change can be told; the digest is of all
 
 # Of no effect on what is computed: names, hints, layouts, and functions that are traced later.
@@ -179,8 +179,8 @@ def compare(
             )
         elif is_other and name not in accept:
             raise CheckpointMismatchError(
-                f"fit: the checkpoint is of another {name}: give `accept=({name!r},)` if it is to "
-                f"go on with this one, else the {name} it began with."
+                f"fit: the checkpoint is of another {NAMES[name]}: give `accept=({name!r},)` if it "
+                f"is to go on with this one, else the {NAMES[name]} that it began with."
             )
         elif not is_other and not isinstance(new, str) and was["digest"] != new["digest"]:
             sentences.append(

@@ -11,7 +11,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ from ._resume import Checkpointing, open_keeper
 from ._rows import as_examples, as_rows, count_rows, take_rows
 from ._session import Record, Session, describe_rows, run_session
 from ._signals import requests_to_stop
-from ._sources import Parts
+from ._sources import History, Parts
 from ._state import Rows, Run
 from ._stream_source import is_stream, open_stream, stream_source, stream_timetable
 from ._timetable import WITHOUT_END, make_timetable, smoke_timetable
@@ -54,11 +54,11 @@ def fit(
     validation: Any = None,
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
-    on_divergence: str = "stop",
+    on_divergence: Literal["stop", "raise", "skip"] = "stop",
     mesh: Mesh | None = None,
-    sharding: str = "replicated",
+    sharding: Literal["replicated", "fsdp"] = "replicated",
     checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
-    resume: str = "never",
+    resume: Literal["never", "auto"] = "never",
     accept: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
     log: str | os.PathLike[str] | None = None,
@@ -107,7 +107,8 @@ def fit(
             ``"model"``, ``"data"``.
         config: numbers and names by which a person knows the run, as JSON can write them. They
             are kept in checkpoints; those that have changed are warned of when it is resumed.
-        log: a directory for ``history.jsonl`` and ``history.csv``: one line an evaluation.
+        log: a directory for ``history.jsonl`` and ``history.csv``: one line an evaluation. One
+            that holds them already is refused, unless ``resume`` is ``"auto"``.
         tensorboard: whether ``tensorboard/`` is there too.
         progress: show it on stderr: a bar on a terminal, else a line every five seconds.
         callbacks: functions of a :class:`Record`, called in turn after each segment.
@@ -124,6 +125,7 @@ def fit(
         ValueError: if an argument is out of range, there is no example, or a stream ends before
             ``steps``.
         DivergenceError: if the loss is not finite and ``on_divergence`` is ``"raise"``.
+        FileExistsError: if there is a log already.
         CheckpointError: if the directory is in use, of another training, or cannot be written.
         KeyboardInterrupt, SystemExit: with ``checkpoint``, on Ctrl-C and on SIGTERM (code 143),
             after it has saved. A second signal ends the process at once.
@@ -169,6 +171,8 @@ def fit(
     else:
         if validation is not None:
             raise ValueError("fit: `validation` is of a stream; of arrays `rows` tell.")
+        if batch_size is None:
+            raise TypeError("fit: of arrays `batch_size` must be an integer, got None.")
         examples = as_examples("fit", data)
         used = as_rows("fit", rows, count_rows("fit", examples))
         timetable = make_timetable("fit", len(used.train), batch_size=batch_size, **lengths)
@@ -181,11 +185,12 @@ def fit(
     numbers = {
         "batch_size": timetable.batch_size,
         "evaluate_every": timetable.evaluate_every,
-        "early_stopping": None if early_stopping is None else [*map(float, early_stopping)],
+        "early_stopping": early_stopping and [np.asarray(number).item() for number in early_stopping],
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         **(config or {}),
     }
-    start, history = source.start(key), []
+    start = source.start(key)
+    history: History = []
     with contextlib.ExitStack() as stack:
         if smoke:
             scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -208,7 +213,8 @@ def fit(
         if jax.process_index() == 0:  # the one that speaks
             if log is not None:
                 rows_so_far = describe_rows(history, timetable)
-                write = stack.enter_context(open_log(log, rows_so_far, tensorboard=tensorboard))
+                options = {"replace": resume == "auto", "tensorboard": tensorboard}
+                write = stack.enter_context(open_log(log, rows_so_far, **options))
             if progress:
                 show = stack.enter_context(show_progress(timetable, int(start.state.step)))
         run = run_session(

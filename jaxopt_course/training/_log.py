@@ -22,19 +22,23 @@ WriteRows = Callable[[Sequence[Row]], None]
 
 @contextlib.contextmanager
 def open_log(
-    directory: str | os.PathLike[str], rows: Sequence[Row], *, tensorboard: bool
+    directory: str | os.PathLike[str], rows: Sequence[Row], *, replace: bool, tensorboard: bool
 ) -> Iterator[WriteRows]:
     """A function that appends rows to the logs in ``directory``.
 
     Args:
         directory: where ``history.jsonl``, ``history.csv`` and ``tensorboard/`` are.
-        rows: what the logs hold at first, whatever they held before.
+        rows: what the logs hold at first.
+        replace: whether there may be logs already, which are replaced.
         tensorboard: whether there is the last of them.
 
     Raises:
+        FileExistsError: if there are logs and they are not to be replaced.
         ImportError: if tensorboardX is asked for and not there.
     """
     directory = pathlib.Path(directory)
+    if not replace and (directory / "history.jsonl").exists():
+        raise FileExistsError(f"fit: `log`: {directory} holds a log already; name another one.")
     directory.mkdir(parents=True, exist_ok=True)
     writers: list[WriteRows] = []
     with contextlib.ExitStack() as stack:

@@ -111,7 +111,7 @@ def decode_manifest(content: bytes, place: str) -> Manifest:
                 time=datetime.datetime.fromisoformat(plain["time"]),
                 format=version,
             )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointCorruptError(
             f"{place} is corrupt: its manifest: {briefly(error)}."
         ) from error

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import pathlib
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from ._manifest import LeafRecord
 __all__ = ["OrbaxFiles"]
 
 ARRAYS = "arrays"
+LATE = 0.1  # seconds; reading what is left of a small state takes milliseconds
 
 
 class OrbaxFiles:
@@ -31,7 +34,7 @@ class OrbaxFiles:
         if arrays:  # an empty tree it refuses
             items[ARRAYS] = args.PyTreeSave(arrays)
         try:
-            with _once():
+            with _said_once():
                 manager = self._open()
                 manager.reload()
                 if not manager.save(step, args=args.Composite(**items), force=True):
@@ -54,7 +57,7 @@ class OrbaxFiles:
 
         how = {name: restore_args(wanted.get(record.path)) for name, record in records.items()}
         items = {ARRAYS: args.PyTreeRestore(dict.fromkeys(how, 0), restore_args=how)}
-        with _once():
+        with _said_once():
             return self._open().restore(step, args=args.Composite(**items))[ARRAYS]
 
     def close(self) -> None:
@@ -76,11 +79,25 @@ class OrbaxFiles:
 
 
 @contextlib.contextmanager
-def _once() -> Iterator[None]:
-    """Exceptions are raised and not logged as well, which Orbax does with pages of traceback."""
+def _said_once() -> Iterator[None]:
+    """An exception is raised, and not printed besides.
+
+    Orbax logs what it raises, with its traceback; and arrays that were still being read when the
+    first one failed complain, from threads of their own, that nobody waits for them.
+    """
     logger, is_other = logging.getLogger("absl"), lambda record: record.exc_info is None
+    hook = sys.unraisablehook
     logger.addFilter(is_other)
+    sys.unraisablehook = lambda args: None if _came_late(args.exc_value) else hook(args)
     try:
         yield
+    except BaseException:
+        time.sleep(LATE)
+        raise
     finally:
+        sys.unraisablehook = hook
         logger.removeFilter(is_other)
+
+
+def _came_late(error: BaseException | None) -> bool:
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"

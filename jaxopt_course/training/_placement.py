@@ -1,6 +1,6 @@
 """Where the arrays of a training lie: on one device, or over the devices of a mesh."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -23,10 +23,12 @@ class Placement(NamedTuple):
     """
 
     mesh: Mesh
-    kind: str
+    kind: Literal["replicated", "fsdp"]
 
 
-def make_placement(owner: str, mesh: Mesh | None, kind: str) -> Placement | None:
+def make_placement(
+    owner: str, mesh: Mesh | None, kind: Literal["replicated", "fsdp"]
+) -> Placement | None:
     """The placement, checked; None without a mesh."""
     check_choice(owner, "sharding", kind, ("replicated", "fsdp"))
     if mesh is None:
@@ -84,4 +86,4 @@ def agree(length: int, request: int, is_late: bool, is_due: bool) -> tuple[int, 
         return length, request, is_late, is_due
     said = np.array([length, request, is_late, is_due], np.int32)
     table = np.asarray(multihost_utils.process_allgather(said)).reshape(-1, 4)
-    return int(table[0, 0]), int(table[:, 1].max()), *(bool(x) for x in table[:, 2:].any(0))
+    return int(table[0, 0]), int(table[:, 1].max()), bool(table[:, 2].any()), bool(table[:, 3].any())

@@ -73,18 +73,16 @@ def test_a_leaf_of_every_kind_comes_back_bit_for_bit(store):
     store.save(7, state, loss=0.25, about={"width": [8, 8], "name": "μ"})
     assert jax.tree.map(bits, state) == before
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    for like, kind in ((state, None), (shapes, jax.Array)):
+    for like in (state, shapes):
         step, tree, loss, about = store.restore(like)
         assert (step, loss, about) == (7, 0.25, {"width": [8, 8], "name": "μ"})
         assert jax.tree.structure(tree) == jax.tree.structure(state)
         assert jax.tree.map(bits, tree) == before
-        for was, leaf in zip(jax.tree.leaves(state), jax.tree.leaves(tree), strict=True):
-            is_ours = isinstance(
-                leaf, kind or (jax.Array if isinstance(was, jax.Array) else object)
-            )
-            assert is_ours
+        for leaf, wanted in zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True):
+            on_host = isinstance(wanted, np.ndarray | np.generic)
+            assert isinstance(leaf, np.ndarray if on_host else jax.Array)
             # A committed array would make every program that takes it compile again.
-            assert not getattr(leaf, "committed", False)
+            assert on_host or not leaf.committed
     committed = jax.device_put(SMALL["w"], jax.devices()[0])
     store.save(8, {"w": committed})
     assert store.restore({"w": committed}).tree["w"].committed
@@ -141,7 +139,7 @@ def test_another_state_is_refused_before_arrays_are_read(store, directory):
     store.save(1, saved)
     shutil.rmtree(directory / "1" / "arrays")
     wanted = {f"layer_{i}": {"w": np.ones(3)} for i in range(15)}
-    with pytest.raises(CheckpointMismatchError, match="step 1 in .* is of another state") as error:
+    with pytest.raises(CheckpointMismatchError, match=r"step 1 in .* is of another state") as error:
         store.restore(wanted)
     message = str(error.value)
     assert "['layer_0']['w']: float32(3,) saved, float64(3,) wanted; " in message
@@ -191,7 +189,7 @@ def test_bad_arguments_are_refused(store, tmp_path, as_users_run_it):
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a b", "a\n", "ä", "a:b", "x/.."])
 def test_names_that_could_mislead_are_refused(name, tmp_path):
     with pytest.raises(ValueError, match="the name of `directory` must consist of letters"):
-        CheckpointStore(os.path.join(tmp_path, name) if name else name)
+        CheckpointStore(tmp_path / name if name.strip(".") else name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,7 +284,7 @@ def test_a_later_format_is_refused_and_never_replaced(store, directory):
     rewrite(directory, 2, format=3)
     for call in (lambda: store.restore(SMALL), store.list, lambda: store.save(1, SMALL)):
         with pytest.raises(
-            CheckpointError, match="step 2 .* format 3, this library reads format 2"
+            CheckpointError, match=r"step 2 .* format 3, this library reads format 2"
         ):
             call()
     assert sorted(os.listdir(directory)) == [".lock", "1", "2"]
@@ -314,7 +312,7 @@ def test_an_earlier_format_is_upgraded(store, directory, monkeypatch):
 def test_a_step_under_another_name_is_not_that_step(store, directory):
     store.save(1, SMALL)
     shutil.copytree(directory / "1", directory / "5")
-    with pytest.raises(CheckpointCorruptError, match="step 5 .* it was saved as step 1"):
+    with pytest.raises(CheckpointCorruptError, match=r"step 5 .* it was saved as step 1"):
         store.restore(SMALL, 5)
     with pytest.warns(CheckpointWarning, match="step 5 .* is skipped"):
         assert store.restore(SMALL).step == 1
