@@ -1,11 +1,16 @@
 """What needs a process of its own: single precision throughout, and eight devices."""
 
+import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from tests import sharded_fit
 
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -44,3 +49,35 @@ def test_a_population_on_eight_devices_is_that_of_one():
 @pytest.mark.exhaustive
 def test_a_sharded_training_is_that_of_one_device_and_as_large_as_planned():
     assert "and as planned" in run("-m", "tests.sharded_training")
+
+
+@pytest.mark.exhaustive
+def test_a_training_on_eight_devices_is_that_of_one():
+    assert "is that of one" in run("-m", "tests.sharded_fit")
+
+
+@pytest.mark.exhaustive
+def test_two_processes_train_as_one_and_one_goes_on_with_what_they_saved(tmp_path):
+    whole = sharded_fit.train()
+    np.save(tmp_path / "whole.npy", whole.history["loss"])
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.sharded_fit", str(rank), str(port), str(tmp_path)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for process in pair:
+        said = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, said[-3000:]
+        assert "two processes train as one" in said
+    lines = (tmp_path / "log" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [4, 8, 12]
+    rest = sharded_fit.train(checkpoint=tmp_path / "checkpoints", resume="auto")
+    sharded_fit.assert_close(rest, whole)

@@ -185,7 +185,8 @@ def fit(
     numbers = {
         "batch_size": timetable.batch_size,
         "evaluate_every": timetable.evaluate_every,
-        "early_stopping": early_stopping and [np.asarray(number).item() for number in early_stopping],
+        "early_stopping": early_stopping
+        and [np.asarray(number).item() for number in early_stopping],
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         **(config or {}),
     }

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxopt_course.core import Params
+from jaxopt_course.core import Params, all_finite
 from jaxopt_course.tasks import Batch, Task
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
@@ -114,7 +114,7 @@ def make_loop(
         weight = jnp.asarray(n, loss.dtype)
         diverges, skipped = ~jnp.isfinite(loss), progress.skipped
         if skip_not_finite:
-            fine = ~diverges & _all_finite(state.params)
+            fine = ~diverges & all_finite(state.params)
             kept = _where(fine, state, progress.state)
             state, weight = kept._replace(step=state.step), jnp.where(fine, weight, 0)
             means = _where(fine, means, _zeros(means))
@@ -203,7 +203,3 @@ def _zeros(tree: Any) -> Any:
 
 def _where(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), new, old)
-
-
-def _all_finite(tree: Any) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))

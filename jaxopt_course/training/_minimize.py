@@ -21,6 +21,7 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
+    all_finite,
     as_float,
     check_integer,
     check_number,
@@ -176,7 +177,7 @@ def minimize(
                 value, grads = jax.value_and_grad(value_fn)(point)
             else:
                 value, grads = jax.lax.cond(
-                    _finite(stored), lambda: stored, lambda: jax.value_and_grad(value_fn)(point)
+                    all_finite(stored), lambda: stored, lambda: jax.value_and_grad(value_fn)(point)
                 )
             lower = value < old.lowest
             new = old._replace(
@@ -189,7 +190,7 @@ def minimize(
                 lowest=jnp.where(lower, value, old.lowest),
                 steps_since_lowest=jnp.where(lower, 0, old.steps_since_lowest + 1),
             )
-            finite = _finite((value, grads))
+            finite = all_finite((value, grads))
             lost = old._replace(outcome=jnp.full_like(old.outcome, int(MinimizeOutcome.NOT_FINITE)))
             new = judged(new, old.value)
             return jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, lost)
@@ -240,7 +241,7 @@ def describe_minimum(minimum: Minimum) -> str:
         MinimizeOutcome.NOT_FINITE: (
             f"Not finite: after {steps} steps, the next one leads to a value or gradient that is "
             "not finite. Lower the learning rate, or look whether the function is bounded below."
-            if _finite((minimum.value, minimum.gradient_norm))
+            if all_finite((minimum.value, minimum.gradient_norm))
             else "Not finite: the value or the gradient at the start. Choose another start."
         ),
     }
@@ -258,7 +259,7 @@ def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> 
     stalled = as_float(progress.steps_since_lowest) >= limits["patience"]
     outcome = jnp.select(
         [
-            ~_finite((value, progress.grads)),
+            ~all_finite((value, progress.grads)),
             (norm <= limits["gtol"].astype(norm.dtype)) | level,
             stalled,
         ],
@@ -289,13 +290,6 @@ def _stored(state: State, value: Array) -> tuple[Array, Updates] | None:
     if isinstance(state, kinds) and state.grad is not None and state.value.dtype == value.dtype:
         return jnp.asarray(state.value), state.grad
     return None
-
-
-def _finite(tree: PyTree) -> Bool[Array, ""]:
-    finite = jnp.array(True)
-    for leaf in jax.tree.leaves(tree):
-        finite &= jnp.all(jnp.isfinite(leaf))
-    return finite
 
 
 def _check_function(fn: Callable[..., Any], params: Params, args: tuple[PyTree, ...]) -> None:

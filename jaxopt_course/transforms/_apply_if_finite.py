@@ -12,6 +12,7 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
+    all_finite,
     check_number,
     increment,
 )
@@ -68,9 +69,7 @@ def apply_if_finite(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ApplyIfFiniteState]:
-        finite = jnp.array(True)
-        for leaf in jax.tree.leaves(updates):
-            finite &= jnp.all(jnp.isfinite(leaf))
+        finite = all_finite(updates)
         in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
         hopeless = in_a_row.astype(jnp.float32) > jnp.asarray(max_consecutive_errors, jnp.float32)
 

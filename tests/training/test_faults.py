@@ -99,13 +99,14 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
         f"segment=1, checkpoint={str(tmp_path / 'c')!r}, "
         "callbacks=[lambda r: (print('on', flush=True), time.sleep(600))])"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "on\n"
-    process.send_signal(signal.SIGTERM)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(timeout=2)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
 
 
 @pytest.mark.faults
