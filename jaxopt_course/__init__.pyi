@@ -12,6 +12,7 @@ from . import plots as plots
 from . import problems as problems
 from . import regularizers as regularizers
 from . import schedules as schedules
+from . import studies as studies
 from . import surfaces as surfaces
 from . import tasks as tasks
 from . import training as training

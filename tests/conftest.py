@@ -38,3 +38,13 @@ def as_users_run_it():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the fault tests counted, in one table."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    said = [text for r in reports for name, text in r.user_properties if name == "fault"]
+    if said:
+        terminalreporter.section("faults and what became of them")
+        for text in said:
+            terminalreporter.line(text)

@@ -44,6 +44,7 @@ __all__ = ["BUNDLE", "RECORD", "train"]
 
 RECORD, BUNDLE, CURVES, CHECKPOINTS = "run.json", "model.bundle", "curves.png", "checkpoints"
 DIVERGED = 3  # the exit code
+OF_THIS_CALL = ("out", "resume", "max_time", "checkpoint_every", "smoke", "tensorboard")
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -90,7 +91,7 @@ def train(arguments: Sequence[str]) -> int:
             on_divergence=options.on_divergence,
             checkpoint=Checkpointing(out / CHECKPOINTS, every_seconds=options.checkpoint_every),
             resume="auto" if options.resume else "never",
-            config=record["config"],
+            config={k: v for k, v in record["config"].items() if k not in OF_THIS_CALL},
             log=out,
             tensorboard=options.tensorboard,
             smoke=options.smoke,
@@ -162,7 +163,7 @@ def _describe(options: TrainOptions, dataset: Dataset, sizes: dict[str, int]) ->
         for name, value in dataclasses.asdict(
             dataclasses.replace(options, hyperparameters=dict(options.hyperparameters))
         ).items()
-        if name not in ("config", "json", "overwrite", "out", "resume", "max_time")
+        if name not in ("config", "json", "overwrite")
     }
     if options.file is not None:
         config["file"] = str(options.file.resolve())

@@ -5,6 +5,7 @@ twice a second, it reports, logs, saves, and grants a request to stop.
 """
 
 import contextlib
+import json
 import math
 import os
 import pathlib
@@ -131,6 +132,7 @@ def fit(
             after it has saved. A second signal ends the process at once.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> from jaxopt_course.optimizers import sgd
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.tasks import function_task
@@ -204,7 +206,8 @@ def fit(
                 "model": task_fingerprint(task, first),
                 **identity,
             }
-            about = {"fingerprints": fingerprints, "numbers": numbers}
+            # As a checkpoint gives them back, tuples as lists.
+            about = {"fingerprints": fingerprints, "numbers": json.loads(json.dumps(numbers))}
             keeper = stack.enter_context(open_keeper(checkpoint, about, resume=resume))
             row_like = jax.eval_shape(source.evaluate, start)[1]
             restored = keeper.restore(start, row_like, accept)

@@ -13,6 +13,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ._checkpoint_errors import CheckpointCorruptError, CheckpointError, briefly
 
 
@@ -28,7 +30,9 @@ __all__ = [
 FORMAT = 2
 
 # How what an older format says becomes what the next one would say: (about, leaves by path), both.
-UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], tuple[Any, dict[str, Any]]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], tuple[Any, dict[str, Any]]]] = {
+    1: lambda about, leaves: (about, _with_skipped(leaves))
+}
 
 
 class LeafRecord(NamedTuple):
@@ -128,3 +132,9 @@ def _record(plain: Mapping[str, Any]) -> LeafRecord:
 def _seal(plain: Mapping[str, Any]) -> str:
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_skipped(leaves: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 is from before trainings could skip steps: none was."""
+    is_training = ".state.step" in leaves
+    return {**leaves, ".skipped": np.zeros((), np.int32)} if is_training else leaves

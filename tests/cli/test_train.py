@@ -45,7 +45,7 @@ def pumps_run(tmp_path_factory):
 
 def test_a_run_leaves_its_model_its_curves_and_its_record(digits_run):
     assert {path.name for path in digits_run.iterdir()} == {
-        *("curves.png", "history.jsonl", "model.bundle", "run.json")
+        *("checkpoints", "curves.png", "history.csv", "history.jsonl", "model.bundle", "run.json")
     }
     record = json.loads((digits_run / "run.json").read_text())
     assert record["outcome"] == "completed"
@@ -73,7 +73,7 @@ def test_evaluation_reproduces_the_test_figures_exactly(digits_run, capsys):
 def test_json_is_all_of_stdout_and_repeats_the_record(pumps_run):
     _, out, printed, progress = pumps_run
     assert json.loads(printed) == json.loads((out / "run.json").read_text())
-    assert "epoch 1/2" in progress
+    assert "Completed 10 steps" in progress
     assert "\x1b" not in progress
 
 
@@ -177,3 +177,39 @@ def test_a_data_set_that_has_changed_is_refused(pumps_run, tmp_path, capsys):
     (out / "run.json").write_text(json.dumps(record))
     assert call("evaluate", "--run", out) == 1
     assert "has changed" in capsys.readouterr().err
+
+
+def test_a_run_that_was_cut_short_goes_on_to_the_same_figures(digits_run, tmp_path):
+    options = ("--hidden", 8, "--epochs", 2, "--batch-size", 16, "--seed", 3)
+    out = tmp_path / "cut"
+    assert call("train", *options, "--out", out, "--max-time", 1e-3) == 0
+    cut = json.loads((out / "run.json").read_text())
+    assert cut["outcome"] == "out_of_time"
+    assert cut["steps"] < 2 * 73
+    assert call("train", *options, "--out", out, "--resume") == 0
+    whole, again = (json.loads((path / "run.json").read_text()) for path in (digits_run, out))
+    assert again["figures"] == whole["figures"]
+    assert (out / "history.jsonl").read_text() == (digits_run / "history.jsonl").read_text()
+
+
+def test_a_run_that_diverges_says_where_if_it_is_to(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ("--optimizer", "sgd", "--learning-rate", 1e6, "--schedule", "constant")
+    table = write_pumps(tmp_path / "pumps.csv", labels=False)
+    command = ("train", table, "--target", "state", *SMALL, *options, "--out", out)
+    assert call(*command, "--epochs", 50, "--on-divergence", "raise") == 3
+    assert "the loss is not finite at step" in capsys.readouterr().err
+    assert json.loads((out / "run.json").read_text())["outcome"] == "diverged"
+
+
+def test_a_smoke_run_leaves_no_checkpoint(tmp_path, capsys):
+    assert call("train", *SMALL, "--out", tmp_path / "run", "--smoke") == 0
+    assert "Everything works" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_half_precision_trains(tmp_path):
+    for precision in ("bfloat16", "float16"):
+        out = tmp_path / precision
+        assert call("train", *SMALL, "--precision", precision, "--out", out, "--epochs", 8) == 0
+        assert json.loads((out / "run.json").read_text())["figures"]["test"]["accuracy"] > 0.5

@@ -133,10 +133,10 @@ def test_without_digests_other_data_would_be_seen_here(damaged, monkeypatch):
 
 
 @pytest.mark.faults
-def test_no_damage_to_any_file_gives_other_data(damaged):
+def test_no_damage_to_any_file_gives_other_data(damaged, record_property):
     table = survey(damaged, damaged.files, FLIPS)
     for kind, outcomes in table.items():
-        print(f"{kind:10}", dict(outcomes))  # noqa: T201
+        record_property("fault", f"files {kind}: {dict(outcomes)}")
     assert sum(outcomes["OTHER"] for outcomes in table.values()) == 0
     assert table["flipped"].total() == FLIPS
     assert min(outcomes["corrupt"] for outcomes in table.values()) >= 4

@@ -138,6 +138,7 @@ def test_a_killed_process_leaves_a_sound_checkpoint_and_no_lock(tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_arrays_spread_over_devices_come_back_on_others(processes, tmp_path):
+def test_arrays_spread_over_devices_come_back_on_others(processes, tmp_path, record_property):
     """Of one process with eight devices; of two processes with two each."""
-    print(run("-m", "tests.sharded_checkpoints", str(tmp_path / "run"), str(processes)))  # noqa: T201
+    said = run("-m", "tests.sharded_checkpoints", str(tmp_path / "run"), str(processes))
+    record_property("fault", f"{processes} process(es): {said.splitlines()[-1]}")

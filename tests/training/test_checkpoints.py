@@ -293,15 +293,15 @@ def test_a_later_format_is_refused_and_never_replaced(store, directory):
 
 def test_an_earlier_format_is_upgraded(store, directory, monkeypatch):
     store.save(1, {"weight": SMALL["w"]}, about={"lr": 0.1})
-    rewrite(directory, 1, format=1)
-    with pytest.raises(CheckpointError, match="has format 1"):
+    rewrite(directory, 1, format=0)
+    with pytest.raises(CheckpointError, match="has format 0"):
         store.restore(SMALL)
 
     def renamed(about, leaves):
         leaves["['w']"] = leaves.pop("['weight']")
         return {"learning_rate": about["lr"]}, leaves
 
-    monkeypatch.setitem(UPGRADES, 1, renamed)
+    monkeypatch.setitem(UPGRADES, 0, renamed)
     _, tree, _, about = store.restore(SMALL)
     np.testing.assert_equal(tree, SMALL)
     assert about == {"learning_rate": 0.1}

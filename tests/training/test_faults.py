@@ -45,7 +45,7 @@ def finish(process):
 
 
 @pytest.mark.faults
-def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path, record_property):
     """Each run saves after every step, so most of the kills come while it is writing."""
     whole = finish(start("tests.training.overnight", tmp_path / "whole", STEPS))
     moments, reached = random.Random(0), []
@@ -62,12 +62,15 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path):
         assert after[0] >= before[-1]  # and at most the last one done again
     again = finish(start("tests.training.overnight", tmp_path / "killed", STEPS))
     assert again.splitlines()[-1] == whole.splitlines()[-1]
-    print(f"{KILLS} kills, at steps {[steps[-1] for steps in reached]}")  # noqa: T201
+    at = [steps[-1] for steps in reached]
+    record_property("fault", f"{KILLS} kills, after steps {at}: the same bits")
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_to_the_command_saves_and_resuming_it_ends_alike(number, code, tmp_path):
+def test_a_signal_to_the_command_saves_and_resuming_it_ends_alike(
+    number, code, tmp_path, record_property
+):
     options = ["--hidden", 16, "--epochs", 60, "--json"]
     command = ["jaxopt_course", "train", *options]
     whole = json.loads(finish(start(*command, "--out", tmp_path / "whole")))
@@ -86,7 +89,8 @@ def test_a_signal_to_the_command_saves_and_resuming_it_ends_alike(number, code, 
     assert again["figures"] == whole["figures"]
     for name in ("history.jsonl", "history.csv"):
         assert (tmp_path / "run" / name).read_text() == (tmp_path / "whole" / name).read_text()
-    print(f"signal {number}: gone after {seconds:.2f} s, saved step {saved}")  # noqa: T201
+    said = f"signal {number}: gone after {seconds:.2f} s, step {saved} saved, the same figures"
+    record_property("fault", said)
 
 
 @pytest.mark.faults

@@ -3,6 +3,8 @@
 import functools
 import itertools
 import json
+import pathlib
+import shutil
 import warnings
 
 import chex
@@ -28,6 +30,7 @@ from jaxopt_course.training import (
 )
 from jaxopt_course.transforms import MultiSteps, dynamic_loss_scale, ema_params
 
+from . import older_format
 from .problems import N, blobs, build, line, line_task
 
 
@@ -37,16 +40,20 @@ SCHEDULE = cosine_decay_schedule(0.05, 60)
 OPTIMIZER = dynamic_loss_scale(ema_params(MultiSteps(adamw(SCHEDULE), 2), 0.9))
 
 
-def train(directory, *, optimizer=OPTIMIZER, task=TASK, data=None, every=3, key=0, **options):
+def train(directory, *, optimizer=OPTIMIZER, task=TASK, data=None, key=0, **options):
     """5 steps an epoch, 12 epochs, with a bit of everything that has a state."""
-    options = {"batch_size": 9, "rows": ROWS, "early_stopping": EarlyStopping(8)} | options
+    options = {
+        "batch_size": 9,
+        "rows": ROWS,
+        "early_stopping": EarlyStopping(8),
+        "checkpoint": Checkpointing(directory / "checkpoints", every_steps=3),
+    } | options
     return fit(
         *(task, optimizer, blobs() if data is None else data),
         key=jax.random.key(key),
         epochs=12,
         evaluate_every=4,
         segment=2,
-        checkpoint=Checkpointing(directory / "checkpoints", every_steps=every),
         log=directory / "log",
         **options,
     )
@@ -189,3 +196,35 @@ def test_a_stream_goes_on_where_it_was(tmp_path):
             go(tmp_path / name, make(), callbacks=[pull_the_plug_at(8)])
         chex.assert_trees_all_equal(go(tmp_path / name, make(), resume="auto"), whole)
     assert max(opened) >= 8  # in the middle
+
+
+@pytest.mark.filterwarnings("ignore::jaxopt_course.training.CheckpointWarning")
+def test_a_checkpoint_of_an_older_format_is_gone_on_with(tmp_path):
+    """Another JAX may trace other programs than that of the fixture, and warns of it."""
+    fixture = pathlib.Path(__file__).parent / "fixtures" / "format-1"
+    shutil.copytree(fixture, tmp_path / "old")
+    run = older_format.train(tmp_path / "old", resume="auto")
+    whole = older_format.train(tmp_path / "new")
+    parts = [(run.state.params, run.history) for run in (run, whole)]
+    chex.assert_trees_all_close(*parts, rtol=1e-12)
+
+
+@pytest.mark.parametrize("policy", ["raise", "warn"])
+def test_a_directory_that_is_deleted_under_a_run_ends_it_or_does_not(policy, tmp_path, undisturbed):
+    directory = tmp_path / "checkpoints"
+
+    def delete(record):
+        if record.step == 5:
+            shutil.rmtree(directory)
+
+    options = {"every_steps": 3, "on_error": policy}
+    go = functools.partial(
+        train, tmp_path, checkpoint=Checkpointing(directory, **options), callbacks=[delete]
+    )
+    if policy == "raise":
+        with pytest.raises(CheckpointError, match="was deleted or moved"):
+            go()
+    else:
+        with pytest.warns(CheckpointWarning, match="goes on without a checkpoint"):
+            run = go()
+        chex.assert_trees_all_equal(run, undisturbed[0])

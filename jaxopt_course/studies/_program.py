@@ -1,0 +1,240 @@
+"""One combination of static choices as one program, and the fastest way to run it.
+
+A program takes a chunk of trainings at a time: their numbers, folds and keys are its arguments, so
+that neither the number of trials nor their values are part of it. Programs are kept, so that a
+second study of the same training compiles nothing.
+"""
+
+import collections
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from jaxopt_course.training import make_population
+
+from ._score import Kept, Metric, keep
+from ._space import Choice, Dimensions, Float
+
+
+__all__ = ["Members", "Program", "execute", "place_rows", "program_of"]
+
+KEPT_PROGRAMS = 16
+AHEAD = 2  # calls in flight, so that the device need not wait for the host
+LADDER = (1, 8, 32, 128)  # how many at a time `auto` tries; 1 is "map"
+LONG_ENOUGH = 0.2  # seconds of work whose duration is trusted
+
+
+class Members(NamedTuple):
+    """The trainings of a bucket, one a row, on the host.
+
+    floats, ints: values of the traced ranges, in the order of the dimensions.
+    fold: which fold each sees.
+    key: the data of its key.
+    """
+
+    floats: np.ndarray
+    ints: np.ndarray
+    fold: np.ndarray
+    key: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Members":
+        """Some of them."""
+        return Members(*(column[rows] for column in self))
+
+
+@dataclasses.dataclass(eq=False)
+class Program:
+    """The trainings of a bucket, compiled for chunks of several sizes.
+
+    Attributes:
+        member: ``member(key data, (floats, ints, fold), rows) -> Kept`` of one training.
+        mesh: that chunks are shared out over, or None.
+        calls: what is compiled, by chunk size and shapes.
+        compile_seconds: by chunk size.
+        call_seconds: how long a call takes, by chunk size, where that was measured.
+    """
+
+    member: Callable[..., Kept]
+    mesh: Mesh | None
+    calls: dict[Any, Callable[..., Kept]] = dataclasses.field(default_factory=dict)
+    compile_seconds: dict[int, float] = dataclasses.field(default_factory=dict)
+    call_seconds: dict[int, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def shards(self) -> int:
+        return 1 if self.mesh is None else self.mesh.shape["pop"]
+
+    def call(self, chunk: int, members: Members, rows: PyTree) -> Callable[[Members], Kept]:
+        """The program for ``chunk`` trainings a device at a time; compiled if need be."""
+        of_rows = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(rows))
+        shapes = (of_rows, tuple(str(x.dtype) for x in members))
+        if (chunk, shapes) not in self.calls:
+            population = make_population(
+                self.member,
+                [("key", "hyperparameters")],
+                strategy="map" if chunk == 1 else "chunk",
+                chunk_size=chunk,
+                mesh=self.mesh,
+            )
+            some = members.take(np.zeros(chunk * self.shards, int))
+            begin = time.perf_counter()
+            lowered = jax.jit(population).lower(some.key, tuple(some[:3]), rows)
+            self.calls[chunk, shapes] = lowered.compile()
+            self.compile_seconds[chunk] = time.perf_counter() - begin
+        compiled = self.calls[chunk, shapes]
+        return lambda some: compiled(some.key, tuple(some[:3]), rows)
+
+
+def program_of(
+    train: Callable[..., Any],
+    dimensions: Dimensions,
+    picks: tuple[int, ...],
+    metric: Metric,
+    mode: str,
+    impl: str,
+    mesh: Mesh | None,
+) -> Program:
+    """The program of the options ``picks``, one for each choice of the space.
+
+    It is the one made before where all of these are equal, as far as they can be compared.
+    """
+    arguments = (train, dimensions, picks, metric, mode, impl, mesh)
+    try:
+        return _kept_program(*arguments, spelled=repr(dimensions))
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _make_program(*arguments)
+
+
+def place_rows(rows: PyTree, mesh: Mesh | None) -> PyTree:
+    """The fold table where the programs run, once."""
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, rows)
+    return jax.device_put(rows, NamedSharding(mesh, PartitionSpec()))
+
+
+def execute(
+    program: Program, members: Members, rows: PyTree, strategy: str, chunk_size: int
+) -> Iterator[tuple[np.ndarray, Kept, int]]:
+    """Run all members; which ones, what is kept of them, and how many ran at a time.
+
+    "auto" runs a few calls with each size of the ladder, and the rest with the fastest. What it
+    measures with are trainings that have to be done in any case.
+    """
+    done, count = 0, len(members.fold)
+    if strategy == "auto":
+        while (chunk := _worth_measuring(program, count - done)) is not None:
+            for numbers, kept in _measured(program, chunk, members, rows, done):
+                done += len(numbers)
+                yield numbers, kept, chunk
+        if done == count:
+            return
+        chunk = _fastest(program, count - done)
+    else:
+        chunk = {"map": 1, "chunk": chunk_size, "vmap": -(-count // program.shards)}[strategy]
+    call = program.call(chunk, members, rows)
+    waiting: collections.deque[tuple[np.ndarray, Kept]] = collections.deque()
+    for begin in range(done, count, chunk * program.shards):
+        numbers, some = _call_at(members, begin, chunk * program.shards)
+        waiting.append((numbers, call(some)))
+        if len(waiting) > AHEAD:
+            yield *_fetched(*waiting.popleft()), chunk
+    while waiting:
+        yield *_fetched(*waiting.popleft()), chunk
+
+
+def _worth_measuring(program: Program, left: int) -> int | None:
+    """The next size of the ladder whose speed should be known; None: do the rest.
+
+    The climb ends where a larger chunk is not faster by a tenth, and where all that is left takes
+    no longer than compiling the next one would.
+    """
+    fastest = math.inf  # seconds a training
+    for chunk in LADDER:
+        size = chunk * program.shards
+        if chunk not in program.call_seconds:
+            compiling = max(program.compile_seconds.values(), default=0.0)
+            worth = chunk == 1 or (left >= size and left * fastest > compiling)
+            return chunk if worth and left > 0 else None
+        seconds = program.call_seconds[chunk] / size
+        if seconds > 0.9 * fastest:
+            return None
+        fastest = seconds
+    return None
+
+
+def _measured(
+    program: Program, chunk: int, members: Members, rows: PyTree, begin: int
+) -> Iterator[tuple[np.ndarray, Kept]]:
+    """A few calls, until they have taken long enough; the shortest is noted in the program."""
+    call, count, spent = program.call(chunk, members, rows), len(members.fold), 0.0
+    for _ in range(5):
+        if begin >= count or spent > LONG_ENOUGH:
+            return
+        numbers, some = _call_at(members, begin, chunk * program.shards)
+        started = time.perf_counter()
+        found = _fetched(numbers, call(some))
+        seconds = time.perf_counter() - started
+        spent, begin = spent + seconds, begin + len(numbers)
+        program.call_seconds[chunk] = min(seconds, program.call_seconds.get(chunk, math.inf))
+        yield found
+
+
+def _fastest(program: Program, count: int) -> int:
+    """The chunk size that does ``count`` members first, going by what was measured."""
+    calls = lambda chunk: math.ceil(count / (chunk * program.shards))
+    return min(program.call_seconds, key=lambda chunk: calls(chunk) * program.call_seconds[chunk])
+
+
+def _call_at(members: Members, begin: int, size: int) -> tuple[np.ndarray, Members]:
+    """Which members a call from ``begin`` on runs; the last one fills up what there is room for."""
+    numbers, last = np.arange(begin, begin + size), len(members.fold) - 1
+    return numbers[numbers <= last], members.take(np.minimum(numbers, last))
+
+
+def _fetched(numbers: np.ndarray, kept: Kept) -> tuple[np.ndarray, Kept]:
+    """What is kept of these members, on the host."""
+    return numbers, jax.tree.map(lambda x: x[: len(numbers)], jax.device_get(kept))
+
+
+def _make_program(
+    train: Callable[..., Any],
+    dimensions: Dimensions,
+    picks: tuple[int, ...],
+    metric: Metric,
+    mode: str,
+    impl: str,
+    mesh: Mesh | None,
+    spelled: str = "",
+) -> Program:
+    """``spelled`` tells apart what compares equal and is not the same program: 1 and 1.0."""
+    options, left = {}, iter(picks)
+    floats, ints = [], []
+    for i, kind in enumerate(dimensions.ranges):
+        if isinstance(kind, Choice):
+            options[i] = kind.options[next(left)]
+        else:
+            (floats if isinstance(kind, Float) else ints).append(i)
+
+    def member(key: Any, numbers: Any, rows: PyTree) -> Kept:
+        own_floats, own_ints, fold = numbers
+        values = options | {i: own_floats[j] for j, i in enumerate(floats)}
+        values |= {i: own_ints[j] for j, i in enumerate(ints)}
+        own_rows = jax.tree.map(lambda x: x[fold], rows)
+        key = jax.random.wrap_key_data(key, impl=impl)
+        return keep(train(key, dimensions.fill(values), own_rows), metric, mode)
+
+    return Program(member, mesh)
+
+
+_kept_program = functools.lru_cache(KEPT_PROGRAMS)(_make_program)

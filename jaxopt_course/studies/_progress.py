@@ -1,0 +1,64 @@
+"""What a person sees while a study runs, on stderr: a live bar on a terminal, else lines."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+__all__ = ["show_trials"]
+
+SECONDS = 5.0  # between two lines where no terminal can be written over
+
+Show = Callable[[int, str], None]
+
+
+@contextlib.contextmanager
+def show_trials(trials: int, begin: int, *, shown: bool) -> Iterator[Show]:
+    """A function of the number of trials done and of what to say of the best of them.
+
+    Args:
+        trials: how many there are.
+        begin: how many were done before.
+        shown: whether to show anything.
+    """
+    if not shown:
+        yield lambda done, text: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal or console.is_jupyter:
+        with _bar(console, trials, begin) as update:
+            yield update
+        return
+    started = last = time.monotonic()
+
+    def line(done: int, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > SECONDS:
+            last = now
+            left = (trials - done) * (now - started) / max(done - begin, 1)
+            said = f"trial {done}/{trials}: {text}, {left:.0f} s left"
+            print(said, file=sys.stderr, flush=True)  # noqa: T201
+
+    yield line
+
+
+@contextlib.contextmanager
+def _bar(console: Any, trials: int, begin: int) -> Iterator[Show]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    width = len(f"trial {trials}/{trials}")
+    columns = (
+        TextColumn("trial {task.completed}/{task.total}", table_column=Column(min_width=width)),
+        BarColumn(10, table_column=Column(min_width=10)),
+        TimeRemainingColumn(table_column=Column(min_width=7)),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("compiling", total=trials, completed=begin)
+        yield lambda done, text: bar.update(task, completed=done, description=text)

@@ -1,0 +1,146 @@
+"""Which points of the unit cube a search tries next: all at once, or in rounds that learn.
+
+Optuna's samplers are asked for a round of points and then told their scores. Their study lies in
+memory. A round must be small beside the whole, or nothing is learned: trials of one round know
+nothing of each other.
+
+References: TPE: Watanabe, "Tree-Structured Parzen Estimator", 2023, arXiv:2304.11127; GP: a
+Gaussian process with the Matern 5/2 kernel and logarithmic expected improvement, as in Optuna.
+"""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from jaxopt_course.core import check_choice, check_integer
+
+from ._designs import Points, grid_design, host_seed, random_design, sobol_design
+from ._space import Choice, dimensions_of
+
+
+__all__ = ["check_method", "describe_method", "proposals"]
+
+LEARNING = ("tpe", "gp")
+METHODS = ("sobol", "random", "grid", *LEARNING)
+
+Proposals = Generator[Points, np.ndarray, None]
+
+
+def proposals(
+    method: str | Points, key: Key[Array, ""], space: PyTree, trials: int, rounds: int, mode: str
+) -> Proposals:
+    """Tables of points; the scores of each, NaN where failed, are sent in before the next.
+
+    Args:
+        method: one of ``METHODS``, or the points.
+        key: of the draws.
+        space: that is searched.
+        trials: how many points in all.
+        rounds: in how many tables they come, where the method learns.
+        mode: ``"min"`` or ``"max"``.
+    """
+    if not isinstance(method, str):
+        yield np.asarray(method, float)
+    elif method == "grid":
+        yield grid_design(space, trials)
+    elif method == "random":
+        yield random_design(key, space, trials)
+    elif method == "sobol":
+        yield sobol_design(key, space, trials)
+    else:
+        yield from _learned(method, key, space, trials, rounds, mode)
+
+
+def _learned(
+    method: str, key: Key[Array, ""], space: PyTree, trials: int, rounds: int, mode: str
+) -> Proposals:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction = "minimize" if mode == "min" else "maximize"
+    study = optuna.create_study(sampler=_sampler(method, host_seed(key)), direction=direction)
+    ranges = dimensions_of(space).ranges
+    distributions: dict[str, Any] = {
+        str(i): optuna.distributions.CategoricalDistribution(range(len(kind.options)))
+        if isinstance(kind, Choice)
+        else optuna.distributions.FloatDistribution(0, 1)
+        for i, kind in enumerate(ranges)
+    }
+    known = np.empty(0)
+    for size in _sizes(trials, rounds):
+        asked = [study.ask(distributions) for _ in range(size)]
+        points = np.empty((size, len(ranges)))
+        for i, kind in enumerate(ranges):
+            values = np.array([trial.params[str(i)] for trial in asked], float)
+            points[:, i] = (
+                (values + 0.5) / len(kind.options) if isinstance(kind, Choice) else values
+            )
+        scores = yield points
+        known = np.append(known, scores[np.isfinite(scores)])
+        worst = math.nan if known.size == 0 else (known.max() if mode == "min" else known.min())
+        for trial, score in zip(asked, scores.tolist(), strict=True):
+            # A failure is told as the worst that was seen, so that its surroundings are avoided.
+            told = worst if math.isnan(score) else score
+            if math.isnan(told):
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                study.tell(trial, told)
+
+
+def check_method(method: str | Points, space: PyTree, trials: int | None, rounds: int) -> int:
+    """How many trials that makes.
+
+    Raises:
+        ValueError: if there is no such method, no number of trials, or points do not fit the space.
+    """
+    if isinstance(method, str):
+        check_choice("search", "method", method, METHODS)
+        if trials is None:
+            raise ValueError(f"search: `trials` must be given where `method` is {method!r}.")
+        check_integer("search", "trials", trials, "[1, inf)")
+        check_integer("search", "rounds", rounds, "[8, inf)")
+        return len(grid_design(space, trials)) if method == "grid" else trials
+    shape, d = np.shape(method), len(dimensions_of(space).ranges)
+    inside = np.all((np.asarray(method) >= 0) & (np.asarray(method) <= 1))
+    if len(shape) != 2 or shape[0] == 0 or shape[1] != d or not inside:
+        raise ValueError(
+            f"search: `method` must name one or be points in [0, 1] of shape (trials, {d}), got "
+            f"shape {shape}."
+        )
+    if trials not in (None, shape[0]):
+        raise ValueError(f"search: `trials` must be the {shape[0]} of `method`, got {trials}.")
+    return shape[0]
+
+
+def describe_method(method: str | Points) -> str:
+    """Its name, or the digest of the points."""
+    if isinstance(method, str):
+        return method
+    return hashlib.sha256(np.ascontiguousarray(method, float).tobytes()).hexdigest()
+
+
+def _sizes(trials: int, rounds: int) -> list[int]:
+    """Of the rounds: as even as can be, so that one chunk size suits them all."""
+    size = math.ceil(trials / rounds)
+    return [size] * (trials // size) + [trials % size] * (trials % size > 0)
+
+
+def _sampler(method: str, seed: int) -> Any:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if method == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        try:
+            import torch  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "search: `method` 'gp' needs torch, which Optuna's Gaussian process is written in."
+            ) from error
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)

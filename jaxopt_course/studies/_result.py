@@ -1,0 +1,156 @@
+"""What a search has found: every score by configuration, fold and seed, and the best of them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float64, Int32, Key, PyTree
+
+from jaxopt_course.training import Rows
+
+from ._score import Metric
+from ._space import Choice, dimensions_of
+
+
+__all__ = ["BestConfiguration", "SearchResult", "best_configuration", "columns_of"]
+
+
+class SearchResult(NamedTuple):
+    """Every training of a search. Arrays have the axes configuration, fold, seed; ``print`` it.
+
+    space: that was searched.
+    points: of the unit cube, f64[configurations, ranges].
+    configurations: at these points, as plain Python values in the structure of the space.
+    scores: f64[configurations, folds, seeds]; NaN where a training failed.
+    history: {name: f[configurations, folds, seeds, evaluations]}, as of a
+        :class:`~jaxopt_course.training.Run`; filled up with NaN where some have fewer evaluations.
+    outcomes: an :class:`~jaxopt_course.training.OutcomeCode` each, i32, with the axes of scores.
+    metric: what the scores are.
+    mode: ``"min"`` or ``"max"``: which scores are best.
+    rows: the folds, or None.
+    key: of the study.
+    seeds: their numbers; the trainings of seed number s have the key ``fold_in(key, s)``.
+    seconds: ``"compile"`` and ``"run"``, the former without what was compiled before.
+    chunks: how many trainings were done so many at a time, {chunk size: trainings}; 1 is "map".
+    """
+
+    space: PyTree
+    points: Float64[np.ndarray, "c d"]
+    configurations: tuple[PyTree, ...]
+    scores: Float64[np.ndarray, "c f s"]
+    history: dict[str, np.ndarray]
+    outcomes: Int32[np.ndarray, "c f s"]
+    metric: Metric
+    mode: str
+    rows: Rows | None
+    key: Key[Array, ""]
+    seeds: tuple[int, ...]
+    seconds: dict[str, float]
+    chunks: dict[int, int]
+
+    @property
+    def values(self) -> Float64[np.ndarray, "c"]:
+        """The mean score of each configuration; NaN, which is worst, if any training failed."""
+        return self.scores.mean((1, 2))
+
+    @property
+    def standard_errors(self) -> Float64[np.ndarray, "c"]:
+        """Of these means, as if folds and seeds were independent; NaN of a single training.
+
+        Folds share rows, so over folds it is rather too small.
+        """
+        n = self.scores[0].size
+        if n == 1:
+            return np.full(len(self.scores), np.nan)
+        return self.scores.std((1, 2), ddof=1) / np.sqrt(n)
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """The configurations, the best first; those with a failed training come last."""
+        sign = 1 if self.mode == "min" else -1
+        return np.argsort(sign * self.values, kind="stable")
+
+    @property
+    def best(self) -> int:
+        """The first of the ranking."""
+        return int(self.ranking[0])
+
+    def __str__(self) -> str:
+        """The ten best, one a line."""
+        columns = columns_of(self)
+        lines = [["rank", *columns]]
+        for rank, number in enumerate(self.ranking[:10].tolist()):
+            lines.append([str(rank + 1), *(_short(column[number]) for column in columns.values())])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = "\n".join(
+            "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+            for line in lines
+        )
+        failed = int(np.isnan(self.values).sum())
+        trainings = "x".join(map(str, self.scores.shape))
+        return (
+            f"{table}\n{trainings} trainings (configurations x folds x seeds) in "
+            f"{self.seconds['run']:.1f} s, compiled in {self.seconds['compile']:.1f} s; "
+            f"{failed} configurations with a failed training"
+        )
+
+
+class BestConfiguration(NamedTuple):
+    """A configuration and how it did.
+
+    index: its number in the search.
+    configuration: its values.
+    mean: of the scores of its trainings.
+    standard_error: of that mean, as if the trainings were independent; NaN of one training.
+    trainings: how many.
+    """
+
+    index: int
+    configuration: PyTree
+    mean: float
+    standard_error: float
+    trainings: int
+
+
+def best_configuration(result: SearchResult) -> BestConfiguration:
+    """The configuration of the best mean score.
+
+    Its mean is the best of many, and so too good: :func:`reevaluate` tells by how much.
+
+    Raises:
+        ValueError: if every configuration has a failed training.
+    """
+    i = result.best
+    if np.isnan(result.values[i]):
+        raise ValueError(
+            "best_configuration: every configuration has a failed training: "
+            "lower the learning rates of the space, or look at the data."
+        )
+    return BestConfiguration(
+        index=i,
+        configuration=result.configurations[i],
+        mean=float(result.values[i]),
+        standard_error=float(result.standard_errors[i]),
+        trainings=result.scores[i].size,
+    )
+
+
+def columns_of(result: SearchResult) -> dict[str, list[Any]]:
+    """One entry a configuration: its values under the ranges' names, and how it did."""
+    dimensions = dimensions_of(result.space)
+    columns: dict[str, list[Any]] = {}
+    for i, (name, kind) in enumerate(zip(dimensions.names, dimensions.ranges, strict=True)):
+        column = [kind.at(float(u)) for u in result.points[:, i]]
+        columns[name] = list(map(_plain, column)) if isinstance(kind, Choice) else column
+    columns["score"] = result.values.tolist()
+    columns["standard_error"] = result.standard_errors.tolist()
+    columns["failed"] = np.isnan(result.scores).sum((1, 2)).tolist()
+    return columns
+
+
+def _plain(value: Any) -> Any:
+    """An option as a number or a string."""
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

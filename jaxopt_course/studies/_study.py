@@ -1,0 +1,209 @@
+"""What a study trains: the axes configuration, fold and seed, and buckets of like programs."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float64, Key, PyTree
+
+from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.data import Folds
+from jaxopt_course.training import Rows
+
+from ._designs import Points
+from ._program import Members, execute, place_rows, program_of
+from ._result import SearchResult
+from ._score import Metric
+from ._space import Choice, Float, configuration_at, dimensions_of
+from ._table import Table
+
+
+__all__ = ["Strategy", "Study", "fold_table", "seed_numbers"]
+
+Strategy = Literal["map", "chunk", "vmap", "auto"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Study:
+    """Everything about a study but its points; the arguments of :func:`search`."""
+
+    train: Callable[..., Any]
+    space: PyTree
+    key: Key[Array, ""]
+    seeds: tuple[int, ...]
+    rows: Rows | None
+    metric: Metric
+    mode: Literal["min", "max"]
+    strategy: Strategy
+    chunk_size: int
+    mesh: Mesh | None
+
+    def __post_init__(self) -> None:
+        check_choice("search", "mode", self.mode, ("min", "max"))
+        check_choice("search", "strategy", self.strategy, ("map", "chunk", "vmap", "auto"))
+        check_integer("search", "chunk_size", self.chunk_size, "[1, inf)")
+
+    @property
+    def trainings(self) -> tuple[int, int]:
+        """Of a configuration: folds and seeds."""
+        return (1 if self.rows is None else len(self.rows.train)), len(self.seeds)
+
+    def empty_table(self, trials: int) -> Table:
+        """A row for each training."""
+        folds, seeds = self.trainings
+        return Table.of_size(trials * folds * seeds)
+
+    def values(self, table: Table) -> Float64[np.ndarray, "trials"]:
+        """The mean score of each configuration; NaN if a training failed or is still to come."""
+        folds, seeds = self.trainings
+        return table.scores.reshape(-1, folds * seeds).mean(1)
+
+    def run(self, points: Points, table: Table, first: int, after: Callable[[], None]) -> None:
+        """Train what is not done yet of ``points``, which are those from trial ``first`` on.
+
+        Args:
+            points: of the unit cube.
+            table: is filled in.
+            first: number of the first of them.
+            after: is called whenever there is more in the table.
+        """
+        rows = place_rows(self.rows, self.mesh)
+        each = self.trainings[0] * self.trainings[1]
+        for picks, trials in self._buckets(points).items():
+            numbers = ((first + trials)[:, None] * each + np.arange(each)).ravel()
+            numbers = numbers[~table.done[numbers]]
+            if numbers.size == 0:
+                continue
+            members = self._members(points, numbers, first)
+            program = program_of(
+                self.train,
+                dimensions_of(self.space),
+                picks,
+                self.metric,
+                self.mode,
+                str(jax.random.key_impl(self.key)),
+                self.mesh,
+            )
+            compiled = sum(program.compile_seconds.values())
+            for some, kept, chunk in execute(
+                program, members, rows, self.strategy, self.chunk_size
+            ):
+                table.record(numbers[some], kept)
+                table.chunks[chunk] += len(some)
+                after()
+            table.compile_seconds += sum(program.compile_seconds.values()) - compiled
+
+    def result(self, points: Points, table: Table, seconds: float) -> SearchResult:
+        """What the table holds, by configuration, fold and seed."""
+        axes = (len(points), *self.trainings)
+        return SearchResult(
+            space=self.space,
+            points=points,
+            configurations=tuple(configuration_at(self.space, point) for point in points),
+            scores=table.scores.reshape(axes),
+            history={name: x.reshape(*axes, -1) for name, x in table.history.items()},
+            outcomes=table.outcomes.reshape(axes),
+            metric=self.metric,
+            mode=self.mode,
+            rows=self.rows,
+            key=self.key,
+            seeds=self.seeds,
+            seconds={"compile": table.compile_seconds, "run": seconds - table.compile_seconds},
+            chunks=dict(table.chunks),
+        )
+
+    def about(self) -> dict[str, Any]:
+        """What tells this study from others, in a form that JSON can write."""
+        metric = self.metric
+        return {
+            "space": repr(self.space),
+            "key": np.asarray(jax.random.key_data(self.key)).tolist(),
+            "seeds": list(self.seeds),
+            "folds": _digest(jax.tree.leaves(self.rows)),
+            "metric": getattr(metric, "__qualname__", "function") if callable(metric) else metric,
+            "mode": self.mode,
+        }
+
+    def _buckets(self, points: Points) -> dict[tuple[int, ...], np.ndarray]:
+        """The rows of ``points`` by the options that they pick."""
+        ranges = dimensions_of(self.space).ranges
+        choices = [(i, kind) for i, kind in enumerate(ranges) if isinstance(kind, Choice)]
+        buckets = collections.defaultdict(list)
+        for row, point in enumerate(points.tolist()):
+            buckets[tuple(kind.index(point[i]) for i, kind in choices)].append(row)
+        return {picks: np.array(found) for picks, found in buckets.items()}
+
+    def _members(self, points: Points, numbers: np.ndarray, first: int) -> Members:
+        """The arguments of the trainings ``numbers``."""
+        folds, seeds = self.trainings
+        trial, fold, seed = np.unravel_index(numbers, (first + len(points), folds, seeds))
+        ranges = dimensions_of(self.space).ranges
+        columns = {False: list[Any](), True: list[Any]()}
+        for i, kind in enumerate(ranges):
+            if not isinstance(kind, Choice):
+                values = np.array([kind.at(u) for u in points[:, i].tolist()])
+                columns[isinstance(kind, Float)].append(values[trial - first])
+        table = lambda kind, dtype: (
+            np.stack(columns[kind], 1).astype(dtype)
+            if columns[kind]
+            else np.zeros((len(numbers), 0), dtype)
+        )
+        keys = jax.vmap(lambda s: jax.random.fold_in(self.key, s))(jnp.array(self.seeds, "uint32"))
+        return Members(
+            floats=table(True, jnp.result_type(float)),
+            ints=table(False, np.int32),
+            fold=fold.astype(np.int32),
+            key=np.asarray(jax.random.key_data(keys))[seed],
+        )
+
+
+def fold_table(folds: Folds | Rows | None) -> Rows | None:
+    """Rows with the folds in front; one split is one fold.
+
+    Raises:
+        ValueError: if the arrays do not have one fold a row, as many in each.
+    """
+    if folds is None:
+        return None
+    table = Rows(*map(np.asarray, folds)) if isinstance(folds, Folds) else Rows(*folds)
+    table = jax.tree.map(np.asarray, table)
+    if table.train.ndim == 1:
+        table = jax.tree.map(lambda x: x[None], table)
+    shapes = {name: x.shape for name, x in table._asdict().items() if x is not None}
+    if any(len(s) != 2 or s[0] != len(table.train) for s in shapes.values()) or not shapes:
+        raise ValueError(
+            f"search: all arrays of `folds` must have one fold a row, got the shapes {shapes}."
+        )
+    return table
+
+
+def seed_numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    """The numbers of the seeds: as they are, or the first so many.
+
+    Raises:
+        ValueError: if it is none, or one of them is below 0 or there twice.
+    """
+    if isinstance(seeds, int):
+        check_integer("search", "seeds", seeds, "[1, inf)")
+        return tuple(range(seeds))
+    numbers = tuple(seeds)
+    for number in numbers:
+        check_integer("search", "seeds", number, "[0, 4294967295)")
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"search: `seeds` must be at least one number, each once, got {numbers}.")
+    return numbers
+
+
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        )
+    return digest.hexdigest()
