@@ -233,6 +233,8 @@ from .tasks import mixed_precision as mixed_precision
 from .tasks import nnx_task as nnx_task
 from .tasks import pytree_task as pytree_task
 from .training import Bundle as Bundle
+from .training import Checkpointing as Checkpointing
+from .training import CheckpointStore as CheckpointStore
 from .training import EarlyStopping as EarlyStopping
 from .training import MemoryPlan as MemoryPlan
 from .training import MinimizeOutcome as MinimizeOutcome

@@ -113,6 +113,61 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
         assert process.wait(timeout=10) == 143
 
 
+FULL_DISK = """
+import pathlib, resource, signal, sys, warnings
+import chex, jax
+from jaxopt_course.optimizers import adam
+from jaxopt_course.training import CheckpointError, Checkpointing, CheckpointStore, fit
+from tests.training.problems import line, line_task
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+data, task, optimizer = line(), line_task(), adam(0.1)
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def train(policy, **options):
+    path = pathlib.Path(sys.argv[1], policy)
+    kept = Checkpointing(path, every_steps=1, on_error=policy)
+    return path, lambda: fit(
+        task, optimizer, data, key=jax.random.key(0), steps=12, batch_size=4, segment=1,
+        checkpoint=kept, progress=False, **options,
+    )
+
+def fill(record):
+    if record.step in (4, 8):
+        limit(1000 if record.step == 4 else resource.RLIM_INFINITY)
+
+whole = fit(task, optimizer, data, key=jax.random.key(0), steps=12, batch_size=4, progress=False)
+path, run = train("warn", callbacks=[fill])
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    chex.assert_trees_all_equal(run(), whole)
+missed = sum("goes on without a checkpoint" in str(w.message) for w in caught)
+with CheckpointStore(path) as store:
+    assert store.latest() == 12
+path, run = train("raise", callbacks=[fill])
+try:
+    run()
+except CheckpointError as error:
+    assert "could not save step 5" in str(error), error
+else:
+    raise AssertionError("went on")
+limit(resource.RLIM_INFINITY)
+chex.assert_trees_all_equal(train("raise", resume="auto")[1](), whole)
+print(f"full disk: {missed} saves missed and gone on; or stopped, and resumed to the same bits")
+"""
+
+
+@pytest.mark.faults
+def test_a_full_disk_ends_a_run_or_does_not(tmp_path, record_property):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "4 saves missed" in done.stdout
+    record_property("fault", done.stdout.strip())
+
+
 @pytest.mark.faults
 def test_a_process_that_leaves_without_closing_has_saved(tmp_path):
     script = (

@@ -1,0 +1,107 @@
+"""What `fit` adds to the compiled training: rows, logs, checkpoints; and what a restart takes.
+
+    python -m benchmarks.fit --epochs 200
+
+Digits and the command line's default network. Bare is `make_train`, the whole training as one
+compiled program; `fit` writes a row an epoch to its logs and shows its progress. They take turns,
+and medians are compared: programs are compiled before.
+"""
+
+import argparse
+import contextlib
+import functools
+import io
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks._machine import save
+from jaxopt_course.cli import (
+    TrainOptions,
+    describe_model,
+    load_data,
+    make_optimizer,
+    make_task,
+    prepare,
+)
+from jaxopt_course.training import Checkpointing, CheckpointStore, Rows, fit, make_train
+
+
+def main() -> None:
+    """Print seconds and ratios, and keep them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=200, help="of each training")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is timed")
+    given = parser.parse_args()
+    options = TrainOptions(epochs=given.epochs)
+    dataset = load_data(options)
+    examples = prepare(options, dataset)
+    parts, data = examples.parts, (jnp.asarray(examples.inputs), jnp.asarray(examples.targets))
+    rows = Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation))
+    task = make_task(describe_model(options, dataset), data[0].shape[1:], dataset.problem)
+    optimizer = make_optimizer(options, len(parts.train))
+    lengths = {"epochs": options.epochs, "batch_size": options.batch_size}
+    bare = jax.jit(make_train(lambda _: (task, optimizer), data, **lengths))
+    fitted = functools.partial(fit, task, optimizer, data, key=examples.key, rows=rows, **lengths)
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = (pathlib.Path(scratch, str(number)) for number in range(10**6))
+        runs: dict[str, Callable[[], Any]] = {
+            "bare": lambda: bare(examples.key, None, rows),
+            "fit": lambda: fitted(log=next(folders)),
+            "fit, saving": lambda: fitted(log=next(folders), checkpoint=next(folders)),
+        }
+        times: dict[str, list[float]] = {name: [] for name in runs}
+        for run in runs.values():
+            seconds(run)
+        for _ in range(given.rounds):
+            for name, run in runs.items():
+                times[name].append(seconds(run))
+        medians = {name: statistics.median(values) for name, values in times.items()}
+        overheads = [
+            {name: times[name][i] / times["bare"][i] - 1 for name in runs}
+            for i in range(given.rounds)
+        ]
+        overhead = {name: statistics.median(o[name] for o in overheads) for name in runs}
+        figures = {"seconds": medians, "overhead": overhead, **of_a_restart(fitted, next(folders))}
+    for name in runs:
+        print(f"{name:12} {medians[name]:7.3f} s, overhead {overhead[name]:+.1%}")  # noqa: T201
+    print(  # noqa: T201
+        f"a save {figures['save_s']:.3f} s, {figures['bytes']} bytes; "
+        f"restored, and a step further, after {figures['restart_s']:.2f} s"
+    )
+    print(save("fit", {**vars(given), **figures}))  # noqa: T201
+
+
+def of_a_restart(fitted: Callable[..., Any], folder: pathlib.Path) -> dict[str, float]:
+    """A run is cut in half: seconds a save, bytes on disk, seconds to the first step after it."""
+    begin, seen = 0.0, []
+
+    def first_step(record: Any) -> None:
+        seen.append(time.perf_counter() - begin)
+
+    kept = Checkpointing(folder, every_seconds=3600)
+    fitted(checkpoint=kept, max_time=0.2)
+    begin = time.perf_counter()
+    run = fitted(checkpoint=kept, resume="auto", callbacks=[first_step])
+    with CheckpointStore(folder / "again") as store:
+        saving = [seconds(lambda step=step: store.save(step, run)) for step in range(1, 8)]
+    size = sum(f.stat().st_size for f in (folder / "again" / "7").rglob("*") if f.is_file())
+    return {"save_s": statistics.median(saving), "bytes": size, "restart_s": seen[0]}
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """How long ``run`` takes until its result is there."""
+    with contextlib.redirect_stderr(io.StringIO()):  # what progress says
+        begin = time.perf_counter()
+        jax.block_until_ready(run())
+        return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()
