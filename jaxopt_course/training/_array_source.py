@@ -1,6 +1,7 @@
 """Batches of arrays: a segment of the training is one program, evaluations included."""
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,13 +12,16 @@ from jaxtyping import Array
 from jaxopt_course.data import BatchTable
 from jaxopt_course.tasks import Batch
 
+from ._early_stopping import EarlyStopping
 from ._evaluate import validation
 from ._feed import make_feed
+from ._fingerprint import data_fingerprint
 from ._loop import Loop, Progress, make_loop
 from ._placement import place, place_batch, replicate
+from ._rows import as_examples, as_rows, count_rows, take_rows
 from ._sources import Parts, Piece, Source
 from ._state import Rows, TrainState
-from ._timetable import Timetable
+from ._timetable import Timetable, make_timetable
 
 
 __all__ = ["array_source", "segment_limit"]
@@ -30,12 +34,19 @@ _compiled = functools.partial(jax.jit, static_argnames=("parts",))
 
 
 def array_source(
-    examples: Any,
-    rows: Rows,
-    rule: Any,
-    parts: Parts,
+    data: Any,
+    rows: Rows | None,
+    rule: EarlyStopping | None,
+    batch_size: int | None,
+    lengths: Mapping[str, int | None],
+    parts_of: Callable[[Timetable], Parts],
 ) -> Source:
     """Batches of arrays, drawn on the device."""
+    if batch_size is None:
+        raise TypeError("fit: of arrays `batch_size` must be an integer, got None.")
+    examples = as_examples("fit", data)
+    rows = as_rows("fit", rows, count_rows("fit", examples))
+    parts = parts_of(make_timetable("fit", len(rows.train), batch_size=batch_size, **lengths))
     given = replicate((examples, rows, rule), parts.placement)
 
     def advance(progress: Progress, begin: int, end: int) -> tuple[Progress, Piece]:
@@ -53,7 +64,9 @@ def array_source(
 
     start = lambda key: _start(*given, replicate(key, parts.placement), parts=parts)
     evaluate = functools.partial(_evaluate, *given, parts=parts)
-    return Source(start, advance, evaluate, replay)
+    first = Batch(*take_rows(examples, rows.train[:1]))
+    digest = lambda: data_fingerprint((examples, rows))
+    return Source(parts.timetable, first, digest, start, advance, evaluate, replay)
 
 
 def _loop(examples: Any, rows: Rows, rule: Any, parts: Parts) -> Loop:

@@ -5,7 +5,6 @@ twice a second, it reports, logs, saves, and grants a request to stop.
 """
 
 import contextlib
-import json
 import math
 import os
 import pathlib
@@ -15,27 +14,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from jaxopt_course.core import check_choice, check_integer, check_number
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Task
 
 from ._array_source import array_source
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._fingerprint import data_fingerprint, optimizer_fingerprint, task_fingerprint
 from ._log import open_log
 from ._placement import make_placement
 from ._progress_bar import show_progress
-from ._resume import Checkpointing, open_keeper
-from ._rows import as_examples, as_rows, count_rows, take_rows
+from ._resume import Checkpointing, describe_training, open_keeper
 from ._session import Record, Session, describe_rows, run_session
 from ._signals import requests_to_stop
 from ._sources import History, Parts
 from ._state import Rows, Run
-from ._stream_source import is_stream, open_stream, stream_source, stream_timetable
-from ._timetable import WITHOUT_END, make_timetable, smoke_timetable
+from ._stream_source import is_stream, stream_source
+from ._timetable import WITHOUT_END, Timetable, smoke_timetable
 
 
 __all__ = ["fit"]
@@ -152,46 +148,27 @@ def fit(
         check_integer("fit", "segment", segment, "[1, inf)")
     if max_time is not None:
         check_number("fit", "max_time", max_time, "(0, inf)")
-    placement = make_placement("fit", mesh, sharding)
     lengths: dict[str, Any] = {
         "epochs": epochs,
-        "steps": WITHOUT_END if epochs is None and max_time is not None and not steps else steps,
+        "steps": WITHOUT_END if epochs is steps is None and max_time is not None else steps,
         "evaluate_every": evaluate_every,
     }
+    placement = make_placement("fit", mesh, sharding)
     skip, keep = on_divergence == "skip", on_divergence == "raise"
-    identity: dict[str, Any] = {}
+
+    def parts_of(timetable: Timetable) -> Parts:
+        shown = smoke_timetable(timetable) if smoke else timetable
+        return Parts(task, optimizer, shown, skip, placement)
+
+    given = (early_stopping, batch_size, lengths, parts_of)
     if is_stream("fit", data):
         if rows is not None:
             raise ValueError("fit: `rows` are of arrays; a stream is given `validation`.")
-        stream = open_stream(data, batch_size)
-        examples = None if validation is None else as_examples("fit", validation)
-        timetable = stream_timetable(data, stream, **lengths)
-        timetable = smoke_timetable(timetable) if smoke else timetable
-        parts = Parts(task, optimizer, timetable, skip, placement)
-        source = stream_source(stream, examples, early_stopping, parts, keep=keep)
-        first = stream.first
+        source = stream_source(data, validation, *given, keep=keep)
     else:
         if validation is not None:
             raise ValueError("fit: `validation` is of a stream; of arrays `rows` tell.")
-        if batch_size is None:
-            raise TypeError("fit: of arrays `batch_size` must be an integer, got None.")
-        examples = as_examples("fit", data)
-        used = as_rows("fit", rows, count_rows("fit", examples))
-        timetable = make_timetable("fit", len(used.train), batch_size=batch_size, **lengths)
-        timetable = smoke_timetable(timetable) if smoke else timetable
-        parts = Parts(task, optimizer, timetable, skip, placement)
-        source = array_source(examples, used, early_stopping, parts)
-        identity = {} if checkpoint is None else {"data": data_fingerprint((examples, used))}
-        first = Batch(*take_rows(examples, used.train[:1]))
-
-    numbers = {
-        "batch_size": timetable.batch_size,
-        "evaluate_every": timetable.evaluate_every,
-        "early_stopping": early_stopping
-        and [np.asarray(number).item() for number in early_stopping],
-        "key": np.asarray(jax.random.key_data(key)).tolist(),
-        **(config or {}),
-    }
+        source = array_source(data, rows, *given)
     start = source.start(key)
     history: History = []
     with contextlib.ExitStack() as stack:
@@ -201,34 +178,28 @@ def fit(
             log, resume, segment = log and scratch / "log", "never", 1
         keeper, requested = None, lambda: 0
         if checkpoint is not None:
-            fingerprints = {
-                "optimizer": optimizer_fingerprint(optimizer, start.state.params),
-                "model": task_fingerprint(task, first),
-                **identity,
-            }
-            # As a checkpoint gives them back, tuples as lists.
-            about = {"fingerprints": fingerprints, "numbers": json.loads(json.dumps(numbers))}
+            numbers = {"early_stopping": early_stopping, "key": jax.random.key_data(key)}
+            about = describe_training(task, optimizer, source, start, numbers, config)
             keeper = stack.enter_context(open_keeper(checkpoint, about, resume=resume))
             row_like = jax.eval_shape(source.evaluate, start)[1]
-            restored = keeper.restore(start, row_like, accept)
-            start, history = (start, []) if restored is None else restored
+            start, history = keeper.restore(start, row_like, accept) or (start, [])
             requested = stack.enter_context(requests_to_stop())
         write = show = lambda *_: None
         if jax.process_index() == 0:  # the one that speaks
             if log is not None:
-                rows_so_far = describe_rows(history, timetable)
-                options = {"replace": resume == "auto", "tensorboard": tensorboard}
-                write = stack.enter_context(open_log(log, rows_so_far, **options))
+                rows_so_far = describe_rows(history, source.timetable)
+                kinds = {"replace": resume == "auto", "tensorboard": tensorboard}
+                write = stack.enter_context(open_log(log, rows_so_far, **kinds))
             if progress:
-                show = stack.enter_context(show_progress(timetable, int(start.state.step)))
+                done = int(start.state.step)
+                show = stack.enter_context(show_progress(source.timetable, done))
         run = run_session(
             Session(
                 task=task,
                 source=source,
-                timetable=timetable,
                 progress=start,
                 history=history,
-                explain=on_divergence == "raise",
+                explain=keep,
                 keeper=keeper,
                 write=write,
                 show=show,
@@ -239,5 +210,5 @@ def fit(
             )
         )
         if smoke and keeper is not None:
-            keeper.restore(start, row_like, ())
+            keeper.restore(start, row_like, ())  # what was saved can be read
         return run

@@ -39,7 +39,8 @@ def show_progress(timetable: Timetable, begin: int) -> Iterator[Show]:
         latest.update(rows[-1] if rows else {})
         rate = (done - begin) / max(time.monotonic() - started, 1e-9)
         speed = f"{rate:.3g} steps/s, {rate * timetable.batch_size:.3g} examples/s"
-        return ", ".join([_figures(latest) or f"loss {losses[-1]:.4g}", speed])
+        newest = [f"loss {loss:.4g}" for loss in losses[-1:]]
+        return ", ".join([*([_figures(latest)] if latest else newest), speed])
 
     console = Console(stderr=True)
     if console.is_terminal or console.is_jupyter:

@@ -1,25 +1,29 @@
 """How a training is kept on disk and gone on with: what is saved, when, and what is compared."""
 
 import contextlib
+import json
 import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+import optax
 
 from jaxopt_course.core import check_choice, check_integer, check_number
+from jaxopt_course.tasks import Task
 
 from ._checkpoint_errors import CheckpointError, CheckpointWarning
 from ._checkpoints import CheckpointStore
-from ._fingerprint import compare
+from ._fingerprint import compare, optimizer_fingerprint, task_fingerprint
 from ._loop import Progress
-from ._sources import History
+from ._sources import History, Source
 from ._state import OutcomeCode
 
 
-__all__ = ["Checkpointing", "Keeper", "open_keeper"]
+__all__ = ["Checkpointing", "Keeper", "describe_training", "open_keeper"]
 
 
 class Checkpointing(NamedTuple):
@@ -116,6 +120,32 @@ class Keeper:
                 raise
             warnings.warn(f"fit goes on without a checkpoint: {error}", CheckpointWarning, 3)
         self._saved_time = time.monotonic()
+
+
+def describe_training(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    source: Source,
+    start: Progress,
+    numbers: Mapping[str, Any],
+    config: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What is written beside the state, to be compared when the training is gone on with."""
+    digest = source.digest()
+    own = {
+        "batch_size": source.timetable.batch_size,
+        "evaluate_every": source.timetable.evaluate_every,
+        **jax.tree.map(lambda x: np.asarray(x).tolist(), dict(numbers)),
+        **(config or {}),
+    }
+    return {
+        "fingerprints": {
+            "optimizer": optimizer_fingerprint(optimizer, start.state.params),
+            "model": task_fingerprint(task, source.first),
+            **({} if digest is None else {"data": digest}),
+        },
+        "numbers": json.loads(json.dumps(own)),  # as they come back, tuples as lists
+    }
 
 
 @contextlib.contextmanager

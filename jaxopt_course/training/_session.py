@@ -56,7 +56,6 @@ class Session(NamedTuple):
 
     task: what is trained.
     source: its data.
-    timetable: its static numbers.
     progress: where it is.
     history: its evaluations so far.
     explain: whether a loss that is not finite is an error.
@@ -71,7 +70,6 @@ class Session(NamedTuple):
 
     task: Task
     source: Source
-    timetable: Timetable
     progress: Progress
     history: History
     explain: bool
@@ -86,7 +84,7 @@ class Session(NamedTuple):
 
 def run_session(session: Session) -> Run:
     """The run, when all steps are done, time is up, or the training has ended early."""
-    timetable, source, keeper = session.timetable, session.source, session.keeper
+    timetable, source, keeper = session.source.timetable, session.source, session.keeper
     progress, history = session.progress, session.history
     save = lambda: None if keeper is None else keeper.save(progress, history)
     done, length, request = int(progress.state.step), session.segment or 1, 0

@@ -36,6 +36,9 @@ class Piece(NamedTuple):
 class Source(NamedTuple):
     """The data of a training, and what can be done with it.
 
+    timetable: of the training on it.
+    first: a batch, of which shapes and dtypes matter.
+    digest: ``digest()``: tells the data apart from others; None if it cannot.
     start: ``start(key) -> progress``.
     advance: ``advance(progress, begin, end) -> (progress, piece)``: the steps from ``begin`` on,
         up to ``end`` or to the end of the training.
@@ -45,6 +48,9 @@ class Source(NamedTuple):
         and which rows of the data these are, None if that is not known.
     """
 
+    timetable: Timetable
+    first: Batch
+    digest: Callable[[], str | None]
     start: Callable[[Any], Progress]
     advance: Callable[[Progress, int, int], tuple[Progress, Piece]]
     evaluate: Callable[[Progress], tuple[Progress, dict[str, Any]]]

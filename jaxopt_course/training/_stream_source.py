@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +13,17 @@ from jaxtyping import Array
 from jaxopt_course.data import padded_stream
 from jaxopt_course.tasks import Batch
 
-from ._evaluate import validation
+from ._early_stopping import EarlyStopping
+from ._evaluate import validation as validate_on
 from ._loop import Loop, Progress, make_loop
 from ._placement import place, replicate, spread
-from ._rows import count_rows
+from ._rows import as_examples, count_rows
 from ._sources import Parts, Piece, Source
 from ._state import Rows, TrainState
 from ._timetable import WITHOUT_END, Timetable, make_timetable
 
 
-__all__ = ["Stream", "is_stream", "open_stream", "stream_source", "stream_timetable"]
+__all__ = ["is_stream", "stream_source"]
 
 EVERY = 1000  # steps from one evaluation to the next, of a stream without a length
 
@@ -44,7 +45,7 @@ def is_stream(owner: str, data: Any) -> bool:
     )
 
 
-class Stream(NamedTuple):
+class _Stream(NamedTuple):
     """A stream whose first batch has been looked at.
 
     first: that batch, on the host.
@@ -57,7 +58,7 @@ class Stream(NamedTuple):
     reopen: Callable[[int], Iterator[Any]] | None
 
 
-def open_stream(data: Any, batch_size: int | None) -> Stream:
+def _open(data: Any, batch_size: int | None) -> _Stream:
     """The batches of ``data``, short ones filled up to ``batch_size`` if that is a number.
 
     Raises:
@@ -69,42 +70,33 @@ def open_stream(data: Any, batch_size: int | None) -> Stream:
     first = next(items, None)
     if first is None:
         raise ValueError("fit: the stream must hold at least one batch, got none.")
-    return Stream(_as_batch(first, 0), itertools.chain([first], items), reopen)
+    return _Stream(_as_batch(first, 0), itertools.chain([first], items), reopen)
 
 
-def stream_timetable(
-    data: Any, stream: Stream, *, epochs: int | None, steps: int | None, evaluate_every: int | None
-) -> Timetable:
-    """The timetable of a training on ``stream``, its numbers checked."""
-    length = len(data) if isinstance(data, Sized) else None
-    if epochs is not None and length is None:
-        raise ValueError("fit: `epochs` are of data with a length; give `steps` of this stream.")
-    size = count_rows("fit", stream.first.inputs)
-    per_epoch = WITHOUT_END if length is None else length
-    if epochs is steps is None:
-        steps = WITHOUT_END  # as far as the stream goes
-    if evaluate_every is None:
-        evaluate_every = EVERY if length is None else length
-    return make_timetable(
-        "fit",
-        per_epoch * size,
-        epochs=epochs,
-        steps=steps,
-        batch_size=size,
-        evaluate_every=evaluate_every,
-    )
-
-
-def stream_source(stream: Stream, examples: Any, rule: Any, parts: Parts, *, keep: bool) -> Source:
-    """The batches of ``stream``.
+def stream_source(
+    data: Any,
+    validation: Any,
+    rule: EarlyStopping | None,
+    batch_size: int | None,
+    lengths: Mapping[str, int | None],
+    parts_of: Callable[[Timetable], Parts],
+    *,
+    keep: bool,
+) -> Source:
+    """The batches of a stream.
 
     Args:
-        stream: where they come from.
-        examples: what is validated on, or None.
+        data: where they come from.
+        validation: what is validated on, a pair of arrays, or None.
         rule: of early stopping.
-        parts: what the programs are made for.
+        batch_size: to what short batches are filled up. None: all are taken as they are.
+        lengths: ``epochs``, ``steps``, ``evaluate_every``.
+        parts_of: what the programs are made for, of a timetable.
         keep: whether the batches of a piece are kept for ``replay``.
     """
+    stream = _open(data, batch_size)
+    examples = None if validation is None else as_examples("fit", validation)
+    parts = parts_of(_timetable(data, stream, **lengths))
     given = replicate((examples, rule), parts.placement)
     items, position = stream.items, 0
     like = _shapes(stream.first)
@@ -159,7 +151,7 @@ def stream_source(stream: Stream, examples: Any, rule: Any, parts: Parts, *, kee
     first = spread(stream.first, parts.placement)
     start = lambda key: _start(*given, replicate(key, parts.placement), first, parts=parts)
     evaluate = functools.partial(_evaluate, *given, parts=parts)
-    return Source(start, advance, evaluate, replay)
+    return Source(parts.timetable, stream.first, lambda: None, start, advance, evaluate, replay)
 
 
 # The validation rows and the rule of early stopping are arguments, as in the source of arrays.
@@ -188,7 +180,7 @@ def _loop(examples: Any, rule: Any, parts: Parts) -> Loop:
     if examples is not None:
         everything = jnp.arange(count_rows("fit", examples), dtype=jnp.int32)
         rows = Rows(everything, None, everything)
-        validate = validation(parts.task, examples, rows, parts.timetable.batch_size)
+        validate = validate_on(parts.task, examples, rows, parts.timetable.batch_size)
     skip = parts.skip_not_finite
     return make_loop(parts.task, parts.optimizer, validate, rule, skip_not_finite=skip)
 
@@ -221,3 +213,26 @@ def _narrowed(x: Any) -> Any:
 
 def _shapes(batch: Batch) -> Any:
     return jax.tree.map(lambda x: (x.shape, x.dtype.name), batch)
+
+
+def _timetable(
+    data: Any, stream: _Stream, *, epochs: int | None, steps: int | None, evaluate_every: int | None
+) -> Timetable:
+    """The timetable of a training on ``stream``, its numbers checked."""
+    length = len(data) if isinstance(data, Sized) else None
+    if epochs is not None and length is None:
+        raise ValueError("fit: `epochs` are of data with a length; give `steps` of this stream.")
+    size = count_rows("fit", stream.first.inputs)
+    per_epoch = WITHOUT_END if length is None else length
+    if epochs is steps is None:
+        steps = WITHOUT_END  # as far as the stream goes
+    if evaluate_every is None:
+        evaluate_every = EVERY if length is None else length
+    return make_timetable(
+        "fit",
+        per_epoch * size,
+        epochs=epochs,
+        steps=steps,
+        batch_size=size,
+        evaluate_every=evaluate_every,
+    )

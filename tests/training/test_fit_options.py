@@ -123,6 +123,7 @@ def test_streams_of_every_kind():
     run = train(iter([batch] * 3))  # without a number: to its end, which is evaluated
     assert run.outcome.code == OutcomeCode.COMPLETED
     assert run.history["step"].tolist() == [3]
+    chex.assert_trees_all_equal(train(iter([batch] * 3), segment=3), run)  # its end is a pause
     assert int(train([batch, batch, short], steps=5, batch_size=4).state.step) == 5
     validated = train([batch] * 3, epochs=1, validation=batch)
     assert set(validated.history) == {"step", "loss", "validation_loss"} | {
