@@ -1,0 +1,133 @@
+"""A study that was broken off goes on where it was saved, and ends as it would have ended."""
+
+import functools
+import os
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxopt_course.studies import Choice, Float, search
+from jaxopt_course.studies import _table as tables
+from jaxopt_course.training import CheckpointMismatchError, CheckpointWarning
+
+from .problems import FOLDS, SPACE, descend
+
+
+quietly = functools.partial(search, progress=False, strategy="map", trials=16)
+
+
+def same(result, whole):
+    np.testing.assert_array_equal(result.points, whole.points)
+    np.testing.assert_array_equal(result.scores, whole.scores)
+    np.testing.assert_array_equal(result.outcomes, whole.outcomes)
+    for name, values in whole.history.items():
+        np.testing.assert_array_equal(result.history[name], values)
+
+
+def break_off_after(monkeypatch, saves):
+    """As a full disk or a Ctrl-C would, between two calls of the program."""
+    record, left = tables.Table.record, [saves]
+
+    def record_or_break(self, *arguments):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        record(self, *arguments)
+
+    monkeypatch.setattr(tables.Table, "record", record_or_break)
+
+
+@pytest.mark.parametrize("method", ["sobol", "tpe"])
+def test_a_study_that_was_broken_off_ends_as_if_it_was_not(method, key, tmp_path, monkeypatch):
+    study = functools.partial(
+        quietly, descend, SPACE, key=key, seeds=2, folds=FOLDS, method=method, rounds=8
+    )
+    whole = study()
+    monkeypatch.setattr(tables, "SECONDS", 0.0)
+    for calls in (3, 20):
+        with monkeypatch.context() as context:
+            break_off_after(context, calls)
+            with pytest.raises(KeyboardInterrupt):
+                study(resume=tmp_path / "study")
+    resumed = study(resume=tmp_path / "study")
+    same(resumed, whole)
+    assert sum(resumed.chunks.values()) == 64 - 23  # what was done is not done again
+    again = study(resume=tmp_path / "study")
+    same(again, whole)
+    assert again.chunks == {}
+
+
+def test_damage_costs_no_more_than_the_time_since_the_save_before(key, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "SECONDS", 0.0)
+    monkeypatch.setattr(tables, "SHARE", 1e9)
+    whole = quietly(descend, SPACE, key=key, resume=tmp_path / "study")
+    newest = max(
+        (p for p in (tmp_path / "study").iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+    )
+    files = [
+        p for p in newest.rglob("*") if p.is_file() and p.stat().st_size > 0 and "d" in p.parts
+    ]
+    victim = max(files, key=lambda p: p.stat().st_size)
+    victim.write_bytes(b"\0" * victim.stat().st_size)
+    with pytest.warns(CheckpointWarning, match="is skipped"):
+        resumed = quietly(descend, SPACE, key=key, resume=tmp_path / "study")
+    same(resumed, whole)
+    assert 0 < sum(resumed.chunks.values()) < 16
+
+
+def test_another_study_is_refused(key, tmp_path):
+    study = functools.partial(quietly, descend, SPACE, key=key, resume=tmp_path / "study")
+    study()
+    for name, other in {
+        "trials": {"trials": 8},
+        "seeds": {"seeds": 2},
+        "folds": {"folds": FOLDS},
+        "method": {"method": "random"},
+        "metric": {"metric": "loss"},
+    }.items():
+        with pytest.raises(CheckpointMismatchError, match=f"a study with another `{name}`"):
+            study(**other)
+    with pytest.raises(CheckpointMismatchError, match="another `space`"):
+        quietly(descend, {"rate": Float(0.1, 0.2)}, key=key, resume=tmp_path / "study")
+
+
+def test_histories_that_grow_longer_with_a_later_bucket_are_saved(key, tmp_path):
+    def train(key, hyperparameters, rows):
+        run = descend(key, hyperparameters, rows)
+        history = {n: x[: hyperparameters["evaluations"]] for n, x in run.history.items()}
+        return run._replace(history=history)
+
+    space = SPACE | {"evaluations": Choice([2, 3])}
+    whole = quietly(train, space, key=key)
+    quietly(train, space, key=key, resume=tmp_path / "study")
+    same(quietly(train, space, key=key, resume=tmp_path / "study"), whole)
+
+
+@pytest.mark.faults
+def test_a_killed_study_ends_as_if_it_was_not(tmp_path):
+    """Killed three times at random moments; it saves after every call."""
+    run = lambda name: [sys.executable, "-m", "tests.studies.overnight", str(tmp_path / name)]
+    ends = lambda out: [line for line in out.splitlines() if line.startswith("ends in")]
+    whole = subprocess.run(run("whole"), capture_output=True, text=True, check=True)
+    moments = random.Random(0)
+    for _ in range(3):
+        process = subprocess.Popen(run("killed"), stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        while not (tmp_path / "killed").exists():  # it is compiling
+            time.sleep(0.05)
+        time.sleep(moments.uniform(1.0, 3.0))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -9, "it ended before it was killed: more trials"
+    resumed = subprocess.run(run("killed"), capture_output=True, text=True, check=True)
+    assert ends(resumed.stdout) == ends(whole.stdout)
+    assert len(ends(whole.stdout)) == 1
+    assert len(os.listdir(tmp_path / "killed")) > 1
+    counts = [
+        int(out.split("trainings done: ")[1].split()[0]) for out in (whole.stdout, resumed.stdout)
+    ]
+    assert counts[1] < counts[0]
