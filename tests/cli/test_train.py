@@ -209,7 +209,6 @@ def test_a_smoke_run_leaves_no_checkpoint(tmp_path, capsys):
 
 
 def test_half_precision_trains(tmp_path):
-    for precision in ("bfloat16", "float16"):
-        out = tmp_path / precision
-        assert call("train", *SMALL, "--precision", precision, "--out", out, "--epochs", 8) == 0
-        assert json.loads((out / "run.json").read_text())["figures"]["test"]["accuracy"] > 0.5
+    out = tmp_path / "run"
+    assert call("train", *SMALL, "--precision", "float16", "--out", out, "--epochs", 8) == 0
+    assert json.loads((out / "run.json").read_text())["figures"]["test"]["accuracy"] > 0.5
