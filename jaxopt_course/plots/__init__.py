@@ -13,6 +13,9 @@ from ._landscape_contours import landscape_contours
 from ._learning_curves import learning_curves
 from ._learning_rate_curve import learning_rate_curve
 from ._optimizer_paths import optimizer_paths
+from ._parallel_coordinates import parallel_coordinates
+from ._search_curves import search_curves
+from ._slices import slices
 from ._variance_curves import variance_curves
 
 
@@ -27,5 +30,8 @@ __all__ = [
     "learning_curves",
     "learning_rate_curve",
     "optimizer_paths",
+    "parallel_coordinates",
+    "search_curves",
+    "slices",
     "variance_curves",
 ]

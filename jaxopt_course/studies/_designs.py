@@ -94,8 +94,8 @@ def grid_design(space: PyTree, trials: int) -> Points:
 
 
 def host_seed(key: Key[Array, ""]) -> int:
-    """A seed for a generator of the host."""
-    return int(jax.random.bits(key))
+    """A seed for a generator of the host, in [0, 2^32)."""
+    return int(jax.random.bits(key, dtype=np.uint32))
 
 
 def _levels(kind: Range, level: int) -> list[float]:

@@ -219,7 +219,8 @@ def _make_program(
 ) -> Program:
     """``spelled`` tells apart what compares equal and is not the same program: 1 and 1.0."""
     options, left = {}, iter(picks)
-    floats, ints = [], []
+    floats: list[int] = []
+    ints: list[int] = []
     for i, kind in enumerate(dimensions.ranges):
         if isinstance(kind, Choice):
             options[i] = kind.options[next(left)]

@@ -33,11 +33,14 @@ def show_trials(trials: int, begin: int, *, shown: bool) -> Iterator[Show]:
         with _bar(console, trials, begin) as update:
             yield update
         return
-    started = last = time.monotonic()
+    last = time.monotonic()
+    started = None  # not before the first are done: until then it compiles
 
     def line(done: int, text: str) -> None:
-        nonlocal last
+        nonlocal begin, last, started
         now = time.monotonic()
+        if started is None:
+            begin, started = done, now
         if now - last > SECONDS:
             last = now
             left = (trials - done) * (now - started) / max(done - begin, 1)

@@ -62,8 +62,10 @@ def _learned(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "minimize" if mode == "min" else "maximize"
-    study = optuna.create_study(sampler=_sampler(method, host_seed(key)), direction=direction)
+    sampler = _sampler(method, host_seed(key))
+    study = optuna.create_study(
+        sampler=sampler, direction="minimize" if mode == "min" else "maximize"
+    )
     ranges = dimensions_of(space).ranges
     distributions: dict[str, Any] = {
         str(i): optuna.distributions.CategoricalDistribution(range(len(kind.options)))

@@ -1,6 +1,6 @@
 """What a search has found: every score by configuration, fold and seed, and the best of them."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float64, Int32, Key, PyTree
@@ -40,7 +40,7 @@ class SearchResult(NamedTuple):
     history: dict[str, np.ndarray]
     outcomes: Int32[np.ndarray, "c f s"]
     metric: Metric
-    mode: str
+    mode: Literal["min", "max"]
     rows: Rows | None
     key: Key[Array, ""]
     seeds: tuple[int, ...]
@@ -97,18 +97,25 @@ class SearchResult(NamedTuple):
 class BestConfiguration(NamedTuple):
     """A configuration and how it did.
 
-    index: its number in the search.
+    number: of it in the search.
     configuration: its values.
     mean: of the scores of its trainings.
     standard_error: of that mean, as if the trainings were independent; NaN of one training.
     trainings: how many.
     """
 
-    index: int
+    number: int
     configuration: PyTree
     mean: float
     standard_error: float
     trainings: int
+
+    def __str__(self) -> str:
+        error = "" if np.isnan(self.standard_error) else f" +- {self.standard_error:.2g}"
+        return (
+            f"configuration {self.number}, {self.configuration}: {self.mean:.4g}{error} over "
+            f"{self.trainings} trainings, the best of many and so too good: reevaluate it"
+        )
 
 
 def best_configuration(result: SearchResult) -> BestConfiguration:
@@ -126,7 +133,7 @@ def best_configuration(result: SearchResult) -> BestConfiguration:
             "lower the learning rates of the space, or look at the data."
         )
     return BestConfiguration(
-        index=i,
+        number=i,
         configuration=result.configurations[i],
         mean=float(result.values[i]),
         standard_error=float(result.standard_errors[i]),

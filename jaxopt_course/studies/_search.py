@@ -27,6 +27,7 @@ from ._table import Table, saved_in
 __all__ = ["search"]
 
 DESIGN = 2**32 - 1  # the use of the key that is no seed's
+BETWEEN = 0.2  # seconds from one look at the table to the next
 
 
 def search(
@@ -116,7 +117,7 @@ def search(
     )
     trials = check_method(method, space, trials, rounds)
     about = study.about() | {"trials": trials, "rounds": rounds, "method": describe_method(method)}
-    table, begin = study.empty_table(trials), time.perf_counter()
+    table = study.empty_table(trials)
     tables = proposals(method, jax.random.fold_in(key, DESIGN), space, trials, rounds, mode)
     points = np.empty((0, len(dimensions_of(space).ranges)))
     with saved_in(resume, about, table) as save, _shown(study, table, shown=progress) as show:
@@ -131,7 +132,7 @@ def search(
             study.run(new, table, len(points), after)
             scores = study.values(table)[len(points) : len(points) + len(new)]
             points = np.concatenate([points, new])
-    return study.result(points, table, time.perf_counter() - begin)
+    return study.result(points, table)
 
 
 @contextlib.contextmanager
@@ -140,12 +141,17 @@ def _shown(study: Study, table: Table, *, shown: bool) -> Iterator[Callable[[], 
     each = study.trainings[0] * study.trainings[1]
     finished = lambda: int(table.done.reshape(-1, each).all(1).sum())
     best_of = np.nanmin if study.mode == "min" else np.nanmax
+    last = 0.0
 
     with show_trials(len(table.done) // each, finished(), shown=shown) as show:
 
         def update() -> None:
+            nonlocal last
+            if time.monotonic() - last < BETWEEN:
+                return
+            last = time.monotonic()
             values = study.values(table)
             known = np.isfinite(values).any()
-            show(finished(), f"best {best_of(values):.4g}" if known else "none finished well")
+            show(finished(), f"best {best_of(values):.4g}" if known else "no score yet")
 
         yield update if shown else lambda: None

@@ -44,9 +44,11 @@ class Float:
 
     def at(self, u: float) -> float:
         """The value at ``u`` in [0, 1]."""
-        low, high = (math.log(x) if self.log else x for x in (self.low, self.high))
-        value = low + u * (high - low)
-        return min(max(math.exp(value) if self.log else value, self.low), self.high)
+        if u == 1:  # exactly, which rounding would miss
+            return float(self.high)
+        if self.log:
+            return float(self.low * (self.high / self.low) ** u)
+        return float(self.low + u * (self.high - self.low))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +163,19 @@ def configuration_at(space: PyTree, point: Sequence[float] | np.ndarray) -> PyTr
         space: a pytree of ranges and fixed values.
         point: one number in [0, 1] for each range, in the order of the pytree's leaves.
 
+    Raises:
+        ValueError: if there are more numbers or fewer.
+
     Examples:
         >>> space = {"rate": Float(0.0, 4.0), "width": Choice([8, 16]), "steps": 100}
         >>> configuration_at(space, [0.5, 0.9])
         {'rate': 2.0, 'steps': 100, 'width': 16}
     """
     dimensions = dimensions_of(space)
+    if len(point) != len(dimensions.ranges):
+        raise ValueError(
+            f"configuration_at: `point` must have {len(dimensions.ranges)} numbers, "
+            f"got {len(point)}."
+        )
     values = zip(dimensions.ranges, point, strict=True)
     return dimensions.fill({i: r.at(float(u)) for i, (r, u) in enumerate(values)})

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -90,6 +91,7 @@ class Study:
                 str(jax.random.key_impl(self.key)),
                 self.mesh,
             )
+            begin = time.perf_counter()
             compiled = sum(program.compile_seconds.values())
             for some, kept, chunk in execute(
                 program, members, rows, self.strategy, self.chunk_size
@@ -97,9 +99,11 @@ class Study:
                 table.record(numbers[some], kept)
                 table.chunks[chunk] += len(some)
                 after()
-            table.compile_seconds += sum(program.compile_seconds.values()) - compiled
+            compiled = sum(program.compile_seconds.values()) - compiled
+            table.compile_seconds += compiled
+            table.run_seconds += time.perf_counter() - begin - compiled
 
-    def result(self, points: Points, table: Table, seconds: float) -> SearchResult:
+    def result(self, points: Points, table: Table) -> SearchResult:
         """What the table holds, by configuration, fold and seed."""
         axes = (len(points), *self.trainings)
         return SearchResult(
@@ -114,7 +118,7 @@ class Study:
             rows=self.rows,
             key=self.key,
             seeds=self.seeds,
-            seconds={"compile": table.compile_seconds, "run": seconds - table.compile_seconds},
+            seconds={"compile": table.compile_seconds, "run": table.run_seconds},
             chunks=dict(table.chunks),
         )
 
@@ -171,8 +175,7 @@ def fold_table(folds: Folds | Rows | None) -> Rows | None:
     """
     if folds is None:
         return None
-    table = Rows(*map(np.asarray, folds)) if isinstance(folds, Folds) else Rows(*folds)
-    table = jax.tree.map(np.asarray, table)
+    table: Rows = jax.tree.map(np.asarray, Rows(*folds))
     if table.train.ndim == 1:
         table = jax.tree.map(lambda x: x[None], table)
     shapes = {name: x.shape for name, x in table._asdict().items() if x is not None}

@@ -36,7 +36,8 @@ class Table:
     Attributes:
         done: which rows hold anything.
         scores, outcomes, history: of the trainings; made as wide as the longest history.
-        compile_seconds: that this process spent.
+        compile_seconds: that this process spent, besides the
+        run_seconds: that it spent on trainings.
         chunks: how many trainings it did so many at a time.
     """
 
@@ -45,6 +46,7 @@ class Table:
     outcomes: np.ndarray
     history: dict[str, np.ndarray]
     compile_seconds: float = 0.0
+    run_seconds: float = 0.0
     chunks: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
     @classmethod
@@ -59,7 +61,7 @@ class Table:
             width = max(values.shape[1], *(column.shape[1] for column in self.history.values()), 0)
             column = self.history.get(name, _nothing(len(self.done), 0, values.dtype))
             self.history[name] = _widened(column, width)
-            self.history[name][numbers] = _widened(values, width)
+            self.history[name][numbers] = _widened(np.asarray(values), width)
         width = max((column.shape[1] for column in self.history.values()), default=0)
         self.history = {name: _widened(column, width) for name, column in self.history.items()}
         self.done[numbers] = True

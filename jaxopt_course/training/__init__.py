@@ -20,6 +20,7 @@ from ._resume import Checkpointing
 from ._safetensors import export_safetensors, import_safetensors
 from ._session import Record
 from ._sharding import batch_sharding, state_shardings
+from ._stages import Stages, make_stages
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState, describe_outcome
 from ._step import init_state, make_step
 from ._train import make_train
@@ -48,6 +49,7 @@ __all__ = [
     "Record",
     "Rows",
     "Run",
+    "Stages",
     "TrainState",
     "apply_bundle",
     "batch_sharding",
@@ -61,6 +63,7 @@ __all__ = [
     "init_state",
     "load_bundle",
     "make_population",
+    "make_stages",
     "make_step",
     "make_train",
     "minimize",

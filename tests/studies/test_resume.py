@@ -28,6 +28,10 @@ def same(result, whole):
         np.testing.assert_array_equal(result.history[name], values)
 
 
+def saved_steps(directory):
+    return [int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit()]
+
+
 def break_off_after(monkeypatch, saves):
     """As a full disk or a Ctrl-C would, between two calls of the program."""
     record, left = tables.Table.record, [saves]
@@ -65,14 +69,10 @@ def test_damage_costs_no_more_than_the_time_since_the_save_before(key, tmp_path,
     monkeypatch.setattr(tables, "SECONDS", 0.0)
     monkeypatch.setattr(tables, "SHARE", 1e9)
     whole = quietly(descend, SPACE, key=key, resume=tmp_path / "study")
-    newest = max(
-        (p for p in (tmp_path / "study").iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
-    )
-    files = [
-        p for p in newest.rglob("*") if p.is_file() and p.stat().st_size > 0 and "d" in p.parts
-    ]
-    victim = max(files, key=lambda p: p.stat().st_size)
-    victim.write_bytes(b"\0" * victim.stat().st_size)
+    newest = tmp_path / "study" / str(max(saved_steps(tmp_path / "study")))
+    for path in newest.rglob("*"):
+        if path.is_file() and "d" in path.relative_to(newest).parts:  # which is where arrays lie
+            path.write_bytes(b"\0" * path.stat().st_size)
     with pytest.warns(CheckpointWarning, match="is skipped"):
         resumed = quietly(descend, SPACE, key=key, resume=tmp_path / "study")
     same(resumed, whole)
@@ -116,10 +116,11 @@ def test_a_killed_study_ends_as_if_it_was_not(tmp_path):
     moments = random.Random(0)
     for _ in range(3):
         process = subprocess.Popen(run("killed"), stdout=subprocess.PIPE, text=True)
-        process.stdout.readline()
-        while not (tmp_path / "killed").exists():  # it is compiling
-            time.sleep(0.05)
-        time.sleep(moments.uniform(1.0, 3.0))
+        before = max(saved_steps(tmp_path / "killed"), default=0)
+        while max(saved_steps(tmp_path / "killed"), default=0) <= before:
+            assert process.poll() is None, "it ended before it was killed: more trials"
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0, 0.3))
         process.kill()
         process.communicate()
         assert process.returncode == -9, "it ended before it was killed: more trials"

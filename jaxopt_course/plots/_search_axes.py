@@ -1,0 +1,87 @@
+"""What the figures of a search share: the axis of a range, scores, and words for both."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from jaxopt_course.studies import Choice, Int, SearchResult
+
+from ._style import of_wide_range
+
+
+__all__ = ["SearchAxis", "range_axes", "score_axis", "score_name", "set_x"]
+
+
+class SearchAxis(NamedTuple):
+    """Values on an axis from 0 to 1.
+
+    name: of what it shows.
+    heights: of the values, f[configurations].
+    ticks: {height: label}.
+    is_choice: whether the values are options: their heights lie about that of the tick.
+    """
+
+    name: str
+    heights: np.ndarray
+    ticks: dict[float, str]
+    is_choice: bool = False
+
+
+def range_axes(result: SearchResult) -> list[SearchAxis]:
+    """An axis for each range of the space, on its own scale."""
+    leaves = jax.tree.leaves_with_path(result.space)
+    ranges = [(path, kind) for path, kind in leaves if hasattr(kind, "at")]
+    found = []
+    for i, (path, kind) in enumerate(ranges):
+        name, points = jax.tree_util.keystr(path, simple=True, separator="/"), result.points[:, i]
+        if isinstance(kind, Choice):
+            k = len(kind.options)
+            numbers = np.array([kind.index(u) for u in points.tolist()])
+            heights = (numbers + 0.5 + 0.6 * (points * k - numbers - 0.5)) / k
+            ticks = {(j + 0.5) / k: str(option) for j, option in enumerate(kind.options)}
+            found.append(SearchAxis(name, heights, ticks, is_choice=True))
+        else:
+            values = np.array([kind.at(u) for u in points.tolist()], float)
+            whole = isinstance(kind, Int)
+            found.append(_axis(name, values, (kind.low, kind.high), log=kind.log, whole=whole))
+    return found
+
+
+def score_axis(result: SearchResult) -> SearchAxis:
+    """The mean scores: logarithmic where they span more than a factor of 10; NaN where failed."""
+    values = result.values
+    seen = values[np.isfinite(values)]
+    ends = (seen.min(), seen.max()) if seen.size else (0.0, 1.0)
+    return _axis(score_name(result), values, ends, log=of_wide_range(values))
+
+
+def score_name(result: SearchResult) -> str:
+    """What the scores are, for a label."""
+    if callable(result.metric):
+        return "score"
+    name = "validation_loss" if "validation_loss" in result.history else "loss"
+    return (result.metric or name).replace("_", " ")
+
+
+def set_x(axes: Axes, axis: SearchAxis) -> None:
+    """Let ``axes`` be that axis along x."""
+    axes.set(xlim=(-0.03, 1.03), xlabel=axis.name)
+    axes.set_xticks(list(axis.ticks), list(axis.ticks.values()))
+
+
+def _axis(
+    name: str, values: np.ndarray, ends: tuple[Any, Any], *, log: bool, whole: bool = False
+) -> SearchAxis:
+    low, high = map(float, ends)
+    high = high if high > low else low + 1.0
+    scale = np.log if log else np.asarray
+    place = lambda x: (scale(x) - scale(low)) / (scale(high) - scale(low))
+    locator: Any = MaxNLocator(5, integer=whole)
+    if log:
+        spans = np.log10(high / low)
+        locator = LogLocator(subs=(1.0,) if spans >= 2 else (1.0, 2.0, 5.0), numticks=12)
+    marks = [x for x in locator.tick_values(low, high) if -1e-9 <= place(x) <= 1 + 1e-9]
+    return SearchAxis(name, place(values), {float(place(x)): f"{x:g}" for x in marks})

@@ -1,0 +1,152 @@
+"""Many trainings as one predictor: the average of what they predict, of probabilities above all.
+
+    p(x) = 1/M sum_m p_m(x)
+
+The members of a deep ensemble differ in their seed, those of a bag in the bootstrap sample too. For
+a convex loss, such as the squared error or the cross-entropy of a class, the average's is at most
+the average loss of the members.
+
+References: Lakshminarayanan, Pritzel & Blundell, "Simple and Scalable Predictive Uncertainty
+Estimation using Deep Ensembles", NeurIPS 2017; Breiman, "Bagging Predictors", Machine Learning
+1996.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from jaxopt_course.core import check_integer
+from jaxopt_course.data import bootstrap_weights
+from jaxopt_course.training import Rows, make_population
+
+
+__all__ = ["Ensemble", "bagging", "ensemble", "out_of_bag"]
+
+Strategy = Literal["map", "chunk", "vmap"]
+
+
+class Ensemble(NamedTuple):
+    """What each member predicts.
+
+    predictions: f[members, points, ...].
+    weights: how often each training row was drawn for each member, f[members, rows]; None: the
+        members see the same rows.
+    """
+
+    predictions: Float[Array, "members points ..."]
+    weights: Float[Array, "members rows"] | None = None
+
+    @property
+    def mean(self) -> Float[Array, "points ..."]:
+        """The prediction of the ensemble."""
+        return self.predictions.mean(0)
+
+    @property
+    def spread(self) -> Float[Array, "points ..."]:
+        """How far the members are apart: their standard deviation."""
+        return self.predictions.std(0)
+
+
+def ensemble(
+    predict: Callable[..., Array],
+    *,
+    key: Key[Array, ""],
+    members: int = 5,
+    hyperparameters: PyTree = None,
+    rows: Rows | None = None,
+    strategy: Strategy = "map",
+    mesh: Mesh | None = None,
+) -> Ensemble:
+    """A deep ensemble: the same training from several seeds, in one program.
+
+    Args:
+        predict: ``predict(key, hyperparameters, rows)``: a training, and then its predictions of
+            the points that are of interest; for classes, their probabilities.
+        key: member m trains with ``fold_in(key, m)``, as the seeds of a search do.
+        members: how many, in [1, inf).
+        hyperparameters: that ``predict`` takes; numbers are traced.
+        rows: that ``predict`` takes.
+        strategy: of :func:`~jaxopt_course.training.make_population`.
+        mesh: likewise.
+
+    Examples:
+        >>> predict = lambda key, hyperparameters, rows: jax.random.uniform(key, (3,))
+        >>> ensemble(predict, key=jax.random.key(0), members=8).mean.shape
+        (3,)
+    """
+    check_integer("ensemble", "members", members, "[1, inf)")
+    run = jax.jit(make_population(predict, ["key"], strategy=strategy, mesh=mesh))
+    return Ensemble(run(_keys(key, members), hyperparameters, rows))
+
+
+def bagging(
+    predict: Callable[..., Array],
+    rows: Int[Array, "n"],
+    *,
+    key: Key[Array, ""],
+    members: int = 10,
+    hyperparameters: PyTree = None,
+    strategy: Strategy = "map",
+    mesh: Mesh | None = None,
+) -> Ensemble:
+    """Trainings on bootstrap samples of the rows, each from a seed of its own, in one program.
+
+    Args:
+        predict: as of :func:`ensemble`; its rows count as often as they were drawn.
+        rows: row numbers that are drawn from, with replacement.
+        key: of the samples and of the trainings.
+        members: how many, in [1, inf).
+        hyperparameters: that ``predict`` takes; numbers are traced.
+        strategy: of :func:`~jaxopt_course.training.make_population`.
+        mesh: likewise.
+
+    Examples:
+        >>> y = jnp.array([1.0, 2.0, 6.0])
+        >>> mean = lambda key, hyperparameters, rows: jnp.average(y, None, rows.weights)[None]
+        >>> bags = bagging(mean, jnp.arange(3), key=jax.random.key(0), members=200)
+        >>> bool(abs(bags.mean[0] - 3) < 0.3)
+        True
+    """
+    check_integer("bagging", "members", members, "[1, inf)")
+    rows = jnp.asarray(rows, jnp.int32)
+    sample_key, train_key = jax.random.split(key)
+    keys = _keys(train_key, members)
+    draw = lambda key: bootstrap_weights(key, rows.shape[0])
+    weights = jax.vmap(draw)(_keys(sample_key, members))
+    of_bag = lambda key, hyperparameters, weights: predict(
+        key, hyperparameters, Rows(rows, weights)
+    )
+    run = jax.jit(make_population(of_bag, [("key", "rows")], strategy=strategy, mesh=mesh))
+    return Ensemble(run(keys, hyperparameters, weights), weights)
+
+
+def out_of_bag(bags: Ensemble) -> Float[Array, "rows ..."]:
+    """The mean over the members that did not train on a row: an honest prediction, without folds.
+
+    Args:
+        bags: of :func:`bagging`, whose ``predict`` predicts its training rows, in their order.
+
+    Returns:
+        NaN for a row that every member has drawn.
+
+    Raises:
+        ValueError: if the predictions are not of the training rows.
+    """
+    shape = bags.predictions.shape
+    if bags.weights is None or shape[:2] != bags.weights.shape:
+        drawn = None if bags.weights is None else bags.weights.shape
+        raise ValueError(
+            f"out_of_bag: `bags` must predict the rows it trains on, got predictions of shape "
+            f"{shape} and weights of shape {drawn}."
+        )
+    out = (bags.weights == 0).reshape(shape[:2] + (1,) * (len(shape) - 2))
+    out = out.astype(bags.predictions.dtype)
+    return (out * bags.predictions).sum(0) / out.sum(0)
+
+
+def _keys(key: Key[Array, ""], members: int) -> Key[Array, "members"]:
+    return jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(members, dtype=jnp.uint32))

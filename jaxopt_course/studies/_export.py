@@ -1,0 +1,172 @@
+"""What a search has found, for other tools: tables, CSV and Parquet files, an Optuna study."""
+
+import os
+import pathlib
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxopt_course.core import check_choice
+
+from ._result import SearchResult, columns_of
+from ._space import Choice, Float, Int, dimensions_of
+
+
+__all__ = ["importance", "to_optuna", "to_table", "write_table"]
+
+
+def to_table(result: SearchResult, by: Literal["configuration", "training"] = "training") -> Any:
+    """The result as a ``pyarrow.Table``: one row a training, or one a configuration.
+
+    Args:
+        result: of a search.
+        by: "training": the ranges' values, ``configuration``, ``fold``, ``seed``, ``score``,
+            ``outcome``. "configuration": the ranges' values, the mean ``score``, its
+            ``standard_error``, how many trainings ``failed``, and the ``rank``, 1 being best.
+
+    Examples:
+        >>> import jax
+        >>> from jaxopt_course.studies import search
+        >>> train = lambda key, hyperparameters, rows: hyperparameters["rate"]
+        >>> space, metric = {"rate": Float(0.0, 1.0)}, lambda run: run
+        >>> result = search(train, space, key=jax.random.key(0), trials=4, metric=metric)
+        >>> to_table(result).column_names
+        ['configuration', 'fold', 'seed', 'rate', 'score', 'outcome']
+    """
+    import pyarrow as pa
+
+    check_choice("to_table", "by", by, ("configuration", "training"))
+    columns = columns_of(result)
+    if by == "configuration":
+        rank = np.empty(len(result.points), int)
+        rank[result.ranking] = np.arange(1, len(rank) + 1)
+        return pa.table({"configuration": np.arange(len(rank)), **columns, "rank": rank})
+    names = dimensions_of(result.space).names
+    number, fold, seed = (axis.ravel() for axis in np.indices(result.scores.shape))
+    return pa.table(
+        {
+            "configuration": number,
+            "fold": fold,
+            "seed": np.array(result.seeds)[seed],
+            **{name: [columns[name][i] for i in number] for name in names},
+            "score": result.scores.ravel(),
+            "outcome": result.outcomes.ravel(),
+        }
+    )
+
+
+def write_table(
+    result: SearchResult,
+    path: str | os.PathLike[str],
+    by: Literal["configuration", "training"] = "training",
+) -> None:
+    """Write :func:`to_table` to a file whose name ends in ``.csv`` or ``.parquet``.
+
+    Raises:
+        ValueError: if it ends in something else.
+    """
+    suffix = pathlib.Path(path).suffix
+    check_choice("write_table", "path", suffix, (".csv", ".parquet"))
+    table = to_table(result, by)
+    if suffix == ".csv":
+        from pyarrow.csv import write_csv
+
+        write_csv(table, path)
+    else:
+        from pyarrow.parquet import write_table as write_parquet
+
+        write_parquet(table, path)
+
+
+def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None) -> Any:
+    """The result as an ``optuna.Study``, for its dashboard and its analyses.
+
+    A trial is a configuration: its value is the mean score, its intermediate values are the mean
+    ranked metric by evaluation, where that is one of the history. A configuration with a failed
+    training is a failed trial. Options that are no numbers or strings become strings.
+
+    Args:
+        result: of a search.
+        storage: as Optuna takes it, such as ``"sqlite:///study.db"``. None: memory. Optuna's
+            journal files are pickles: read only those that you trust.
+        name: of the study in the storage.
+    """
+    import optuna
+
+    distributions = _distributions(result)
+    columns = columns_of(result)
+    curves = _curves(result)
+    state = optuna.trial.TrialState
+    trials = []
+    for i, value in enumerate(result.values.tolist()):
+        failed = np.isnan(value)
+        trials.append(
+            optuna.create_trial(
+                state=state.FAIL if failed else state.COMPLETE,
+                value=None if failed else value,
+                params={name: columns[name][i] for name in distributions},
+                distributions=distributions,
+                user_attrs={"standard_error": columns["standard_error"][i]},
+                intermediate_values=curves[i],
+            )
+        )
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="minimize" if result.mode == "min" else "maximize",
+    )
+    study.add_trials(trials)
+    return study
+
+
+def importance(result: SearchResult) -> dict[str, float]:
+    """How much each range matters for being among the best tenth; the largest first, their sum 1.
+
+    It compares where the best tenth of the configurations lies with where all lie. Configurations
+    with a failed training are left out.
+
+    Returns:
+        {name of the range: share}.
+
+    Raises:
+        ValueError: if fewer than two configurations have a score.
+
+    Source: Watanabe, Bansal & Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter
+    Importance in Arbitrary Subspaces", IJCAI 2023, as in Optuna.
+    """
+    import optuna
+
+    scored = int(np.isfinite(result.values).sum())
+    if scored < 2:
+        raise ValueError(f"importance: `result` must have at least 2 scores, got {scored}.")
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    return dict(optuna.importance.get_param_importances(to_optuna(result), evaluator=evaluator))
+
+
+def _distributions(result: SearchResult) -> dict[str, Any]:
+    from optuna import distributions
+
+    columns, found = columns_of(result), dict[str, Any]()
+    dimensions = dimensions_of(result.space)
+    for name, kind in zip(dimensions.names, dimensions.ranges, strict=True):
+        if isinstance(kind, Float):
+            found[name] = distributions.FloatDistribution(kind.low, kind.high, log=kind.log)
+        elif isinstance(kind, Int):
+            found[name] = distributions.IntDistribution(kind.low, kind.high, log=kind.log)
+        elif isinstance(kind, Choice):
+            found[name] = distributions.CategoricalDistribution(list(dict.fromkeys(columns[name])))
+    return found
+
+
+def _curves(result: SearchResult) -> list[dict[int, float]]:
+    """{step: mean of the ranked metric} of each configuration, where it is in the history."""
+    name = result.metric or ("validation_loss" if "validation_loss" in result.history else "loss")
+    if callable(name) or not {name, "step"} <= set(result.history):
+        return [{} for _ in result.points]
+    means = result.history[name].mean((1, 2))
+    steps = result.history["step"].max((1, 2))
+    return [
+        {int(s): float(m) for s, m in zip(*rows, strict=True) if np.isfinite(m)}
+        for rows in zip(steps, means, strict=True)
+    ]

@@ -1,0 +1,104 @@
+"""A training that can be paused: what searches need that give up, or go on, before the end."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxopt_course.core import check_integer
+
+from ._evaluate import validation
+from ._feed import Feed, make_feed
+from ._loop import Loop, Progress, make_loop
+from ._rows import as_examples, as_rows, count_rows
+from ._state import Rows
+from ._timetable import WITHOUT_END, make_timetable
+
+
+__all__ = ["Stages", "make_stages"]
+
+
+class Stages(NamedTuple):
+    """The parts of a training, pure functions to be compiled by whoever puts them together.
+
+    start: ``start(key, hyperparameters, rows) -> progress``.
+    advance: ``advance(progress, hyperparameters, rows, end) -> progress``: from where it is up to
+        step ``end``, which may be traced. A training that has diverged stays where it is.
+    evaluate: ``evaluate(progress, hyperparameters, rows) -> (progress, row)``: means over the
+        examples since the last evaluation, and over the validation rows, by name.
+    build: ``build(hyperparameters) -> (task, optimizer)``.
+    steps_per_epoch: of all rows.
+    """
+
+    start: Callable[..., Progress]
+    advance: Callable[..., Progress]
+    evaluate: Callable[..., tuple[Progress, dict[str, Array]]]
+    build: Callable[[Any], Any]
+    steps_per_epoch: int
+
+
+def make_stages(build: Callable[[Any], Any], data: Any, *, batch_size: int) -> Stages:
+    """The stages of the training that :func:`make_train` makes of the same arguments.
+
+    Args:
+        build: ``build(hyperparameters) -> (task, optimizer)``, called while being traced.
+        data: a pair (inputs, targets), or anything with these attributes, of all rows.
+        batch_size: in [1, training rows].
+
+    Examples:
+        >>> import optax
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.tasks import function_task
+        >>> init = lambda key: {"w": jnp.zeros((1, 1))}
+        >>> task = function_task(init, lambda p, x: x @ p["w"], problem("regression"))
+        >>> x = jnp.array([[1.0], [2.0], [3.0]])
+        >>> stages = make_stages(lambda rate: (task, optax.sgd(rate)), (x, 2 * x), batch_size=2)
+        >>> progress = stages.start(jax.random.key(0), 0.1)
+        >>> progress = jax.jit(stages.advance)(progress, 0.1, None, 7)
+        >>> int(progress.state.step)
+        7
+    """
+    check_integer("make_stages", "batch_size", batch_size, "[1, inf)")
+    examples = as_examples("make_stages", data)
+    n = count_rows("make_stages", examples)
+
+    def parts(hyperparameters: Any, rows: Rows | None) -> tuple[Loop, Feed]:
+        task, optimizer = build(hyperparameters)
+        used = as_rows("make_stages", rows, n)
+        timetable = make_timetable(
+            "make_stages",
+            used.train.shape[0],
+            epochs=None,
+            steps=WITHOUT_END,
+            batch_size=batch_size,
+            evaluate_every=None,
+        )
+        validate = validation(task, examples, used, batch_size)
+        return make_loop(task, optimizer, validate, None), make_feed(examples, used, timetable)
+
+    def start(key: Any, hyperparameters: Any, rows: Rows | None = None) -> Progress:
+        loop, feed = parts(hyperparameters, rows)
+        return loop.start(key, feed.batch_like(key))
+
+    def advance(
+        progress: Progress, hyperparameters: Any, rows: Rows | None, end: Int[Array, ""] | int
+    ) -> Progress:
+        loop, feed = parts(hyperparameters, rows)
+        begin, key = progress.state.step, progress.state.key
+
+        def step(index: Array, carry: Any) -> Any:
+            progress, table = carry
+            table = feed.turn(key, table, index)
+            return loop.step(progress, feed.batch(table, index))[0], table
+
+        end = jnp.where(progress.running, jnp.asarray(end, begin.dtype), begin)
+        return jax.lax.fori_loop(begin, end, step, (progress, feed.table(key, begin)))[0]
+
+    def evaluate(
+        progress: Progress, hyperparameters: Any, rows: Rows | None = None
+    ) -> tuple[Progress, dict[str, Array]]:
+        return parts(hyperparameters, rows)[0].evaluate(progress)
+
+    return Stages(start, advance, evaluate, build, -(-n // batch_size))

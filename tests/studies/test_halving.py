@@ -1,0 +1,126 @@
+"""Successive halving: what is given up, what goes on, and that one program serves all budgets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_course.optimizers import sgd
+from jaxopt_course.schedules import cosine_decay_schedule
+from jaxopt_course.studies import (
+    Choice,
+    Float,
+    Rungs,
+    ScheduleWarning,
+    halving_rungs,
+    hyperband,
+    successive_halving,
+    top_k_rungs,
+)
+from jaxopt_course.studies import _halving as halving
+from jaxopt_course.training import Rows, make_stages, make_train
+from tests.training.problems import line, line_task
+
+
+TASK = line_task()
+ROWS = Rows(jnp.arange(8), None, jnp.arange(8, 12))
+SPACE = {"rate": Float(1e-4, 10.0, log=True)}
+KEY = jax.random.key(0)
+
+
+def build(hyperparameters):
+    return TASK, sgd(hyperparameters["rate"])
+
+
+STAGES = make_stages(build, line(), batch_size=4)
+RUNGS = halving_rungs(27, min_steps=3, max_steps=81)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, rows=ROWS)
+
+
+def test_the_table_of_rungs():
+    assert Rungs((27, 9, 3, 1), (3, 9, 27, 81)) == RUNGS
+    assert halving_rungs(10, eta=2, min_steps=50, max_steps=100) == Rungs((10, 5), (50, 100))
+    assert top_k_rungs(9, 2, min_steps=3, max_steps=8) == Rungs((9, 2), (3, 8))
+
+
+def test_each_score_is_that_of_the_whole_training(result):
+    """Trained in pieces, beside others: the losses are those of `train`, stopped at the rung."""
+    for rung, steps in enumerate(RUNGS.steps):
+        options = {"steps": steps, "batch_size": 4, "evaluate_every": steps}
+        train = jax.jit(make_train(build, line(), **options))
+        for member in result.survivors[rung][:2]:
+            run = train(KEY, {"rate": result.configurations[member]["rate"]}, ROWS)
+            expected = run.history["validation_loss"][-1]
+            np.testing.assert_allclose(result.scores[rung, member], expected, rtol=1e-9)
+
+
+def test_the_best_of_a_rung_go_on_and_nobody_else(result):
+    for rung, size in enumerate(RUNGS.sizes[1:]):
+        best = set(result.survivors[rung][:size].tolist())
+        assert set(np.flatnonzero(~np.isnan(result.scores[rung + 1]))) == best
+    assert 0.03 < result.configurations[result.best]["rate"] < 1.0
+
+
+def test_what_diverges_is_worst_and_disturbs_nobody(result):
+    rates = np.array([c["rate"] for c in result.configurations])
+    failed = np.isnan(result.scores[0]) | (result.scores[0] > 1e3)
+    assert failed[rates > 5].all()
+    assert not failed[rates < 0.5].any()
+
+
+def test_rank_correlations_are_reported(result):
+    assert result.correlations.shape == (3,)
+    ranks = [np.argsort(np.argsort(result.scores[r][result.survivors[1]])) for r in (0, 1)]
+    expected = np.corrcoef(*ranks)[0, 1]  # Spearman's is Pearson's of ranks
+    assert result.correlations[0] == pytest.approx(expected)
+    assert "rank correlation" in str(result)
+    assert str(result.configurations[result.best]) in str(result)
+
+
+def test_other_budgets_run_in_the_same_program(result):
+    program = halving._cached_program(STAGES, None, "min", halving.dimensions_of(SPACE))
+    compiled = program._cache_size()
+    other = Rungs((27, 5, 2), (2, 7, 50))
+    again = successive_halving(STAGES, SPACE, key=KEY, rungs=other, rows=ROWS)
+    assert again.rungs == other
+    assert program._cache_size() == compiled
+
+
+def test_hyperband_has_brackets_from_many_short_to_few_long(result):
+    brackets = hyperband(STAGES, SPACE, key=KEY, min_steps=3, max_steps=27, rows=ROWS)
+    assert [b.rungs for b in brackets] == [
+        Rungs((9, 3, 1), (3, 9, 27)),
+        Rungs((5, 1), (9, 27)),
+        Rungs((3,), (27,)),
+    ]
+    points = np.concatenate([b.points for b in brackets])
+    assert len(np.unique(points, axis=0)) == len(points)  # each looks elsewhere
+
+
+def test_the_highest_can_be_best():
+    result = successive_halving(
+        STAGES, SPACE, key=KEY, rungs=Rungs((9, 3), (3, 9)), metric="loss", mode="max"
+    )
+    assert result.scores[1, result.best] == np.nanmax(result.scores[1])
+
+
+def test_a_schedule_that_decays_within_the_budget_is_warned_of():
+    decaying = lambda h: (TASK, sgd(cosine_decay_schedule(h["rate"], 9)))
+    stages = make_stages(decaying, line(), batch_size=4)
+    with pytest.warns(ScheduleWarning, match="at step 9 the optimizer's steps are"):
+        successive_halving(stages, SPACE, key=KEY, rungs=Rungs((3, 1), (3, 9)))
+
+
+def test_what_is_no_table_is_refused():
+    for rungs in (Rungs((3, 4), (1, 2)), Rungs((3, 1), (2, 2)), Rungs((), ()), Rungs((1,), (0,))):
+        with pytest.raises(ValueError, match="`rungs` must be at most 16 sizes"):
+            successive_halving(STAGES, SPACE, key=KEY, rungs=rungs)
+    space = {**SPACE, "width": Choice([1, 2])}
+    with pytest.raises(ValueError, match="`space` must hold numbers only"):
+        successive_halving(STAGES, space, key=KEY, rungs=RUNGS)
+    with pytest.raises(ValueError, match=r"`points` must be at least 27, got 3"):
+        successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, points=np.zeros((3, 1)))
