@@ -412,8 +412,9 @@ def _correlations(scores: np.ndarray) -> np.ndarray:
 
     found = []
     for row, after in itertools.pairwise(scores):
-        both = np.isfinite(row) & np.isfinite(after)
-        found.append(spearmanr(row[both], after[both])[0] if both.sum() > 2 else np.nan)
+        pair = [x[np.isfinite(row) & np.isfinite(after)] for x in (row, after)]
+        varies = all(len(np.unique(x)) > 1 for x in pair)
+        found.append(spearmanr(*pair)[0] if varies else np.nan)
     return np.asarray(found, np.float64)
 
 

@@ -4,11 +4,13 @@ The outer scan goes over evaluations, the inner one over the steps between two o
 no open-ended loops, so that the training can be differentiated with respect to hyperparameters.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from jaxopt_course.core import check_integer
@@ -111,8 +113,8 @@ def make_train(
             (timetable.steps - rest, 1, rest),
         ]:
             if number * length > 0:
-                indices = begin + jnp.arange(number * length, dtype=jnp.int32)
-                carry, rows_of_part = _intervals(loop, feed, carry, indices.reshape(number, length))
+                firsts = _first_steps(begin, number, length, timetable.steps_per_epoch)
+                carry, rows_of_part = _intervals(loop, feed, carry, length, firsts)
                 history.append(rows_of_part)
         progress, _ = carry
         return Run(
@@ -126,24 +128,43 @@ def make_train(
     return train
 
 
+def _first_steps(
+    begin: int, number: int, length: int, steps_per_epoch: int
+) -> Int[np.ndarray, "intervals stretches"]:
+    """Where the stretches of each interval begin: equal ones, each within an epoch."""
+    offset = begin % steps_per_epoch
+    stretch = math.gcd(length, steps_per_epoch, offset)
+    if number == 1 and offset + length <= steps_per_epoch:
+        stretch = length
+    return np.arange(begin, begin + number * length, stretch, np.int32).reshape(number, -1)
+
+
 def _intervals(
-    loop: Loop, feed: Feed, carry: _Carry, indices: Int[Array, "intervals steps"]
+    loop: Loop,
+    feed: Feed,
+    carry: _Carry,
+    length: int,
+    firsts: Int[np.ndarray, "intervals stretches"],
 ) -> tuple[_Carry, dict[str, Array]]:
-    """For each row of ``indices`` these steps and an evaluation, unless the training has ended."""
+    """For each row of ``firsts`` so many steps and an evaluation, unless the training has ended.
 
-    def step(carry: _Carry, index: Array) -> tuple[_Carry, None]:
+    Epochs are drawn outside of what depends on that. Under ``vmap`` both sides of such a condition
+    are computed, the numbers of the steps come apart, and each step would draw an epoch.
+    """
+    steps = jnp.arange(length // firsts.shape[1], dtype=jnp.int32)
+
+    def stretch(carry: _Carry, first: Array) -> tuple[_Carry, None]:
         progress, table = carry
-        table = feed.turn(progress.state.key, table, index)
-        return (loop.step(progress, feed.batch(table, index))[0], table), None
+        table = feed.turn(progress.state.key, table, first)
+        step = lambda progress, index: (loop.step(progress, feed.batch(table, index))[0], None)
+        run = lambda progress: jax.lax.scan(step, progress, first + steps)[0]
+        return (jax.lax.cond(progress.running, run, lambda same: same, progress), table), None
 
-    def interval(carry: _Carry, indices: Array) -> tuple[_Carry, dict[str, Array]]:
-        (progress, table), _ = jax.lax.scan(step, carry, indices)
-        progress, row = loop.evaluate(progress)
+    def interval(carry: _Carry, firsts: Array) -> tuple[_Carry, dict[str, Array]]:
+        (progress, table), _ = jax.lax.scan(stretch, carry, firsts)
+        row = jax.eval_shape(loop.evaluate, progress)[1]
+        frozen = lambda progress: (progress, frozen_row(progress, row))
+        progress, row = jax.lax.cond(progress.running, loop.evaluate, frozen, progress)
         return (progress, table), row
 
-    def unless_ended(carry: _Carry, indices: Array) -> tuple[_Carry, dict[str, Array]]:
-        row = jax.eval_shape(loop.evaluate, carry[0])[1]
-        frozen = lambda carry, _: (carry, frozen_row(carry[0], row))
-        return jax.lax.cond(carry[0].running, interval, frozen, carry, indices)
-
-    return jax.lax.scan(unless_ended, carry, indices)
+    return jax.lax.scan(interval, carry, jnp.asarray(firsts))
