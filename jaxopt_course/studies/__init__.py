@@ -6,15 +6,13 @@ from ._ensemble import Ensemble, bagging, ensemble, out_of_bag
 from ._export import importance, to_optuna, to_table, write_table
 from ._halving import (
     HalvingResult,
-    Rungs,
     ScheduleWarning,
-    halving_rungs,
     hyperband,
     successive_halving,
-    top_k_rungs,
 )
 from ._reevaluate import Reevaluation, reevaluate
 from ._result import BestConfiguration, SearchResult, best_configuration
+from ._rungs import Rungs, halving_rungs, top_k_rungs
 from ._search import search
 from ._space import Choice, Float, Int, configuration_at
 

@@ -16,54 +16,36 @@ References: Jamieson & Talwalkar, "Non-stochastic Best Arm Identification and Hy
 Optimization", AISTATS 2016; Li et al., "Hyperband", JMLR 2018, algorithm 1.
 """
 
-import functools
 import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Float64, Key, PyTree
+from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import check_choice, check_integer, check_number, global_norm
+from jaxopt_course.core import check_choice, check_integer, check_number
 from jaxopt_course.training import Rows, Stages
 
+from ._bracket import bracket_program, step_ratio
 from ._designs import Points, sobol_design
-from ._space import Choice, Dimensions, Int, configuration_at, dimensions_of
+from ._rungs import MOST_RUNGS, Rungs, check_rungs, halving_rungs
+from ._space import Choice, Int, configuration_at, dimensions_of
 
 
 __all__ = [
     "HalvingResult",
-    "Rungs",
     "ScheduleWarning",
-    "halving_rungs",
     "hyperband",
     "successive_halving",
-    "top_k_rungs",
 ]
 
-MOST_RUNGS = 16  # the length of the table in the program
 DECAYED = 0.5  # of the step of the first budget: less is warned of
 
 
 class ScheduleWarning(UserWarning):
     """Steps shrink within the budget, so that short trainings are judged at other rates."""
-
-
-class Rungs(NamedTuple):
-    """How many configurations train how far, rung by rung.
-
-    sizes: configurations, falling.
-    steps: in all, rising.
-    """
-
-    sizes: tuple[int, ...]
-    steps: tuple[int, ...]
 
 
 class HalvingResult(NamedTuple):
@@ -113,45 +95,6 @@ class HalvingResult(NamedTuple):
         return "\n".join([*lines, f"best: {self.configurations[self.best]}"])
 
 
-def halving_rungs(trials: int, *, eta: float = 3.0, min_steps: int, max_steps: int) -> Rungs:
-    """The rungs of successive halving.
-
-    Args:
-        trials: configurations of the first rung, in [1, inf).
-        eta: by how much each rung has fewer configurations and more steps, in (1, inf).
-        min_steps: of the first rung, in [1, max_steps].
-        max_steps: of the last.
-
-    Examples:
-        >>> halving_rungs(9, eta=3, min_steps=10, max_steps=90)
-        Rungs(sizes=(9, 3, 1), steps=(10, 30, 90))
-    """
-    check_integer("halving_rungs", "trials", trials, "[1, inf)")
-    check_number("halving_rungs", "eta", eta, "(1, inf)")
-    check_integer("halving_rungs", "max_steps", max_steps, "[1, inf)")
-    check_integer("halving_rungs", "min_steps", min_steps, f"[1, {max_steps}]")
-    sizes, steps = [trials], [min_steps]
-    while steps[-1] < max_steps and sizes[-1] > 1:
-        rung = len(sizes)
-        sizes.append(max(1, math.floor(trials / eta**rung + 1e-9)))
-        steps.append(min(max_steps, math.floor(min_steps * eta**rung + 1e-9)))
-    return Rungs(tuple(sizes), (*steps[:-1], max_steps))
-
-
-def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs:
-    """Two rungs, all for a while and the best ``k`` to the end: what halving has to beat.
-
-    Args:
-        trials: configurations, in [1, inf).
-        k: how many go on, in [1, trials].
-        min_steps: of all, one epoch say, in [1, max_steps).
-        max_steps: of those.
-    """
-    check_integer("top_k_rungs", "k", k, f"[1, {trials}]")
-    check_integer("top_k_rungs", "min_steps", min_steps, f"[1, {max_steps})")
-    return Rungs((trials, k), (min_steps, max_steps))
-
-
 def successive_halving(
     stages: Stages,
     space: PyTree,
@@ -186,6 +129,7 @@ def successive_halving(
         ScheduleWarning: if the optimizer's steps shrink between the first budget and the last.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> import optax
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.studies import Float
@@ -202,7 +146,7 @@ def successive_halving(
         >>> 0.03 < result.configurations[result.best]["rate"] < 0.3
         True
     """
-    _check_rungs("successive_halving", rungs)
+    check_rungs("successive_halving", rungs)
     if points is None:
         points = sobol_design(key, space, rungs.sizes[0])
     brackets = _Brackets("successive_halving", stages, space, key, rows, metric, mode)
@@ -289,7 +233,7 @@ class _Brackets:
         begun = time.perf_counter()
         table = np.zeros((2, MOST_RUNGS), np.int32)
         table[:, : len(rungs.sizes)] = rungs
-        scores = _program_of(self.stages, self.metric, self.mode, self.dimensions)(
+        scores = bracket_program(self.stages, self.metric, self.mode, self.dimensions)(
             self._columns(points), self.key, self.rows, table, np.int32(len(rungs.sizes))
         )
         found = np.asarray(scores, np.float64)[: len(rungs.sizes), :count]
@@ -317,7 +261,7 @@ class _Brackets:
 
     def _warn_of_decay(self, configuration: PyTree, rungs: Rungs) -> None:
         """Compare the update for one gradient at the first budget and at the last."""
-        ratio = _step_ratio(self.stages, configuration, rungs.steps)
+        ratio = step_ratio(self.stages, configuration, rungs.steps)
         if ratio < DECAYED:
             warnings.warn(
                 f"{self.owner}: at step {rungs.steps[-1]} the optimizer's steps are {ratio:.2g} "
@@ -326,84 +270,6 @@ class _Brackets:
                 ScheduleWarning,
                 stacklevel=4,
             )
-
-
-def _program_of(
-    stages: Stages, metric: str | None, mode: str, dimensions: Dimensions
-) -> Callable[..., Float[Array, "rungs members"]]:
-    """The compiled bracket; the same again for equal arguments, as far as they can be compared."""
-    try:
-        hash(dimensions)
-    except TypeError:  # a fixed array, say
-        return _make_program(stages, metric, mode, dimensions)
-    return _cached_program(stages, metric, mode, dimensions)
-
-
-def _make_program(stages: Stages, metric: str | None, mode: str, dimensions: Dimensions) -> Any:
-    sign = 1 if mode == "min" else -1
-
-    @jax.jit
-    def bracket(columns: list[Array], key: Any, rows: Any, table: Array, rungs: Array) -> Array:
-        count = len(columns[0])
-        sizes, steps = table
-        hyperparameters = lambda member: dimensions.fill(
-            {i: column[member] for i, column in enumerate(columns)}
-        )
-        begin = lambda member: stages.start(key, hyperparameters(member), rows)
-        trainings = jax.lax.map(begin, jnp.arange(count, dtype=jnp.int32))
-
-        def train_on(rung: Array, member: Array, trainings: Any) -> tuple[Any, Array]:
-            mine, hp = jax.tree.map(lambda x: x[member], trainings), hyperparameters(member)
-            mine = stages.advance(mine, hp, rows, steps[rung])
-            mine, row = stages.evaluate(mine, hp, rows)
-            name = metric or ("validation_loss" if "validation_loss" in row else "loss")
-            score = jnp.where(mine.running, row[name], jnp.nan)
-            return jax.tree.map(lambda x, y: x.at[member].set(y), trainings, mine), score
-
-        def one_rung(rung: Array, carry: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
-            trainings, order, scores = carry
-
-            def one(place: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
-                trainings, scores = carry
-                member = order[place]
-                trainings, score = train_on(rung, member, trainings)
-                return trainings, scores.at[rung, member].set(score.astype(scores.dtype))
-
-            trainings, scores = jax.lax.fori_loop(0, sizes[rung], one, (trainings, scores))
-            known = jnp.nan_to_num(sign * scores[rung, order], nan=jnp.inf)
-            is_out = jnp.arange(count, dtype=jnp.int32) >= sizes[rung]
-            return trainings, order[jnp.lexsort((known, is_out))], scores
-
-        scores = jnp.full((MOST_RUNGS, count), jnp.nan, jnp.result_type(float))
-        start = (trainings, jnp.arange(count, dtype=jnp.int32), scores)
-        return jax.lax.fori_loop(0, rungs, one_rung, start)[2]
-
-    return bracket
-
-
-_cached_program = functools.lru_cache(maxsize=16)(_make_program)
-
-
-def _step_ratio(stages: Stages, configuration: PyTree, steps: Sequence[int]) -> float:
-    """How long the last budget's last step is, in units of the first's, under one gradient.
-
-    The parameters are shrunk to one entry each, and the gradient is 1 all the time.
-    """
-    task, optimizer = stages.build(configuration)
-    shapes, _ = jax.eval_shape(task.init, jax.random.key(0))
-    params = jax.tree.map(lambda x: jnp.zeros((1,) * x.ndim, x.dtype), shapes)
-    grads = jax.tree.map(jnp.ones_like, params)
-    extended = optax.with_extra_args_support(optimizer)
-    one = jnp.ones(())
-
-    def step(state: Any, _: None) -> tuple[Any, Array]:
-        extra = {"value": one, "grad": grads, "value_fn": lambda params: one}
-        updates, state = extended.update(grads, state, params, **extra)
-        return state, global_norm(updates)
-
-    run = jax.jit(lambda state: jax.lax.scan(step, state, length=steps[-1])[1])
-    lengths = np.asarray(run(optimizer.init(params)))
-    return float(lengths[-1] / max(lengths[steps[0] - 1], np.finfo(np.float32).tiny))
 
 
 def _correlations(scores: np.ndarray) -> np.ndarray:
@@ -416,14 +282,3 @@ def _correlations(scores: np.ndarray) -> np.ndarray:
         varies = all(len(np.unique(x)) > 1 for x in pair)
         found.append(spearmanr(*pair)[0] if varies else np.nan)
     return np.asarray(found, np.float64)
-
-
-def _check_rungs(owner: str, rungs: Rungs) -> None:
-    sizes, steps = rungs
-    falls = all(a >= b >= 1 for a, b in itertools.pairwise(sizes)) and sizes and sizes[-1] >= 1
-    rises = all(a < b for a, b in itertools.pairwise(steps)) and steps and steps[0] >= 1
-    if len(sizes) != len(steps) or len(sizes) > MOST_RUNGS or not falls or not rises:
-        raise ValueError(
-            f"{owner}: `rungs` must be at most {MOST_RUNGS} sizes that do not rise and as many "
-            f"steps that do, all in [1, inf), got {rungs}."
-        )

@@ -136,7 +136,7 @@ def _first_steps(
     stretch = math.gcd(length, steps_per_epoch, offset)
     if number == 1 and offset + length <= steps_per_epoch:
         stretch = length
-    return np.arange(begin, begin + number * length, stretch, np.int32).reshape(number, -1)
+    return np.arange(begin, begin + number * length, stretch, dtype=np.int32).reshape(number, -1)
 
 
 def _intervals(

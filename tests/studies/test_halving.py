@@ -12,12 +12,13 @@ from jaxopt_course.studies import (
     Float,
     Rungs,
     ScheduleWarning,
+    _bracket,
     halving_rungs,
     hyperband,
     successive_halving,
     top_k_rungs,
 )
-from jaxopt_course.studies import _halving as halving
+from jaxopt_course.studies._space import dimensions_of
 from jaxopt_course.training import Rows, make_stages, make_train
 from tests.training.problems import line, line_task
 
@@ -82,7 +83,7 @@ def test_rank_correlations_are_reported(result):
 
 
 def test_other_budgets_run_in_the_same_program(result):
-    program = halving._cached_program(STAGES, None, "min", halving.dimensions_of(SPACE))
+    program = _bracket._cached_program(STAGES, None, "min", dimensions_of(SPACE))
     compiled = program._cache_size()
     other = Rungs((27, 5, 2), (2, 7, 50))
     again = successive_halving(STAGES, SPACE, key=KEY, rungs=other, rows=ROWS)
