@@ -129,6 +129,7 @@ def successive_halving(
         ScheduleWarning: if the optimizer's steps shrink between the first budget and the last.
 
     Examples:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> import optax
         >>> from jaxopt_course.problems import problem
