@@ -6,7 +6,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -54,7 +54,8 @@ NOT_USED = (
 class DiagnoseOptions(TrainOptions):
     """The options of a training, a few of which mean something else here."""
 
-    # Without a meaning here, but a config of `train` may have them.
+    unused: ClassVar[tuple[str, ...]] = NOT_USED
+
     patience: tyro.conf.Suppress[int | None] = None
     precision: tyro.conf.Suppress[Literal["float32", "bfloat16", "float16"]] = "float32"
     on_divergence: tyro.conf.Suppress[Literal["stop", "raise", "skip"]] = "stop"

@@ -9,7 +9,7 @@ import pathlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -30,6 +30,8 @@ _DECAY: Mapping[str, Any] = MappingProxyType({"weight_decay": 1e-2})
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
     """All that decides a training, and where its results go."""
+
+    unused: ClassVar[tuple[str, ...]] = ()  # what a config may hold, to no effect
 
     file: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")] = (
         None
@@ -127,6 +129,7 @@ def parse_options(
     for key in table:
         _check_key(key, known, f"{path}: there is no key {{!r}}{_of(key, name)}.")
 
+    table = {key: value for key, value in table.items() if key not in kind.unused}
     extended = _with_hyperparameters(kind, name)
     options = {"prog": f"jaxopt-course {command}", "description": _description(about)}
     default = extended(
