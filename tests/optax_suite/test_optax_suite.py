@@ -69,7 +69,7 @@ def check(modules, tmp_path):
     return passed / len(ours)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 def test_optax_passes_its_short_tests_with_our_names(tmp_path):
     check(SHORT, tmp_path)
 
