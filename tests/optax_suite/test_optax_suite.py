@@ -28,7 +28,7 @@ MODULES = [
 ]
 
 
-SHORT = [  # what CI runs; the whole takes longer
+SHORT = [  # of a few minutes; the whole takes longer
     module
     for module in MODULES
     if module.startswith(("losses", "schedules", "transforms"))
