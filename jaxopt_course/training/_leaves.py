@@ -156,4 +156,4 @@ def on_host(data: Any) -> np.ndarray:
 def _digest(array: np.ndarray) -> str:
     """The sha256 of the bytes of ``array``, in C order."""
     flat = np.asarray(array, order="C").reshape(-1)
-    return hashlib.sha256(flat.view(np.uint8)).hexdigest()
+    return hashlib.sha256(flat.view(np.uint8).data).hexdigest()

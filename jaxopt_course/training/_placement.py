@@ -86,5 +86,5 @@ def agree(length: int, request: int, is_late: bool, is_due: bool) -> tuple[int, 
         return length, request, is_late, is_due
     said = np.array([length, request, is_late, is_due], np.int32)
     table = np.asarray(multihost_utils.process_allgather(said)).reshape(-1, 4)
-    late, due = (bool(said) for said in table[:, 2:].any(axis=0))
+    late, due = bool(table[:, 2].any()), bool(table[:, 3].any())
     return int(table[0, 0]), int(table[:, 1].max()), late, due
