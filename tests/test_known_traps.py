@@ -44,6 +44,7 @@ def test_rprop_moves_on_its_first_step():
     np.testing.assert_allclose(update, -0.1, rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [name for name in RECIPES if ":" not in name] + VARIANTS)
 def test_float16_gives_finite_updates(name):
     """With eps = 1e-8, which is 0 in float16, a zero gradient gave NaN, and 1e-4 gave -inf."""

@@ -30,6 +30,7 @@ class Names(dict):
         return getattr(jaxopt_course, name)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("theirs", "ours"), ROWS, ids=[theirs for theirs, _ in ROWS])
 def test_both_sides_give_the_same_updates(theirs, ours, standard_promotion, monkeypatch):
     library = theirs.split(".")[0]

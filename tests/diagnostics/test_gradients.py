@@ -117,6 +117,7 @@ def test_norms_and_ratios_are_those_of_numpy():
     assert np.isnan(gradient_flow(task, state, batch).leaves["['w']"].update_ratio)
 
 
+@pytest.mark.exhaustive
 def test_a_vanishing_sigmoid_stack_of_depth_fifty_is_named(key):
     """Course 4, vanishing gradients: below [1e-6, 1e3], and below half precision's 6e-5."""
     report = flow_of(MLP(2, (8,) * 50, activation="sigmoid"), key)

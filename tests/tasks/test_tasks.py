@@ -229,6 +229,7 @@ def test_numbers_of_the_model_may_be_traced(kind, key, standard_promotion):
     assert len(set(np.asarray(together).tolist())) == 3
 
 
+@pytest.mark.exhaustive
 def test_an_equinox_model_with_dropout(key):
     equinox = pytest.importorskip("equinox")
 

@@ -1,5 +1,7 @@
 """A training in segments is the training in one program, bit for bit."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,8 @@ ROWS = Rows(jnp.arange(40), jnp.ones(40), jnp.arange(40, N))
 OPTIONS = {"epochs": EPOCHS, "batch_size": 9}  # ragged: 9 + 9 + 9 + 9 + 4
 TASK, OPTIMIZER = build(None)
 
+also = functools.partial(pytest.param, marks=pytest.mark.exhaustive)
+
 
 @pytest.fixture(scope="module")
 def whole():
@@ -24,7 +28,10 @@ def whole():
     return jax.jit(train)(jax.random.key(0), None, ROWS)
 
 
-@pytest.mark.parametrize("segment", [1, 7, PER_EPOCH, 3 * PER_EPOCH, EPOCHS * PER_EPOCH])
+@pytest.mark.parametrize(
+    "segment",
+    [7, 3 * PER_EPOCH, *(also(steps) for steps in (1, PER_EPOCH, EPOCHS * PER_EPOCH))],
+)
 def test_segments_of_any_length_give_the_bits_of_the_whole(segment, whole):
     records = []
     run = fit(
@@ -51,7 +58,7 @@ CURVE = jnp.array([9.0, 8, 5, 6, 4, 7, 3, 7, 8, 9, 9, 9, 9, 9, 9, 9, 9])
 PLANTED, COUNT = planted_task(CURVE), sgd(1.0)
 
 
-@pytest.mark.parametrize("segment", [1, 3, 50])
+@pytest.mark.parametrize("segment", [3, also(1), also(50)])
 def test_a_run_that_ends_early_ends_in_the_same_state(segment, key):
     data, rows = line(4), Rows(jnp.arange(4), None, jnp.arange(4))
     options = {"steps": 15, "batch_size": 2, "evaluate_every": 2}

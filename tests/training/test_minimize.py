@@ -83,6 +83,7 @@ def test_logistic_regression_is_scikit_learns():
         np.testing.assert_allclose(found.params["b"], theirs.intercept_[0], atol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_a_search_that_stored_its_gradient_spares_the_next_one():
     """What a line search found is not computed again, unless a link behind it moves the params."""
     calls = []

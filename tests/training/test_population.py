@@ -68,6 +68,7 @@ def test_a_member_has_the_bits_that_it_has_alone_and_disturbs_no_other():
     assert (runs.outcome.code[::2] == OutcomeCode.COMPLETED).all()
 
 
+@pytest.mark.exhaustive
 def test_folds_of_unequal_size_are_validated_as_if_each_were_alone(key):
     """Course 5, k-fold cross-validation: 12 rows less a test row, in 3 folds of one program."""
     build = lambda hyperparameters: (line_task(), sgd(0.1))
@@ -82,6 +83,7 @@ def test_folds_of_unequal_size_are_validated_as_if_each_were_alone(key):
         np.testing.assert_allclose(losses[i], alone, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_an_average_over_bags_errs_less_than_its_members_do():
     """Course 2, bagging, ensembles: (mean of p_b - y)^2 <= mean of (p_b - y)^2, in one program."""
     data = line(20)

@@ -183,6 +183,7 @@ def test_a_directory_in_use_is_refused_with_its_holder(tmp_path):
         train(tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_a_stream_goes_on_where_it_was(tmp_path):
     data, opened = line(20), []
 

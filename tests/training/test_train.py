@@ -203,7 +203,7 @@ def test_evaluations_lie_on_their_grid_and_at_the_end(steps, every, grid, key):
 def test_gradients_are_taken_where_the_optimizer_looks(key):
     """The literal Nesterov looks where the usual form, which takes them at its params, stands."""
     literal, usual = (
-        make_train(lambda _, tx=tx: (line_task(), tx), line(), steps=9, batch_size=12)(key)
+        jax.jit(make_train(lambda _, tx=tx: (line_task(), tx), line(), steps=9, batch_size=12))(key)
         for tx in (nesterov(0.01, 0.9), sgd(0.01, 0.9, nesterov=True))
     )
     looks_at = lookahead_params(literal.state.opt_state, literal.state.params)
@@ -222,11 +222,8 @@ def test_a_diverging_run_says_when_and_keeps_the_best(key):
     train = make_train(
         lambda rate: (line_task(), sgd(rate)), data, steps=400, batch_size=12, evaluate_every=4
     )
-    rates = jnp.array([0.1, 1e3])
-    fine, diverged = (
-        jax.tree.map(lambda x, i=i: x[i], jax.jit(jax.vmap(train, in_axes=(None, 0)))(key, rates))
-        for i in (0, 1)
-    )
+    runs = jax.jit(jax.vmap(train, in_axes=(None, 0)))(key, jnp.array([0.1, 1e3]))
+    fine, diverged = (jax.tree.map(lambda x, i=i: x[i], runs) for i in (0, 1))
     assert OutcomeCode(int(fine.outcome.code)) is OutcomeCode.COMPLETED
     assert fine.history["loss"][-1] < 1e-6
     assert OutcomeCode(int(diverged.outcome.code)) is OutcomeCode.DIVERGED

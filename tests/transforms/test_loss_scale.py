@@ -219,6 +219,7 @@ def test_a_step_that_overflows_changes_nothing_but_the_scale_and_the_step():
         assert after.step == before.step + 1
 
 
+@pytest.mark.exhaustive
 def test_a_whole_training_finds_its_scale(key):
     tx = dynamic_loss_scale(jc.adam(0.02), 2.0**24)
     train = make_train(lambda _: (network(), tx), rows()[:2], steps=60, batch_size=8)

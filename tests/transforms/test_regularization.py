@@ -154,6 +154,7 @@ def test_each_layer_may_have_its_own_penalty():
     np.testing.assert_allclose(added["second"]["w"], 0.1 * slope, rtol=1e-14)
 
 
+@pytest.mark.exhaustive
 def test_only_soft_thresholds_make_exact_zeros_of_a_real_training():
     """Course 2, L1 by soft threshold and by subgradient, on logistic regression of tumours."""
     raw = data.breast_cancer()
