@@ -4,12 +4,9 @@ from ._cross_validate import CrossValidationReport, cross_validate
 from ._designs import grid_design, random_design, sobol_design
 from ._ensemble import Ensemble, bagging, ensemble, out_of_bag
 from ._export import importance, to_optuna, to_table, write_table
-from ._halving import (
-    HalvingResult,
-    ScheduleWarning,
-    hyperband,
-    successive_halving,
-)
+from ._halving import HalvingResult, hyperband, successive_halving
+from ._optimizer_checks import ScheduleWarning
+from ._population_based import PopulationResult, population_based_training
 from ._reevaluate import Reevaluation, reevaluate
 from ._result import BestConfiguration, SearchResult, best_configuration
 from ._rungs import Rungs, halving_rungs, top_k_rungs
@@ -25,6 +22,7 @@ __all__ = [
     "Float",
     "HalvingResult",
     "Int",
+    "PopulationResult",
     "Reevaluation",
     "Rungs",
     "ScheduleWarning",
@@ -39,6 +37,7 @@ __all__ = [
     "hyperband",
     "importance",
     "out_of_bag",
+    "population_based_training",
     "random_design",
     "reevaluate",
     "search",

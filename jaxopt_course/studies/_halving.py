@@ -9,43 +9,41 @@ with s_max = floor(log_eta(max_steps / min_steps)), bracket s = s_max, ..., 0 st
 ceil((s_max + 1) / (s + 1) eta^s) configurations of max_steps / eta^s steps.
 
 The table of rungs is data: one program, about as large as one training, serves all brackets and
-budgets. What a short budget says of a long one is not known beforehand: the rank correlation of
-each rung with the next is part of every result.
+budgets; who goes on is chosen between its calls. What a short budget says of a long one is not
+known beforehand: the rank correlation of each rung with the next is part of every result.
 
 References: Jamieson & Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter
 Optimization", AISTATS 2016; Li et al., "Hyperband", JMLR 2018, algorithm 1.
 """
 
-import itertools
 import math
+import os
+import pathlib
 import time
-import warnings
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import check_choice, check_integer, check_number
+from jaxopt_course.core import check_integer, check_number
 from jaxopt_course.training import Rows, Stages
 
-from ._bracket import bracket_program, step_ratio
 from ._designs import Points, sobol_design
-from ._rungs import MOST_RUNGS, Rungs, check_rungs, halving_rungs
-from ._space import Choice, Int, configuration_at, dimensions_of
+from ._optimizer_checks import warn_of_decay
+from ._rounds import Setting, correlations, ranked
+from ._rungs import Rungs, check_rungs, halving_rungs
+from ._saves import digest
+from ._space import configuration_at
 
 
 __all__ = [
     "HalvingResult",
-    "ScheduleWarning",
     "hyperband",
     "successive_halving",
 ]
-
-DECAYED = 0.5  # of the step of the first budget: less is warned of
-
-
-class ScheduleWarning(UserWarning):
-    """Steps shrink within the budget, so that short trainings are judged at other rates."""
 
 
 class HalvingResult(NamedTuple):
@@ -60,7 +58,7 @@ class HalvingResult(NamedTuple):
     correlations: Spearman's, of the scores of a rung with those of the next, among the
         configurations that reached it, f64[rungs - 1].
     key: of the trainings.
-    seconds: of the program, compilation included if it was compiled for this.
+    seconds: of all trainings, compilation included if it was compiled for this.
     """
 
     space: PyTree
@@ -76,9 +74,7 @@ class HalvingResult(NamedTuple):
     @property
     def survivors(self) -> tuple[np.ndarray, ...]:
         """The configurations of each rung, the best of it first."""
-        sign = 1 if self.mode == "min" else -1
-        order = [np.argsort(sign * row, kind="stable") for row in self.scores]
-        return tuple(o[:n] for o, n in zip(order, self.rungs.sizes, strict=True))
+        return tuple(_trained(self.scores, self.rungs.sizes, self.mode))
 
     @property
     def best(self) -> int:
@@ -105,8 +101,11 @@ def successive_halving(
     points: Points | None = None,
     metric: str | None = None,
     mode: Literal["min", "max"] = "min",
+    mesh: Mesh | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    progress: bool = True,
 ) -> HalvingResult:
-    """One bracket, in one program.
+    """One bracket.
 
     All configurations start from the same key. A training that diverges scores NaN and is never
     among those that go on, unless too few are left.
@@ -121,9 +120,15 @@ def successive_halving(
         points: of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
         metric: a name of the rows of the history. None: the validation loss, if there is one.
         mode: whether the lowest or the highest is best.
+        mesh: the configurations of each rung are dealt out over its axis "pop", which gives the
+            same result, to the bit. None: one device.
+        resume: a directory, in which each rung is saved. A bracket that was killed goes on from
+            there, and ends as it would have ended.
+        progress: show it on stderr.
 
     Raises:
         ValueError: if the rungs are no table as said, or the space has a choice.
+        CheckpointMismatchError: if ``resume`` holds another study.
 
     Warns:
         ScheduleWarning: if the optimizer's steps shrink between the first budget and the last.
@@ -148,10 +153,13 @@ def successive_halving(
         True
     """
     check_rungs("successive_halving", rungs)
+    setting = Setting(
+        "successive_halving", stages, space, key, rows, metric, mode, mesh, resume, progress
+    )
+    setting.check()
     if points is None:
         points = sobol_design(key, space, rungs.sizes[0])
-    brackets = _Brackets("successive_halving", stages, space, key, rows, metric, mode)
-    return brackets.run(rungs, points)
+    return _bracket(setting, rungs, setting.first(points, rungs.sizes[0]))
 
 
 def hyperband(
@@ -165,6 +173,9 @@ def hyperband(
     rows: Rows | None = None,
     metric: str | None = None,
     mode: Literal["min", "max"] = "min",
+    mesh: Mesh | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    progress: bool = True,
 ) -> tuple[HalvingResult, ...]:
     """All brackets, each a :class:`HalvingResult`, in one program that is compiled once.
 
@@ -178,6 +189,9 @@ def hyperband(
         rows: which rows train and which validate. None: all train.
         metric: a name of the rows of the history. None: the validation loss, if there is one.
         mode: whether the lowest or the highest is best.
+        mesh: as for :func:`successive_halving`.
+        resume: a directory, in which each bracket has one of its own.
+        progress: show it on stderr.
     """
     check_number("hyperband", "eta", eta, "(1, inf)")
     check_integer("hyperband", "max_steps", max_steps, "[1, inf)")
@@ -191,95 +205,56 @@ def hyperband(
         brackets.append(Rungs(rungs.sizes[: s + 1], rungs.steps[: s + 1]))
     ends = np.cumsum([rungs.sizes[0] for rungs in brackets])
     design = sobol_design(key, space, int(ends[-1]))
-    shared = _Brackets("hyperband", stages, space, key, rows, metric, mode)
-    shared.size = max(rungs.sizes[0] for rungs in brackets)
-    parts = zip(brackets, ends, strict=True)
-    return tuple(shared.run(r, design[end - r.sizes[0] : end]) for r, end in parts)
+    setting = Setting("hyperband", stages, space, key, rows, metric, mode, mesh, resume, progress)
+    setting.check()
+    results = []
+    for number, (rungs, end) in enumerate(zip(brackets, ends, strict=True)):
+        directory = None if resume is None else pathlib.Path(resume, f"bracket-{number}")
+        points = design[end - rungs.sizes[0] : end]
+        size = max(rungs.sizes[0] for rungs in brackets)
+        results.append(_bracket(setting._replace(resume=directory), rungs, points, size))
+    return tuple(results)
 
 
-class _Brackets:
-    """What brackets of one search share: where they look, how they train, what they rank.
+def _bracket(setting: Setting, rungs: Rungs, points: Points, size: int = 0) -> HalvingResult:
+    """One bracket, in programs for ``size`` configurations; 0: for those of the bracket."""
+    count = rungs.sizes[0]
+    configurations = tuple(configuration_at(setting.space, point) for point in points)
+    warn_of_decay(setting.owner, setting.stages, configurations[0], rungs.steps, stacklevel=3)
+    begun = time.perf_counter()
+    keys = jnp.broadcast_to(setting.key, (count,))
+    cohort = setting.cohort(points, keys, size)
+    scores = np.full((len(rungs.sizes), count), np.nan)
+    trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, setting.mode)
 
-    size: how many configurations the program is made for; 0: those of the bracket.
-    """
+    def one_rung(rung: int) -> None:
+        members = trained(rung)[-1][: rungs.sizes[rung]] if rung > 0 else np.arange(count)
+        scores[rung, members] = cohort.advance(points[members], rungs.steps[rung])
+        if rung + 1 < len(rungs.sizes):
+            best = trained(rung + 1)[-1][: rungs.sizes[rung + 1]]
+            cohort.take(np.array([members.tolist().index(member) for member in best]))
 
-    def __init__(
-        self,
-        owner: str,
-        stages: Stages,
-        space: PyTree,
-        key: Key[Array, ""],
-        rows: Rows | None,
-        metric: str | None,
-        mode: Literal["min", "max"],
-    ) -> None:
-        check_choice(owner, "mode", mode, ("min", "max"))
-        self.owner, self.stages, self.space, self.key = owner, stages, space, key
-        self.rows, self.metric, self.mode, self.size = rows, metric, mode, 0
-        self.dimensions = dimensions_of(space)
-        if any(isinstance(r, Choice) for r in self.dimensions.ranges):
-            raise ValueError(
-                f"{owner}: `space` must hold numbers only, for a choice is a program of its own; "
-                "search each option, or use `search`."
-            )
-
-    def run(self, rungs: Rungs, points: Points) -> HalvingResult:
-        """One bracket, which starts from ``points``."""
-        count = rungs.sizes[0]
-        if count > len(points):
-            raise ValueError(f"{self.owner}: `points` must be at least {count}, got {len(points)}.")
-        points = np.asarray(points, np.float64)[:count]
-        configurations = tuple(configuration_at(self.space, point) for point in points)
-        self._warn_of_decay(configurations[0], rungs)
-        begun = time.perf_counter()
-        table = np.zeros((2, MOST_RUNGS), np.int32)
-        table[:, : len(rungs.sizes)] = rungs
-        scores = bracket_program(self.stages, self.metric, self.mode, self.dimensions)(
-            self._columns(points), self.key, self.rows, table, np.int32(len(rungs.sizes))
-        )
-        found = np.asarray(scores, np.float64)[: len(rungs.sizes), :count]
-        return HalvingResult(
-            space=self.space,
-            points=points,
-            configurations=configurations,
-            scores=found,
-            rungs=rungs,
-            mode=self.mode,
-            correlations=_correlations(found),
-            key=self.key,
-            seconds=time.perf_counter() - begun,
-        )
-
-    def _columns(self, points: Points) -> list[np.ndarray]:
-        """The values of each range at ``points``, filled up to the size of the program."""
-        missing = max(0, self.size - len(points))
-        filled = np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
-        kinds = [np.int32 if isinstance(r, Int) else float for r in self.dimensions.ranges]
-        return [
-            np.asarray([r.at(float(u)) for u in column], kind)
-            for r, column, kind in zip(self.dimensions.ranges, filled.T, kinds, strict=True)
-        ]
-
-    def _warn_of_decay(self, configuration: PyTree, rungs: Rungs) -> None:
-        """Compare the update for one gradient at the first budget and at the last."""
-        ratio = step_ratio(self.stages, configuration, rungs.steps)
-        if ratio < DECAYED:
-            warnings.warn(
-                f"{self.owner}: at step {rungs.steps[-1]} the optimizer's steps are {ratio:.2g} "
-                f"times as long as at step {rungs.steps[0]}, under the same gradient: where a "
-                "schedule decays within the budget, short trainings never see its end.",
-                ScheduleWarning,
-                stacklevel=4,
-            )
+    about = {"rungs": [list(row) for row in rungs], "points": digest(points)}
+    going = [*rungs.sizes[1:], 0]
+    setting.run(cohort, {"scores": scores}, one_rung, going, unit="rung", about=about)
+    return HalvingResult(
+        space=setting.space,
+        points=points,
+        configurations=configurations,
+        scores=scores,
+        rungs=rungs,
+        mode=setting.mode,
+        correlations=correlations(scores),
+        key=setting.key,
+        seconds=time.perf_counter() - begun,
+    )
 
 
-def _correlations(scores: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of each row with the next, where both are numbers."""
-    from scipy.stats import spearmanr
-
-    found = []
-    for row, after in itertools.pairwise(scores):
-        pair = [x[np.isfinite(row) & np.isfinite(after)] for x in (row, after)]
-        varies = all(len(np.unique(x)) > 1 for x in pair)
-        found.append(spearmanr(*pair)[0] if varies else np.nan)
-    return np.asarray(found, np.float64)
+def _trained(scores: np.ndarray, sizes: Sequence[int], mode: str) -> list[np.ndarray]:
+    """Who trained in each rung, the best first; of equal ones who was better in the rung before."""
+    members, found = np.arange(sizes[0]), []
+    for row, size in zip(scores, sizes, strict=False):
+        members = members[:size]
+        members = members[ranked(row[members], mode)]
+        found.append(members)
+    return found

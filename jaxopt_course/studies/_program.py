@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxopt_course.training import make_population
 
+from ._devices import agreed, fetched, sharding_of, shards_of
 from ._score import Kept, Metric, keep
 from ._space import Choice, Dimensions, Float
 
 
-__all__ = ["Members", "Program", "execute", "place_rows", "program_of"]
+__all__ = ["Members", "Program", "execute", "program_of"]
 
 KEPT_PROGRAMS = 16
 AHEAD = 2  # calls in flight, so that the device need not wait for the host
@@ -71,7 +71,7 @@ class Program:
 
     @property
     def shards(self) -> int:
-        return 1 if self.mesh is None else self.mesh.shape["pop"]
+        return shards_of(self.mesh)
 
     def call(self, chunk: int, members: Members, rows: PyTree) -> Callable[[Members], Kept]:
         """The program for ``chunk`` trainings a device at a time; compiled if need be."""
@@ -87,11 +87,17 @@ class Program:
             )
             some = members.take(np.zeros(chunk * self.shards, int))
             begin = time.perf_counter()
-            lowered = jax.jit(population).lower(some.key, tuple(some[:3]), rows)
+            # The same numbers on every device, which looks up its own.
+            program = jax.jit(population, in_shardings=sharding_of(self.mesh))
+            lowered = program.lower(some.key, tuple(some[:3]), rows)
             self.calls[chunk, shapes] = lowered.compile()
-            self.compile_seconds[chunk] = time.perf_counter() - begin
+            self.compile_seconds[chunk] = self.agreed(time.perf_counter() - begin)
         compiled = self.calls[chunk, shapes]
         return lambda some: compiled(some.key, tuple(some[:3]), rows)
+
+    def agreed(self, seconds: float) -> float:
+        """What all processes of the mesh go by."""
+        return agreed(seconds, among_all=self.mesh is not None and self.mesh.is_multi_process)
 
 
 def program_of(
@@ -114,13 +120,6 @@ def program_of(
         if "unhashable" not in str(error):
             raise
         return _make_program(*arguments)
-
-
-def place_rows(rows: PyTree, mesh: Mesh | None) -> PyTree:
-    """The fold table where the programs run, once."""
-    if mesh is None:
-        return jax.tree.map(jnp.asarray, rows)
-    return jax.device_put(rows, NamedSharding(mesh, PartitionSpec()))
 
 
 def execute(
@@ -184,7 +183,7 @@ def _measured(
         numbers, some = _call_at(members, begin, chunk * program.shards)
         started = time.perf_counter()
         found = _fetched(numbers, call(some))
-        seconds = time.perf_counter() - started
+        seconds = program.agreed(time.perf_counter() - started)
         spent, begin = spent + seconds, begin + len(numbers)
         program.call_seconds[chunk] = min(seconds, program.call_seconds.get(chunk, math.inf))
         yield found
@@ -204,7 +203,7 @@ def _call_at(members: Members, begin: int, size: int) -> tuple[np.ndarray, Membe
 
 def _fetched(numbers: np.ndarray, kept: Kept) -> tuple[np.ndarray, Kept]:
     """What is kept of these members, on the host."""
-    return numbers, jax.tree.map(lambda x: x[: len(numbers)], jax.device_get(kept))
+    return numbers, jax.tree.map(lambda x: x[: len(numbers)], fetched(kept))
 
 
 def _make_program(

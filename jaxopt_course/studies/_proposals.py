@@ -8,7 +8,6 @@ References: TPE: Watanabe, "Tree-Structured Parzen Estimator", 2023, arXiv:2304.
 Gaussian process with the Matern 5/2 kernel and logarithmic expected improvement, as in Optuna.
 """
 
-import hashlib
 import math
 import warnings
 from collections.abc import Generator
@@ -20,6 +19,7 @@ from jaxtyping import Array, Key, PyTree
 from jaxopt_course.core import check_choice, check_integer
 
 from ._designs import Points, grid_design, host_seed, random_design, sobol_design
+from ._saves import digest
 from ._space import Choice, dimensions_of
 
 
@@ -123,7 +123,7 @@ def describe_method(method: str | Points) -> str:
     """Its name, or the digest of the points."""
     if isinstance(method, str):
         return method
-    return hashlib.sha256(np.ascontiguousarray(method, float).tobytes()).hexdigest()
+    return digest(np.asarray(method, float))
 
 
 def _sizes(trials: int, rounds: int) -> list[int]:

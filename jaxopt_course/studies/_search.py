@@ -84,7 +84,7 @@ def search(
         chunk_size: of "chunk", in [1, inf).
         mesh: trainings are shared out over its axis "pop". None: one device.
         resume: a directory, in which what is done is saved every few seconds. A search that was
-            killed goes on from there, and ends as it would have ended. ``train`` is not compared.
+            killed goes on from there, and ends as it would have ended.
         progress: show it on stderr: a bar on a terminal, else a line every five seconds.
 
     Returns:
@@ -93,7 +93,7 @@ def search(
 
     Raises:
         ValueError: if an argument is not as said.
-        CheckpointMismatchError: if ``resume`` holds another study.
+        CheckpointMismatchError: if ``resume`` holds another study, another ``train`` for one.
 
     Examples:
         >>> from jaxopt_course.studies import Float
@@ -116,7 +116,8 @@ def search(
         mesh=mesh,
     )
     trials = check_method(method, space, trials, rounds)
-    about = study.about() | {"trials": trials, "rounds": rounds, "method": describe_method(method)}
+    described = {"trials": trials, "rounds": rounds, "method": describe_method(method)}
+    about = lambda: {**described, **study.about()}
     table = study.empty_table(trials)
     tables = proposals(method, jax.random.fold_in(key, DESIGN), space, trials, rounds, mode)
     points = np.empty((0, len(dimensions_of(space).ranges)))

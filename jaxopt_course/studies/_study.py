@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -15,11 +14,13 @@ from jaxtyping import Array, Float64, Key, PyTree
 
 from jaxopt_course.core import check_choice, check_integer
 from jaxopt_course.data import Folds
-from jaxopt_course.training import Rows
+from jaxopt_course.training import Rows, fingerprint
 
 from ._designs import Points
-from ._program import Members, execute, place_rows, program_of
+from ._devices import check_mesh, copied
+from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
+from ._saves import describe, digest
 from ._score import Metric
 from ._space import Choice, Float, configuration_at, dimensions_of
 from ._table import Table
@@ -49,6 +50,7 @@ class Study:
         check_choice("search", "mode", self.mode, ("min", "max"))
         check_choice("search", "strategy", self.strategy, ("map", "chunk", "vmap", "auto"))
         check_integer("search", "chunk_size", self.chunk_size, "[1, inf)")
+        check_mesh("search", self.mesh)
 
     @property
     def trainings(self) -> tuple[int, int]:
@@ -74,7 +76,7 @@ class Study:
             first: number of the first of them.
             after: is called whenever there is more in the table.
         """
-        rows = place_rows(self.rows, self.mesh)
+        rows = copied(self.rows, self.mesh)
         each = self.trainings[0] * self.trainings[1]
         for picks, trials in self._buckets(points).items():
             numbers = ((first + trials)[:, None] * each + np.arange(each)).ravel()
@@ -82,15 +84,7 @@ class Study:
             if numbers.size == 0:
                 continue
             members = self._members(points, numbers, first)
-            program = program_of(
-                self.train,
-                dimensions_of(self.space),
-                picks,
-                self.metric,
-                self.mode,
-                str(jax.random.key_impl(self.key)),
-                self.mesh,
-            )
+            program = self._program(picks)
             begin = time.perf_counter()
             compiled = sum(program.compile_seconds.values())
             for some, kept, chunk in execute(
@@ -124,15 +118,29 @@ class Study:
 
     def about(self) -> dict[str, Any]:
         """What tells this study from others, in a form that JSON can write."""
-        metric = self.metric
+        point = np.zeros((1, len(dimensions_of(self.space).ranges)))
+        (picks,) = self._buckets(point)
+        members = self._members(point, np.zeros(1, int), 0)
+        floats, ints, fold, key = (column[0] for column in members)
+        member = self._program(picks).member
         return {
-            "space": repr(self.space),
-            "key": np.asarray(jax.random.key_data(self.key)).tolist(),
+            **describe(self.space, self.key, self.metric, self.mode),
             "seeds": list(self.seeds),
-            "folds": _digest(jax.tree.leaves(self.rows)),
-            "metric": getattr(metric, "__qualname__", "function") if callable(metric) else metric,
-            "mode": self.mode,
+            "folds": digest(self.rows),
+            "train": fingerprint(member, key, (floats, ints, fold), self.rows),
         }
+
+    def _program(self, picks: tuple[int, ...]) -> Program:
+        """Of the options ``picks``."""
+        return program_of(
+            self.train,
+            dimensions_of(self.space),
+            picks,
+            self.metric,
+            self.mode,
+            str(jax.random.key_impl(self.key)),
+            self.mesh,
+        )
 
     def _buckets(self, points: Points) -> dict[tuple[int, ...], np.ndarray]:
         """The rows of ``points`` by the options that they pick."""
@@ -201,12 +209,3 @@ def seed_numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"search: `seeds` must be at least one number, each once, got {numbers}.")
     return numbers
-
-
-def _digest(arrays: Iterable[np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(
-            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
-        )
-    return digest.hexdigest()

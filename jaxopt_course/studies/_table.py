@@ -5,20 +5,14 @@ import contextlib
 import dataclasses
 import os
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxopt_course.training import (
-    CheckpointCorruptError,
-    CheckpointMismatchError,
-    CheckpointStore,
-    CheckpointWarning,
-)
-
+from ._devices import agreed
+from ._saves import open_saves
 from ._score import Kept
 
 
@@ -71,79 +65,57 @@ class Table:
         return {name: getattr(self, name) for name in SAVED}
 
 
-class Saves:
-    """Where the table of a study is kept, and when it was saved last."""
-
-    def __init__(self, store: CheckpointStore, study: dict[str, Any], table: Table) -> None:
-        self._store, self._study, self._table = store, study, table
-        self._due = time.monotonic() + SECONDS
-
-    def save(self, *, only_if_due: bool = False) -> None:
-        """Save the table; ``only_if_due``: unless that was done only just now."""
-        begin = time.monotonic()
-        if only_if_due and begin < self._due:
-            return
-        widths = {n: [x.shape[1], str(x.dtype)] for n, x in self._table.history.items()}
-        about = {"study": self._study, "history": widths}
-        self._store.save(int(self._table.done.sum()), self._table.tree(), about=about)
-        now = time.monotonic()
-        self._due = now + max(SECONDS, (now - begin) / SHARE)
-
-
 @contextlib.contextmanager
 def saved_in(
-    directory: str | os.PathLike[str] | None, study: dict[str, Any], table: Table
-) -> Iterator[Any]:
+    directory: str | os.PathLike[str] | None, study: Callable[[], dict[str, Any]], table: Table
+) -> Iterator[Callable[[], None]]:
     """A function that saves ``table`` where that is due; what was saved before is in it.
 
     However the block is left, what is done by then is saved.
 
     Args:
         directory: of the checkpoints; None: nothing is saved.
-        study: what the study is, in a form that JSON can write.
+        study: gives what the study is, in a form that JSON can write.
         table: is filled with what the directory holds of this study.
 
     Raises:
         CheckpointMismatchError: if the directory holds another study.
         CheckpointCorruptError: if none of its checkpoints is sound.
     """
-    if directory is None:
-        yield lambda: None
-        return
-    with CheckpointStore(directory, keep_best=0) as store:
-        if store.latest() is not None:
-            _restore(store, study, table)
-        saves = Saves(store, study, table)
+    with open_saves("search", directory, study) as saves:
+        saved = saves.latest(
+            lambda info: _table_like(len(table.done), info.about["history"]).tree()
+        )
+        if saved is not None:
+            for name, value in saved.tree.items():
+                setattr(table, name, jax.tree.map(np.array, value))
         before = int(table.done.sum())
+        due = time.monotonic() + SECONDS
+
+        def save() -> None:
+            widths = {name: [x.shape[1], str(x.dtype)] for name, x in table.history.items()}
+            saves.save(int(table.done.sum()), table.tree(), history=widths)
+
+        def save_if_due() -> None:
+            nonlocal due
+            begin = time.monotonic()
+            if agreed(begin >= due, among_all=True):
+                save()
+                now = time.monotonic()
+                due = now + max(SECONDS, (now - begin) / SHARE)
+
         try:
-            yield lambda: saves.save(only_if_due=True)
+            yield (lambda: None) if directory is None else save_if_due
         finally:
             if int(table.done.sum()) > before:
-                saves.save()
+                save()
 
 
-def _restore(store: CheckpointStore, study: dict[str, Any], table: Table) -> None:
-    for info in reversed(store.list()):
-        for name, value in study.items():
-            if info.about.get("study", {}).get(name) != value:
-                raise CheckpointMismatchError(
-                    f"search: {store.directory} holds a study with another `{name}`; choose "
-                    "another directory for this one."
-                )
-        n = len(table.done)
-        widths = info.about["history"]
-        like = Table.of_size(n)
-        like.history = {name: _nothing(n, w, np.dtype(d)) for name, (w, d) in widths.items()}
-        try:
-            saved = store.restore(like.tree(), info.step)
-        except CheckpointCorruptError as error:
-            message = f"{error} It is skipped; the checkpoint before it is tried."
-            warnings.warn(CheckpointWarning(message), stacklevel=2)
-            continue
-        for name, value in saved.tree.items():
-            setattr(table, name, jax.tree.map(np.array, value))
-        return
-    raise CheckpointCorruptError(f"search: none of the checkpoints in {store.directory} is sound.")
+def _table_like(n: int, widths: Mapping[str, Any]) -> Table:
+    """An empty table with histories of these widths and dtypes."""
+    table = Table.of_size(n)
+    table.history = {name: _nothing(n, w, np.dtype(d)) for name, (w, d) in widths.items()}
+    return table
 
 
 def _nothing(n: int, width: int, dtype: np.dtype) -> np.ndarray:

@@ -12,6 +12,7 @@ from ._checkpoints import Checkpoint, CheckpointInfo, CheckpointStore
 from ._divergence import DivergenceError
 from ._early_stopping import EarlyStopping, EarlyStoppingState
 from ._evaluate import evaluate, predict
+from ._fingerprint import Fingerprint, fingerprint
 from ._fit import fit
 from ._memory_plan import MemoryPlan, describe_plan, plan
 from ._minimize import MinimizeOutcome, Minimum, describe_minimum, minimize
@@ -40,6 +41,7 @@ __all__ = [
     "DivergenceError",
     "EarlyStopping",
     "EarlyStoppingState",
+    "Fingerprint",
     "MemoryPlan",
     "MinimizeOutcome",
     "Minimum",
@@ -58,6 +60,7 @@ __all__ = [
     "describe_plan",
     "evaluate",
     "export_safetensors",
+    "fingerprint",
     "fit",
     "import_safetensors",
     "init_state",

@@ -1,5 +1,7 @@
 """Successive halving: what is given up, what goes on, and that one program serves all budgets."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +14,14 @@ from jaxopt_course.studies import (
     Float,
     Rungs,
     ScheduleWarning,
-    _bracket,
     halving_rungs,
     hyperband,
     successive_halving,
     top_k_rungs,
 )
+from jaxopt_course.studies._cohort import Cohort, programs_of
 from jaxopt_course.studies._space import dimensions_of
-from jaxopt_course.training import Rows, make_stages, make_train
+from jaxopt_course.training import CheckpointMismatchError, Rows, make_stages, make_train
 from tests.training.problems import line, line_task
 
 
@@ -83,12 +85,42 @@ def test_rank_correlations_are_reported(result):
 
 
 def test_other_budgets_run_in_the_same_program(result):
-    program = _bracket._cached_program(STAGES, None, "min", dimensions_of(SPACE))
-    compiled = program._cache_size()
+    programs = programs_of(STAGES, None, dimensions_of(SPACE), None)
+    sizes = lambda: [program._cache_size() for program in programs]
+    compiled = sizes()
+    assert min(compiled) > 0
     other = Rungs((27, 5, 2), (2, 7, 50))
     again = successive_halving(STAGES, SPACE, key=KEY, rungs=other, rows=ROWS)
     assert again.rungs == other
-    assert program._cache_size() == compiled
+    assert sizes() == compiled
+
+
+def test_survivors_are_among_those_that_trained(result):
+    """Where too few are left, those that diverged go on, and nobody who was given up before."""
+    scores = np.full((3, 9), np.nan)
+    scores[0], scores[1, [6, 7, 8]] = np.arange(9.0)[::-1], [np.nan, np.nan, 3.0]
+    planted = result._replace(scores=scores, rungs=Rungs((9, 3, 2), (1, 2, 3)))
+    assert [rung.tolist() for rung in planted.survivors[1:]] == [[8, 7, 6], [8, 7]]
+
+
+def test_what_was_broken_off_ends_as_if_it_was_not(result, tmp_path, monkeypatch):
+    halve = functools.partial(successive_halving, STAGES, SPACE, key=KEY, rungs=RUNGS, rows=ROWS)
+    advance, ends = Cohort.advance, []
+
+    def advance_or_break(self, points, end):
+        ends.append(end)
+        if len(ends) == 3:
+            raise KeyboardInterrupt
+        return advance(self, points, end)
+
+    monkeypatch.setattr(Cohort, "advance", advance_or_break)
+    with pytest.raises(KeyboardInterrupt):
+        halve(resume=tmp_path / "study")
+    for _ in range(2):  # from the third rung on; then from the end
+        np.testing.assert_array_equal(halve(resume=tmp_path / "study").scores, result.scores)
+        assert ends == [3, 9, 27, 27, 81]
+    with pytest.raises(CheckpointMismatchError, match="another `rungs`"):
+        halve(resume=tmp_path / "study", rungs=Rungs((27, 1), (3, 81)))
 
 
 def test_hyperband_has_brackets_from_many_short_to_few_long(result):
@@ -123,5 +155,5 @@ def test_what_is_no_table_is_refused():
     space = {**SPACE, "width": Choice([1, 2])}
     with pytest.raises(ValueError, match="`space` must hold numbers only"):
         successive_halving(STAGES, space, key=KEY, rungs=RUNGS)
-    with pytest.raises(ValueError, match=r"`points` must be at least 27, got 3"):
+    with pytest.raises(ValueError, match="`points` must be at least 27, of 1 numbers"):
         successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, points=np.zeros((3, 1)))

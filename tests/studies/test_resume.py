@@ -95,6 +95,24 @@ def test_another_study_is_refused(key, tmp_path):
         quietly(descend, {"rate": Float(0.1, 0.2)}, key=key, resume=tmp_path / "study")
 
 
+def test_another_train_is_refused(key, tmp_path):
+    """Another program, and the same with other numbers."""
+    study = functools.partial(quietly, space=SPACE, key=key, resume=tmp_path / "study")
+    study(descend)
+    study(lambda key, hyperparameters, rows: descend(key, hyperparameters, rows))  # is the same
+    scaled = lambda scale: (
+        lambda key, hyperparameters, rows: descend(
+            key, {"rate": scale * hyperparameters["rate"]}, rows
+        )
+    )
+    with pytest.raises(CheckpointMismatchError, match="a study with another `train`"):
+        study(scaled(0.5))
+    other = functools.partial(study, resume=tmp_path / "other")
+    other(scaled(0.5))
+    with pytest.raises(CheckpointMismatchError, match="a study with another `train`"):
+        other(scaled(0.25))
+
+
 def test_histories_that_grow_longer_with_a_later_bucket_are_saved(key, tmp_path):
     def train(key, hyperparameters, rows):
         run = descend(key, hyperparameters, rows)
@@ -108,9 +126,11 @@ def test_histories_that_grow_longer_with_a_later_bucket_are_saved(key, tmp_path)
 
 
 @pytest.mark.faults
-def test_a_killed_study_ends_as_if_it_was_not(tmp_path):
+@pytest.mark.parametrize("study", ["search", "population"])
+def test_a_killed_study_ends_as_if_it_was_not(study, tmp_path):
     """Killed three times at random moments; it saves after every call."""
-    run = lambda name: [sys.executable, "-m", "tests.studies.overnight", str(tmp_path / name)]
+    program = [sys.executable, "-m", "tests.studies.overnight", study]
+    run = lambda name: [*program, str(tmp_path / name)]
     ends = lambda out: [line for line in out.splitlines() if line.startswith("ends in")]
     whole = subprocess.run(run("whole"), capture_output=True, text=True, check=True)
     moments = random.Random(0)
@@ -118,17 +138,17 @@ def test_a_killed_study_ends_as_if_it_was_not(tmp_path):
         process = subprocess.Popen(run("killed"), stdout=subprocess.PIPE, text=True)
         before = max(saved_steps(tmp_path / "killed"), default=0)
         while max(saved_steps(tmp_path / "killed"), default=0) <= before:
-            assert process.poll() is None, "it ended before it was killed: more trials"
+            assert process.poll() is None, "it ended before it was killed: more pieces"
             time.sleep(0.02)
         time.sleep(moments.uniform(0, 0.3))
         process.kill()
         process.communicate()
-        assert process.returncode == -9, "it ended before it was killed: more trials"
+        assert process.returncode == -9, "it ended before it was killed: more pieces"
     resumed = subprocess.run(run("killed"), capture_output=True, text=True, check=True)
     assert ends(resumed.stdout) == ends(whole.stdout)
     assert len(ends(whole.stdout)) == 1
     assert len(os.listdir(tmp_path / "killed")) > 1
     counts = [
-        int(out.split("trainings done: ")[1].split()[0]) for out in (whole.stdout, resumed.stdout)
+        int(out.split("pieces done: ")[1].split()[0]) for out in (whole.stdout, resumed.stdout)
     ]
     assert counts[1] < counts[0]

@@ -1,0 +1,168 @@
+"""Giving up early, compilation included: halving, hyperband and populations against all to the end.
+
+    python -m benchmarks.halving [--quick]
+
+81 configurations of an MLP 64-40-10 on the digits, adamw in batches of 64, at most 810 steps (35
+epochs). "all" trains every one to the end, in the loop that is compiled once. "population" spends
+as many steps as halving, on nine members. The ranks are those among all at the end, 0 the best.
+Compilation is measured in CPU seconds too, which other programs disturb less.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks._machine import save
+from jaxopt_course.data import digits
+from jaxopt_course.nn import MLP
+from jaxopt_course.optimizers import adamw
+from jaxopt_course.problems import problem
+from jaxopt_course.studies import (
+    Float,
+    Rungs,
+    configuration_at,
+    halving_rungs,
+    hyperband,
+    population_based_training,
+    sobol_design,
+    successive_halving,
+    top_k_rungs,
+)
+from jaxopt_course.tasks import linen_task
+from jaxopt_course.training import Rows, make_stages, make_train
+
+
+SPACE = {"learning_rate": Float(1e-4, 1e-1, log=True), "weight_decay": Float(1e-5, 1.0, log=True)}
+TRIALS, EPOCH, WIDTH, BATCH_SIZE = 81, 23, 40, 64
+ROWS = Rows(jnp.arange(1437), None, jnp.arange(1437, 1797))
+KEY = jax.random.key(0)
+TRAINING = ("jit(start)", "jit(advance)", "jit(take)")
+TASK = linen_task(MLP(10, (WIDTH,)), jnp.zeros((1, 64)), problem("multiclass"))
+
+
+def main() -> None:
+    """Time all of it, print a line each, and write ``results/halving.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a third of the steps")
+    options = parser.parse_args()
+    figures = measured(270 if options.quick else 810)
+    for name, row in figures.items():
+        print(f"{name}: {row}")  # noqa: T201
+    print(save("halving", {**vars(options), **figures}))  # noqa: T201
+
+
+def measured(steps: int) -> dict[str, Any]:
+    """Seconds, ratios, correlations and ranks, by way of training."""
+    build = lambda hyperparameters: (TASK, adamw(**hyperparameters))
+    stages = make_stages(build, digits(), batch_size=BATCH_SIZE)
+    points = sobol_design(KEY, SPACE, TRIALS)
+    found = {"all": all_to_the_end(build, points, steps)}
+    scores = np.array(found["all"].pop("scores"))
+
+    def halve(rungs: Rungs) -> Any:
+        return successive_halving(
+            stages, SPACE, key=KEY, rungs=rungs, rows=ROWS, points=points, progress=False
+        )
+
+    rungs = halving_rungs(TRIALS, min_steps=max(steps // TRIALS, 1), max_steps=steps)
+    tables = {
+        "halving": rungs,
+        "halving with other budgets": Rungs((TRIALS, 20, 5, 2), (7, 40, 90, steps)),
+        "one epoch, then the best nine": top_k_rungs(TRIALS, 9, min_steps=EPOCH, max_steps=steps),
+    }
+    found["compiling"] = compiling(lambda: halve(rungs), found["all"])
+    for name, table in tables.items():
+        result, counted = counting(lambda table=table: halve(table))
+        found[name] = {
+            **counted,
+            "seconds": result.seconds,
+            "times_as_fast_as_all": found["all"]["seconds"] / result.seconds,
+            "rank_correlations": result.correlations.tolist(),
+            "rank_of_best_among_all": int((scores < scores[result.best]).sum()),
+            "score": float(result.scores[-1, result.best]),
+        }
+    settings = {"key": KEY, "rows": ROWS, "progress": False}
+    bands = lambda: hyperband(stages, SPACE, min_steps=steps // 27, max_steps=steps, **settings)
+    bands()
+    brackets, counted = counting(bands)
+    found["hyperband"] = {
+        **counted,
+        "seconds": sum(bracket.seconds for bracket in brackets),
+        "trainings": sum(bracket.rungs.sizes[0] for bracket in brackets),
+        "score": min(float(b.scores[-1, b.best]) for b in brackets),
+        "rank_correlations": [b.correlations.tolist() for b in brackets],
+    }
+    # As many steps in all as halving takes.
+    spent = int(np.dot(rungs.sizes, np.diff([0, *rungs.steps])))
+    train = lambda: population_based_training(
+        stages, SPACE, members=9, rounds=10, interval=max(spent // 90, 1), **settings
+    )
+    train()
+    population, counted = counting(train)
+    found["population"] = {
+        **counted,
+        "seconds": population.seconds,
+        "steps": int(population.steps[-1]),
+        "rank_correlations": population.correlations.tolist(),
+        "score": float(population.scores[-1, population.best]),
+    }
+    return found
+
+
+def all_to_the_end(build: Callable[[Any], Any], points: np.ndarray, steps: int) -> dict[str, Any]:
+    """Seconds of all trainings one after the other; their last scores; seconds of compiling one.
+
+    It returns its score alone; what halving compiles hands on the whole state, as a whole run does.
+    """
+    train = make_train(build, digits(), steps=steps, batch_size=BATCH_SIZE, evaluate_every=steps)
+    last = jax.jit(lambda hp: train(KEY, hp, ROWS).history["validation_loss"][-1])
+    hp = [jax.tree.map(np.float32, configuration_at(SPACE, point)) for point in points]
+    begin, cpu = time.perf_counter(), time.process_time()
+    compiled = last.lower(hp[0]).compile()
+    took = {"compile_s": time.perf_counter() - begin, "compile_cpu_s": time.process_time() - cpu}
+    cpu = time.process_time()
+    jax.jit(train).lower(KEY, hp[0], ROWS).compile()
+    took["compile_whole_run_cpu_s"] = time.process_time() - cpu
+    begin = time.perf_counter()
+    scores = [float(compiled(configuration)) for configuration in hp]
+    return {**took, "seconds": time.perf_counter() - begin, "scores": scores}
+
+
+def compiling(run: Callable[[], Any], one: dict[str, Any]) -> dict[str, float]:
+    """What the first run takes more than the second, beside compiling one training."""
+    seconds, programs = [], []
+    for _ in range(2):
+        cpu = time.process_time()
+        result, counted = counting(run)
+        seconds.append((result.seconds, time.process_time() - cpu))
+        programs.append(counted["recompiled"])
+    (first, first_cpu), (second, second_cpu) = seconds
+    return {
+        "programs": programs[0],
+        "compile_s": first - second,
+        "times_one_training": (first - second) / one["compile_s"],
+        "cpu_times_one_training": (first_cpu - second_cpu) / one["compile_cpu_s"],
+        "cpu_times_one_whole_run": (first_cpu - second_cpu) / one["compile_whole_run_cpu_s"],
+    }
+
+
+def counting(run: Callable[[], Any]) -> tuple[Any, dict[str, int]]:
+    """What ``run`` gives, and how many programs of trainings it compiled."""
+    compiled: list[str] = []
+
+    def note(event: str, seconds: float, **more: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(str(more.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    result = run()
+    return result, {"recompiled": sum(name in TRAINING for name in compiled)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Where the arrays of a study lie: on one device, or dealt out over the axis "pop" of a mesh.
+
+The devices may belong to several processes, each of which runs the same study. What a process
+decides by its clock is then decided by the first one.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+
+__all__ = ["agreed", "check_mesh", "copied", "dealt", "fetched", "sharding_of", "shards_of"]
+
+
+def check_mesh(owner: str, mesh: Mesh | None) -> None:
+    """Raise unless ``mesh`` is None or has an axis "pop", and axes of ``AxisType.Auto`` only."""
+    if mesh is None:
+        return
+    if "pop" not in mesh.axis_names:
+        raise ValueError(f"{owner}: `mesh` must have an axis 'pop', got {mesh.axis_names}.")
+    if set(mesh.axis_types) != {AxisType.Auto}:  # explicit ones are the default of jax.make_mesh
+        raise ValueError(
+            f"{owner}: all axes of `mesh` must be of AxisType.Auto, got {mesh.axis_types}; "
+            "pass `axis_types=(AxisType.Auto,)` where it is made."
+        )
+
+
+def shards_of(mesh: Mesh | None) -> int:
+    """Over how many devices the trainings are dealt out."""
+    return 1 if mesh is None else int(mesh.shape["pop"])
+
+
+def sharding_of(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
+    """Dealt out along the first axis for ``"pop"``, everywhere the same for none."""
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def dealt(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """Arrays of the host, the same in all processes, dealt out along their first axis."""
+    return _placed(tree, sharding_of(mesh, "pop"))
+
+
+def copied(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """Arrays of the host, the same in all processes, on every device."""
+    return _placed(tree, sharding_of(mesh))
+
+
+def fetched(tree: PyTree) -> PyTree:
+    """The arrays as a whole on the host, in each process."""
+
+    def fetch(x: Any) -> np.ndarray:
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+        return np.asarray(x)
+
+    leaves, structure = jax.tree.flatten(tree)
+    if all(getattr(x, "is_fully_addressable", True) for x in leaves):
+        return jax.device_get(tree)  # all at once
+    return jax.tree.unflatten(structure, map(fetch, leaves))
+
+
+def agreed(number: float, *, among_all: bool) -> float:
+    """The first process's ``number``, if the study is one ``among_all`` processes; else its own."""
+    if not among_all or jax.process_count() == 1:
+        return number
+    return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
+
+
+def _placed(tree: PyTree, sharding: NamedSharding | None) -> PyTree:
+    if sharding is None:
+        return jax.tree.map(jnp.asarray, tree)
+
+    def place(x: Any) -> jax.Array:
+        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            impl = jax.random.key_impl(x)
+            return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=impl)
+        values = np.asarray(x)
+        values = values.astype(jax.dtypes.canonicalize_dtype(values.dtype))
+        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
+
+    return jax.tree.map(place, tree)
