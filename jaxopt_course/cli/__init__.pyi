@@ -1,3 +1,4 @@
+from ._comparison_report import write_comparison_report as write_comparison_report
 from ._main import main as main
 from ._options import TrainOptions as TrainOptions
 from ._setup import Examples as Examples

@@ -1,7 +1,6 @@
 """The command ``diagnose``: what is wrong with a training, and what to try."""
 
 import dataclasses
-import io
 import pathlib
 import sys
 import time
@@ -11,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import jax
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 
 from jaxopt_course.diagnostics import (
     DiagnosisReport,
@@ -32,7 +30,7 @@ from ._examine import (
     train_fully,
     try_rates,
 )
-from ._html import Section, write_html
+from ._html import Section, as_png, picture_name, write_report
 from ._options import TrainOptions, parse_options
 from ._progress import show_stage
 from ._report import make_directory, print_json, say, write_text
@@ -41,7 +39,7 @@ from ._report import make_directory, print_json, say, write_text
 __all__ = ["DiagnoseOptions", "diagnose_training"]
 
 TEXT, HTML = "report.txt", "report.html"
-FLOW, RANGE, CURVES = "gradient_flow.png", "learning_rate.png", "learning_curves.png"
+FLOW, RANGE, CURVES = "Gradient flow", "Learning rate", "Learning curves"  # the pictures
 DIVERGED = 3  # the exit code, as of `train`
 
 NOT_USED = (
@@ -88,7 +86,7 @@ def diagnose_training(arguments: Sequence[str]) -> int:
     options = parse_options(arguments, DiagnoseOptions, command="diagnose", about=about)
     subject = make_subject(options)
     if options.out is not None:
-        files = (TEXT, HTML, FLOW, RANGE, CURVES)
+        files = (TEXT, HTML, *map(picture_name, (FLOW, RANGE, CURVES)))
         make_directory(options.out, files, "a report", overwrite=options.overwrite)
     begin = time.perf_counter()
     looks = _look(subject)
@@ -105,19 +103,8 @@ def diagnose_training(arguments: Sequence[str]) -> int:
     if options.out is not None:
         write_text(options.out / TEXT, text)
         pictures = _pictures(subject, looks)
-        for name, png in pictures.items():
-            (options.out / name).write_bytes(png)
-        placed = {"Gradient flow": FLOW, "Learning rate": RANGE, "Fit": CURVES}
-        write_html(
-            options.out / HTML,
-            title,
-            [
-                s._replace(pictures={s.title: pictures[placed[s.title]]})
-                if s.title in placed
-                else s
-                for s in sections
-            ],
-        )
+        placed = [s._replace(pictures=pictures.get(s.title, {})) for s in sections]
+        write_report(options.out / HTML, title, placed)
         say(f"report in {options.out / HTML}")
     return DIVERGED if looks.fit is None else 0
 
@@ -162,17 +149,14 @@ def _on_rates(report: LearningRateRangeReport, rate: float) -> str:
     return f"{report}\nThe training's own rate is {rate:.1e}: {place}."
 
 
-def _pictures(subject: Subject, looks: _Looks) -> dict[str, bytes]:
-    """File name -> PNG."""
+def _pictures(subject: Subject, looks: _Looks) -> dict[str, dict[str, bytes]]:
+    """Section -> {caption: PNG}."""
     curves = learning_curves(looks.run, steps_per_epoch=subject.steps_per_epoch)
-    figures = {FLOW: gradient_bars(looks.flow), RANGE: learning_rate_curve(looks.rates)}
-    return {name: _png(figure) for name, figure in (figures | {CURVES: curves}).items()}
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
+    return {
+        "Gradient flow": {FLOW: as_png(gradient_bars(looks.flow))},
+        "Learning rate": {RANGE: as_png(learning_rate_curve(looks.rates))},
+        "Fit": {CURVES: as_png(curves)},
+    }
 
 
 def _numbers(options: TrainOptions, looks: _Looks) -> dict[str, Any]:

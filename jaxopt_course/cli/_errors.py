@@ -17,4 +17,6 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
+        if isinstance(error, RuntimeError):  # a checkpoint of something else: not of the options
+            raise
         raise UsageError(str(error)) from error

@@ -2,14 +2,17 @@
 
 import base64
 import html
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from matplotlib.figure import Figure
+
 from ._report import write_text
 
 
-__all__ = ["Section", "write_html"]
+__all__ = ["Section", "as_png", "picture_name", "write_html", "write_report"]
 
 STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -32,6 +35,26 @@ class Section(NamedTuple):
     title: str
     text: str = ""
     pictures: Mapping[str, bytes] = {}
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as a picture."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def picture_name(caption: str) -> str:
+    """The file of a picture: ``"learning_rate.png"`` of ``"Learning rate"``."""
+    return caption.lower().replace(" ", "_") + ".png"
+
+
+def write_report(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a report as :func:`write_html` does, and each of its pictures beside it too."""
+    for section in sections:
+        for caption, png in section.pictures.items():
+            path.with_name(picture_name(caption)).write_bytes(png)
+    write_html(path, title, sections)
 
 
 def write_html(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:

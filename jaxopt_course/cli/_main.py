@@ -15,12 +15,14 @@ COMPLETED, FAILED, USAGE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 HELP = """\
 usage: jaxopt-course [-h] [--version] COMMAND ...
 
-Train models, evaluate them, and look for what is wrong with a training.
+Train models, evaluate them, look for what is wrong with a training, and for better numbers.
 
 commands:
   train      train on a bundled data set or a table, and keep the model
   evaluate   apply a trained model: figures, or predictions for new rows
   diagnose   check gradients, learning rate and fit of a training, and report
+  search     find the numbers that an optimizer trains best with, and report
+  compare    compare optimizers, each at its best, on small workloads, and report
 
 options:
   -h, --help   show this help; `jaxopt-course COMMAND --help` shows a command's
@@ -72,7 +74,17 @@ def _run(command: str, arguments: list[str]) -> int:
         from ._diagnose import diagnose_training
 
         return diagnose_training(arguments)
-    raise UsageError(f"there is no command {command!r}; there are train, evaluate and diagnose.")
+    if command == "search":
+        from ._search import run_search
+
+        return run_search(arguments)
+    if command == "compare":
+        from ._compare import run_comparison
+
+        return run_comparison(arguments)
+    raise UsageError(
+        f"there is no command {command!r}; there are train, evaluate, diagnose, search and compare."
+    )
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:

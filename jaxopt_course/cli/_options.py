@@ -6,8 +6,9 @@ from the defaults. The options of an optimizer are those of its recipe.
 
 import dataclasses
 import pathlib
+import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,7 +21,7 @@ from ._parse import flag, nearest, parse, unknown_keys, value_of
 from ._recipes import RECIPES
 
 
-__all__ = ["TrainOptions", "parse_options"]
+__all__ = ["TrainOptions", "check_known", "command_of", "parse_options"]
 
 
 # For small data sets, more than the recipe's own.
@@ -99,7 +100,7 @@ class TrainOptions:
     """What only this optimizer has."""
 
 
-_COMMON = {f.name for f in dataclasses.fields(TrainOptions)} - {"hyperparameters"}
+OF_A_CALL = ("config", "hyperparameters", "json", "out", "overwrite", "resume", "smoke")
 
 
 def parse_options(
@@ -108,14 +109,16 @@ def parse_options(
     *,
     command: str = "train",
     about: str = "Train a model, and keep it with the record of its training.",
+    notes: Callable[[Any], str] = lambda default: "",
 ) -> Any:
     """The options of a command line, as an instance of ``kind``.
 
     Args:
         arguments: without the name of the command.
-        kind: :class:`TrainOptions`, or a class with the same fields and other helps.
+        kind: :class:`TrainOptions`, or a class of its fields with other helps, and of more.
         command: its name, for the help.
         about: the first line of the help.
+        notes: what the help says of the options' defaults besides.
 
     Raises:
         UsageError: if it is wrong, or the config file is.
@@ -124,18 +127,20 @@ def parse_options(
     table = {} if path is None else _read_config(path)
     named = value_of(arguments, "--optimizer") or table.get("optimizer", TrainOptions.optimizer)
     name = str(named)
-    _check_known("optimizer", name, RECIPES)
-    known = [*_COMMON - {"config"}, *RECIPES[name].options]
+    check_known("optimizer", name, RECIPES)
+    common = [f.name for f in dataclasses.fields(kind) if f.name != "hyperparameters"]
+    known = [*(key for key in common if key != "config"), *RECIPES[name].options]
     for key in table:
         _check_key(key, known, f"{path}: there is no key {{!r}}{_of(key, name)}.")
 
     table = {key: value for key, value in table.items() if key not in kind.unused}
     extended = _with_hyperparameters(kind, name)
-    options = {"prog": f"jaxopt-course {command}", "description": _description(about)}
-    default = extended(
-        optimizer=name,
-        learning_rate=RECIPES[name].learning_rate,
-    )
+    default = _default(kind, name)
+    options = {
+        "prog": f"jaxopt-course {command}",
+        "description": _description(about) + notes(default),
+    }
+    default = extended(optimizer=name, learning_rate=default.learning_rate)
     if table:
         try:
             default = parse(extended, _as_arguments(table), default=default, **options)
@@ -145,17 +150,41 @@ def parse_options(
     for key in unknown_keys(extended, arguments):
         _check_key(flag(key), flags, f"there is no option {{!r}}{_of(key, name)}.")
     parsed = parse(extended, arguments, default=default, **options)
-    shallow = {key: getattr(parsed, key) for key in _COMMON}
+    shallow = {key: getattr(parsed, key) for key in common}
     resolved = kind(**shallow, hyperparameters=dataclasses.asdict(parsed.hyperparameters))
     _check(resolved)
     return resolved
+
+
+def command_of(options: TrainOptions) -> str:
+    """The command line that trains with these options, ready for a shell."""
+    default = _default(TrainOptions, options.optimizer)
+    said = dataclasses.asdict(dataclasses.replace(default, dataset=None, optimizer=""))
+    said |= default.hyperparameters
+    every = {f.name: getattr(options, f.name) for f in dataclasses.fields(TrainOptions)}
+    if options.file is None:
+        every["dataset"] = options.dataset or "digits"
+    differing = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in {**every, **options.hyperparameters}.items()
+        if key not in OF_A_CALL and value != said[key]
+    }
+    return shlex.join(["jaxopt-course", "train", *_as_arguments(differing)])
+
+
+def _default(kind: type[TrainOptions], name: str) -> Any:
+    """The options that an optimizer has if nothing is said."""
+    own = {key: option.default for key, option in RECIPES[name].options.items()}
+    own |= _DECAY if name == TrainOptions.optimizer else {}
+    rate = RECIPES[name].learning_rate
+    return kind(optimizer=name, learning_rate=rate, hyperparameters=own)
 
 
 def _check(options: TrainOptions) -> None:
     if options.file is not None and options.dataset is not None:
         raise UsageError("give either a FILE or --dataset, not both.")
     if options.dataset is not None:
-        _check_known("dataset", options.dataset, DATASETS)
+        check_known("dataset", options.dataset, DATASETS)
     if (options.file is None) != (options.target is None):
         missing = "--target COLUMN" if options.target is None else "FILE"
         raise UsageError(f"a FILE needs --target and --target a FILE; {missing} is missing.")
@@ -163,7 +192,8 @@ def _check(options: TrainOptions) -> None:
         raise UsageError(f"there is no file {str(options.file)!r}.")
 
 
-def _check_known(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:
+def check_known(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:
+    """Raise a UsageError unless ``name`` is one of ``known``; suggest the nearest."""
     if name not in known:
         hint = nearest(name, list(known))
         raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}.{hint}")
@@ -201,6 +231,8 @@ def _as_arguments(table: dict[str, Any]) -> list[str]:
             arguments.insert(0, str(value))
         elif isinstance(value, bool):
             arguments.append(flag(key) if value else flag(f"no_{key}"))
+        elif isinstance(value, list) and key == "space":  # one range an option
+            arguments += [part for item in value for part in (flag(key), str(item))]
         elif isinstance(value, list):
             arguments += [flag(key), *map(str, value)]
         else:

@@ -1,11 +1,13 @@
 """What is printed and written: the table of figures, and JSON that any reader takes."""
 
+import io
 import json
 import math
 import os
 import pathlib
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -15,7 +17,16 @@ from rich.table import Table
 from ._errors import UsageError
 
 
-__all__ = ["as_json", "make_directory", "print_json", "print_table", "say", "write_text"]
+__all__ = [
+    "as_json",
+    "default_directory",
+    "make_directory",
+    "print_json",
+    "print_table",
+    "say",
+    "table_text",
+    "write_text",
+]
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
@@ -31,18 +42,36 @@ def print_json(value: Any) -> None:
 def print_table(figures: Mapping[str, Mapping[str, float]]) -> None:
     """Print figures on stdout, one part of the data a row."""
     names = list(next(iter(figures.values())))
+    rows = [
+        (part, *(_shown(name, values[name]) for name in names)) for part, values in figures.items()
+    ]
+    text = table_text(["", *(name.replace("_", " ") for name in names)], rows)
+    sys.stdout.write(f"{text}\n")
+
+
+def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as text, however wide; all columns but the first are flush right."""
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-    for part, values in figures.items():
-        table.add_row(part, *(_shown(name, values[name]) for name in names))
-    Console(file=sys.stdout, highlight=False).print(table)
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=io.StringIO(), width=10_000, highlight=False, markup=False)
+    console.width = console.measure(table).maximum
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def say(text: str) -> None:
     """A line for the person at the terminal, on stderr: stdout is for results."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def default_directory(*parts: Any) -> pathlib.Path:
+    """Where results go if nothing is said: below ``runs``, named for ``parts``."""
+    name = "-".join(re.sub("[^A-Za-z0-9_.-]", "_", str(part)) for part in parts)
+    return pathlib.Path("runs", name.lstrip("."))
 
 
 def make_directory(

@@ -3,6 +3,8 @@
 Everything random follows from the seed: one key for the split, one for the training.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +17,7 @@ from jaxopt_course.core import (
     check_integer,
     check_learning_rate,
     check_number,
+    is_traced,
 )
 from jaxopt_course.data import (
     Dataset,
@@ -32,6 +35,7 @@ from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import warmup_cosine_decay_schedule
 from jaxopt_course.tasks import Task, linen_task, mixed_precision
+from jaxopt_course.training import EarlyStopping
 from jaxopt_course.transforms import dynamic_loss_scale
 
 from ._errors import UsageError, usage_errors
@@ -44,6 +48,7 @@ __all__ = [
     "describe_model",
     "load_data",
     "make_optimizer",
+    "make_rule",
     "make_task",
     "prepare",
 ]
@@ -138,14 +143,21 @@ def _shaped(options: TrainOptions, dataset: Dataset) -> np.ndarray:
     return np.asarray(IMAGES[dataset.name](dataset.inputs))
 
 
-def describe_model(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
+def describe_model(
+    options: TrainOptions, dataset: Dataset, numbers: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """The model as a :class:`~jaxopt_course.training.Bundle` describes it.
+
+    Args:
+        options: of the training.
+        dataset: what it is for.
+        numbers: ``"dropout"``, traced or not, instead of that of the options; others are not used.
 
     Raises:
         UsageError: if the options make no model.
     """
     widths = {"mlp": "hidden", "cnn": "dense"}[options.model]
-    name = options.model.upper()
+    name, dropout = options.model.upper(), numbers.get("dropout", options.dropout)
     config = {
         "outputs": problem(dataset.problem).n_outputs(dataset.targets),
         widths: list(options.hidden),
@@ -153,7 +165,7 @@ def describe_model(options: TrainOptions, dataset: Dataset) -> dict[str, Any]:
         "normalization": None if options.normalization == "none" else options.normalization,
         # Of short trainings: at 0.99 the statistics would lag several epochs behind.
         "batch_momentum": 0.9,
-        "dropout": options.dropout or None,
+        "dropout": dropout if is_traced(dropout) else dropout or None,
     }
     with usage_errors():
         MODELS[name](**config)
@@ -173,7 +185,10 @@ def make_task(
 
 
 def make_optimizer(
-    options: TrainOptions, n_train: int, constant_rate: ScalarLike | None = None
+    options: TrainOptions,
+    n_train: int,
+    constant_rate: ScalarLike | None = None,
+    numbers: Mapping[str, Any] = MappingProxyType({}),
 ) -> GradientTransformation:
     """The optimizer, with the learning rate's schedule over the steps of ``n_train`` rows.
 
@@ -181,6 +196,8 @@ def make_optimizer(
         options: what and how fast.
         n_train: how many rows an epoch has.
         constant_rate: a learning rate, traced or not, instead of that and its schedule.
+        numbers: ``"learning_rate"`` and ``"warmup"``, traced or not, instead of those of the
+            options; others are not used.
 
     Raises:
         UsageError: if a number is out of range.
@@ -188,11 +205,28 @@ def make_optimizer(
     with usage_errors():
         check_integer("train", "epochs", options.epochs, "[1, inf)")
         check_integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
-        check_learning_rate("train", options.learning_rate)
-        check_number("train", "warmup", options.warmup, "[0, 1]")
-        rate: Any = options.learning_rate if constant_rate is None else constant_rate
+        learning_rate = numbers.get("learning_rate", options.learning_rate)
+        share = numbers.get("warmup", options.warmup)
+        check_learning_rate("train", learning_rate)
+        check_number("train", "warmup", share, "[0, 1]")
+        rate: Any = learning_rate if constant_rate is None else constant_rate
         if options.schedule == "warmup_cosine" and constant_rate is None:
             steps = options.epochs * -(-n_train // options.batch_size)
-            rate = warmup_cosine_decay_schedule(0.0, rate, round(options.warmup * steps), steps)
+            warmup = share * steps
+            warmup = jnp.round(warmup) if is_traced(warmup) else round(warmup)
+            rate = warmup_cosine_decay_schedule(0.0, rate, warmup, steps)
         optimizer = RECIPES[options.optimizer].build(rate, **options.hyperparameters)
         return dynamic_loss_scale(optimizer) if options.precision == "float16" else optimizer
+
+
+def make_rule(options: TrainOptions) -> EarlyStopping | None:
+    """When to end before the last epoch; None: never.
+
+    Raises:
+        UsageError: if the patience is out of range.
+    """
+    if options.patience is None:
+        return None
+    with usage_errors():
+        check_integer("train", "patience", options.patience, "[1, inf)")
+    return EarlyStopping(options.patience)

@@ -1,30 +1,24 @@
 """The command ``train``: from options to a directory with a model and its record."""
 
-import dataclasses
 import pathlib
-import platform
 import re
 import shutil
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxopt_course._version import __version__
-from jaxopt_course.core import Params, check_integer, check_number
-from jaxopt_course.data import Dataset, Scaler, hash_dataset
+from jaxopt_course.core import Params, check_number
+from jaxopt_course.data import Dataset, Scaler
 from jaxopt_course.plots import learning_curves
 from jaxopt_course.training import (
     Bundle,
     Checkpointing,
     CheckpointStore,
     DivergenceError,
-    EarlyStopping,
     OutcomeCode,
     Rows,
     Run,
@@ -35,9 +29,26 @@ from jaxopt_course.training import (
 
 from ._errors import UsageError, usage_errors
 from ._options import TrainOptions, parse_options
-from ._report import as_json, make_directory, print_json, print_table, say, write_text
+from ._record import describe_training
+from ._report import (
+    as_json,
+    default_directory,
+    make_directory,
+    print_json,
+    print_table,
+    say,
+    write_text,
+)
 from ._score import score_bundle
-from ._setup import Examples, describe_model, load_data, make_optimizer, make_task, prepare
+from ._setup import (
+    Examples,
+    describe_model,
+    load_data,
+    make_optimizer,
+    make_rule,
+    make_task,
+    prepare,
+)
 
 
 __all__ = ["BUNDLE", "RECORD", "train"]
@@ -57,11 +68,7 @@ def train(arguments: Sequence[str]) -> int:
     optimizer = make_optimizer(options, n_train)
     steps_per_epoch = -(-n_train // options.batch_size)
     task = make_task(model, examples.inputs.shape[1:], dataset.problem, options.precision)
-    rule = None
-    if options.patience is not None:
-        with usage_errors():
-            check_integer("train", "patience", options.patience, "[1, inf)")
-        rule = EarlyStopping(options.patience)
+    rule = make_rule(options)
     with usage_errors():
         check_number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")
         if options.max_time is not None:
@@ -75,7 +82,7 @@ def train(arguments: Sequence[str]) -> int:
         "figures below are of training / validation"
     )
 
-    record = _describe(options, dataset, sizes)
+    record = describe_training(options, dataset, parts)
     begin = time.perf_counter()
     try:
         run = fit(
@@ -140,8 +147,7 @@ def _write_record(out: pathlib.Path, record: dict[str, Any]) -> None:
 
 def _run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path:
     """The directory of the run, made, and empty of an earlier run's results."""
-    default = f"{re.sub('[^A-Za-z0-9_.-]', '_', dataset.name)}-{options.optimizer}-{options.seed}"
-    out = options.out or pathlib.Path("runs", default.lstrip("."))
+    out = options.out or default_directory(dataset.name, options.optimizer, options.seed)
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", out.name):
         raise UsageError(
             f"the name of a run may hold letters, digits, and _ . - (not first), got {out.name!r}."
@@ -154,39 +160,6 @@ def _run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path:
         with CheckpointStore(out / CHECKPOINTS):  # which nobody else is using
             shutil.rmtree(out / CHECKPOINTS)
     return out
-
-
-def _describe(options: TrainOptions, dataset: Dataset, sizes: dict[str, int]) -> dict[str, Any]:
-    """What is known of a run before it starts."""
-    config = {
-        name: str(value) if isinstance(value, pathlib.Path) else value
-        for name, value in dataclasses.asdict(
-            dataclasses.replace(options, hyperparameters=dict(options.hyperparameters))
-        ).items()
-        if name not in ("config", "json", "overwrite")
-    }
-    if options.file is not None:
-        config["file"] = str(options.file.resolve())
-    return {
-        "config": config,
-        "dataset": {
-            "name": dataset.name,
-            "problem": dataset.problem,
-            "sha256": hash_dataset(dataset),
-            "feature_names": dataset.feature_names,
-            "target_names": dataset.target_names,
-        },
-        "rows": sizes,
-        "versions": {
-            "jaxopt_course": __version__,
-            "jax": jax.__version__,
-            "flax": flax.__version__,
-            "optax": optax.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "device": str(jax.devices()[0].device_kind),
-    }
 
 
 def _best_epoch(run: Run, steps_per_epoch: int) -> int:

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from jaxopt_course.core import check_integer
 from jaxopt_course.studies import SearchResult
 
-from ._search_axes import score_name
-from ._style import BEST, COLORS, LINESTYLES, count_along, finish, new_figure, of_wide_range
+from ._search_axes import score_name, set_scores
+from ._style import BEST, COLORS, LINESTYLES, count_along, finish, new_figure
 
 
 __all__ = ["search_curves"]
@@ -60,7 +60,8 @@ def _learning(axes: Axes, result: SearchResult, curves: np.ndarray, best: int) -
         style = {"color": COLORS[rank], "linestyle": LINESTYLES[rank], "linewidth": 1.8}
         label = f"rank {rank + 1}: configuration {number}"
         axes.plot(steps[number], curves[number], label=label, **style)
-    axes.set(xlabel="steps", yscale="log" if of_wide_range(curves) else "linear")
+    axes.set_xlabel("steps")
+    set_scores(axes, curves)
     handles, labels = axes.get_legend_handles_labels()
     finish(axes, legend={"handles": handles[::-1], "labels": labels[::-1], **ABOVE})
 
@@ -79,6 +80,7 @@ def _so_far(axes: Axes, result: SearchResult) -> None:
     if ended.any():
         at = result.best
         axes.plot(trials[at], values[at], **{**BEST, "markersize": 12}, label=f"{values[at]:.4g}")
-    axes.set(xlabel="trial", yscale="log" if of_wide_range(values) else "linear")
+    axes.set_xlabel("trial")
+    set_scores(axes, values)
     count_along(axes)
     finish(axes, legend=ABOVE)

@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 
 from jaxopt_course.studies import SearchResult
 
-from ._search_axes import range_axes, score_name, set_x
-from ._style import BEST, COLORS, finish, new_figure, of_wide_range
+from ._search_axes import range_axes, score_name, set_scores, set_x
+from ._style import BEST, COLORS, finish, new_figure
 
 
 __all__ = ["slices"]
@@ -41,7 +41,6 @@ def slices(result: SearchResult, *, title: str | None = None) -> Figure:
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     for axes in grid.ravel()[len(columns) :]:
         axes.set_visible(False)
-    scale = "log" if of_wide_range(values) else "linear"
     for axes, column in zip(grid.ravel(), columns, strict=False):
         x = column.heights
         if np.isfinite(errors).any():
@@ -61,7 +60,7 @@ def slices(result: SearchResult, *, title: str | None = None) -> Figure:
             axes.plot(x[~ended], edge, transform=axes.get_xaxis_transform(), **crosses)
         if ended.any():
             axes.plot(x[result.best], values[result.best], **{**BEST, "markersize": 12})
-        axes.set_yscale(scale)
+        set_scores(axes, values)
         set_x(axes, column)
         finish(axes, legend=False)
     for row in grid:

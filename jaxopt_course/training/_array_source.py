@@ -16,7 +16,7 @@ from ._early_stopping import EarlyStopping
 from ._evaluate import validation
 from ._feed import make_feed
 from ._fingerprint import data_fingerprint
-from ._loop import Loop, Progress, make_loop
+from ._loop import Loop, Progress, hold, make_loop, release
 from ._placement import place, place_batch, replicate
 from ._rows import as_examples, as_rows, count_rows, take_rows
 from ._sources import Parts, Piece, Source
@@ -137,13 +137,13 @@ def _advance(
         (
             begin,
             jnp.zeros((), jnp.int32),
-            progress,
+            hold(progress),
             feed.table(progress.state.key, begin),
             jnp.zeros(capacity, progress.best_loss.dtype),
             {name: jnp.zeros((lines, *x.shape), x.dtype) for name, x in row.items()},
         ),
     )
-    return progress, (done, line, losses, written)
+    return release(progress), (done, line, losses, written)
 
 
 def segment_limit(timetable: Timetable) -> int:

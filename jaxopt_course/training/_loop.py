@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxopt_course.core import Params, all_finite
 from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.transforms import packed_params, unpack
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
 from ._rows import count_rows
@@ -21,7 +22,7 @@ from ._state import Outcome, OutcomeCode, TrainState
 from ._step import batch_means, init_state, make_step
 
 
-__all__ = ["Loop", "Progress", "frozen_row", "make_loop"]
+__all__ = ["Loop", "Progress", "frozen_row", "hold", "make_loop", "release"]
 
 
 class Progress(NamedTuple):
@@ -144,7 +145,7 @@ def make_loop(
         if skip_not_finite:
             row["skipped"] = progress.skipped
         if validate is not None:
-            validated = validate(state.params, state.model_state)
+            validated = validate(unpack(state.params), state.model_state)
             row |= {f"validation_{name}": value for name, value in validated.items()}
             loss = validated["loss"].astype(loss.dtype)
         improves = loss < progress.best_loss  # False for NaN
@@ -176,6 +177,19 @@ def make_loop(
         return progress, {"step": state.step, **row}
 
     return Loop(start, step, evaluate)
+
+
+def hold(progress: Progress) -> Progress:
+    """``progress`` with its parameters as the optimizer holds them: packed ones stay packed."""
+    state = progress.state
+    params, best = (packed_params(state.opt_state, p) for p in (state.params, progress.best_params))
+    return progress._replace(state=state._replace(params=params), best_params=best)
+
+
+def release(progress: Progress) -> Progress:
+    """``progress`` with its parameters as the task knows them: the reverse of :func:`hold`."""
+    state, best = progress.state, unpack(progress.best_params)
+    return progress._replace(state=state._replace(params=unpack(state.params)), best_params=best)
 
 
 def frozen_row(progress: Progress, row: Any) -> dict[str, Array]:

@@ -23,7 +23,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.optimizers import lookahead_params
 from jaxopt_course.tasks import Batch, Task
-from jaxopt_course.transforms import apply_updates, loss_scale
+from jaxopt_course.transforms import apply_updates, loss_scale, unpack
 
 from ._state import TrainState
 
@@ -78,7 +78,7 @@ def make_step(
 
         def mean_loss(params: Params) -> tuple[Array, tuple[dict[str, Array], PyTree]]:
             means, model_state = batch_means(
-                task, params, state.model_state, batch, key=key, train=True
+                task, unpack(params), state.model_state, batch, key=key, train=True
             )
             return means["loss"], (means, model_state)
 

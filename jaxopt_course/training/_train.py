@@ -19,7 +19,7 @@ from jaxopt_course.data import BatchTable
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._evaluate import validation
 from ._feed import Feed, make_feed
-from ._loop import Loop, Progress, frozen_row, make_loop
+from ._loop import Loop, Progress, frozen_row, hold, make_loop, release
 from ._rows import as_examples, as_rows, count_rows
 from ._state import Rows, Run
 from ._timetable import make_timetable
@@ -105,7 +105,7 @@ def make_train(
         feed = make_feed(examples, used, timetable)
         validate = validation(task, examples, used, timetable.batch_size)
         loop = make_loop(task, optimizer, validate, early_stopping)
-        progress = loop.start(key, feed.batch_like(key))
+        progress = hold(loop.start(key, feed.batch_like(key)))
         carry, history = (progress, feed.table(progress.state.key, 0)), []
         whole, rest = divmod(timetable.steps, timetable.evaluate_every)
         for begin, number, length in [
@@ -116,7 +116,7 @@ def make_train(
                 firsts = _first_steps(begin, number, length, timetable.steps_per_epoch)
                 carry, rows_of_part = _intervals(loop, feed, carry, length, firsts)
                 history.append(rows_of_part)
-        progress, _ = carry
+        progress = release(carry[0])
         return Run(
             state=progress.state,
             best_params=progress.best_params,

@@ -10,6 +10,7 @@ from ._cautious import CautiousState, cautious
 from ._centralize import centralize
 from ._chain import chain, named_chain
 from ._clip import clip, clip_by_block_rms, clip_by_global_norm
+from ._companding import QuantizedArray
 from ._complex import SplitRealAndImaginaryState, split_real_and_imaginary
 from ._conditionally import (
     ConditionallyMaskState,
@@ -27,9 +28,11 @@ from ._ema_params import EmaParamsState, ema_params, evaluation_params
 from ._flatten import flatten
 from ._freeze import freeze, selective_transform
 from ._inject import InjectHyperparamsState, inject_hyperparams
+from ._kahan import KahanState, kahan
 from ._lookahead import LookaheadParams, LookaheadState, lookahead
 from ._loss_scale import DynamicLossScaleState, dynamic_loss_scale, loss_scale
 from ._masked import MaskedState, PartitionState, masked, partition
+from ._master_weights import MasterWeightsState, master_weights
 from ._monitor import MonitorState, SnapshotState, measure_with_ema, monitor, snapshot
 from ._multi_steps import (
     MultiSteps,
@@ -48,6 +51,8 @@ from ._norms import (
     scale_by_param_block_rms,
     scale_by_trust_ratio,
 )
+from ._packed import PackedState, packed, packed_params, packed_state, unpacked_state
+from ._packing import PackedTree, unpack
 from ._penalty import AddL1State, add_l1, add_penalty
 from ._per_example_clip import per_example_global_norm_clip, per_example_layer_norm_clip
 from ._proximal import (
@@ -57,6 +62,7 @@ from ._proximal import (
     proximal,
     scaled_proximal,
 )
+from ._quantized_state import QuantizedState, moment_kind, quantized_state
 from ._reduce_on_plateau import ReduceLROnPlateauState, reduce_on_plateau
 from ._scale import (
     ScaleByLearningRateState,
@@ -66,6 +72,7 @@ from ._scale import (
     scale_by_schedule,
 )
 from ._stateless import identity, set_to_zero, stateless, stateless_with_tree_map
+from ._stochastic_rounding import StochasticRoundingState, stochastic_rounding
 from ._trace import EmaState, TraceState, ema, trace
 from ._zero_nans import ZeroNansState, zero_nans
 
@@ -85,16 +92,22 @@ __all__ = [
     "EmaParamsState",
     "EmaState",
     "InjectHyperparamsState",
+    "KahanState",
     "LookaheadParams",
     "LookaheadState",
     "MaskedState",
+    "MasterWeightsState",
     "MonitorState",
     "MultiSteps",
     "MultiStepsState",
     "NonNegativeParamsState",
     "NormalizeState",
+    "PackedState",
+    "PackedTree",
     "PartitionState",
     "ProximalState",
+    "QuantizedArray",
+    "QuantizedState",
     "ReduceLROnPlateauState",
     "ScaleByDistanceOverGradientsState",
     "ScaleByLearningRateState",
@@ -104,6 +117,7 @@ __all__ = [
     "ShouldSkipUpdateFunction",
     "SnapshotState",
     "SplitRealAndImaginaryState",
+    "StochasticRoundingState",
     "TraceState",
     "ZeroNansState",
     "adaptive_grad_clip",
@@ -130,20 +144,27 @@ __all__ = [
     "freeze",
     "identity",
     "inject_hyperparams",
+    "kahan",
     "keep_params_nonnegative",
     "lookahead",
     "loss_scale",
     "masked",
+    "master_weights",
     "measure_with_ema",
+    "moment_kind",
     "monitor",
     "named_chain",
     "normalize",
     "normalize_by_update_norm",
+    "packed",
+    "packed_params",
+    "packed_state",
     "partition",
     "per_example_global_norm_clip",
     "per_example_layer_norm_clip",
     "projected",
     "proximal",
+    "quantized_state",
     "reduce_on_plateau",
     "scale",
     "scale_by_distance_over_gradients",
@@ -161,9 +182,12 @@ __all__ = [
     "split_real_and_imaginary",
     "stateless",
     "stateless_with_tree_map",
+    "stochastic_rounding",
     "trace",
     "unitwise_clip",
     "unitwise_norm",
+    "unpack",
+    "unpacked_state",
     "zero_nans",
 ]
 

@@ -96,6 +96,7 @@ MEMBERS = {
         exempt={"sharding": "one vector is split at other places than its parts"},
     ),
     "freeze": Member(transforms.freeze, fixed={"mask": matrices}),
+    "kahan": Member(transforms.kahan, fixed={"optimizer": ADAM}),
     "keep_params_nonnegative": Member(transforms.keep_params_nonnegative, exempt=ORDER),
     "lookahead": Member(
         on_plain_params(transforms.lookahead),
@@ -107,12 +108,24 @@ MEMBERS = {
         {"sync_period": 2.5, "slow_step_size": 0.4},
         {"fast_optimizer": MOMENTUM, "reset_state": True},
     ),
+    "master_weights": Member(transforms.master_weights, fixed={"optimizer": ADAM}),
     "measure_with_ema": Member(monitored, {"decay": 0.9}),
     "monitor": Member(
         transforms.monitor,
         fixed={"measures": {"norm": global_norm, "all": lambda u: u, "sum": transforms.ema(0.9)}},
     ),
     "normalize": Member(transforms.normalize),
+    "packed": Member(
+        transforms.packed,
+        fixed={"optimizer": ADAM},
+        exempt={
+            "sharding": "joined leaves are split at other places than each alone",
+            "tree_map_params": "joined leaves have no place of their own in the state",
+        },
+    ),
+    "quantized_state": Member(
+        transforms.quantized_state, fixed={"optimizer": ADAM, "min_size": 2, "block": 4, "chunk": 4}
+    ),
     "reduce_on_plateau": Member(transforms.reduce_on_plateau, PLATEAU, offers=worth),
     "reduce_on_plateau:means": Member(
         transforms.reduce_on_plateau,
@@ -127,6 +140,9 @@ MEMBERS = {
     "split_real_and_imaginary": Member(transforms.split_real_and_imaginary, fixed={"inner": ADAM}),
     "stateless_with_tree_map": Member(
         transforms.stateless_with_tree_map, fixed={"f": lambda u, p: 2 * u}
+    ),
+    "stochastic_rounding": Member(
+        transforms.stochastic_rounding, fixed={"optimizer": ADAM, "key": 0}
     ),
     "zero_nans": Member(transforms.zero_nans),
 }

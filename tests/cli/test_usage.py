@@ -34,8 +34,8 @@ def test_the_module_is_a_program():
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "jaxopt-course trian: there is no command 'trian'; there are train, evaluate "
-        "and diagnose.\n"
+        "jaxopt-course trian: there is no command 'trian'; there are train, evaluate, "
+        "diagnose, search and compare.\n"
     )
 
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.plots import parallel_coordinates, search_curves, slices
-from jaxopt_course.studies import Choice, Float, Int, search
+from jaxopt_course.plots import parallel_coordinates, rung_scores, search_curves, slices
+from jaxopt_course.studies import Choice, Float, HalvingResult, Int, Rungs, search
 from tests.studies.problems import SPACE, descend
 
 
@@ -72,3 +72,34 @@ def test_they_are_drawn_of_any_result(key, tmp_path):
         for draw in (parallel_coordinates, slices, search_curves):
             draw(result).savefig(tmp_path / "figure.png")
             assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rung_scores_tell_who_went_on_and_how_well_the_rungs_agree(key):
+    scores = np.array(
+        [[4.0, 3.0, 2.0, 1.0], [np.nan, 30.0, 2.0, 5.0], [np.nan, np.nan, 0.5, np.nan]]
+    )
+    points = np.linspace(0, 1, 4)[:, None]
+    bracket = HalvingResult(
+        space={"rate": Float(0.0, 1.0)},
+        points=points,
+        configurations=tuple({"rate": u} for u in points[:, 0]),
+        scores=scores,
+        rungs=Rungs((4, 3, 1), (10, 30, 90)),
+        mode="min",
+        correlations=np.array([0.5, np.nan]),
+        key=key,
+        seconds=1.0,
+    )
+    figure = rung_scores([bracket, bracket])
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == [
+            *("10\n(4)", "30\n(3)", "90\n(1)")
+        ]
+        assert [text.get_text() for text in axes.texts] == ["0.50", "-"]
+        lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
+        went_on = [line.get_ydata() for line in lines if line.get_linewidth() > 1]
+        np.testing.assert_array_equal(went_on, scores[:, 2:3].T)
+        star = next(line for line in axes.lines if line.get_marker() == "*")
+        assert (star.get_xdata()[0], star.get_ydata()[0]) == (90, 0.5)
+        assert axes.get_yscale() == "log"  # from 0.5 to 30

@@ -1,0 +1,84 @@
+"""The targets of the workloads, from two baselines: run once, and frozen in the repository.
+
+    python -m benchmarks.targets [--directory DIR]
+
+The rule, for each variant of each workload: momentum and adam each train with 100 configurations of
+their spaces, with two seeds. By the best value of the first seed the ten best of each are good
+configurations. What the second seed's runs of those have reached by 60 % of the steps has a median,
+and the lower of the two baselines' medians is the target, rounded up to three digits: half of the
+good configurations of the better baseline get there in time. Where a floor is known, a target below
+it, which only luck with the rows that validate could reach, is an error.
+"""
+
+import argparse
+import json
+import math
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks._machine import machine
+from jaxopt_course.workloads import WORKLOADS, Comparison, compare, contender
+from jaxopt_course.workloads._workload import TARGETS, VARIANTS
+
+
+BASELINES = ("momentum", "adam")
+TRIALS, GOOD, SHARE, KEY = 100, 10, 0.6, 20261121
+
+
+def main() -> None:
+    """Train the baselines and write ``workloads/targets.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--directory", default="runs/targets", help="keeps what is done")
+    options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
+    comparison = compare(
+        [contender(name) for name in BASELINES],
+        WORKLOADS.values(),
+        key=jax.random.key(KEY),
+        trials=TRIALS,
+        seeds=2,
+        held_out_seeds=2,
+        devices=jax.devices(),
+        resume=options.directory,
+    )
+    targets = {
+        name: {variant: target(comparison, name, variant) for variant in VARIANTS}
+        for name in WORKLOADS
+    }
+    origin: dict[str, Any] = {
+        "rule": " ".join(__doc__.split("The rule, ")[1].split()),
+        "command": "python -m benchmarks.targets",
+        "baselines": BASELINES,
+        "trials": TRIALS,
+        "good": GOOD,
+        "share_of_steps": SHARE,
+        "key": KEY,
+        **machine(),
+    }
+    TARGETS.write_text(json.dumps({"origin": origin, "targets": targets}, indent=2) + "\n")
+    print(TARGETS)  # noqa: T201
+
+
+def target(comparison: Comparison, name: str, variant: str) -> float:
+    """What the rule says."""
+    medians = {}
+    for own in BASELINES:
+        trials = comparison.trials[own, name, variant]
+        values = np.where(np.isfinite(trials.values), trials.values, np.inf)[1:]
+        good = np.argsort(values[:, 0].min(-1))[:GOOD]
+        early = trials.costs <= SHARE * comparison.steps[name]
+        medians[own] = float(np.median(values[good, 1][:, early].min(-1)))
+    lowest = min(medians.values())
+    digits = 2 - math.floor(math.log10(lowest))
+    rounded = round(math.ceil(lowest * 10**digits) / 10**digits, max(digits, 0))
+    print(f"{name}, {variant}: {medians} -> {rounded}")  # noqa: T201
+    if rounded < WORKLOADS[name].floors[variant]:
+        raise ValueError(f"targets: that of {name} ({variant}) lies below its floor.")
+    return rounded
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The command ``compare``: optimizers, each at its best, on small problems with fixed targets."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import jax
+import tyro
+
+from jaxopt_course.core import check_integer
+from jaxopt_course.workloads import CONTENDERS, WORKLOADS, compare
+
+from ._comparison_report import FILES, PAGE, write_comparison_report
+from ._errors import UsageError, usage_errors
+from ._options import check_known
+from ._parse import parse
+from ._record import describe_versions
+from ._report import default_directory, make_directory, print_json, say
+from ._trials import stopped_by_signals, take_devices
+
+
+__all__ = ["CompareOptions", "run_comparison"]
+
+TRIALS = 100
+QUICK: dict[str, Any] = {
+    "trials": 8,
+    "optimizers": ("sgd", "momentum", "adam"),
+    "workloads": ("quadratic", "logistic", "spirals"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareOptions:
+    """What is compared, and how thoroughly."""
+
+    optimizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """Which, of the list above. None given: all."""
+    workloads: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """On which, of the list above. None given: all."""
+    trials: int | None = None
+    """Configurations of each optimizer on each workload, in [1, inf). None: 100; quick: 8."""
+    seeds: int = 2
+    """Trainings of each that differ in their seed, in [2, inf): to pick by, and to score."""
+    seed: int = 0
+    """Of everything that is random, in [0, 2^32)."""
+    quick: bool = False
+    """Few trials, and if no names are given three optimizers on three workloads: a minute."""
+    devices: int | None = None
+    """Work on so many cells at a time, each on a device; on a CPU, a core. None: one."""
+    resume: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Keep what is done in DIR, and go on from what is kept there. None: nothing is kept."""
+    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where the results go. None: runs/compare-<seed>."""
+    overwrite: bool = False
+    """Replace the results of an earlier comparison in the same place."""
+    json: bool = False
+    """Print everything as JSON instead of tables; progress goes to stderr anyway."""
+
+
+def run_comparison(arguments: Sequence[str]) -> int:
+    """Run the command; 0 if it came to its end."""
+    options = _with_defaults(
+        parse(
+            CompareOptions,
+            arguments,
+            prog="jaxopt-course compare",
+            description=_description(),
+        )
+    )
+    devices = take_devices(options.devices)
+    out = options.out or default_directory("compare", options.seed)
+    if options.resume is not None and options.resume.resolve() == out.resolve():
+        raise UsageError("--resume and --out must be two directories.")
+    make_directory(out, FILES, "a comparison", overwrite=options.overwrite)
+    trainings = len(options.optimizers) * len(options.workloads) * 2
+    say(
+        f"{len(options.optimizers)} optimizers on {len(options.workloads)} workloads and their "
+        f"held-out variants: {trainings} cells of {options.trials} trials; results in {out}"
+    )
+    with stopped_by_signals(saved=options.resume is not None), usage_errors():
+        comparison = compare(
+            [CONTENDERS[name] for name in options.optimizers],
+            [WORKLOADS[name] for name in options.workloads],
+            key=jax.random.key(options.seed),
+            trials=options.trials,
+            seeds=options.seeds,
+            devices=devices,
+            resume=options.resume,
+        )
+    about = {
+        "trials": options.trials,
+        "seeds": options.seeds,
+        "seed": options.seed,
+        "versions": describe_versions(),
+        "device": str(jax.devices()[0].device_kind),
+    }
+    summary, record = write_comparison_report(comparison, out, about=about)
+    if options.json:
+        print_json(record)
+    else:
+        sys.stdout.write(f"{summary}\n")
+    say(f"report in {out / PAGE}")
+    return 0
+
+
+def _with_defaults(options: CompareOptions) -> Any:
+    """The options with everything said.
+
+    Raises:
+        UsageError: if a name is not known or there twice, or a number is out of range.
+    """
+    known = {"optimizers": CONTENDERS, "workloads": WORKLOADS}
+    chosen: dict[str, Any] = {}
+    for what, all_names in known.items():
+        names = getattr(options, what)
+        for name in names:
+            check_known(what.removesuffix("s"), name, all_names)
+            if names.count(name) > 1:
+                raise UsageError(f"--{what} has {name!r} twice.")
+        chosen[what] = names or (QUICK[what] if options.quick else tuple(all_names))
+    if options.trials is None:
+        chosen["trials"] = QUICK["trials"] if options.quick else TRIALS
+    found = dataclasses.replace(options, **chosen)
+    with usage_errors():
+        check_integer("compare", "trials", found.trials, "[1, inf)")
+        check_integer("compare", "seeds", found.seeds, "[2, inf)")
+        check_integer("compare", "seed", found.seed, "[0, 4294967296)")
+    return found
+
+
+def _description() -> str:
+    lines = [
+        "Compare optimizers, each with the numbers that so many trials find for it.",
+        "",
+        f"Optimizers: {', '.join(CONTENDERS)}.",
+        "",
+        "Workloads:",
+        *(f"  {own.name}: {own.summary}" for own in WORKLOADS.values()),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""Numbers of 8 bits with a scale a block: fine steps near 0, coarse ones near the largest.
+
+With s the largest magnitude of a block and r = |x| / s,
+
+    of either sign:  code = round(127 * 2 r / (1 + r)), 0 below 1, with the sign;  r = y / (2 - y)
+    positive:        code = round(255 * r^(1/4)), at least 1 where x > 0;          r = y^4
+
+where y is the code over its largest. Of either sign the error is at most s / 127. A small number is
+never rounded up to the least code, by which an update of Adam could double: it becomes 0.
+The positive ones keep their order of magnitude down to s / 255^4 = 2.4e-10 s, below which they
+are raised to it: a second moment never becomes 0, so nothing is divided by it.
+
+References: Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022,
+https://arxiv.org/abs/2110.02861, for the blocks.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+__all__ = ["QuantizedArray", "decode", "decode_blocks", "encode", "encode_blocks", "scale_shape"]
+
+TINY = float(jnp.finfo(jnp.float32).tiny)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["codes", "scales"], meta_fields=["block"]
+)
+@dataclasses.dataclass(frozen=True)
+class QuantizedArray:
+    """An array in blocks of 8-bit numbers.
+
+    codes: int8 (of either sign) or uint8 (positive), in the shape of the array.
+    scales: the largest magnitude of each block, float32.
+    block: how many entries, in the order of memory, share a scale.
+    """
+
+    codes: Any
+    scales: Any
+    block: int
+
+
+def decode_blocks(codes: Any, scales: Any) -> Float[Array, "*blocks n"]:
+    """The numbers of codes [*blocks, n] with one scale a block, [*blocks]; int8 is signed."""
+    scales = scales[..., None]
+    if codes.dtype == jnp.int8:
+        y = codes.astype(jnp.float32) / 127
+        return y / (2 - jnp.abs(y)) * scales
+    y = codes.astype(jnp.float32) / 255
+    return jnp.where(codes > 0, jnp.maximum(jnp.square(jnp.square(y)) * scales, TINY), 0)
+
+
+def encode_blocks(x: Float[Array, "*blocks n"], positive: bool) -> tuple[Array, Array]:
+    """Codes [*blocks, n] and scales [*blocks] of float32 numbers."""
+    size = jnp.abs(x)
+    scales = jnp.maximum(jnp.max(size, axis=-1), TINY)
+    r = size * (1 / scales)[..., None]
+    if not positive:
+        y = 254 * r / (1 + r)
+        y = jnp.where(y < 0.999, 0, jnp.round(y))  # the code 1 itself, rounded, remains
+        return jnp.where(x < 0, -y, y).astype(jnp.int8), scales
+    bits = jax.lax.bitcast_convert_type(x, jnp.int32)  # so that what is denormal counts too
+    y = jnp.clip(jnp.round(255 * jnp.sqrt(jnp.sqrt(r))), 1, 255)
+    return jnp.where(bits > 0, y, 0).astype(jnp.uint8), scales
+
+
+def scale_shape(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
+    """The shape of the scales: the leading axes are those of the array where blocks fit in.
+
+    So an array that is spread over devices along a leading axis has its scales beside it.
+    """
+    first, length = len(shape), 1
+    while first > 0 and length < block:
+        first -= 1
+        length *= shape[first]
+    if length % block == 0:
+        return (*shape[:first], length // block)
+    return (-(-math.prod(shape) // block),)
+
+
+def encode(x: Float[Array, "*shape"], block: int, positive: bool) -> QuantizedArray:
+    """``x``, float32, in blocks; the last one may be short."""
+    shape = scale_shape(x.shape, block)
+    missing = math.prod(shape) * block - x.size
+    padded = jnp.pad(x.reshape(-1), (0, missing)) if missing else x
+    codes, scales = encode_blocks(padded.reshape(*shape, block), positive)
+    codes = codes.reshape(-1)[: x.size] if missing else codes
+    return QuantizedArray(codes.reshape(x.shape), scales, block)
+
+
+def decode(array: QuantizedArray) -> Float[Array, "*shape"]:
+    """The array in float32."""
+    codes, scales, block = array.codes, array.scales, array.block
+    missing = scales.size * block - codes.size
+    padded = jnp.pad(codes.reshape(-1), (0, missing)) if missing else codes
+    x = decode_blocks(padded.reshape(*scales.shape, block), scales)
+    x = x.reshape(-1)[: codes.size] if missing else x
+    return x.reshape(codes.shape)

@@ -1,0 +1,188 @@
+"""Small leaves together: an optimizer that runs on a few large arrays instead of many small ones.
+
+What an elementwise optimizer does to an entry does not hang on where the entry lies. Laid end to
+end, a thousand small leaves are one operation instead of a thousand, compiled once.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import PyTree
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    cast_like,
+    check_integer,
+    check_like,
+)
+
+from ._elementwise import NotElementwiseError, leaf_programs
+from ._packing import Layout, PackedTree, pack, plan, unpack
+
+
+__all__ = ["PackedState", "packed", "packed_params", "packed_state", "unpacked_state"]
+
+
+class PackedState(NamedTuple):
+    """The state of the optimizer, on packed parameters.
+
+    layout: where the leaves lie; static.
+    inner_state: the inner state; for each tree shaped like the params a few arrays.
+    """
+
+    layout: Layout
+    inner_state: State
+
+    def evaluation_params(self, params: Params) -> Params:
+        """What the state inside has to evaluate with."""
+        return self._replaced("evaluation_params", params)
+
+    def lookahead_params(self, params: Params) -> Params:
+        """Where the state inside wants the gradient."""
+        return self._replaced("lookahead_params", params)
+
+    def _replaced(self, method: str, params: Params) -> Params:
+        takes_part = lambda part: hasattr(part, method)
+        parts = jax.tree.leaves(self.inner_state, is_leaf=takes_part)
+        if not any(map(takes_part, parts)):
+            return params
+        found = packed_params(self, params)
+        for part in filter(takes_part, parts):
+            found = getattr(part, method)(found)
+        return found if isinstance(params, PackedTree) else unpack(found)
+
+
+def packed(
+    optimizer: optax.GradientTransformation, *, max_size: int = 16384
+) -> GradientTransformation:
+    """Run an elementwise ``optimizer`` on small leaves joined to a few arrays; large ones stay.
+
+    Leaves of one dtype are joined whose shapes differ in the first axis only, and which the
+    optimizer treats alike. Whether it is elementwise is read from the jaxpr of its ``update``
+    when ``init`` is called. Put what looks at whole leaves or trees, such as a clip by norm,
+    outside. Trainings of this library hold the parameters packed too, where this wrapper is the
+    outermost, and hand them out as the tree that they are.
+
+    Args:
+        optimizer: the transformation.
+        max_size: entries up to which a leaf is small, static, in [0, inf).
+
+    Returns:
+        A transformation with the updates of ``optimizer``, to rounding. Where that draws random
+        numbers, others are drawn.
+
+    Raises:
+        ValueError: from ``init``, if ``optimizer`` is not elementwise, or treats a joined array
+            otherwise than what is in it, as masks by path do.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> params = {f"bias {i}": jnp.zeros(4) for i in range(100)}
+        >>> tx = packed(optax.trace(0.9))
+        >>> [leaf.shape for leaf in jax.tree.leaves(tx.init(params))]
+        [(400,)]
+        >>> unpacked_state(tx.init(params)).trace["bias 7"].shape
+        (4,)
+    """
+    check_integer("packed", "max_size", max_size, "[0, inf)")
+    exact = optax.with_extra_args_support(getattr(optimizer, "exact", optimizer))
+    inner = optax.with_extra_args_support(optimizer)
+
+    def init(params: Params) -> PackedState:
+        layout = _layout(exact, params, max_size)
+        return PackedState(layout, inner.init(pack(params, layout)))
+
+    def update(
+        updates: Updates, state: PackedState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, PackedState]:
+        layout = state.layout
+        given = updates
+        if not isinstance(updates, PackedTree):
+            if params is not None:
+                check_like("packed", "gradient", updates, params)
+            updates = pack(updates, layout)
+        if params is not None and not isinstance(params, PackedTree):
+            params = pack(params, layout)
+        updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
+        if not isinstance(given, PackedTree):
+            structure: Any = jax.tree.structure(given)
+            tree = jax.tree.unflatten(structure, jax.tree.leaves(unpack(updates)))
+            updates = cast_like(tree, given)
+        return updates, PackedState(layout, inner_state)
+
+    return GradientTransformation(init, update)
+
+
+def packed_params(state: State, params: Params) -> Params:
+    """``params`` as the optimizer of ``state`` holds them: packed, if it is :func:`packed`."""
+    is_ours = isinstance(state, PackedState) and not isinstance(params, PackedTree)
+    return pack(params, state.layout) if is_ours else params
+
+
+def unpacked_state(state: State) -> State:
+    """The state that the optimizer has without :func:`packed`, with a tree for each tree.
+
+    Args:
+        state: of :func:`packed`, or of any chain or wrapper around it.
+    """
+    is_ours = lambda part: isinstance(part, PackedState)
+    is_tree = lambda part: isinstance(part, PackedTree)
+
+    def of(part: Any) -> Any:
+        return jax.tree.map(unpack, part.inner_state, is_leaf=is_tree) if is_ours(part) else part
+
+    return jax.tree.map(of, state, is_leaf=is_ours)
+
+
+def packed_state(state: State, like: State) -> State:
+    """The reverse of :func:`unpacked_state`: ``state``, laid out as ``like``.
+
+    Args:
+        state: of the optimizer without :func:`packed`, one that was saved for instance.
+        like: the state that ``init`` of the packed one gives, or its shapes.
+    """
+    is_ours = lambda part: isinstance(part, PackedState)
+    is_tree = lambda part: isinstance(part, PackedTree)
+
+    def of(part: Any, own: Any) -> Any:
+        if not is_ours(part):
+            return own
+        repacked = lambda tree, own: pack(own, tree.layout) if is_tree(tree) else own
+        return PackedState(
+            part.layout, jax.tree.map(repacked, part.inner_state, own, is_leaf=is_tree)
+        )
+
+    return jax.tree.map(of, like, state, is_leaf=is_ours)
+
+
+def _layout(exact: GradientTransformation, params: PyTree, max_size: int) -> Layout:
+    """The layout in which each buffer is treated as every leaf in it."""
+    layout = plan(params, max_size)
+    if not layout.groups:
+        return layout
+    try:
+        programs = leaf_programs(exact, params)
+        layout = plan(params, max_size, tuple(programs))
+        like = jax.eval_shape(lambda tree: pack(tree, layout), params)
+        together = leaf_programs(exact, like)
+    except NotElementwiseError as error:
+        raise ValueError(
+            f"packed: `optimizer` must treat each entry alone, but {error}; pack the part of it "
+            "that does, and chain or wrap the rest around that."
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"packed: `optimizer` does not run on joined leaves: {error}") from error
+    alone = [*layout.groups, *((i,) for i in layout.whole)]
+    for group, program in zip(alone, together, strict=True):
+        if any(programs[i] != program for i in group):
+            path, _ = jax.tree.leaves_with_path(params)[group[0]]
+            raise ValueError(
+                f"packed: `optimizer` must treat a leaf alike wherever it lies, but it treats "
+                f"{jax.tree_util.keystr(path)} otherwise among joined leaves, as a mask "
+                "by path does; mask `packed(...)`, not what is in it."
+            )
+    return layout

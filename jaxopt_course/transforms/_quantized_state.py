@@ -1,0 +1,163 @@
+"""Moments in 8 bits: an optimizer whose state takes a quarter of the memory.
+
+Between two steps the moments are kept as in ``_companding.py``. A step decodes them, runs the
+optimizer and encodes what it keeps; the updates are made of the moments before they are encoded.
+An optimizer that treats each entry alone does so a chunk at a time: whole float32 moments would
+take more memory for a moment than is saved.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from jaxopt_course.core import (
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    check_integer,
+    check_like,
+)
+
+from ._chunks import by_chunks, row
+from ._companding import QuantizedArray, decode, encode
+from ._elementwise import NotElementwiseError, leaf_programs, owner_of
+
+
+__all__ = ["QuantizedState", "moment_kind", "quantized_state"]
+
+Kind = Literal["signed", "positive"] | None
+
+
+class QuantizedState(NamedTuple):
+    """``inner_state``: the inner state, with ``QuantizedArray`` in place of large moments."""
+
+    inner_state: State
+
+
+class _Quantized(GradientTransformation):
+    """A transformation that also tells which one it approximates, as ``exact``."""
+
+    exact: GradientTransformation
+
+
+def moment_kind(field: str) -> Kind:
+    """``"signed"`` for the fields ``mu`` and ``trace`` of a state, ``"positive"`` for ``nu``."""
+    kinds: dict[str, Kind] = {"mu": "signed", "trace": "signed", "nu": "positive"}
+    return kinds.get(field)
+
+
+def quantized_state(
+    optimizer: optax.GradientTransformation,
+    bits: int = 8,
+    block: int = 256,
+    *,
+    kind: Callable[[str], Kind] = moment_kind,
+    min_size: int = 4096,
+    chunk: int | None = 65536,
+) -> GradientTransformation:
+    """Keep the moments of ``optimizer`` in blocks of 8-bit numbers with a float32 scale each.
+
+    AdamW then keeps 2.03 bytes a parameter instead of 8. What is no moment, such as the copies
+    of parameters that averages keep, stays as it is; so do small leaves, and moments that are
+    not float32.
+
+    Args:
+        optimizer: the transformation. Its moments are fields of its state, shaped like the params.
+        bits: 8.
+        block: entries that share a scale, static, in [1, inf).
+        kind: of the name of a field: ``"signed"`` or ``"positive"`` for moments, else None.
+            Positive ones may not be negative; they never become 0.
+        min_size: entries from which a leaf counts as large, static, in [1, inf).
+        chunk: entries that an elementwise optimizer is run on at a time, static, a multiple of
+            ``block``. None: whole leaves, which is right where these are spread over devices.
+
+    Raises:
+        ValueError: if a number lies outside its range.
+
+    Examples:
+        >>> tx = quantized_state(optax.scale_by_adam())
+        >>> state = tx.init(jnp.zeros((128, 1024), jnp.float32))
+        >>> sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / (128 * 1024) < 2.04
+        True
+    """
+    owner = "quantized_state"
+    check_integer(owner, "bits", bits, "[8, 8]")
+    check_integer(owner, "block", block, "[1, inf)")
+    check_integer(owner, "min_size", min_size, "[1, inf)")
+    if chunk is not None:
+        check_integer(owner, "chunk", chunk, "[1, inf)")
+        if chunk % block:
+            raise ValueError(f"{owner}: `chunk` must be a multiple of {block}, got {chunk}.")
+    inner = optax.with_extra_args_support(optimizer)
+    known: dict[Any, bool] = {}  # whether the optimizer is elementwise on such parameters
+
+    def init(params: Params) -> QuantizedState:
+        paths, shapes = _paths_and_shapes(params)
+
+        def kept(path: Any, leaf: Any) -> Any:
+            i, before = owner_of(path, paths)
+            if i is None or leaf.shape != shapes[i] or leaf.size < min_size:
+                return leaf
+            named = [key.name for key in before if isinstance(key, jax.tree_util.GetAttrKey)]
+            is_moment = kind(named[-1]) if named and leaf.dtype == jnp.float32 else None
+            return leaf if is_moment is None else encode(leaf, block, is_moment == "positive")
+
+        return QuantizedState(jax.tree_util.tree_map_with_path(kept, inner.init(params)))
+
+    def update(
+        updates: Updates, state: QuantizedState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, QuantizedState]:
+        if params is not None:
+            check_like(owner, "gradient", updates, params)
+        like = updates if params is None else params
+        if chunk is not None and any(x.size > chunk for x in jax.tree.leaves(like)):
+            shape_of = lambda x: (x.shape, str(x.dtype))
+            described = (jax.tree.structure(like), *map(shape_of, jax.tree.leaves(like)))
+            if described not in known:
+                known[described] = _is_elementwise(inner, like, chunk)
+            if known[described]:
+                run = lambda *args: inner.update(*args, **extra_args)
+                updates, after = by_chunks(run, chunk, updates, state.inner_state, params)
+                return updates, QuantizedState(after)
+        whole = jax.tree.map(
+            lambda x: decode(x) if _is_coded(x) else x, state.inner_state, is_leaf=_is_coded
+        )
+        updates, after = inner.update(updates, whole, params, **extra_args)
+        again = lambda old, new: (
+            encode(new, old.block, old.codes.dtype == jnp.uint8) if _is_coded(old) else new
+        )
+        return updates, QuantizedState(
+            jax.tree.map(again, state.inner_state, after, is_leaf=_is_coded)
+        )
+
+    both = _Quantized(init, update)
+    both.exact = inner
+    return both
+
+
+def _is_coded(part: Any) -> bool:
+    return isinstance(part, QuantizedArray)
+
+
+def _paths_and_shapes(tree: PyTree) -> tuple[dict[str, int], list[tuple[int, ...]]]:
+    found = jax.tree.leaves_with_path(tree)
+    paths = {jax.tree_util.keystr(path): i for i, (path, _) in enumerate(found)}
+    return paths, [jnp.shape(leaf) for _, leaf in found]
+
+
+def _is_elementwise(inner: GradientTransformation, like: PyTree, chunk: int) -> bool:
+    """Whether the optimizer does to a chunk what it does to a whole leaf."""
+
+    def part(x: Any) -> jax.ShapeDtypeStruct:
+        shape = row(x.shape, chunk) if x.size > chunk else x.shape
+        return jax.ShapeDtypeStruct(shape, x.dtype)
+
+    try:
+        return leaf_programs(inner, like) == leaf_programs(inner, jax.tree.map(part, like))
+    except NotElementwiseError:
+        return False

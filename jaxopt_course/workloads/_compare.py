@@ -1,0 +1,283 @@
+"""The comparison of optimizers: equal budgets of trials on every workload, each stored once.
+
+What a tuning study would have found is drawn from the stored trials afterwards, as often as one
+likes: see :func:`tuning_studies`.
+
+References: Dahl et al., "Benchmarking Neural Network Training Algorithms", 2023,
+https://arxiv.org/abs/2306.07179; Sivaprasad et al., "Optimizer Benchmarking Needs to Account for
+Hyperparameter Tuning", ICML 2020, https://arxiv.org/abs/1910.11758.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import queue
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.studies import Float, configuration_at, sobol_design
+from jaxopt_course.training import make_population, make_train
+
+from ._comparison import Comparison, Trials
+from ._contenders import Contender, point_of
+from ._store import check_name, comparison_of, read_cell, write_cell, write_index
+from ._workload import VARIANTS, Workload
+
+
+__all__ = ["compare", "make_training"]
+
+Strategy = Literal["map", "chunk", "vmap"]
+Job = tuple[Contender, Workload, str]
+SECONDS = 5.0  # between two lines at least
+
+
+def compare(
+    contenders: Iterable[Contender],
+    workloads: Iterable[Workload],
+    *,
+    key: Key[Array, ""],
+    trials: int = 100,
+    seeds: int = 2,
+    held_out_seeds: int = 1,
+    strategy: Strategy = "map",
+    devices: Sequence[jax.Device] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Train with many configurations of every contender on both variants of every workload.
+
+    A contender's configurations are its defaults and a Sobol design of its space, and they are
+    the same on all workloads. The designs of two contenders are independent of each other, seeds
+    (parameters, order of the data) are common to all.
+
+    Args:
+        contenders: at least one, such as ``[contender("adam"), contender("sgd")]``.
+        workloads: at least one, such as ``WORKLOADS.values()``.
+        key: of designs and seeds.
+        trials: configurations besides the defaults, in [1, inf); a budget of tuning is at most
+            that much.
+        seeds: of each configuration on the base variant, in [2, inf): one is to pick by, another
+            one to score.
+        held_out_seeds: on the held-out variant, in [1, inf).
+        strategy: as of :func:`~jaxopt_course.training.make_population`; under "map" seconds are
+            those of one training after the other.
+        devices: each works on a cell (a contender on a variant) of its own. None: the first.
+        resume: a directory that keeps each cell once it is done. A comparison that was killed
+            goes on there; other contenders and workloads may join it. The code of contenders and
+            workloads is not compared.
+        progress: a line on stderr every five seconds.
+
+    Returns:
+        The comparison; ``print`` it, or :func:`summarize` it.
+
+    Raises:
+        ValueError: if an argument is not as said, or ``resume`` holds other trials.
+    """
+    entries, problems = list(contenders), list(workloads)
+    check_integer("compare", "trials", trials, "[1, inf)")
+    check_integer("compare", "seeds", seeds, "[2, inf)")
+    check_integer("compare", "held_out_seeds", held_out_seeds, "[1, inf)")
+    check_choice("compare", "strategy", strategy, ("map", "chunk", "vmap"))
+    _check_names("contenders", [own.name for own in entries])
+    _check_names("workloads", [own.name for own in problems])
+    design_key, seed_key = jax.random.split(key)
+    designs = {own.name: _design(own, design_key, trials) for own in entries}
+    jobs = [(own, on, variant) for on in problems for variant in VARIANTS for own in entries]
+    numbers = {"base": seeds, "held_out": held_out_seeds}
+    directory = None if resume is None else pathlib.Path(resume)
+    say = _Lines(len(jobs), shown=progress)
+    about = {_cell(job): _about(*job, designs, seed_key, numbers[job[2]]) for job in jobs}
+    found = {} if directory is None else _kept(directory, about, say)
+
+    def train(job: Job) -> None:
+        own, cell = job[0], _cell(job)
+        found[cell] = _train(*job, designs[own.name], seed_key, numbers[job[2]], strategy)
+        if directory is not None:
+            write_cell(directory, cell, found[cell], designs[own.name], about[cell])
+
+    left = [job for job in jobs if _cell(job) not in found]
+    for job in _side_by_side(train, left, devices or jax.devices()[:1]):
+        say.trained(" on ".join(_cell(job)[:2]) + f", {job[2]}")
+    names, own_names = [own.name for own in entries], [on.name for on in problems]
+    if directory is not None:
+        write_index(directory, names, own_names)
+    return comparison_of(names, own_names, found, designs, about)
+
+
+def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[..., Any], float]:
+    """``train(key, numbers, rows=None) -> Run``, and what a step of it costs.
+
+    A step costs as many examples as it sees, in batches of the workload. Gradients of the full
+    batch get as many epochs, rounded to whole ones.
+    """
+    task, data, rows = on.variants[variant]()
+    batch_size = len(rows.train) if own.full_batch else on.batch_size
+    cost = batch_size / on.batch_size
+    train = make_train(
+        lambda numbers: (task, own.build(numbers)),
+        data,
+        steps=max(round(on.steps / cost), 1),
+        batch_size=batch_size,
+        evaluate_every=max(round(on.evaluate_every / cost), 1),
+    )
+    return lambda key, numbers, _=None: train(key, numbers, rows), cost
+
+
+def _train(
+    own: Contender,
+    on: Workload,
+    variant: str,
+    points: np.ndarray,
+    key: Key[Array, ""],
+    seeds: int,
+    strategy: Strategy,
+) -> Trials:
+    """The trainings of one cell, in one call of one program."""
+    train, cost = make_training(own, on, variant)
+    history_of = lambda key, numbers, _: train(key, numbers).history
+    run = make_population(history_of, ("hyperparameters", "key"), strategy=strategy)
+    keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(seeds, dtype="uint32"))
+    numbers = _numbers(own, points)
+    compiled = jax.jit(run).lower(keys, numbers).compile()
+    begin = time.perf_counter()
+    history = jax.device_get(compiled(keys, numbers))
+    seconds = time.perf_counter() - begin
+    values, steps = history["validation_loss"], history["step"]
+    return Trials(
+        values=np.where(np.isfinite(values), values, np.nan),
+        costs=cost * steps.max((0, 1)),
+        seconds_per_step=seconds / float(cost * steps[..., -1].sum()),  # what has failed stops
+    )
+
+
+def _numbers(own: Contender, points: np.ndarray) -> dict[str, np.ndarray]:
+    """The values of the ranges at ``points``, one array each."""
+    rows = [configuration_at(dict(own.space), point) for point in points]
+    dtype = lambda kind: jnp.result_type(float) if isinstance(kind, Float) else np.int32
+    return {
+        name: np.array([row[name] for row in rows], dtype(kind)) for name, kind in own.space.items()
+    }
+
+
+def _side_by_side(
+    work: Callable[[Job], None], jobs: Sequence[Job], devices: Sequence[jax.Device]
+) -> Iterator[Job]:
+    """Do all jobs, each on the next device that is free; each comes out when it is done.
+
+    Host threads compile for one device while another computes.
+    """
+    free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
+    for device in devices:
+        free.put(device)
+
+    def on_a_device(job: Job) -> Job:
+        device = free.get()
+        try:
+            with jax.default_device(device):
+                work(job)
+        finally:
+            free.put(device)
+        return job
+
+    pool = concurrent.futures.ThreadPoolExecutor(len(devices))
+    try:
+        for future in concurrent.futures.as_completed([pool.submit(on_a_device, j) for j in jobs]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _design(own: Contender, key: Key[Array, ""], trials: int) -> np.ndarray:
+    """The defaults and a Sobol design, drawn by the contender's name."""
+    key = jax.random.fold_in(key, np.uint32(zlib.crc32(own.name.encode())))
+    return np.concatenate([point_of(own)[None], sobol_design(key, dict(own.space), trials)])
+
+
+def _about(
+    own: Contender,
+    on: Workload,
+    variant: str,
+    designs: dict[str, np.ndarray],
+    key: Key[Array, ""],
+    seeds: int,
+) -> dict[str, Any]:
+    """What a cell is, in a form that JSON can write."""
+    points = designs[own.name]
+    numbers = {name: x.tolist() for name, x in sorted(_numbers(own, points).items())}
+    return {
+        "trials": len(points) - 1,
+        "seeds": seeds,
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "space": {name: str(kind) for name, kind in sorted(own.space.items())},
+        "numbers": numbers,
+        "full_batch": own.full_batch,
+        "steps": on.steps,
+        "batch_size": on.batch_size,
+        "evaluate_every": on.evaluate_every,
+        "target": on.targets[variant],
+    }
+
+
+def _cell(job: Job) -> tuple[str, str, str]:
+    own, on, variant = job
+    return own.name, on.name, variant
+
+
+def _kept(directory: pathlib.Path, about: dict[Any, Any], say: "_Lines") -> dict[Any, Trials]:
+    """What ``directory`` has of the cells, which must be those that are wanted."""
+    found = {}
+    for cell, wanted in about.items():
+        if (kept := read_cell(directory, cell)) is None:
+            continue
+        for name, value in wanted.items():
+            if name != "target" and kept[2].get(name) != value:
+                contender, workload, variant = cell
+                raise ValueError(
+                    f"compare: {directory} holds trials of {contender} on {workload} ({variant}) "
+                    f"with another `{name}`; choose another directory for these."
+                )
+        found[cell] = kept[0]
+    say.there(len(found))
+    return found
+
+
+def _check_names(argument: str, names: Sequence[str]) -> None:
+    for name in names:
+        check_name("compare", name)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"compare: `{argument}` must be at least one, each of its own name, got {names}."
+        )
+
+
+class _Lines:
+    """How far a comparison is, every few seconds, on stderr."""
+
+    def __init__(self, cells: int, *, shown: bool) -> None:
+        self._cells, self._shown, self._there, self._done = cells, shown, 0, 0
+        self._begin = time.monotonic()
+        self._last = -np.inf
+
+    def there(self, cells: int) -> None:
+        """So many cells were done before."""
+        self._there = cells
+
+    def trained(self, what: str) -> None:
+        """One more cell is done."""
+        self._done += 1
+        now, all_done = time.monotonic(), self._there + self._done
+        if not self._shown or (now - self._last < SECONDS and all_done < self._cells):
+            return
+        self._last = now
+        left = (self._cells - all_done) * (now - self._begin) / self._done
+        said = f"cell {all_done}/{self._cells}: {what}; {left:.0f} s left"
+        print(said, file=sys.stderr, flush=True)  # noqa: T201

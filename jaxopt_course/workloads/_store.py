@@ -1,0 +1,133 @@
+"""The trials of a comparison on disk: one file a cell, each of which says what it is.
+
+A cell is what one contender did on one variant of one workload. Its file appears whole or not at
+all. ``index.json`` says which cells belong to the comparison, and in which order.
+"""
+
+import json
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._comparison import Comparison, Trials
+from ._workload import VARIANTS
+
+
+__all__ = ["check_name", "load_comparison", "read_cell", "write_cell", "write_index"]
+
+INDEX = "index.json"
+Cell = tuple[str, str, str]  # contender, workload, variant
+
+
+def check_name(owner: str, name: str) -> None:
+    """Raise unless ``name`` may be part of a file's name."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+        raise ValueError(
+            f"{owner}: a name must consist of letters, digits, `_`, `-` and `.`, which is not the "
+            f"first, got {name!r}."
+        )
+
+
+def write_cell(
+    directory: pathlib.Path, cell: Cell, trials: Trials, points: np.ndarray, about: dict[str, Any]
+) -> None:
+    """Keep the trials of a cell, and ``about``, which JSON can write."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
+        np.savez_compressed(
+            file,
+            values=np.asarray(trials.values, np.float32),
+            costs=trials.costs,
+            seconds_per_step=trials.seconds_per_step,
+            points=points,
+            about=json.dumps(about),
+        )
+    os.replace(file.name, _path(directory, cell))
+
+
+def read_cell(
+    directory: pathlib.Path, cell: Cell
+) -> tuple[Trials, np.ndarray, dict[str, Any]] | None:
+    """The trials of a cell, their points, and what was said about them; None if they are not there.
+
+    Raises:
+        ValueError: if its file is damaged.
+    """
+    path = _path(directory, cell)
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            seconds = float(file["seconds_per_step"])
+            trials = Trials(file["values"], file["costs"], seconds)
+            return trials, file["points"], json.loads(str(file["about"]))
+    except Exception as error:
+        raise ValueError(f"compare: {path} is damaged ({error}); delete it.") from error
+
+
+def write_index(directory: pathlib.Path, contenders: list[str], workloads: list[str]) -> None:
+    """Note which cells there are."""
+    about = {"contenders": contenders, "workloads": workloads}
+    with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".part", delete=False) as file:
+        file.write(json.dumps(about, indent=2) + "\n")
+    os.replace(file.name, directory / INDEX)
+
+
+def load_comparison(directory: str | os.PathLike[str]) -> Comparison:
+    """The comparison that :func:`compare` has left in its directory ``resume``.
+
+    Raises:
+        ValueError: if there is none, or a cell of it is missing.
+    """
+    directory = pathlib.Path(directory)
+    if not (directory / INDEX).exists():
+        raise ValueError(f"load_comparison: {directory} must hold a finished comparison.")
+    index = json.loads((directory / INDEX).read_text())
+    found: dict[Cell, Trials] = {}
+    points, about = {}, {}
+    for workload in index["workloads"]:
+        for variant in VARIANTS:
+            for contender in index["contenders"]:
+                cell = (contender, workload, variant)
+                read = read_cell(directory, cell)
+                if read is None:
+                    raise ValueError(f"load_comparison: {_path(directory, cell)} is missing.")
+                found[cell], points[contender], about[cell] = read
+    return comparison_of(index["contenders"], index["workloads"], found, points, about)
+
+
+def comparison_of(
+    contenders: list[str],
+    workloads: list[str],
+    trials: Mapping[Cell, Trials],
+    points: Mapping[str, np.ndarray],
+    about: Mapping[Cell, dict[str, Any]],
+) -> Comparison:
+    """Cells and what is said about them as a comparison."""
+    first, last = contenders[0], workloads[-1]
+    return Comparison(
+        contenders=tuple(contenders),
+        workloads=tuple(workloads),
+        steps={name: about[first, name, "base"]["steps"] for name in workloads},
+        targets={
+            (name, variant): about[first, name, variant]["target"]
+            for name in workloads
+            for variant in VARIANTS
+        },
+        numbers={
+            name: {k: np.array(v) for k, v in about[name, last, "base"]["numbers"].items()}
+            for name in contenders
+        },
+        points=dict(points),
+        trials=dict(trials),
+    )
+
+
+def _path(directory: pathlib.Path, cell: Cell) -> pathlib.Path:
+    contender, workload, variant = cell
+    return directory / f"{workload}.{variant}.{contender}.npz"

@@ -1,0 +1,151 @@
+"""The command that compares optimizers: its report of given trials, what it asks for, refuses."""
+
+import base64
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from jaxopt_course.cli import _compare, main
+from jaxopt_course.workloads import CONTENDERS, WORKLOADS, Comparison, Trials
+
+from .pages import check_page
+from .runs import call
+
+
+TRIALS = 6
+
+
+def stored(contenders, workloads, *, trials, seeds, **_):
+    """A comparison whose trials come from a generator: the later an optimizer, the slower."""
+    random, costs = np.random.default_rng(0), np.arange(1.0, 9.0)
+    names, problems = [own.name for own in contenders], [on.name for on in workloads]
+
+    def cell(name):
+        rates = random.uniform(0.2, 1.0, (1 + trials, seeds, 1)) / (1 + names.index(name))
+        return Trials(np.exp(-rates * costs), costs, 1e-3)
+
+    variants = [(on, variant) for on in problems for variant in ("base", "held_out")]
+    points = {own.name: random.random((1 + trials, len(own.space))) for own in contenders}
+    return Comparison(
+        contenders=tuple(names),
+        workloads=tuple(problems),
+        steps=dict.fromkeys(problems, 8),
+        targets=dict.fromkeys(variants, 0.3),
+        numbers={
+            own.name: {name: points[own.name][:, i] for i, name in enumerate(sorted(own.space))}
+            for own in contenders
+        },
+        points=points,
+        trials={(name, *variant): cell(name) for name in names for variant in variants},
+    )
+
+
+def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypatch, capsys):
+    given = {}
+
+    def compare(contenders, workloads, **options):
+        given.update(options, contenders=contenders, workloads=workloads)
+        return stored(contenders, workloads, **options)
+
+    monkeypatch.setattr(_compare, "compare", compare)
+    names = ("--optimizers", "adam", "sgd", "--workloads", "logistic", "spirals")
+    out = tmp_path / "out"
+    options = ("--trials", TRIALS, "--seed", 3, "--resume", tmp_path / "kept", "--out", out)
+    assert call("compare", *names, *options) == 0
+    printed, progress = capsys.readouterr()
+    assert [own.name for own in given["contenders"]] == ["adam", "sgd"]
+    assert [on.name for on in given["workloads"]] == ["logistic", "spirals"]
+    assert (given["trials"], given["seeds"], given["devices"]) == (TRIALS, 2, None)
+    assert given["resume"] == tmp_path / "kept"
+    assert jax.random.key_data(given["key"]).tolist() == [0, 3]
+    assert "8 cells of 6 trials" in progress
+
+    record = json.loads((out / "comparison.json").read_text())
+    assert record["contenders"] == ["adam", "sgd"]
+    assert (record["trials"], record["seed"]) == (TRIALS, 3)
+    assert {"jax", "jaxopt_course"} < set(record["versions"])
+    assert printed.startswith("contender")
+    assert printed.index("\nadam") < printed.index("\nsgd")
+    page = check_page(out / "report.html")
+    assert printed.strip() in page.text
+    assert (out / "report.md").read_text() in page.text
+    pictures = {path.read_bytes() for path in out.glob("*.png")}
+    assert {base64.b64decode(data) for data in page.pictures} == pictures
+    assert {path.stem for path in out.glob("*.png")} >= {"curves", "tuning_steps_held_out"}
+
+    # An earlier report is kept unless told otherwise, before anything is computed.
+    assert call("compare", "--quick", "--out", out) == 2
+    assert "holds a comparison already: give another --out" in capsys.readouterr().err
+
+
+def test_quick_is_few_trials_of_what_is_named_or_of_little():
+    options = _compare._with_defaults(_compare.CompareOptions(quick=True, optimizers=("lion",)))
+    assert options.trials == 8
+    assert options.optimizers == ("lion",)
+    assert len(options.workloads) == 3
+    full = _compare._with_defaults(_compare.CompareOptions())
+    assert full.trials == 100
+    assert (full.optimizers, full.workloads) == (tuple(CONTENDERS), tuple(WORKLOADS))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--optimizers sgd adan", "no optimizer 'adan'; there are sgd, .* Did you mean 'adam'"),
+        ("--workloads spiral", "no workload 'spiral'.* Did you mean 'spirals'"),
+        ("--optimizers sgd sgd", "--optimizers has 'sgd' twice"),
+        ("--trials 0", r"`trials` must lie in \[1, inf\), got 0"),
+        ("--seeds 1", r"`seeds` must lie in \[2, inf\), got 1"),
+        ("--seed -1", r"`seed` must lie in \[0, 4294967296\), got -1"),
+        ("--devices 0", r"--devices must lie in \[1, "),
+        ("--resume a --out a", "--resume and --out must be two directories"),
+        ("--learning-rate 1", "no option '--learning-rate'"),
+        ("adam", "adam"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    arguments, sentence, as_users_run_it, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert call("compare", *arguments.split()) == 2
+    printed, complaint = capsys.readouterr()
+    assert printed == ""
+    assert re.fullmatch(f"jaxopt-course compare: .*{sentence}.*\n", complaint), complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_that_is_stopped_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_compare, "compare", stop)
+    arguments = ("compare", "--quick", "--out", tmp_path / "out")
+    assert call(*arguments, "--resume", tmp_path / "kept") == 130
+    assert "Stopped and saved; the same command goes on." in capsys.readouterr().err
+    assert call(*arguments) == 130
+    assert "with `--resume DIR`" in capsys.readouterr().err
+
+
+def test_help_names_optimizers_and_workloads(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as end:
+        main(["compare", "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    for word in (*CONTENDERS, *WORKLOADS, "--quick", "--resume DIR"):
+        assert word in shown
+
+
+@pytest.mark.exhaustive
+def test_a_real_comparison_goes_on_from_what_is_kept(tmp_path, capsys):
+    names = ("--optimizers", "adam", "momentum", "--workloads", "quadratic", "--trials", 5)
+    arguments = ("compare", *names, "--resume", tmp_path / "kept", "--json")
+    found = []
+    for out in ("a", "b"):
+        assert call(*arguments, "--out", tmp_path / out) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+    assert found[0] == json.loads((tmp_path / "b" / "comparison.json").read_text())

@@ -1,0 +1,380 @@
+"""The command that searches: what it finds, prints and writes, and what it refuses."""
+
+import base64
+import contextlib
+import csv
+import io
+import itertools
+import json
+import re
+import shlex
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_course.cli import _trials, main
+from jaxopt_course.cli._options import _default, command_of, parse_options
+from jaxopt_course.cli._recipes import RECIPES
+from jaxopt_course.cli._search import SearchOptions, _make_plan
+from jaxopt_course.cli._search_report import _at_edges
+from jaxopt_course.cli._space import default_space, read_space, spell, values_at, with_values
+from jaxopt_course.studies import Choice, Float, configuration_at, search
+
+from .pages import check_page
+from .runs import LINEAR, SMALL, call, write_pumps
+
+
+PICTURES = ["parallel_coordinates.png", "slices.png", "curves.png"]
+
+
+def run(*arguments):
+    """The exit code, and what went to stdout and to stderr."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.redirect_stderr(io.StringIO()) as progress,
+    ):
+        code = call("search", *arguments)
+    return code, printed.getvalue(), progress.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pumps(tmp_path_factory):
+    return write_pumps(tmp_path_factory.mktemp("data") / "pumps.csv")
+
+
+@pytest.fixture(scope="module")
+def search_of_pumps(pumps, tmp_path_factory):
+    """The arguments of a search that keeps what it does, its directory, and what it said."""
+    folder = tmp_path_factory.mktemp("search")
+    arguments = (
+        *(pumps, "--target", "state", *SMALL, "--space", "b2=0.99"),
+        *("--trials", 4, "--seeds", 2, "--reevaluate", 3, "--strategy", "map"),
+        *("--resume", folder / "study"),
+    )
+    code, *said = run(*arguments, "--out", folder / "out")
+    assert code == 0, said
+    return arguments, folder, *said
+
+
+def test_a_search_leaves_its_record_its_trials_and_a_page_with_its_pictures(search_of_pumps):
+    _, folder, printed, progress = search_of_pumps
+    out = folder / "out"
+    assert {path.name for path in out.iterdir()} == {
+        *("search.json", "trials.csv", "report.html", *PICTURES)
+    }
+    assert "trial 4/4" in progress or "4 trials" in progress
+    assert "3 fresh seeds" in progress
+    assert "\x1b" not in printed + progress
+    page = check_page(out / "report.html")
+    assert page.headings[:3] == ["Search", "Best", "The 10 best"]
+    assert [base64.b64decode(data) for data in page.pictures] == [
+        (out / name).read_bytes() for name in PICTURES
+    ]
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in PICTURES)
+    best = json.loads((out / "search.json").read_text())["best"]
+    assert best["command"] in printed
+    assert best["command"].split()[-1] in page.text
+
+
+def test_the_record_holds_every_score_in_full_and_the_table_repeats_it(search_of_pumps):
+    out = search_of_pumps[1] / "out"
+    record = json.loads((out / "search.json").read_text())
+    scores = np.array(record["trainings"]["scores"])
+    assert scores.shape == (4, 1, 2)
+    history = np.array(record["trainings"]["history"]["validation_loss"])
+    np.testing.assert_array_equal(history.min(-1), scores)  # the best evaluation of each
+    means = [row["score"] for row in record["configurations"]]
+    np.testing.assert_allclose(means, scores.mean((1, 2)), rtol=1e-12)
+    assert record["ranking"] == np.argsort(means).tolist()
+    assert record["best"]["number"] == np.argmin(means)
+    fresh = record["best"]["fresh_seeds"]
+    assert fresh["score"] == pytest.approx(np.mean(fresh["scores"]), rel=1e-12)
+    assert np.size(fresh["scores"]) == 3
+    with (out / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["score"]) for row in rows] == scores.ravel().tolist()
+    for row in rows[::2]:
+        values = record["configurations"][int(row["configuration"])]["values"]
+        assert float(row["learning_rate"]) == pytest.approx(values["learning_rate"], rel=1e-6)
+        assert 1 - float(row["1 - b1"]) == pytest.approx(values["b1"], rel=1e-6)
+    assert record["config"]["hyperparameters"]["b2"] == 0.99  # fixed
+
+
+def test_the_command_that_is_printed_means_the_best(search_of_pumps):
+    record = json.loads((search_of_pumps[1] / "out" / "search.json").read_text())
+    program, command, *arguments = shlex.split(record["best"]["command"])
+    assert (program, command) == ("jaxopt-course", "train")
+    options = parse_options(arguments)
+    values = record["best"]["values"]
+    assert options.learning_rate == values["learning_rate"]
+    assert {key: options.hyperparameters[key] for key in ("b1", "weight_decay")} == {
+        key: values[key] for key in ("b1", "weight_decay")
+    }
+    assert options.hyperparameters["b2"] == 0.99
+    assert (options.hidden, options.dropout, options.epochs) == ((), 0.0, 2)
+
+
+@pytest.mark.exhaustive
+def test_the_command_that_is_printed_is_the_training_that_was_searched(pumps, tmp_path):
+    arguments = (pumps, "--target", "state", *LINEAR, "--epochs", 10, "--batch-size", 8)
+    arguments += ("--trials", 4, "--reevaluate", 0)
+    code, printed, _ = run(*arguments, "--out", tmp_path / "out")
+    assert code == 0
+    command = printed.strip().splitlines()[-1]
+    assert call(*shlex.split(command)[1:], "--out", tmp_path / "run") == 0
+    trained = json.loads((tmp_path / "run" / "run.json").read_text())["figures"]
+
+    plan = _make_plan(parse_options(list(map(str, arguments)), SearchOptions, command="search"))
+    best = json.loads((tmp_path / "out" / "search.json").read_text())["best"]["number"]
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        points = sobol_design_of(plan)
+        configuration = jax.tree.map(jnp.float32, configuration_at(plan.ranges, points[best]))
+        again = jax.jit(_trials._train_function(plan))(
+            plan.examples.key, configuration, _trials._rows(plan)
+        )
+    # The key of `train`, not one of the search: float32, in programs that round differently.
+    losses = np.asarray(again.history["validation_loss"])
+    assert trained["validation"]["loss"] == pytest.approx(losses.min(), rel=1e-4)
+
+
+def sobol_design_of(plan):
+    """The points that a search of this plan tries."""
+    found = search(
+        lambda key, numbers, rows: 0.0 * numbers["learning_rate"],
+        dict(plan.ranges),
+        key=jax.random.fold_in(plan.examples.key, _trials.TRIALS),
+        trials=plan.trials,
+        metric=lambda score: score,
+        progress=False,
+    )
+    return found.points
+
+
+def test_a_search_goes_on_from_what_is_kept_and_refuses_what_is_another(search_of_pumps, capsys):
+    arguments, folder, *_ = search_of_pumps
+    options = parse_options([str(a) for a in arguments], SearchOptions, command="search")
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        found = _trials.find(_make_plan(options)._replace(fresh=0))
+    first = json.loads((folder / "out" / "search.json").read_text())
+    assert found.trials.scores.tolist() == first["trainings"]["scores"]
+    assert found.seconds == 0.0  # nothing was trained
+    assert found.again is None
+
+    assert call("search", *arguments, "--out", folder / "out") == 2
+    assert "holds a search already: give another --out" in capsys.readouterr().err
+    assert call("search", *arguments, "--trials", 5, "--out", folder / "other") == 1
+    assert "a study with another `trials`" in capsys.readouterr().err
+
+
+def test_halving_reports_its_rungs_and_how_well_they_agree(pumps, tmp_path):
+    arguments = (pumps, "--target", "state", *LINEAR, "--batch-size", 8, "--epochs", 6)
+    fixed = ("--space", "b1=0.9", "--space", "b2=0.99", "--schedule", "constant")
+    out = tmp_path / "out"
+    options = ("--method", "halving", "--trials", 9, "--reevaluate", 0, "--out", out)
+    code, printed, _ = run(*arguments, *fixed, *options)
+    assert code == 0
+    names = {"search.json", "trials.csv", "report.html", "rungs.png"}
+    assert {path.name for path in out.iterdir()} == names
+    check_page(out / "report.html")
+    record = json.loads((out / "search.json").read_text())
+    (bracket,) = record["brackets"]
+    assert bracket["sizes"] == [9, 3, 1]
+    assert len(bracket["rank_correlations"]) == 2
+    best = record["best"]
+    assert best["steps"] == bracket["steps"][-1] == 30
+    assert best["score"] == bracket["scores"][-1][best["number"]]
+    assert record["configurations"][record["ranking"][1]]["steps"] == bracket["steps"][1]
+    assert "after 30 steps" in printed
+    with (out / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rung"] for row in rows] == ["0"] * 9 + ["1"] * 3 + ["2"]
+
+
+def plan_of_all_kinds(pumps):
+    """A search of numbers and settings of all kinds, which also sets the optimizer's own."""
+    space = ("dropout=0:0.5", "warmup=0:1", "momentum=0.5:0.99:decay", "learning-rate=0:1")
+    space += ("activation=relu,tanh", "nesterov=true,false", "batch-size=8,16", "hidden=4,4x4")
+    arguments = [str(pumps), "--target", "state", "--epochs", "2", "--optimizer", "sgd"]
+    arguments += [part for text in space for part in ("--space", text)]
+    return arguments
+
+
+def test_numbers_of_all_kinds_are_traced_and_settings_are_not(pumps):
+    plan = _make_plan(parse_options(plan_of_all_kinds(pumps), SearchOptions, command="search"))
+    point = [0.6] * len(plan.ranges)
+    configuration = configuration_at(plan.ranges, point)
+    numbers = {k: v for k, v in configuration.items() if isinstance(plan.ranges[k], Float)}
+    assert set(numbers) == {"dropout", "warmup", "1 - momentum", "learning_rate"}
+    train = lambda key, numbers: _trials._train_function(plan)(
+        key, configuration | numbers, _trials._rows(plan)
+    )
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        key = jax.random.key(0)
+        finished = jax.eval_shape(train, key, jax.tree.map(jnp.float32, numbers))
+    assert finished.state.params["Dense_1"]["kernel"].shape == (4, 4)
+    assert finished.history["loss"].shape == (2,)
+
+
+@pytest.mark.exhaustive
+def test_smoke_tries_everything_and_keeps_nothing(pumps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for method in ("sobol", "halving"):
+        numbers = ("--space", "b1=0.9") if method == "halving" else ()
+        arguments = plan_of_all_kinds(pumps) if method == "sobol" else (
+            *(pumps, "--target", "state", "--epochs", 2, "--batch-size", 16), *numbers
+        )  # fmt: skip
+        code, _, progress = run(*arguments, "--method", method, "--smoke")
+        assert code == 0, progress
+        assert progress.endswith("Everything works.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_trainings_that_all_diverge_have_an_exit_code_of_their_own(pumps, tmp_path, monkeypatch):
+    fail = lambda key, hyperparameters, rows: jnp.nan
+    failing = lambda train, space, *, key, **_: search(
+        fail, space, key=key, trials=2, metric=lambda score: score, progress=False
+    )
+    monkeypatch.setattr(_trials, "search", failing)
+    out = tmp_path / "out"
+    code, printed, _ = run(pumps, "--target", "state", *SMALL, "--json", "--out", out)
+    assert code == 3
+    record = json.loads(printed)
+    assert record == json.loads((out / "search.json").read_text())
+    assert record["best"] is None
+    assert [row["score"] for row in record["configurations"]] == [None, None]
+    text = check_page(out / "report.html").text
+    assert "Every training diverged: lower the learning rates" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--space learnin-rate=1:2", "nothing called 'learnin-rate'; with adamw it has "
+         "learning-rate, .* Did you mean 'learning-rate'"),
+        ("--space momentum=0.1:0.9", "nothing called 'momentum'; with adamw it has .*b1, b2"),
+        ("--space dropout", "NAME=LOW:HIGH, NAME=A,B,... or NAME=VALUE, got 'dropout'"),
+        ("--space learning-rate=1e-1:1e-4:log", r"`high` must lie in \(0.1, inf\), got 0.0001"),
+        ("--space learning-rate=0:1:log", r"`low` must lie in \(0, inf\), got 0.0"),
+        ("--space learning-rate=-1:1", r"`learning_rate` must lie in \[0, inf\), got -1.0"),
+        ("--space learning-rate=a:1", "could not convert string to float: 'a'"),
+        ("--space learning-rate=1:2:lin", "comes :log, :decay or nothing, got 'lin'"),
+        ("--space b1=0.5:1.5", r"`b1` must lie in \[0, 1\), got 1.5"),
+        ("--space batch-size=32:64", "it sets the program, so list its values"),
+        ("--space batch-size=32,2000", r"`batch_size` must lie in \[1, 1168\], got 2000"),
+        ("--space normalization=bach,none", "must be one of batch, layer, none, got 'bach'"),
+        ("--space activation=relu,rleu", "Did you mean 'relu'"),
+        ("--space nesterov=yes,no", "must be one of true, false"),
+        ("--space dropout=1 --hidden 4", r"`dropout` must lie in \[0, 1\), got 1.0"),
+        ("--trials 0", r"`trials` must lie in \[1, inf\), got 0"),
+        ("--seeds 0", r"`seeds` must lie in \[1, inf\)"),
+        ("--folds 0", r"`folds` must lie in \[1, inf\)"),
+        ("--reevaluate -1", r"`reevaluate` must lie in \[0, inf\)"),
+        ("--devices 4000", "--devices must lie in"),
+        ("--method sobbol", "invalid choice 'sobbol'"),
+        ("--method halving --seeds 2", "halving cannot do with --seeds"),
+        ("--method hyperband --space batch-size=32,64", "cannot do with a list for batch_size"),
+        ("--trails 3", "no option '--trails'.*'--trials'"),
+        ("--optimizer adaam", "Did you mean 'adam'"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    arguments, sentence, as_users_run_it, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert call("search", *arguments.split()) == 2
+    printed, complaint = capsys.readouterr()
+    assert printed == ""
+    assert re.fullmatch(f"jaxopt-course search: .*{sentence}.*\n", complaint), complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_search_that_is_stopped_says_how_to_go_on(
+    number, code, kept, pumps, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(_trials, "search", lambda *_, **__: signal.raise_signal(number))
+    resume = ("--resume", tmp_path / "study") if kept else ()
+    arguments = ("search", pumps, "--target", "state", *SMALL, "--out", tmp_path / "out", *resume)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ended = call(*arguments)
+    except SystemExit as end:
+        ended = end.code
+    assert ended == code
+    assert signal.getsignal(signal.SIGTERM) is handler
+    said = capsys.readouterr().err
+    expected = "the same command goes on" if kept else "with `--resume DIR`"
+    assert expected in said
+
+
+def test_a_config_file_holds_ranges_too(pumps, tmp_path):
+    config = tmp_path / "search.toml"
+    config.write_text(
+        f'file = "{pumps}"\ntarget = "state"\ntrials = 5\nmethod = "random"\nmax_time = 3\n'
+        'space = ["learning_rate=1e-3:1:log", "batch-size=8,16"]\n'
+    )
+    arguments = ["--config", str(config), "--space", "batch-size=4"]
+    plan = _make_plan(parse_options(arguments, SearchOptions, command="search"))
+    assert (plan.trials, plan.method) == (5, "random")
+    assert plan.ranges["learning_rate"] == Float(1e-3, 1.0, log=True)
+    assert "batch_size" not in plan.ranges
+    assert plan.options.batch_size == 4
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_default_ranges_hold_the_defaults_and_can_be_written_and_trained(name):
+    options = _default(SearchOptions, name)
+    ranges = default_space(options)
+    assert "learning_rate" in ranges
+    for place, kind in ranges.items():
+        value = with_values(options, {place: kind.low})
+        assert value != options
+        key = place.removeprefix("1 - ")
+        default = {**vars(options), **options.hyperparameters}[key]
+        if default:
+            assert kind.low <= (default if key == place else 1 - default) <= kind.high
+    again, same = read_space(options, spell(ranges))
+    assert same == options
+    for place, kind in ranges.items():
+        ends = [again[place].low, again[place].high]
+        np.testing.assert_allclose(ends, [kind.low, kind.high], rtol=1e-5)
+    values = values_at(configuration_at(ranges, [0.3] * len(ranges)))
+    arguments = shlex.split(command_of(with_values(options, values)))[2:]
+    said = dict(itertools.pairwise(arguments))
+    for key, value in values.items():
+        assert np.float32(said["--" + key.replace("_", "-")]) == np.float32(value)
+
+
+def test_what_lies_at_an_end_of_its_range_is_said_unless_the_end_is_0():
+    ranges = {
+        "learning_rate": Float(1e-3, 1.0, log=True),
+        "1 - b1": Float(0.01, 0.5, log=True),
+        "dropout": Float(0.0, 0.6),
+        "batch_size": Choice([1, 2]),
+    }
+    names = sorted(ranges)
+    at = lambda **u: np.array([{"1 - b1": u.get("b1", 0.5), **u}.get(name, 0.5) for name in names])
+    assert _at_edges(ranges, at(batch_size=0.01, dropout=0.01)) == []
+    (rate,) = _at_edges(ranges, at(learning_rate=0.96))
+    assert "learning-rate 0.7586 lies within 5 % of the upper end of learning-rate=0.001:1" in rate
+    (decay,) = _at_edges(ranges, at(b1=0.01))
+    assert "b1 0.9896 lies within 5 % of the upper end of b1=0.5:0.99:decay" in decay
+    (dropout,) = _at_edges(ranges, at(dropout=0.99))
+    assert "upper end of dropout=0:0.6" in dropout
+
+
+def test_help_shows_the_default_ranges_of_the_optimizer(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as end:
+        main(["search", "--optimizer", "lion", "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert "by default with lion" in shown
+    assert "learning-rate=1e-05:0.009:log" in shown
+    for option in ("--trials", "--method", "--space", "--resume DIR", "--learning-rate", "--b1"):
+        assert option in shown
+    assert "--checkpoint-every" not in shown

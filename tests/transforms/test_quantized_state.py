@@ -1,0 +1,146 @@
+"""Moments of 8 bits: the codes, and the optimizer around them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_course import optimizers, transforms
+from jaxopt_course.transforms._companding import decode_blocks, encode_blocks
+
+
+def random_sizes(key, shape):
+    exponents = jax.random.uniform(key, shape, jnp.float32, -149, 127)
+    return jnp.exp2(exponents)
+
+
+def test_all_codes_are_kept():
+    """Decoded and encoded again each of the 256 is itself, up to the sign of 0."""
+    signed = jnp.arange(-127, 128, dtype=jnp.int8)
+    positive = jnp.arange(256, dtype=jnp.int32).astype(jnp.uint8)
+    for codes in (signed, positive):
+        x = decode_blocks(codes, jnp.float32(3.0))
+        again, scale = encode_blocks(x, positive=codes.dtype == jnp.uint8)
+        np.testing.assert_array_equal(again, codes)
+        assert float(scale) == 3.0
+
+
+def test_errors_are_within_half_a_step(key):
+    """A step is 1 / (127 f'), where f is the companding and its slope the least on the way."""
+    r = jnp.linspace(0, 1, 4097, dtype=jnp.float32)
+    x = jnp.concatenate([r, -r])
+    back = np.asarray(decode_blocks(*encode_blocks(x, positive=False)), np.float64)
+    y = 2 * np.abs(np.asarray(x, np.float64)) / (1 + np.abs(np.asarray(x, np.float64)))
+    worst = np.minimum(y + 0.5 / 127, 1)
+    small = y < 1 / 127  # becomes 0
+    bound = np.where(small, np.abs(x), worst / (2 - worst) - np.abs(x))
+    assert (np.abs(back - np.asarray(x)) <= bound + 1e-6).all()
+    assert (np.abs(back[small]) <= np.abs(np.asarray(x))[small] + 1e-6).all()
+    back = np.asarray(decode_blocks(*encode_blocks(r, positive=True)), np.float64)
+    y = np.asarray(r, np.float64) ** 0.25
+    low, high = (np.clip(y + d, 0, 1) ** 4 for d in (-0.5 / 255, 0.5 / 255))
+    least = (np.asarray(r) > 0) / 255.0**4
+    assert (back <= np.maximum(high, least) + 1e-6).all()
+    assert (back >= low - 1e-6).all()
+
+
+def test_a_positive_number_never_becomes_zero(key):
+    x = random_sizes(key, (64, 128))  # denormal ones among them
+    back = jax.jit(lambda x: decode_blocks(*encode_blocks(x, positive=True)))(x)
+    bits = lambda x: np.asarray(x).view(np.uint32)
+    assert (bits(back)[bits(x) > 0] > 0).all()
+    alone = jnp.zeros((1, 128)).at[0, 3].set(1.0).astype(jnp.float32)
+    assert (np.asarray(decode_blocks(*encode_blocks(alone, positive=True))) == alone).all()
+
+
+def largest_update(encode_v, key):
+    """Adam's update from coded moments, of entries of very different sizes in one block."""
+    g = jnp.exp(4 * jax.random.normal(key, (200, 256), jnp.float32))
+    m, v = (decode_blocks(*encode_blocks(g, positive=False)), encode_v(g * g))
+    return float(jnp.max(jnp.abs(m) / (jnp.sqrt(v) + 1e-8)))
+
+
+def test_no_entry_jumps_as_with_a_code_that_rounds_to_zero(key):
+    def naive(v):
+        scale = v.max(-1, keepdims=True)
+        return jnp.round(255 * v / scale) / 255 * scale
+
+    ours = lambda v: decode_blocks(*encode_blocks(v, positive=True))
+    assert largest_update(ours, key) < 3
+    assert largest_update(naive, key) > 100
+
+
+PARAMS = {
+    "kernel": jnp.full((40, 64), 0.5, jnp.float32),
+    "ragged": jnp.ones((3, 333), jnp.float32),
+    "again": jnp.ones((40, 64), jnp.float32),
+    "bias": jnp.ones((64,), jnp.float32),
+    "none": None,
+}
+
+
+def by_axes(tree):
+    return jax.tree.map(lambda x: x.ndim > 1, tree)
+
+
+def trained(tx, key):
+    def body(carry, k):
+        params, state = carry
+        keys = jax.random.split(k, 4)
+        leaves, structure = jax.tree.flatten(params)
+        noise = [jax.random.normal(a, x.shape, x.dtype) for a, x in zip(keys, leaves, strict=True)]
+        grads = jax.tree.map(lambda p, n: p + 0.1 * n, params, structure.unflatten(noise))
+        updates, state = tx.update(grads, state, params)
+        return (transforms.apply_updates(params, updates), state), None
+
+    start = (PARAMS, tx.init(PARAMS))
+    return jax.jit(lambda: jax.lax.scan(body, start, jax.random.split(key, 30))[0])()
+
+
+@pytest.mark.exhaustive
+def test_chunks_do_as_whole_leaves(key):
+    inner = optimizers.adamw(0.01, mask=by_axes)
+    sizes = {"block": 32, "min_size": 100}
+    whole, chunked = (
+        trained(transforms.quantized_state(inner, chunk=chunk, **sizes), key)
+        for chunk in (None, 256)
+    )
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(chunked), strict=True):
+        # a number that rounding moves across a boundary lies one code further
+        np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=1e-5, atol=1.01)
+    exact = trained(inner, key)[0]
+    for a, b in zip(jax.tree.leaves(whole[0]), jax.tree.leaves(exact), strict=True):
+        # 30 steps of 0.01 each, whose errors of some percent partly cancel
+        np.testing.assert_allclose(a, b, rtol=0, atol=0.03 * 0.3)
+
+
+def test_adamw_keeps_about_two_bytes_a_parameter():
+    params = jnp.zeros((512, 1024), jnp.float32)
+    state = transforms.quantized_state(optimizers.adamw(0.1)).init(params)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= 2.13 * params.size
+
+
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 11), reason="jax 0.10 copies what a loop reads and writes"
+)
+def test_temporaries_are_a_chunk():
+    n, chunk = 2**20, 2**14
+    tx = transforms.quantized_state(optimizers.adamw(0.1), chunk=chunk)
+    like = jax.ShapeDtypeStruct((1024, 1024), jnp.float32)
+    state = jax.eval_shape(tx.init, like)
+    program = jax.jit(tx.update, donate_argnums=(0, 1)).lower(like, state, like).compile()
+    assert program.memory_analysis().temp_size_in_bytes <= 0.01 * 4 * n + 16 * 4 * chunk
+
+
+def test_what_is_no_moment_stays():
+    inner = transforms.ema_params(optimizers.sgd(0.1, 0.9), 0.9)
+    state = transforms.quantized_state(inner, min_size=2).init(jnp.ones((8, 8))).inner_state
+    assert state.ema.dtype == jnp.ones(()).dtype
+    assert not isinstance(state.ema, transforms.QuantizedArray)
+
+
+def test_a_chunk_holds_whole_blocks(as_users_run_it):
+    with pytest.raises(ValueError, match="`chunk` must be a multiple of 256, got 100"):
+        transforms.quantized_state(optimizers.adam(0.1), chunk=100)
+    with pytest.raises(ValueError, match=r"`bits` must lie in \[8, 8\], got 4"):
+        transforms.quantized_state(optimizers.adam(0.1), bits=4)

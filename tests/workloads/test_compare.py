@@ -1,0 +1,248 @@
+"""Real comparisons of small things: what is stored, what goes on after a failure, who wins."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_course.optimizers import adam, sgd
+from jaxopt_course.studies import Float
+from jaxopt_course.workloads import (
+    Contender,
+    Workload,
+    compare,
+    contender,
+    load_comparison,
+    pairwise_differences,
+    tuning_studies,
+    workload,
+)
+from jaxopt_course.workloads import _compare as comparing
+from jaxopt_course.workloads._surfaces import quadratic_parts
+
+
+SPACE = {"learning_rate": Float(1e-3, 1.0, log=True)}
+SGD = Contender("sgd", lambda h: sgd(h["learning_rate"]), SPACE, {"learning_rate": 0.1})
+ADAM = Contender("adam", lambda h: adam(h["learning_rate"]), SPACE, {"learning_rate": 0.001})
+FULL = Contender("full", SGD.build, SPACE, {"learning_rate": 0.5}, full_batch=True)
+BOWL = Workload(
+    name="bowl",
+    summary="A quadratic in two dimensions.",
+    variants={
+        "base": lambda: quadratic_parts(0, 2, 4.0, 0.1, examples=8),
+        "held_out": lambda: quadratic_parts(1, 2, 9.0, 0.1, examples=8),
+    },
+    steps=12,
+    batch_size=2,
+    evaluate_every=4,
+    targets={"base": 0.05, "held_out": 0.1},
+)
+
+
+def run(contenders, key, **options):
+    given = {"trials": 3, "progress": False, **options}
+    return compare(contenders, [BOWL], key=key, **given)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("comparison")
+    return run([SGD, FULL], jax.random.key(0), resume=directory), directory
+
+
+def same(a, b):
+    assert a.contenders == b.contenders
+    assert a.targets == b.targets
+    for cell, trials in a.trials.items():
+        np.testing.assert_array_equal(trials.values, b.trials[cell].values)
+        np.testing.assert_array_equal(trials.costs, b.trials[cell].costs)
+    for own in a.contenders:
+        np.testing.assert_array_equal(a.points[own], b.points[own])
+        for name, values in a.numbers[own].items():
+            np.testing.assert_array_equal(values, b.numbers[own][name])
+
+
+def test_a_cell_holds_what_single_trainings_give(stored):
+    comparison, _ = stored
+    trials = comparison.trials["sgd", "bowl", "base"]
+    assert trials.values.shape == (1 + 3, 2, 3)
+    assert comparison.trials["sgd", "bowl", "held_out"].values.shape == (1 + 3, 1, 3)
+    assert trials.costs.tolist() == [4, 8, 12]
+    assert trials.seconds_per_step > 0
+    rates = comparison.numbers["sgd"]["learning_rate"]
+    assert rates[0] == pytest.approx(0.1)
+    train, _ = comparing.make_training(SGD, BOWL, "base")
+    seed_key = jax.random.split(jax.random.key(0))[1]
+    loss = jax.jit(lambda key, h: train(key, h).history["validation_loss"])
+    for trial, seed in ((0, 1), (2, 0)):
+        key = jax.random.fold_in(seed_key, jnp.uint32(seed))
+        alone = loss(key, {"learning_rate": jnp.asarray(rates[trial])})
+        np.testing.assert_allclose(trials.values[trial, seed], alone, rtol=1e-6)
+
+
+def test_the_full_batch_gets_as_many_epochs_and_pays_for_its_examples(stored):
+    trials = stored[0].trials["full", "bowl", "base"]
+    # 8 examples are 4 batches of 2: a step costs 4, and 12 steps of examples are 3 of them
+    assert trials.costs.tolist() == [4, 8, 12]
+    train, cost = comparing.make_training(FULL, BOWL, "base")
+    history = jax.eval_shape(
+        lambda key: train(key, {"learning_rate": 0.1}).history, jax.random.key(0)
+    )
+    assert cost == 4
+    assert history["validation_loss"].shape == (3,)
+
+
+def test_designs_of_two_names_are_independent_and_defaults_come_first(stored):
+    points = stored[0].points
+    assert (points["sgd"][1:] != points["full"][1:]).all()
+    np.testing.assert_allclose(stored[0].numbers["full"]["learning_rate"][0], 0.5, rtol=1e-6)
+
+
+def test_what_is_on_disk_is_what_was_returned(stored):
+    comparison, directory = stored
+    same(comparison, load_comparison(directory))
+    assert sorted(path.name for path in directory.iterdir()) == [
+        *("bowl.base.full.npz", "bowl.base.sgd.npz"),
+        *("bowl.held_out.full.npz", "bowl.held_out.sgd.npz"),
+        "index.json",
+    ]
+
+
+@pytest.fixture
+def trained(stored, monkeypatch):
+    """What is trained from here on: the cells, whose trials are those of ``stored`` at once."""
+    cells = []
+
+    def train(own, on, variant, *rest):
+        cells.append((own.name, on.name, variant))
+        return stored[0].trials[cells[-1]]
+
+    monkeypatch.setattr(comparing, "_train", train)
+    return cells
+
+
+def test_after_a_failure_only_what_was_not_done_is_trained(stored, trained, tmp_path, monkeypatch):
+    real = comparing.write_cell
+
+    def write_three(*arguments):
+        if len(trained) > 3:
+            raise OSError("no space left")
+        real(*arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(comparing, "write_cell", write_three)
+        with pytest.raises(OSError, match="no space left"):
+            run([SGD, FULL], jax.random.key(0), resume=tmp_path)
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+    with pytest.raises(ValueError, match="must hold a finished comparison"):
+        load_comparison(tmp_path)
+    failed = trained.pop()
+    assert len(trained) == 3
+    same(run([SGD, FULL], jax.random.key(0), resume=tmp_path), stored[0])
+    assert trained[3:] == [failed]
+    same(load_comparison(tmp_path), stored[0])
+
+
+def test_a_failure_ends_it_before_the_next_cell_begins(stored, monkeypatch):
+    begun = []
+
+    def fail(*job):
+        begun.append(job)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(comparing, "_train", fail)
+    with pytest.raises(OSError, match="no space left"):
+        run([SGD, FULL], jax.random.key(0))
+    assert len(begun) < 4
+
+
+def test_other_trials_are_refused_and_a_damaged_cell_is_named(stored, tmp_path):
+    _, directory = stored
+    with pytest.raises(ValueError, match=r"trials of sgd on bowl \(base\) with another `key`"):
+        run([SGD], jax.random.key(1), resume=directory)
+    with pytest.raises(ValueError, match="with another `trials`"):
+        run([SGD], jax.random.key(0), trials=4, resume=directory)
+    wider = SGD._replace(space={"learning_rate": Float(1e-4, 1.0, log=True)})
+    with pytest.raises(ValueError, match="with another `space`"):
+        run([wider], jax.random.key(0), resume=directory)
+    path = tmp_path / "bowl.base.sgd.npz"
+    path.write_bytes((directory / path.name).read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"base\.sgd\.npz is damaged"):
+        run([SGD], jax.random.key(0), resume=tmp_path)
+
+
+def test_a_new_target_needs_no_new_training(stored, monkeypatch):
+    comparison, directory = stored
+    monkeypatch.setattr(comparing, "_train", None)
+    harder = BOWL._replace(targets={"base": 1e-6, "held_out": 1e-6})
+    again = compare([SGD, FULL], [harder], key=jax.random.key(0), trials=3, resume=directory)
+    assert set(again.targets.values()) == {1e-6}
+    np.testing.assert_array_equal(
+        again.trials["sgd", "bowl", "base"].values, comparison.trials["sgd", "bowl", "base"].values
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"seeds": 1},
+            r"compare: `seeds` must lie in \[2, inf\)",
+        ),
+        ({"trials": 0}, r"compare: `trials` must lie in \[1, inf\)"),
+        ({"strategy": "auto"}, "compare: `strategy` must be one of map, chunk, vmap"),
+        ({"contenders": []}, "compare: `contenders` must be at least one, each of its own name"),
+        ({"contenders": [SGD, SGD]}, "each of its own name"),
+        ({"contenders": [SGD._replace(name="../sgd")]}, "a name must consist of letters"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run_it")
+def test_bad_arguments_are_refused(change, message):
+    contenders = change.pop("contenders", [SGD])
+    with pytest.raises(ValueError, match=message):
+        run(contenders, jax.random.key(0), **change)
+
+
+def test_adam_is_no_worse_than_momentum_where_both_are_tuned():
+    """On two workloads that compile soon, at the largest budget."""
+    ravine = BOWL._replace(
+        name="ravine",
+        variants={
+            "base": lambda: quadratic_parts(0, 8, 100.0, 0.0, examples=1),
+            "held_out": lambda: quadratic_parts(1, 8, 100.0, 0.0, examples=1),
+        },
+        steps=100,
+        batch_size=1,
+    )
+    comparison = compare(
+        [contender("momentum"), contender("adam")],
+        [workload("rosenbrock"), ravine],
+        key=jax.random.key(0),
+        trials=40,
+        progress=False,
+    )
+    pairs = pairwise_differences(tuning_studies(comparison, 40, studies=200))
+    assert pairs.low[1, 0] <= 0  # the interval of adam over momentum is not wholly above 1
+    assert pairs.wins_high[1, 0] >= 0.5
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("strategy", ["chunk", "vmap"])
+def test_a_strategy_changes_rounding_only(strategy, stored):
+    found = run([SGD, FULL], jax.random.key(0), strategy=strategy)
+    for cell, trials in stored[0].trials.items():
+        np.testing.assert_allclose(trials.values, found.trials[cell].values, rtol=1e-4, atol=1e-6)
+
+
+def test_progress_is_lines_on_stderr(stored, trained, capsys):
+    compare([SGD, FULL], [BOWL], key=jax.random.key(0), trials=3, resume=stored[1])
+    assert capsys.readouterr().err == ""  # nothing was left to do
+    run([FULL], jax.random.key(0), progress=True)
+    err = capsys.readouterr().err.splitlines()
+    assert err[-1] == "cell 2/2: full on bowl, held_out; 0 s left"
+
+
+def test_cells_are_shared_out_over_devices_and_come_back_in_order(stored, trained):
+    found = run([SGD, FULL], jax.random.key(0), devices=jax.devices() * 2)
+    same(found, stored[0])
+    assert sorted(trained) == sorted(stored[0].trials)
