@@ -25,7 +25,7 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
         title: over the figure.
     """
     n = len(pairs.contenders)
-    figure = new_figure(1.2 + 0.98 * n, 1.4 + 0.72 * n, title)
+    figure = new_figure(max(1.2 + 0.98 * n, 6.6), 1.4 + 0.72 * n, title)
     axes = figure.add_subplot()
     off = ~np.eye(n, dtype=bool)
     shown = np.where(off, np.clip(pairs.log_ratios, -WIDEST, WIDEST), np.nan)

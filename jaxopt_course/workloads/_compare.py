@@ -107,10 +107,17 @@ def compare(
     left = [job for job in jobs if _cell(job) not in found]
     for job in _side_by_side(train, left, devices or jax.devices()[:1]):
         say.trained(" on ".join(_cell(job)[:2]) + f", {job[2]}")
-    names, own_names = [own.name for own in entries], [on.name for on in problems]
+    comparison = comparison_of(
+        [own.name for own in entries],
+        [on.name for on in problems],
+        {(on.name, variant): on.targets[variant] for on in problems for variant in VARIANTS},
+        found,
+        designs,
+        about,
+    )
     if directory is not None:
-        write_index(directory, names, own_names)
-    return comparison_of(names, own_names, found, designs, about)
+        write_index(directory, comparison)
+    return comparison
 
 
 def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[..., Any], float]:
@@ -223,7 +230,6 @@ def _about(
         "steps": on.steps,
         "batch_size": on.batch_size,
         "evaluate_every": on.evaluate_every,
-        "target": on.targets[variant],
     }
 
 
@@ -239,7 +245,7 @@ def _kept(directory: pathlib.Path, about: dict[Any, Any], say: "_Lines") -> dict
         if (kept := read_cell(directory, cell)) is None:
             continue
         for name, value in wanted.items():
-            if name != "target" and kept[2].get(name) != value:
+            if kept[2].get(name) != value:
                 contender, workload, variant = cell
                 raise ValueError(
                     f"compare: {directory} holds trials of {contender} on {workload} ({variant}) "

@@ -1,7 +1,7 @@
 """The trials of a comparison on disk: one file a cell, each of which says what it is.
 
 A cell is what one contender did on one variant of one workload. Its file appears whole or not at
-all. ``index.json`` says which cells belong to the comparison, and in which order.
+all. ``index.json`` says which cells belong to the comparison, in which order, and its targets.
 """
 
 import json
@@ -70,9 +70,13 @@ def read_cell(
         raise ValueError(f"compare: {path} is damaged ({error}); delete it.") from error
 
 
-def write_index(directory: pathlib.Path, contenders: list[str], workloads: list[str]) -> None:
-    """Note which cells there are."""
-    about = {"contenders": contenders, "workloads": workloads}
+def write_index(directory: pathlib.Path, comparison: Comparison) -> None:
+    """Note which cells there are, and the targets."""
+    about = {
+        "contenders": comparison.contenders,
+        "workloads": comparison.workloads,
+        "targets": [[*place, target] for place, target in comparison.targets.items()],
+    }
     with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".part", delete=False) as file:
         file.write(json.dumps(about, indent=2) + "\n")
     os.replace(file.name, directory / INDEX)
@@ -98,12 +102,14 @@ def load_comparison(directory: str | os.PathLike[str]) -> Comparison:
                 if read is None:
                     raise ValueError(f"load_comparison: {_path(directory, cell)} is missing.")
                 found[cell], points[contender], about[cell] = read
-    return comparison_of(index["contenders"], index["workloads"], found, points, about)
+    targets = {(workload, variant): x for workload, variant, x in index["targets"]}
+    return comparison_of(index["contenders"], index["workloads"], targets, found, points, about)
 
 
 def comparison_of(
     contenders: list[str],
     workloads: list[str],
+    targets: Mapping[tuple[str, str], float],
     trials: Mapping[Cell, Trials],
     points: Mapping[str, np.ndarray],
     about: Mapping[Cell, dict[str, Any]],
@@ -114,11 +120,7 @@ def comparison_of(
         contenders=tuple(contenders),
         workloads=tuple(workloads),
         steps={name: about[first, name, "base"]["steps"] for name in workloads},
-        targets={
-            (name, variant): about[first, name, variant]["target"]
-            for name in workloads
-            for variant in VARIANTS
-        },
+        targets=dict(targets),
         numbers={
             name: {k: np.array(v) for k, v in about[name, last, "base"]["numbers"].items()}
             for name in contenders

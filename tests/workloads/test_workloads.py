@@ -16,61 +16,58 @@ from jaxopt_course.workloads._workload import TARGETS, VARIANTS, frozen_targets
 
 
 # These compile soon; the others stand behind them in the exhaustive run.
-CHEAP = (("quadratic", "base"), ("rosenbrock", "base"), ("logistic", "base"), ("spirals", "base"))
+CHEAP = (("rosenbrock", "base"), ("logistic", "base"))
 CASES = [
     pytest.param(*case, marks=() if case in CHEAP else pytest.mark.exhaustive)
     for case in itertools.product(WORKLOADS, VARIANTS)
 ]
-# What reached a target first with both seeds of `benchmarks.targets`.
+# What came lowest by the worse of both seeds of `benchmarks.targets`.
 RECORDED = {
-    ("quadratic", "base"): ("momentum", {"learning_rate": 0.0034, "one_minus_momentum": 0.141}),
+    ("quadratic", "base"): ("momentum", {"learning_rate": 0.00237, "one_minus_momentum": 0.236}),
     ("quadratic", "held_out"): (
         "momentum",
-        {"learning_rate": 0.00385, "one_minus_momentum": 0.111},
+        {"learning_rate": 0.00149, "one_minus_momentum": 0.116},
     ),
-    ("rosenbrock", "base"): ("momentum", {"learning_rate": 0.00024, "one_minus_momentum": 0.024}),
+    ("rosenbrock", "base"): (
+        "adam",
+        {"learning_rate": 0.0216, "one_minus_b1": 0.0802, "one_minus_b2": 0.0877},
+    ),
     ("rosenbrock", "held_out"): (
         "momentum",
-        {"learning_rate": 0.00385, "one_minus_momentum": 0.111},
+        {"learning_rate": 0.0031, "one_minus_momentum": 0.0752},
     ),
     ("logistic", "base"): (
         "adam",
-        {"learning_rate": 0.0865, "one_minus_b1": 0.441, "one_minus_b2": 0.000143},
+        {"learning_rate": 0.0372, "one_minus_b1": 0.286, "one_minus_b2": 0.000193},
     ),
-    ("logistic", "held_out"): (
-        "adam",
-        {"learning_rate": 0.119, "one_minus_b1": 0.983, "one_minus_b2": 0.000785},
-    ),
+    ("logistic", "held_out"): ("momentum", {"learning_rate": 0.2, "one_minus_momentum": 0.534}),
     ("diabetes", "base"): (
         "adam",
-        {"learning_rate": 0.134, "one_minus_b1": 0.101, "one_minus_b2": 0.00995},
+        {"learning_rate": 0.4, "one_minus_b1": 0.0184, "one_minus_b2": 0.0012},
     ),
-    ("diabetes", "held_out"): (
-        "adam",
-        {"learning_rate": 0.0363, "one_minus_b1": 0.853, "one_minus_b2": 0.00638},
-    ),
-    ("factorization", "base"): ("momentum", {"learning_rate": 0.414, "one_minus_momentum": 0.155}),
+    ("diabetes", "held_out"): ("momentum", {"learning_rate": 0.521, "one_minus_momentum": 0.852}),
+    ("factorization", "base"): ("momentum", {"learning_rate": 0.178, "one_minus_momentum": 0.131}),
     ("factorization", "held_out"): (
         "momentum",
-        {"learning_rate": 1.93, "one_minus_momentum": 0.354},
+        {"learning_rate": 0.652, "one_minus_momentum": 0.314},
     ),
-    ("spirals", "base"): (
-        "adam",
-        {"learning_rate": 0.134, "one_minus_b1": 0.101, "one_minus_b2": 0.00995},
-    ),
+    ("spirals", "base"): ("momentum", {"learning_rate": 0.452, "one_minus_momentum": 0.0918}),
     ("spirals", "held_out"): (
         "adam",
-        {"learning_rate": 0.0543, "one_minus_b1": 0.117, "one_minus_b2": 0.00285},
+        {"learning_rate": 0.0372, "one_minus_b1": 0.286, "one_minus_b2": 0.000193},
     ),
     ("mlp", "base"): (
         "adam",
-        {"learning_rate": 0.0186, "one_minus_b1": 0.269, "one_minus_b2": 0.0132},
+        {"learning_rate": 0.0216, "one_minus_b1": 0.0802, "one_minus_b2": 0.0877},
     ),
-    ("mlp", "held_out"): ("momentum", {"learning_rate": 0.679, "one_minus_momentum": 0.427}),
-    ("batch_norm", "base"): ("momentum", {"learning_rate": 0.0423, "one_minus_momentum": 0.0624}),
-    ("batch_norm", "held_out"): (
+    ("mlp", "held_out"): ("momentum", {"learning_rate": 0.178, "one_minus_momentum": 0.131}),
+    ("batch_norm", "base"): (
         "adam",
-        {"learning_rate": 0.0186, "one_minus_b1": 0.269, "one_minus_b2": 0.0132},
+        {"learning_rate": 0.0216, "one_minus_b1": 0.0802, "one_minus_b2": 0.0877},
+    ),
+    ("batch_norm", "held_out"): (
+        "momentum",
+        {"learning_rate": 0.0984, "one_minus_momentum": 0.0795},
     ),
     ("cnn", "base"): (
         "adam",
@@ -79,7 +76,7 @@ RECORDED = {
     ("cnn", "held_out"): ("momentum", {"learning_rate": 0.178, "one_minus_momentum": 0.131}),
     ("autoencoder", "base"): (
         "adam",
-        {"learning_rate": 0.0372, "one_minus_b1": 0.286, "one_minus_b2": 0.000193},
+        {"learning_rate": 0.0186, "one_minus_b1": 0.269, "one_minus_b2": 0.0132},
     ),
     ("autoencoder", "held_out"): (
         "adam",
@@ -87,24 +84,27 @@ RECORDED = {
     ),
     ("deep_sigmoid", "base"): (
         "adam",
-        {"learning_rate": 0.0372, "one_minus_b1": 0.286, "one_minus_b2": 0.000193},
+        {"learning_rate": 0.029, "one_minus_b1": 0.369, "one_minus_b2": 0.000936},
     ),
     ("deep_sigmoid", "held_out"): (
         "adam",
-        {"learning_rate": 0.0186, "one_minus_b1": 0.269, "one_minus_b2": 0.0132},
+        {"learning_rate": 0.0262, "one_minus_b1": 0.111, "one_minus_b2": 0.0278},
     ),
-    ("gru", "base"): ("momentum", {"learning_rate": 0.934, "one_minus_momentum": 0.106}),
+    ("gru", "base"): (
+        "adam",
+        {"learning_rate": 0.0167, "one_minus_b1": 0.561, "one_minus_b2": 0.00789},
+    ),
     ("gru", "held_out"): (
         "adam",
-        {"learning_rate": 0.0627, "one_minus_b1": 0.0671, "one_minus_b2": 0.00848},
+        {"learning_rate": 0.0167, "one_minus_b1": 0.561, "one_minus_b2": 0.00789},
     ),
     ("transformer", "base"): (
         "adam",
-        {"learning_rate": 0.00576, "one_minus_b1": 0.737, "one_minus_b2": 0.000103},
+        {"learning_rate": 0.0123, "one_minus_b1": 0.714, "one_minus_b2": 0.0207},
     ),
     ("transformer", "held_out"): (
         "adam",
-        {"learning_rate": 0.00353, "one_minus_b1": 0.87, "one_minus_b2": 0.0688},
+        {"learning_rate": 0.0186, "one_minus_b1": 0.269, "one_minus_b2": 0.0132},
     ),
 }
 
