@@ -81,6 +81,7 @@ SPECS = {
 SHAPED = {"a": (2, 3, 4, 5), "b": (3, 4, 2), "c": (3, 3), "d": {"w": (4, 2)}}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("specs", [SPECS, lambda params: SPECS])
 def test_dimension_numbers_are_those_of_optax(specs, standard_promotion):
     rng = np.random.default_rng(0)

@@ -207,6 +207,7 @@ def test_bad_arguments_are_refused(change, message):
         run(contenders, jax.random.key(0), **change)
 
 
+@pytest.mark.exhaustive
 def test_adam_is_no_worse_than_momentum_where_both_are_tuned():
     """On two workloads that compile soon, at the largest budget."""
     ravine = BOWL._replace(

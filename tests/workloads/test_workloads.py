@@ -15,10 +15,10 @@ from jaxopt_course.workloads._compare import make_training
 from jaxopt_course.workloads._workload import TARGETS, VARIANTS, frozen_targets
 
 
-# These compile soon; the others stand behind them in the exhaustive run.
+# These compile soon; the others are for whoever changes a workload.
 CHEAP = (("rosenbrock", "base"), ("logistic", "base"))
 CASES = [
-    pytest.param(*case, marks=() if case in CHEAP else pytest.mark.exhaustive)
+    pytest.param(*case, marks=() if case in CHEAP else pytest.mark.by_hand)
     for case in itertools.product(WORKLOADS, VARIANTS)
 ]
 # What came lowest by the worse of both seeds of `benchmarks.targets`.
