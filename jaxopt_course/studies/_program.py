@@ -156,13 +156,14 @@ def _worth_measuring(program: Program, left: int) -> int | None:
     """The next size of the ladder whose speed should be known; None: do the rest.
 
     The climb ends where a larger chunk is not faster by a tenth, and where all that is left takes
-    no longer than compiling the next one would.
+    no longer than compiling the next one would, if it is not compiled yet.
     """
     fastest = math.inf  # seconds a training
     for chunk in LADDER:
         size = chunk * program.shards
         if chunk not in program.call_seconds:
-            compiling = max(program.compile_seconds.values(), default=0.0)
+            known = chunk in program.compile_seconds
+            compiling = 0.0 if known else max(program.compile_seconds.values(), default=0.0)
             worth = chunk == 1 or (left >= size and left * fastest > compiling)
             return chunk if worth and left > 0 else None
         seconds = program.call_seconds[chunk] / size

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxopt_course.core import Params, State, Updates
 
@@ -61,6 +62,7 @@ def by_chunks(
 
     def group_loop(size: int, group: list[int]) -> None:
         owned = [k for k, i in enumerate(owners) if i in group]
+        turns = size // chunk
 
         def body(n: Any, carry: Any) -> Any:
             flat, kept = carry
@@ -69,16 +71,17 @@ def by_chunks(
             taken = {i: cut(i, x) for i, x in zip(group, flat, strict=True)}
             own = {k: cut(owners[k], x) for k, x in zip(owned, kept, strict=True)}
             held = {i: cut(i, _flat(weights[i])) for i in group} if weights else {}
-            # All is read before anything is written: else XLA copies whole buffers in each turn.
-            taken, own, held = jax.lax.optimization_barrier((taken, own, held))
-            new, after = jax.lax.optimization_barrier(call(taken, own, held))
+            # All is read before anything is written, or XLA copies whole buffers in each turn: it
+            # merges reads into what uses them, but not into a branch.
+            chosen = (taken, own, held)
+            new, after = jax.lax.cond(n < turns, call, _zeros_like_result(call, chosen), *chosen)
             return (
                 [_put(x, new[i], begin) for i, x in zip(group, flat, strict=True)],
                 [_put(x, after[k], begin) for k, x in zip(owned, kept, strict=True)],
             )
 
         start = ([_flat(grads[i]) for i in group], [_flat(parts[k]) for k in owned])
-        flat, kept = jax.lax.fori_loop(0, size // chunk, body, start)
+        flat, kept = jax.lax.fori_loop(0, turns, body, start)
         for i, x in zip(group, flat, strict=True):
             grads[i] = x.reshape(shapes[i])
         for k, x in zip(owned, kept, strict=True):
@@ -162,3 +165,9 @@ def _put(x: Any, new: Any, begin: Any) -> Any:
         put(x.scales, new.scales.reshape(-1), begin // x.block, 0),
         x.block,
     )
+
+
+def _zeros_like_result(function: Callable[..., Any], args: Any) -> Callable[..., Any]:
+    """A function that gives zeros of the shapes which ``function`` gives."""
+    shapes = jax.eval_shape(function, *args)
+    return lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

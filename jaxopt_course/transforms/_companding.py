@@ -58,7 +58,7 @@ def decode_blocks(codes: Any, scales: Any) -> Float[Array, "*blocks n"]:
 
 def encode_blocks(x: Float[Array, "*blocks n"], positive: bool) -> tuple[Array, Array]:
     """Codes [*blocks, n] and scales [*blocks] of float32 numbers."""
-    size = jnp.abs(x)
+    size = x if positive else jnp.abs(x)
     scales = jnp.maximum(jnp.max(size, axis=-1), TINY)
     r = size * (1 / scales)[..., None]
     if not positive:

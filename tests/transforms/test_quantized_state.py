@@ -120,9 +120,6 @@ def test_adamw_keeps_about_two_bytes_a_parameter():
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= 2.13 * params.size
 
 
-@pytest.mark.skipif(
-    jax.__version_info__ < (0, 11), reason="jax 0.10 copies what a loop reads and writes"
-)
 def test_temporaries_are_a_chunk():
     n, chunk = 2**20, 2**14
     tx = transforms.quantized_state(optimizers.adamw(0.1), chunk=chunk)
