@@ -6,15 +6,15 @@ import pathlib
 import platform
 from typing import Any
 
-import jax
-import jaxlib
-
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
     """What a figure depends on besides the code."""
+    import jax
+    import jaxlib
+
     devices = jax.devices()
     return {
         "device": devices[0].device_kind,
@@ -39,8 +39,9 @@ def processor() -> str:
 
 
 def save(name: str, figures: dict[str, Any]) -> pathlib.Path:
-    """Write ``results/NAME.json``: the figures and the machine."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    """Write ``results/NAME.json``: the figures and the machine. Of a quick run, in ``quick/``."""
+    directory = RESULTS / "quick" if figures.get("quick") else RESULTS
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
     return path

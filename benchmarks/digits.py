@@ -1,18 +1,19 @@
 """Digits, end to end: the command line's default training, over seeds, in one program.
 
-    python -m benchmarks.digits --seeds 10
+    python -m benchmarks.digits [--quick] [--seeds 10]
 
 Seed s splits, starts and shuffles as ``jaxopt-course train --seed s`` does, and is judged as it
 judges: by the test accuracy of the parameters with the lowest validation loss. Seeds differ in
 key and rows only, so that one compiled training serves them all.
 """
 
-import argparse
 import time
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks._machine import save
+from benchmarks._measure import options_of
 from jaxopt_course.cli import (
     TrainOptions,
     describe_model,
@@ -30,18 +31,21 @@ TARGET_MEAN, TARGET_MIN = 0.97, 0.955
 
 def main() -> None:
     """Print each seed's test accuracy, then mean, minimum and seconds, against the targets."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10, help="how many, from 0")
+    parser = options_of(__doc__, "three seeds")
+    parser.add_argument("--seeds", type=int, help="how many, from 0; 10 unless quick")
+    options = parser.parse_args()
     begin = time.perf_counter()
-    accuracies = accuracies_of(parser.parse_args().seeds)
+    accuracies = accuracies_of(options.seeds or (3 if options.quick else 10))
     for seed, accuracy in enumerate(accuracies):
         print(f"seed {seed}: {accuracy:.4f}")  # noqa: T201
     mean, least = sum(accuracies) / len(accuracies), min(accuracies)
     met = mean >= TARGET_MEAN and least >= TARGET_MIN
+    took = time.perf_counter() - begin
     print(  # noqa: T201
         f"mean {mean:.4f} (target {TARGET_MEAN}), min {least:.4f} (target {TARGET_MIN}): "
-        f"{'met' if met else 'missed'}; {time.perf_counter() - begin:.1f} s"
+        f"{'met' if met else 'missed'}; {took:.1f} s"
     )
+    print(save("digits", {**vars(options), "accuracies": accuracies, "seconds": took}))  # noqa: T201
     raise SystemExit(0 if met else 1)
 
 

@@ -1,13 +1,12 @@
 """What `fit` adds to the compiled training: rows, logs, checkpoints; and what a restart takes.
 
-    python -m benchmarks.fit --epochs 200
+    python -m benchmarks.fit [--quick] [--epochs 200]
 
 Digits and the command line's default network. Bare is `make_train`, the whole training as one
 compiled program; `fit` writes a row an epoch to its logs and shows its progress. They take turns,
 and medians are compared: programs are compiled before.
 """
 
-import argparse
 import contextlib
 import functools
 import io
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks._machine import save
+from benchmarks._measure import interleaved, medians, options_of, seconds
 from jaxopt_course.cli import (
     TrainOptions,
     describe_model,
@@ -35,10 +35,12 @@ from jaxopt_course.training import Checkpointing, CheckpointStore, Rows, fit, ma
 
 def main() -> None:
     """Print seconds and ratios, and keep them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=200, help="of each training")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is timed")
+    parser = options_of(__doc__, "50 epochs, three rounds")
+    parser.add_argument("--epochs", type=int, help="of each training; 200 unless quick")
+    parser.add_argument("--rounds", type=int, help="how often each is timed; 5 unless quick")
     given = parser.parse_args()
+    given.epochs = given.epochs or (50 if given.quick else 200)
+    given.rounds = given.rounds or (3 if given.quick else 5)
     options = TrainOptions(epochs=given.epochs)
     dataset = load_data(options)
     examples = prepare(options, dataset)
@@ -48,7 +50,9 @@ def main() -> None:
     optimizer = make_optimizer(options, len(parts.train))
     lengths = {"epochs": options.epochs, "batch_size": options.batch_size}
     bare = jax.jit(make_train(lambda _: (task, optimizer), data, **lengths))
-    fitted = functools.partial(fit, task, optimizer, data, key=examples.key, rows=rows, **lengths)
+    fitted = functools.partial(
+        quietly, fit, task, optimizer, data, key=examples.key, rows=rows, **lengths
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folders = (pathlib.Path(scratch, str(number)) for number in range(10**6))
         runs: dict[str, Callable[[], Any]] = {
@@ -56,21 +60,16 @@ def main() -> None:
             "fit": lambda: fitted(log=next(folders)),
             "fit, saving": lambda: fitted(log=next(folders), checkpoint=next(folders)),
         }
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for run in runs.values():
-            seconds(run)
-        for _ in range(given.rounds):
-            for name, run in runs.items():
-                times[name].append(seconds(run))
-        medians = {name: statistics.median(values) for name, values in times.items()}
+        times = interleaved(runs, given.rounds, warm_up=1)
+        middle = medians(times)
         overheads = [
             {name: times[name][i] / times["bare"][i] - 1 for name in runs}
             for i in range(given.rounds)
         ]
         overhead = {name: statistics.median(o[name] for o in overheads) for name in runs}
-        figures = {"seconds": medians, "overhead": overhead, **of_a_restart(fitted, next(folders))}
+        figures = {"seconds": middle, "overhead": overhead, **of_a_restart(fitted, next(folders))}
     for name in runs:
-        print(f"{name:12} {medians[name]:7.3f} s, overhead {overhead[name]:+.1%}")  # noqa: T201
+        print(f"{name:12} {middle[name]:7.3f} s, overhead {overhead[name]:+.1%}")  # noqa: T201
     print(  # noqa: T201
         f"a save {figures['save_s']:.3f} s, {figures['bytes']} bytes; "
         f"restored, and a step further, after {figures['restart_s']:.2f} s"
@@ -95,12 +94,10 @@ def of_a_restart(fitted: Callable[..., Any], folder: pathlib.Path) -> dict[str, 
     return {"save_s": statistics.median(saving), "bytes": size, "restart_s": seen[0]}
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    """How long ``run`` takes until its result is there."""
-    with contextlib.redirect_stderr(io.StringIO()):  # what progress says
-        begin = time.perf_counter()
-        jax.block_until_ready(run())
-        return time.perf_counter() - begin
+def quietly(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What a call gives, without what its progress says."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        return call(*arguments, **options)
 
 
 if __name__ == "__main__":

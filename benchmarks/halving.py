@@ -8,7 +8,6 @@ as many steps as halving, on nine members. The ranks are those among all at the 
 Compilation is measured in CPU seconds too, which other programs disturb less.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks._machine import save
+from benchmarks._measure import options_of
 from jaxopt_course.data import digits
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adamw
@@ -47,9 +47,7 @@ TASK = linen_task(MLP(10, (WIDTH,)), jnp.zeros((1, 64)), problem("multiclass"))
 
 def main() -> None:
     """Time all of it, print a line each, and write ``results/halving.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a third of the steps")
-    options = parser.parse_args()
+    options = options_of(__doc__, "a third of the steps").parse_args()
     figures = measured(270 if options.quick else 810)
     for name, row in figures.items():
         print(f"{name}: {row}")  # noqa: T201

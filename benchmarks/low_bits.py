@@ -9,7 +9,6 @@ have seen the same gradients. With parameters of bfloat16: the final loss where 
 nearest, at random, with Kahan's remainder, and with a float32 copy.
 """
 
-import argparse
 import itertools
 import statistics
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks._machine import save
+from benchmarks._measure import options_of
 from jaxopt_course.data import digits
 from jaxopt_course.optimizers import adamw
 from jaxopt_course.transforms import (
@@ -37,9 +37,7 @@ NARROW_RATE = 1e-4  # where rounding to nearest stands still
 
 def main() -> None:
     """Train all of it, print a line each, and write ``results/low_bits.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two seeds and fewer steps")
-    options = parser.parse_args()
+    options = options_of(__doc__, "two seeds and fewer steps").parse_args()
     seeds, steps = (2, 100) if options.quick else (5, 600)
     figures: dict[str, Any] = {}
     for name, (init, loss, data) in tasks().items():

@@ -1,14 +1,12 @@
 """A thousand small trainings as one program: seconds, compilation apart, by strategy.
 
-    python -m benchmarks.population
+    python -m benchmarks.population [--quick]
 
 An MLP 64-40-10 (3,010 parameters) on the digits, 300 steps of adamw in batches of 64; every
 member has a rate and a key of its own. The strategies take turns; the median of the rounds counts.
 ``map`` is compared with the same training called a thousand times, compiled once.
 """
 
-import argparse
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks._machine import save
+from benchmarks._measure import interleaved, medians, options_of, seconds
 from jaxopt_course.data import digits
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adamw
@@ -31,10 +30,11 @@ STEPS, BATCH_SIZE, WIDTH = 300, 64, 40
 
 def main() -> None:
     """Time each strategy, print a line each, and write ``results/population.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--members", type=int, default=1000, help="how many trainings")
+    parser = options_of(__doc__, "a hundred trainings")
+    parser.add_argument("--members", type=int, help="how many trainings; 1000 unless quick")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is timed")
     options = parser.parse_args()
+    options.members = options.members or (100 if options.quick else 1000)
     keys = jax.random.split(jax.random.key(0), options.members)
     rates = jnp.logspace(-4, -1, options.members)
     one = jax.jit(final_loss())
@@ -53,14 +53,8 @@ def main() -> None:
         compiled = population.lower(keys, rates).compile()
         compile_seconds[name] = time.perf_counter() - begin
         runs[name] = lambda compiled=compiled: compiled(keys, rates)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.rounds):
-        for name, run in runs.items():
-            times[name].append(seconds(run))
-    figures = {
-        name: {"compile_s": compile_seconds[name], "run_s": statistics.median(times[name])}
-        for name in runs
-    }
+    middle = medians(interleaved(runs, options.rounds))
+    figures = {name: {"compile_s": compile_seconds[name], "run_s": middle[name]} for name in runs}
     for name, row in figures.items():
         print(f"{name:12} compile {row['compile_s']:6.2f} s, run {row['run_s']:7.2f} s")  # noqa: T201
     same = bool(np.array_equal(runs["map"](), runs["one by one"]()))
@@ -75,13 +69,6 @@ def final_loss() -> Callable[[Any, Any, Any], jax.Array]:
         lambda rate: (task, adamw(rate)), digits(), steps=STEPS, batch_size=BATCH_SIZE
     )
     return lambda key, rate, rows=None: train(key, rate, rows).history["loss"][-1]
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """How long ``run`` takes until its result is there."""
-    begin = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """How well a search chooses: Optuna's Bayesian samplers, Sobol points and random ones.
 
-    python -m benchmarks.samplers [--quick]
+    python -m benchmarks.samplers [--quick] [--gp]
 
 Four numbers of adamw (rate, both decays, weight decay) are searched for an MLP 64-16-10 that sees
 200 digits for 100 steps. Each method has 128 trials, a study a seed; all methods of a seed share
 its key, and so the initial parameters and the batches. The figure is the lowest validation loss
 found: its median over the studies, and the median difference to random search, each with a
-bootstrap interval of 95 %. "gp" is left out where torch is not installed.
+bootstrap interval of 95 %.
 """
 
-import argparse
-import importlib.util
+import pathlib
 import time
 from typing import Any
 
@@ -18,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._machine import RESULTS, save
+from benchmarks._machine import save
+from benchmarks._measure import options_of
 from jaxopt_course.data import digits
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adamw
@@ -39,18 +39,20 @@ ROWS = Rows(jnp.arange(200), None, jnp.arange(1437, 1797))
 
 def main() -> None:
     """Run every study, print a line a method, and write ``results/samplers.{json,png}``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="4 studies a method, not 20; no gp")
+    parser = options_of(__doc__, "4 studies a method, not 20")
+    parser.add_argument(
+        "--gp", action="store_true", help="Gaussian processes too: a second a trial"
+    )
     options = parser.parse_args()
-    methods = ["random", "sobol", "tpe"]
-    if importlib.util.find_spec("torch") and not options.quick:
-        methods.append("gp")
+    methods = ["random", "sobol", "tpe", *(["gp"] if options.gp else [])]
     found = {method: studies(method, 4 if options.quick else 20) for method in methods}
     figures = {method: figure(found, method) for method in methods}
     for method, row in figures.items():
         print(f"{method}: {row}")  # noqa: T201
-    print(save("samplers", {**vars(options), "trials": 128, **figures}))  # noqa: T201
-    print(draw({method: best for method, (best, _) in found.items()}))  # noqa: T201
+    path = save("samplers", {**vars(options), "trials": 128, **figures})
+    print(path)  # noqa: T201
+    draw({method: best for method, (best, _) in found.items()}, path.with_suffix(".png"))
+    print(path.with_suffix(".png"))  # noqa: T201
 
 
 def studies(method: str, seeds: int) -> tuple[np.ndarray, float]:
@@ -91,7 +93,7 @@ def interval(values: np.ndarray) -> list[float]:
     return [float(v) for v in np.percentile(np.median(drawn, axis=1), [2.5, 97.5])]
 
 
-def draw(best: dict[str, np.ndarray]) -> Any:
+def draw(best: dict[str, np.ndarray], path: pathlib.Path) -> None:
     """The lowest loss so far over the trials: medians, and quartiles as bands."""
     from matplotlib.figure import Figure
 
@@ -104,9 +106,7 @@ def draw(best: dict[str, np.ndarray]) -> Any:
         axes.fill_between(trials, low, high, alpha=0.15, color=line.get_color())
     axes.set(xlabel="trials", ylabel="lowest validation loss", xscale="log", yscale="log")
     axes.legend()
-    path = RESULTS / "samplers.png"
     picture.savefig(path, dpi=120)
-    return path
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ Besides: `auto` against the fastest and against one by one, for four models; and
 cross-validated trainings, on one device and on two.
 """
 
-import argparse
 import os
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +24,7 @@ import optax
 from jax.sharding import AxisType
 
 from benchmarks._machine import save
+from benchmarks._measure import interleaved, medians, options_of, seconds
 from jaxopt_course.data import digits, k_fold
 from jaxopt_course.nn import CNN, MLP
 from jaxopt_course.optimizers import adamw
@@ -41,12 +40,10 @@ STEPS, BATCH_SIZE, WIDTH = 300, 64, 40
 
 def main() -> None:
     """Time all of it, print a line each, and write ``results/search.json``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer trials and trainings")
-    options = parser.parse_args()
+    options = options_of(__doc__, "fewer trials, models and trainings").parse_args()
     jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
     loops = against_loops(trials=64 if options.quick else 256, tried=4 if options.quick else 16)
-    strategies = against_strategies(trials=24 if options.quick else 96)
+    strategies = against_strategies(24, ("MLP 32",)) if options.quick else against_strategies(96)
     thousand = cross_validated(trials=5 if options.quick else 50)
     figures = {"loops": loops, "strategies": strategies, "cross_validated": thousand}
     for name in ("float_rate", "injected_rate"):
@@ -80,11 +77,13 @@ def against_loops(trials: int, tried: int) -> dict[str, Any]:
     return found
 
 
-def against_strategies(trials: int) -> dict[str, dict[str, float]]:
-    """Trainings a second of each strategy over the rounds, and of trainings one by one."""
+def against_strategies(
+    trials: int, names: Sequence[str] = ("MLP 8", "MLP 32", "MLP 128", "CNN")
+) -> dict[str, dict[str, float]]:
+    """Seconds of each strategy, medians over the rounds, and of trainings one by one."""
     found = {}
-    models = {f"MLP {width}": mlp_train(width) for width in (8, 32, 128)}
-    for name, train in {**models, "CNN": cnn_train()}.items():
+    for name in names:
+        train = cnn_train() if name == "CNN" else mlp_train(int(name.removeprefix("MLP ")))
         number = trials if name != "CNN" else max(trials // 4, 8)
         loop = one_by_one(train, number)
         ways: dict[str, Callable[[], Any]] = {"one_by_one": loop}
@@ -94,11 +93,7 @@ def against_strategies(trials: int) -> dict[str, dict[str, float]]:
                 strategy=strategy, progress=False,
             )  # fmt: skip
         compiling = {way: seconds(run) for way, run in ways.items()}
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(5):
-            for way, run in ways.items():
-                times[way].append(seconds(run))
-        middle = {way: statistics.median(t) for way, t in times.items()}
+        middle = medians(interleaved(ways, 5))
         best = min(middle["map"], middle["chunk"])
         found[name] = {
             **{f"{way}_s": t for way, t in middle.items()},
@@ -242,13 +237,6 @@ def trained(
         if (i + 1) % 23 == 0 or i + 1 == STEPS:
             best = min(best, float(evaluate(params, data.inputs[1437:], data.targets[1437:])))
     return best, (take, evaluate)
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """How long ``run`` takes."""
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":

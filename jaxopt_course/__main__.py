@@ -2,6 +2,7 @@
 
 import sys
 
+from jaxopt_course.cli import keep_compiled_programs
 from jaxopt_course.cli import main as run
 
 
@@ -10,7 +11,10 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    if arguments and not arguments[0].startswith("-"):
+        keep_compiled_programs()
+    sys.exit(run(arguments))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
+from ._claims_report import write_claims_report as write_claims_report
 from ._comparison_report import write_comparison_report as write_comparison_report
+from ._compilation_cache import keep_compiled_programs as keep_compiled_programs
 from ._main import main as main
 from ._options import TrainOptions as TrainOptions
 from ._setup import Examples as Examples

@@ -23,10 +23,18 @@ commands:
   diagnose   check gradients, learning rate and fit of a training, and report
   search     find the numbers that an optimizer trains best with, and report
   compare    compare optimizers, each at its best, on small workloads, and report
+  claims     try the claims of the course by experiment, and report
 
 options:
   -h, --help   show this help; `jaxopt-course COMMAND --help` shows a command's
   --version    show the version
+
+environment:
+  XDG_CACHE_HOME                   compiled programs are kept in its jaxopt-course/programs, so that
+                                   a command starts faster the next time; not set: ~/.cache,
+                                   ~/Library/Caches or ~/AppData/Local; delete them as you like
+  JAX_COMPILATION_CACHE_DIR        another directory for them, itself
+  JAX_ENABLE_COMPILATION_CACHE=0   keep none
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted, 143 terminated
 """
@@ -82,8 +90,13 @@ def _run(command: str, arguments: list[str]) -> int:
         from ._compare import run_comparison
 
         return run_comparison(arguments)
+    if command == "claims":
+        from ._claims import run_claims
+
+        return run_claims(arguments)
     raise UsageError(
-        f"there is no command {command!r}; there are train, evaluate, diagnose, search and compare."
+        f"there is no command {command!r}; there are train, evaluate, diagnose, search, compare "
+        "and claims."
     )
 
 

@@ -60,6 +60,7 @@ from ._newton_schulz import (
     orthogonalized,
     rows_of,
 )
+from ._stacks import map_stacked
 
 
 __all__ = [
@@ -112,6 +113,9 @@ def scale_by_muon(
 ) -> GradientTransformation:
     """Replace the running mean of each matrix by an orthogonal one.
 
+    Matrices of equal shape, transposed or not, are worked on as one batch. On GPUs and TPUs they
+    are multiplied in bfloat16, see :func:`orthogonalized`.
+
     Args:
         ns_coeffs: coefficients of the quintic: three numbers, or three for each step.
         ns_steps: steps of Newton and Schulz, a static int in [1, inf). With coefficients for
@@ -158,15 +162,18 @@ def scale_by_muon(
         rows = [jnp.stack(c) if isinstance(c, tuple) else c for c in state.ns_coeffs]
         coefficients = functools.cache(jnp.stack(rows).astype)
 
-        def orthogonal(x: Array, spec: MuonDimensionNumbers) -> Array:
-            axes = _axes(x.shape, spec)
-            own = coefficients(jnp.finfo(x.dtype).dtype)
-            matrices = orthogonalized(_matrices(x, axes), own, ns_steps, preconditioning, eps)
-            y = _unfolded(matrices, x.shape, axes)
+        def orthogonal(matrices: Array) -> Array:
+            own = coefficients(jnp.finfo(matrices.dtype).dtype)
+            return orthogonalized(matrices, own, ns_steps, preconditioning, eps)
+
+        def unfolded(matrices: Array, x: Array, spec: MuonDimensionNumbers) -> Array:
+            y = _unfolded(matrices, x.shape, _wide_axes(x.shape, spec))
             return jnp.sum(x.conj() * y) * y if adaptive else y
 
         specs = _specs(weight_dimension_numbers, updates)
-        scaled = cast_like(jax.tree.map(orthogonal, ahead, specs), updates)
+        folded = jax.tree.map(lambda x, spec: _matrices(x, _wide_axes(x.shape, spec)), ahead, specs)
+        scaled = jax.tree.map(unfolded, map_stacked(orthogonal, folded), ahead, specs)
+        scaled = cast_like(scaled, updates)
         return scaled, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
 
     return GradientTransformation(init, update)
@@ -349,20 +356,25 @@ def _axes(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[tuple[int
     return tuple(i for i in range(n) if i not in rows + columns), rows, columns
 
 
+def _wide_axes(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[tuple[int, ...], ...]:
+    """As :func:`_axes`, but with the shorter side as rows: f(X') = f(X)', so both are one kind."""
+    batch, rows, columns = _axes(shape, spec)
+    is_tall = _size(shape, rows) > _size(shape, columns)
+    return (batch, columns, rows) if is_tall else (batch, rows, columns)
+
+
 def _size(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return math.prod(shape[i] for i in axes)
 
 
 def _matrices(x: Array, axes: tuple[tuple[int, ...], ...]) -> Array:
     """``x`` as one matrix, or as a batch of them."""
-    if axes == ((), (0,), (1,)):
-        return x
-    return x.transpose(sum(axes, ())).reshape([_size(x.shape, own) for own in axes])
+    batch, rows, columns = axes
+    kinds = axes if batch else (rows, columns)
+    return x.transpose(batch + rows + columns).reshape([_size(x.shape, own) for own in kinds])
 
 
 def _unfolded(matrices: Array, shape: tuple[int, ...], axes: tuple[tuple[int, ...], ...]) -> Array:
     """The inverse of :func:`_matrices`."""
-    if axes == ((), (0,), (1,)):
-        return matrices
     order = sum(axes, ())
     return matrices.reshape([shape[i] for i in order]).transpose(np.argsort(order))

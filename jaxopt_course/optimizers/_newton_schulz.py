@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact, ScalarLike
+from jaxtyping import Array, DTypeLike, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import abs_sq, check_number, safe_divide, safe_sqrt
 
@@ -63,6 +63,11 @@ def orthogonalized(
     Returns:
         The matrix, or batch, in the dtype of ``matrix``.
 
+    On GPUs and TPUs the steps for float32 matrices multiply in bfloat16, sum in float32, and
+    reach the singular values to about 1%, which is less than they scatter anyway. A set
+    ``jax.default_matmul_precision`` is kept to instead, as ``"highest"`` for float32 throughout.
+    On CPUs, and in other dtypes, all is computed in the dtype of ``matrix``.
+
     Examples:
         >>> import jax.numpy as jnp
         >>> cubic = jnp.array([1.5, -0.5, 0.0])  # slower, but it converges
@@ -76,14 +81,34 @@ def orthogonalized(
     rows = coefficients.astype(x.dtype)
     if rows.ndim == 1:
         rows = jnp.broadcast_to(rows, (steps, 3))
-    x, _ = jax.lax.scan(_quintic_step, x, rows, unroll=True)
+    if x.dtype == jnp.float32 and jax.config.jax_default_matmul_precision is None:
+        devices = dict.fromkeys(("cuda", "rocm", "tpu"), iterated_narrow)
+        x = jax.lax.platform_dependent(x, rows, default=iterated, **devices)
+    else:
+        x = iterated(x, rows)
     return x.mT if is_tall else x
 
 
+def iterated(x: Array, rows: Array) -> Array:
+    """One step for each row of coefficients."""
+    return jax.lax.scan(_quintic_step, x, rows, unroll=True)[0]
+
+
+def iterated_narrow(x: Array, rows: Array) -> Array:
+    """The same with products of bfloat16 numbers."""
+    return iterated(x.astype(jnp.bfloat16), rows).astype(x.dtype)
+
+
 def _quintic_step(x: Array, row: Array) -> tuple[Array, None]:
-    """Not inside, where each call without jit would compile it anew."""
-    gram = _gram(x)
-    return row[0] * x + (row[1] * gram + row[2] * (gram @ gram)) @ x, None
+    """Not inside, where each call without jit would compile it anew.
+
+    The first term is added to the small matrix, and costs no pass over the large one.
+    """
+    gram = _gram(x, row.dtype)
+    low = gram.astype(x.dtype)
+    square = jnp.matmul(low, low, preferred_element_type=row.dtype)
+    one = jnp.broadcast_to(jnp.eye(x.shape[-2], dtype=row.dtype), gram.shape)
+    return (row[0] * one + row[1] * gram + row[2] * square).astype(x.dtype) @ x, None
 
 
 def _inverse_norm(x: Array, preconditioning: str, eps: ScalarLike) -> Array:
@@ -102,8 +127,8 @@ def _inverse_norm(x: Array, preconditioning: str, eps: ScalarLike) -> Array:
     return safe_divide(jnp.ones_like(norm), norm)
 
 
-def _gram(x: Array) -> Array:
-    return x @ x.conj().mT
+def _gram(x: Array, dtype: DTypeLike | None = None) -> Array:
+    return jnp.matmul(x, x.conj().mT, preferred_element_type=dtype)
 
 
 def check_coefficients(owner: str, coefficients: Coefficients, steps: int) -> None:

@@ -38,6 +38,8 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
+from ._stacks import map_stacked
+
 
 __all__ = ["ScaleByShampooState", "scale_by_shampoo", "shampoo"]
 
@@ -191,7 +193,7 @@ def along_axes(
 
 
 def _recomputed(grads: Updates, factors: Any, roots: Any) -> Any:
-    return jax.tree.map(
+    return map_stacked(
         lambda g, own: tuple(inverse_root(h, 2 * len(own)) for h in own), grads, factors
     )
 

@@ -48,6 +48,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._shampoo import along_axes, factor_sizes, gram
+from ._stacks import map_stacked
 
 
 __all__ = ["ScaleBySoapState", "scale_by_soap", "soap"]
@@ -144,8 +145,8 @@ def scale_by_soap(
             jnp.where(is_first, 2, turns),
             [
                 lambda: state.bases,
-                lambda: jax.tree.map(_iterated, factors, state.bases),
-                lambda: jax.tree.map(_eigenvectors, factors),
+                lambda: map_stacked(_iterated, factors, state.bases),
+                lambda: map_stacked(_eigenvectors, factors),
             ],
         )
         return scaled, ScaleBySoapState(increment(state.count), mu, nu, factors, bases)

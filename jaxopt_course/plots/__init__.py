@@ -21,6 +21,7 @@ from ._search_curves import search_curves
 from ._slices import slices
 from ._tuning_budget_curves import tuning_budget_curves, tuning_budget_page
 from ._variance_curves import variance_curves
+from ._verdict_figure import verdict_figure
 from ._workload_curves import comparison_figures, workload_curves
 
 
@@ -45,5 +46,6 @@ __all__ = [
     "tuning_budget_curves",
     "tuning_budget_page",
     "variance_curves",
+    "verdict_figure",
     "workload_curves",
 ]

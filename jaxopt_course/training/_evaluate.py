@@ -18,6 +18,8 @@ from ._step import batch_means
 
 __all__ = ["evaluate", "mean_over_rows", "predict", "validation"]
 
+BATCHES_AT_ONCE = 4  # of training: without a gradient they take no more memory than one with it
+
 
 def evaluate(
     task: Task,
@@ -102,8 +104,9 @@ def validation(
     if rows.validation is None:
         return None
     chosen, counted = rows.validation, rows.validation_weights
+    at_once = BATCHES_AT_ONCE * batch_size
     return lambda params, model_state: mean_over_rows(
-        task, params, model_state, examples, chosen, counted, batch_size
+        task, params, model_state, examples, chosen, counted, at_once
     )
 
 
@@ -132,7 +135,7 @@ def _padded(
 ) -> tuple[Array, Array]:
     """Batches of ``indices`` one a row, and weights: the last batch repeats a row with weight 0."""
     n = indices.shape[0]
-    size = min(batch_size, n)
+    size = -(-n // -(-n // batch_size))  # as even as can be, so that few rows are repeated
     positions = jnp.arange(-(-n // size) * size).reshape(-1, size)
     chosen = jnp.minimum(positions, n - 1)
     there = (positions < n).astype(jnp.result_type(float))

@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     total,
 )
 from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.transforms import unpacked_state
 
 from ._checkpoint_errors import CheckpointMismatchError
 from ._leaves import named_leaves, record_leaf
@@ -99,7 +100,7 @@ def fingerprint(function: Callable[..., Any], *args: PyTree) -> Fingerprint:
 def optimizer_fingerprint(
     optimizer: optax.GradientTransformation, params_like: Params
 ) -> Fingerprint:
-    """The fingerprint of the optimizer's ``update`` for such parameters.
+    """The fingerprint of the optimizer's ``update`` for such parameters, none of them packed.
 
     Args:
         optimizer: any gradient transformation. It is offered what a training offers it:
@@ -116,7 +117,8 @@ def optimizer_fingerprint(
     # Shapes and dtypes alone: where arrays lie is no part of a program.
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params_like)
     value = jax.ShapeDtypeStruct((), scalar_dtype(like))
-    return fingerprint(update, like, like, value, jax.eval_shape(optimizer.init, like))
+    state = jax.eval_shape(lambda params: unpacked_state(optimizer.init(params)), like)
+    return fingerprint(update, like, like, value, state)
 
 
 def task_fingerprint(task: Task, batch_like: Batch) -> Fingerprint:

@@ -1,4 +1,8 @@
-"""How a training is kept on disk and gone on with: what is saved, when, and what is compared."""
+"""How a training is kept on disk and gone on with: what is saved, when, and what is compared.
+
+What an optimizer packs lies on disk as the tree that it is: :func:`packed` can be put around an
+optimizer, or taken off, between two parts of a training.
+"""
 
 import contextlib
 import json
@@ -14,6 +18,7 @@ import optax
 
 from jaxopt_course.core import check_choice, check_integer, check_number
 from jaxopt_course.tasks import Task
+from jaxopt_course.transforms import packed_state, unpacked_state
 
 from ._checkpoint_errors import CheckpointError, CheckpointWarning
 from ._checkpoints import CheckpointStore
@@ -70,7 +75,7 @@ class Keeper:
         """
         if self._store.latest() is None:
             return None
-        saved = self._store.restore(like)
+        saved = self._store.restore(unpacked_state(like))
         changes = compare(saved.about["fingerprints"], self._about["fingerprints"], accept)
         changes += _differences(saved.about["numbers"], self._about["numbers"])
         for change in changes:
@@ -82,7 +87,7 @@ class Keeper:
             {name: np.asarray(row[name], x.dtype)[()] for name, x in row_like.items()}
             for row in saved.about["history"]
         ]
-        return saved.tree, history
+        return packed_state(saved.tree, like), history
 
     def cut(self, begin: int, end: int) -> int:
         """``end``, or the step before it, after ``begin``, at which a save is due."""
@@ -110,7 +115,7 @@ class Keeper:
         try:
             self._store.save(
                 step,
-                progress,
+                unpacked_state(progress),
                 loss=last.get("validation_loss", last.get("loss")),
                 about={**self._about, "history": rows},
             )

@@ -11,7 +11,7 @@ from jaxopt_course.core import check_integer
 
 from ._evaluate import validation
 from ._feed import Feed, make_feed
-from ._loop import Loop, Progress, make_loop
+from ._loop import Loop, Progress, hold, make_loop, release
 from ._rows import as_examples, as_rows, count_rows
 from ._state import Rows
 from ._timetable import WITHOUT_END, make_timetable
@@ -94,7 +94,8 @@ def make_stages(build: Callable[[Any], Any], data: Any, *, batch_size: int) -> S
             return loop.step(progress, feed.batch(table, index))[0], table
 
         end = jnp.where(progress.running, jnp.asarray(end, begin.dtype), begin)
-        return jax.lax.fori_loop(begin, end, step, (progress, feed.table(key, begin)))[0]
+        carry = (hold(progress), feed.table(key, begin))
+        return release(jax.lax.fori_loop(begin, end, step, carry)[0])
 
     def evaluate(
         progress: Progress, hyperparameters: Any, rows: Rows | None = None

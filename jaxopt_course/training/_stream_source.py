@@ -15,7 +15,7 @@ from jaxopt_course.tasks import Batch
 
 from ._early_stopping import EarlyStopping
 from ._evaluate import validation as validate_on
-from ._loop import Loop, Progress, make_loop
+from ._loop import Loop, Progress, hold, make_loop, release
 from ._placement import place, replicate, spread
 from ._rows import as_examples, count_rows
 from ._sources import Parts, Piece, Source
@@ -127,6 +127,7 @@ def stream_source(
         seek(begin)
         losses, written = [], []
         kept.clear()
+        progress = _hold(progress)
         for done in range(begin + 1, end + 1):
             if (batch := draw()) is None:
                 break
@@ -136,17 +137,18 @@ def stream_source(
             losses.append(loss)
             if done == parts.timetable.next_evaluation(done - 1):
                 progress, row = _evaluate(*given, progress, parts=parts)
-                written.append(row)
+                written.append(jax.device_get(row))  # the next step takes what it shares
                 if not progress.running:
                     break
-        losses, written = jax.device_get((losses, written))
+        losses = jax.device_get(losses)
         ended = bool(progress.running) and len(losses) < end - begin
-        return progress, Piece(np.asarray(losses), written, ended)
+        return _release(progress), Piece(np.asarray(losses), written, ended)
 
     def replay(progress: Progress, begin: int, step: int) -> tuple[TrainState, Batch, None]:
+        progress = _hold(progress)
         for batch in kept[: step - begin]:
             progress, _ = _step(rule, progress, batch, parts=parts)
-        return progress.state, kept[step - begin], None
+        return _release(progress).state, kept[step - begin], None
 
     first = spread(stream.first, parts.placement)
     start = lambda key: _start(*given, replicate(key, parts.placement), first, parts=parts)
@@ -156,6 +158,13 @@ def stream_source(
 
 # The validation rows and the rule of early stopping are arguments, as in the source of arrays.
 _compiled = functools.partial(jax.jit, static_argnames=("parts",))
+_release = jax.jit(release)
+
+
+@jax.jit
+def _hold(progress: Progress) -> Progress:
+    """A copy, whose arrays each step takes for its results: the one handed in is still wanted."""
+    return jax.tree.map(jnp.copy, hold(progress))
 
 
 @_compiled
@@ -163,7 +172,7 @@ def _start(examples: Any, rule: Any, key: Any, batch: Batch, *, parts: Parts) ->
     return place(_loop(examples, rule, parts).start(key, batch), parts.placement)
 
 
-@_compiled
+@functools.partial(_compiled, donate_argnames=("progress",))
 def _step(rule: Any, progress: Progress, batch: Batch, *, parts: Parts) -> tuple[Progress, Array]:
     progress, loss = _loop(None, rule, parts).step(progress, batch)
     return place(progress, parts.placement), loss

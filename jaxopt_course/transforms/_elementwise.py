@@ -5,6 +5,7 @@ that all share. It is known by how it was made, shapes left out, so that two lea
 treated alike have the same program.
 """
 
+import hashlib
 from typing import Any, NamedTuple
 
 import jax
@@ -86,7 +87,7 @@ def leaf_programs(
         else:
             walk.require(value.leaf in (None, own.leaf), "its state mixes the leaves")
             programs[own.leaf].append((own.made, value.made))
-    return [walk.number(tuple(program)) for program in programs]
+    return [_digest(tuple(program)) for program in programs]
 
 
 def _with_paths(tree: PyTree) -> list[tuple[Any, Any]]:
@@ -107,7 +108,9 @@ def _owned(path: Any, leaf: Any, paths: dict[str, int]) -> _Value:
     return _Value(i, ("state", jax.tree_util.keystr(before)), i is not None or leaf.ndim == 0)
 
 
-_NUMBERS: dict[Any, int] = {}  # one for all walks, so that their programs can be compared
+def _digest(made: Any) -> bytes:
+    """``made`` in a few bytes, the same in each walk, so that their programs can be compared."""
+    return hashlib.blake2b(repr(made).encode(), digest_size=16).digest()
 
 
 class _Walk:
@@ -115,9 +118,6 @@ class _Walk:
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
-
-    def number(self, made: Any) -> int:
-        return _NUMBERS.setdefault(made, len(_NUMBERS))
 
     def require(self, rule: bool, otherwise: str) -> None:
         if not rule:
@@ -169,8 +169,7 @@ class _Walk:
         said = tuple(sorted((k, repr(v)) for k, v in params.items() if k not in SILENT))
         made = (name, said, tuple(value.made for value in inputs))
         return [
-            _Value(leaf, self.number((made, place)), uniform)
-            for place in range(len(equation.outvars))
+            _Value(leaf, _digest((made, place)), uniform) for place in range(len(equation.outvars))
         ]
 
     def keeps_places(self, equation: Any, inputs: list[_Value]) -> bool:
@@ -189,5 +188,5 @@ class _Walk:
             self.require(len(leaves) < 2, "its update mixes leaves by cond")
             made = ("cond", chosen.made, tuple(value.made for value in several))
             uniform = all(value.uniform for value in several)
-            values.append(_Value(next(iter(leaves), None), self.number(made), uniform))
+            values.append(_Value(next(iter(leaves), None), _digest(made), uniform))
         return values

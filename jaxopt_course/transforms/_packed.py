@@ -7,6 +7,7 @@ end, a thousand small leaves are one operation instead of a thousand, compiled o
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
@@ -21,7 +22,7 @@ from jaxopt_course.core import (
 )
 
 from ._elementwise import NotElementwiseError, leaf_programs
-from ._packing import Layout, PackedTree, pack, plan, unpack
+from ._packing import Layout, PackedTree, can_unpack, pack, packed_shapes, plan, unpack
 
 
 __all__ = ["PackedState", "packed", "packed_params", "packed_state", "unpacked_state"]
@@ -91,16 +92,21 @@ def packed(
     check_integer("packed", "max_size", max_size, "[0, inf)")
     exact = optax.with_extra_args_support(getattr(optimizer, "exact", optimizer))
     inner = optax.with_extra_args_support(optimizer)
+    known: dict[Any, Layout] = {}  # of such parameters
 
     def init(params: Params) -> PackedState:
-        layout = _layout(exact, params, max_size)
-        return PackedState(layout, inner.init(pack(params, layout)))
+        leaves, structure = jax.tree.flatten(params)
+        kinds = (structure, *((jnp.shape(x), str(jnp.result_type(x))) for x in leaves))
+        if kinds not in known:
+            known[kinds] = _layout(exact, params, max_size)
+        return PackedState(known[kinds], inner.init(pack(params, known[kinds])))
 
     def update(
-        updates: Updates, state: PackedState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, PackedState]:
-        layout = state.layout
-        given = updates
+        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, State]:
+        if not isinstance(state, PackedState):  # nothing is packed in it
+            return inner.update(updates, state, params, **extra_args)
+        layout, given = state.layout, updates
         if not isinstance(updates, PackedTree):
             if params is not None:
                 check_like("packed", "gradient", updates, params)
@@ -126,16 +132,20 @@ def packed_params(state: State, params: Params) -> Params:
 def unpacked_state(state: State) -> State:
     """The state that the optimizer has without :func:`packed`, with a tree for each tree.
 
+    The ``update`` of :func:`packed` takes it too, and then runs on the tree. Where what is packed
+    is no longer leaves end to end, as the blocks of :func:`quantized_state` are not, it stays.
+
     Args:
-        state: of :func:`packed`, or of any chain or wrapper around it.
+        state: of :func:`packed`, or of any chain or wrapper around it, or a tree of these.
     """
-    is_ours = lambda part: isinstance(part, PackedState)
-    is_tree = lambda part: isinstance(part, PackedTree)
 
     def of(part: Any) -> Any:
-        return jax.tree.map(unpack, part.inner_state, is_leaf=is_tree) if is_ours(part) else part
+        if not _can_unpack(part):
+            return part
+        apart = lambda part: _unpack(part) if _is_packed_tree(part) else part
+        return jax.tree.map(apart, part.inner_state, is_leaf=_is_packed_tree)
 
-    return jax.tree.map(of, state, is_leaf=is_ours)
+    return jax.tree.map(of, state, is_leaf=_is_packed_state)
 
 
 def packed_state(state: State, like: State) -> State:
@@ -145,18 +155,34 @@ def packed_state(state: State, like: State) -> State:
         state: of the optimizer without :func:`packed`, one that was saved for instance.
         like: the state that ``init`` of the packed one gives, or its shapes.
     """
-    is_ours = lambda part: isinstance(part, PackedState)
-    is_tree = lambda part: isinstance(part, PackedTree)
 
     def of(part: Any, own: Any) -> Any:
-        if not is_ours(part):
+        if not _can_unpack(part):
             return own
-        repacked = lambda tree, own: pack(own, tree.layout) if is_tree(tree) else own
-        return PackedState(
-            part.layout, jax.tree.map(repacked, part.inner_state, own, is_leaf=is_tree)
-        )
+        repacked = lambda tree, own: _pack(own, tree.layout) if _is_packed_tree(tree) else own
+        inner = jax.tree.map(repacked, part.inner_state, own, is_leaf=_is_packed_tree)
+        return PackedState(part.layout, inner)
 
-    return jax.tree.map(of, like, state, is_leaf=is_ours)
+    return jax.tree.map(of, like, state, is_leaf=_is_packed_state)
+
+
+_pack, _unpack = jax.jit(pack, static_argnames="layout"), jax.jit(unpack)  # one program each
+
+
+def _is_packed_state(part: Any) -> bool:
+    return isinstance(part, PackedState)
+
+
+def _is_packed_tree(part: Any) -> bool:
+    return isinstance(part, PackedTree)
+
+
+def _can_unpack(part: Any) -> bool:
+    """Whether it is a packed state whose trees all can be taken apart."""
+    if not _is_packed_state(part):
+        return False
+    parts = jax.tree.leaves(part.inner_state, is_leaf=_is_packed_tree)
+    return all(map(can_unpack, filter(_is_packed_tree, parts)))
 
 
 def _layout(exact: GradientTransformation, params: PyTree, max_size: int) -> Layout:
@@ -167,8 +193,7 @@ def _layout(exact: GradientTransformation, params: PyTree, max_size: int) -> Lay
     try:
         programs = leaf_programs(exact, params)
         layout = plan(params, max_size, tuple(programs))
-        like = jax.eval_shape(lambda tree: pack(tree, layout), params)
-        together = leaf_programs(exact, like)
+        together = leaf_programs(exact, packed_shapes(params, layout))
     except NotElementwiseError as error:
         raise ValueError(
             f"packed: `optimizer` must treat each entry alone, but {error}; pack the part of it "

@@ -7,7 +7,7 @@ without a copy in between.
 
 import dataclasses
 import functools
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,9 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 
-__all__ = ["Layout", "PackedTree", "pack", "plan", "unpack"]
+__all__ = ["Layout", "PackedTree", "can_unpack", "pack", "packed_shapes", "plan", "unpack"]
+
+AT_ONCE = 64  # arrays that are laid end to end in one operation
 
 
 @jax.tree_util.register_static
@@ -26,6 +28,8 @@ class Layout:
     structure: of the tree.
     shapes: of its leaves.
     groups: for each buffer the numbers of the leaves in it, in their order.
+    buffer_shapes: of the buffers.
+    whole: the numbers of the leaves that are in none.
     """
 
     def __init__(
@@ -37,6 +41,9 @@ class Layout:
         """Keep them, and their hash: it is asked for at every call of a compiled function."""
         self.structure, self.shapes, self.groups = structure, shapes, groups
         self._hash = hash((structure, shapes, groups))
+        self.buffer_shapes = tuple(
+            (sum(_lengths([shapes[i] for i in group])), *shapes[group[0]][1:]) for group in groups
+        )
         packed = {i for group in groups for i in group}
         self.whole = tuple(i for i in range(len(shapes)) if i not in packed)
 
@@ -105,10 +112,26 @@ def pack(tree: PyTree, layout: Layout) -> PackedTree:
             f"packed: the leaves must be those of the params given to `init`, of shapes "
             f"{layout.shapes}, got {shapes}."
         )
-    buffers = tuple(
-        jnp.concatenate([jnp.atleast_1d(leaves[i]) for i in group]) for group in layout.groups
-    )
+    buffers = tuple(_joined([leaves[i] for i in group]) for group in layout.groups)
     return PackedTree(buffers, tuple(leaves[i] for i in layout.whole), layout)
+
+
+def packed_shapes(tree: PyTree, layout: Layout) -> PackedTree:
+    """Shapes and dtypes of ``pack(tree, layout)``, without tracing it."""
+    leaves = jax.tree.leaves(tree)
+    like = lambda shape, i: jax.ShapeDtypeStruct(shape, jnp.result_type(leaves[i]))
+    buffers = zip(layout.buffer_shapes, layout.groups, strict=True)
+    return PackedTree(
+        tuple(like(shape, group[0]) for shape, group in buffers),
+        tuple(like(layout.shapes[i], i) for i in layout.whole),
+        layout,
+    )
+
+
+def can_unpack(tree: PackedTree) -> bool:
+    """Whether its buffers are arrays that hold the leaves; of some a wrapper has made others."""
+    shapes = tuple(getattr(buffer, "shape", None) for buffer in tree.buffers)
+    return shapes == tree.layout.buffer_shapes
 
 
 def unpack(tree: PyTree) -> PyTree:
@@ -123,6 +146,20 @@ def unpack(tree: PyTree) -> PyTree:
     return jax.tree.unflatten(layout.structure, [leaves[i] for i in range(len(layout.shapes))])
 
 
+def _lengths(shapes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Of leaves along the axis in which they are laid end to end."""
+    return [shape[0] if shape else 1 for shape in shapes]
+
+
+def _joined(leaves: Sequence[Any]) -> Array:
+    """``leaves`` end to end, by some at a time: many at once take long to compile."""
+    parts = [leaf if jnp.ndim(leaf) else jnp.reshape(leaf, 1) for leaf in leaves]
+    while len(parts) > 1:
+        some = [parts[i : i + AT_ONCE] for i in range(0, len(parts), AT_ONCE)]
+        parts = [jnp.concatenate(part) for part in some]
+    return parts[0]
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _cut(shapes: tuple[tuple[int, ...], ...], buffer: Array) -> list[Array]:
     """The parts of ``buffer``; the gradient lays those of the parts end to end.
@@ -131,7 +168,7 @@ def _cut(shapes: tuple[tuple[int, ...], ...], buffer: Array) -> list[Array]:
     with the numbers in their code each is compiled by itself, 17 times as long on a CPU. The
     barrier before them keeps them from computing the buffer anew.
     """
-    lengths = [shape[0] if shape else 1 for shape in shapes]
+    lengths = _lengths(shapes)
     ends = np.cumsum(lengths)
     begins = [np.uint32(end - length) for end, length in zip(ends, lengths, strict=True)]
     buffer, begins = jax.lax.optimization_barrier((buffer, begins))
@@ -148,7 +185,7 @@ def _cut_forward(shapes: Any, buffer: Array) -> tuple[list[Array], None]:
 
 
 def _cut_backward(shapes: Any, _: None, parts: list[Array]) -> tuple[Array]:
-    return (jnp.concatenate([jnp.atleast_1d(part) for part in parts]),)
+    return (_joined(parts),)
 
 
 _cut.defvjp(_cut_forward, _cut_backward)

@@ -35,7 +35,7 @@ def test_the_module_is_a_program():
     assert done.returncode == 2
     assert done.stderr == (
         "jaxopt-course trian: there is no command 'trian'; there are train, evaluate, "
-        "diagnose, search and compare.\n"
+        "diagnose, search, compare and claims.\n"
     )
 
 

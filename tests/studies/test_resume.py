@@ -128,13 +128,13 @@ def test_histories_that_grow_longer_with_a_later_bucket_are_saved(key, tmp_path)
 @pytest.mark.faults
 @pytest.mark.parametrize("study", ["search", "population"])
 def test_a_killed_study_ends_as_if_it_was_not(study, tmp_path):
-    """Killed three times at random moments; it saves after every call."""
+    """Killed five times at random moments; it saves after every call."""
     program = [sys.executable, "-m", "tests.studies.overnight", study]
     run = lambda name: [*program, str(tmp_path / name)]
     ends = lambda out: [line for line in out.splitlines() if line.startswith("ends in")]
     whole = subprocess.run(run("whole"), capture_output=True, text=True, check=True)
     moments = random.Random(0)
-    for _ in range(3):
+    for _ in range(5):
         process = subprocess.Popen(run("killed"), stdout=subprocess.PIPE, text=True)
         before = max(saved_steps(tmp_path / "killed"), default=0)
         while max(saved_steps(tmp_path / "killed"), default=0) <= before:

@@ -96,7 +96,7 @@ def by_path(params):
         (optimizers.lamb(0.1), "reduce_sum"),
         (optimizers.lars(0.1), "reduce_sum"),
         (optimizers.adafactor(0.1), "reduce"),
-        (optimizers.muon(0.1), "alone, but its update applies reduce_sum"),
+        (optimizers.muon(0.1), "alone, but its update"),
         (
             transforms.chain(transforms.clip_by_global_norm(1.0), PLAIN := optimizers.sgd(0.1)),
             "reduce",

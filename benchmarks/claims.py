@@ -1,0 +1,23 @@
+"""The course's claims, each tried with 20 seeds: half an hour on two cores.
+
+    python -m benchmarks.claims [NAMES ...] [--quick] [--seeds N] ...
+
+The command ``jaxopt-course claims``, whose finished claims are kept beside its results, in
+``benchmarks/results/claims``, so that what was broken off goes on.
+"""
+
+import sys
+
+from benchmarks._machine import RESULTS
+from jaxopt_course.cli import main as command_line
+
+
+def main() -> int:
+    """Run the command with its results among those of the other benchmarks."""
+    quick = "_quick" * ("--quick" in sys.argv)
+    place = ["--out", f"{RESULTS}/claims{quick}", "--resume", f"{RESULTS}/claims{quick}/kept"]
+    return command_line(["claims", *place, "--overwrite", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

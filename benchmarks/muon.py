@@ -1,0 +1,180 @@
+"""Muon on the matrices of a transformer, beside optax's; Shampoo and SOAP beside themselves.
+
+    python -m benchmarks.muon [--quick]
+
+24 blocks with matrices of 256 x 256, 256 x 1024 and 1024 x 256 and a bias of 1024, which AdamW
+takes in both libraries; all arguments of both are the defaults, coefficients, five steps and
+float32 among them. Matrices of equal shape are worked on in stacks: those of several sizes stand
+beside "leaf by leaf", which is the same program with stacks of one. Shampoo and SOAP, which stack
+decompositions only, compute all of them in every step, on blocks a quarter as wide. Gradients are
+random, states are donated, the ways take turns, and figures are medians after a warm-up.
+``difference`` is the largest one to the updates of the first row, over the largest update, after
+three steps.
+"""
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks._machine import save
+from benchmarks._measure import interleaved, medians, options_of, table
+from jaxopt_course.optimizers import _stacks, muon, shampoo, soap
+
+
+RATE, ROUNDS, COMPILES = 0.02, 9, 3
+MEBIBYTE = 2**20
+
+
+def main() -> None:
+    """Time all of it, print tables, and write ``results/muon.json`` and ``.png``."""
+    options = options_of(__doc__, "8 blocks, a quarter as wide").parse_args()
+    blocks, width = (8, 64) if options.quick else (24, 256)
+    usual = _stacks.STACK_BYTES
+    stacks = {f"stacks of {n} MiB": n * MEBIBYTE for n in (1, 4, 16, 64)}
+    makers: dict[str, dict[str, tuple[Any, int]]] = {
+        "muon": {
+            "optax": (optax.contrib.muon, usual),
+            "ours": (muon, usual),
+            "leaf by leaf": (muon, 0),
+            **{name: (muon, size) for name, size in stacks.items()},
+        },
+        "shampoo": {"leaf by leaf": (shampoo, 0), "ours": (shampoo, usual)},
+        "soap": {
+            name: (functools.partial(soap, precondition_frequency=1), size)
+            for name, size in (("leaf by leaf", 0), ("ours", usual))
+        },
+    }
+    figures = {}
+    for name, ways in makers.items():
+        figures[name] = compared(ways, blocks, width if name == "muon" else width // 4)
+        print(f"{name}\n{table(figures[name])}\n")  # noqa: T201
+    ratios = {name: over(rows) for name, rows in figures.items()}
+    print(f"{table(ratios)}\n")  # noqa: T201
+    path = save("muon", {**vars(options), "stack_bytes": usual, **figures, "ratios": ratios})
+    print(path, draw(figures, path.with_suffix(".png")), sep="\n")  # noqa: T201
+
+
+def compared(
+    ways: dict[str, tuple[Callable[..., Any], int]], blocks: int, width: int
+) -> dict[str, dict[str, float]]:
+    """A row of figures for each way."""
+    params = parameters(blocks, width)
+    grads = [drawn(params, seed) for seed in range(3)]
+    first = {name: (make(RATE), size) for name, (make, size) in ways.items()}
+    compiling: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    programs = {}
+    for _ in range(COMPILES):
+        for name, (tx, size) in first.items():
+            programs[name], took = compiled(tx, params, size)
+            compiling[name].append(took)
+    runs, updates = {}, {}
+    for name, (tx, _) in first.items():
+        runs[name], updates[name] = stepping(programs[name], tx, params, grads)
+    reference, seconds = next(iter(updates.values())), medians(interleaved(runs, ROUNDS, warm_up=1))
+    rows = {}
+    for name, program in programs.items():
+        took = medians({key: [one[key] for one in compiling[name]] for key in compiling[name][0]})
+        rows[name] = {
+            "update_s": seconds[name],
+            **took,
+            "temporary_mib": program.memory_analysis().temp_size_in_bytes / MEBIBYTE,
+            "difference": largest_difference(updates[name], reference),
+        }
+    return rows
+
+
+def parameters(blocks: int, width: int) -> dict[str, jax.Array]:
+    """Of a transformer, roughly."""
+    shapes = {
+        "square": (width, width),
+        "up": (width, 4 * width),
+        "down": (4 * width, width),
+        "bias": (4 * width,),
+    }
+    return {f"{name}{i}": jnp.zeros(shape) for i in range(blocks) for name, shape in shapes.items()}
+
+
+def drawn(params: dict[str, jax.Array], seed: int) -> dict[str, jax.Array]:
+    """Random gradients."""
+    keys = jax.random.split(jax.random.key(seed), len(params))
+    return {
+        name: jax.random.normal(key, leaf.shape)
+        for key, (name, leaf) in zip(keys, params.items(), strict=True)
+    }
+
+
+def compiled(tx: Any, params: Any, stack_bytes: int) -> tuple[Any, dict[str, float]]:
+    """The compiled update, with stacks of that size, and seconds of both stages."""
+    jax.clear_caches()
+    state = jax.eval_shape(tx.init, params)
+    with mock.patch.object(_stacks, "STACK_BYTES", stack_bytes):
+        begin = time.perf_counter()
+        lowered = jax.jit(tx.update, donate_argnums=1).lower(params, state, params)
+        middle = time.perf_counter()
+        program = lowered.compile()
+    end = time.perf_counter()
+    return program, {"trace_s": middle - begin, "compile_s": end - middle}
+
+
+def stepping(program: Any, tx: Any, params: Any, grads: list[Any]) -> tuple[Callable[[], Any], Any]:
+    """A function that takes one more step, and the updates after one for each gradient."""
+    state = tx.init(params)
+    for own in grads:
+        updates, state = program(own, state, params)
+
+    def run() -> Any:
+        nonlocal state
+        found, state = program(grads[0], state, params)
+        return found, state
+
+    return run, updates
+
+
+def largest_difference(updates: Any, reference: Any) -> float:
+    """Over the largest entry of both."""
+    largest = lambda tree: max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(tree))
+    return largest(jax.tree.map(jnp.subtract, updates, reference)) / largest(reference)
+
+
+def over(rows: dict[str, dict[str, float]]) -> dict[str, float]:
+    """How many times ours the first row takes."""
+    reference, ours = next(iter(rows.values())), rows["ours"]
+    return {
+        f"times {key}": reference[key] / max(ours[key], 1e-9)
+        for key in ("update_s", "trace_s", "compile_s", "temporary_mib")
+    }
+
+
+def draw(figures: dict[str, dict[str, dict[str, float]]], path: pathlib.Path) -> pathlib.Path:
+    """Bars: time to update, time to compile, temporaries, by way."""
+    from jaxopt_course.plots._style import BAR, COLORS, finish, new_figure
+
+    figure = new_figure(10, 6)
+    titles = {
+        "update_s": "update, seconds",
+        "compile_s": "compilation, seconds",
+        "temporary_mib": "temporaries, MiB",
+    }
+    grid = figure.subplots(len(figures), 3, height_ratios=[len(rows) for rows in figures.values()])
+    for line, (name, rows) in zip(grid, figures.items(), strict=True):
+        for axes, (key, title) in zip(line, titles.items(), strict=True):
+            first, *others = rows
+            colors = [COLORS[1], *[COLORS[0]] * len(others)]
+            axes.barh([first, *others], [row[key] for row in rows.values()], color=colors, **BAR)
+            axes.invert_yaxis()
+            axes.set_xlabel(title)
+            finish(axes)
+        line[0].set_ylabel(name)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""How long AdamW takes until its first step is done, on trees of many small leaves.
+
+    python -m benchmarks.time_to_first_step [--quick]
+
+``update``: tracing and compiling the update and its addition to the parameters. ``held``:
+gradients, parameters and moments are packed, as trainings of this library hold them; ``tree``: they
+come and go as trees. ``training``: gradient and update of a model with a cheap loss of each entry;
+``first_step_s`` is all from ``init`` to the end of the first step, ``step_ms`` a later one. All
+ways begin with empty caches and take turns; figures are medians.
+"""
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks._machine import save
+from benchmarks._measure import interleaved, medians, options_of, table
+from jaxopt_course.optimizers import adamw
+from jaxopt_course.transforms import apply_updates, packed, packed_params, unpack
+
+
+RATE, ROUNDS = 1e-3, 9
+
+
+def main() -> None:
+    """Time all of it, print tables, and write ``results/time_to_first_step.json`` and ``.png``."""
+    options = options_of(__doc__, "fewer leaves, each once").parse_args()
+    few, many, turns = (100, 300, 1) if options.quick else (300, 1000, 3)
+    figures = {
+        f"update, {few} leaves": updates(few, turns),
+        f"training, {many} leaves": trainings(many, turns),
+    }
+    for name, rows in figures.items():
+        for row in rows.values():
+            row |= {f"{key} over optax": row[key] / rows["optax"][key] for key in tuple(row)}
+        print(f"{name}\n{table(rows)}\n")  # noqa: T201
+    path = save("time_to_first_step", {**vars(options), **figures})
+    print(path, draw(figures, path.with_suffix(".png")), sep="\n")  # noqa: T201
+
+
+def updates(count: int, turns: int) -> dict[str, dict[str, float]]:
+    """Seconds to trace and to compile the update of so many leaves of 10 x 10."""
+    params = {f"w{i}": jnp.ones((10, 10)) for i in range(count)}
+
+    def of(tx: Any, held: bool) -> dict[str, float]:
+        jax.clear_caches()
+        begin = time.perf_counter()
+        state = jax.block_until_ready(tx.init(params))
+        own = packed_params(state, params) if held else params
+        ready = time.perf_counter()
+
+        def step(params: Any, state: Any, grads: Any) -> Any:
+            updates, state = tx.update(grads, state, params)
+            return apply_updates(params, updates), state
+
+        lowered = jax.jit(step, donate_argnums=(0, 1)).lower(own, state, own)
+        traced = time.perf_counter()
+        lowered.compile()
+        end = time.perf_counter()
+        return {
+            "init_s": ready - begin,
+            "trace_s": traced - ready,
+            "compile_s": end - traced,
+            "trace_and_compile_s": end - ready,
+        }
+
+    return by_turns(
+        {
+            "ours": lambda: of(adamw(RATE), False),
+            "ours packed, tree": lambda: of(packed(adamw(RATE)), False),
+            "ours packed, held": lambda: of(packed(adamw(RATE)), True),
+            "optax": lambda: of(optax.adamw(RATE), False),
+        },
+        turns,
+    )
+
+
+def trainings(count: int, turns: int) -> dict[str, dict[str, float]]:
+    """From ``init`` to the first step, and a later step, of so many leaves of 1000 numbers."""
+    shape = (10, 100)
+    target = jnp.arange(1000.0).reshape(shape) / 1000
+    runs: dict[str, Callable[[], Any]] = {}
+
+    def of(name: str, tx: Any) -> dict[str, float]:
+        params = jax.block_until_ready({f"w{i}": jnp.full(shape, float(i)) for i in range(count)})
+        jax.clear_caches()
+        begin = time.perf_counter()
+        state = tx.init(params)
+        held = packed_params(state, params)
+
+        def loss(params: Any) -> Any:
+            return sum(jnp.sum((w - target) ** 2) for w in unpack(params).values())
+
+        def step(params: Any, state: Any) -> Any:
+            updates, state = tx.update(jax.grad(loss)(params), state, params)
+            return apply_updates(params, updates), state
+
+        program = jax.jit(step, donate_argnums=(0, 1)).lower(held, state).compile()
+        now = jax.block_until_ready(program(*jax.tree.map(jnp.copy, (held, state))))
+        end = time.perf_counter()
+
+        def run() -> Any:
+            nonlocal now
+            now = program(*now)
+            return now
+
+        runs[name] = run
+        return {"first_step_s": end - begin}
+
+    makers = {"ours packed": packed(adamw(RATE)), "ours": adamw(RATE), "optax": optax.adamw(RATE)}
+    found = by_turns({n: functools.partial(of, n, tx) for n, tx in makers.items()}, turns)
+    for name, seconds in medians(interleaved(runs, ROUNDS, warm_up=2)).items():
+        found[name]["step_ms"] = 1e3 * seconds
+    return found
+
+
+def by_turns(
+    ways: dict[str, Callable[[], dict[str, float]]], turns: int
+) -> dict[str, dict[str, float]]:
+    """The medians of what each returns, taking turns."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for _ in range(turns):
+        for name, way in ways.items():
+            found[name].append(way())
+    return {
+        name: medians({key: [row[key] for row in rows] for key in rows[0]})
+        for name, rows in found.items()
+    }
+
+
+def draw(figures: dict[str, dict[str, dict[str, float]]], path: pathlib.Path) -> pathlib.Path:
+    """Bars: seconds until the update is compiled, until the first step, and of a later step."""
+    from jaxopt_course.plots._style import BAR, COLORS, finish, new_figure
+
+    figure = new_figure(10, 3)
+    update, training = figures
+    panels = [
+        (update, "trace_and_compile_s", "trace and compile, s"),
+        (training, "first_step_s", "until the first step is done, s"),
+        (training, "step_ms", "a later step, ms"),
+    ]
+    for axes, (name, key, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        rows = figures[name]
+        colors = [COLORS[1] if way == "optax" else COLORS[0] for way in rows]
+        axes.barh([*rows], [row[key] for row in rows.values()], color=colors, **BAR)
+        axes.invert_yaxis()
+        axes.set(title=name, xlabel=label)
+        finish(axes)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+if __name__ == "__main__":
+    main()

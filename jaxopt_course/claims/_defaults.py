@@ -1,0 +1,97 @@
+"""Claim 4: how far an optimizer with its default rate is from the same one with a tuned rate.
+
+Adam with 0.001 and gradient descent with 0.01, the defaults of Keras, on three small problems. The
+excess is the final validation loss at the default over that at the rate which is best for the other
+seeds, as a geometric mean over the problems. Working well is an excess below a quarter.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from jaxopt_course.nn import MLP
+from jaxopt_course.optimizers import adam, sgd
+from jaxopt_course.problems import problem
+from jaxopt_course.tasks import linen_task
+from jaxopt_course.training import make_train
+
+from ._claim import Claim, Evidence
+from ._effects import ratio_effect
+from ._experiment import by_seed, drawn_rows, finite_or_worst, pick_by_others, picked, scaled_data
+from ._pictures import Curves
+
+
+__all__ = ["DEFAULTS"]
+
+STEPS, BATCH, WELL = 600, 32, 1.25
+OPTIMIZERS = {"Adam": (adam, 1e-4), "gradient descent": (sgd, 1e-3)}  # and the lowest rate
+FACTORS = 10 ** np.arange(0.0, 3.5, 0.5)  # of the lowest rate; 10 gives the default
+DEFAULT = 2
+PROBLEMS = {
+    "digits": (MLP(10, (32, 32)), "multiclass", 1280),
+    "breast_cancer": (MLP(1, ()), "binary", 400),
+    "diabetes": (MLP(1, (16,), activation="tanh"), "regression", 320),
+}
+
+
+def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
+    factors = FACTORS[::2] if quick else FACTORS
+    default = int(np.flatnonzero(factors == FACTORS[DEFAULT])[0])
+    logs, lines = {}, {}
+    for name, (make, lowest) in OPTIMIZERS.items():
+        excess = []
+        for place in list(PROBLEMS)[: 1 if quick else None]:
+            losses = finite_or_worst(_losses(place, make, key, seeds, factors * lowest))
+            best = picked(losses, pick_by_others(losses))
+            excess.append(np.log(losses / best))
+        lines[name] = np.exp(np.mean(excess, 0)).T
+        logs[name] = lines[name][:, default]
+    return Evidence(
+        (
+            ratio_effect(
+                "Adam: the loss with the default rate over that with a tuned one.",
+                logs["Adam"],
+                np.ones(seeds),
+                (0.0, WELL),
+            ),
+            ratio_effect(
+                "That excess of gradient descent over that of Adam.",
+                logs["gradient descent"],
+                logs["Adam"],
+                (1.0, np.inf),
+            ),
+        ),
+        f"{', '.join(PROBLEMS)}: small models, {STEPS} steps of {BATCH} examples, scaled features; "
+        "with another number of steps the best rate is another, and so is the excess.",
+        Curves(
+            factors / FACTORS[DEFAULT],
+            lines,
+            "learning rate over the default",
+            "validation loss over that of the best rate",
+            log_x=True,
+            log_y=True,
+        ),
+    )
+
+
+def _losses(place: str, make: Any, key: Any, seeds: int, rates: np.ndarray) -> np.ndarray:
+    """Final validation losses, f[rates, seeds]."""
+    model, kind, train_rows = PROBLEMS[place]
+    data = scaled_data(place)
+    task, n = linen_task(model, data[0][:1], problem(kind)), len(data[0])
+    build = lambda rate: (task, make(rate))
+    train = make_train(build, data, steps=STEPS, batch_size=BATCH, evaluate_every=STEPS)
+
+    def final(key: Any, rate: Any, rows: Any) -> Any:
+        split = drawn_rows(key, n, train_rows, n - train_rows)
+        return train(key, rate, split).history["validation_loss"][-1]
+
+    return np.asarray(by_seed(final, key, seeds, rates.astype(np.float32)))
+
+
+DEFAULTS = Claim(
+    "defaults",
+    "Adam's defaults work well untuned, those of gradient descent less so.",
+    "T N K",
+    _measure,
+)

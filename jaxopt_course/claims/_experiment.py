@@ -1,0 +1,150 @@
+"""What the experiments share: many seeds in one program, rows by the key, honest picks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PyTree, Real
+
+from jaxopt_course.data import breast_cancer, diabetes, digits, fit_scaler, scale_features
+from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.training import Rows, make_population
+from jaxopt_course.transforms import apply_updates
+
+
+__all__ = [
+    "by_seed",
+    "combinations",
+    "cross_entropy",
+    "descend",
+    "drawn_rows",
+    "finite_or_worst",
+    "first_at_most",
+    "mean_loss",
+    "pick_by_others",
+    "picked",
+    "scaled_data",
+]
+
+
+def by_seed(
+    train: Callable[..., Any],
+    key: Any,
+    seeds: int,
+    hyperparameters: PyTree = None,
+    *,
+    strategy: Any = "map",
+) -> Any:
+    """What ``train(key, hyperparameters, rows)`` gives for each seed, in one program, as NumPy.
+
+    Args:
+        train: as :func:`~jaxopt_course.training.make_population` takes it.
+        key: all configurations see the same keys, made of it.
+        seeds: how many.
+        hyperparameters: arrays with an axis of configurations in front. None: there is one.
+        strategy: of the population.
+
+    Returns:
+        Arrays [configurations, seeds, ...], or [seeds, ...] without configurations.
+    """
+    axes = ["key"] if hyperparameters is None else ["hyperparameters", "key"]
+    run = jax.jit(make_population(train, axes, strategy=strategy))
+    return jax.tree.map(np.asarray, run(jax.random.split(key, seeds), hyperparameters))
+
+
+def combinations(**values: Any) -> dict[str, Float[np.ndarray, "configurations"]]:
+    """Each value of each name with each of the others, the last name fastest."""
+    grid = np.meshgrid(*(np.asarray(x, np.float32) for x in values.values()), indexing="ij")
+    return {name: table.ravel() for name, table in zip(values, grid, strict=True)}
+
+
+def cross_entropy(
+    probabilities: Float[np.ndarray, "*batch rows classes"], labels: Int[np.ndarray, "*batch rows"]
+) -> Float[np.ndarray, "*batch"]:
+    """The mean over rows of minus the logarithm of what the true class was given."""
+    given = np.take_along_axis(probabilities, labels[..., None], -1)[..., 0]
+    return -np.log(np.maximum(given, 1e-7)).mean(-1)
+
+
+def drawn_rows(key: Any, n: int, train: int, validation: int) -> Rows:
+    """Rows that train and others that validate, drawn from ``n``; to be traced."""
+    order = jax.random.permutation(key, jnp.arange(n, dtype=jnp.int32))
+    return Rows(order[:train], None, order[train : train + validation])
+
+
+def mean_loss(
+    task: Task,
+    params: PyTree,
+    model_state: PyTree,
+    data: tuple[Any, Any],
+    rows: Int[Array, "n"] | None = None,
+) -> Float[Array, ""]:
+    """The mean loss over some rows of the data, in evaluation; to be traced."""
+    taken = lambda x: jnp.asarray(x) if rows is None else jnp.asarray(x)[rows]
+    batch = Batch(*map(taken, data))
+    losses, _ = task.loss(params, model_state, batch, key=None, train=False)
+    return jnp.mean(losses)
+
+
+def scaled_data(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Digits as they are; tumours with scaled features; diabetes with its targets scaled too.
+
+    Scaled by the statistics of all rows: what is trained on and what is validated on are drawn
+    anew for each seed, and nothing here is about that leak.
+    """
+    if name == "digits":
+        return digits().inputs, digits().targets
+    data = {"breast_cancer": breast_cancer, "diabetes": diabetes}[name]()
+    scaled = lambda x: np.asarray(scale_features(fit_scaler(x), x), np.float32)
+    return scaled(data.inputs), scaled(data.targets) if name == "diabetes" else data.targets
+
+
+def descend(
+    fn: Callable[[Array], Array], start: Array, optimizer: optax.GradientTransformation, steps: int
+) -> Float[Array, "points d"]:
+    """The points of a descent from ``start``, f[steps + 1, d]; to be traced."""
+
+    def step(carry: Any, _: None) -> Any:
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(fn)(params), state, params)
+        params = apply_updates(params, updates)
+        return (params, state), params
+
+    _, path = jax.lax.scan(step, (start, optimizer.init(start)), None, steps)
+    return jnp.concatenate([start[None], path])
+
+
+def finite_or_worst(losses: np.ndarray) -> np.ndarray:
+    """``losses`` with the worst finite one instead of those that are not finite."""
+    finite = np.isfinite(losses)
+    return np.where(finite, losses, losses[finite].max())
+
+
+def pick_by_others(
+    losses: Float[np.ndarray, "configurations seeds"],
+) -> Int[np.ndarray, "seeds"]:
+    """For each seed the configuration that is best, in the mean of logarithms, for the others.
+
+    A configuration that is picked and judged by the same numbers looks better than it is.
+    """
+    logs = np.log(finite_or_worst(losses))
+    return (logs.sum(1, keepdims=True) - logs).argmin(0)
+
+
+def picked(values: np.ndarray, picks: np.ndarray) -> np.ndarray:
+    """Of values [configurations, seeds, ...] those of each seed's pick, [seeds, ...]."""
+    return values[picks, np.arange(values.shape[1])]
+
+
+def first_at_most(
+    values: Real[np.ndarray, "*batch evaluations"],
+    target: float | Real[np.ndarray, "*batch"],
+    costs: Real[np.ndarray, "evaluations"],
+) -> Float[np.ndarray, "*batch"]:
+    """The cost at which ``values`` first reach ``target``; where never, that of the whole."""
+    reached = values <= np.asarray(target)[..., None]
+    at = np.where(reached.any(-1), reached.argmax(-1), len(costs) - 1)
+    return np.asarray(np.asarray(costs, float)[at])

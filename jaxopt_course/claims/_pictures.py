@@ -1,0 +1,71 @@
+"""What there is to see of a claim: curves, or groups of values, each with all seeds."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+__all__ = ["Curves", "Groups", "Picture", "picture_from_json", "picture_to_json"]
+
+
+class Curves(NamedTuple):
+    """Something that goes along something else.
+
+    x: f[points].
+    lines: name -> f[seeds, points].
+    x_label: what x is.
+    y_label: what the lines are.
+    log_x: whether x is spread by its logarithm.
+    log_y: whether y is.
+    """
+
+    x: Float[np.ndarray, "points"]
+    lines: Mapping[str, Float[np.ndarray, "seeds points"]]
+    x_label: str
+    y_label: str
+    log_x: bool = False
+    log_y: bool = False
+
+
+class Groups(NamedTuple):
+    """One number a seed, of several things.
+
+    values: name -> f[seeds].
+    y_label: what the numbers are.
+    log_y: whether they are spread by their logarithm.
+    """
+
+    values: Mapping[str, Float[np.ndarray, "seeds"]]
+    y_label: str
+    log_y: bool = False
+
+
+Picture = Curves | Groups
+
+
+def picture_to_json(picture: Picture) -> dict[str, Any]:
+    """``picture`` in a form that JSON can write."""
+    fields = {name: _plain(value) for name, value in picture._asdict().items()}
+    return {"kind": type(picture).__name__, **fields}
+
+
+def picture_from_json(stored: Mapping[str, Any]) -> Picture:
+    """The picture that :func:`picture_to_json` has written; what JSON has no number for is NaN."""
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in (Curves, Groups)}
+    fields = {name: _arrays(value) for name, value in stored.items() if name != "kind"}
+    picture: Picture = kinds[stored["kind"]](**fields)
+    return picture
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _arrays(item) for name, item in value.items()}
+    return np.array(value, float) if isinstance(value, list) else value

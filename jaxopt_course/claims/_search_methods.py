@@ -1,0 +1,125 @@
+"""Claim 14: trials that random, grid and Bayesian search need, where few of the numbers matter.
+
+A logistic regression of tumours by gradient descent: four numbers are searched, of which rate and
+momentum matter much, weight decay and the noise on the inputs little. A seed moves the ranges, and
+fixes split, order and noise, so that it is one function to minimize. The Bayesian method is TPE.
+Of two methods it is counted when the worse one finds the best that it ever does, and when the
+better one finds as much. A grid is gone through in a random order. Who does not get there counts
+with all trials.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_course.data import gaussian_noise
+from jaxopt_course.nn import MLP
+from jaxopt_course.optimizers import sgd
+from jaxopt_course.problems import problem
+from jaxopt_course.studies import Float, grid_design, search
+from jaxopt_course.tasks import augmented, linen_task
+from jaxopt_course.training import make_train
+from jaxopt_course.transforms import add_decayed_weights, chain
+
+from ._claim import Claim, Evidence
+from ._effects import ratio_effect
+from ._experiment import drawn_rows, first_at_most, scaled_data
+from ._pictures import Curves
+
+
+__all__ = ["SEARCH_METHODS"]
+
+TRIALS, QUICK_TRIALS, ROUNDS = 81, 16, 16
+TRAIN, VALIDATION, BATCH, STEPS = 300, 269, 30, 60
+WORST = 10.0  # the loss of a trial that diverged, or is worse
+SPACE = {
+    "rate": Float(1e-3, 10.0, log=True),
+    "momentum": Float(0.0, 0.95),
+    "decay": Float(1e-6, 1e-2, log=True),
+    "noise": Float(0.0, 0.1),
+}
+METHODS = {"grid": "grid", "random": "random", "Bayesian": "tpe"}
+
+
+def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
+    trials = QUICK_TRIALS if quick else TRIALS
+    train, score = _train_function(), lambda loss: loss
+    points = grid_design(SPACE, trials)
+
+    def losses(own: Any, name: str) -> np.ndarray:
+        method: Any = METHODS[name]
+        if name == "grid":
+            shuffled = np.asarray(jax.random.permutation(jax.random.fold_in(own, 1), len(points)))
+            method = points[shuffled]
+        result = search(
+            train,
+            SPACE,
+            key=own,
+            trials=None if name == "grid" else trials,
+            method=method,
+            rounds=min(ROUNDS, trials),
+            metric=score,
+            strategy="chunk",
+            progress=False,
+        )
+        values = np.full(trials, result.values.max())
+        values[: len(result.values)] = result.values
+        return np.minimum.accumulate(values)
+
+    keys = jax.random.split(key, seeds)
+    found = {name: np.stack([losses(own, name) for own in keys]) for name in METHODS}
+    counts = np.arange(1.0, trials + 1)
+
+    needed = lambda name, targets: first_at_most(found[name], targets, counts)
+    effects = tuple(
+        ratio_effect(
+            f"Trials that {worse} search takes to its best over those of {better} search.",
+            needed(worse, found[worse][:, -1]),
+            needed(better, found[worse][:, -1]),
+            (1.0, np.inf),
+        )
+        for better, worse in (("random", "grid"), ("Bayesian", "random"), ("Bayesian", "grid"))
+    )
+    return Evidence(
+        effects,
+        f"Four numbers, two of which matter, at most {trials} trials ({len(points)} of the grid), "
+        f"in {ROUNDS} rounds for the Bayesian method; in fewer rounds it learns less.",
+        Curves(counts, found, "trials", "lowest validation loss so far", log_x=True, log_y=True),
+    )
+
+
+def _train_function() -> Any:
+    """``train(key, numbers, rows)``, which gives the validation loss at the end."""
+    data = scaled_data("breast_cancer")
+    task = linen_task(MLP(1, ()), data[0][:1], problem("binary"))
+
+    def build(numbers: Any) -> Any:
+        optimizer = sgd(numbers["rate"], momentum=numbers["momentum"])
+        changed = augmented(task, gaussian_noise(numbers["noise"]))
+        return changed, chain(add_decayed_weights(numbers["decay"]), optimizer)
+
+    train = make_train(build, data, steps=STEPS, batch_size=BATCH, evaluate_every=STEPS)
+
+    def loss(key: Any, numbers: Any, rows: Any) -> Any:
+        moves = jax.random.uniform(jax.random.fold_in(key, 2), (2,), minval=-1.0, maxval=1.0)
+        moved = {
+            **numbers,
+            "rate": numbers["rate"] * jnp.exp(moves[0]),
+            "decay": numbers["decay"] * jnp.exp(moves[1]),
+        }
+        split = drawn_rows(key, len(data[0]), TRAIN, VALIDATION)
+        value = train(key, moved, split).history["validation_loss"][-1]
+        return jnp.where(jnp.isfinite(value), jnp.minimum(value, WORST), WORST)
+
+    return loss
+
+
+SEARCH_METHODS = Claim(
+    "search_methods",
+    "Random search beats grid search when few of the dimensions matter; Bayesian search needs "
+    "fewer trials than both.",
+    "A",
+    _measure,
+)

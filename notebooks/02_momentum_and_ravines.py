@@ -1,0 +1,124 @@
+# %% [markdown]
+# # 2. Momentum and ravines
+#
+# In a ravine plain descent zigzags: the rate is limited by the steep walls, while the way leads
+# along the flat floor. Momentum adds up past gradients. Across the valley they alternate and
+# cancel; along it they agree and add:
+#
+# $$v \leftarrow \mu v + g, \qquad w \leftarrow w - \eta\, v .$$
+#
+# A constant gradient is in the end multiplied by $1 + \mu + \mu^2 + \dots = 1 / (1 - \mu)$: ten
+# times at $\mu = 0.9$.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+
+import jaxopt_course as jc
+
+
+plt.style.use("course.mplstyle")
+
+# %% [markdown]
+# ## The zigzag
+#
+# Nesterov's variant takes the gradient where the velocity alone would lead, at
+# $\theta - \eta \mu v$. `sgd(..., nesterov=True)` is the usual rewritten form; the literal one,
+# for which the loss is evaluated at `lookahead_params`, is `nesterov`.
+
+
+# %%
+def descend(optimizer, surface, steps):
+    """The points of a descent, f[steps + 1, 2]; gradients where the optimizer looks."""
+
+    def step(carry, _):
+        point, state = carry
+        gradient = jax.grad(surface.fn)(jc.lookahead_params(state, point))
+        updates, state = optimizer.update(gradient, state, point)
+        point = jc.apply_updates(point, updates)
+        return (point, state), point
+
+    start = jnp.array(surface.start)
+    _, points = jax.lax.scan(step, (start, optimizer.init(start)), length=steps)
+    return jnp.concatenate([start[None], points])
+
+
+# %%
+ravine = jc.surfaces.SURFACES["ravine"]
+paths = {
+    "plain, rate 0.018": descend(jc.sgd(0.018), ravine, 60),
+    "momentum 0.9, rate 0.006": descend(jc.sgd(0.006, momentum=0.9), ravine, 60),
+    "Nesterov 0.9, rate 0.006": descend(jc.nesterov(0.006, momentum=0.9), ravine, 60),
+}
+jc.plots.optimizer_paths(ravine, paths, title="Sixty steps down a ravine")
+
+# %% [markdown]
+# Plain descent has a rate three times as large, near its limit, and is still far out when the
+# others have arrived. Across the valley Nesterov swings less. (It bears smaller rates only: at the
+# curvature $M$ those below $\frac{2 (1 + \mu)}{(1 + 2 \mu) M}$, and momentum up to
+# $\frac{2 (1 + \mu)}{M}$.)
+#
+# ## Three conventions
+#
+# Books and libraries write momentum in three ways. From $v_0 = 0$ and with one rate for ever they
+# trace the same points, if the running mean is given a rate $1 / (1 - \mu)$ times as large:
+#
+# | | formula | here |
+# |---|---|---|
+# | rate outside (optax, torch) | $v = \mu v + g$, $w = w - \eta v$ | `sgd(0.1, 0.9)` |
+# | rate inside (Keras) | $v = \mu v + \eta g$, $w = w - v$ | `heavy_ball(0.1, 0.9)` |
+# | running mean | $v = \mu v + (1 - \mu) g$, $w = w - \eta v$ | `ema_sgd(1.0, 0.9)` |
+#
+# When the rate changes they part: inside, the steps of the past keep the rate of their time.
+
+
+# %%
+def sizes(optimizer, gradients):
+    """How far each step goes when it is fed these gradients."""
+
+    def step(state, gradient):
+        update, state = optimizer.update(gradient, state, 0.0)
+        return state, -update
+
+    return jax.lax.scan(step, optimizer.init(jnp.zeros(())), gradients)[1]
+
+
+print("one gradient, then none:", sizes(jc.ema_sgd(1.0, 0.9), jnp.eye(5)[0]).round(4))
+
+# %% [markdown]
+# That is the expansion $v_t = 0.1\, g_t + 0.09\, g_{t-1} + 0.081\, g_{t-2} + \dots$ of the running
+# mean. Now a gradient of 1 throughout, while the rate falls to a tenth after 40 steps.
+
+# %%
+ones = jnp.ones(80)
+drop = lambda rate: jc.piecewise_constant_schedule(rate, {40: 0.1})
+figure, axes = plt.subplots()
+axes.plot(sizes(jc.sgd(drop(0.1), 0.9), ones), label="rate outside: sgd")
+axes.plot(sizes(jc.heavy_ball(drop(0.1), 0.9), ones), label="rate inside: heavy_ball")
+axes.plot(sizes(jc.ema_sgd(drop(1.0), 0.9), ones), label="running mean: ema_sgd")
+axes.set(xlabel="step", ylabel="length of the step", title="The rate falls after 40 steps")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# Outside, the step falls at once with the rate; inside, the old velocity fades by 0.9 a step. The
+# running mean, with the rate outside, goes with the first.
+#
+# ## Exercise
+#
+# On a quadratic with curvatures from $m$ to $M$ the best momentum is
+# $\mu = \left(\frac{\sqrt M - \sqrt m}{\sqrt M + \sqrt m}\right)^2$ with
+# $\eta = \left(\frac{2}{\sqrt M + \sqrt m}\right)^2$. How much closer does it come than the best
+# plain descent, $\eta = 2 / (m + M)$, in 100 steps down our ravine?
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+# m = 1 and M = 100: the momentum is (9 / 11)^2, the rate (2 / 11)^2.
+tuned = {
+    "plain": jc.sgd(2 / 101),
+    "momentum": jc.sgd((2 / 11) ** 2, momentum=(9 / 11) ** 2),
+}
+for name, optimizer in tuned.items():
+    last = descend(optimizer, ravine, 100)[-1]
+    print(f"{name}: distance {jnp.linalg.norm(last):.1e} after 100 steps")

@@ -1,0 +1,120 @@
+# %% [markdown]
+# # 10. Searching hyperparameters
+#
+# Rates, penalties and dropout cannot be learned on the training rows: they are chosen by trying.
+# A grid of $k$ values of each of $d$ numbers costs
+#
+# $$k^d$$
+#
+# trainings, which is why nobody has a grid for more than about four. Random points, or better
+# *evenly spread* random ones (Sobol), try a new value of every number in every trial.
+
+# %%
+# %matplotlib inline
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+
+import jaxopt_course as jc
+from jaxopt_course.studies import (
+    Float,
+    grid_design,
+    importance,
+    random_design,
+    reevaluate,
+    search,
+    sobol_design,
+)
+
+
+plt.style.use("course.mplstyle")
+
+# %% [markdown]
+# ## Sixteen points three times
+#
+# If only the first number matters, a grid of sixteen has tried four values of it.
+
+# %%
+plane = {"matters": Float(0.0, 1.0), "does not": Float(0.0, 1.0)}
+designs = {
+    "grid": grid_design(plane, 16),
+    "random": random_design(jax.random.key(0), plane, 16),
+    "Sobol": sobol_design(jax.random.key(0), plane, 16),
+}
+figure, panels = plt.subplots(1, 3, figsize=(8, 2.9), sharey=True)
+for axes, (name, points) in zip(panels, designs.items(), strict=True):
+    axes.plot(*points.T, "o", color="0.2")
+    axes.plot(points[:, 0], np.full(16, -0.12), "|", color="k", markersize=12, clip_on=False)
+    different = len(np.unique(points[:, 0].round(6)))
+    axes.set(title=f"{name}: {different} values", xlabel="what matters", ylim=(-0.2, 1.05))
+panels[0].set_ylabel("what does not")
+plt.show()
+
+# %% [markdown]
+# ## A search
+#
+# `build` is called while the program is traced, so a trial needs no compilation of its own: the 64
+# configurations with two seeds each are one program. Ranges that span decades are searched in
+# their logarithm. Configurations are ranked on validation rows; the test rows stay untouched.
+
+# %%
+digits = jc.data.digits()
+parts = jc.data.split(jax.random.key(1), 1797, validation=500, test=897)
+rows = jc.Rows(parts.train, validation=parts.validation)
+
+
+def build(h):
+    """What a configuration trains."""
+    model = jc.nn.MLP(10, hidden=(32,), dropout=h["dropout"])
+    task = jc.linen_task(model, digits.inputs[:1], jc.problems.problem("multiclass"))
+    return task, jc.adamw(h["rate"], weight_decay=h["decay"])
+
+
+train = jc.make_train(build, digits, epochs=10, batch_size=32)
+space = {
+    "rate": Float(1e-4, 1.0, log=True),
+    "decay": Float(1e-5, 1.0, log=True),
+    "dropout": Float(0.0, 0.7),
+}
+
+# %%
+settings = {"key": jax.random.key(2), "folds": rows, "progress": False, "strategy": "map"}
+result = search(train, space, trials=64, seeds=2, **settings)
+best = result.configurations[result.best]
+print({name: round(value, 4) for name, value in best.items()})
+print(
+    f"validation loss {result.values[result.best]:.4f}, the median {np.median(result.values):.2f}"
+)
+jc.plots.parallel_coordinates(result, title="A search on digits")
+
+# %% [markdown]
+# The coloured lines pass through a narrow part of the axis of the rate, through the lower part of
+# that of dropout, and anywhere through that of the decay. As shares, and one range at a time:
+
+# %%
+print({name: round(share, 2) for name, share in importance(result).items()})
+jc.plots.slices(result)
+
+# %% [markdown]
+# ## How lucky was the best?
+#
+# The best of 64 was chosen by its score, so its score is too good. Fresh seeds take out the luck
+# with seeds; the luck with the validation rows stays, and for that there is a test set, once.
+
+# %%
+again = reevaluate(train, result, seeds=10)
+print(f"in the search {again.selected[0]:.4f}")
+print(f"fresh seeds   {again.means[0]:.4f} +- {again.standard_errors[0]:.4f}")
+
+# %% [markdown]
+# ## Exercise
+#
+# How does the best score found grow better with the number of trials? Take the search above,
+# and the mean over random orders of its trials.
+
+# %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
+# The best of the first n of a random order, 200 orders: most of the gain comes early.
+orders = np.argsort(np.random.default_rng(0).random((200, 64)), axis=1)
+best_so_far = np.minimum.accumulate(result.values[orders], axis=1).mean(axis=0)
+for n in (1, 4, 16, 64):
+    print(f"best of {n:2d}: {best_so_far[n - 1]:.4f}")
