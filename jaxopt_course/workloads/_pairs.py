@@ -25,7 +25,8 @@ Table = Float64[np.ndarray, "contenders contenders"]
 class PairwiseDifferences(NamedTuple):
     """All pairs; an interval holds the middle 95 % of the studies.
 
-    That is the luck of tuning and of seeds. It says nothing of workloads that are not here.
+    That is the luck of drawing from the stored trials. It says nothing of the luck of storing them,
+    which is large where they are few, nor of workloads that are not here.
 
     contenders: names, of both axes.
     budget: of the studies.

@@ -87,7 +87,7 @@ def test_variance_through_depth_is_halved_by_relu_and_kept_by_he(key):
     assert abs(per_layer["N(0, 0.01), tanh"] - np.log(128e-4)) < 0.1
 
 
-@pytest.mark.exhaustive
+@pytest.mark.by_hand
 @pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"storage"}))
 def test_every_claim_comes_to_a_verdict_in_its_quick_form(name, key):
     check(CLAIMS[name](key, seeds=2, quick=True), name, 2)
