@@ -104,8 +104,8 @@ def validation(
     if rows.validation is None:
         return None
     chosen, counted = rows.validation, rows.validation_weights
-    # In two turns at least: XLA dissolves a loop of one, and then what is around it has a say in the
-    # last bits.
+    # In two turns at least: XLA dissolves a loop of one, and what is around it then has a say in
+    # the last bits.
     at_once = min(BATCHES_AT_ONCE * batch_size, -(-chosen.shape[0] // 2))
     return lambda params, model_state: mean_over_rows(
         task, params, model_state, examples, chosen, counted, at_once
