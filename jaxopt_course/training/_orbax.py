@@ -86,18 +86,24 @@ def _said_once() -> Iterator[None]:
     first one failed complain, from threads of their own, that nobody waits for them.
     """
     logger, is_other = logging.getLogger("absl"), lambda record: record.exc_info is None
-    hook = sys.unraisablehook
+    _hooks.append(sys.unraisablehook)
     logger.addFilter(is_other)
-    sys.unraisablehook = lambda args: None if _came_late(args.exc_value) else hook(args)
+    sys.unraisablehook = _not_late
     try:
         yield
     except BaseException:
         time.sleep(LATE)
         raise
     finally:
-        sys.unraisablehook = hook
+        sys.unraisablehook = _hooks.pop()
         logger.removeFilter(is_other)
 
 
-def _came_late(error: BaseException | None) -> bool:
-    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+_hooks: list[Any] = []  # in whose place `_not_late` is
+
+
+def _not_late(args: Any) -> None:
+    """It outlives :func:`_said_once`: if a thread calls a hook that is let go, the process dies."""
+    error = args.exc_value
+    if not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":
+        (_hooks or [sys.__unraisablehook__])[-1](args)
