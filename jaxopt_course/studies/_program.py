@@ -176,10 +176,13 @@ def _worth_measuring(program: Program, left: int) -> int | None:
 def _measured(
     program: Program, chunk: int, members: Members, rows: PyTree, begin: int
 ) -> Iterator[tuple[np.ndarray, Kept]]:
-    """A few calls, until they have taken long enough; the shortest is noted in the program."""
+    """A few calls, until they have taken long enough; the shortest is noted in the program.
+
+    Two at least: the first is slower, and the shortest of many small calls would win by luck.
+    """
     call, count, spent = program.call(chunk, members, rows), len(members.fold), 0.0
-    for _ in range(5):
-        if begin >= count or spent > LONG_ENOUGH:
+    for calls in range(5):
+        if begin >= count or (calls > 1 and spent > LONG_ENOUGH):
             return
         numbers, some = _call_at(members, begin, chunk * program.shards)
         started = time.perf_counter()

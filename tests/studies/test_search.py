@@ -171,7 +171,7 @@ def test_auto_climbs_as_long_as_it_gains_and_takes_what_was_fastest():
 
 def test_auto_measures_while_it_works(key, monkeypatch):
     """With chunks that are never slow, all sizes get their turn; nothing is done twice."""
-    monkeypatch.setattr(programs, "LONG_ENOUGH", 0.0)  # one call each
+    monkeypatch.setattr(programs, "LONG_ENOUGH", 0.0)  # two calls each
     monkeypatch.setattr(programs, "_worth_measuring", climb_all)
     result = quietly(descend, SPACE, key=key, trials=100, metric="loss")
     assert {1: 1, 8: 8}.items() <= {k: min(v, k) for k, v in result.chunks.items()}.items()
