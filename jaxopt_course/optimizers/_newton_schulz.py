@@ -81,7 +81,8 @@ def orthogonalized(
     rows = coefficients.astype(x.dtype)
     if rows.ndim == 1:
         rows = jnp.broadcast_to(rows, (steps, 3))
-    if x.dtype == jnp.float32 and jax.config.jax_default_matmul_precision is None:
+    config: Any = jax.config
+    if x.dtype == jnp.float32 and config.jax_default_matmul_precision is None:
         devices = dict.fromkeys(("cuda", "rocm", "tpu"), iterated_narrow)
         x = jax.lax.platform_dependent(x, rows, default=iterated, **devices)
     else:
