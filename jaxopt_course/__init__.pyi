@@ -261,6 +261,7 @@ from .training import plan as plan
 from .training import predict as predict
 from .training import save_bundle as save_bundle
 from .training import state_shardings as state_shardings
+from .training import trajectory as trajectory
 from .transforms import AdaptiveGradClipState as AdaptiveGradClipState
 from .transforms import AddDecayedWeightsState as AddDecayedWeightsState
 from .transforms import AddL1State as AddL1State

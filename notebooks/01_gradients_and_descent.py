@@ -41,23 +41,10 @@ print(jc.diagnostics.check_gradients(fn, params, key=jax.random.key(0)))
 
 
 # %%
-def descend(optimizer, surface, steps):
-    """The points of a descent, f[steps + 1, 2]."""
-
-    def step(carry, _):
-        point, state = carry
-        updates, state = optimizer.update(jax.grad(surface.fn)(point), state, point)
-        point = jc.apply_updates(point, updates)
-        return (point, state), point
-
-    start = jnp.array(surface.start)
-    _, points = jax.lax.scan(step, (start, optimizer.init(start)), length=steps)
-    return jnp.concatenate([start[None], points])
-
-
 ravine = jc.surfaces.SURFACES["ravine"]
+start = jnp.array(ravine.start)
 rates = [0.0202, 0.018, 0.002]
-paths = {f"rate {rate}": descend(jc.sgd(rate), ravine, 25) for rate in rates}
+paths = {f"rate {rate}": jc.trajectory(ravine.fn, start, jc.sgd(rate), 25) for rate in rates}
 jc.plots.optimizer_paths(ravine, paths, title="Three rates in a ravine of condition number 100")
 
 # %% [markdown]
@@ -103,6 +90,6 @@ plt.show()
 # |1 - rate| = |1 - 100 rate| at rate = 2 / (1 + 100), where both are 99 / 101.
 best, factor = 2 / 101, 99 / 101
 steps = int(jnp.ceil(jnp.log(1e-6) / jnp.log(factor)))
-path = descend(jc.sgd(best), ravine, steps)
+path = jc.trajectory(ravine.fn, start, jc.sgd(best), steps)
 distance = jnp.linalg.norm(path, axis=1)
 print(steps, "steps; distance shrank by", f"{distance[0] / distance[-1]:.3g}")

@@ -30,28 +30,14 @@ plt.style.use("course.mplstyle")
 
 
 # %%
-def descend(optimizer, surface, steps):
-    """The points of a descent, f[steps + 1, 2]; gradients where the optimizer looks."""
-
-    def step(carry, _):
-        point, state = carry
-        gradient = jax.grad(surface.fn)(jc.lookahead_params(state, point))
-        updates, state = optimizer.update(gradient, state, point)
-        point = jc.apply_updates(point, updates)
-        return (point, state), point
-
-    start = jnp.array(surface.start)
-    _, points = jax.lax.scan(step, (start, optimizer.init(start)), length=steps)
-    return jnp.concatenate([start[None], points])
-
-
-# %%
 ravine = jc.surfaces.SURFACES["ravine"]
-paths = {
-    "plain, rate 0.018": descend(jc.sgd(0.018), ravine, 60),
-    "momentum 0.9, rate 0.006": descend(jc.sgd(0.006, momentum=0.9), ravine, 60),
-    "Nesterov 0.9, rate 0.006": descend(jc.nesterov(0.006, momentum=0.9), ravine, 60),
+start = jnp.array(ravine.start)
+rules = {
+    "plain, rate 0.018": jc.sgd(0.018),
+    "momentum 0.9, rate 0.006": jc.sgd(0.006, momentum=0.9),
+    "Nesterov 0.9, rate 0.006": jc.nesterov(0.006, momentum=0.9),
 }
+paths = {name: jc.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()}
 jc.plots.optimizer_paths(ravine, paths, title="Sixty steps down a ravine")
 
 # %% [markdown]
@@ -120,5 +106,5 @@ tuned = {
     "momentum": jc.sgd((2 / 11) ** 2, momentum=(9 / 11) ** 2),
 }
 for name, optimizer in tuned.items():
-    last = descend(optimizer, ravine, 100)[-1]
+    last = jc.trajectory(ravine.fn, start, optimizer, 100)[-1]
     print(f"{name}: distance {jnp.linalg.norm(last):.1e} after 100 steps")

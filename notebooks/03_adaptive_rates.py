@@ -71,29 +71,15 @@ plt.show()
 
 
 # %%
-def descend(optimizer, surface, steps):
-    """The points of a descent, f[steps + 1, 2]."""
-
-    def step(carry, _):
-        point, state = carry
-        updates, state = optimizer.update(jax.grad(surface.fn)(point), state, point)
-        point = jc.apply_updates(point, updates)
-        return (point, state), point
-
-    start = jnp.array(surface.start)
-    _, points = jax.lax.scan(step, (start, optimizer.init(start)), length=steps)
-    return jnp.concatenate([start[None], points])
-
-
-# %%
 ravine = jc.surfaces.SURFACES["ravine"]
+start = jnp.array(ravine.start)
 rules = {
     "sgd": jc.sgd(0.018),
     "AdaGrad": jc.adagrad(2.0, initial_accumulator_value=0.0, eps=1e-8),
     "RMSProp": jc.rmsprop(0.25),
     "Adam": jc.adam(0.5),
 }
-paths = {name: descend(rule, ravine, 60) for name, rule in rules.items()}
+paths = {name: jc.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()}
 jc.plots.optimizer_paths(ravine, paths, title="Each with a rate of its own, 60 steps")
 
 # %% [markdown]

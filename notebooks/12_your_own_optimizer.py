@@ -78,22 +78,8 @@ def sign_of_mean(decay):
 
 
 # %%
-def descend(optimizer, surface, steps):
-    """The points of a descent, f[steps + 1, 2]."""
-
-    def step(carry, _):
-        point, state = carry
-        updates, state = optimizer.update(jax.grad(surface.fn)(point), state, point)
-        point = jc.apply_updates(point, updates)
-        return (point, state), point
-
-    start = jnp.array(surface.start)
-    _, points = jax.lax.scan(step, (start, optimizer.init(start)), length=steps)
-    return jnp.concatenate([start[None], points])
-
-
-# %%
 valley = jc.surfaces.SURFACES["rosenbrock"]
+start = jnp.array(valley.start)
 falling = jc.linear_schedule(0.05, 0.0, transition_steps=300)
 optimizers = {
     "ours": jc.chain(sign_of_mean(0.9), jc.scale_by_learning_rate(falling)),
@@ -101,7 +87,7 @@ optimizers = {
     "adam, same rate": jc.adam(falling),
     "clipped momentum": jc.chain(jc.clip_by_global_norm(5.0), jc.sgd(2e-3, momentum=0.9)),
 }
-paths = {name: descend(optimizer, valley, 300) for name, optimizer in optimizers.items()}
+paths = {name: jc.trajectory(valley.fn, start, tx, 300) for name, tx in optimizers.items()}
 jc.plots.optimizer_paths(valley, paths, title="Rosenbrock's valley, 300 steps")
 
 # %% [markdown]
@@ -146,5 +132,6 @@ def scale_by_our_lion(b1=0.9, b2=0.99):
 
 
 ours = jc.chain(scale_by_our_lion(), jc.scale_by_learning_rate(0.02))
-difference = descend(ours, valley, 50) - descend(jc.lion(0.02, weight_decay=0.0), valley, 50)
+path = lambda tx: jc.trajectory(valley.fn, start, tx, 50)
+difference = path(ours) - path(jc.lion(0.02, weight_decay=0.0))
 print("largest difference:", f"{jnp.abs(difference).max():.0e}")

@@ -6,20 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, PyTree, Real
 
 from jaxopt_course.data import breast_cancer, diabetes, digits, fit_scaler, scale_features
 from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.training import Rows, make_population
-from jaxopt_course.transforms import apply_updates
 
 
 __all__ = [
     "by_seed",
     "combinations",
     "cross_entropy",
-    "descend",
     "drawn_rows",
     "finite_or_worst",
     "first_at_most",
@@ -100,21 +97,6 @@ def scaled_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     data = {"breast_cancer": breast_cancer, "diabetes": diabetes}[name]()
     scaled = lambda x: np.asarray(scale_features(fit_scaler(x), x), np.float32)
     return scaled(data.inputs), scaled(data.targets) if name == "diabetes" else data.targets
-
-
-def descend(
-    fn: Callable[[Array], Array], start: Array, optimizer: optax.GradientTransformation, steps: int
-) -> Float[Array, "points d"]:
-    """The points of a descent from ``start``, f[steps + 1, d]; to be traced."""
-
-    def step(carry: Any, _: None) -> Any:
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(fn)(params), state, params)
-        params = apply_updates(params, updates)
-        return (params, state), params
-
-    _, path = jax.lax.scan(step, (start, optimizer.init(start)), None, steps)
-    return jnp.concatenate([start[None], path])
 
 
 def finite_or_worst(losses: np.ndarray) -> np.ndarray:

@@ -17,10 +17,11 @@ import numpy as np
 
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.surfaces import ravine
+from jaxopt_course.training import trajectory
 
 from ._claim import Claim, Evidence
 from ._effects import ratio_effect
-from ._experiment import by_seed, combinations, descend
+from ._experiment import by_seed, combinations
 from ._pictures import Curves
 
 
@@ -38,7 +39,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         k = jnp.exp(jax.random.uniform(key_k, (), float, np.log(LOW), np.log(HIGH)))
         start = jax.random.normal(key_start, (2,)) * jnp.array([10.0, 1.0])
         optimizer = sgd(numbers["share"] * 2 / (1 + k), numbers["momentum"])
-        path = descend(lambda point: ravine(point, k), start, optimizer, STEPS)
+        path = trajectory(lambda point: ravine(point, k), start, optimizer, STEPS)
         far = jnp.abs(path[:, 0]) > NEAR * jnp.abs(start[0])
         last = jnp.max(jnp.where(far, jnp.arange(STEPS + 1), 0))
         return jnp.sum(jnp.abs(jnp.diff(path[:, 1]))) / jnp.abs(start[1]), last + 1

@@ -14,11 +14,12 @@ import numpy as np
 
 from jaxopt_course.optimizers import ista, sgd
 from jaxopt_course.regularizers import prox_l1
+from jaxopt_course.training import trajectory
 from jaxopt_course.transforms import add_decayed_weights, add_l1, chain
 
 from ._claim import Claim, Evidence
 from ._effects import mean_effect
-from ._experiment import by_seed, descend
+from ._experiment import by_seed
 from ._pictures import Groups
 
 
@@ -42,7 +43,9 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         y = x @ truth + NOISE * jax.random.normal(key_noise, (ROWS,))
         loss = lambda w: jnp.mean(jnp.square(x @ w - y)) / 2
         zeros = jnp.full(FEATURES, 0.1)  # a start at zero would be kept by sgn(0) = 0
-        return {name: descend(loss, zeros, make(), STEPS)[-1] for name, make in OPTIMIZERS.items()}
+        return {
+            name: trajectory(loss, zeros, make(), STEPS)[-1] for name, make in OPTIMIZERS.items()
+        }
 
     found = by_seed(weights, key, seeds, strategy="vmap")
     zero = {name: (w == 0).mean(1) for name, w in found.items()}

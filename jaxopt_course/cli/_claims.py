@@ -58,9 +58,7 @@ def run_claims(arguments: Sequence[str]) -> int:
         parse(ClaimsOptions, arguments, prog="jaxopt-course claims", description=_description())
     )
     out = options.out or default_directory("claims", options.seed)
-    if options.resume is not None and options.resume.resolve() == out.resolve():
-        raise UsageError("--resume and --out must be two directories.")
-    make_directory(out, FILES, "results", overwrite=options.overwrite)
+    make_directory(out, FILES, "results", overwrite=options.overwrite, resume=options.resume)
     say(f"{len(options.names)} claims with {options.seeds} seeds; results in {out}")
     verdicts, seconds = [], {}
     with stopped_by_signals(saved=options.resume is not None):

@@ -71,9 +71,7 @@ def run_comparison(arguments: Sequence[str]) -> int:
     )
     devices = take_devices(options.devices)
     out = options.out or default_directory("compare", options.seed)
-    if options.resume is not None and options.resume.resolve() == out.resolve():
-        raise UsageError("--resume and --out must be two directories.")
-    make_directory(out, FILES, "a comparison", overwrite=options.overwrite)
+    make_directory(out, FILES, "a comparison", overwrite=options.overwrite, resume=options.resume)
     trainings = len(options.optimizers) * len(options.workloads) * 2
     say(
         f"{len(options.optimizers)} optimizers on {len(options.workloads)} workloads and their "

@@ -75,13 +75,21 @@ def default_directory(*parts: Any) -> pathlib.Path:
 
 
 def make_directory(
-    out: pathlib.Path, files: Sequence[str], what: str, *, overwrite: bool
+    out: pathlib.Path,
+    files: Sequence[str],
+    what: str,
+    *,
+    overwrite: bool,
+    resume: pathlib.Path | None = None,
 ) -> pathlib.Path:
     """The directory ``out``, made, and without ``files`` of an earlier time.
 
     Raises:
-        UsageError: if it is no directory, or holds one of ``files`` and is not to be overwritten.
+        UsageError: if it is no directory, or holds one of ``files`` and is not to be overwritten,
+            or is the one that ``resume`` goes on from.
     """
+    if resume is not None and resume.resolve() == out.resolve():
+        raise UsageError("--resume and --out must be two directories.")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a directory.")
     earlier = [name for name in files if (out / name).exists()]

@@ -25,6 +25,7 @@ from ._stages import Stages, make_stages
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState, describe_outcome
 from ._step import init_state, make_step
 from ._train import make_train
+from ._trajectory import trajectory
 
 
 __all__ = [
@@ -74,4 +75,5 @@ __all__ = [
     "predict",
     "save_bundle",
     "state_shardings",
+    "trajectory",
 ]
