@@ -319,3 +319,12 @@ def test_the_peer_still_has_some_of_them(standard_promotion):
     assert not bool(jnp.isfinite(tx.update(zeros, tx.init(zeros))[0]).all())
     tx = optax.rprop(0.1)
     assert float(tx.update(ONE, tx.init(ONE))[0]) == 0.0
+    optax.adam(-0.1, b1=1.5)  # accepted
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        jax.jit(lambda steps: optax.linear_schedule(1.0, 0.0, steps)(0))(3)
+
+    def final(b2):
+        tx = optax.adam(0.1, b2=b2)
+        return tx.update(jnp.zeros(1), tx.init(jnp.ones(1)))[0].sum()
+
+    assert not bool(jnp.isfinite(jax.grad(final)(0.9)))

@@ -58,3 +58,14 @@ def test_both_sides_give_the_same_updates(theirs, ours, standard_promotion, monk
 def test_the_page_has_rows_for_each_library():
     assert {theirs.split(".")[0] for theirs, _ in ROWS} == {"optax", "torch", "keras"}
     assert len(ROWS) > 30
+
+
+@pytest.mark.exhaustive
+def test_torch_refuses_bad_numbers_and_keras_takes_them():
+    """Were this to fail, the README's table is to be mended."""
+    torch = pytest.importorskip("torch")
+    os.environ["KERAS_BACKEND"] = "jax"
+    keras = pytest.importorskip("keras")
+    with pytest.raises(ValueError, match="Invalid beta parameter"):
+        torch.optim.Adam([torch.ones(1)], betas=(1.5, 0.9))
+    keras.optimizers.Adam(-0.1, beta_1=1.5)

@@ -8,6 +8,8 @@ A unit is *dead* if it gives 0 for every example of the batch (a ReLU below its 
 that lead to a dead unit get no gradient: they are *silent*.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -141,9 +143,15 @@ def gradient_flow(
 
     loss, layers, leaves = jax.tree.map(float, jax.device_get(look(state, batch)))
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state.params)]
-    by_layer = {name: LayerFlow(*numbers) for name, numbers in layers.items()}
-    by_path = {p: LeafFlow(*numbers) for p, numbers in zip(paths, leaves, strict=True)}
+    of_path = dict(zip(paths, leaves, strict=True))
+    by_layer = {name: LayerFlow(*layers[name]) for name in _by_number(layers)}
+    by_path = {path: LeafFlow(*of_path[path]) for path in _by_number(of_path)}
     return GradientFlowReport(loss, by_layer, by_path, _flags(by_layer, by_path))
+
+
+def _by_number(names: Iterable[str]) -> list[str]:
+    """Sorted, with Dense_2 before Dense_10."""
+    return sorted(names, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(9), name))
 
 
 def _layer(x: Array) -> tuple[Array, ...]:

@@ -300,10 +300,13 @@ def test_a_search_that_is_stopped_says_how_to_go_on(
     resume = ("--resume", tmp_path / "study") if kept else ()
     arguments = ("search", pumps, "--target", "state", *SMALL, "--out", tmp_path / "out", *resume)
     handler = signal.getsignal(signal.SIGTERM)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background: none
     try:
         ended = call(*arguments)
     except SystemExit as end:
         ended = end.code
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     assert ended == code
     assert signal.getsignal(signal.SIGTERM) is handler
     said = capsys.readouterr().err

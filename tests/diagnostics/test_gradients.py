@@ -121,6 +121,8 @@ def test_norms_and_ratios_are_those_of_numpy():
 def test_a_vanishing_sigmoid_stack_of_depth_fifty_is_named(key):
     """Course 4, vanishing gradients: below [1e-6, 1e3], and below half precision's 6e-5."""
     report = flow_of(MLP(2, (8,) * 50, activation="sigmoid"), key)
+    kernels = [path for path in report.leaves if path.endswith("['kernel']")]
+    assert kernels == [f"['Dense_{i}']['kernel']" for i in range(51)]
     assert flagged(report, "Vanishing gradient at ['Dense_0']['kernel']")
     assert not flagged(report, "Vanishing gradient at ['Dense_50']['kernel']")
     assert flagged(report, "Half precision would lose accuracy at ['Dense_40']['kernel']")
