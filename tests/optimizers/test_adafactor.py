@@ -9,20 +9,15 @@ import pytest
 from jaxopt_course import optimizers, transforms
 from tests.catalogue.norms import slow_power
 from tests.optimizers.trajectories import (
-    GRADIENTS,
-    PARAMS,
+    FIRST,
+    GRADS,
+    MATRICES,
     STEPS,
     distance,
-    flat,
     of_torch,
     torch_updates,
     updates_of,
 )
-
-
-GRADS = flat(GRADIENTS)
-MATRICES = {"w": GRADIENTS["dense"]["kernel"], "b": GRADIENTS["dense"]["bias"]}
-FIRST = {"w": PARAMS["dense"]["kernel"], "b": PARAMS["dense"]["bias"]}
 
 
 def rates(t):

@@ -8,27 +8,15 @@ import pytest
 from jaxopt_course.optimizers import adagrad, adam, adamw, delta_bar_delta, rmsprop, rprop, sgd
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 from tests.optimizers.trajectories import (
-    GRADIENTS,
+    GRADS,
     ORIGIN,
-    STEPS,
+    TIME,
     distance,
-    flat,
     of_torch,
+    running_means,
     torch_updates,
     updates_of,
 )
-
-
-GRADS = flat(GRADIENTS)
-TIME = np.arange(1, STEPS + 1)[:, None]
-
-
-def running_means(values, decay, start=0.0):
-    means, mean = [], start
-    for value in values:
-        mean = decay * mean + (1 - decay) * value
-        means.append(mean)
-    return np.stack(means)
 
 
 M, V = running_means(GRADS, 0.9), running_means(GRADS**2, 0.999)

@@ -9,51 +9,39 @@ import pytest
 from jaxopt_course import optimizers
 from tests.catalogue.member import decay
 from tests.optimizers.trajectories import (
-    GRADIENTS,
+    GRADS,
     ORIGIN,
     STEPS,
+    TIME,
     distance,
-    flat,
     of_torch,
+    running_means,
     torch_updates,
     updates_of,
 )
 
 
-GRADS = flat(GRADIENTS)
-TIME = np.arange(1, STEPS + 1)[:, None]
-
-
-def mean(values, b, start=0.0):
-    """A running mean along the first axis, f64[steps, entries]."""
-    means, m = [], start
-    for x in values:
-        m = b * m + (1 - b) * x
-        means.append(m)
-    return np.stack(means)
-
-
-M = mean(GRADS, 0.8)
+M = running_means(GRADS, 0.8)
 M_HAT = M / (1 - 0.8**TIME)
-V_HAT = mean(GRADS**2, 0.95) / (1 - 0.95**TIME)
+V_HAT = running_means(GRADS**2, 0.95) / (1 - 0.95**TIME)
 CHANGE = np.diff(GRADS, axis=0, prepend=GRADS[:1])
 
 
 def adabelief_by_hand():
-    spread = mean((GRADS - M) ** 2 + 1e-4 / 0.05, 0.95)  # eps_root is added outside 1 - b2
+    spread = running_means((GRADS - M) ** 2 + 1e-4 / 0.05, 0.95)  # eps_root is added outside 1 - b2
     return M_HAT / (np.sqrt(spread / (1 - 0.95**TIME)) + 1e-3)
 
 
 def acprop_by_hand():
     before = np.vstack([np.zeros_like(M[:1]), M[:-1]])
-    spread = mean((GRADS - before) ** 2 + 1e-4 / 0.05, 0.95) / (1 - 0.95**TIME)
+    spread = running_means((GRADS - before) ** 2 + 1e-4 / 0.05, 0.95) / (1 - 0.95**TIME)
     known = np.vstack([np.ones_like(M[:1]), spread[:-1]])
     return GRADS / (np.sqrt(known) + 1e-3)
 
 
 def adadelta_by_hand():
     updates, of_steps = [], np.zeros_like(GRADS[0])
-    for g, of_grads in zip(GRADS, mean(GRADS**2, 0.8), strict=True):
+    for g, of_grads in zip(GRADS, running_means(GRADS**2, 0.8), strict=True):
         x = np.sqrt(of_steps + 1e-3) / np.sqrt(of_grads + 1e-3) * g
         of_steps = 0.8 * of_steps + 0.2 * x**2
         updates.append(x)
@@ -69,8 +57,8 @@ def largest(values, b):
 
 
 def adan_by_hand(ahead):
-    v_hat = mean(CHANGE, 0.7) / (1 - 0.7**TIME)
-    n_hat = mean((GRADS + ahead * CHANGE) ** 2, 0.95) / (1 - 0.95**TIME)
+    v_hat = running_means(CHANGE, 0.7) / (1 - 0.7**TIME)
+    n_hat = running_means((GRADS + ahead * CHANGE) ** 2, 0.95) / (1 - 0.95**TIME)
     return (M_HAT + ahead * v_hat) / (np.sqrt(n_hat + 1e-4) + 1e-3)
 
 
@@ -79,7 +67,7 @@ def yogi_by_hand():
     for g in GRADS:
         n = n - 0.05 * np.sign(n - g**2) * g**2
         spread.append(n)
-    m_hat = mean(GRADS, 0.8, 0.1) / (1 - 0.8**TIME)
+    m_hat = running_means(GRADS, 0.8, 0.1) / (1 - 0.8**TIME)
     return m_hat / (np.sqrt(np.stack(spread) / (1 - 0.95**TIME) + 1e-4) + 1e-3)
 
 
@@ -93,7 +81,9 @@ def radam_by_hand():
     return np.where(length >= 5, scaled, M_HAT)
 
 
-INTERPOLATION = 0.8 * np.vstack([np.zeros_like(M[:1]), mean(GRADS, 0.95)[:-1]]) + 0.2 * GRADS
+INTERPOLATION = (
+    0.8 * np.vstack([np.zeros_like(M[:1]), running_means(GRADS, 0.95)[:-1]]) + 0.2 * GRADS
+)
 SETTING = (0.8, 0.95, 1e-3, 1e-4)  # b1, b2, eps, eps_root
 
 FORMULAS = {
@@ -173,8 +163,8 @@ def test_nadam_with_a_growing_b1_is_another_method():
     """torch's NAdam, as Dozat's, starts with half the momentum."""
     b1 = 0.9 * (1 - 0.5 * 0.96 ** (4e-3 * np.arange(1, STEPS + 2)[:, None]))
     product = np.cumprod(b1, axis=0)
-    v_hat = mean(GRADS**2, 0.999) / (1 - 0.999**TIME)
-    ahead = b1[1:] / (1 - product[1:]) * mean(GRADS, 0.9)
+    v_hat = running_means(GRADS**2, 0.999) / (1 - 0.999**TIME)
+    ahead = b1[1:] / (1 - product[1:]) * running_means(GRADS, 0.9)
     now = (1 - b1[:-1]) / (1 - product[:-1]) * GRADS
     growing = -0.1 * (ahead + now) / (np.sqrt(v_hat) + 1e-8)
     assert distance(updates_of(optimizers.nadam(0.1)), growing) > 1e-2
@@ -250,7 +240,7 @@ def test_the_length_that_radam_waits_for_is_exact(b2):
 def test_radam_never_trusts_a_mean_that_stays_short():
     """b2 = 0.6: even in the long run the mean is as long as 4 gradients."""
     tx = optimizers.scale_by_radam(b2=0.6)
-    assert distance(updates_of(tx), mean(GRADS, 0.9) / (1 - 0.9**TIME)) <= 1e-12
+    assert distance(updates_of(tx), running_means(GRADS, 0.9) / (1 - 0.9**TIME)) <= 1e-12
 
 
 def test_optimism_settles_a_game_that_descent_spirals_out_of():

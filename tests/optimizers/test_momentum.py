@@ -9,7 +9,7 @@ from jaxopt_course.optimizers import ema_sgd, heavy_ball, lookahead_params, nest
 from jaxopt_course.schedules import exponential_decay
 from jaxopt_course.transforms import add_decayed_weights, chain, ema, scale_by_learning_rate, trace
 from tests.optimizers.trajectories import (
-    GRADIENTS,
+    GRADS,
     PARAMS,
     STEPS,
     distance,
@@ -22,7 +22,6 @@ from tests.optimizers.trajectories import (
 
 RATES = 0.1 * 0.9 ** (np.arange(STEPS) / 10)
 falling = exponential_decay(0.1, 10, 0.9)
-GRADS = flat(GRADIENTS)
 
 
 def by_hand(step, velocity=0.0):

@@ -8,7 +8,10 @@ import pytest
 
 from jaxopt_course import optimizers, transforms
 from tests.optimizers.trajectories import (
+    FIRST,
     GRADIENTS,
+    GRADS,
+    MATRICES,
     PARAMS,
     STEPS,
     distance,
@@ -19,10 +22,7 @@ from tests.optimizers.trajectories import (
 )
 
 
-GRADS = flat(GRADIENTS)
 START = flat(jax.tree.map(lambda x: np.asarray(x)[None], PARAMS))[0]
-MATRICES = {"w": GRADIENTS["dense"]["kernel"], "b": GRADIENTS["dense"]["bias"]}
-FIRST = {"w": PARAMS["dense"]["kernel"], "b": PARAMS["dense"]["bias"]}
 
 
 def rates(t):

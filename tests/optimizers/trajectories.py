@@ -24,6 +24,27 @@ GRADIENTS = random_tree(1, (STEPS,))
 ORIGIN = jax.tree.map(np.zeros_like, PARAMS)
 
 
+def flat(tree):
+    """f64[steps, entries]."""
+    leaves = [np.asarray(x, np.float64) for x in jax.tree.leaves(tree)]
+    return np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1)
+
+
+GRADS = flat(GRADIENTS)
+TIME = np.arange(1, STEPS + 1)[:, None]
+MATRICES = {"w": GRADIENTS["dense"]["kernel"], "b": GRADIENTS["dense"]["bias"]}
+FIRST = {"w": PARAMS["dense"]["kernel"], "b": PARAMS["dense"]["bias"]}
+
+
+def running_means(values, decay, start=0.0):
+    """Along the first axis, f64[steps, entries]."""
+    means, mean = [], start
+    for value in values:
+        mean = decay * mean + (1 - decay) * value
+        means.append(mean)
+    return np.stack(means)
+
+
 def updates_of(
     tx, params=PARAMS, gradients=GRADIENTS, offers=lambda params, grads: {}, dtype=np.float64
 ):
@@ -93,12 +114,6 @@ def _updates_of_steps(step, leaves, gradients):
         step([np.asarray(grad) for grad in grads])
         points.append(point())
     return np.diff(np.stack(points), axis=0)
-
-
-def flat(tree):
-    """f64[steps, entries]."""
-    leaves = [np.asarray(x, np.float64) for x in jax.tree.leaves(tree)]
-    return np.concatenate([x.reshape(len(x), -1) for x in leaves], axis=1)
 
 
 def distance(ours, theirs):
