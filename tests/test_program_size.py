@@ -14,7 +14,7 @@ from jaxopt_course import optimizers, transforms
 from tests.catalogue import PAIRS, TRANSFORMATIONS
 
 
-LEAVES = 40
+LEAVES = 12
 
 
 def leaves(count):

@@ -9,6 +9,7 @@ Reference: Glorot & Bengio, "Understanding the difficulty of training deep feedf
 networks", AISTATS 2010, equations 5 and 6.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -91,33 +92,38 @@ def variance_through_depth(
         check_integer(owner, "widths", width, "[1, inf)")
     draw = initializer_named(initializer) if isinstance(initializer, str) else initializer
     act = activation_named(activation) if isinstance(activation, str) else activation
-    sizes = np.rint(np.geomspace(*widths, depth + 1)).astype(int)
-    measure = jax.jit(lambda key: _variances(key, draw, act, sizes.tolist(), rows))
-    return VarianceReport(sizes, *map(np.asarray, measure(key)))
-
-
-def _variances(
-    key: Key[Array, ""],
-    draw: Callable[..., Array],
-    act: Callable[[Array], Array],
-    sizes: list[int],
-    rows: int,
-) -> tuple[Float[Array, "layers"], Float[Array, "layers"]]:
-    keys = jax.random.split(key, len(sizes) + 1)
-    h = jax.random.normal(keys[0], (rows, sizes[0]))
-    layers, backs = [h], []
-    for k, n_in, n_out in zip(keys[1:], sizes, sizes[1:], strict=False):
-        weights = draw(k, (n_in, n_out), h.dtype)
-        h, back = jax.vjp(lambda h, w=weights: act(h @ w), h)
-        layers.append(h)
+    sizes = np.rint(np.geomspace(*widths, depth + 1)).astype(int).tolist()
+    first, *keys, last = jax.random.split(key, depth + 2)
+    h = jax.random.normal(first, (rows, sizes[0]))
+    forward, backs = [_variance(h)], []
+    for of_layer, n_out in zip(keys, sizes[1:], strict=True):
+        layer = functools.partial(_layer, of_layer, draw=draw, act=act, n_out=n_out)
+        h, back = jax.vjp(layer, h)
+        forward.append(_variance(h))
         backs.append(back)
-    slope = jax.random.normal(keys[-1], h.shape)
-    slopes = [slope]
+    slope = jax.random.normal(last, h.shape)
+    backward = [_variance(slope)]
     for back in reversed(backs):
         (slope,) = back(slope)
-        slopes.append(slope)
-    variances = lambda arrays: jnp.stack([jnp.var(x) for x in arrays])
-    return variances(layers), variances(slopes[::-1])
+        backward.append(_variance(slope))
+    return VarianceReport(np.array(sizes), np.stack(forward), np.stack(backward[::-1]))
+
+
+@functools.partial(jax.jit, static_argnames=("draw", "act", "n_out"))
+def _layer(
+    key: Key[Array, ""],
+    h: Float[Array, "rows n_in"],
+    draw: Callable[..., Array],
+    act: Callable[[Array], Array],
+    n_out: int,
+) -> Float[Array, "rows n_out"]:
+    """A program of its own, so that layers of equal widths are compiled once."""
+    return act(h @ draw(key, (h.shape[1], n_out), h.dtype))
+
+
+@jax.jit
+def _variance(x: Float[Array, "rows n"]) -> Float[Array, ""]:
+    return jnp.var(x)
 
 
 def _mean_gain(variances: Any) -> float:
