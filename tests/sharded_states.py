@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxopt_course.optimizers import adamw
+from jaxopt_course.transforms import quantized_state
 from tests.catalogue import TRANSFORMATIONS
 
 
@@ -26,15 +28,21 @@ def main():
     mesh = jax.make_mesh((DEVICES,), ("data",), axis_types=(AxisType.Auto,))
     split = NamedSharding(mesh, PartitionSpec("data"))
     params = {"w": jax.device_put(jnp.ones((16, 4)), split)}
-    for name, member in TRANSFORMATIONS.items():
-        if "sharding" in member.exempt:
-            continue
-        tx = member.build()
+    wide = {"w": jax.device_put(jnp.ones((16, 1024), jnp.float32), split)}
+    cases = [
+        (name, member.build(), params)
+        for name, member in TRANSFORMATIONS.items()
+        if "sharding" not in member.exempt
+    ]
+    cases.append(("quantized_state", quantized_state(adamw(0.1), chunk=None), wide))
+    for name, tx, params in cases:
         state = tx.init(params)
         _, state_after = jax.jit(tx.update)(params, state, params)
         for part in (state, state_after):
             for path, sharding in shardings(part).items():
                 assert sharding.is_equivalent_to(split, 2), f"{name}{path}: {sharding}"
+    kinds = {leaf.dtype.name for leaf in jax.tree.leaves(state)}
+    assert kinds >= {"int8", "uint8", "float32"}  # the last case did keep bits
     replicated = NamedSharding(mesh, PartitionSpec())
     assert not replicated.is_equivalent_to(split, 2)  # the check can fail
     print(f"{len(TRANSFORMATIONS)} transformations keep the sharding of their params")  # noqa: T201
