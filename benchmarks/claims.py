@@ -15,8 +15,8 @@ from jaxopt_course.cli import main as command_line
 
 def main() -> int:
     """Run the command with its results among those of the other benchmarks."""
-    quick = "_quick" * ("--quick" in sys.argv)
-    place = ["--out", f"{RESULTS}/claims{quick}", "--resume", f"{RESULTS}/claims{quick}/kept"]
+    out = RESULTS / ("quick/claims" if "--quick" in sys.argv else "claims")
+    place = ["--out", str(out), "--resume", str(out / "kept")]
     seed = ["--seed", "1"] * ("--seed" not in sys.argv)
     return command_line(["claims", *place, *seed, "--overwrite", *sys.argv[1:]])
 

@@ -1,7 +1,7 @@
 """How Sphinx builds the documentation: `sphinx-build -W -b html docs docs/_build`.
 
-The pages of the packages are written here from their catalogues, and the executed notebooks are
-copied in, so neither is kept twice.
+The pages of the packages are written here from their catalogues; the executed notebooks and the
+measured claims are copied in, so nothing is kept twice.
 """
 
 import importlib
@@ -44,7 +44,7 @@ suppress_warnings = ["myst.header"]
 
 
 def write_pages() -> None:
-    """``api/PACKAGE.rst`` for each package, and ``course/`` with the notebooks."""
+    """``api/PACKAGE.rst`` for each package, ``course/`` with the notebooks, and ``claims/``."""
     api = HERE / "api"
     shutil.rmtree(api, ignore_errors=True)
     api.mkdir()
@@ -64,6 +64,14 @@ def write_pages() -> None:
     course.mkdir()
     for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
         shutil.copy(notebook, course)
+    claims = HERE / "claims"
+    shutil.rmtree(claims, ignore_errors=True)
+    left_out = shutil.ignore_patterns("*.json", "*.html", "kept")
+    shutil.copytree(HERE.parent / "benchmarks/results/claims", claims, ignore=left_out)
+    pictures = [f"![{path.stem}]({path.name})" for path in sorted(claims.glob("*.png"))]
+    report = claims / "report.md"
+    parts = ["# The claims, measured", report.read_text(), *pictures]
+    report.write_text("\n\n".join(parts) + "\n")
 
 
 def entry(package: Any, name: str) -> list[str]:

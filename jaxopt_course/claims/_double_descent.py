@@ -76,7 +76,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         "a penalty, or stopped early, the peak at p = n is lower or not there.",
         Curves(
             np.array(sizes, float),
-            {"error": error, "squared bias": np.maximum(bias, 1e-4), "variance": variance},
+            {"error": error, "squared bias, or 1e-4": np.maximum(bias, 1e-4), "variance": variance},
             "features p",
             "squared error",
             log_x=True,

@@ -60,8 +60,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     )
     return Evidence(
         (effect,),
-        f"A linear softmax on wines, full batches, to a training loss of {TARGET} in at most "
-        f"{steps} steps; `much` is taken for {MUCH:g} times.",
+        f"A linear softmax on wines, full batches, to a training loss of {TARGET}; who does not "
+        f"arrive in {steps} steps counts with these; `much` is taken for {MUCH:g} times.",
         Curves(
             rates,
             {name: each.T for name, each in zip(("raw", "scaled"), taken, strict=True)},

@@ -67,11 +67,13 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
 
     strengths = np.array([s for some in STRENGTHS.values() for s in some], np.float32)
     last, best = np.moveaxis(by_seed(losses, key, seeds, strengths), -1, 0)
-    shown, first = {"early stopping": best[0]}, 0
+    shown, first = {}, 0
     for name, some in STRENGTHS.items():  # all includes early stopping
         own = (best if name == "all" else last)[first : first + len(some)]
         shown[name] = picked(own, pick_by_others(own))
         first += len(some)
+        if name == "none":
+            shown["early stopping"] = best[0]
     alone = [name for name in shown if name not in ("none", "all")]
     effects = [
         ratio_effect(
