@@ -1,10 +1,10 @@
-"""The course's claims, each tried with 20 seeds: half an hour on two cores.
+"""The course's claims, each tried with 20 seeds: a quarter of an hour on two cores.
 
     python -m benchmarks.claims [NAMES ...] [--quick] [--seeds N] ...
 
 The command ``jaxopt-course claims``, whose finished claims are kept beside its results, in
-``benchmarks/results/claims``, so that what was broken off goes on. The sizes of the experiments were
-chosen with the command's seed 0; here they are tried with seed 1.
+``benchmarks/results/claims``, so that what was broken off goes on. The sizes of the experiments
+were chosen with the command's seed 0; here they are tried with seed 1.
 """
 
 import sys

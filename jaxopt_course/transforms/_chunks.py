@@ -1,7 +1,8 @@
 """One step of an elementwise optimizer, a chunk of entries at a time.
 
-Leaves of one size go through a loop together, all other leaves being None. What the chunks leave
-over of each leaf goes, with the small leaves, through one more call.
+Each large leaf goes through a loop of its own, all other leaves being None: together they would
+take a chunk each at a time. What the chunks leave over of each goes, with the small leaves, through
+one more call.
 """
 
 import math
@@ -60,41 +61,35 @@ def by_chunks(
         new, after = update(tree(taken), whole, None if params is None else tree(held))
         return structure.flatten_up_to(new), state_structure.flatten_up_to(after)
 
-    def group_loop(size: int, group: list[int]) -> None:
-        owned = [k for k, i in enumerate(owners) if i in group]
-        turns = size // chunk
+    def leaf_loop(i: int, turns: int) -> None:
+        owned = [k for k, owner in enumerate(owners) if owner == i]
 
         def body(n: Any, carry: Any) -> Any:
             flat, kept = carry
             begin = n * chunk
-            cut = lambda i, x: _cut(x, begin, chunk).reshape(row(shapes[i], chunk))
-            taken = {i: cut(i, x) for i, x in zip(group, flat, strict=True)}
-            own = {k: cut(owners[k], x) for k, x in zip(owned, kept, strict=True)}
-            held = {i: cut(i, _flat(weights[i])) for i in group} if weights else {}
+            cut = lambda x: _cut(x, begin, chunk).reshape(row(shapes[i], chunk))
+            own = {k: cut(x) for k, x in zip(owned, kept, strict=True)}
+            held = {i: cut(_flat(weights[i]))} if weights else {}
             # All is read before anything is written, or XLA copies whole buffers in each turn: it
             # merges reads into what uses them, but not into a branch.
-            chosen = (taken, own, held)
+            chosen = ({i: cut(flat)}, own, held)
             new, after = jax.lax.cond(n < turns, call, _zeros_like_result(call, chosen), *chosen)
             return (
-                [_put(x, new[i], begin) for i, x in zip(group, flat, strict=True)],
+                _put(flat, new[i], begin),
                 [_put(x, after[k], begin) for k, x in zip(owned, kept, strict=True)],
             )
 
-        start = ([_flat(grads[i]) for i in group], [_flat(parts[k]) for k in owned])
+        start = (_flat(grads[i]), [_flat(parts[k]) for k in owned])
         flat, kept = jax.lax.fori_loop(0, turns, body, start)
-        for i, x in zip(group, flat, strict=True):
-            grads[i] = x.reshape(shapes[i])
+        grads[i] = flat.reshape(shapes[i])
         for k, x in zip(owned, kept, strict=True):
             parts[k] = _like(x, parts[k])
 
-    groups: dict[int, list[int]] = {}
+    begins = {}  # where what the chunks leave over of a large leaf begins
     for i, shape in enumerate(shapes):
-        if math.prod(shape) > chunk:
-            groups.setdefault(math.prod(shape), []).append(i)
-    for size, group in groups.items():
-        group_loop(size, group)
-
-    begins = {i: size - size % chunk for size, group in groups.items() for i in group}
+        if (size := math.prod(shape)) > chunk:
+            leaf_loop(i, size // chunk)
+            begins[i] = size - size % chunk
 
     def rest(i: int, x: Any) -> Any:
         if i not in begins:

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int
 __all__ = ["QuantizedArray", "decode", "decode_blocks", "encode", "encode_blocks", "scale_shape"]
 
 TINY = float(jnp.finfo(jnp.float32).tiny)
+SMALLEST = 0.999 / (254 - 0.999)  # r of the code .999: the code 1 itself, rounded, remains
 
 
 @functools.partial(
@@ -62,7 +63,7 @@ def encode_blocks(x: Float[Array, "*blocks n"], positive: bool) -> tuple[Array, 
     r = x * (1 / scales)[..., None]
     if not positive:
         y = 254 * r / (1 + jnp.abs(r))
-        y = jnp.where(jnp.abs(y) < 0.999, 0, y)  # the code 1 itself, rounded, remains
+        y = jnp.where(jnp.abs(r) < SMALLEST, 0, y)
         return _nearest(y).astype(jnp.int8), scales
     bits = jax.lax.bitcast_convert_type(x, jnp.int32)  # so that what is denormal counts too
     y = _nearest(jnp.clip(255 * jnp.sqrt(jnp.sqrt(r)), 1, 255))

@@ -169,6 +169,7 @@ def test_a_search_goes_on_from_what_is_kept_and_refuses_what_is_another(search_o
     assert "a study with another `trials`" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 def test_halving_reports_its_rungs_and_how_well_they_agree(pumps, tmp_path):
     arguments = (pumps, "--target", "state", *LINEAR, "--batch-size", 8, "--epochs", 6)
     fixed = ("--space", "b1=0.9", "--space", "b2=0.99", "--schedule", "constant")

@@ -179,6 +179,7 @@ def test_a_data_set_that_has_changed_is_refused(pumps_run, tmp_path, capsys):
     assert "has changed" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_was_cut_short_goes_on_to_the_same_figures(digits_run, tmp_path):
     options = ("--hidden", 8, "--epochs", 2, "--batch-size", 16, "--seed", 3)
     out = tmp_path / "cut"
@@ -208,6 +209,7 @@ def test_a_smoke_run_leaves_no_checkpoint(tmp_path, capsys):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.exhaustive
 def test_half_precision_trains(tmp_path):
     out = tmp_path / "run"
     assert call("train", *SMALL, "--precision", "float16", "--out", out, "--epochs", 8) == 0

@@ -171,6 +171,7 @@ def test_an_unknown_column_is_wrong_usage_and_suggests_one(as_users_run_it, caps
     expect_one_line(capsys, "`target` must be one of .*, got 'stat'. Did you mean 'state'")
 
 
+@pytest.mark.exhaustive
 def test_an_interrupted_training_says_so_in_exit_code_and_record(tmp_path):
     table = write_pumps(tmp_path / "pumps.csv")
     arguments = ["train", str(table), "--target", "state", *SMALL, "--epochs", "100000"]

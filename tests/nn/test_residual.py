@@ -20,6 +20,7 @@ def test_a_block_adds_to_what_it_is_given():
     np.testing.assert_allclose(model.apply(variables, x, False), affine("Dense_3", h), rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_sums_keep_the_slope_of_the_first_layer_where_products_lose_it(key):
     """Course 4, vanishing gradients: fifty sigmoids in a row, with plus instead of times."""
 

@@ -121,6 +121,7 @@ def test_activations_come_out_wide(key):
     assert mixed_precision(function_network()).activations is None
 
 
+@pytest.mark.exhaustive
 def test_a_training_in_bfloat16_ends_near_that_in_float32(key):
     @functools.partial(jax.jit, static_argnums=1)
     def run(key, dtype):

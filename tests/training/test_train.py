@@ -34,6 +34,7 @@ from .problems import (
 
 ROWS = Rows(jnp.arange(40), jnp.ones(40), jnp.arange(40, N))
 OPTIONS = {"epochs": 3, "batch_size": 8}
+RATES = np.geomspace(1e-4, 1e-2, 20).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,13 @@ def test_the_same_key_gives_the_same_bits_and_another_key_does_not(train, run):
     assert not jnp.array_equal(
         run.state.params["Dense_0"]["kernel"], other.state.params["Dense_0"]["kernel"]
     )
+
+
+def test_twenty_rates_in_turn_compile_nothing_anew():
+    program = jax.jit(make_train(lambda rate: (line_task(), sgd(rate)), line(), **OPTIONS))
+    losses = {float(program(jax.random.key(0), rate).history["loss"][-1]) for rate in RATES}
+    assert program._cache_size() == 1
+    assert len(losses) == len(RATES)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12])
