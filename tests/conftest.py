@@ -17,6 +17,7 @@ OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 jax.config.update("jax_enable_x64", os.environ.get("JAXOPT_COURSE_X64") != "0")
 if os.environ.get("JAXOPT_COURSE_OPTIMIZED") != "1":
     jax.config.update("jax_disable_most_optimizations", True)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # the processes that tests start, likewise
     if jax.__version_info__ < (0, 11):  # where it halves the time of compiling; gone since
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLD_EMITTERS}"
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -9,6 +9,11 @@ from ._effects import Effect
 __all__ = ["verdicts_markdown"]
 
 HEADER = ("name", "verdict", "effect", "95 % interval", "claimed in", "what it is")
+LEGEND = (
+    "The conditions of the experiments. Letters are the decks of the course that claim it: T "
+    "(Training), N (Deep Networks), A (About Training), K (Improving the way networks learn), R "
+    "(Regularization)."
+)
 
 
 def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
@@ -19,7 +24,7 @@ def verdicts_markdown(verdicts: Iterable[Verdict]) -> str:
     conditions = "\n".join(
         f"- {own.name} ({own.source}; {own.seeds} seeds): {own.condition}" for own in found
     )
-    return f"{table}\n\n{conditions}\n"
+    return f"{table}\n\n{LEGEND}\n\n{conditions}\n"
 
 
 def _rows(verdicts: Iterable[Verdict]) -> list[tuple[str, ...]]:

@@ -55,9 +55,9 @@ def make_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
     """The step ``(state, batch) -> (state, metrics)``, pure.
 
-    Compile it by ``jax.jit(step, donate_argnums=0)``, as :func:`fit` does: the new state then lies
-    where the old one was. Without that there are two, and on a CPU a step of a large model can take
-    three times as long.
+    Compile it by ``jax.jit(step, donate_argnums=0)``, as :func:`fit` does for streams: the new
+    state then lies where the old one was. Without that there are two, and on a CPU a step of a
+    large model can take three times as long.
 
     Args:
         task: what is trained.
