@@ -15,7 +15,7 @@ import time
 import jax
 
 from benchmarks._machine import RESULTS, machine
-from jaxopt_course.cli._comparison_report import write_comparison_report
+from jaxopt_course.cli import write_comparison_report
 from jaxopt_course.workloads import CONTENDERS, WORKLOADS, compare, contender, workload
 
 

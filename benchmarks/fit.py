@@ -30,7 +30,7 @@ from jaxopt_course.cli import (
     make_task,
     prepare,
 )
-from jaxopt_course.training import Checkpointing, CheckpointStore, Rows, fit, make_train
+from jaxopt_course.training import Checkpointing, CheckpointStore, fit, make_train
 
 
 def main() -> None:
@@ -44,10 +44,9 @@ def main() -> None:
     options = TrainOptions(epochs=given.epochs)
     dataset = load_data(options)
     examples = prepare(options, dataset)
-    parts, data = examples.parts, (jnp.asarray(examples.inputs), jnp.asarray(examples.targets))
-    rows = Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation))
+    data, rows = tuple(map(jnp.asarray, examples.data)), examples.rows
     task = make_task(describe_model(options, dataset), data[0].shape[1:], dataset.problem)
-    optimizer = make_optimizer(options, len(parts.train))
+    optimizer = make_optimizer(options, len(rows.train))
     lengths = {"epochs": options.epochs, "batch_size": options.batch_size}
     bare = jax.jit(make_train(lambda _: (task, optimizer), data, **lengths))
     fitted = functools.partial(

@@ -13,17 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks._machine import save
 from benchmarks._measure import options_of
+from benchmarks._mlp import BATCH_SIZE, SPACE, WIDTH, build_of, split, task_of
 from jaxopt_course.data import digits
-from jaxopt_course.nn import MLP
-from jaxopt_course.optimizers import adamw
-from jaxopt_course.problems import problem
 from jaxopt_course.studies import (
-    Float,
     Rungs,
     configuration_at,
     halving_rungs,
@@ -33,16 +29,13 @@ from jaxopt_course.studies import (
     successive_halving,
     top_k_rungs,
 )
-from jaxopt_course.tasks import linen_task
-from jaxopt_course.training import Rows, make_stages, make_train
+from jaxopt_course.training import make_stages, make_train
 
 
-SPACE = {"learning_rate": Float(1e-4, 1e-1, log=True), "weight_decay": Float(1e-5, 1.0, log=True)}
-TRIALS, EPOCH, WIDTH, BATCH_SIZE = 81, 23, 40, 64
-ROWS = Rows(jnp.arange(1437), None, jnp.arange(1437, 1797))
+TRIALS, EPOCH = 81, 23
+ROWS = split()
 KEY = jax.random.key(0)
 TRAINING = ("jit(start)", "jit(advance)", "jit(take)")
-TASK = linen_task(MLP(10, (WIDTH,)), jnp.zeros((1, 64)), problem("multiclass"))
 
 
 def main() -> None:
@@ -56,7 +49,7 @@ def main() -> None:
 
 def measured(steps: int) -> dict[str, Any]:
     """Seconds, ratios, correlations and ranks, by way of training."""
-    build = lambda hyperparameters: (TASK, adamw(**hyperparameters))
+    build = build_of(task_of(WIDTH))
     stages = make_stages(build, digits(), batch_size=BATCH_SIZE)
     points = sobol_design(KEY, SPACE, TRIALS)
     found = {"all": all_to_the_end(build, points, steps)}

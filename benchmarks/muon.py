@@ -13,7 +13,6 @@ three steps.
 """
 
 import functools
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from benchmarks._bars import Chart, draw
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, table
 from jaxopt_course.optimizers import _stacks, muon, shampoo, soap
@@ -58,7 +58,16 @@ def main() -> None:
     ratios = {name: over(rows) for name, rows in figures.items()}
     print(f"{table(ratios)}\n")  # noqa: T201
     path = save("muon", {**vars(options), "stack_bytes": usual, **figures, "ratios": ratios})
-    print(path, draw(figures, path.with_suffix(".png")), sep="\n")  # noqa: T201
+    charts = [
+        Chart(name, label, {way: row[key] for way, row in rows.items()})
+        for name, rows in figures.items()
+        for key, label in (
+            ("update_s", "update, seconds"),
+            ("compile_s", "compilation, seconds"),
+            ("temporary_mib", "temporaries, MiB"),
+        )
+    ]
+    print(path, draw(charts, 3, path.with_suffix(".png")), sep="\n")  # noqa: T201
 
 
 def compared(
@@ -150,30 +159,6 @@ def over(rows: dict[str, dict[str, float]]) -> dict[str, float]:
         f"times {key}": reference[key] / max(ours[key], 1e-9)
         for key in ("update_s", "trace_s", "compile_s", "temporary_mib")
     }
-
-
-def draw(figures: dict[str, dict[str, dict[str, float]]], path: pathlib.Path) -> pathlib.Path:
-    """Bars: time to update, time to compile, temporaries, by way."""
-    from jaxopt_course.plots._style import BAR, COLORS, finish, new_figure
-
-    figure = new_figure(10, 6)
-    titles = {
-        "update_s": "update, seconds",
-        "compile_s": "compilation, seconds",
-        "temporary_mib": "temporaries, MiB",
-    }
-    grid = figure.subplots(len(figures), 3, height_ratios=[len(rows) for rows in figures.values()])
-    for line, (name, rows) in zip(grid, figures.items(), strict=True):
-        for axes, (key, title) in zip(line, titles.items(), strict=True):
-            first, *others = rows
-            colors = [COLORS[1], *[COLORS[0]] * len(others)]
-            axes.barh([first, *others], [row[key] for row in rows.values()], color=colors, **BAR)
-            axes.invert_yaxis()
-            axes.set_xlabel(title)
-            finish(axes)
-        line[0].set_ylabel(name)
-    figure.savefig(path, dpi=120)
-    return path
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ two packed ways the second knows the layout from the first. Torch takes its turn
 installed.
 """
 
-import math
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from benchmarks._bars import Chart, draw
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, table
 from jaxopt_course.optimizers import adamw
@@ -65,7 +64,11 @@ def main() -> None:
     bits = eight_bits((1024, 1024) if options.quick else (4096, 8192))
     print(f"8 bits\n{table(bits)}\n")  # noqa: T201
     path = save("optimizer_step", {**vars(options), **figures, "8 bits": bits})
-    print(path, draw(figures, path.with_suffix(".png")), sep="\n")  # noqa: T201
+    charts = [
+        Chart(name, "a step, ms", {way: row["step_ms"] for way, row in rows.items()})
+        for name, rows in figures.items()
+    ]
+    print(path, draw(charts, 2, path.with_suffix(".png")), sep="\n")  # noqa: T201
 
 
 def timed(count: int, shape: tuple[int, ...]) -> dict[str, dict[str, float]]:
@@ -158,25 +161,6 @@ def torch_ways(count: int, shape: tuple[int, ...]) -> dict[str, Callable[[], Any
             param.grad = torch.ones_like(param)
         found[f"torch {name}"] = torch.optim.AdamW(params, lr=RATE, **{name: True}).step
     return found
-
-
-def draw(figures: dict[str, dict[str, dict[str, float]]], path: pathlib.Path) -> pathlib.Path:
-    """Bars: milliseconds of a step, by tree and way."""
-    from jaxopt_course.plots._style import BAR, COLORS, finish, new_figure
-
-    figure = new_figure(10, 2.6 * math.ceil(len(figures) / 2))
-    grid = figure.subplots(math.ceil(len(figures) / 2), 2, squeeze=False).reshape(-1)
-    for axes in grid[len(figures) :]:
-        axes.set_axis_off()
-    for axes, (name, rows) in zip(grid, figures.items(), strict=False):
-        kinds = ("ours", "optax", "torch")
-        colors = [COLORS[next(i for i, k in enumerate(kinds) if way.startswith(k))] for way in rows]
-        axes.barh([*rows], [row["step_ms"] for row in rows.values()], color=colors, **BAR)
-        axes.invert_yaxis()
-        axes.set(title=name, xlabel="a step, ms")
-        finish(axes)
-    figure.savefig(path, dpi=120)
-    return path
 
 
 if __name__ == "__main__":

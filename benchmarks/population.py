@@ -17,15 +17,13 @@ import numpy as np
 
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, seconds
+from benchmarks._mlp import BATCH_SIZE, WIDTH, task_of
 from jaxopt_course.data import digits
-from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adamw
-from jaxopt_course.problems import problem
-from jaxopt_course.tasks import linen_task
 from jaxopt_course.training import make_population, make_train
 
 
-STEPS, BATCH_SIZE, WIDTH = 300, 64, 40
+STEPS = 300
 
 
 def main() -> None:
@@ -64,7 +62,7 @@ def main() -> None:
 
 def final_loss() -> Callable[[Any, Any, Any], jax.Array]:
     """The last training loss of a member."""
-    task = linen_task(MLP(10, (WIDTH,)), jnp.zeros((1, 64)), problem("multiclass"))
+    task = task_of(WIDTH)
     train = make_train(
         lambda rate: (task, adamw(rate)), digits(), steps=STEPS, batch_size=BATCH_SIZE
     )

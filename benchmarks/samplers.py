@@ -19,12 +19,10 @@ import numpy as np
 
 from benchmarks._machine import save
 from benchmarks._measure import options_of
+from benchmarks._mlp import task_of
 from jaxopt_course.data import digits
-from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adamw
-from jaxopt_course.problems import problem
 from jaxopt_course.studies import Float, search
-from jaxopt_course.tasks import linen_task
 from jaxopt_course.training import Rows, make_train
 
 
@@ -57,7 +55,7 @@ def main() -> None:
 
 def studies(method: str, seeds: int) -> tuple[np.ndarray, float]:
     """The lowest loss after each trial, f[seeds, trials], and the seconds that all took."""
-    task = linen_task(MLP(10, (16,)), jnp.zeros((1, 64)), problem("multiclass"))
+    task = task_of(16)
 
     def build(hp: dict[str, Any]) -> Any:
         b1, b2 = 1 - hp["one_minus_b1"], 1 - hp["one_minus_b2"]
@@ -95,17 +93,18 @@ def interval(values: np.ndarray) -> list[float]:
 
 def draw(best: dict[str, np.ndarray], path: pathlib.Path) -> None:
     """The lowest loss so far over the trials: medians, and quartiles as bands."""
-    from matplotlib.figure import Figure
+    from jaxopt_course.plots._style import finish, line_style, new_figure
 
-    picture = Figure(figsize=(6, 4), layout="constrained")
+    picture = new_figure(6, 4)
     axes = picture.subplots()
-    for (method, values), dashes in zip(best.items(), ["-", "--", "-.", ":"], strict=False):
+    for number, (method, values) in enumerate(best.items()):
+        style = line_style(number) | {"marker": None}
         trials = np.arange(1, values.shape[1] + 1)
         low, middle, high = np.percentile(values, [25, 50, 75], axis=0)
-        (line,) = axes.plot(trials, middle, dashes, label=method)
-        axes.fill_between(trials, low, high, alpha=0.15, color=line.get_color())
+        axes.plot(trials, middle, label=method, **style)
+        axes.fill_between(trials, low, high, alpha=0.15, color=style["color"])
     axes.set(xlabel="trials", ylabel="lowest validation loss", xscale="log", yscale="log")
-    axes.legend()
+    finish(axes)
     picture.savefig(path, dpi=120)
 
 

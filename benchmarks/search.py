@@ -25,17 +25,16 @@ from jax.sharding import AxisType
 
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, seconds
+from benchmarks._mlp import BATCH_SIZE, SPACE, WIDTH, build_of, split, task_of
 from jaxopt_course.data import digits, k_fold
 from jaxopt_course.nn import CNN, MLP
-from jaxopt_course.optimizers import adamw
 from jaxopt_course.problems import problem
-from jaxopt_course.studies import Float, SearchResult, search
+from jaxopt_course.studies import SearchResult, search
 from jaxopt_course.tasks import linen_task
-from jaxopt_course.training import Rows, make_train
+from jaxopt_course.training import make_train
 
 
-SPACE = {"learning_rate": Float(1e-4, 1e-1, log=True), "weight_decay": Float(1e-5, 1.0, log=True)}
-STEPS, BATCH_SIZE, WIDTH = 300, 64, 40
+STEPS = 300
 
 
 def main() -> None:
@@ -126,9 +125,7 @@ def cross_validated(trials: int) -> dict[str, dict[str, Any]]:
 
 def mlp_train(width: int) -> Callable[..., Any]:
     """An MLP with one hidden layer."""
-    task = linen_task(MLP(10, (width,)), jnp.zeros((1, 64)), problem("multiclass"))
-    build = lambda hyperparameters: (task, adamw(**hyperparameters))
-    return make_train(build, digits(), steps=STEPS, batch_size=BATCH_SIZE)
+    return make_train(build_of(task_of(width)), digits(), steps=STEPS, batch_size=BATCH_SIZE)
 
 
 def cnn_train() -> Callable[..., Any]:
@@ -136,13 +133,7 @@ def cnn_train() -> Callable[..., Any]:
     task = linen_task(CNN(10, (4, 8), (16,)), jnp.zeros((1, 8, 8, 1)), problem("multiclass"))
     data = digits()
     images = (jnp.asarray(data.inputs).reshape(-1, 8, 8, 1), data.targets)
-    build = lambda hyperparameters: (task, adamw(**hyperparameters))
-    return make_train(build, images, steps=60, batch_size=BATCH_SIZE)
-
-
-def split() -> Rows:
-    """The last 360 rows validate."""
-    return Rows(jnp.arange(1437), None, jnp.arange(1437, 1797))
+    return make_train(build_of(task), images, steps=60, batch_size=BATCH_SIZE)
 
 
 def one_by_one(train: Callable[..., Any], trials: int) -> Callable[[], Any]:

@@ -10,7 +10,6 @@ ways begin with empty caches and take turns; figures are medians.
 """
 
 import functools
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from benchmarks._bars import Chart, draw
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, table
 from jaxopt_course.optimizers import adamw
@@ -41,7 +41,16 @@ def main() -> None:
             row |= {f"{key} over optax": row[key] / rows["optax"][key] for key in tuple(row)}
         print(f"{name}\n{table(rows)}\n")  # noqa: T201
     path = save("time_to_first_step", {**vars(options), **figures})
-    print(path, draw(figures, path.with_suffix(".png")), sep="\n")  # noqa: T201
+    update, training = figures
+    charts = [
+        Chart(name, label, {way: row[key] for way, row in figures[name].items()})
+        for name, key, label in (
+            (update, "trace_and_compile_s", "trace and compile, s"),
+            (training, "first_step_s", "until the first step is done, s"),
+            (training, "step_ms", "a later step, ms"),
+        )
+    ]
+    print(path, draw(charts, 3, path.with_suffix(".png")), sep="\n")  # noqa: T201
 
 
 def updates(count: int, turns: int) -> dict[str, dict[str, float]]:
@@ -132,28 +141,6 @@ def by_turns(
         name: medians({key: [row[key] for row in rows] for key in rows[0]})
         for name, rows in found.items()
     }
-
-
-def draw(figures: dict[str, dict[str, dict[str, float]]], path: pathlib.Path) -> pathlib.Path:
-    """Bars: seconds until the update is compiled, until the first step, and of a later step."""
-    from jaxopt_course.plots._style import BAR, COLORS, finish, new_figure
-
-    figure = new_figure(10, 3)
-    update, training = figures
-    panels = [
-        (update, "trace_and_compile_s", "trace and compile, s"),
-        (training, "first_step_s", "until the first step is done, s"),
-        (training, "step_ms", "a later step, ms"),
-    ]
-    for axes, (name, key, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        rows = figures[name]
-        colors = [COLORS[1] if way == "optax" else COLORS[0] for way in rows]
-        axes.barh([*rows], [row[key] for row in rows.values()], color=colors, **BAR)
-        axes.invert_yaxis()
-        axes.set(title=name, xlabel=label)
-        finish(axes)
-    figure.savefig(path, dpi=120)
-    return path
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from jaxopt_course.training import make_population, make_train
 
 from ._claim import Claim, Evidence
 from ._effects import ratio_effect
-from ._experiment import drawn_rows, first_at_most, pick_by_others, picked, scaled_data
+from ._experiment import first_at_most, pick_by_others, picked, scaled_data, validated
 from ._pictures import Curves
 
 
@@ -79,11 +79,7 @@ def _times(key: Any, seeds: int, size: int, quick: bool) -> np.ndarray:
         batch_size=size,
         evaluate_every=steps // EVALUATIONS,
     )
-
-    def losses(key: Any, rate: Any, rows: Any) -> Any:
-        split = drawn_rows(key, len(inputs), TRAIN, VALIDATION)
-        return train(key, rate, split).history["validation_loss"]
-
+    losses = validated(train, len(inputs), TRAIN, VALIDATION)
     arguments = (jax.random.split(key, seeds), np.asarray(rates, np.float32))
     run = jax.jit(make_population(losses, ["hyperparameters", "key"])).lower(*arguments).compile()
     begin = time.perf_counter()

@@ -18,7 +18,7 @@ from jaxopt_course.transforms import add_penalty, chain
 
 from ._claim import Claim, Evidence
 from ._effects import ratio_effect
-from ._experiment import by_seed, combinations, drawn_rows, pick_by_others, picked, scaled_data
+from ._experiment import by_seed, combinations, pick_by_others, picked, scaled_data, validated
 from ._pictures import Curves
 
 
@@ -39,13 +39,9 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         return task, chain(add_penalty(l2_penalty, strengths), sgd(0.05, momentum=0.9))
 
     train = make_train(build, data, steps=steps, batch_size=BATCH, evaluate_every=steps)
-
-    def final(key: Any, numbers: Any, rows: Any) -> Any:
-        split = drawn_rows(key, len(data[0]), TRAIN, TEST)
-        return train(key, numbers, split).history["validation_loss"][-1]
-
     grid = combinations(biases=(0, 1), strength=STRENGTHS)
-    losses = by_seed(final, key, seeds, grid).reshape(2, len(STRENGTHS), seeds)
+    losses = by_seed(validated(train, len(data[0]), TRAIN, TEST), key, seeds, grid)
+    losses = losses.reshape(2, len(STRENGTHS), seeds)
     best = pick_by_others(losses[0])
     effect = ratio_effect(
         "The loss with penalized biases over that without.",

@@ -21,7 +21,7 @@ from jaxopt_course.training import make_train
 
 from ._claim import Claim, Evidence
 from ._effects import mean_effect
-from ._experiment import by_seed, drawn_rows, scaled_data
+from ._experiment import by_seed, scaled_data, validated
 from ._pictures import Curves
 
 
@@ -43,11 +43,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         batch_size=BATCH,
         evaluate_every=steps // POINTS,
     )
-
-    def losses(key: Any, rate: Any, rows: Any) -> Any:
-        split = drawn_rows(key, len(data[0]), TRAIN, VALIDATION)
-        return train(key, rate, split).history["validation_loss"]
-
+    losses = validated(train, len(data[0]), TRAIN, VALIDATION)
     logs = np.log(by_seed(losses, key, seeds, RATES.astype(np.float32)))
     counts = steps / POINTS * np.arange(1, POINTS + 1)
     products = np.linspace(0.1, 1.0, 10) * RATES[0] * steps  # that all rates come to

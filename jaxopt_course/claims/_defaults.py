@@ -17,7 +17,7 @@ from jaxopt_course.training import make_train
 
 from ._claim import Claim, Evidence
 from ._effects import ratio_effect
-from ._experiment import by_seed, drawn_rows, finite_or_worst, pick_by_others, picked, scaled_data
+from ._experiment import by_seed, finite_or_worst, pick_by_others, picked, scaled_data, validated
 from ._pictures import Curves
 
 
@@ -81,12 +81,8 @@ def _losses(place: str, make: Any, key: Any, seeds: int, rates: np.ndarray) -> n
     task, n = linen_task(model, data[0][:1], problem(kind)), len(data[0])
     build = lambda rate: (task, make(rate))
     train = make_train(build, data, steps=STEPS, batch_size=BATCH, evaluate_every=STEPS)
-
-    def final(key: Any, rate: Any, rows: Any) -> Any:
-        split = drawn_rows(key, n, train_rows, n - train_rows)
-        return train(key, rate, split).history["validation_loss"][-1]
-
-    return np.asarray(by_seed(final, key, seeds, rates.astype(np.float32)))
+    losses = validated(train, n, train_rows, n - train_rows)
+    return np.asarray(by_seed(losses, key, seeds, rates.astype(np.float32))[..., -1])
 
 
 DEFAULTS = Claim(

@@ -24,6 +24,7 @@ __all__ = [
     "pick_by_others",
     "picked",
     "scaled_data",
+    "validated",
 ]
 
 
@@ -70,6 +71,26 @@ def drawn_rows(key: Any, n: int, train: int, validation: int) -> Rows:
     """Rows that train and others that validate, drawn from ``n``; to be traced."""
     order = jax.random.permutation(key, jnp.arange(n, dtype=jnp.int32))
     return Rows(order[:train], None, order[train : train + validation])
+
+
+def validated(train: Callable[..., Any], n: int, training: int, validation: int) -> Any:
+    """The validation losses of ``train`` on rows that its key draws, as a function.
+
+    Args:
+        train: of :func:`~jaxopt_course.training.make_train`.
+        n: rows in all.
+        training: how many train.
+        validation: how many validate.
+
+    Returns:
+        ``losses(key, hyperparameters, rows)``: the validation losses f[evaluations].
+    """
+
+    def losses(key: Any, hyperparameters: Any, rows: Any) -> Any:
+        drawn = drawn_rows(key, n, training, validation)
+        return train(key, hyperparameters, drawn).history["validation_loss"]
+
+    return losses
 
 
 def mean_loss(

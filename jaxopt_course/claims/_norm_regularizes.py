@@ -18,7 +18,7 @@ from jaxopt_course.transforms import add_decayed_weights, chain
 
 from ._claim import Claim, Evidence
 from ._effects import mean_effect
-from ._experiment import by_seed, drawn_rows, pick_by_others, picked, scaled_data
+from ._experiment import by_seed, pick_by_others, picked, scaled_data, validated
 from ._pictures import Groups
 
 
@@ -75,12 +75,9 @@ def _losses(norm: str | None, key: Any, seeds: int, steps: int) -> np.ndarray:
         return task, chain(add_decayed_weights(numbers[1], weights_only), adam(2e-3))
 
     train = make_train(build, data, steps=steps, batch_size=BATCH, evaluate_every=steps)
-
-    def final(key: Any, numbers: Any, rows: Any) -> Any:
-        split = drawn_rows(key, len(data[0]), TRAIN, TEST)
-        return train(key, numbers, split).history["validation_loss"][-1]
-
-    return np.asarray(by_seed(final, key, seeds, np.array([NONE, *DROPOUTS, *DECAYS], np.float32)))
+    numbers = np.array([NONE, *DROPOUTS, *DECAYS], np.float32)
+    losses = by_seed(validated(train, len(data[0]), TRAIN, TEST), key, seeds, numbers)
+    return np.asarray(losses[..., -1])
 
 
 NORM_REGULARIZES = Claim(

@@ -21,11 +21,11 @@ from ._effects import ratio_effect
 from ._experiment import (
     by_seed,
     combinations,
-    drawn_rows,
     finite_or_worst,
     pick_by_others,
     picked,
     scaled_data,
+    validated,
 )
 from ._pictures import Curves
 
@@ -45,13 +45,9 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     train = make_train(
         build, (inputs, targets), steps=steps, batch_size=BATCH, evaluate_every=steps
     )
-
-    def final(key: Any, numbers: Any, rows: Any) -> Any:
-        split = drawn_rows(key, len(inputs), TRAIN, VALIDATION)
-        return train(key, numbers, split).history["validation_loss"][-1]
-
     grid = combinations(decay=list(DECAYS.values()), rate=rates)
-    losses = finite_or_worst(by_seed(final, key, seeds, grid)).reshape(2, len(rates), seeds)
+    losses = by_seed(validated(train, len(inputs), TRAIN, VALIDATION), key, seeds, grid)
+    losses = finite_or_worst(losses).reshape(2, len(rates), seeds)
     constant, decaying = (picked(each, pick_by_others(each)) for each in losses)
     effect = ratio_effect(
         "The final validation loss of the best constant rate over that of the best decaying one.",

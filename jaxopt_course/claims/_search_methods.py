@@ -25,7 +25,7 @@ from jaxopt_course.transforms import add_decayed_weights, chain
 
 from ._claim import Claim, Evidence
 from ._effects import ratio_effect
-from ._experiment import drawn_rows, first_at_most, scaled_data
+from ._experiment import first_at_most, scaled_data, validated
 from ._pictures import Curves
 
 
@@ -102,6 +102,8 @@ def _train_function() -> Any:
 
     train = make_train(build, data, steps=STEPS, batch_size=BATCH, evaluate_every=STEPS)
 
+    losses = validated(train, len(data[0]), TRAIN, VALIDATION)
+
     def loss(key: Any, numbers: Any, rows: Any) -> Any:
         moves = jax.random.uniform(jax.random.fold_in(key, 2), (2,), minval=-1.0, maxval=1.0)
         moved = {
@@ -109,8 +111,7 @@ def _train_function() -> Any:
             "rate": numbers["rate"] * jnp.exp(moves[0]),
             "decay": numbers["decay"] * jnp.exp(moves[1]),
         }
-        split = drawn_rows(key, len(data[0]), TRAIN, VALIDATION)
-        value = train(key, moved, split).history["validation_loss"][-1]
+        value = losses(key, moved, rows)[-1]
         return jnp.where(jnp.isfinite(value), jnp.minimum(value, WORST), WORST)
 
     return loss

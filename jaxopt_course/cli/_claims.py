@@ -16,13 +16,13 @@ from jaxopt_course.claims import CLAIMS, QUICK_SEEDS, SEEDS, Verdict
 from jaxopt_course.core import check_integer
 
 from ._claims_report import FILES, PAGE, summary_text, write_claims_report
-from ._errors import UsageError, usage_errors
-from ._options import check_known
+from ._errors import COMPLETED, UsageError, usage_errors
+from ._options import check_names
 from ._parse import parse
 from ._progress import show_stage
 from ._record import describe_versions
 from ._report import as_json, default_directory, make_directory, print_json, say, write_text
-from ._trials import stopped_by_signals
+from ._signals import stopped_by_signals
 
 
 __all__ = ["ClaimsOptions", "run_claims"]
@@ -80,7 +80,7 @@ def run_claims(arguments: Sequence[str]) -> int:
     else:
         sys.stdout.write(f"{summary_text(verdicts)}\n")
     say(f"report in {out / PAGE}")
-    return 0
+    return COMPLETED
 
 
 def _kept_or_tried(name: str, options: ClaimsOptions, place: str) -> tuple[Verdict, float]:
@@ -133,10 +133,7 @@ def _with_defaults(options: ClaimsOptions) -> Any:
     Raises:
         UsageError: if a name is not known or there twice, or a number is out of range.
     """
-    for name in options.names:
-        check_known("claim", name, CLAIMS)
-        if options.names.count(name) > 1:
-            raise UsageError(f"{name!r} is there twice.")
+    check_names("claim", options.names, CLAIMS)
     seeds = (QUICK_SEEDS if options.quick else SEEDS) if options.seeds is None else options.seeds
     with usage_errors():
         check_integer("claims", "seeds", seeds, "[2, inf)")

@@ -13,12 +13,13 @@ from jaxopt_course.core import check_integer
 from jaxopt_course.workloads import CONTENDERS, WORKLOADS, compare
 
 from ._comparison_report import FILES, PAGE, write_comparison_report
-from ._errors import UsageError, usage_errors
-from ._options import check_known
+from ._devices import take_devices
+from ._errors import COMPLETED, usage_errors
+from ._options import check_names
 from ._parse import parse
 from ._record import describe_versions
 from ._report import default_directory, make_directory, print_json, say
-from ._trials import stopped_by_signals, take_devices
+from ._signals import stopped_by_signals
 
 
 __all__ = ["CompareOptions", "run_comparison"]
@@ -100,7 +101,7 @@ def run_comparison(arguments: Sequence[str]) -> int:
     else:
         sys.stdout.write(f"{summary}\n")
     say(f"report in {out / PAGE}")
-    return 0
+    return COMPLETED
 
 
 def _with_defaults(options: CompareOptions) -> Any:
@@ -113,10 +114,7 @@ def _with_defaults(options: CompareOptions) -> Any:
     chosen: dict[str, Any] = {}
     for what, all_names in known.items():
         names = getattr(options, what)
-        for name in names:
-            check_known(what.removesuffix("s"), name, all_names)
-            if names.count(name) > 1:
-                raise UsageError(f"--{what} has {name!r} twice.")
+        check_names(what.removesuffix("s"), names, all_names)
         chosen[what] = names or (QUICK[what] if options.quick else tuple(all_names))
     if options.trials is None:
         chosen["trials"] = QUICK["trials"] if options.quick else TRIALS

@@ -21,6 +21,7 @@ from jaxopt_course.diagnostics import (
 from jaxopt_course.plots import gradient_bars, learning_curves, learning_rate_curve
 from jaxopt_course.training import OutcomeCode, Run, describe_outcome
 
+from ._errors import COMPLETED, DIVERGED
 from ._examine import (
     RATES,
     Subject,
@@ -40,7 +41,6 @@ __all__ = ["DiagnoseOptions", "diagnose_training"]
 
 TEXT, HTML = "report.txt", "report.html"
 FLOW, RANGE, CURVES = "Gradient flow", "Learning rate", "Learning curves"  # the pictures
-DIVERGED = 3  # the exit code, as of `train`
 
 NOT_USED = (
     *("patience", "precision", "on_divergence", "max_time"),
@@ -106,7 +106,7 @@ def diagnose_training(arguments: Sequence[str]) -> int:
         placed = [s._replace(pictures=pictures.get(s.title, {})) for s in sections]
         write_report(options.out / HTML, title, placed)
         say(f"report in {options.out / HTML}")
-    return DIVERGED if looks.fit is None else 0
+    return DIVERGED if looks.fit is None else COMPLETED
 
 
 def _look(subject: Subject) -> _Looks:

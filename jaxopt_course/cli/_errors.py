@@ -1,10 +1,20 @@
-"""Errors of usage, told apart from failures at run time."""
+"""How a command ends: its exit codes, and errors of usage, told apart from failures."""
 
 import contextlib
 from collections.abc import Iterator
 
 
-__all__ = ["UsageError", "usage_errors"]
+__all__ = [
+    "COMPLETED",
+    "DIVERGED",
+    "FAILED",
+    "INTERRUPTED",
+    "USAGE",
+    "UsageError",
+    "usage_errors",
+]
+
+COMPLETED, FAILED, USAGE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130  # what the shell is told
 
 
 class UsageError(Exception):

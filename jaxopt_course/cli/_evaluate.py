@@ -14,7 +14,7 @@ import tyro
 from jaxopt_course.data import hash_dataset
 from jaxopt_course.training import Bundle, apply_bundle, load_bundle
 
-from ._errors import UsageError
+from ._errors import COMPLETED, UsageError
 from ._options import TrainOptions
 from ._parse import parse
 from ._report import print_json, print_table
@@ -60,7 +60,7 @@ def evaluate(arguments: Sequence[str]) -> int:
     bundle = load_bundle(options.run / BUNDLE)
     if options.file is None:
         _show({"test": _test_figures(record, bundle)}, options.json)
-        return 0
+        return COMPLETED
     if not options.file.is_file():
         raise UsageError(f"there is no file {str(options.file)!r}.")
     table = read_rows(options.file)
@@ -74,11 +74,11 @@ def evaluate(arguments: Sequence[str]) -> int:
             else class_numbers(table, target, bundle.label_names)
         )
         _show(score_bundle(bundle, {options.file.name: (inputs, targets)}), options.json)
-        return 0
+        return COMPLETED
     if options.target is not None:
         raise UsageError(f"{str(options.file)!r} has no column {target!r}.")
     _predict(bundle, inputs, options.json)
-    return 0
+    return COMPLETED
 
 
 def _show(figures: dict[str, Any], as_json: bool) -> None:

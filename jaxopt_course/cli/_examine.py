@@ -19,11 +19,20 @@ from jaxopt_course.diagnostics import (
     learning_rate_range,
 )
 from jaxopt_course.tasks import Batch, Task
-from jaxopt_course.training import Rows, Run, fit, init_state, make_train
+from jaxopt_course.training import Run, fit, init_state, make_train
 
 from ._errors import UsageError
 from ._options import TrainOptions
-from ._setup import Examples, describe_model, load_data, make_optimizer, make_task, prepare
+from ._setup import (
+    Examples,
+    describe_model,
+    epoch_steps,
+    load_data,
+    make_optimizer,
+    make_task,
+    prepare,
+    total_steps,
+)
 
 
 __all__ = [
@@ -54,7 +63,6 @@ class Subject(NamedTuple):
     dataset: its data as they are.
     examples: the same as the model takes them.
     task: the model.
-    rows: which of them train and validate.
     steps: how many, in all.
     steps_per_epoch: how many of them an epoch has.
     """
@@ -63,7 +71,6 @@ class Subject(NamedTuple):
     dataset: Dataset
     examples: Examples
     task: Task
-    rows: Rows
     steps: int
     steps_per_epoch: int
 
@@ -76,18 +83,16 @@ def make_subject(options: TrainOptions) -> Subject:
     """
     dataset = load_data(options)
     examples = prepare(options, dataset)
-    parts = examples.parts
+    n_train = len(examples.parts.train)
     task = make_task(describe_model(options, dataset), examples.inputs.shape[1:], dataset.problem)
-    make_optimizer(options, len(parts.train))  # refuses what is out of range
-    steps_per_epoch = -(-len(parts.train) // options.batch_size)
-    steps = options.epochs * steps_per_epoch
+    make_optimizer(options, n_train)  # refuses what is out of range
+    steps = total_steps(options, n_train)
     if steps < EVALUATIONS:
         raise UsageError(
             f"a diagnosis takes at least {EVALUATIONS} steps, got {steps}: raise --epochs, or "
             "lower --batch-size."
         )
-    rows = Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation))
-    return Subject(options, dataset, examples, task, rows, steps, steps_per_epoch)
+    return Subject(options, dataset, examples, task, steps, epoch_steps(options, n_train))
 
 
 def check_slopes(subject: Subject) -> GradientCheckReport:
@@ -133,12 +138,12 @@ def try_rates(subject: Subject) -> LearningRateRangeReport:
     every = max(1, min(RATE_EPOCHS * subject.steps_per_epoch, RATE_STEPS) // RATE_EVALUATIONS)
     train = make_train(
         build,
-        (subject.examples.inputs, subject.examples.targets),
+        subject.examples.data,
         steps=RATE_EVALUATIONS * every,
         batch_size=subject.options.batch_size,
         evaluate_every=every,
     )
-    rows = subject.rows._replace(validation=None)
+    rows = subject.examples.rows._replace(validation=None)
     key = subject.examples.key
     return learning_rate_range(
         train, key=key, rows=rows, hyperparameters=lambda rate: rate, **RATES
@@ -151,11 +156,11 @@ def train_fully(subject: Subject) -> Run:
     return fit(
         subject.task,
         make_optimizer(options, len(subject.examples.parts.train)),
-        (subject.examples.inputs, subject.examples.targets),
+        subject.examples.data,
         key=subject.examples.key,
         epochs=options.epochs,
         batch_size=options.batch_size,
-        rows=subject.rows,
+        rows=subject.examples.rows,
         evaluate_every=min(subject.steps_per_epoch, subject.steps // EVALUATIONS),
     )
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 from jaxopt_course._version import __version__
 
-from ._errors import UsageError
+from ._errors import COMPLETED, DIVERGED, FAILED, INTERRUPTED, USAGE, UsageError
 
 
 __all__ = ["main"]
 
-COMPLETED, FAILED, USAGE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 HELP = """\
 usage: jaxopt-course [-h] [--version] COMMAND ...

@@ -21,7 +21,7 @@ from ._parse import flag, nearest, parse, unknown_keys, value_of
 from ._recipes import RECIPES
 
 
-__all__ = ["TrainOptions", "check_known", "command_of", "parse_options"]
+__all__ = ["TrainOptions", "check_known", "check_names", "command_of", "parse_options"]
 
 
 # For small data sets, more than the recipe's own.
@@ -197,6 +197,14 @@ def check_known(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) 
     if name not in known:
         hint = nearest(name, list(known))
         raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}.{hint}")
+
+
+def check_names(what: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless each of ``names`` is one of ``known``, and there once."""
+    for name in names:
+        check_known(what, name, known)
+        if names.count(name) > 1:
+            raise UsageError(f"the {what} {name!r} is there twice.")
 
 
 def _check_key(key: str, known: Sequence[str], message: str) -> None:

@@ -11,20 +11,21 @@ from jaxopt_course.core import check_integer
 from jaxopt_course.data import Dataset
 from jaxopt_course.studies import Choice
 
-from ._errors import UsageError, usage_errors
+from ._devices import pop_mesh
+from ._errors import COMPLETED, DIVERGED, UsageError, usage_errors
 from ._html import write_report
 from ._options import TrainOptions, parse_options
 from ._report import as_json, default_directory, make_directory, print_json, say, write_text
 from ._search_report import FILES, HTML, describe, print_found, sections, write_trials
 from ._setup import load_data, prepare
+from ._signals import stopped_by_signals
 from ._space import check_ends, default_space, read_space, spell
-from ._trials import Plan, find, pop_mesh, stopped_by_signals
+from ._trials import Plan, find
 
 
 __all__ = ["SearchOptions", "run_search"]
 
 RECORD, TABLE = "search.json", "trials.csv"
-DIVERGED = 3  # the exit code, as of `train`
 SMOKE_TRIALS = 2
 
 
@@ -84,7 +85,7 @@ def run_search(arguments: Sequence[str]) -> int:
         found = find(plan)
     if out is None:
         say("Everything works.")
-        return 0
+        return COMPLETED
     record = describe(plan, found)
     write_text(out / RECORD, as_json(record, indent=2) + "\n")
     write_trials(out / TABLE, plan, found)
@@ -95,7 +96,7 @@ def run_search(arguments: Sequence[str]) -> int:
     else:
         print_found(plan, found, record)
     say(f"report in {out / HTML}")
-    return DIVERGED if found.all_failed else 0
+    return DIVERGED if found.all_failed else COMPLETED
 
 
 def _make_plan(options: SearchOptions) -> Plan:

@@ -35,7 +35,7 @@ from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import warmup_cosine_decay_schedule
 from jaxopt_course.tasks import Task, linen_task, mixed_precision
-from jaxopt_course.training import EarlyStopping
+from jaxopt_course.training import EarlyStopping, Rows
 from jaxopt_course.transforms import dynamic_loss_scale
 
 from ._errors import UsageError, usage_errors
@@ -46,11 +46,13 @@ from ._recipes import RECIPES
 __all__ = [
     "Examples",
     "describe_model",
+    "epoch_steps",
     "load_data",
     "make_optimizer",
     "make_rule",
     "make_task",
     "prepare",
+    "total_steps",
 ]
 
 IMAGES = {"digits": digit_images}  # data sets whose rows are images, and how to unfold them
@@ -75,6 +77,16 @@ class Examples(NamedTuple):
     target_scaler: Scaler | None
     parts: Split
     key: jax.Array
+
+    @property
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets, as a training takes them."""
+        return self.inputs, self.targets
+
+    @property
+    def rows(self) -> Rows:
+        """Which of them train and which validate."""
+        return Rows(jnp.asarray(self.parts.train), None, jnp.asarray(self.parts.validation))
 
 
 def load_data(options: TrainOptions) -> Dataset:
@@ -184,6 +196,16 @@ def make_task(
     return task if precision == "float32" else mixed_precision(task, jnp.dtype(precision))
 
 
+def epoch_steps(options: TrainOptions, n_train: int) -> int:
+    """The steps of an epoch of ``n_train`` rows, the ragged last one included."""
+    return -(-n_train // options.batch_size)
+
+
+def total_steps(options: TrainOptions, n_train: int) -> int:
+    """The steps of a whole training."""
+    return options.epochs * epoch_steps(options, n_train)
+
+
 def make_optimizer(
     options: TrainOptions,
     n_train: int,
@@ -211,7 +233,7 @@ def make_optimizer(
         check_number("train", "warmup", share, "[0, 1]")
         rate: Any = learning_rate if constant_rate is None else constant_rate
         if options.schedule == "warmup_cosine" and constant_rate is None:
-            steps = options.epochs * -(-n_train // options.batch_size)
+            steps = total_steps(options, n_train)
             warmup = share * steps
             warmup = jnp.round(warmup) if is_traced(warmup) else round(warmup)
             rate = warmup_cosine_decay_schedule(0.0, rate, warmup, steps)

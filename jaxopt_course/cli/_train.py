@@ -1,14 +1,14 @@
 """The command ``train``: from options to a directory with a model and its record."""
 
+import functools
 import pathlib
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_course.core import Params, check_number
@@ -20,14 +20,13 @@ from jaxopt_course.training import (
     CheckpointStore,
     DivergenceError,
     OutcomeCode,
-    Rows,
     Run,
     describe_outcome,
     fit,
     save_bundle,
 )
 
-from ._errors import UsageError, usage_errors
+from ._errors import COMPLETED, DIVERGED, UsageError, usage_errors
 from ._options import TrainOptions, parse_options
 from ._record import describe_training
 from ._report import (
@@ -43,6 +42,7 @@ from ._score import score_bundle
 from ._setup import (
     Examples,
     describe_model,
+    epoch_steps,
     load_data,
     make_optimizer,
     make_rule,
@@ -54,7 +54,6 @@ from ._setup import (
 __all__ = ["BUNDLE", "RECORD", "train"]
 
 RECORD, BUNDLE, CURVES, CHECKPOINTS = "run.json", "model.bundle", "curves.png", "checkpoints"
-DIVERGED = 3  # the exit code
 OF_THIS_CALL = ("out", "resume", "max_time", "checkpoint_every", "smoke", "tensorboard")
 
 
@@ -64,73 +63,16 @@ def train(arguments: Sequence[str]) -> int:
     dataset = load_data(options)
     examples = prepare(options, dataset)
     model = describe_model(options, dataset)
-    parts, n_train = examples.parts, len(examples.parts.train)
-    optimizer = make_optimizer(options, n_train)
-    steps_per_epoch = -(-n_train // options.batch_size)
-    task = make_task(model, examples.inputs.shape[1:], dataset.problem, options.precision)
-    rule = make_rule(options)
-    with usage_errors():
-        check_number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")
-        if options.max_time is not None:
-            check_number("train", "max_time", options.max_time, "(0, inf)")
+    planned = _plan(options, dataset, examples, model)
     out = _run_directory(options, dataset)
-    sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
-    say(
-        f"{dataset.name}: {dataset.problem}, {sizes['train']} training, "
-        f"{sizes['validation']} validation and {sizes['test']} test rows; "
-        f"{options.optimizer}, {options.epochs} epochs; results in {out}; "
-        "figures below are of training / validation"
-    )
-
-    record = describe_training(options, dataset, parts)
+    record = describe_training(options, dataset, examples.parts)
+    say(_describe(options, dataset, record["rows"], out))
     begin = time.perf_counter()
-    try:
-        run = fit(
-            task,
-            optimizer,
-            (examples.inputs, examples.targets),
-            key=examples.key,
-            epochs=options.epochs,
-            max_time=options.max_time,
-            batch_size=options.batch_size,
-            rows=Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation)),
-            early_stopping=rule,
-            on_divergence=options.on_divergence,
-            checkpoint=Checkpointing(out / CHECKPOINTS, every_seconds=options.checkpoint_every),
-            resume="auto" if options.resume else "never",
-            config={k: v for k, v in record["config"].items() if k not in OF_THIS_CALL},
-            log=out,
-            tensorboard=options.tensorboard,
-            smoke=options.smoke,
-        )
-    except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        record["outcome"] = "interrupted" if stopped else "failed"
-        if isinstance(error, DivergenceError):
-            record["outcome"] = "diverged"
-        _write_record(out, record)
-        if stopped:
-            say(f"Stopped and saved; `--out {out} --resume` goes on.")
-        raise
+    run = _run(planned, options, record, out)
     if options.smoke:
         say("Everything works.")
-        return 0
-
-    unit = "" if examples.target_scaler is None else ", targets scaled"
-    title = f"{dataset.name}, {options.optimizer}{unit}"
-    figure = learning_curves(run, steps_per_epoch=steps_per_epoch, title=title)
-    figure.savefig(out / CURVES, dpi=150)
-    outcome = OutcomeCode(int(run.outcome.code))
-    record["outcome"] = outcome.name.lower()
-    record["steps"] = int(run.outcome.step)
-    if outcome is not OutcomeCode.DIVERGED:
-        bundle = _bundle(run, model, dataset, examples)
-        save_bundle(out / BUNDLE, bundle)
-        chosen = zip(sizes, parts, strict=True)
-        record["best_epoch"] = _best_epoch(run, steps_per_epoch)
-        record["figures"] = score_bundle(
-            bundle, {name: (examples.raw[rows], dataset.targets[rows]) for name, rows in chosen}
-        )
+        return COMPLETED
+    record |= _keep(run, options, dataset, examples, model, out)
     record["seconds"] = time.perf_counter() - begin
     _write_record(out, record)
     if options.json:
@@ -138,7 +80,97 @@ def train(arguments: Sequence[str]) -> int:
     elif "figures" in record:
         print_table(record["figures"])
     say(describe_outcome(run.outcome))
-    return DIVERGED if outcome is OutcomeCode.DIVERGED else 0
+    return COMPLETED if "figures" in record else DIVERGED
+
+
+def _plan(
+    options: TrainOptions, dataset: Dataset, examples: Examples, model: dict[str, Any]
+) -> Callable[..., Run]:
+    """The training, but for where its results go.
+
+    Raises:
+        UsageError: if a number is out of range.
+    """
+    with usage_errors():
+        check_number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")
+        if options.max_time is not None:
+            check_number("train", "max_time", options.max_time, "(0, inf)")
+    shape = examples.inputs.shape[1:]
+    return functools.partial(
+        fit,
+        make_task(model, shape, dataset.problem, options.precision),
+        make_optimizer(options, len(examples.parts.train)),
+        examples.data,
+        key=examples.key,
+        rows=examples.rows,
+        early_stopping=make_rule(options),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        max_time=options.max_time,
+        on_divergence=options.on_divergence,
+        tensorboard=options.tensorboard,
+        smoke=options.smoke,
+    )
+
+
+def _describe(
+    options: TrainOptions, dataset: Dataset, rows: Mapping[str, int], out: pathlib.Path
+) -> str:
+    """The line before the first step."""
+    return (
+        f"{dataset.name}: {dataset.problem}, {rows['train']} training, {rows['validation']} "
+        f"validation and {rows['test']} test rows; {options.optimizer}, {options.epochs} epochs; "
+        f"results in {out}; figures below are of training / validation"
+    )
+
+
+def _run(
+    planned: Callable[..., Run], options: TrainOptions, record: dict[str, Any], out: pathlib.Path
+) -> Run:
+    """Train; if that ends otherwise than by itself, leave a record which says so."""
+    try:
+        return planned(
+            checkpoint=Checkpointing(out / CHECKPOINTS, every_seconds=options.checkpoint_every),
+            resume="auto" if options.resume else "never",
+            config={k: v for k, v in record["config"].items() if k not in OF_THIS_CALL},
+            log=out,
+        )
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        diverged = isinstance(error, DivergenceError)
+        outcome = "interrupted" if stopped else "diverged" if diverged else "failed"
+        _write_record(out, {**record, "outcome": outcome})
+        if stopped:
+            say(f"Stopped and saved; `--out {out} --resume` goes on.")
+        raise
+
+
+def _keep(
+    run: Run,
+    options: TrainOptions,
+    dataset: Dataset,
+    examples: Examples,
+    model: dict[str, Any],
+    out: pathlib.Path,
+) -> dict[str, Any]:
+    """Write curves and model; what the record says of the end."""
+    steps_per_epoch = epoch_steps(options, len(examples.parts.train))
+    unit = "" if examples.target_scaler is None else ", targets scaled"
+    title = f"{dataset.name}, {options.optimizer}{unit}"
+    figure = learning_curves(run, steps_per_epoch=steps_per_epoch, title=title)
+    figure.savefig(out / CURVES, dpi=150)
+    outcome = OutcomeCode(int(run.outcome.code))
+    ended = {"outcome": outcome.name.lower(), "steps": int(run.outcome.step)}
+    if outcome is OutcomeCode.DIVERGED:
+        return ended
+    bundle = _bundle(run, model, dataset, examples)
+    save_bundle(out / BUNDLE, bundle)
+    parts = {
+        name: (examples.raw[rows], dataset.targets[rows])
+        for name, rows in examples.parts._asdict().items()
+    }
+    best = _best_epoch(run, steps_per_epoch)
+    return {**ended, "best_epoch": best, "figures": score_bundle(bundle, parts)}
 
 
 def _write_record(out: pathlib.Path, record: dict[str, Any]) -> None:

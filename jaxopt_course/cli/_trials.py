@@ -1,18 +1,13 @@
 """The trainings of a search: which function, on which rows, by which method, and the best again."""
 
-import contextlib
 import math
-import os
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from jaxopt_course.core import GradientTransformation
 from jaxopt_course.data import Dataset, Folds, k_fold
@@ -30,15 +25,22 @@ from jaxopt_course.studies import (
 from jaxopt_course.tasks import Task
 from jaxopt_course.training import Rows, make_stages, make_train
 
-from ._errors import UsageError, usage_errors
+from ._errors import usage_errors
 from ._options import TrainOptions
 from ._progress import show_stage
 from ._report import say
-from ._setup import Examples, describe_model, make_optimizer, make_rule, make_task
+from ._setup import (
+    Examples,
+    describe_model,
+    make_optimizer,
+    make_rule,
+    make_task,
+    total_steps,
+)
 from ._space import Range, traced_apart, with_values
 
 
-__all__ = ["Found", "Plan", "find", "pop_mesh", "stopped_by_signals", "take_devices"]
+__all__ = ["Found", "Plan", "find"]
 
 FOLDS, TRIALS = 1, 2  # uses of the key
 ETA, SHORTEST = 3.0, 27  # of halving: its factor, and the first rung as a share of all steps
@@ -147,65 +149,11 @@ def find(plan: Plan) -> Found:
     return found._replace(again=again)
 
 
-def total_steps(plan: Plan) -> int:
-    """Of a training."""
-    n_train = len(plan.examples.parts.train)
-    return plan.options.epochs * -(-n_train // plan.options.batch_size)
-
-
-def pop_mesh(devices: int | None) -> Mesh | None:
-    """A mesh of so many devices, as :func:`take_devices` gives them."""
-    taken = take_devices(devices)
-    if taken is None:
-        return None
-    return jax.make_mesh((len(taken),), ("pop",), axis_types=(AxisType.Auto,), devices=taken)
-
-
-def take_devices(count: int | None) -> list[jax.Device] | None:
-    """So many devices; on a CPU they are made, one a core, if none is in use yet. None: of None.
-
-    Raises:
-        UsageError: if there are fewer.
-    """
-    if count is None:
-        return None
-    cores = os.cpu_count() or 1
-    with contextlib.suppress(RuntimeError):  # some are in use: those there are have to do
-        jax.config.update("jax_num_cpu_devices", min(max(count, 1), cores))
-    there = jax.devices()
-    if not 1 <= count <= len(there):
-        raise UsageError(f"--devices must lie in [1, {len(there)}], got {count}.")
-    return there[:count]
-
-
-@contextlib.contextmanager
-def stopped_by_signals(saved: bool) -> Iterator[None]:
-    """Let SIGTERM end what is inside as Ctrl-C does, and say what has become of it."""
-
-    def leave(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, leave) if main else None
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        say(
-            "Stopped and saved; the same command goes on."
-            if saved
-            else "Stopped; with `--resume DIR` what is done would have been kept."
-        )
-        raise
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
-
-
 def _rows(plan: Plan) -> Rows | Folds:
     """The split of a training, or folds of its training and validation rows."""
-    parts = plan.examples.parts
     if plan.folds == 1:
-        return Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation))
+        return plan.examples.rows
+    parts = plan.examples.parts
     pool = np.sort(np.concatenate([parts.train, parts.validation]))
     classes = None if plan.dataset.problem == "regression" else plan.dataset.targets[pool]
     key = jax.random.fold_in(plan.examples.key, FOLDS)
@@ -228,7 +176,7 @@ def _build(plan: Plan) -> Callable[[Any, int], tuple[Task, GradientTransformatio
 
 def _train_function(plan: Plan) -> Callable[..., Any]:
     """The training that is searched."""
-    build, data = _build(plan), (plan.examples.inputs, plan.examples.targets)
+    build, data = _build(plan), plan.examples.data
     rule = make_rule(plan.options)
 
     def train(key: Any, configuration: Any, rows: Rows) -> Any:
@@ -248,11 +196,11 @@ def _train_function(plan: Plan) -> Callable[..., Any]:
 
 def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
     """Halving: one; hyperband: several. What they warn of is said in a line."""
-    n_train, steps = len(plan.examples.parts.train), total_steps(plan)
-    build, data = _build(plan), (plan.examples.inputs, plan.examples.targets)
+    n_train = len(plan.examples.parts.train)
+    build, steps = _build(plan), total_steps(plan.options, n_train)
     stages = make_stages(
         lambda configuration: build(configuration, n_train),
-        data,
+        plan.examples.data,
         batch_size=plan.options.batch_size,
     )
     most, shortest = SMOKE_STEPS if plan.options.smoke else steps, math.ceil(steps / SHORTEST)
@@ -279,10 +227,11 @@ def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
 
 def _of_search(result: SearchResult, plan: Plan) -> Found:
     of = [with_values(plan.options, configuration) for configuration in result.configurations]
+    n_train = len(plan.examples.parts.train)
     return Found(
         values=result.values,
         errors=result.standard_errors,
-        steps=np.array([total_steps(plan._replace(options=options)) for options in of]),
+        steps=np.array([total_steps(options, n_train) for options in of]),
         ranking=result.ranking,
         again=None,
         trials=result,

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from jaxopt_course.diagnostics import LearningRateRangeReport
 
-from ._style import BEST, COLORS, finish, new_figure, of_wide_range
+from ._style import BEST, COLORS, finish, mark_failed, new_figure, of_wide_range
 
 
 __all__ = ["learning_rate_curve"]
@@ -42,9 +42,7 @@ def learning_rate_curve(report: LearningRateRangeReport, *, title: str | None = 
         lowest = f"lowest: {np.nanmin(losses):.3g} at {report.suggested:.2g}"
         axes.plot(report.suggested, np.nanmin(losses), **{**BEST, "markersize": 13}, label=lowest)
     if not ended.all():
-        top = np.full((~ended).sum(), 0.97)
-        in_axes = axes.get_xaxis_transform()
-        axes.plot(rates[~ended], top, "kx", transform=in_axes, label="diverged")
+        mark_failed(axes, rates[~ended], label="diverged")
     if of_wide_range(np.append(losses, report.start)):
         axes.set_yscale("log")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")

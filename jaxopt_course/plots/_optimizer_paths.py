@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jaxopt_course.surfaces import Surface
 
-from ._style import BEST, COLORS, LINESTYLES, MARKERS, finish, new_figure, value_levels
+from ._style import BEST, finish, line_style, new_figure, value_levels
 
 
 __all__ = ["optimizer_paths"]
@@ -67,12 +67,8 @@ def optimizer_paths(
         plural = "" if steps == 1 else "s"
         axes.plot(
             *path.T,
-            color=COLORS[index % len(COLORS)],
-            linestyle=LINESTYLES[index % len(LINESTYLES)],
-            marker=MARKERS[index % len(MARKERS)],
+            **line_style(index),
             markevery=max(1, steps // SYMBOLS),
-            markersize=5,
-            linewidth=1.4,
             label=f"{name}: {_values(surface, path[-1]):.2g} after {steps} step{plural}",
         )
     if surface.minimum is not None:

@@ -5,8 +5,8 @@ from matplotlib.ticker import ScalarFormatter
 
 from jaxopt_course.workloads import PerformanceProfiles
 
-from ._contenders import contender_style, legend_below, view_label
-from ._style import finish, new_figure
+from ._contenders import legend_below, view_label
+from ._style import finish, line_style, new_figure
 
 
 __all__ = ["performance_profile_curves"]
@@ -24,7 +24,7 @@ def performance_profile_curves(
     figure = new_figure(6.4, 4.6, title)
     axes = figure.add_subplot()
     for i, name in enumerate(profiles.contenders):
-        style = contender_style(i)
+        style = line_style(i)
         every = max(len(profiles.factors) // 8, 1)
         axes.plot(
             profiles.factors, profiles.shares[i], label=name, markevery=(i % every, every), **style

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from jaxopt_course.studies import HalvingResult
 
 from ._search_axes import set_scores
-from ._style import BEST, COLORS, finish, new_figure
+from ._style import BEST, COLORS, finish, new_figure, panels
 
 
 __all__ = ["rung_scores"]
@@ -52,15 +52,13 @@ def rung_scores(
     across = min(len(results), 3)
     down = -(-len(results) // across)
     figure = new_figure(max(5.2, 3.6 * across + 0.6), 3.6 * down, title)
-    grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    for axes in grid.ravel()[len(results) :]:
-        axes.set_visible(False)
+    grid = panels(figure, len(results), across, sharey=True)
     scores = np.concatenate([result.scores.ravel() for result in results])
-    for axes, result in zip(grid.ravel(), results, strict=False):
-        set_scores(axes, scores)
+    for axes, result in zip(grid, results, strict=True):
         _bracket(axes, result)
-    for row in grid:
-        row[0].set_ylabel("score")
+    for axes in grid[::across]:
+        set_scores(axes, scores)
+        axes.set_ylabel("score")
     return figure
 
 

@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from jaxopt_course.studies import Choice, Int, SearchResult
+
+from ._style import log_y, of_wide_range, short_number
 
 
 __all__ = ["SearchAxis", "range_axes", "score_axis", "score_name", "set_scores", "set_x"]
@@ -55,7 +57,7 @@ def score_axis(result: SearchResult) -> SearchAxis:
     values = result.values
     seen = values[np.isfinite(values)]
     ends = (seen.min(), seen.max()) if seen.size else (0.0, 1.0)
-    return _axis(score_name(result), values, ends, log=_is_wide(values))
+    return _axis(score_name(result), values, ends, log=of_wide_range(values, WIDE))
 
 
 def score_name(result: SearchResult) -> str:
@@ -67,14 +69,9 @@ def score_name(result: SearchResult) -> str:
 
 
 def set_scores(axes: Axes, values: np.ndarray) -> None:
-    """Let ``axes`` show these scores along y, on a scale as that of :func:`score_axis`."""
-    if not _is_wide(values):
-        return
-    axes.set_yscale("log")
-    spans = np.log10(np.nanmax(values) / np.nanmin(values))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if spans >= 2 else (1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _written(value)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    """Let ``axes``, which show these scores, have the scale of :func:`score_axis` along y."""
+    if of_wide_range(values, WIDE):
+        log_y(axes)
 
 
 def set_x(axes: Axes, axis: SearchAxis) -> None:
@@ -95,17 +92,4 @@ def _axis(
         spans = np.log10(high / low)
         locator = LogLocator(subs=(1.0,) if spans >= 2 else (1.0, 2.0, 5.0), numticks=12)
     marks = [x for x in locator.tick_values(low, high) if -1e-9 <= place(x) <= 1 + 1e-9]
-    return SearchAxis(name, place(values), {float(place(x)): _written(x) for x in marks})
-
-
-def _is_wide(values: np.ndarray) -> bool:
-    seen = values[np.isfinite(values)]
-    return bool(seen.size and seen.min() > 0 and seen.max() > WIDE * seen.min())
-
-
-def _written(value: float) -> str:
-    """A round number, short: ``"1e-4"`` for 0.0001."""
-    if 0 < abs(value) < 1e-3:
-        digits, power = f"{value:e}".split("e")
-        return f"{float(digits):g}e{int(power)}"
-    return f"{value:g}"
+    return SearchAxis(name, place(values), {float(place(x)): short_number(x) for x in marks})

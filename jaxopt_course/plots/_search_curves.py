@@ -8,7 +8,7 @@ from jaxopt_course.core import check_integer
 from jaxopt_course.studies import SearchResult
 
 from ._search_axes import score_name, set_scores
-from ._style import BEST, COLORS, LINESTYLES, count_along, finish, new_figure
+from ._style import BEST, COLORS, LINESTYLES, count_along, finish, mark_failed, new_figure
 
 
 __all__ = ["search_curves"]
@@ -74,9 +74,7 @@ def _so_far(axes: Axes, result: SearchResult) -> None:
     best = so_far.accumulate(values)
     axes.step(trials, best, where="post", color=COLORS[0], label="best so far")
     if not ended.all():
-        edge = np.full((~ended).sum(), 0.97 if result.mode == "min" else 0.03)
-        in_axes = axes.get_xaxis_transform()
-        axes.plot(trials[~ended], edge, "kx", markersize=4, transform=in_axes, label="failed")
+        mark_failed(axes, trials[~ended], at_top=result.mode == "min", label="failed")
     if ended.any():
         at = result.best
         axes.plot(trials[at], values[at], **{**BEST, "markersize": 12}, label=f"{values[at]:.4g}")

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from jaxopt_course.studies import SearchResult
 
 from ._search_axes import range_axes, score_name, set_scores, set_x
-from ._style import BEST, COLORS, finish, new_figure
+from ._style import BEST, COLORS, finish, mark_failed, new_figure, panels
 
 
 __all__ = ["slices"]
@@ -38,10 +38,8 @@ def slices(result: SearchResult, *, title: str | None = None) -> Figure:
     down = max(-(-len(columns) // 4), 1)
     across = max(-(-len(columns) // down), 1)
     figure = new_figure(2.9 * across + 0.6, 2.9 * down, title)
-    grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    for axes in grid.ravel()[len(columns) :]:
-        axes.set_visible(False)
-    for axes, column in zip(grid.ravel(), columns, strict=False):
+    grid = panels(figure, len(columns), across, sharey=True)
+    for axes, column in zip(grid, columns, strict=True):
         x = column.heights
         if np.isfinite(errors).any():
             axes.errorbar(x[ended], values[ended], errors[ended], fmt="none", color="0.75", lw=0.8)
@@ -54,15 +52,12 @@ def slices(result: SearchResult, *, title: str | None = None) -> Figure:
                     ends, median = [tick - half, tick + half], np.median(values[near])
                     axes.plot(ends, [median] * 2, color=COLORS[1], linewidth=2.5, label="median")
         if not ended.all():
-            height = 0.97 if result.mode == "min" else 0.03
-            edge = np.full((~ended).sum(), height)
-            crosses = {"color": "k", "linestyle": "none", "marker": "x", "markersize": 4}
-            axes.plot(x[~ended], edge, transform=axes.get_xaxis_transform(), **crosses)
+            mark_failed(axes, x[~ended], at_top=result.mode == "min")
         if ended.any():
             axes.plot(x[result.best], values[result.best], **{**BEST, "markersize": 12})
         set_scores(axes, values)
         set_x(axes, column)
         finish(axes, legend=False)
-    for row in grid:
-        row[0].set_ylabel(score_name(result))
+    for axes in grid[::across]:
+        axes.set_ylabel(score_name(result))
     return figure

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 
 __all__ = [
@@ -21,9 +21,14 @@ __all__ = [
     "VALIDATION",
     "count_along",
     "finish",
+    "line_style",
+    "log_y",
+    "mark_failed",
     "new_figure",
     "of_wide_range",
+    "panels",
     "readable_path",
+    "short_number",
     "value_levels",
 ]
 
@@ -61,10 +66,57 @@ def count_along(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def of_wide_range(values: np.ndarray) -> bool:
-    """Whether values are all positive and span more than a factor of 10: worth a log scale."""
+def line_style(number: int) -> dict[str, Any]:
+    """Of the line of that number: its own marker, line and luminance, the same in every figure."""
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": LINESTYLES[number % len(LINESTYLES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 4.5,
+        "linewidth": 1.4,
+    }
+
+
+def panels(figure: Figure, count: int, across: int, **options: Any) -> list[Axes]:
+    """So many axes, ``across`` in a row; ``options`` are those of ``Figure.subplots``."""
+    grid = figure.subplots(max(-(-count // across), 1), across, squeeze=False, **options)
+    found: list[Axes] = grid.ravel().tolist()
+    for axes in found[count:]:
+        axes.remove()
+    return found[:count]
+
+
+def mark_failed(
+    axes: Axes, x: np.ndarray, *, at_top: bool = True, label: str | None = None
+) -> None:
+    """Crosses at the edge of the bad values, which what failed has none of."""
+    height = np.full(len(x), 0.97 if at_top else 0.03)
+    axes.plot(x, height, "kx", markersize=4, transform=axes.get_xaxis_transform(), label=label)
+
+
+def log_y(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, few enough to be read; call it after drawing."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(
+        LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,), numticks=6)
+    )
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def short_number(value: float) -> str:
+    """A round number, short: ``"1e-4"`` for 0.0001."""
+    if 0 < abs(value) < 1e-3:
+        digits, power = f"{value:e}".split("e")
+        return f"{float(digits):g}e{int(power)}"
+    return f"{value:g}"
+
+
+def of_wide_range(values: np.ndarray, factor: float = 10.0) -> bool:
+    """Whether values are all positive and span more than a factor: worth a log scale."""
     seen = values[np.isfinite(values)]
-    return bool(seen.size and seen.min() > 0 and seen.max() > 10 * seen.min())
+    return bool(seen.size and seen.min() > 0 and seen.max() > factor * seen.min())
 
 
 def value_levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Normalize]:

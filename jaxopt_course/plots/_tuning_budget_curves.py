@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from jaxopt_course.workloads import TuningCurves
 
-from ._contenders import contender_style, legend_below, log_y, small_multiples, view_label
-from ._style import finish, new_figure
+from ._contenders import legend_below, small_multiples, view_label
+from ._style import finish, line_style, log_y, new_figure
 
 
 __all__ = ["tuning_budget_curves", "tuning_budget_page"]
@@ -23,7 +23,7 @@ def tuning_budget_curves(curves: TuningCurves, *, title: str | None = None) -> F
     figure = new_figure(9.0, 4.6, title)
     left, right = figure.subplots(1, 2)
     for i, name in enumerate(curves.contenders):
-        style, x = contender_style(i), _places(curves, i)
+        style, x = line_style(i), _places(curves, i)
         bars = np.abs(np.stack([curves.low[:, i], curves.high[:, i]]) - curves.costs[:, i])
         left.errorbar(x, curves.costs[:, i], bars, label=name, elinewidth=0.6, **style)
         right.plot(x, curves.reached[:, i], label=name, **style)
@@ -51,7 +51,7 @@ def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Fig
     for j, axes in enumerate(panels):
         for i, name in enumerate(curves.contenders):
             values = np.where(np.isfinite(curves.each[:, i, j]), curves.each[:, i, j], np.nan)
-            axes.plot(_places(curves, i), values, label=name, **contender_style(i))
+            axes.plot(_places(curves, i), values, label=name, **line_style(i))
         log_y(axes)
         _budgets(axes, curves)
         finish(axes, legend=False)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from jaxopt_course.claims import Curves, Groups, Verdict
 
-from ._style import COLORS, LINESTYLES, MARKERS, finish, new_figure
+from ._style import COLORS, finish, line_style, new_figure
 
 
 __all__ = ["verdict_figure"]
@@ -45,18 +45,10 @@ def verdict_figure(verdict: Verdict, *, title: str | None = None) -> Figure:
 
 def _curves(axes: Axes, picture: Curves) -> None:
     for i, (name, values) in enumerate(picture.lines.items()):
-        color = COLORS[i % len(COLORS)]
+        style = line_style(i) | ({} if len(picture.x) <= 20 else {"marker": None})
         low, middle, high = np.nanpercentile(values, (BAND[0], 50, BAND[1]), axis=0)
-        axes.plot(
-            picture.x,
-            middle,
-            color=color,
-            linestyle=LINESTYLES[i % len(LINESTYLES)],
-            marker=MARKERS[i % len(MARKERS)] if len(picture.x) <= 20 else None,
-            markersize=4,
-            label=name,
-        )
-        axes.fill_between(picture.x, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(picture.x, middle, label=name, **style)
+        axes.fill_between(picture.x, low, high, color=style["color"], alpha=0.2, linewidth=0)
     axes.set_xlabel(picture.x_label)
     if picture.log_x:
         axes.set_xscale("log")

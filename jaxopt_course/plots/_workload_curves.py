@@ -5,10 +5,10 @@ from matplotlib.figure import Figure
 
 from jaxopt_course.workloads import Comparison, Summary, best_trials
 
-from ._contenders import contender_style, legend_below, log_y, small_multiples
+from ._contenders import legend_below, small_multiples
 from ._pairwise_matrix import pairwise_matrix
 from ._performance_profile_curves import performance_profile_curves
-from ._style import finish, new_figure, of_wide_range
+from ._style import finish, line_style, log_y, new_figure, of_wide_range
 from ._tuning_budget_curves import tuning_budget_curves, tuning_budget_page
 
 
@@ -32,7 +32,7 @@ def workload_curves(comparison: Comparison, *, title: str | None = None) -> Figu
         for i, contender in enumerate(comparison.contenders):
             trials = comparison.trials[contender, workload, "base"]
             curve = np.median(trials.values[best[contender, workload]], 0)
-            style = {**contender_style(i), "marker": None, "linewidth": 1.1}
+            style = {**line_style(i), "marker": None, "linewidth": 1.1}
             axes.plot(trials.costs, curve, label=contender, **style)
             reached = np.flatnonzero(curve <= target)[:1]
             axes.plot(

@@ -96,7 +96,7 @@ def test_quick_is_few_trials_of_what_is_named_or_of_little():
     [
         ("--optimizers sgd adan", "no optimizer 'adan'; there are sgd, .* Did you mean 'adam'"),
         ("--workloads spiral", "no workload 'spiral'.* Did you mean 'spirals'"),
-        ("--optimizers sgd sgd", "--optimizers has 'sgd' twice"),
+        ("--optimizers sgd sgd", "the optimizer 'sgd' is there twice"),
         ("--trials 0", r"`trials` must lie in \[1, inf\), got 0"),
         ("--seeds 1", r"`seeds` must lie in \[2, inf\), got 1"),
         ("--seed -1", r"`seed` must lie in \[0, 4294967296\), got -1"),
