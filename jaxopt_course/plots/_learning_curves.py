@@ -10,7 +10,16 @@ from matplotlib.figure import Figure
 from jaxopt_course.core import check_integer
 from jaxopt_course.training import Run
 
-from ._style import BEST, TRAINING, VALIDATION, count_along, finish, new_figure, of_wide_range
+from ._style import (
+    ABOVE,
+    BEST,
+    TRAINING,
+    VALIDATION,
+    count_along,
+    finish,
+    new_figure,
+    of_wide_range,
+)
 
 
 __all__ = ["learning_curves"]
@@ -30,14 +39,14 @@ def learning_curves(
         history: ``"step"``, ``"loss"`` and metrics, those of validation rows with the prefix
             ``"validation_"``: f[evaluations], or f[runs, evaluations] of runs that differ in
             their seed, say; or the run, or runs, that it is of. NaN is left out: where a run has
-            ended, the mean and the band are of the others.
+            ended, the mean and the band are of the others; the legend says how many are left.
         steps_per_epoch: in [1, inf), to count in epochs. None: in steps.
         title: over the figure.
 
     Returns:
         A figure, on which the evaluation of the lowest validation loss is marked: the one whose
         parameters a run calls its best. Where there is no validation, of the lowest loss. Of
-        several runs, where the mean is lowest.
+        several runs, where the mean is lowest among the evaluations that all runs have reached.
 
     Raises:
         ValueError: if the history has no ``"step"`` or ``"loss"``, or is of another shape.
@@ -64,7 +73,10 @@ def learning_curves(
     if steps_per_epoch is not None:
         check_integer("learning_curves", "steps_per_epoch", steps_per_epoch, "[1, inf)")
         unit, x = "epochs", x / steps_per_epoch
-    ranked = _mean(values.get("validation_loss", values["loss"]))
+    judged = values.get("validation_loss", values["loss"])
+    ranked, reached = _mean(judged), np.isfinite(judged).all(axis=0)
+    if reached.any():  # later means are of those runs only that have gone on
+        ranked = np.where(reached, ranked, np.nan)
     best = int(np.nanargmin(ranked)) if np.isfinite(ranked).any() else None
 
     metrics = [name for name in values if name != "loss" and not name.startswith("validation_")]
@@ -107,7 +119,13 @@ def _draw(
         axes.set_yscale("log")
     axes.set(xlabel=unit, ylabel=name.replace("_", " "))
     count_along(axes)
-    finish(axes, legend={"title": f"mean and range of {runs} runs"} if runs > 1 else True)
+    if runs == 1:
+        finish(axes)
+        return
+    left = np.isfinite(values[key]).sum(axis=0)
+    last = int(left[left > 0][-1]) if left.any() else 0
+    fewer = f", {last} at the end" if last < runs else ""
+    finish(axes, legend={"title": f"mean and range of {runs} runs{fewer}", **ABOVE})
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -8,12 +8,10 @@ from jaxopt_course.core import check_integer
 from jaxopt_course.studies import SearchResult
 
 from ._search_axes import score_name, set_scores
-from ._style import BEST, COLORS, LINESTYLES, count_along, finish, mark_failed, new_figure
+from ._style import ABOVE, BEST, COLORS, LINESTYLES, count_along, finish, mark_failed, new_figure
 
 
 __all__ = ["search_curves"]
-
-ABOVE = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2, "fontsize": 8}
 
 
 def search_curves(result: SearchResult, *, best: int = 3, title: str | None = None) -> Figure:

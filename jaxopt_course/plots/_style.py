@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 
 __all__ = [
+    "ABOVE",
     "BAR",
     "BEST",
     "COLORS",
@@ -40,6 +41,12 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 TRAINING: Mapping[str, Any] = {"color": COLORS[1], "linestyle": "--", "label": "training"}
 VALIDATION: Mapping[str, Any] = {"color": COLORS[0], "linestyle": "-", "label": "validation"}
 BAR: Mapping[str, Any] = {"edgecolor": "k", "linewidth": 0.5}
+ABOVE: Mapping[str, Any] = {  # of a legend that would cover what is drawn
+    "loc": "lower center",
+    "bbox_to_anchor": (0.5, 1.0),
+    "ncols": 2,
+    "fontsize": 8,
+}
 BEST: Mapping[str, Any] = {"color": "k", "marker": "*", "markersize": 10, "linestyle": "none"}
 
 

@@ -61,7 +61,7 @@ def test_of_several_runs_it_draws_the_mean_and_the_band_of_those_still_running()
     band = axes.collections[0].get_paths()[0].vertices
     edges = {x: sorted(set(band[band[:, 0] == x, 1])) for x in (5, 10, 15)}
     assert edges == {5: [2.0, 4.0], 10: [1.0, 2.0], 15: [0.5]}
-    assert axes.get_legend().get_title().get_text() == "mean and range of 2 runs"
+    assert axes.get_legend().get_title().get_text() == "mean and range of 2 runs, 1 at the end"
 
 
 def test_unfit_histories_are_refused(as_users_run_it):
