@@ -8,12 +8,7 @@ from ._adagrad import ScaleByRssState, adagrad, scale_by_rss
 from ._adagrad_norm import ScaleByAdagradNormState, adagrad_norm, scale_by_adagrad_norm
 from ._adam import ScaleByAdamState, adam, adamw, nadam, nadamw, scale_by_adam
 from ._adam_l2 import adam_l2
-from ._adam_mini import (
-    ScaleByAdamMiniState,
-    adam_mini,
-    neuron_axes,
-    scale_by_adam_mini,
-)
+from ._adam_mini import ScaleByAdamMiniState, adam_mini, neuron_axes, scale_by_adam_mini
 from ._adamax import adamax, adamaxw, scale_by_adamax
 from ._adan import ScaleByAdanState, adan, scale_by_adan
 from ._ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
@@ -25,6 +20,7 @@ from ._delta_bar_delta import (
     delta_bar_delta,
     scale_by_delta_bar_delta,
 )
+from ._dimension_numbers import MuonDimensionNumbers
 from ._dog import DoGState, dog, scale_by_dog
 from ._dowg import DoWGState, dowg, scale_by_dowg
 from ._ema_sgd import ema_sgd
@@ -32,6 +28,7 @@ from ._fista import AcceleratedState, accelerated, fista
 from ._fromage import fromage
 from ._ftrl import FtrlState, ftrl
 from ._heavy_ball import heavy_ball
+from ._hutchinson import HutchinsonState, hutchinson_estimator_diag_hessian
 from ._ista import ista
 from ._lamb import lamb
 from ._lars import lars
@@ -39,13 +36,7 @@ from ._lbfgs import ScaleByLBFGSState, lbfgs, scale_by_lbfgs
 from ._lion import ScaleByLionState, lion, scale_by_lion
 from ._madgrad import MadgradState, madgrad, scale_by_madgrad
 from ._mars import ScaleByMarsState, mars, scale_by_mars
-from ._muon import (
-    MuonDimensionNumbers,
-    MuonState,
-    muon,
-    scale_by_muon,
-    scale_by_shape,
-)
+from ._muon import MuonState, muon, scale_by_muon, scale_by_shape
 from ._nesterov import NesterovState, lookahead_params, nesterov, trace_lookahead
 from ._newton_cg import ScaleByNewtonCGState, newton_cg, scale_by_newton_cg
 from ._newton_schulz import orthogonalized
@@ -79,11 +70,7 @@ from ._schedule_free import (
 )
 from ._sgd import sgd
 from ._sgdw import sgdw
-from ._shampoo import (
-    ScaleByShampooState,
-    scale_by_shampoo,
-    shampoo,
-)
+from ._shampoo import ScaleByShampooState, scale_by_shampoo, shampoo
 from ._sign import scale_by_sign, sign_sgd, signum
 from ._simplified_ademamix import (
     ScaleBySimplifiedAdEMAMixState,
@@ -91,18 +78,8 @@ from ._simplified_ademamix import (
     simplified_ademamix,
 )
 from ._sm3 import ScaleBySM3State, scale_by_sm3, sm3
-from ._soap import (
-    ScaleBySoapState,
-    scale_by_soap,
-    soap,
-)
-from ._sophia import (
-    HutchinsonState,
-    SophiaState,
-    hutchinson_estimator_diag_hessian,
-    scale_by_sophia,
-    sophia,
-)
+from ._soap import ScaleBySoapState, scale_by_soap, soap
+from ._sophia import SophiaState, scale_by_sophia, sophia
 from ._yogi import scale_by_yogi, yogi
 
 

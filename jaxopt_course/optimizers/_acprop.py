@@ -35,7 +35,8 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
-from ._adabelief import ScaleByBeliefState, check_belief, init_belief, updated_spread
+from ._adabelief import ScaleByBeliefState, init_belief, updated_spread
+from ._adam import check_moments
 
 
 __all__ = ["acprop", "scale_by_acprop"]
@@ -61,7 +62,7 @@ def scale_by_acprop(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_belief("scale_by_acprop", b1, b2, eps, eps_root)
+    check_moments("scale_by_acprop", b1, b2, eps, eps_root)
 
     def update(
         updates: Updates, state: ScaleByBeliefState, params: Params | None = None, **extra_args: Any

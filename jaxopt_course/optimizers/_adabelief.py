@@ -24,27 +24,23 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
     bias_corrected,
     cast_like,
     check_like,
-    check_number,
     divide_by_root,
     in_dtype,
     increment,
-    real_accumulator_like,
     running_mean,
     squared,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
-from ._adam import mean_of_step
+from ._adam import check_moments, mean_of_step, zero_moments
 
 
 __all__ = [
     "ScaleByBeliefState",
     "adabelief",
-    "check_belief",
     "init_belief",
     "scale_by_belief",
     "updated_spread",
@@ -87,7 +83,7 @@ def scale_by_belief(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_belief("scale_by_belief", b1, b2, eps, eps_root)
+    check_moments("scale_by_belief", b1, b2, eps, eps_root)
 
     def update(
         updates: Updates, state: ScaleByBeliefState, params: Params | None = None, **extra_args: Any
@@ -105,8 +101,7 @@ def scale_by_belief(
 
 def init_belief(params: Params) -> ScaleByBeliefState:
     """Both means at 0."""
-    nu = real_accumulator_like(params)
-    return ScaleByBeliefState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
+    return ScaleByBeliefState(*zero_moments(params))
 
 
 def updated_spread(
@@ -116,16 +111,6 @@ def updated_spread(
     away = jax.tree.map(lambda g, m: jnp.asarray(g, m.dtype) - m, updates, around)
     eps = in_dtype(eps_root)
     return jax.tree.map(lambda s: s + eps(s.dtype), running_mean(nu, squared(away), b2))
-
-
-def check_belief(
-    owner: str, b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, eps_root: ScalarLike
-) -> None:
-    """Raise unless both decays lie in [0, 1) and both eps in [0, inf)."""
-    check_number(owner, "b1", b1, "[0, 1)")
-    check_number(owner, "b2", b2, "[0, 1)")
-    check_number(owner, "eps", eps, "[0, inf)")
-    check_number(owner, "eps_root", eps_root, "[0, inf)")
 
 
 def adabelief(

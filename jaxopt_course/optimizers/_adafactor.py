@@ -140,8 +140,7 @@ def scale_by_factored_rms(
     def scaled(g: Array, row: Any, column: Any, whole: Any) -> Array:
         axes = axes_of(g)
         if axes is None:
-            scaled: Array = divide_by_root(g, whole, 0.0, 0.0)
-            return scaled
+            return divide_by_root(g, whole, 0.0, 0.0)
         shorter, longest = axes
         mean = jnp.mean(row, axis=shorter - (shorter > longest), keepdims=True)
         by_row = _inverse_root(safe_divide(row, jnp.broadcast_to(mean, row.shape)))

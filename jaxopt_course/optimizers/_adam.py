@@ -43,7 +43,17 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 
-__all__ = ["ScaleByAdamState", "adam", "adamw", "mean_of_step", "nadam", "nadamw", "scale_by_adam"]
+__all__ = [
+    "ScaleByAdamState",
+    "adam",
+    "adamw",
+    "check_moments",
+    "mean_of_step",
+    "nadam",
+    "nadamw",
+    "scale_by_adam",
+    "zero_moments",
+]
 
 
 class ScaleByAdamState(NamedTuple):
@@ -86,14 +96,10 @@ def scale_by_adam(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_adam", "b1", b1, "[0, 1)")
-    check_number("scale_by_adam", "b2", b2, "[0, 1)")
-    check_number("scale_by_adam", "eps", eps, "[0, inf)")
-    check_number("scale_by_adam", "eps_root", eps_root, "[0, inf)")
+    check_moments("scale_by_adam", b1, b2, eps, eps_root)
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = real_accumulator_like(params)
-        return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu)
+        return zero_moments(params, mu_dtype)
 
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
@@ -108,6 +114,22 @@ def scale_by_adam(
         return scaled, ScaleByAdamState(count, cast_like(mu, state.mu), nu)
 
     return GradientTransformation(init, update)
+
+
+def check_moments(
+    owner: str, b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, eps_root: ScalarLike
+) -> None:
+    """Raise unless both decays lie in [0, 1) and both eps in [0, inf)."""
+    check_number(owner, "b1", b1, "[0, 1)")
+    check_number(owner, "b2", b2, "[0, 1)")
+    check_number(owner, "eps", eps, "[0, inf)")
+    check_number(owner, "eps_root", eps_root, "[0, inf)")
+
+
+def zero_moments(params: Params, mu_dtype: DTypeLike | None = None) -> ScaleByAdamState:
+    """Adam's state before the first gradient."""
+    mu, nu = accumulator_like(params, mu_dtype), real_accumulator_like(params)
+    return ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
 
 def mean_of_step(
@@ -297,7 +319,7 @@ def nadamw(
         mask: which leaves decay, as in :func:`adamw`. All by default.
 
     Returns:
-        A transformation whose updates are to be added to the params.
+        A transformation whose updates are to be added to the params; ``update`` needs them.
 
     Raises:
         ValueError: if a number lies outside its range.

@@ -30,13 +30,14 @@ from jaxopt_course.core import (
     bias_corrected,
     cast_like,
     check_like,
-    check_number,
     divide_by_root,
     increment,
     running_mean,
     squared,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
+
+from ._adam import check_moments
 
 
 __all__ = ["ScaleByAdamMiniState", "adam_mini", "neuron_axes", "scale_by_adam_mini"]
@@ -104,10 +105,7 @@ def scale_by_adam_mini(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_adam_mini", "b1", b1, "[0, 1)")
-    check_number("scale_by_adam_mini", "b2", b2, "[0, 1)")
-    check_number("scale_by_adam_mini", "eps", eps, "[0, inf)")
-    check_number("scale_by_adam_mini", "eps_root", eps_root, "[0, inf)")
+    check_moments("scale_by_adam_mini", b1, b2, eps, eps_root)
 
     def mean_squares(tree: PyTree) -> PyTree:
         def mean(path: tuple[Any, ...], x: Any) -> Array:

@@ -26,7 +26,6 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
     bias_corrected,
     cast_like,
     check_like,
@@ -34,12 +33,11 @@ from jaxopt_course.core import (
     in_dtype,
     increment,
     nonzero_in_dtype,
-    real_accumulator_like,
     running_mean,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
-from ._adam import ScaleByAdamState
+from ._adam import ScaleByAdamState, zero_moments
 
 
 __all__ = ["adamax", "adamaxw", "scale_by_adamax"]
@@ -67,8 +65,7 @@ def scale_by_adamax(
     check_number("scale_by_adamax", "eps", eps, "[0, inf)")
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = real_accumulator_like(params)
-        return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
+        return zero_moments(params)
 
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any

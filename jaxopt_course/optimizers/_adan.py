@@ -42,6 +42,8 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
+from ._adam import check_moments
+
 
 __all__ = ["ScaleByAdanState", "adan", "scale_by_adan"]
 
@@ -88,11 +90,8 @@ def scale_by_adan(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_adan", "b1", b1, "[0, 1)")
-    check_number("scale_by_adan", "b2", b2, "[0, 1)")
+    check_moments("scale_by_adan", b1, b2, eps, eps_root)
     check_number("scale_by_adan", "b3", b3, "[0, 1)")
-    check_number("scale_by_adan", "eps", eps, "[0, inf)")
-    check_number("scale_by_adan", "eps_root", eps_root, "[0, inf)")
     ahead = b2 if as_published else 1 - b2
 
     def init(params: Params) -> ScaleByAdanState:

@@ -27,7 +27,6 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
     as_float,
     cast_like,
     check_like,
@@ -35,15 +34,14 @@ from jaxopt_course.core import (
     complement,
     in_dtype,
     increment,
-    real_accumulator_like,
     safe_divide,
     safe_sqrt,
     squared,
-    wide_dtype,
+    widened,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
-from ._adam import ScaleByAdamState
+from ._adam import ScaleByAdamState, zero_moments
 
 
 __all__ = ["adopt", "scale_by_adopt"]
@@ -82,8 +80,7 @@ def scale_by_adopt(
     check_number("scale_by_adopt", "eps", eps, "[0, inf)")
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = real_accumulator_like(params)
-        return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu)
+        return zero_moments(params, mu_dtype)
 
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
@@ -92,13 +89,12 @@ def scale_by_adopt(
         smallest, first = in_dtype(eps), state.count == 0
         bound = in_dtype(clip_value_fn(as_float(state.count)) if use_clipping else 0.0)
 
-        def divided(g: Any, nu: Array) -> Array:
-            g = jnp.asarray(g, wide_dtype(jnp.result_type(g)))
+        def divided(g: Array, nu: Array) -> Array:
             root = jnp.maximum(safe_sqrt(nu), smallest(nu.dtype))
             u = safe_divide(g, root.astype(g.dtype))
             return jnp.clip(u, -bound(u.dtype), bound(u.dtype)) if use_clipping else u
 
-        scaled = jax.tree.map(divided, updates, state.nu)
+        scaled = jax.tree.map(divided, widened(updates), state.nu)
         mu = _mean_from_second(state.mu, scaled, b1, first, 1.0)
         ahead = _mean_from_second(mu, scaled, b1, first, 1.0) if nesterov else mu
         nu = _mean_from_second(state.nu, squared(updates), b2, first, 0.0)
@@ -119,12 +115,11 @@ def _mean_from_second(
         keep = jnp.where(first, decay_at_first, jnp.asarray(decay, dtype))
         return keep, jnp.where(first, 1 - decay_at_first, complement(decay, dtype))
 
-    def mixed(o: Any, n: Any) -> Array:
-        o = jnp.asarray(o, wide_dtype(jnp.result_type(o)))
+    def mixed(o: Array, n: Any) -> Array:
         keep, add = weights(o.dtype)
         return keep * o + add * jnp.asarray(n, o.dtype)
 
-    return jax.tree.map(mixed, old, new)
+    return jax.tree.map(mixed, widened(old), new)
 
 
 def adopt(

@@ -27,7 +27,6 @@ from jaxopt_course.core import (
     bias_corrected,
     cast_like,
     check_like,
-    check_number,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -35,6 +34,8 @@ from jaxopt_course.core import (
     squared,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+from ._adam import check_moments
 
 
 __all__ = ["ScaleByAmsgradState", "amsgrad", "scale_by_amsgrad"]
@@ -81,10 +82,7 @@ def scale_by_amsgrad(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_amsgrad", "b1", b1, "[0, 1)")
-    check_number("scale_by_amsgrad", "b2", b2, "[0, 1)")
-    check_number("scale_by_amsgrad", "eps", eps, "[0, inf)")
-    check_number("scale_by_amsgrad", "eps_root", eps_root, "[0, inf)")
+    check_moments("scale_by_amsgrad", b1, b2, eps, eps_root)
 
     def init(params: Params) -> ScaleByAmsgradState:
         mu = accumulator_like(params, mu_dtype)

@@ -59,7 +59,6 @@ __all__ = [
     "adam_correction",
     "check_betas",
     "dadapt_adamw",
-    "inner_product",
     "l1_norm",
     "root_of",
 ]

@@ -163,6 +163,7 @@ def lbfgs(
 
     Examples:
         >>> import jax
+        >>> import jax.numpy as jnp
         >>> from jaxopt_course.surfaces import rosenbrock
         >>> @jax.jit
         ... def step(params, state):

@@ -37,7 +37,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
-from ._adam import ScaleByAdamState, scale_by_adam
+from ._adam import ScaleByAdamState, check_moments, scale_by_adam
 
 
 __all__ = ["ScaleByMarsState", "mars", "scale_by_mars"]
@@ -82,10 +82,7 @@ def scale_by_mars(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_mars", "b1", b1, "[0, 1)")
-    check_number("scale_by_mars", "b2", b2, "[0, 1)")
-    check_number("scale_by_mars", "eps", eps, "[0, inf)")
-    check_number("scale_by_mars", "eps_root", eps_root, "[0, inf)")
+    check_moments("scale_by_mars", b1, b2, eps, eps_root)
     check_number("scale_by_mars", "gamma", gamma, "[0, inf)")
     moments = scale_by_adam(b1, b2, eps, eps_root, mu_dtype)
 

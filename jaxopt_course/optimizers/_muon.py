@@ -17,12 +17,11 @@ is Scalable for LLM Training", 2025, https://arxiv.org/abs/2502.16982, for the s
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
@@ -32,7 +31,6 @@ from jaxopt_course.core import (
     Updates,
     accumulator_like,
     as_float,
-    bias_corrected,
     cast_like,
     check_choice,
     check_integer,
@@ -50,7 +48,8 @@ from jaxopt_course.transforms import (
     stateless,
 )
 
-from ._adam import adamw
+from ._adam import adamw, mean_of_step
+from ._dimension_numbers import Dimensions, MuonDimensionNumbers, fans, folded, specs_of, unfolded
 from ._newton_schulz import (
     PRECONDITIONINGS,
     PRESETS,
@@ -63,27 +62,7 @@ from ._newton_schulz import (
 from ._stacks import map_stacked
 
 
-__all__ = [
-    "MuonDimensionNumbers",
-    "MuonState",
-    "muon",
-    "scale_by_muon",
-    "scale_by_shape",
-]
-
-
-class MuonDimensionNumbers(NamedTuple):
-    """Which axes of a weight are the rows and columns of its matrix; the others are a batch.
-
-    reduction_axis: the axis or axes that a layer sums over: its inputs.
-    output_axis: the axis or axes of its outputs.
-    """
-
-    reduction_axis: int | Sequence[int] = 0
-    output_axis: int | Sequence[int] = 1
-
-
-Dimensions: TypeAlias = MuonDimensionNumbers | PyTree | Callable[[Params], PyTree] | None
+__all__ = ["MuonState", "muon", "scale_by_muon", "scale_by_shape"]
 
 
 class MuonState(NamedTuple):
@@ -154,27 +133,21 @@ def scale_by_muon(
         check_like("scale_by_muon", "gradient", updates, state.mu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, beta)
-        ahead = bias_corrected(mu, beta, count)
-        if nesterov:
-            far = bias_corrected(mu, beta, increment(count))
-            near = bias_corrected(cast_like(updates, mu), beta, count)
-            ahead = running_mean(far, near, beta)
-        rows = [jnp.stack(c) if isinstance(c, tuple) else c for c in state.ns_coeffs]
-        coefficients = functools.cache(jnp.stack(rows).astype)
+        mean = mean_of_step(mu, updates, beta, count, nesterov)
+        coefficients = functools.cache(jnp.array(state.ns_coeffs).astype)
 
         def orthogonal(matrices: Array) -> Array:
             own = coefficients(jnp.finfo(matrices.dtype).dtype)
             return orthogonalized(matrices, own, ns_steps, preconditioning, eps)
 
-        def unfolded(matrices: Array, x: Array, spec: MuonDimensionNumbers) -> Array:
-            y = _unfolded(matrices, x.shape, _wide_axes(x.shape, spec))
+        def scaled(matrices: Array, x: Array, spec: MuonDimensionNumbers) -> Array:
+            y = unfolded(matrices, x.shape, spec)
             return jnp.sum(x.conj() * y) * y if adaptive else y
 
-        specs = _specs(weight_dimension_numbers, updates)
-        folded = jax.tree.map(lambda x, spec: _matrices(x, _wide_axes(x.shape, spec)), ahead, specs)
-        scaled = jax.tree.map(unfolded, map_stacked(orthogonal, folded), ahead, specs)
-        scaled = cast_like(scaled, updates)
-        return scaled, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
+        specs = specs_of(weight_dimension_numbers, updates)
+        matrices = map_stacked(orthogonal, jax.tree.map(folded, mean, specs))
+        steps = cast_like(jax.tree.map(scaled, matrices, mean, specs), updates)
+        return steps, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
 
     return GradientTransformation(init, update)
 
@@ -199,15 +172,14 @@ def scale_by_shape(
         check_number("scale_by_shape", "consistent_rms", consistent_rms, "[0, inf)")
 
     def scaled(x: Array, spec: MuonDimensionNumbers) -> Array:
-        _, rows, columns = _axes(x.shape, spec)
-        fan_in, fan_out = _size(x.shape, rows), _size(x.shape, columns)
+        fan_in, fan_out = fans(x.shape, spec)
         if consistent_rms is None:
             return scale_tree(x, math.sqrt(max(1, fan_out / max(fan_in, 1))))
         return scale_tree(x, math.sqrt(max(fan_in, fan_out)) * as_float(consistent_rms))
 
     return stateless(
         lambda updates, params: jax.tree.map(
-            scaled, updates, _specs(weight_dimension_numbers, updates)
+            scaled, updates, specs_of(weight_dimension_numbers, updates)
         )
     )
 
@@ -279,46 +251,34 @@ def muon(
     if isinstance(ns_coeffs, str):
         check_choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
         coefficients = PRESETS[ns_coeffs]
-    adam_rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     dimensions = muon_weight_dimension_numbers
 
     def labels(params: Params) -> PyTree:
         if dimensions is None:
             return jax.tree.map(lambda x: "muon" if jnp.ndim(x) == 2 else "adam", params)
         name = lambda x, spec: "adam" if spec is None else "muon"
-        return jax.tree.map(name, params, _specs(dimensions, params))
+        return jax.tree.map(name, params, specs_of(dimensions, params))
 
-    both = partition(
-        {
-            "muon": chain(
-                scale_by_muon(
-                    coefficients,
-                    ns_steps,
-                    beta,
-                    eps,
-                    mu_dtype,
-                    nesterov=nesterov,
-                    adaptive=adaptive,
-                    preconditioning=preconditioning,
-                    weight_dimension_numbers=dimensions,
-                ),
-                scale_by_shape(dimensions, consistent_rms),
-                add_decayed_weights(weight_decay, weight_decay_mask),
-                scale_by_learning_rate(learning_rate),
-            ),
-            "adam": adamw(
-                adam_rate,
-                adam_b1,
-                adam_b2,
-                eps,
-                adam_eps_root,
-                mu_dtype,
-                adam_weight_decay,
-                nesterov=nesterov,
-            ),
-        },
-        labels,
+    of_matrices = chain(
+        scale_by_muon(
+            coefficients,
+            ns_steps,
+            beta,
+            eps,
+            mu_dtype,
+            nesterov=nesterov,
+            adaptive=adaptive,
+            preconditioning=preconditioning,
+            weight_dimension_numbers=dimensions,
+        ),
+        scale_by_shape(dimensions, consistent_rms),
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_learning_rate(learning_rate),
     )
+    rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    moments = (adam_b1, adam_b2, eps, adam_eps_root, mu_dtype)
+    of_others = adamw(rate, *moments, adam_weight_decay, nesterov=nesterov)
+    both = partition({"muon": of_matrices, "adam": of_others}, labels)
 
     def update(
         updates: Updates, state: Any, params: Params | None = None, **extra_args: Any
@@ -328,53 +288,3 @@ def muon(
         return both.update(updates, state, params, **extra_args)
 
     return GradientTransformation(both.init, update)
-
-
-def _specs(dimensions: Dimensions, tree: PyTree) -> PyTree:
-    """The dimension numbers, or None, of each leaf of ``tree``."""
-    if not jax.tree.leaves(tree):
-        return tree
-    is_spec = lambda x: x is None or isinstance(x, MuonDimensionNumbers)
-    specs = dimensions(tree) if callable(dimensions) else dimensions
-    specs = MuonDimensionNumbers() if specs is None else specs
-    return jax.tree.map(
-        lambda spec, below: jax.tree.map(lambda _: spec, below), specs, tree, is_leaf=is_spec
-    )
-
-
-def _axes(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[tuple[int, ...], ...]:
-    """The axes of the batch, of the rows and of the columns, none negative."""
-    n = len(shape)
-    rows, columns = (
-        tuple(axis % n if n else axis for axis in np.atleast_1d(axes).tolist()) for axes in spec
-    )
-    if n < 2 or len({*rows, *columns}) < len(rows + columns):
-        raise ValueError(
-            "scale_by_muon: a leaf must have two axes or more, and its rows and columns must "
-            f"not share one, got shape {shape} with {spec}."
-        )
-    return tuple(i for i in range(n) if i not in rows + columns), rows, columns
-
-
-def _wide_axes(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[tuple[int, ...], ...]:
-    """As :func:`_axes`, but with the shorter side as rows: f(X') = f(X)', so both are one kind."""
-    batch, rows, columns = _axes(shape, spec)
-    is_tall = _size(shape, rows) > _size(shape, columns)
-    return (batch, columns, rows) if is_tall else (batch, rows, columns)
-
-
-def _size(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    return math.prod(shape[i] for i in axes)
-
-
-def _matrices(x: Array, axes: tuple[tuple[int, ...], ...]) -> Array:
-    """``x`` as one matrix, or as a batch of them."""
-    batch, rows, columns = axes
-    kinds = axes if batch else (rows, columns)
-    return x.transpose(batch + rows + columns).reshape([_size(x.shape, own) for own in kinds])
-
-
-def _unfolded(matrices: Array, shape: tuple[int, ...], axes: tuple[tuple[int, ...], ...]) -> Array:
-    """The inverse of :func:`_matrices`."""
-    order = sum(axes, ())
-    return matrices.reshape([shape[i] for i in order]).transpose(np.argsort(order))

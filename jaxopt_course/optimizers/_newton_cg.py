@@ -29,7 +29,6 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
     as_float,
     cast_like,
     check_like,
@@ -40,6 +39,7 @@ from jaxopt_course.core import (
     require_params,
     running_sum,
     safe_sqrt,
+    widened,
 )
 from jaxopt_course.transforms import chain
 
@@ -133,6 +133,8 @@ def newton_cg(
         ValueError: if a number lies outside its range.
 
     Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
         >>> from jaxopt_course.surfaces import beale
         >>> @jax.jit
         ... def step(params, state):
@@ -158,8 +160,8 @@ def _solve(
     product: Callable[[Params], Params], gradient: Updates, max_iterations: ScalarLike
 ) -> tuple[Updates, Int[Array, ""]]:
     """Solve H z = gradient, nearly: z, and the number of products it took."""
-    zeros = accumulator_like(gradient)
-    g = cast_like(gradient, zeros)
+    g = widened(gradient)
+    zeros = jax.tree.map(jnp.zeros_like, g)
     norm = global_norm(g)
     enough = jnp.minimum(0.5, safe_sqrt(norm)) * norm
 

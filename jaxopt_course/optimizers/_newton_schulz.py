@@ -24,7 +24,15 @@ from jaxtyping import Array, DTypeLike, Float, Inexact, ScalarLike
 from jaxopt_course.core import abs_sq, check_number, safe_divide, safe_sqrt
 
 
-__all__ = ["orthogonalized"]
+__all__ = [
+    "PRECONDITIONINGS",
+    "PRESETS",
+    "STANDARD",
+    "Coefficients",
+    "check_coefficients",
+    "orthogonalized",
+    "rows_of",
+]
 
 PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 STANDARD = (3.4445, -4.7750, 2.0315)

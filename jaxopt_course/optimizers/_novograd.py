@@ -28,7 +28,6 @@ from jaxopt_course.core import (
     cast_like,
     check_learning_rate,
     check_like,
-    check_number,
     divide_by_root,
     increment,
     require_params,
@@ -39,6 +38,8 @@ from jaxopt_course.core import (
     widened,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+from ._adam import check_moments
 
 
 __all__ = ["ScaleByNovogradState", "novograd", "scale_by_novograd"]
@@ -81,10 +82,7 @@ def scale_by_novograd(
     Raises:
         ValueError: if a number lies outside its range; from ``update``, without ``params``.
     """
-    check_number("scale_by_novograd", "b1", b1, "[0, 1)")
-    check_number("scale_by_novograd", "b2", b2, "[0, 1)")
-    check_number("scale_by_novograd", "eps", eps, "[0, inf)")
-    check_number("scale_by_novograd", "eps_root", eps_root, "[0, inf)")
+    check_moments("scale_by_novograd", b1, b2, eps, eps_root)
     check_learning_rate("scale_by_novograd", weight_decay, "weight_decay")
 
     def init(params: Params) -> ScaleByNovogradState:

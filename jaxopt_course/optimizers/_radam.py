@@ -24,7 +24,6 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
     as_float,
     bias_corrected,
     cast_like,
@@ -32,7 +31,6 @@ from jaxopt_course.core import (
     check_number,
     divide_by_root,
     increment,
-    real_accumulator_like,
     running_mean,
     safe_sqrt,
     scale_tree,
@@ -40,7 +38,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
-from ._adam import ScaleByAdamState, mean_of_step
+from ._adam import ScaleByAdamState, check_moments, mean_of_step, zero_moments
 
 
 __all__ = ["radam", "scale_by_radam"]
@@ -72,15 +70,11 @@ def scale_by_radam(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_radam", "b1", b1, "[0, 1)")
-    check_number("scale_by_radam", "b2", b2, "[0, 1)")
-    check_number("scale_by_radam", "eps", eps, "[0, inf)")
-    check_number("scale_by_radam", "eps_root", eps_root, "[0, inf)")
+    check_moments("scale_by_radam", b1, b2, eps, eps_root)
     check_number("scale_by_radam", "threshold", threshold, "[4, inf)")
 
     def init(params: Params) -> ScaleByAdamState:
-        nu = real_accumulator_like(params)
-        return ScaleByAdamState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
+        return zero_moments(params)
 
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any

@@ -220,17 +220,11 @@ def rmsprop(
         raise ValueError("rmsprop: `nesterov` needs a `momentum` in [0, 1), got None.")
     if centered and from_first_gradient:
         raise ValueError("rmsprop: `from_first_gradient` must be False where `centered` is True.")
+    shared = (decay, eps, initial_scale, eps_in_sqrt, bias_correction)
     if centered:
-        scaled = scale_by_stddev(decay, eps, initial_scale, eps_in_sqrt, bias_correction)
+        scaled = scale_by_stddev(*shared)
     else:
-        scaled = scale_by_rms(
-            decay,
-            eps,
-            initial_scale,
-            eps_in_sqrt,
-            bias_correction,
-            from_first_gradient=from_first_gradient,
-        )
+        scaled = scale_by_rms(*shared, from_first_gradient=from_first_gradient)
     if momentum is None:
         return chain(scaled, scale_by_learning_rate(learning_rate), identity())
     check_number("rmsprop", "momentum", momentum, "[0, 1)")

@@ -120,8 +120,8 @@ def rprop(
 
     Args:
         learning_rate: the first length of every step, in [0, inf); or a schedule of the step
-            count: its first value is the first length, and each step is multiplied by its
-            value over the first, while the lengths change by themselves. Not 0 at first.
+            count: its first value, in (0, inf), is the first length, and each step is
+            multiplied by its value over the first, while the lengths change by themselves.
         eta_minus: factor of the length where the sign has flipped, in (0, 1).
         eta_plus: factor of the length where the sign persists, in (1, inf).
         min_step_size: the shortest step, in [0, inf).
@@ -148,6 +148,7 @@ def rprop(
     first, share = learning_rate, 1.0
     if callable(learning_rate):
         first = as_float(learning_rate(jnp.zeros((), jnp.int32)))
+        check_number("rprop", "learning_rate(0)", first, "(0, inf)")
         share = lambda count: safe_divide(as_float(learning_rate(count)), first)
     return chain(
         scale_by_rprop(first, eta_minus, eta_plus, min_step_size, max_step_size),

@@ -86,8 +86,9 @@ def sam(
     Examples:
         >>> import jax
         >>> import jax.numpy as jnp
+        >>> from jaxopt_course.optimizers import sgd
         >>> from jaxopt_course.transforms import chain, normalize
-        >>> tx = sam(optax.sgd(0.1), chain(normalize(), optax.sgd(0.05)), opaque_mode=True)
+        >>> tx = sam(sgd(0.1), chain(normalize(), sgd(0.05)), opaque_mode=True)
         >>> params, loss = jnp.array([3.0, -2.0]), lambda w: jnp.sum(w**2)
         >>> update = jax.jit(lambda g, state, w: tx.update(g, state, w, value_fn=loss))
         >>> state = tx.init(params)
@@ -101,7 +102,8 @@ def sam(
     down, up = (optax.with_extra_args_support(tx) for tx in (optimizer, adv_optimizer))
 
     def init(params: Params) -> SAMState:
-        cache = None if opaque_mode else jax.tree.map(jnp.array, params)  # copies, to be donated
+        # A copy, so that the params may be donated.
+        cache = None if opaque_mode else jax.tree.map(jnp.copy, params)
         zero = jnp.zeros((), jnp.int32)
         return SAMState(zero, down.init(params), up.init(params), cache)
 

@@ -19,7 +19,6 @@ Reference: Defazio et al., "The Road Less Scheduled", 2024, algorithm 1,
 https://arxiv.org/abs/2405.15682.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +39,7 @@ from jaxopt_course.core import (
     check_like,
     check_number,
     complement,
+    in_dtype,
     increment,
     of_rates,
     require_params,
@@ -47,6 +47,7 @@ from jaxopt_course.core import (
     safe_divide,
     scalar_dtype,
     wide_dtype,
+    widened,
 )
 from jaxopt_course.schedules import warmup_constant_schedule
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
@@ -158,17 +159,13 @@ def schedule_free(
         )
         z = cast_like(running_sum(state.z, steps, 1.0), state.z)
 
-        @functools.cache
-        def weights(dtype: Any) -> tuple[Array, Array]:
-            return share.astype(dtype), ((1 - share) * complement(b1, share.dtype)).astype(dtype)
+        to_z, along = in_dtype(share), in_dtype((1 - share) * complement(b1, share.dtype))
 
-        def moved(y: Any, old: Any, new: Any) -> Array:
-            y = jnp.asarray(y, wide_dtype(jnp.result_type(y)))
+        def moved(y: Array, old: Array, new: Array) -> Array:
             old, new = old.astype(y.dtype), new.astype(y.dtype)
-            to_z, along = weights(y.dtype)
-            return to_z * (new - y) + along * (new - old)
+            return to_z(y.dtype) * (new - y) + along(y.dtype) * (new - old)
 
-        moves = cast_like(jax.tree.map(moved, params, state.z, z), updates)
+        moves = cast_like(jax.tree.map(moved, widened(params), state.z, z), updates)
         return moves, ScheduleFreeState(
             jnp.asarray(b1, state.b1.dtype),
             weight_sum,

@@ -33,15 +33,24 @@ from jaxopt_course.core import (
     check_number,
     increment,
     is_due,
+    running_sum,
     safe_divide,
     wide_dtype,
+    widened,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._stacks import map_stacked
 
 
-__all__ = ["ScaleByShampooState", "scale_by_shampoo", "shampoo"]
+__all__ = [
+    "ScaleByShampooState",
+    "along_axes",
+    "factor_sizes",
+    "grams",
+    "scale_by_shampoo",
+    "shampoo",
+]
 
 
 class ScaleByShampooState(NamedTuple):
@@ -100,21 +109,12 @@ def scale_by_shampoo(
     ) -> tuple[Updates, ScaleByShampooState]:
         if params is not None:
             check_like("scale_by_shampoo", "gradient", updates, params)
-        grads = jax.tree.map(lambda g: g.astype(wide_dtype(g.dtype)), updates)
-        factors = jax.tree.map(
-            lambda g, own: tuple(
-                h + gram(g, axis, full=h.ndim == 2).astype(h.dtype) for axis, h in enumerate(own)
-            ),
-            grads,
-            state.factors,
-        )
+        grads = widened(updates)
+        factors = running_sum(state.factors, jax.tree.map(grams, grads, state.factors), 1.0)
         roots = jax.lax.cond(
             is_due(state.count, preconditioning_period),
-            _recomputed,
-            lambda grads, factors, roots: roots,
-            grads,
-            factors,
-            state.roots,
+            lambda: _recomputed(grads, factors),
+            lambda: state.roots,
         )
         scaled = cast_like(jax.tree.map(along_axes, grads, roots), updates)
         return scaled, ScaleByShampooState(increment(state.count), factors, roots)
@@ -171,12 +171,21 @@ def factor_sizes(shape: tuple[int, ...], longest: int) -> list[tuple[tuple[int, 
     ]
 
 
-def gram(x: Inexact[Array, "..."], axis: int, *, full: bool) -> Inexact[Array, "..."]:
-    """The inner products of the slices of ``x`` at each two places of ``axis``; or at each one."""
-    others = [i for i in range(x.ndim) if i != axis]
-    if full:
-        return jnp.tensordot(x, x.conj(), (others, others))
-    return jnp.sum(abs_sq(x), others)
+def grams(
+    x: Inexact[Array, "..."], factors: Sequence[Inexact[Array, "..."] | None]
+) -> tuple[Inexact[Array, "..."] | None, ...]:
+    """For each axis with a factor the inner products of the slices of ``x`` across it.
+
+    They are those at each two places of the axis, or, for a diagonal factor, at each one.
+    """
+
+    def gram(axis: int, factor: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
+        others = [i for i in range(x.ndim) if i != axis]
+        if factor.ndim == 2:
+            return jnp.tensordot(x, x.conj(), (others, others))
+        return jnp.sum(abs_sq(x), others)
+
+    return tuple(None if h is None else gram(axis, h) for axis, h in enumerate(factors))
 
 
 def along_axes(
@@ -192,7 +201,7 @@ def along_axes(
     return x
 
 
-def _recomputed(grads: Updates, factors: Any, roots: Any) -> Any:
+def _recomputed(grads: Updates, factors: Any) -> Any:
     return map_stacked(
         lambda g, own: tuple(inverse_root(h, 2 * len(own)) for h in own), grads, factors
     )
@@ -211,8 +220,7 @@ def _root(values: Array, degree: int) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _matrix_root(matrix: Array, degree: int) -> Array:
-    roots, vectors = _spectrum(matrix, degree)
-    return (vectors * jnp.expand_dims(roots, 0).astype(vectors.dtype)) @ vectors.conj().T
+    return _composed(*_spectrum(matrix, degree))
 
 
 @_matrix_root.defjvp
@@ -230,8 +238,7 @@ def _matrix_root_jvp(degree, primals, tangents):  # type: ignore[no-untyped-def]
     powers = sum(p**k * q ** (degree - 1 - k) for k in range(degree))
     slopes = -safe_divide(jnp.ones_like(p), p * q * powers).astype(vectors.dtype)
     turned = slopes * (vectors.conj().T @ tangent @ vectors)
-    root = (vectors * jnp.expand_dims(roots, 0).astype(vectors.dtype)) @ vectors.conj().T
-    return root, vectors @ turned @ vectors.conj().T
+    return _composed(roots, vectors), vectors @ turned @ vectors.conj().T
 
 
 def _spectrum(matrix: Array, degree: int) -> tuple[Array, Array]:
@@ -243,3 +250,8 @@ def _spectrum(matrix: Array, degree: int) -> tuple[Array, Array]:
     values, vectors = jnp.linalg.eigh(matrix)
     noise = len(values) * jnp.finfo(values.dtype).eps * values[-1]
     return _root(jnp.maximum(values, noise), degree), vectors
+
+
+def _composed(values: Array, vectors: Array) -> Array:
+    """The matrix with these eigenvalues and eigenvectors."""
+    return (vectors * jnp.expand_dims(values, 0).astype(vectors.dtype)) @ vectors.conj().T

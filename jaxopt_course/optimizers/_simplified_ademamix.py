@@ -39,6 +39,8 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
+from ._adam import check_moments
+
 
 __all__ = [
     "ScaleBySimplifiedAdEMAMixState",
@@ -82,12 +84,9 @@ def scale_by_simplified_ademamix(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_simplified_ademamix", "b1", b1, "[0, 1)")
-    check_number("scale_by_simplified_ademamix", "b2", b2, "[0, 1)")
+    check_moments("scale_by_simplified_ademamix", b1, b2, eps, eps_root)
     if not callable(alpha):
         check_number("scale_by_simplified_ademamix", "alpha", alpha, "[0, inf)")
-    check_number("scale_by_simplified_ademamix", "eps", eps, "[0, inf)")
-    check_number("scale_by_simplified_ademamix", "eps_root", eps_root, "[0, inf)")
 
     def init(params: Params) -> ScaleBySimplifiedAdEMAMixState:
         squares = real_accumulator_like(params)

@@ -47,7 +47,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
-from ._shampoo import along_axes, factor_sizes, gram
+from ._shampoo import along_axes, factor_sizes, grams
 from ._stacks import map_stacked
 
 
@@ -132,14 +132,7 @@ def scale_by_soap(
         steps = divide_by_root(_turned(m, state.bases), v, eps, 0.0)
         scaled = cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
 
-        grams = jax.tree.map(
-            lambda g, own: tuple(
-                None if h is None else gram(g, axis, full=True) for axis, h in enumerate(own)
-            ),
-            grads,
-            state.factors,
-        )
-        factors = running_mean(state.factors, grams, b2)
+        factors = running_mean(state.factors, jax.tree.map(grams, grads, state.factors), b2)
         turns = is_due(state.count, precondition_frequency).astype(jnp.int32)
         bases = jax.lax.switch(
             jnp.where(is_first, 2, turns),

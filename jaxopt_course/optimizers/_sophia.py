@@ -7,8 +7,8 @@ With gradients g_t, learning rate a_t, and every k steps an estimate h of the di
     w  <- w - a_t (u_t + d w)
     H  <- b2 H + (1 - b2) h                 when t - 1 is a multiple of k
 
-The estimate is Hutchinson's, h = z (nabla^2 f z) with random signs z, whose mean is the diagonal.
-Where the curvature is small or negative the step is the sign of m, times rho.
+The estimate is Hutchinson's, see :func:`hutchinson_estimator_diag_hessian`. Where the curvature
+is small or negative the step is the sign of m, times rho.
 
 Reference: Liu et al., "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
 Pre-training", 2023, algorithms 1 and 3, https://arxiv.org/abs/2305.14342. As in optax, m is
@@ -45,75 +45,10 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
-
-__all__ = [
-    "HutchinsonState",
-    "SophiaState",
-    "hutchinson_estimator_diag_hessian",
-    "scale_by_sophia",
-    "sophia",
-]
+from ._hutchinson import hutchinson_estimator_diag_hessian
 
 
-class HutchinsonState(NamedTuple):
-    """``key``: what the next signs are drawn from."""
-
-    key: Array
-
-
-def hutchinson_estimator_diag_hessian(random_seed: Array | None = None) -> GradientTransformation:
-    """Replace updates by an unbiased estimate of the diagonal of the Hessian: z (nabla^2 f z).
-
-    ``update`` needs the params, and the loss as a function of the params alone, as the extra
-    argument ``obj_fn`` or ``value_fn``. One estimate costs about two gradients.
-
-    Args:
-        random_seed: the key of the random signs; that of seed 0 by default.
-
-    Returns:
-        A transformation whose updates are the estimate.
-
-    Raises:
-        ValueError: from ``update``, without the params or the loss.
-
-    Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> tx, params = hutchinson_estimator_diag_hessian(jax.random.key(0)), jnp.ones(2)
-        >>> loss = lambda w: w[0] ** 2 + 3 * w[1] ** 2  # its Hessian is diagonal: exact
-        >>> tx.update(params, tx.init(params), params, obj_fn=loss)[0].tolist()
-        [2.0, 6.0]
-    """
-
-    def init(params: Params) -> HutchinsonState:
-        key = jax.random.PRNGKey(0) if random_seed is None else jnp.array(random_seed)
-        return HutchinsonState(key)
-
-    def update(
-        updates: Updates,
-        state: HutchinsonState,
-        params: Params | None = None,
-        obj_fn: Callable[[Params], Any] | None = None,
-        value_fn: Callable[[Params], Any] | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, HutchinsonState]:
-        require_params("hutchinson_estimator_diag_hessian", params)
-        loss = value_fn if obj_fn is None else obj_fn
-        if loss is None:
-            raise ValueError(
-                "hutchinson_estimator_diag_hessian reads the loss: call "
-                "`update(updates, state, params, obj_fn=loss)`, with a function of the params."
-            )
-        key, own = jax.random.split(state.key)
-        signs = optax.tree_utils.tree_random_like(
-            own, params, jax.random.rademacher, dtype=jnp.float32
-        )
-        signs = cast_like(signs, params)
-        _, products = jax.jvp(jax.grad(loss), (params,), (signs,))
-        estimate = jax.tree.map(jnp.multiply, signs, products)
-        return cast_like(estimate, updates), HutchinsonState(key)
-
-    return GradientTransformation(init, update)
+__all__ = ["SophiaState", "scale_by_sophia", "sophia"]
 
 
 class SophiaState(NamedTuple):

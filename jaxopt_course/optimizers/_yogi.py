@@ -40,7 +40,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
-from ._adam import ScaleByAdamState
+from ._adam import ScaleByAdamState, check_moments
 
 
 __all__ = ["scale_by_yogi", "yogi"]
@@ -68,10 +68,7 @@ def scale_by_yogi(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_yogi", "b1", b1, "[0, 1)")
-    check_number("scale_by_yogi", "b2", b2, "[0, 1)")
-    check_number("scale_by_yogi", "eps", eps, "[0, inf)")
-    check_number("scale_by_yogi", "eps_root", eps_root, "[0, inf)")
+    check_moments("scale_by_yogi", b1, b2, eps, eps_root)
     check_number(
         "scale_by_yogi", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
     )

@@ -36,6 +36,7 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
         what the module sows: the models of this library sow ``"hidden"``, each hidden layer.
 
     Examples:
+        >>> import jax, jax.numpy as jnp
         >>> from jaxopt_course.nn import MLP
         >>> from jaxopt_course.problems import problem
         >>> task = linen_task(MLP(3, (8,)), jnp.zeros((1, 2)), problem("multiclass"))

@@ -23,7 +23,8 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
     ``nnx.Param`` variables are the parameters; random states are set anew in each call, from its
     key; all other variables (``nnx.BatchStat``) are the model state. Both are plain dicts. The
     model is switched by its own methods ``train`` and ``eval``. Its ``__call__`` takes the inputs
-    and, where it names it, ``mask``: bool[batch], False for padding rows.
+    and, where it names it, ``mask``: bool[batch], False for padding rows; None where there are
+    none.
 
     Args:
         make_model: ``make_model(rngs) -> model``, pure; any number in it may be traced.
@@ -34,6 +35,8 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         batch statistics and no ``mask``.
 
     Examples:
+        >>> import jax
+        >>> from flax import nnx
         >>> from jaxopt_course.problems import problem
         >>> task = nnx_task(lambda rngs: nnx.Linear(2, 1, rngs=rngs), problem("regression"))
         >>> params, model_state = task.init(jax.random.key(0))
@@ -59,7 +62,7 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
     def outputs_in_evaluation(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
         model = merged(params, model_state, jax.random.key(0))  # evaluation draws nothing
         model.eval()
-        return model(inputs)
+        return model(inputs, **arguments_taken(model.__call__, mask=None))
 
     def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
         if train:

@@ -45,6 +45,7 @@ def mixed_precision(task: Task, compute_dtype: DTypeLike = jnp.bfloat16) -> Task
         TypeError: if ``compute_dtype`` is no floating dtype.
 
     Examples:
+        >>> import jax, jax.numpy as jnp
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.tasks import function_task
         >>> init = lambda key: {"slope": jnp.array([[1.0]])}

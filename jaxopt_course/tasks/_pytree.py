@@ -34,6 +34,7 @@ def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
         leaves.
 
     Examples:
+        >>> import jax, jax.numpy as jnp
         >>> from jaxopt_course.problems import problem
         >>> model = jax.tree_util.Partial(lambda w, x: w * x, jnp.array([2.0]))
         >>> task = pytree_task(lambda key: model, problem("regression"))

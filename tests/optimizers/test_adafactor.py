@@ -15,13 +15,10 @@ from tests.optimizers.trajectories import (
     STEPS,
     distance,
     of_torch,
+    rates,
     torch_updates,
     updates_of,
 )
-
-
-def rates(t):
-    return 0.3 * jnp.exp(-0.01 * jnp.asarray(t, float))
 
 
 def sm3_by_hand(grads, rate, momentum, eps=1e-8):

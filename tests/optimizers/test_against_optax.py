@@ -30,12 +30,6 @@ def test_updates_are_those_of_optax(name, args, standard_promotion):
     assert distance(updates_of(build(ours(name))), theirs) <= 1e-12
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_nesterov_updates_are_those_of_optax(name, standard_promotion):
-    theirs = updates_of(getattr(optax, name)(0.1, nesterov=True))
-    assert distance(updates_of(ours(name)(0.1, nesterov=True)), theirs) <= 1e-12
-
-
 def test_a_running_mean_without_debiasing_is_ema_sgd(standard_promotion):
     theirs = optax.chain(optax.ema(0.9, debias=False), optax.scale(-0.1))
     assert distance(updates_of(optimizers.ema_sgd(0.1, 0.9)), updates_of(theirs)) <= 1e-12

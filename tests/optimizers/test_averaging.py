@@ -147,7 +147,7 @@ def test_madgrad_is_as_near_to_optax_as_its_float32_root(standard_promotion):
 
 
 def test_evaluation_params_are_the_average(standard_promotion):
-    tx, by_hand = optimizers.schedule_free(optimizers.sgd(schedule), schedule, 0.8), {}
+    tx = optimizers.schedule_free(optimizers.sgd(schedule), schedule, 0.8)
     step = schedule_free_by_hand(b1=0.8, power=2.0, d=0.0)
     along(step)
     params, state = jax.tree.map(jnp.asarray, PARAMS), tx.init(PARAMS)
@@ -157,8 +157,8 @@ def test_evaluation_params_are_the_average(standard_promotion):
         params = jax.tree.map(jnp.add, params, updates)
     average = optimizers.schedule_free_eval_params(state, params)
     chex.assert_trees_all_equal_shapes_and_dtypes(average, params)
-    by_hand = flat(jax.tree.map(lambda x: x[None], average))[0]
-    np.testing.assert_allclose(by_hand, step.x, rtol=1e-11)
+    ours = flat(jax.tree.map(lambda x: x[None], average))[0]
+    np.testing.assert_allclose(ours, step.x, rtol=1e-11)
     theirs = optax.contrib.schedule_free_eval_params(state, params)
     chex.assert_trees_all_close(average, theirs, rtol=1e-14)
 

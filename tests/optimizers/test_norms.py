@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from jaxopt_course import optimizers, transforms
+from jaxopt_course.schedules import warmup_constant_schedule
 from tests.optimizers.trajectories import (
     FIRST,
     GRADIENTS,
@@ -17,16 +18,13 @@ from tests.optimizers.trajectories import (
     distance,
     flat,
     of_torch,
+    rates,
     torch_updates,
     updates_of,
 )
 
 
 START = flat(jax.tree.map(lambda x: np.asarray(x)[None], PARAMS))[0]
-
-
-def rates(t):
-    return 0.3 * jnp.exp(-0.01 * jnp.asarray(t, float))
 
 
 def points_of(update, start=START):
@@ -298,6 +296,10 @@ def test_a_constant_and_a_scheduled_rate_of_rprop():
         (lambda: optimizers.lars(0.1, eps=-1.0), "scale_by_trust_ratio: `eps` must lie"),
         (lambda: optimizers.polyak_sgd(scaling=-1.0), "polyak_sgd: `scaling` must lie"),
         (lambda: optimizers.polyak_sgd(variant="sps-"), "must be one of sps, sps\\+, got 'sps-'"),
+        (
+            lambda: optimizers.rprop(warmup_constant_schedule(0.0, 0.1, 10)),
+            r"rprop: `learning_rate\(0\)` must lie in \(0, inf\)",
+        ),
         (lambda: optimizers.sgdw(0.1, weight_decay=-1.0), "sgdw: `weight_decay` must lie"),
         (lambda: optimizers.sm3(0.1, 1.0), r"sm3: `momentum` must lie in \[0, 1\), got 1.0"),
         (

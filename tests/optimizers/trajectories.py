@@ -36,6 +36,11 @@ MATRICES = {"w": GRADIENTS["dense"]["kernel"], "b": GRADIENTS["dense"]["bias"]}
 FIRST = {"w": PARAMS["dense"]["kernel"], "b": PARAMS["dense"]["bias"]}
 
 
+def rates(t):
+    """A schedule, precise in float64."""
+    return 0.3 * jnp.exp(-0.01 * jnp.asarray(t, float))
+
+
 def running_means(values, decay, start=0.0):
     """Along the first axis, f64[steps, entries]."""
     means, mean = [], start

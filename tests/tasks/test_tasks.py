@@ -166,6 +166,21 @@ def test_the_key_decides_on_dropout_and_evaluation_draws_nothing(make, key, stan
     chex.assert_trees_all_equal(first[1][0], state)
 
 
+class WantsMask(NormalizedNNX):
+    def __call__(self, x, mask):
+        return super().__call__(x, mask)
+
+
+def test_a_mask_without_a_default_is_none_in_evaluation(key, standard_promotion):
+    task, batch = nnx_task(WantsMask, REGRESSION), line()
+    params, state = task.init(key)
+    plain = normalized_nnx()
+    chex.assert_trees_all_equal(
+        task.predict(params, state, batch.inputs), plain.predict(params, state, batch.inputs)
+    )
+    task.loss(params, state, batch, key=None, train=False)
+
+
 @pytest.mark.parametrize("make", [normalized_linen, normalized_nnx])
 def test_training_moves_the_model_state_and_keeps_its_structure(make, key, standard_promotion):
     task = make()
