@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 from jaxopt_course.core import Params
 from jaxopt_course.problems import Problem
 
-from ._task import Batch, Task, score
+from ._task import Batch, Task, check_problem, score
 
 
 __all__ = ["function_task"]
@@ -25,6 +25,9 @@ def function_task(init: Callable[..., Params], apply: Callable[..., Any], proble
     Returns:
         A task whose model state is empty.
 
+    Raises:
+        TypeError: if ``problem`` is no problem.
+
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> from jaxopt_course.problems import problem
@@ -37,6 +40,7 @@ def function_task(init: Callable[..., Params], apply: Callable[..., Any], proble
         >>> [float(loss) for loss in losses]
         [0.0, 4.0]
     """
+    check_problem("function_task", problem)
 
     def task_init(key: Any) -> tuple[Params, PyTree]:
         return init(key), {}

@@ -11,18 +11,30 @@ from jaxtyping import Array, PyTree
 from jaxopt_course.core import Params
 from jaxopt_course.problems import Problem
 
-from ._task import Batch, Task, arguments_taken, refuse_padding, rows_that_count, score
+from ._task import (
+    Batch,
+    Task,
+    arguments_taken,
+    check_problem,
+    refuse_padding,
+    rows_that_count,
+    score,
+)
 
 
 __all__ = ["linen_task"]
+
+OTHER_MODES = {"deterministic": None, "training": None, "is_training": None}  # as others call it
 
 
 def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> Task:
     """The task of a Linen module.
 
     The module's ``__call__`` takes the inputs and, where it names them, ``train`` and ``mask``:
-    bool[batch], False for padding rows, None where there are none. In training the RNG stream
-    ``"dropout"`` is there. All collections but ``"params"`` are the model state.
+    bool[batch], False for padding rows, None where there are none. (This library's ``BatchNorm``
+    takes the mask as it is, Flax's in the shape of its input; Flax's ``Dropout`` takes no traced
+    rate, this library's does.) In training the RNG stream ``"dropout"`` is there. All collections
+    but ``"params"`` are the model state.
 
     Args:
         module: the model; any of its numbers may be traced.
@@ -35,6 +47,10 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
         batch statistics and no ``mask``; its ``activations`` are what each submodule returns, and
         what the module sows: the models of this library sow ``"hidden"``, each hidden layer.
 
+    Raises:
+        TypeError: if ``module`` is no module, or ``problem`` no problem.
+        ValueError: if the module is told by another argument than ``train`` that it trains.
+
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> from jaxopt_course.nn import MLP
@@ -44,6 +60,8 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
         >>> task.predict(params, model_state, jnp.zeros((5, 2))).shape
         (5, 3)
     """
+    _check_module(module)
+    check_problem("linen_task", problem)
 
     def apply(variables: Any, inputs: Any, *, train: bool, mask: Any = None, **options: Any) -> Any:
         taken = arguments_taken(module.__call__, train=train, mask=mask)
@@ -94,3 +112,16 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
         return found
 
     return Task(init, loss, predict, activations)
+
+
+def _check_module(module: Any) -> None:
+    """Raise unless the module can be trained; without ``train`` it would not know that it is."""
+    if not isinstance(module, nn.Module):
+        hint = " Was it meant to be called?" if isinstance(module, type) else ""
+        raise TypeError(f"linen_task: `module` must be a Linen module, got {module!r}.{hint}")
+    others = arguments_taken(module.__call__, **OTHER_MODES)
+    if others and not arguments_taken(module.__call__, train=False):
+        raise ValueError(
+            f"linen_task: `__call__` of {type(module).__name__} must be told by `train` whether it "
+            f"trains, got {next(iter(others))!r}."
+        )

@@ -11,7 +11,15 @@ from jaxtyping import PyTree
 from jaxopt_course.core import Params
 from jaxopt_course.problems import Problem
 
-from ._task import Batch, Task, arguments_taken, refuse_padding, rows_that_count, score
+from ._task import (
+    Batch,
+    Task,
+    arguments_taken,
+    check_problem,
+    refuse_padding,
+    rows_that_count,
+    score,
+)
 
 
 __all__ = ["nnx_task"]
@@ -34,6 +42,9 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         The task. Its ``loss`` refuses batches with row weights in training where the model has
         batch statistics and no ``mask``.
 
+    Raises:
+        TypeError: if ``make_model`` is a model, or ``problem`` no problem.
+
     Examples:
         >>> import jax
         >>> from flax import nnx
@@ -43,6 +54,12 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         >>> sorted(params)
         ['bias', 'kernel']
     """
+    check_problem("nnx_task", problem)
+    if isinstance(make_model, nnx.Module):
+        raise TypeError(
+            "nnx_task: `make_model` must be a function of rngs that makes the model, got the "
+            f"model itself, a {type(make_model).__name__}."
+        )
     abstract = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
     graph, abstract_params, abstract_random, abstract_rest = _split(abstract)
     has_statistics = bool(jax.tree.leaves(nnx.state(abstract, nnx.BatchStat)))

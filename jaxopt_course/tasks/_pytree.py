@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from jaxopt_course.core import Params
 from jaxopt_course.problems import Problem
 
-from ._task import Batch, Task, arguments_taken, score
+from ._task import Batch, Task, arguments_taken, check_problem, score
 
 
 __all__ = ["pytree_task"]
@@ -33,6 +33,9 @@ def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
         A task whose parameters are the list of the model's float arrays, in the order of its
         leaves.
 
+    Raises:
+        TypeError: if ``problem`` is no problem.
+
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> from jaxopt_course.problems import problem
@@ -42,6 +45,7 @@ def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
         >>> task.predict(params, model_state, jnp.array([[1.0], [3.0]])).tolist()
         [[2.0], [6.0]]
     """
+    check_problem("pytree_task", problem)
     static: dict[str, Any] = {}
 
     def arrays(key: Any) -> Any:

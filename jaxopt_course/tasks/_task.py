@@ -19,6 +19,7 @@ __all__ = [
     "Batch",
     "Task",
     "arguments_taken",
+    "check_problem",
     "refuse_padding",
     "rows_that_count",
     "score",
@@ -58,6 +59,14 @@ class Task(NamedTuple):
     activations: Callable[..., Any] | None = None
 
 
+def check_problem(owner: str, problem: Any) -> None:
+    """Raise unless ``problem`` is one."""
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f'{owner}: `problem` must be a Problem, such as problem("multiclass"), got {problem!r}.'
+        )
+
+
 def score(
     problem: Problem, outputs: Any, targets: Any
 ) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
@@ -89,9 +98,9 @@ def refuse_padding(owner: str, model: str, batch: Batch) -> None:
     if batch.weights is not None:
         raise ValueError(
             f"{owner}: {model} keeps batch statistics but its `__call__` takes no `mask`, so rows "
-            "of weight 0 would enter them. Give it a `mask` argument and hand that to its batch "
-            "normalizations, or train without row weights and with a `batch_size` that divides "
-            "the number of training rows."
+            "of weight 0 would enter them. Give it a `mask` argument (bool[batch], or None) and "
+            "hand that to its batch normalizations, or train without row weights and with a "
+            "`batch_size` that divides the number of training rows."
         )
 
 

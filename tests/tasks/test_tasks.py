@@ -208,6 +208,31 @@ def test_batch_statistics_without_a_mask_are_refused_where_rows_may_be_padding(
     task.loss(params, state, batch._replace(weights=jnp.ones(N)), key=None, train=False)
 
 
+class Undecided(linen.Module):
+    """Asks by another name whether it trains."""
+
+    @linen.compact
+    def __call__(self, x, deterministic=True):
+        return linen.Dropout(0.5, deterministic=deterministic)(linen.Dense(1)(x))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: linen_task(MLP, jnp.zeros((1, 2)), REGRESSION), TypeError, "meant to be called"),
+        (lambda: linen_task(Undecided(), jnp.zeros((1, 2)), REGRESSION), ValueError, "`train`"),
+        (lambda: linen_task(MLP(1, ()), jnp.zeros((1, 2)), "regression"), TypeError, "`problem`"),
+        (lambda: function_task(dict, max, "binary"), TypeError, r'such as problem\("multiclass"\)'),
+        (lambda: pytree_task(dict, "binary"), TypeError, "pytree_task: `problem`"),
+        (lambda: nnx_task(nnx.Linear(2, 1, rngs=nnx.Rngs(0)), REGRESSION), TypeError, "a Linear"),
+        (lambda: nnx_task(nnx.Linear, "regression"), TypeError, "nnx_task: `problem`"),
+    ],
+)
+def test_what_makes_no_task_is_refused_when_built(make, error, message, as_users_run_it):
+    with pytest.raises(error, match=message):
+        make()
+
+
 def test_activations_are_named_by_their_layer(key):
     model = MLP(1, (4,), normalization="batch", param_dtype=jnp.float64)
     task = linen_task(model, jnp.zeros((1, 2)), REGRESSION)
