@@ -43,9 +43,10 @@ from ._multi_steps import (
 )
 from ._noise import AddNoiseState, add_noise
 from ._nonnegative import NonNegativeParamsState, keep_params_nonnegative
-from ._normalize import NormalizeState, normalize
 from ._norms import (
+    NormalizeState,
     ScaleByTrustRatioState,
+    normalize,
     normalize_by_update_norm,
     scale_by_param_block_norm,
     scale_by_param_block_rms,

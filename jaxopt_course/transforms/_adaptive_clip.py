@@ -8,25 +8,19 @@ Reference: Brock et al., "High-Performance Large-Scale Image Recognition Without
 2021, https://arxiv.org/abs/2102.06171, equation 3.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformation,
-    Params,
-    Updates,
     abs_sq,
-    check_like,
     check_number,
-    in_dtype,
-    require_params,
     safe_sqrt,
     wide_dtype,
 )
 
-from ._stateless import stateless
+from ._stateless import beside_params
 
 
 __all__ = ["AdaptiveGradClipState", "adaptive_grad_clip", "unitwise_clip", "unitwise_norm"]
@@ -107,17 +101,10 @@ def adaptive_grad_clip(
     check_number("adaptive_grad_clip", "clipping", clipping, "[0, inf)")
     check_number("adaptive_grad_clip", "eps", eps, "[0, inf)")
 
-    def clipped_tree(updates: Updates, params: Params | None) -> Updates:
-        require_params("adaptive_grad_clip", params)
-        check_like("adaptive_grad_clip", "gradient", updates, params)
-        ratio, smallest = in_dtype(clipping), in_dtype(eps)
+    def clipped(u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"]) -> Array:
+        norm = unitwise_norm(u, axis)
+        ratio, smallest = (jnp.asarray(x, norm.dtype) for x in (clipping, eps))
+        of_weights = unitwise_norm(w, axis).astype(norm.dtype)
+        return unitwise_clip(norm, ratio * jnp.maximum(of_weights, smallest), u)
 
-        def clipped(u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"]) -> Array:
-            norm = unitwise_norm(u, axis)
-            of_weights = unitwise_norm(w, axis).astype(norm.dtype)
-            largest = ratio(norm.dtype) * jnp.maximum(of_weights, smallest(norm.dtype))
-            return unitwise_clip(norm, largest, u)
-
-        return jax.tree.map(clipped, updates, params)
-
-    return stateless(clipped_tree)
+    return beside_params("adaptive_grad_clip", clipped)

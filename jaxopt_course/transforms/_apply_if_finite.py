@@ -13,6 +13,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     all_finite,
+    as_float,
     check_number,
     increment,
 )
@@ -71,7 +72,7 @@ def apply_if_finite(
     ) -> tuple[Updates, ApplyIfFiniteState]:
         finite = all_finite(updates)
         in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
-        hopeless = in_a_row.astype(jnp.float32) > jnp.asarray(max_consecutive_errors, jnp.float32)
+        hopeless = as_float(in_a_row) > as_float(max_consecutive_errors)
 
         new_updates, inner_state = jax.lax.cond(
             finite | hopeless,

@@ -98,7 +98,7 @@ def _as_link(owner: str, place: int | str, link: Any) -> GradientTransformation:
 
 def _check_parts(owner: str, links: int, state: State) -> None:
     if not isinstance(state, Sequence | dict) or len(state) != links:
-        parts = len(state) if isinstance(state, Sequence | dict) else 1
+        parts = len(state) if isinstance(state, Sequence | dict) else "no"
         raise ValueError(
             f"{owner}: {links} links were given a state of {parts} parts; "
             "the state must come from the `init` of the same chain."

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from jaxopt_course.core import Params, State, Updates
 
-from ._companding import QuantizedArray, decode, encode
-from ._elementwise import owner_of
+from ._companding import QuantizedArray, decode, encode_like, is_coded
+from ._elementwise import leaf_numbers, owner_of
 
 
 __all__ = ["by_chunks", "row"]
@@ -42,109 +42,127 @@ def by_chunks(
         state: as it is kept.
         params: the parameters.
     """
-    grads = jax.tree.leaves(updates)
-    structure: Any = jax.tree.structure(updates)
-    weights = None if params is None else structure.flatten_up_to(params)
-    shapes = [x.shape for x in grads]
-    paths = {
-        jax.tree_util.keystr(p): i for i, (p, _) in enumerate(jax.tree.leaves_with_path(updates))
-    }
-    found = jax.tree.leaves_with_path(state, is_leaf=_is_coded)
-    parts = [part for _, part in found]
-    state_structure: Any = jax.tree.structure(state, is_leaf=_is_coded)
-    owners = [_owner(path, part, paths, shapes) for path, part in found]
-    shared = {k: parts[k] for k, i in enumerate(owners) if i is None}
+    step = _Step(update, updates, state, params)
+    begins = {}  # where what the chunks leave over of a large leaf begins
+    for i, shape in enumerate(step.shapes):
+        if (size := math.prod(shape)) > chunk:
+            step.make_in_turns(i, chunk, size // chunk)
+            begins[i] = size - size % chunk
+    return step.finished(begins)
 
-    def call(taken: dict[int, Any], own: dict[int, Any], held: dict[int, Any]) -> Any:
-        tree = lambda some: structure.unflatten([some.get(i) for i in range(len(grads))])
-        whole = state_structure.unflatten([{**shared, **own}.get(k) for k in range(len(parts))])
-        new, after = update(tree(taken), whole, None if params is None else tree(held))
-        return structure.flatten_up_to(new), state_structure.flatten_up_to(after)
 
-    def leaf_loop(i: int, turns: int) -> None:
-        owned = [k for k, owner in enumerate(owners) if owner == i]
+class _Step:
+    """A step under way.
+
+    grads: the gradients, a leaf each; of leaves that are done, the updates.
+    weights: leaf -> parameters; empty if there are none.
+    parts: of the state, as they are kept; of leaves that are done, as they become.
+    owners: for each part the leaf that it belongs to, or None.
+    """
+
+    def __init__(
+        self,
+        update: Callable[[Updates, State, Params | None], tuple[Updates, State]],
+        updates: Updates,
+        state: State,
+        params: Params | None,
+    ) -> None:
+        """Take the trees apart."""
+        structure: Any = jax.tree.structure(updates)
+        state_structure: Any = jax.tree.structure(state, is_leaf=is_coded)
+        self.update, self.structure, self.state_structure = update, structure, state_structure
+        self.grads = jax.tree.leaves(updates)
+        self.shapes = [x.shape for x in self.grads]
+        self.weights = {} if params is None else dict(enumerate(structure.flatten_up_to(params)))
+        numbers, found = leaf_numbers(updates), jax.tree.leaves_with_path(state, is_leaf=is_coded)
+        self.parts = [part for _, part in found]
+        self.owners = [_owner(path, part, numbers, self.shapes) for path, part in found]
+
+    def call(self, grads: dict[int, Any], parts: dict[int, Any], weights: dict[int, Any]) -> Any:
+        """The updates and parts of some leaves, the others being None."""
+        tree = lambda some: self.structure.unflatten([some.get(i) for i in range(len(self.grads))])
+        given = parts | {k: self.parts[k] for k, i in enumerate(self.owners) if i is None}
+        state = self.state_structure.unflatten([given.get(k) for k in range(len(self.parts))])
+        new, after = self.update(tree(grads), state, tree(weights) if self.weights else None)
+        return self.structure.flatten_up_to(new), self.state_structure.flatten_up_to(after)
+
+    def make_in_turns(self, i: int, chunk: int, turns: int) -> None:
+        """The step of the first chunks of leaf ``i``."""
+        owned = [k for k, owner in enumerate(self.owners) if owner == i]
 
         def body(n: Any, carry: Any) -> Any:
             flat, kept = carry
             begin = n * chunk
-            cut = lambda x: _cut(x, begin, chunk).reshape(row(shapes[i], chunk))
+            cut = lambda x: _cut(x, begin, chunk).reshape(row(self.shapes[i], chunk))
             own = {k: cut(x) for k, x in zip(owned, kept, strict=True)}
-            held = {i: cut(_flat(weights[i]))} if weights else {}
+            held = {i: cut(_flat(self.weights[i]))} if self.weights else {}
             # All is read before anything is written, or XLA copies whole buffers in each turn: it
             # merges reads into what uses them, but not into a branch.
             chosen = ({i: cut(flat)}, own, held)
-            new, after = jax.lax.cond(n < turns, call, _zeros_like_result(call, chosen), *chosen)
+            zeros = _zeros_like_result(self.call, chosen)
+            new, after = jax.lax.cond(n < turns, self.call, zeros, *chosen)
             return (
                 _put(flat, new[i], begin),
                 [_put(x, after[k], begin) for k, x in zip(owned, kept, strict=True)],
             )
 
-        start = (_flat(grads[i]), [_flat(parts[k]) for k in owned])
+        start = (_flat(self.grads[i]), [_flat(self.parts[k]) for k in owned])
         flat, kept = jax.lax.fori_loop(0, turns, body, start)
-        grads[i] = flat.reshape(shapes[i])
+        self.grads[i] = flat.reshape(self.shapes[i])
         for k, x in zip(owned, kept, strict=True):
-            parts[k] = _like(x, parts[k])
+            self.parts[k] = _like(x, self.parts[k])
 
-    begins = {}  # where what the chunks leave over of a large leaf begins
-    for i, shape in enumerate(shapes):
-        if (size := math.prod(shape)) > chunk:
-            leaf_loop(i, size // chunk)
-            begins[i] = size - size % chunk
+    def finished(self, begins: dict[int, int]) -> tuple[Updates, State]:
+        """The step of all that is not done: small leaves, and large ones from where they begin."""
 
-    def rest(i: int, x: Any) -> Any:
-        if i not in begins:
-            return decode(x) if _is_coded(x) else x
-        length = math.prod(shapes[i]) - begins[i]
-        return _cut(_flat(x), begins[i], length).reshape(row(shapes[i], length))
+        def rest(i: int, x: Any) -> Any:
+            if i not in begins:
+                return decode(x) if is_coded(x) else x
+            length = math.prod(self.shapes[i]) - begins[i]
+            return _cut(_flat(x), begins[i], length).reshape(row(self.shapes[i], length))
 
-    def joined(i: int, x: Any, new: Any) -> Any:
-        if i not in begins:
-            return _encoded_like(new, x)
-        return _like(_put(_flat(x), new, begins[i]), x)
+        def joined(i: int, x: Any, new: Any) -> Any:
+            if i not in begins:
+                return encode_like(new, x)
+            return _like(_put(_flat(x), new, begins[i]), x)
 
-    own = {k: rest(i, parts[k]) for k, i in enumerate(owners) if i is not None}
-    held = {i: rest(i, x) for i, x in enumerate(weights)} if weights else {}
-    new, after = call({i: rest(i, x) for i, x in enumerate(grads)}, own, held)
-    out = [joined(i, x, new[i]) for i, x in enumerate(grads)]
-    kept = [
-        after[k] if i is None else joined(i, x, after[k])
-        for k, (i, x) in enumerate(zip(owners, parts, strict=True))
-    ]
-    return structure.unflatten(out), state_structure.unflatten(kept)
-
-
-def _is_coded(part: Any) -> bool:
-    return isinstance(part, QuantizedArray)
+        new, after = self.call(
+            {i: rest(i, x) for i, x in enumerate(self.grads)},
+            {k: rest(i, self.parts[k]) for k, i in enumerate(self.owners) if i is not None},
+            {i: rest(i, x) for i, x in self.weights.items()},
+        )
+        grads = [joined(i, x, new[i]) for i, x in enumerate(self.grads)]
+        parts = [
+            after[k] if i is None else joined(i, x, after[k])
+            for k, (i, x) in enumerate(zip(self.owners, self.parts, strict=True))
+        ]
+        return self.structure.unflatten(grads), self.state_structure.unflatten(parts)
 
 
-def _owner(path: Any, part: Any, paths: dict[str, int], shapes: list[Any]) -> int | None:
+def _owner(path: Any, part: Any, numbers: dict[str, int], shapes: list[Any]) -> int | None:
     """The leaf that a part of the state belongs to; a count beside a bare leaf is nobody's."""
-    i, _ = owner_of(path, paths)
-    shape = (part.codes if _is_coded(part) else part).shape
+    i, _ = owner_of(path, numbers)
+    shape = (part.codes if is_coded(part) else part).shape
     return None if i is None or shape != shapes[i] else i
 
 
 def _flat(x: Any) -> Any:
-    if _is_coded(x):
+    if is_coded(x):
         return QuantizedArray(x.codes.reshape(-1), x.scales.reshape(-1), x.block)
     return x.reshape(-1)
 
 
 def _like(x: Any, old: Any) -> Any:
-    if _is_coded(x):
+    if is_coded(x):
         codes, scales = x.codes.reshape(old.codes.shape), x.scales.reshape(old.scales.shape)
         return QuantizedArray(codes, scales, x.block)
     return x.reshape(old.shape)
 
 
-def _encoded_like(x: Any, old: Any) -> Any:
-    return encode(x, old.block, old.codes.dtype == "uint8") if _is_coded(old) else x
-
-
 def _cut(x: Any, begin: Any, length: int) -> Any:
     """So many entries from ``begin``, a multiple of the block, in float32 where in codes."""
     cut = jax.lax.dynamic_slice_in_dim
-    if not _is_coded(x):
+    if not is_coded(x):
         return cut(x, begin, length)
     scales = cut(x.scales, begin // x.block, -(-length // x.block))
     return decode(QuantizedArray(cut(x.codes, begin, length), scales, x.block))
@@ -152,9 +170,9 @@ def _cut(x: Any, begin: Any, length: int) -> Any:
 
 def _put(x: Any, new: Any, begin: Any) -> Any:
     put, new = jax.lax.dynamic_update_slice_in_dim, new.reshape(-1)
-    if not _is_coded(x):
+    if not is_coded(x):
         return put(x, new.astype(x.dtype), begin, 0)
-    new = _encoded_like(new, x)
+    new = encode_like(new, x)
     return QuantizedArray(
         put(x.codes, new.codes, begin, 0),
         put(x.scales, new.scales.reshape(-1), begin // x.block, 0),

@@ -6,7 +6,6 @@ Reference: Pascanu et al., "On the difficulty of training recurrent neural netwo
 https://arxiv.org/abs/1211.5063, algorithm 1, for the norm.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -21,6 +20,7 @@ from jaxopt_course.core import (
     check_number,
     global_norm,
     in_dtype,
+    nonzero_in_dtype,
     safe_sqrt,
     squared,
     wide_dtype,
@@ -120,8 +120,7 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformation:
 
 def _excess(bound: ScalarLike) -> Callable[[Float[Array, ""]], Float[Array, ""]]:
     """Norm -> ``max(1, norm / bound)``, which is 1 also where the norm is NaN, or both are 0."""
-    bounds = in_dtype(bound)
-    nonzero = functools.cache(lambda dtype: jnp.maximum(bounds(dtype), jnp.finfo(dtype).tiny))
+    bounds, nonzero = in_dtype(bound), nonzero_in_dtype(bound)
 
     def excess(norm: Float[Array, ""]) -> Float[Array, ""]:
         one = np.ones((), norm.dtype)

@@ -24,7 +24,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 
-__all__ = ["QuantizedArray", "decode", "decode_blocks", "encode", "encode_blocks", "scale_shape"]
+__all__ = [
+    "QuantizedArray",
+    "decode",
+    "decode_blocks",
+    "encode",
+    "encode_blocks",
+    "encode_like",
+    "is_coded",
+]
 
 TINY = float(jnp.finfo(jnp.float32).tiny)
 SMALLEST = 0.999 / (254 - 0.999)  # r of the code .999: the code 1 itself, rounded, remains
@@ -79,7 +87,7 @@ def _nearest(y: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
     return jax.lax.bitcast_convert_type(y + jnp.float32(1.5 * 2**23), jnp.int32)
 
 
-def scale_shape(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
+def _scale_shape(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
     """The shape of the scales: the leading axes are those of the array where blocks fit in.
 
     So an array that is spread over devices along a leading axis has its scales beside it.
@@ -95,12 +103,22 @@ def scale_shape(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
 
 def encode(x: Float[Array, "*shape"], block: int, positive: bool) -> QuantizedArray:
     """``x``, float32, in blocks; the last one may be short."""
-    shape = scale_shape(x.shape, block)
+    shape = _scale_shape(x.shape, block)
     missing = math.prod(shape) * block - x.size
     padded = jnp.pad(x.reshape(-1), (0, missing)) if missing else x
     codes, scales = encode_blocks(padded.reshape(*shape, block), positive)
     codes = codes.reshape(-1)[: x.size] if missing else codes
     return QuantizedArray(codes.reshape(x.shape), scales, block)
+
+
+def encode_like(x: Any, old: Any) -> Any:
+    """``x``, in codes if ``old`` is."""
+    return encode(x, old.block, old.codes.dtype == jnp.uint8) if is_coded(old) else x
+
+
+def is_coded(part: Any) -> bool:
+    """Whether a part of a state is kept in codes."""
+    return isinstance(part, QuantizedArray)
 
 
 def decode(array: QuantizedArray) -> Float[Array, "*shape"]:

@@ -27,9 +27,12 @@ from jaxopt_course.core import (
     difference,
     global_norm,
     require_params,
+    safe_divide,
     safe_sqrt,
+    scalar_dtype,
     scale_tree,
     squared,
+    total,
     wide_dtype,
 )
 
@@ -93,7 +96,7 @@ def scale_by_distance_over_gradients(
 
         return ScaleByDistanceOverGradientsState(
             jax.tree.map(lambda w: _first_distance(w, reps_rel), params),
-            jax.tree.map(lambda w: jnp.zeros((), _real(w)), params),
+            jax.tree.map(lambda w: jnp.zeros((), scalar_dtype(w)), params),
             jax.tree.map(kept, params),
         )
 
@@ -107,29 +110,21 @@ def scale_by_distance_over_gradients(
         check_like(owner, "gradient", updates, params)
 
         def farthest(r: Array, w: Array, start: Array) -> Array:
-            return jnp.maximum(r, safe_sqrt(jnp.sum(squared(difference(w, start)))).astype(r.dtype))
+            return jnp.maximum(r, global_norm(difference(w, start)).astype(r.dtype))
+
+        def summed(seen: Array, u: Array) -> Array:
+            return seen + total(squared(u)).astype(seen.dtype)
 
         def scaled(u: Array, r: Array, seen: Array) -> Array:
-            squares = seen + jnp.asarray(eps, seen.dtype)
-            root = jnp.sqrt(
-                jnp.where(squares > 0, squares, 1)
-            )  # where nothing is seen, u is 0 as well
-            return scale_tree(u, jnp.asarray(global_scale, r.dtype) * r / root)
+            root = safe_sqrt(seen + jnp.asarray(eps, seen.dtype))
+            return scale_tree(u, safe_divide(jnp.asarray(global_scale, r.dtype) * r, root))
 
         distances = jax.tree.map(farthest, state.max_dist, params, state.init_params)
-        totals = jax.tree.map(
-            lambda s, u: s + jnp.sum(squared(u)).astype(s.dtype),
-            state.grad_sum_of_squares,
-            updates,
-        )
+        totals = jax.tree.map(summed, state.grad_sum_of_squares, updates)
         steps = jax.tree.map(scaled, updates, distances, totals)
         return steps, ScaleByDistanceOverGradientsState(distances, totals, state.init_params)
 
     return GradientTransformation(init, update)
-
-
-def _real(x: Any) -> Any:
-    return jnp.finfo(wide_dtype(jnp.result_type(x))).dtype
 
 
 @jax.jit  # one program for each shape, not a dozen small ones

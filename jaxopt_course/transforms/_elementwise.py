@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from jaxopt_course.core import GradientTransformation, Params
 
 
-__all__ = ["NotElementwiseError", "leaf_programs", "owner_of"]
+__all__ = ["NotElementwiseError", "kinds_of", "leaf_numbers", "leaf_programs", "owner_of"]
 
 # One entry of the output from the same entry of each input.
 # fmt: off
@@ -50,27 +50,23 @@ class _Value(NamedTuple):
     uniform: bool = True
 
 
-def leaf_programs(
-    optimizer: GradientTransformation, params: Params, dtypes_like: PyTree = None
-) -> list[Any]:
+def leaf_programs(optimizer: GradientTransformation, params: Params) -> list[Any]:
     """What ``optimizer.update`` does with each leaf, as values equal where it does alike.
 
     Args:
         optimizer: the transformation; nothing of it is computed.
-        params: arrays, or what has their shapes and dtypes.
-        dtypes_like: the gradients, where their dtypes are not those of the params.
+        params: arrays, or what has their shapes and dtypes; the gradients have them too.
 
     Raises:
         NotElementwiseError: if an entry of an update or of the state hangs on other entries.
     """
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), params)
-    grads = like if dtypes_like is None else dtypes_like
     state = jax.eval_shape(optimizer.init, like)
-    closed, shapes = jax.make_jaxpr(optimizer.update, return_shape=True)(grads, state, like)
-    paths = {jax.tree_util.keystr(path): i for i, (path, _) in enumerate(_with_paths(like))}
+    closed, shapes = jax.make_jaxpr(optimizer.update, return_shape=True)(like, state, like)
+    paths = leaf_numbers(like)
     inputs = [
         *(_Value(i, "gradient") for i in range(len(paths))),
-        *(_owned(path, leaf, paths) for path, leaf in _with_paths(state)),
+        *(_owned(path, leaf, paths) for path, leaf in jax.tree.leaves_with_path(state)),
         *(_Value(i, "parameter") for i in range(len(paths))),
     ]
     walk = _Walk(list(paths))
@@ -78,20 +74,28 @@ def leaf_programs(
     updates, after = outputs[: len(paths)], outputs[len(paths) :]
     programs: list[list[Any]] = [[] for _ in paths]
     for i, value in enumerate(updates):
-        walk.require(value.leaf in (None, i), "what it returns for one leaf is made of another")
+        _require(value.leaf in (None, i), "what it returns for one leaf is made of another")
         programs[i].append(value.made)
-    for (path, leaf), value in zip(_with_paths(shapes[1]), after, strict=True):
+    for (path, leaf), value in zip(jax.tree.leaves_with_path(shapes[1]), after, strict=True):
         own = _owned(path, leaf, paths)
         if own.leaf is None:
-            walk.require(value.leaf is None, f"its state keeps a number of a leaf at {own.made[1]}")
+            _require(value.leaf is None, f"its state keeps a number of a leaf at {own.made[1]}")
         else:
-            walk.require(value.leaf in (None, own.leaf), "its state mixes the leaves")
+            _require(value.leaf in (None, own.leaf), "its state mixes the leaves")
             programs[own.leaf].append((own.made, value.made))
     return [_digest(tuple(program)) for program in programs]
 
 
-def _with_paths(tree: PyTree) -> list[tuple[Any, Any]]:
-    return jax.tree.leaves_with_path(tree)
+def kinds_of(params: Params) -> Any:
+    """What :func:`leaf_programs` hangs on besides the optimizer, to keep what was found under."""
+    leaves, structure = jax.tree.flatten(params)
+    return structure, *((jnp.shape(x), str(jnp.result_type(x))) for x in leaves)
+
+
+def leaf_numbers(tree: PyTree) -> dict[str, int]:
+    """The path of each leaf, as :func:`owner_of` wants it, -> its number."""
+    found = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): i for i, (path, _) in enumerate(found)}
 
 
 def owner_of(path: Any, paths: dict[str, int]) -> tuple[int | None, Any]:
@@ -113,35 +117,28 @@ def _digest(made: Any) -> bytes:
     return hashlib.blake2b(repr(made).encode(), digest_size=16).digest()
 
 
+def _require(rule: bool, otherwise: str) -> None:
+    if not rule:
+        raise NotElementwiseError(otherwise)
+
+
 class _Walk:
     """The values of a jaxpr, from its inputs to its outputs."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
 
-    def require(self, rule: bool, otherwise: str) -> None:
-        if not rule:
-            raise NotElementwiseError(otherwise)
-
     def run(self, closed: Any, inputs: list[_Value]) -> list[_Value]:
         jaxpr = getattr(closed, "jaxpr", closed)
         known: dict[Any, _Value] = {}
         for variable, constant in zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True):
-            known[variable] = self.constant(constant)
+            known[variable] = _constant(constant)
         known.update(zip(jaxpr.invars, inputs, strict=True))
-        look = lambda atom: self.constant(atom.val) if hasattr(atom, "val") else known[atom]
+        look = lambda atom: _constant(atom.val) if hasattr(atom, "val") else known[atom]
         for equation in jaxpr.eqns:
             values = self.equation(equation, [look(atom) for atom in equation.invars])
             known.update(zip(equation.outvars, values, strict=True))
         return [look(atom) for atom in jaxpr.outvars]
-
-    def constant(self, value: Any) -> _Value:
-        if isinstance(value, jax.core.Tracer) or jnp.issubdtype(
-            getattr(value, "dtype", float), jax.dtypes.prng_key
-        ):
-            return _Value(None, ("traced", id(value)), jnp.ndim(value) == 0)
-        array = np.asarray(value)
-        return _Value(None, (str(array.dtype), array.tobytes()), array.ndim == 0 or array.size == 1)
 
     def equation(self, equation: Any, inputs: list[_Value]) -> list[_Value]:
         name, params = equation.primitive.name, equation.params
@@ -151,19 +148,18 @@ class _Walk:
         if inner is not None and name not in ("scan", "while", "pallas_call"):
             return self.run(inner, inputs)
         leaves = {value.leaf for value in inputs} - {None}
-        self.require(len(leaves) < 2, f"its update mixes leaves by {name}")
+        _require(len(leaves) < 2, f"its update mixes leaves by {name}")
         leaf = next(iter(leaves), None)
         if name in RANDOM and leaf is None:
             return [_Value(None, "random") for _ in equation.outvars]
-        alone = name in ELEMENTWISE or (name in SHAPES and self.keeps_places(equation, inputs))
+        alone = name in ELEMENTWISE or (name in SHAPES and _keeps_places(equation))
+        uniform = all(value.uniform for value in inputs)
         if leaf is None:
-            uniform = all(value.uniform for value in inputs)
             scalar = all(out.aval.ndim == 0 for out in equation.outvars)
             uniform = scalar or (uniform and bool(inputs) and alone)
         else:
-            self.require(alone, f"its update applies {name} to what belongs to {self.paths[leaf]}")
-            uniform = all(value.uniform for value in inputs)
-            self.require(uniform, f"its update tells the places of {self.paths[leaf]} apart")
+            _require(alone, f"its update applies {name} to what belongs to {self.paths[leaf]}")
+            _require(uniform, f"its update tells the places of {self.paths[leaf]} apart")
         if name in SHAPES and alone:
             return [_Value(leaf, inputs[0].made, uniform)]
         said = tuple(sorted((k, repr(v)) for k, v in params.items() if k not in SILENT))
@@ -172,21 +168,31 @@ class _Walk:
             _Value(leaf, _digest((made, place)), uniform) for place in range(len(equation.outvars))
         ]
 
-    def keeps_places(self, equation: Any, inputs: list[_Value]) -> bool:
-        """Whether a change of shape leaves entries where they are: all alike, or lengths of 1."""
-        before, after = equation.invars[0].aval, equation.outvars[0].aval
-        long = lambda aval: [n for n in aval.shape if n != 1]
-        return before.size == 1 or long(before) == long(after)
-
     def cond(self, branches: Any, inputs: list[_Value]) -> list[_Value]:
         chosen, *rest = inputs
-        self.require(chosen.leaf is None, "its update branches on what belongs to a leaf")
+        _require(chosen.leaf is None, "its update branches on what belongs to a leaf")
         outcomes = [self.run(branch, list(rest)) for branch in branches]
         values = []
         for several in zip(*outcomes, strict=True):
             leaves = {value.leaf for value in several} - {None}
-            self.require(len(leaves) < 2, "its update mixes leaves by cond")
+            _require(len(leaves) < 2, "its update mixes leaves by cond")
             made = ("cond", chosen.made, tuple(value.made for value in several))
             uniform = all(value.uniform for value in several)
             values.append(_Value(next(iter(leaves), None), _digest(made), uniform))
         return values
+
+
+def _constant(value: Any) -> _Value:
+    if isinstance(value, jax.core.Tracer) or jnp.issubdtype(
+        getattr(value, "dtype", float), jax.dtypes.prng_key
+    ):
+        return _Value(None, ("traced", id(value)), jnp.ndim(value) == 0)
+    array = np.asarray(value)
+    return _Value(None, (str(array.dtype), array.tobytes()), array.ndim == 0 or array.size == 1)
+
+
+def _keeps_places(equation: Any) -> bool:
+    """Whether a change of shape leaves entries where they are: all alike, or lengths of 1."""
+    before, after = equation.invars[0].aval, equation.outvars[0].aval
+    long = lambda aval: [n for n in aval.shape if n != 1]
+    return before.size == 1 or long(before) == long(after)

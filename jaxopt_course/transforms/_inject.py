@@ -79,73 +79,84 @@ def inject_hyperparams(
         -0.25
     """
     signature = _signature(inner_factory)
+    owner = getattr(inner_factory, "__name__", repr(inner_factory))
     static_args = {static_args} if isinstance(static_args, str) else set(static_args)
     if unknown := static_args - set(signature.parameters):
         raise ValueError(
             f"inject_hyperparams: `static_args` must name arguments of "
-            f"{inner_factory.__name__} ({', '.join(signature.parameters)}), got {sorted(unknown)}."
+            f"{owner} ({', '.join(signature.parameters)}), got {sorted(unknown)}."
         )
 
     @functools.wraps(inner_factory)
     def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        numbers, schedules, fixed = {}, {}, {}
-        for name, value in bound.arguments.items():
-            annotation = signature.parameters[name].annotation
-            takes_numbers = name not in static_args and _takes_floats(annotation)
-            if takes_numbers and _is_number(value):
-                numbers[name] = value
-            elif takes_numbers and callable(value):
-                schedules[name] = _stateful(inner_factory.__name__, name, value)
-            else:
-                fixed[name] = value
+        def bound() -> inspect.BoundArguments:  # anew each time, to hold no number of a trace
+            arguments = signature.bind(*args, **kwargs)
+            arguments.apply_defaults()
+            return arguments
 
         def inner(hyperparams: Mapping[str, Any]) -> GradientTransformation:
-            bound.arguments.update(fixed | dict(hyperparams))
-            return optax.with_extra_args_support(inner_factory(*bound.args, **bound.kwargs))
+            own = bound()
+            own.arguments.update(hyperparams)
+            return optax.with_extra_args_support(inner_factory(*own.args, **own.kwargs))
 
+        numbers, schedules = {}, {}
+        for name, value in bound().arguments.items():
+            if name in static_args or not _takes_floats(signature.parameters[name].annotation):
+                continue
+            if _is_number(value):
+                numbers[name] = value
+            elif callable(value):
+                schedules[name] = _stateful(owner, name, value)
         inner(numbers | {name: s(s.init()) for name, s in schedules.items()})  # checks numbers
-
-        def entry(value: Any) -> Array:
-            default = wide_dtype(jnp.result_type(float))
-            return jnp.asarray(value, hyperparam_dtype or default)
-
-        def init(params: Params) -> InjectHyperparamsState:
-            states = {name: schedule.init() for name, schedule in schedules.items()}
-            scheduled = {name: entry(schedules[name](state)) for name, state in states.items()}
-            copies = {name: jnp.array(value) for name, value in scheduled.items()}  # to donate
-            hyperparams = {name: entry(value) for name, value in numbers.items()} | copies
-            inner_state = inner(hyperparams).init(params)
-            return InjectHyperparamsState(
-                jnp.zeros((), jnp.int32), hyperparams, states, inner_state, scheduled
-            )
-
-        def update(
-            updates: Updates,
-            state: InjectHyperparamsState,
-            params: Params | None = None,
-            **extra_args: Any,
-        ) -> tuple[Updates, InjectHyperparamsState]:
-            hyperparams = {name: entry(value) for name, value in state.hyperparams.items()}
-            states, scheduled = {}, {}
-            for name, schedule in schedules.items():
-                before, last = state.hyperparams_states[name], state.scheduled[name]
-                by_hand = hyperparams[name] != last
-                value = entry(schedule(before, **extra_args))
-                hyperparams[name] = jnp.where(by_hand, hyperparams[name], value)
-                scheduled[name] = jnp.where(by_hand, last, value)
-                states[name] = schedule.update(before, **extra_args)
-            updates, inner_state = inner(hyperparams).update(
-                updates, state.inner_state, params, **extra_args
-            )
-            return updates, InjectHyperparamsState(
-                increment(state.count), hyperparams, states, inner_state, scheduled
-            )
-
-        return GradientTransformation(init, update)
+        return _injected(inner, numbers, schedules, hyperparam_dtype)
 
     return factory
+
+
+def _injected(
+    inner: Callable[[Mapping[str, Any]], GradientTransformation],
+    numbers: Mapping[str, Any],
+    schedules: Mapping[str, Any],
+    dtype: DTypeLike | None,
+) -> GradientTransformation:
+    """``inner`` of the numbers in the state, those of ``schedules`` set anew at each step."""
+
+    def entry(value: Any) -> Array:
+        return jnp.asarray(value, dtype or wide_dtype(jnp.result_type(float)))
+
+    def init(params: Params) -> InjectHyperparamsState:
+        states = {name: schedule.init() for name, schedule in schedules.items()}
+        scheduled = {name: entry(schedules[name](state)) for name, state in states.items()}
+        copies = {name: jnp.array(value) for name, value in scheduled.items()}  # to donate
+        hyperparams = {name: entry(value) for name, value in numbers.items()} | copies
+        inner_state = inner(hyperparams).init(params)
+        return InjectHyperparamsState(
+            jnp.zeros((), jnp.int32), hyperparams, states, inner_state, scheduled
+        )
+
+    def update(
+        updates: Updates,
+        state: InjectHyperparamsState,
+        params: Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[Updates, InjectHyperparamsState]:
+        hyperparams = {name: entry(value) for name, value in state.hyperparams.items()}
+        states, scheduled = {}, {}
+        for name, schedule in schedules.items():
+            before, last = state.hyperparams_states[name], state.scheduled[name]
+            by_hand = hyperparams[name] != last
+            value = entry(schedule(before, **extra_args))
+            hyperparams[name] = jnp.where(by_hand, hyperparams[name], value)
+            scheduled[name] = jnp.where(by_hand, last, value)
+            states[name] = schedule.update(before, **extra_args)
+        updates, inner_state = inner(hyperparams).update(
+            updates, state.inner_state, params, **extra_args
+        )
+        return updates, InjectHyperparamsState(
+            increment(state.count), hyperparams, states, inner_state, scheduled
+        )
+
+    return GradientTransformation(init, update)
 
 
 def _signature(function: Callable) -> inspect.Signature:

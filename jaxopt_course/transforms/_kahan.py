@@ -28,7 +28,7 @@ from jaxopt_course.core import (
     widened,
 )
 
-from ._narrow import is_narrow, landing
+from ._narrow import is_narrow, landing, two_trees
 
 
 __all__ = ["KahanState", "kahan"]
@@ -90,11 +90,7 @@ def kahan(optimizer: optax.GradientTransformation) -> GradientTransformation:
             moved = landing(param, own) - param.astype(jnp.float32)
             return own, (wanted - moved).astype(param.dtype)
 
-        leaves = jax.tree.leaves(params)
-        structure: Any = jax.tree.structure(params)
-        others = (structure.flatten_up_to(x) for x in (updates, moves, state.compensation))
-        pairs = [summed(*args) for args in zip(leaves, *others, strict=True)]
-        new, lost = (structure.unflatten([pair[n] for pair in pairs]) for n in range(2))
+        new, lost = two_trees(summed, params, updates, moves, state.compensation)
         return new, KahanState(lost, inner_state)
 
     return GradientTransformation(init, update)

@@ -25,10 +25,11 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    difference,
     in_dtype,
     increment,
     require_params,
-    wide_dtype,
+    running_sum,
 )
 
 
@@ -114,11 +115,6 @@ def lookahead(
         steps = increment(state.steps_since_sync)
         sync = as_float(steps) >= as_float(sync_period)
 
-        def ahead(fast: Any, slow: Any, update: Any) -> Array:
-            """How far the fast parameters got from the slow ones."""
-            fast, slow, update = (jnp.asarray(x, _wide(update)) for x in (fast, slow, update))
-            return fast + update - slow
-
         def of_slow(update: Any, way: Array) -> Array:
             return jnp.where(sync, alpha(way.dtype) * way, 0).astype(update.dtype)
 
@@ -126,7 +122,8 @@ def lookahead(
             back = jnp.where(sync, (1 - alpha(way.dtype)) * way, 0)
             return (jnp.asarray(update, way.dtype) - back).astype(update.dtype)
 
-        ways = jax.tree.map(ahead, both.fast, both.slow, updates)
+        # how far the fast parameters get from the slow ones
+        ways = running_sum(difference(both.fast, both.slow), updates, 1.0)
         slow, fast = (jax.tree.map(f, updates, ways) for f in (of_slow, of_fast))
         if reset_state:
             fast_state = jax.tree.map(
@@ -138,10 +135,6 @@ def lookahead(
         return both._replace(fast=fast, slow=slow), LookaheadState(fast_state, steps)
 
     return GradientTransformation(init, update)
-
-
-def _wide(x: Any) -> Any:
-    return wide_dtype(jnp.result_type(x))
 
 
 def _two_sets(params: Any) -> Any:

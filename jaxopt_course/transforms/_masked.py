@@ -51,18 +51,20 @@ def masked(
     inner = optax.with_extra_args_support(inner)
 
     def init(params: Params) -> MaskedState:
-        marks = _labels("masked", mask, params)
+        marks = _labels("masked", "mask", mask, params)
         return MaskedState(inner.init(_select(params, marks, True)))
 
     def update(
         updates: Updates, state: MaskedState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MaskedState]:
-        marks = _labels("masked", mask, updates)
+        marks = _labels("masked", "mask", mask, updates)
         if mask_compatible_extra_args:
             extra_args = _select_like(updates, extra_args, marks, True)
-        selected = None if params is None else _select(params, marks, True)
         inner_updates, inner_state = inner.update(
-            _select(updates, marks, True), state.inner_state, selected, **extra_args
+            _select(updates, marks, True),
+            state.inner_state,
+            _select(params, marks, True),
+            **extra_args,
         )
         return _merge(marks, updates, {True: inner_updates}), MaskedState(inner_state)
 
@@ -111,9 +113,9 @@ def partition(
     links = {label: optax.with_extra_args_support(tx) for label, tx in transforms.items()}
 
     def labels_of(tree: PyTree) -> PyTree:
-        labels = _labels("partition", param_labels, tree)
+        labels = _labels("partition", "param_labels", param_labels, tree)
         for path, label in jax.tree.leaves_with_path(labels):
-            if label not in links and jax.tree.leaves(tree):
+            if label not in links:
                 place = f" at {jax.tree_util.keystr(path)}" if path else ""
                 raise ValueError(
                     f"partition: label {label!r}{place} has no transformation; "
@@ -139,11 +141,10 @@ def partition(
             extra = extra_args
             if mask_compatible_extra_args:
                 extra = _select_like(updates, extra_args, labels, label)
-            selected = None if params is None else _select(params, labels, label)
             new_updates[label], inner_state = link.update(
                 _select(updates, labels, label),
                 state.inner_states[label].inner_state,
-                selected,
+                _select(params, labels, label),
                 **extra,
             )
             new_states[label] = MaskedState(inner_state)
@@ -152,7 +153,7 @@ def partition(
     return GradientTransformation(init, update)
 
 
-def _labels(owner: str, labels: Any, tree: PyTree) -> PyTree:
+def _labels(owner: str, name: str, labels: Any, tree: PyTree) -> PyTree:
     """The tree of labels, checked; a tree without leaves has nothing to label."""
     if not jax.tree.leaves(tree):
         return tree
@@ -161,14 +162,14 @@ def _labels(owner: str, labels: Any, tree: PyTree) -> PyTree:
         jax.tree.map(lambda label, subtree: None, labels, tree)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{owner}: the mask or labels must be shaped like the params or a prefix of them, "
+            f"{owner}: `{name}` must be shaped like the params or a prefix of them, "
             f"got {jax.tree.structure(labels)} for {jax.tree.structure(tree)}."
         ) from error
     return labels
 
 
 def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:
-    """``tree`` with ``MaskedNode`` in place of whatever is labelled otherwise."""
+    """``tree`` with ``MaskedNode`` in place of whatever is labelled otherwise; None stays None."""
     if not jax.tree.leaves(tree):
         return tree
     return jax.tree.map(lambda own, sub: sub if own == label else MaskedNode(), labels, tree)
@@ -177,6 +178,7 @@ def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:
 def _select_like(
     updates: Updates, extra_args: dict[str, Any], labels: PyTree, label: Hashable
 ) -> dict[str, Any]:
+    """The extra arguments, those shaped like ``updates`` without what is labelled otherwise."""
     structure: Any = jax.tree.structure(updates)
     return {
         name: _select(value, labels, label) if jax.tree.structure(value) == structure else value
@@ -188,9 +190,8 @@ def _merge(labels: PyTree, updates: Updates, groups: dict[Hashable, Updates]) ->
     """Each subtree of the group that its label names, or of ``updates`` where none does."""
     if not jax.tree.leaves(updates):
         return updates
-    names = list(groups)
 
     def pick(label: Hashable, own: Any, *candidates: Any) -> Any:
-        return candidates[names.index(label)] if label in groups else own
+        return dict(zip(groups, candidates, strict=True)).get(label, own)
 
     return jax.tree.map(pick, labels, updates, *groups.values())

@@ -24,7 +24,7 @@ from jaxopt_course.core import (
     widened,
 )
 
-from ._narrow import is_narrow
+from ._narrow import is_narrow, two_trees
 
 
 __all__ = ["MasterWeightsState", "master_weights"]
@@ -68,10 +68,7 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
 
     def init(params: Params) -> MasterWeightsState:
         copied = lambda p: p.astype(jnp.float32) if is_narrow(p) else MaskedNode()
-        whole = lambda p: p.astype(jnp.float32) if is_narrow(p) else p
-        return MasterWeightsState(
-            jax.tree.map(copied, params), inner.init(jax.tree.map(whole, params))
-        )
+        return MasterWeightsState(jax.tree.map(copied, params), inner.init(widened(params)))
 
     def update(
         updates: Updates, state: MasterWeightsState, params: Params | None = None, **extra_args: Any
@@ -94,11 +91,7 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
             ahead = master.astype(param.dtype).astype(jnp.float32) - param.astype(jnp.float32)
             return ahead.astype(grad.dtype), master
 
-        leaves = jax.tree.leaves(params)
-        structure: Any = jax.tree.structure(params)
-        others = (structure.flatten_up_to(x) for x in (updates, moves, whole))
-        pairs = [followed(*args) for args in zip(leaves, *others, strict=True)]
-        new, master = (structure.unflatten([pair[n] for pair in pairs]) for n in range(2))
+        new, master = two_trees(followed, params, updates, moves, whole)
         return new, MasterWeightsState(master, inner_state)
 
     return GradientTransformation(init, update)

@@ -19,6 +19,7 @@ from jaxopt_course.core import (
     Updates,
     cast_like,
     wide_dtype,
+    widened,
 )
 
 from ._chain import chain
@@ -136,7 +137,7 @@ def measure_with_ema(
         ValueError: if ``decay`` lies outside [0, 1).
     """
     average = ema(decay, debias, accumulator_dtype)
-    measured = lambda updates: jax.tree.map(_as_wide_float, measure(updates))
+    measured = lambda updates: widened(measure(updates))
     shaped = GradientTransformation(
         lambda params: average.init(measured(_zeros(params))), average.update
     )
@@ -151,10 +152,6 @@ def _as_link(measure: Any) -> GradientTransformation:
 
 def _zeros(params: Params) -> Updates:
     return jax.tree.map(jnp.zeros_like, params)
-
-
-def _as_wide_float(x: Any) -> Array:
-    return jnp.asarray(x, wide_dtype(jnp.result_type(x)))
 
 
 def _kept(measurement: PyTree) -> PyTree:

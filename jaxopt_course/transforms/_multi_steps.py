@@ -21,14 +21,16 @@ from jaxopt_course.core import (
     Schedule,
     State,
     Updates,
-    abs_sq,
     accumulator_like,
     as_float,
     cast_like,
     check_like,
     check_number,
+    difference,
     increment,
-    wide_dtype,
+    running_sum,
+    squared,
+    total,
 )
 
 
@@ -134,11 +136,7 @@ class MultiSteps(GradientTransformation):
             if callable(every_k):
                 every_k = every_k(state.gradient_step)
 
-            def accumulated() -> Updates:
-                total = jax.tree.map(
-                    lambda g, a: _accumulated(a, g, weight), updates, state.acc_grads
-                )
-                return cast_like(total, state.acc_grads)
+            accumulated = lambda: _accumulated(state.acc_grads, updates, weight)
 
             def run() -> tuple[Updates, MultiStepsState]:
                 new_updates, inner_state = inner.update(
@@ -211,7 +209,7 @@ def skip_large_updates(
         updates: the gradients of a mini-step.
         gradient_step: not read.
         params: not read.
-        max_squared_norm: in [0, inf); bind it by ``functools.partial``.
+        max_squared_norm: in [0, inf]; bind it by ``functools.partial``.
 
     Returns:
         Whether to skip, and ``{"should_skip", "norm_squared"}``.
@@ -220,18 +218,16 @@ def skip_large_updates(
         ValueError: if the bound is negative or NaN.
     """
     check_number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
-    squares = as_float(0.0)
-    for leaf in jax.tree.leaves(updates):
-        squares += as_float(jnp.sum(abs_sq(leaf.astype(wide_dtype(leaf.dtype)))))
+    squares = as_float(total(squared(updates)))
     should_skip = ~(squares < as_float(max_squared_norm))
     return should_skip, {"should_skip": should_skip, "norm_squared": squares}
 
 
-def _accumulated(total: Array, gradient: Array, weight: Array | None) -> Array:
-    """``total + gradient``, or the mean that moves by ``weight`` towards the gradient."""
-    dtype = wide_dtype(total.dtype)
-    total, gradient = total.astype(dtype), jnp.asarray(gradient, dtype)
-    return total + (gradient if weight is None else weight.astype(dtype) * (gradient - total))
+def _accumulated(old: Updates, updates: Updates, weight: Array | None) -> Updates:
+    """``old + updates``, or the mean that moves by ``weight`` towards them; as ``old`` is kept."""
+    if weight is None:
+        return cast_like(running_sum(old, updates, 1.0), old)
+    return cast_like(running_sum(difference(old, updates), old, -weight), old)
 
 
 def _check_bool(should_skip: Any) -> None:

@@ -1,14 +1,16 @@
 """Parameters narrower than float32, bfloat16 for instance, and where an update lands on them."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, PyTree
 
 from ._apply_updates import apply_updates
 
 
-__all__ = ["is_narrow", "landing", "reaching"]
+__all__ = ["is_narrow", "landing", "reaching", "two_trees"]
 
 
 def is_narrow(x: Any) -> bool:
@@ -23,18 +25,28 @@ def landing(params: Any, update: Any) -> Float[Array, "*shape"]:
 
 
 def reaching(
-    params: Any, target: Float[Array, "*shape"], dtype: Any, upwards: Bool[Array, ""] | bool
+    params: Any, target: Float[Array, "*shape"], dtype: Any, upwards: bool
 ) -> Float[Array, "*shape"]:
     """The update, in ``dtype``, that lands next to ``target``: not below or not above it.
 
     What is next to it is rounded from the target; where the update to there is not representable,
     the next one that is goes further away.
     """
-    end = jnp.where(upwards, jnp.inf, -jnp.inf)
+    end = jnp.inf if upwards else -jnp.inf
     short = lambda x: (x < target) if upwards else (x > target)
     beside = target.astype(params.dtype)
-    beyond = jnp.nextafter(beside, end.astype(beside.dtype))
+    beyond = jnp.nextafter(beside, jnp.asarray(end, beside.dtype))
     beside = jnp.where(short(beside.astype(jnp.float32)), beyond, beside)
     update = (beside.astype(jnp.float32) - params.astype(jnp.float32)).astype(dtype)
-    further = jnp.nextafter(update, end.astype(update.dtype))
+    further = jnp.nextafter(update, jnp.asarray(end, update.dtype))
     return jnp.where(short(landing(params, update)), further, update)
+
+
+def two_trees(
+    f: Callable[..., tuple[Any, Any]], params: PyTree, *others: PyTree
+) -> tuple[PyTree, PyTree]:
+    """``jax.tree.map(f, params, *others)`` of a function that gives pairs: their two trees."""
+    structure: Any = jax.tree.structure(params)
+    pairs = structure.flatten_up_to(jax.tree.map(f, params, *others))
+    first, second = (structure.unflatten([pair[n] for pair in pairs]) for n in range(2))
+    return first, second

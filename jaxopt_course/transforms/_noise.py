@@ -25,7 +25,7 @@ from jaxopt_course.core import (
 )
 
 
-__all__ = ["AddNoiseState", "add_noise"]
+__all__ = ["AddNoiseState", "add_noise", "own_key"]
 
 
 class AddNoiseState(NamedTuple):
@@ -76,12 +76,7 @@ def add_noise(
         key = 0
 
     def init(params: Params) -> AddNoiseState:
-        if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            # A copy: who donates the state must not delete the key that the next `init` needs.
-            own = jax.random.clone(key)
-        else:
-            own = jax.random.key(key)
-        return AddNoiseState(jnp.zeros((), jnp.int32), own)
+        return AddNoiseState(jnp.zeros((), jnp.int32), own_key(key))
 
     def update(
         updates: Updates, state: AddNoiseState, params: Params | None = None, **extra_args: Any
@@ -98,3 +93,10 @@ def add_noise(
         return cast_like(noisy, updates), AddNoiseState(count, next_key)
 
     return GradientTransformation(init, update)
+
+
+def own_key(key: jax.Array | int) -> Key[Array, ""]:
+    """The key of a state: a copy, for who donates the state must not delete the caller's."""
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return jax.random.clone(key)
+    return jax.random.key(key)

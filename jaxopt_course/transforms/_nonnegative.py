@@ -5,16 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxopt_course.core import (
-    EmptyState,
-    GradientTransformation,
-    Params,
-    Updates,
-    check_like,
-    require_params,
-)
+from jaxopt_course.core import EmptyState, GradientTransformation
 
-from ._stateless import stateless
+from ._stateless import beside_params
 
 
 __all__ = ["NonNegativeParamsState", "keep_params_nonnegative"]
@@ -46,9 +39,4 @@ def keep_params_nonnegative() -> GradientTransformation:
             to_zero = jnp.where(wide + to_zero.astype(dtype) < 0, nearer, to_zero)
         return jnp.where(wide + u.astype(dtype) < 0, to_zero, u)
 
-    def kept_tree(updates: Updates, params: Params | None) -> Updates:
-        require_params("keep_params_nonnegative", params)
-        check_like("keep_params_nonnegative", "gradient", updates, params)
-        return jax.tree.map(kept, updates, params)
-
-    return stateless(kept_tree)
+    return beside_params("keep_params_nonnegative", kept)

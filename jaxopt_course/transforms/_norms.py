@@ -11,7 +11,8 @@ Reference: You, Gitman & Ginsburg, "Large Batch Training of Convolutional Networ
 https://arxiv.org/abs/1708.03888, algorithm 1, for the trust ratio.
 """
 
-import jax
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
@@ -20,25 +21,26 @@ from jaxopt_course.core import (
     GradientTransformation,
     Params,
     Updates,
-    check_like,
     check_number,
     global_norm,
-    require_params,
     safe_divide,
     scale_tree,
 )
 
-from ._stateless import stateless
+from ._stateless import beside_params, stateless
 
 
 __all__ = [
+    "NormalizeState",
     "ScaleByTrustRatioState",
+    "normalize",
     "normalize_by_update_norm",
     "scale_by_param_block_norm",
     "scale_by_param_block_rms",
     "scale_by_trust_ratio",
 ]
 
+NormalizeState = EmptyState
 ScaleByTrustRatioState = EmptyState
 
 
@@ -78,12 +80,7 @@ def scale_by_trust_ratio(
         neither_is_zero = (of_params > 0) & (of_update > 0)
         return scale_tree(u, jnp.where(neither_is_zero, ratio, 1))
 
-    def all_trusted(updates: Updates, params: Params | None) -> Updates:
-        require_params("scale_by_trust_ratio", params)
-        check_like("scale_by_trust_ratio", "gradient", updates, params)
-        return jax.tree.map(trusted, updates, params)
-
-    return stateless(all_trusted)
+    return beside_params("scale_by_trust_ratio", trusted)
 
 
 def normalize_by_update_norm(
@@ -119,6 +116,18 @@ def normalize_by_update_norm(
     return stateless(normalized)
 
 
+def normalize() -> GradientTransformation:
+    """Divide the updates by their joint L2 norm; zeros stay zeros.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> tx = normalize()
+        >>> [round(float(u), 3) for u in tx.update(jnp.array([3.0, 4.0]), tx.init(None))[0]]
+        [0.6, 0.8]
+    """
+    return normalize_by_update_norm(eps=0.0)
+
+
 def scale_by_param_block_norm(min_scale: ScalarLike = 1e-3) -> GradientTransformation:
     """Multiply each leaf's update by the norm of the leaf.
 
@@ -128,16 +137,7 @@ def scale_by_param_block_norm(min_scale: ScalarLike = 1e-3) -> GradientTransform
     Raises:
         ValueError: if the number lies outside its range; from ``update``, without ``params``.
     """
-    check_number("scale_by_param_block_norm", "min_scale", min_scale, "[0, inf)")
-
-    def scaled(updates: Updates, params: Params | None) -> Updates:
-        require_params("scale_by_param_block_norm", params)
-        check_like("scale_by_param_block_norm", "gradient", updates, params)
-        return jax.tree.map(
-            lambda u, w: scale_tree(u, _at_least(min_scale, global_norm(w))), updates, params
-        )
-
-    return stateless(scaled)
+    return _scale_by_size("scale_by_param_block_norm", global_norm, min_scale)
 
 
 def scale_by_param_block_rms(min_scale: ScalarLike = 1e-3) -> GradientTransformation:
@@ -151,19 +151,18 @@ def scale_by_param_block_rms(min_scale: ScalarLike = 1e-3) -> GradientTransforma
 
     Reference: Shazeer & Stern, "Adafactor", 2018, https://arxiv.org/abs/1804.04235, section 8.
     """
-    check_number("scale_by_param_block_rms", "min_scale", min_scale, "[0, inf)")
-
-    def scaled_leaf(u: Array, w: Array) -> Array:
-        rms = global_norm(w) / max(w.size, 1) ** 0.5
-        return scale_tree(u, _at_least(min_scale, rms))
-
-    def scaled(updates: Updates, params: Params | None) -> Updates:
-        require_params("scale_by_param_block_rms", params)
-        check_like("scale_by_param_block_rms", "gradient", updates, params)
-        return jax.tree.map(scaled_leaf, updates, params)
-
-    return stateless(scaled)
+    rms = lambda w: global_norm(w) / max(w.size, 1) ** 0.5
+    return _scale_by_size("scale_by_param_block_rms", rms, min_scale)
 
 
-def _at_least(low: ScalarLike, value: Float[Array, ""]) -> Float[Array, ""]:
-    return jnp.maximum(value, jnp.asarray(low, value.dtype))
+def _scale_by_size(
+    owner: str, size: Callable[[Array], Float[Array, ""]], min_scale: ScalarLike
+) -> GradientTransformation:
+    """Multiply each leaf's update by ``size`` of the leaf, at least ``min_scale``."""
+    check_number(owner, "min_scale", min_scale, "[0, inf)")
+
+    def scaled(u: Array, w: Array) -> Array:
+        own = size(w)
+        return scale_tree(u, jnp.maximum(own, jnp.asarray(min_scale, own.dtype)))
+
+    return beside_params(owner, scaled)

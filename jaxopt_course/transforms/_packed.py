@@ -7,7 +7,6 @@ end, a thousand small leaves are one operation instead of a thousand, compiled o
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
@@ -21,7 +20,7 @@ from jaxopt_course.core import (
     check_like,
 )
 
-from ._elementwise import NotElementwiseError, leaf_programs
+from ._elementwise import NotElementwiseError, kinds_of, leaf_programs
 from ._packing import Layout, PackedTree, can_unpack, pack, packed_shapes, plan, unpack
 
 
@@ -95,8 +94,7 @@ def packed(
     known: dict[Any, Layout] = {}  # of such parameters
 
     def init(params: Params) -> PackedState:
-        leaves, structure = jax.tree.flatten(params)
-        kinds = (structure, *((jnp.shape(x), str(jnp.result_type(x))) for x in leaves))
+        kinds = kinds_of(params)
         if kinds not in known:
             known[kinds] = _layout(exact, params, max_size)
         return PackedState(known[kinds], inner.init(pack(params, known[kinds])))

@@ -20,7 +20,6 @@ from jaxopt_course.core import (
     cast_like,
     check_learning_rate,
     check_like,
-    in_dtype,
     increment,
     require_params,
     running_sum,
@@ -75,9 +74,9 @@ def add_l1(
     ) -> tuple[Updates, AddL1State]:
         require_params("add_l1", params)
         check_like("add_l1", "gradient", updates, params)
-        sizes = in_dtype(strength(state.step) if callable(strength) else strength)
-        pulls = jax.tree.map(lambda p: sizes(p.dtype) * jnp.sign(p), widened(params))
-        pulled = cast_like(running_sum(pulls, updates, 1.0), updates)
+        now = strength(state.step) if callable(strength) else strength
+        signs = jax.tree.map(jnp.sign, widened(params))
+        pulled = cast_like(running_sum(signs, updates, now), updates)
         return pulled, AddL1State(step=increment(state.step))
 
     link = GradientTransformation(init, update)

@@ -24,8 +24,8 @@ from jaxopt_course.core import (
 )
 
 from ._chunks import by_chunks, row
-from ._companding import QuantizedArray, decode, encode
-from ._elementwise import NotElementwiseError, leaf_programs, owner_of
+from ._companding import decode, encode, encode_like, is_coded
+from ._elementwise import NotElementwiseError, kinds_of, leaf_numbers, leaf_programs, owner_of
 
 
 __all__ = ["QuantizedState", "moment_kind", "quantized_state"]
@@ -96,11 +96,17 @@ def quantized_state(
     inner = optax.with_extra_args_support(optimizer)
     known: dict[Any, bool] = {}  # whether the optimizer is elementwise on such parameters
 
+    def is_elementwise(params: Params, chunk: int) -> bool:
+        kinds = kinds_of(params)
+        if kinds not in known:
+            known[kinds] = _is_elementwise(inner, params, chunk)
+        return known[kinds]
+
     def init(params: Params) -> QuantizedState:
-        paths, shapes = _paths_and_shapes(params)
+        numbers, shapes = leaf_numbers(params), [jnp.shape(x) for x in jax.tree.leaves(params)]
 
         def kept(path: Any, leaf: Any) -> Any:
-            i, before = owner_of(path, paths)
+            i, before = owner_of(path, numbers)
             if i is None or leaf.shape != shapes[i] or leaf.size < min_size:
                 return leaf
             named = [key.name for key in before if isinstance(key, jax.tree_util.GetAttrKey)]
@@ -114,40 +120,20 @@ def quantized_state(
     ) -> tuple[Updates, QuantizedState]:
         if params is not None:
             check_like(owner, "gradient", updates, params)
-        like = updates if params is None else params
-        if chunk is not None and any(x.size > chunk for x in jax.tree.leaves(like)):
-            shape_of = lambda x: (x.shape, str(x.dtype))
-            described = (jax.tree.structure(like), *map(shape_of, jax.tree.leaves(like)))
-            if described not in known:
-                known[described] = _is_elementwise(inner, like, chunk)
-            if known[described]:
-                run = lambda *args: inner.update(*args, **extra_args)
-                updates, after = by_chunks(run, chunk, updates, state.inner_state, params)
-                return updates, QuantizedState(after)
-        whole = jax.tree.map(
-            lambda x: decode(x) if _is_coded(x) else x, state.inner_state, is_leaf=_is_coded
-        )
-        updates, after = inner.update(updates, whole, params, **extra_args)
-        again = lambda old, new: (
-            encode(new, old.block, old.codes.dtype == jnp.uint8) if _is_coded(old) else new
-        )
-        return updates, QuantizedState(
-            jax.tree.map(again, state.inner_state, after, is_leaf=_is_coded)
-        )
+        run = lambda *args: inner.update(*args, **extra_args)
+        old, like = state.inner_state, updates if params is None else params
+        sizes = [x.size for x in jax.tree.leaves(like)]
+        if chunk is not None and max(sizes, default=0) > chunk and is_elementwise(like, chunk):
+            updates, after = by_chunks(run, chunk, updates, old, params)
+            return updates, QuantizedState(after)
+        whole = jax.tree.map(lambda x: decode(x) if is_coded(x) else x, old, is_leaf=is_coded)
+        updates, after = run(updates, whole, params)
+        again = lambda own, new: encode_like(new, own)
+        return updates, QuantizedState(jax.tree.map(again, old, after, is_leaf=is_coded))
 
     both = _Quantized(init, update)
     both.exact = inner
     return both
-
-
-def _is_coded(part: Any) -> bool:
-    return isinstance(part, QuantizedArray)
-
-
-def _paths_and_shapes(tree: PyTree) -> tuple[dict[str, int], list[tuple[int, ...]]]:
-    found = jax.tree.leaves_with_path(tree)
-    paths = {jax.tree_util.keystr(path): i for i, (path, _) in enumerate(found)}
-    return paths, [jnp.shape(leaf) for _, leaf in found]
 
 
 def _is_elementwise(inner: GradientTransformation, like: PyTree, chunk: int) -> bool:

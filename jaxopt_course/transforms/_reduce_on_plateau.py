@@ -8,8 +8,10 @@ which is right for values of either sign. After ``patience`` means in a row with
 scale is multiplied by ``factor``; then ``cooldown`` means pass before the counting starts again.
 """
 
+import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
@@ -25,6 +27,16 @@ from jaxopt_course.core import (
 
 
 __all__ = ["ReduceLROnPlateauState", "reduce_on_plateau"]
+
+INTERVALS = {
+    "factor": "(0, 1)",
+    "patience": "[1, inf)",
+    "rtol": "[0, 1]",
+    "atol": "[0, inf)",
+    "cooldown": "[0, inf)",
+    "accumulation_size": "[1, inf)",
+    "min_scale": "[0, 1]",
+}
 
 
 class ReduceLROnPlateauState(NamedTuple):
@@ -85,45 +97,14 @@ def reduce_on_plateau(
         1.0
         0.5
     """
-    intervals = {
-        "factor": (factor, "(0, 1)"),
-        "patience": (patience, "[1, inf)"),
-        "rtol": (rtol, "[0, 1]"),
-        "atol": (atol, "[0, inf)"),
-        "cooldown": (cooldown, "[0, inf)"),
-        "accumulation_size": (accumulation_size, "[1, inf)"),
-        "min_scale": (min_scale, "[0, 1]"),
-    }
-    for name, (number, interval) in intervals.items():
-        check_number("reduce_on_plateau", name, number, interval)
+    rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
+    for name, interval in INTERVALS.items():
+        check_number("reduce_on_plateau", name, getattr(rule, name), interval)
 
     def init(params: Params) -> ReduceLROnPlateauState:
         plateau_count, cooldown_count, count = (jnp.zeros((), jnp.int32) for _ in range(3))
         return ReduceLROnPlateauState(
             as_float(1.0), as_float(jnp.inf), plateau_count, cooldown_count, count, as_float(0.0)
-        )
-
-    def after_a_mean(mean: Array, state: ReduceLROnPlateauState) -> ReduceLROnPlateauState:
-        best, dtype = state.best_value, state.best_value.dtype
-        tolerance = jnp.asarray(rtol, dtype) * jnp.abs(best) + jnp.asarray(atol, dtype)
-        improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
-        waiting = state.cooldown_count > 0
-        bad = jnp.where(improved, 0, increment(state.plateau_count))
-        reduce = ~waiting & (as_float(bad) >= as_float(patience))
-        smaller = jnp.maximum(
-            state.scale * jnp.asarray(factor, state.scale.dtype),
-            jnp.asarray(min_scale, state.scale.dtype),
-        )
-        pause = jnp.ceil(as_float(cooldown)).astype(jnp.int32)
-        return ReduceLROnPlateauState(
-            scale=jnp.where(reduce, smaller, state.scale),
-            best_value=jnp.where(improved, mean, best),
-            plateau_count=jnp.where(waiting | reduce, 0, bad),
-            cooldown_count=jnp.where(
-                waiting, state.cooldown_count - 1, jnp.where(reduce, pause, 0)
-            ),
-            count=jnp.zeros_like(state.count),
-            avg_value=jnp.zeros_like(state.avg_value),
         )
 
     def update(
@@ -140,17 +121,46 @@ def reduce_on_plateau(
                 "value=loss)`."
             )
         count = increment(state.count)
-        dtype = state.avg_value.dtype
-        total = state.count.astype(dtype) * state.avg_value + jnp.asarray(value, dtype)
-        mean = total / count.astype(dtype)
+        mean = (as_float(state.count) * state.avg_value + as_float(value)) / as_float(count)
         full = as_float(count) >= as_float(accumulation_size)
         filling = state._replace(count=count, avg_value=mean)
-        new_state = ReduceLROnPlateauState(
-            *(
-                jnp.where(full, after, before)
-                for after, before in zip(after_a_mean(mean, state), filling, strict=True)
-            )
+        new_state = jax.tree.map(
+            functools.partial(jnp.where, full), _after_a_mean(rule, mean, state), filling
         )
         return scale_tree(updates, new_state.scale), new_state
 
     return GradientTransformation(init, update)
+
+
+class _Rule(NamedTuple):
+    """The arguments of :func:`reduce_on_plateau`."""
+
+    factor: ScalarLike
+    patience: ScalarLike
+    rtol: ScalarLike
+    atol: ScalarLike
+    cooldown: ScalarLike
+    accumulation_size: ScalarLike
+    min_scale: ScalarLike
+
+
+def _after_a_mean(
+    rule: _Rule, mean: Float[Array, ""], state: ReduceLROnPlateauState
+) -> ReduceLROnPlateauState:
+    """What becomes of the state once a mean is complete."""
+    best = state.best_value
+    tolerance = as_float(rule.rtol) * jnp.abs(best) + as_float(rule.atol)
+    improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
+    waiting = state.cooldown_count > 0
+    bad = jnp.where(improved, 0, increment(state.plateau_count))
+    reduce = ~waiting & (as_float(bad) >= as_float(rule.patience))
+    smaller = jnp.maximum(state.scale * as_float(rule.factor), as_float(rule.min_scale))
+    pause = jnp.ceil(as_float(rule.cooldown)).astype(jnp.int32)
+    return ReduceLROnPlateauState(
+        scale=jnp.where(reduce, smaller, state.scale),
+        best_value=jnp.where(improved, mean, best),
+        plateau_count=jnp.where(waiting | reduce, 0, bad),
+        cooldown_count=jnp.where(waiting, state.cooldown_count - 1, jnp.where(reduce, pause, 0)),
+        count=jnp.zeros_like(state.count),
+        avg_value=jnp.zeros_like(state.avg_value),
+    )

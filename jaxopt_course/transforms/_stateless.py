@@ -7,10 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxopt_course.core import EmptyState, GradientTransformation, Params, State, Updates
+from jaxopt_course.core import (
+    EmptyState,
+    GradientTransformation,
+    Params,
+    State,
+    Updates,
+    check_like,
+    require_params,
+)
 
 
-__all__ = ["identity", "set_to_zero", "stateless", "stateless_with_tree_map"]
+__all__ = ["beside_params", "identity", "set_to_zero", "stateless", "stateless_with_tree_map"]
 
 
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformation:
@@ -61,6 +69,17 @@ def stateless_with_tree_map(
     def mapped(updates: Updates, params: Params | None) -> Updates:
         if params is None:
             return jax.tree.map(lambda u: f(u, None), updates)
+        return jax.tree.map(f, updates, params)
+
+    return stateless(mapped)
+
+
+def beside_params(owner: str, f: Callable[[Array, Array], Array]) -> GradientTransformation:
+    """Apply ``f(update, parameter)`` to each leaf; ``owner``, the link, asks for the params."""
+
+    def mapped(updates: Updates, params: Params | None) -> Updates:
+        require_params(owner, params)
+        check_like(owner, "gradient", updates, params)
         return jax.tree.map(f, updates, params)
 
     return stateless(mapped)

@@ -30,6 +30,7 @@ from jaxopt_course.core import (
 )
 
 from ._narrow import is_narrow, landing, reaching
+from ._noise import own_key
 
 
 __all__ = ["StochasticRoundingState", "stochastic_rounding"]
@@ -74,11 +75,7 @@ def stochastic_rounding(
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: Params) -> StochasticRoundingState:
-        if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            own = jax.random.clone(key)  # a copy: who donates the state must not delete the key
-        else:
-            own = jax.random.key(key)
-        return StochasticRoundingState(jnp.zeros((), jnp.int32), own, inner.init(params))
+        return StochasticRoundingState(jnp.zeros((), jnp.int32), own_key(key), inner.init(params))
 
     def update(
         updates: Updates,
@@ -100,12 +97,9 @@ def stochastic_rounding(
             chance = jax.random.uniform(jax.random.fold_in(now, number), target.shape, jnp.float32)
             return jnp.where(chance * (high - low) < target - low, up, down)
 
-        leaves = jax.tree.leaves(params)
-        structure: Any = jax.tree.structure(params)
-        others = (structure.flatten_up_to(tree) for tree in (updates, moves))
-        new = [drawn(*args) for args in zip(range(len(leaves)), leaves, *others, strict=True)]
-        return structure.unflatten(new), StochasticRoundingState(
-            increment(state.count), state.rng_key, inner_state
-        )
+        leaves, structure = jax.tree.flatten(params)
+        numbers = jax.tree.unflatten(structure, range(len(leaves)))
+        new = jax.tree.map(drawn, numbers, params, updates, moves)
+        return new, StochasticRoundingState(increment(state.count), state.rng_key, inner_state)
 
     return GradientTransformation(init, update)

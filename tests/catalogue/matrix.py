@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_course import optimizers
-from jaxopt_course.core import abs_sq
 from jaxopt_course.transforms import chain, masked, normalize
-from tests.catalogue.member import ADAM, ORDER, RATE, Member, decay
+from tests.catalogue.member import ADAM, ORDER, RATE, Member, decay, offers
 
 
 MUON = {"beta": 0.9, "eps": 1e-3}
@@ -34,18 +33,6 @@ TURNS = {"meta_gradient": "derivatives take the eigenbasis as constant, as the a
 A_KEY = {"tree_map_params": "a raw key is an array that is no copy of params", "sharding": "a key"}
 
 
-def bowl(params):
-    """A loss that any tree has."""
-    return sum(
-        (jnp.sum(abs_sq(p)).astype(jnp.float32) for p in jax.tree.leaves(params)),
-        jnp.zeros((), jnp.float32),
-    )
-
-
-def offers_loss(updates, params):
-    return {"value_fn": bowl}
-
-
 def on_matrices(factory):
     """For links that know matrices only."""
 
@@ -69,7 +56,7 @@ MEMBERS = {
         exempt={"sharding": "one number for a block of several rows"},
     ),
     "hutchinson_estimator_diag_hessian": Member(
-        optimizers.hutchinson_estimator_diag_hessian, exempt=A_KEY, offers=offers_loss
+        optimizers.hutchinson_estimator_diag_hessian, exempt=A_KEY, offers=offers
     ),
     "muon": Member(optimizers.muon, RATE | MUON | MUON_ADAM | {"weight_decay": 0.1}),
     "muon:adaptive, consistent": Member(
@@ -80,7 +67,7 @@ MEMBERS = {
     "muon:aol": Member(optimizers.muon, RATE | MUON, {"preconditioning": "aol"}),
     "muon:spectral": Member(optimizers.muon, RATE | MUON, {"preconditioning": "spectral"}),
     "sam": Member(sharpness_aware, SHARP),
-    "sam:opaque": Member(sharpness_aware, SHARP, {"opaque_mode": True}, offers=offers_loss),
+    "sam:opaque": Member(sharpness_aware, SHARP, {"opaque_mode": True}, offers=offers),
     "scale_by_adam_mini": Member(
         optimizers.scale_by_adam_mini,
         ADAM,
@@ -91,7 +78,7 @@ MEMBERS = {
     "scale_by_shape": Member(on_matrices(optimizers.scale_by_shape), {"consistent_rms": 0.2}),
     "scale_by_soap": Member(optimizers.scale_by_soap, SOAP, exempt=FACTORS | TURNS),
     "scale_by_sophia": Member(
-        optimizers.scale_by_sophia, SOPHIA, exempt=A_KEY | ORDER, offers=offers_loss
+        optimizers.scale_by_sophia, SOPHIA, exempt=A_KEY | ORDER, offers=offers
     ),
     "shampoo": Member(optimizers.shampoo, RATE | SHAMPOO, exempt=FACTORS),
     "shampoo:diagonal": Member(
@@ -103,7 +90,7 @@ MEMBERS = {
         optimizers.sophia,
         RATE | SOPHIA | {"weight_decay": 0.1},
         exempt=A_KEY | ORDER,
-        offers=offers_loss,
+        offers=offers,
     ),
 }
 

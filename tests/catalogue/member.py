@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformation, abs_sq
 
 
 class Member(NamedTuple):
@@ -70,6 +70,17 @@ def decay(t):
 def matrices(tree):
     """A mask that any tree has: everything but vectors."""
     return jax.tree.map(lambda x: jnp.ndim(x) != 1, tree)
+
+
+def bowl(params):
+    """``sum (|x|^2 + |x|^4) / 2`` over everything: curvature that depends on the place."""
+    squares = [abs_sq(x).astype(jnp.float32) for x in jax.tree.leaves(params)]
+    return sum((jnp.sum(s + s**2) / 2 for s in squares), start=jnp.zeros((), jnp.float32))
+
+
+def offers(updates, params):
+    """The loss that a training offers; the contracts' gradients need not be its own."""
+    return {"value": bowl(params), "grad": updates, "value_fn": bowl}
 
 
 def factory_name(name: str) -> str:

@@ -1,15 +1,9 @@
 """Optimizers that look at the norms of parameters and updates, or at the loss."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxopt_course import optimizers, transforms
-from tests.catalogue.member import ADAM, RATE, Member, decay, matrices
-
-
-def loss_of(updates, params):
-    """Some loss, where a test hands none to an optimizer that reads it."""
-    return {"value": sum(jnp.sum(jnp.abs(u)).astype(jnp.float32) for u in jax.tree.leaves(updates))}
+from tests.catalogue.member import ADAM, RATE, Member, decay, matrices, offers
 
 
 def slow_power(step, exponent):
@@ -65,9 +59,9 @@ MEMBERS = {
     "normalize_by_update_norm": Member(
         transforms.normalize_by_update_norm, {"scale_factor": 0.7, "eps": 1e-3}
     ),
-    "polyak_sgd": Member(optimizers.polyak_sgd, POLYAK | {"scaling": 0.7}, offers=loss_of),
+    "polyak_sgd": Member(optimizers.polyak_sgd, POLYAK | {"scaling": 0.7}, offers=offers),
     "polyak_sgd:sps+": Member(
-        optimizers.polyak_sgd, POLYAK | {"scaling": 0.7}, {"variant": "sps+"}, offers=loss_of
+        optimizers.polyak_sgd, POLYAK | {"scaling": 0.7}, {"variant": "sps+"}, offers=offers
     ),
     "scale_by_adagrad_norm": Member(
         optimizers.scale_by_adagrad_norm, {"initial_accumulator_value": 0.1}
@@ -85,7 +79,7 @@ MEMBERS = {
     ),
     "scale_by_param_block_norm": Member(transforms.scale_by_param_block_norm, {"min_scale": 0.2}),
     "scale_by_param_block_rms": Member(transforms.scale_by_param_block_rms, {"min_scale": 0.2}),
-    "scale_by_polyak": Member(optimizers.scale_by_polyak, POLYAK, offers=loss_of),
+    "scale_by_polyak": Member(optimizers.scale_by_polyak, POLYAK, offers=offers),
     "scale_by_sm3": Member(
         optimizers.scale_by_sm3, {"b1": 0.9, "b2": 0.95, "eps": 1e-3}, exempt=NO_AXES
     ),

@@ -1,26 +1,10 @@
 """Newton's method and its approximations."""
 
-import jax
-import jax.numpy as jnp
-
 from jaxopt_course import optimizers
-from jaxopt_course.core import abs_sq
-from tests.catalogue.member import RATE, Member
+from tests.catalogue.member import RATE, Member, offers
 
 
 OPEN_LOOP = {"meta_gradient": "a loop of open length cannot be differentiated backwards"}
-
-
-def bowl(params):
-    """``sum (|x|^2 + |x|^4) / 2`` over everything: curvature that depends on the place."""
-    squares = [abs_sq(x).astype(jnp.float32) for x in jax.tree.leaves(params)]
-    return sum((jnp.sum(s + s**2) / 2 for s in squares), start=jnp.zeros((), jnp.float32))
-
-
-def offers(updates, params):
-    """The function that a training offers; the contracts' gradients need not be its own."""
-    return {"value": bowl(params), "grad": updates, "value_fn": bowl}
-
 
 PAIRS_KEPT = {
     "tree_map_params": "one weight for each pair in memory: no part of the params is shaped so",

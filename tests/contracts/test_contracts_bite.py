@@ -1,5 +1,7 @@
 """A check that nothing can fail is not a check: each one rejects a planted defect."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,11 @@ def drops_the_state(updates, state, params=None, **extra_args):
     return updates, ()
 
 
+def counts_in_its_argument(updates, state, params=None, **extra_args):
+    state["n"] += 1
+    return updates, state
+
+
 @pytest.mark.parametrize(
     ("check", "update"),
     [
@@ -53,6 +60,7 @@ def drops_the_state(updates, state, params=None, **extra_args):
         (contracts.check_shapes_and_dtypes_are_kept, counts_in_floats),
         (contracts.check_compiles_once, counts_in_floats),
         (contracts.check_is_pure, rolls_dice),
+        (contracts.check_is_pure, counts_in_its_argument),
         (contracts.check_zero_gradient_is_finite, divides_by_the_gradient),
         (contracts.check_extra_arguments_are_ignored, knows_no_extra_arguments),
     ],
@@ -107,17 +115,27 @@ def test_an_update_that_needs_more_than_optax_gives_is_found():
         contracts.check_mixes_with_optax(planted(wants_the_loss), PARAMS)
 
 
+def test_an_update_of_another_shape_is_found_in_nnx(standard_promotion):
+    def adds_an_axis(updates, state, params=None, **extra_args):
+        return jax.tree.map(lambda u: u[None], updates), state
+
+    with pytest.raises(AssertionError):
+        contracts.check_runs_in_nnx_optimizer(planted(adds_an_axis))
+
+
+@jax.custom_batching.custom_vmap
+def mean_of_members(x):
+    return x
+
+
+@mean_of_members.def_vmap
+def _(axis_size, in_batched, x):
+    return jnp.broadcast_to(jnp.mean(x, axis=0), x.shape), in_batched[0]
+
+
 def test_a_mean_over_the_population_is_found(key):
-    @jax.custom_batching.custom_vmap
-    def same(u):
-        return u
-
-    @same.def_vmap
-    def mixes_members(axis_size, in_batched, u):
-        return jnp.broadcast_to(jnp.mean(u, axis=0), u.shape), in_batched[0]
-
     def update(updates, state, params=None, **extra_args):
-        return jax.tree.map(same, updates), state
+        return jax.tree.map(mean_of_members, updates), state
 
     with pytest.raises(AssertionError):
         contracts.check_population(planted(update), key)
@@ -129,6 +147,10 @@ def branching(learning_rate):
 
 def detached(learning_rate):
     return optax.scale(-jax.lax.stop_gradient(learning_rate))
+
+
+def shared_by_all(learning_rate):
+    return optax.sgd(mean_of_members(learning_rate))
 
 
 def plain_root(learning_rate, eps=1e-8):
@@ -150,6 +172,11 @@ def test_a_branch_on_a_number_is_found():
         contracts.check_numbers_can_be_vmapped(*run_of(branching, learning_rate=0.1))
 
 
+def test_a_number_that_members_share_is_found():
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        contracts.check_numbers_can_be_vmapped(*run_of(shared_by_all, learning_rate=0.1))
+
+
 def test_a_slope_that_was_cut_is_found():
     run, numbers = run_of(detached, learning_rate=0.1)
     with pytest.raises(AssertionError, match="learning_rate"):
@@ -160,3 +187,10 @@ def test_a_root_without_a_slope_at_zero_is_found():
     run, numbers = run_of(plain_root, learning_rate=0.1, eps=1e-8)
     with pytest.raises(AssertionError, match="nan"):
         contracts.check_slopes_are_finite(jax.grad(run)(numbers))
+
+
+def test_every_check_has_a_defect_planted():
+    text = pathlib.Path(__file__).read_text()
+    checks = [name for name in vars(contracts) if name.startswith("check_")]
+    assert len(checks) > 10
+    assert not [name for name in checks if f"contracts.{name}" not in text]

@@ -29,7 +29,7 @@ def plain(tree):
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
 
 
-# Checks of one member. Each takes what `build` returns and a tree; each must be able to fail.
+# Checks of one member on a tree; each must be able to fail.
 
 
 def check_names(tx):
@@ -41,11 +41,11 @@ def check_names(tx):
 
 
 class Case:
-    """A transformation on a tree, with its two functions compiled once for all checks."""
+    """A transformation on a tree, with its update compiled once for all checks."""
 
     def __init__(self, tx, params):
         self.tx, self.params, self.traces = tx, params, 0
-        self.init, self.update = tx.init, jax.jit(self._update)
+        self.update = jax.jit(self._update)
 
     def _update(self, updates, state, params):
         self.traces += 1
@@ -59,7 +59,7 @@ def check_state_is_a_container(case):
 
 def check_nothing_is_held_twice(case):
     """A step can donate params and state: no buffer may be in both, or in the state twice."""
-    leaves = jax.tree.leaves((case.params, case.init(case.params)))
+    leaves = jax.tree.leaves((case.params, case.tx.init(case.params)))
     buffers = [leaf.unsafe_buffer_pointer() for leaf in leaves if leaf.size]
     assert len(buffers) == len(set(buffers))
 
@@ -95,7 +95,7 @@ def check_gradients_of_another_dtype(case):
 
 
 def check_compiles_once(case):
-    state = case.init(case.params)
+    state = case.tx.init(case.params)
     for _ in range(3):
         _, state = case.update(case.params, state, case.params)
     assert case.traces == 1, f"traced {case.traces} times"
@@ -103,18 +103,23 @@ def check_compiles_once(case):
 
 def check_is_pure(case):
     """Traced twice it is the same program, constants included; and arguments stay as they are."""
-    args = (case.params, case.init(case.params), case.params)
-    before = jax.tree.map(np.array, plain(args))
-    case.update(*args)
-    chex.assert_trees_all_equal(plain(args), before)
-    first, second = (jax.make_jaxpr(lambda *args: case.tx.update(*args))(*args) for _ in range(2))
+
+    def update(*args):
+        before, structure = jax.tree.flatten(args)
+        result = case.tx.update(*args)
+        after = structure.flatten_up_to(args)
+        assert all(x is y for x, y in zip(after, before, strict=True)), "an argument was changed"
+        return result
+
+    args = (case.params, jax.eval_shape(case.tx.init, case.params), case.params)
+    first, second = (jax.make_jaxpr(lambda *args: update(*args))(*args) for _ in range(2))
     assert str(first) == str(second)
     chex.assert_trees_all_equal(plain(first.consts), plain(second.consts))
 
 
 def check_zero_gradient_is_finite(case):
     zeros = jax.tree.map(jnp.zeros_like, case.params)
-    updates, state = case.update(zeros, case.init(case.params), case.params)
+    updates, state = case.update(zeros, case.tx.init(case.params), case.params)
     for leaf in jax.tree.leaves(plain((updates, state))):
         assert np.isfinite(np.asarray(leaf).astype(np.complex128)).all()
 
@@ -161,9 +166,8 @@ ON_TREES = {
 }
 
 
-def exemption(name, *reasons):
-    exempt = TRANSFORMATIONS[name].exempt
-    return next((exempt[reason] for reason in reasons if reason in exempt), None)
+def is_exempt(name, promise):
+    return promise in TRANSFORMATIONS[name].exempt
 
 
 def is_everyday(name, tree="mixed"):
@@ -184,7 +188,9 @@ def marked_of_numbers(name):
 
 
 MEMBERS = [marked(name) for name in TRANSFORMATIONS]
-ON_ALL_TREES = [marked(name, tree) for name in TRANSFORMATIONS for tree in TREES]
+ON_ALL_TREES = [
+    marked(name, tree) for name in TRANSFORMATIONS for tree in TREES if not is_exempt(name, tree)
+]
 WITH_NUMBERS = [marked_of_numbers(name) for name, m in TRANSFORMATIONS.items() if m.numbers]
 
 
@@ -195,11 +201,9 @@ def test_names(name):
 
 @pytest.mark.parametrize(("name", "tree"), ON_ALL_TREES)
 def test_promises_on_every_tree(name, tree):
-    if exemption(name, tree):
-        return
     case = Case(TRANSFORMATIONS[name].build(), TREES[tree])
     for check_name, check in ON_TREES.items():
-        if not exemption(name, check_name):
+        if not is_exempt(name, check_name):
             check(case)
 
 
@@ -332,7 +336,7 @@ def test_every_number_is_data(name):
     run = jax.jit(functools.partial(final_loss, member))
     slopes = jax.jit(jax.grad(run))
     check_numbers_can_be_vmapped(run, numbers_of(member), member.rtol)
-    if not exemption(name, "meta_gradient"):
+    if not is_exempt(name, "meta_gradient"):
         numbers = numbers_of(member)
         check_meta_gradients(run, slopes(numbers), numbers)
         check_slopes_are_finite(slopes(numbers_of(member, defaults=True)))

@@ -1,5 +1,7 @@
 """chain, named_chain, masked, partition, apply_if_finite, apply_updates, inject_hyperparams."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -19,9 +21,8 @@ def step(tx, grads=PARAMS, params=PARAMS, **extra):
 
 
 def test_links_run_from_left_to_right():
-    updates, _ = step(jc.chain(jc.clip(1.0), jc.scale(3.0)), grads={"w": jnp.array(2.0)},
-                      params={"w": jnp.array(0.0)})  # fmt: skip
-    assert float(updates["w"]) == 3.0
+    updates, _ = step(jc.chain(jc.clip(1.0), jc.scale(3.0)), jnp.array(2.0), jnp.array(0.0))
+    assert float(updates) == 3.0
 
 
 def test_no_link_is_the_identity():
@@ -46,10 +47,11 @@ def test_extra_arguments_reach_every_link():
 
     listener = jc.GradientTransformation(lambda params: (), listen)
     tx = jc.chain(
-        jc.masked(listener, matrices), jc.apply_if_finite(listener, 1),
+        jc.masked(listener, matrices),
+        jc.apply_if_finite(listener, 1),
         jc.partition({"all": listener}, lambda t: jax.tree.map(lambda _: "all", t)),
         jc.inject_hyperparams(lambda: listener)(),
-    )  # fmt: skip
+    )
     step(tx, value=1.0)
     assert len(seen) >= 4
     assert all(list(extra) == ["value"] for extra in seen)
@@ -71,7 +73,7 @@ def test_a_mask_may_be_a_prefix():
 
 
 def test_a_mask_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match="masked: the mask or labels must be shaped like"):
+    with pytest.raises(ValueError, match="masked: `mask` must be shaped like"):
         step(jc.masked(jc.identity(), {"other": True}))
 
 
@@ -149,6 +151,20 @@ def test_injected_numbers_of_optax_factories_too(standard_promotion):
 def test_static_arguments_must_exist():
     with pytest.raises(ValueError, match="`static_args` must name arguments of adam"):
         jc.inject_hyperparams(jc.adam, static_args="momentum")
+
+
+def test_factories_need_no_name():
+    tx = jc.inject_hyperparams(functools.partial(jc.adam, b1=0.8))(jc.linear_schedule(0.1, 0.0, 5))
+    assert set(tx.init(PARAMS).hyperparams) == {"learning_rate", "b1", "b2", "eps", "eps_root"}
+    with pytest.raises(ValueError, match="`static_args` must name arguments of functools"):
+        jc.inject_hyperparams(functools.partial(jc.adam), static_args="momentum")
+
+
+def test_an_injected_update_keeps_nothing_of_its_trace():
+    tx = jc.inject_hyperparams(jc.adam)(0.1)
+    state = tx.init(PARAMS)
+    with jax.checking_leaks():
+        jax.jit(tx.update)(PARAMS, state)
 
 
 def test_changing_an_injected_rate_compiles_nothing():

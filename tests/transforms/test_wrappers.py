@@ -103,6 +103,14 @@ def test_slow_params_move_as_in_the_algorithm():
         np.testing.assert_allclose([both.slow, both.fast], [slow, slow], rtol=1e-12)
 
 
+def test_narrow_gradients_do_not_round_the_way_back():
+    """1 and 1 + 2^-40 are one number in float32; the slow parameters go half of what is between."""
+    tx = transforms.lookahead(transforms.scale(0.0), 1, 0.5)
+    both = transforms.LookaheadParams(jnp.array(1 + 2.0**-40), ONE)
+    updates, _ = tx.update(jnp.ones((), jnp.float32), tx.init(both), both)
+    assert float(updates.slow) == -float(updates.fast) == 2.0**-41
+
+
 def test_lookahead_asks_for_both_sets_of_params():
     tx = transforms.lookahead(optimizers.sgd(0.1), 2, 0.5)
     with pytest.raises(ValueError, match="lookahead: `params` must be LookaheadParams, such as"):

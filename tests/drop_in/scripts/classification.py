@@ -56,5 +56,5 @@ RESULT = {
     "params": params,
     "losses": jnp.stack(losses),
     "norms": jnp.stack(norms),
-    "count": optax.tree_utils.tree_get(opt_state, "mu"),
+    "mu": optax.tree_utils.tree_get(opt_state, "mu"),
 }
