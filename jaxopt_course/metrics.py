@@ -11,11 +11,20 @@ With C[i, j] the number of examples of class i that were called class j,
     f1_k        = 2 C[k, k] / (sum_i C[i, k] + sum_j C[k, j])
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer, Num, Real, ScalarLike, Shaped
+from jaxtyping import Array, Bool, Float, Integer, Num, Real, ScalarLike, Shaped
 
-from jaxopt_course.core import check_integer, check_like, check_number, safe_divide, wide_dtype
+from jaxopt_course.core import (
+    check_integer,
+    check_like,
+    check_number,
+    safe_divide,
+    wide_dtype,
+    widened,
+)
 
 
 __all__ = [
@@ -50,7 +59,7 @@ def weighted_mean(values: Real[Array, "n"], weights: Real[Array, "n"]) -> Float[
     """
     values, weights = jnp.asarray(values), jnp.asarray(weights)
     check_like("weighted_mean", "`weights`", weights, values, than="`values`")
-    v = _wide(values)
+    v = widened(values)
     w = weights.astype(v.dtype)
     return safe_divide(jnp.sum(w * jnp.where(w != 0, v, 0)), jnp.sum(w))
 
@@ -68,7 +77,7 @@ def accuracy(
         ValueError: if the shapes do not go together.
     """
     labels = _class_numbers("accuracy", outputs, targets)
-    return (jnp.argmax(outputs, -1).astype(labels.dtype) == labels).astype(_wide_dtype(outputs))
+    return _as_numbers(jnp.argmax(outputs, -1).astype(labels.dtype) == labels, outputs)
 
 
 def top_k_accuracy(
@@ -88,7 +97,7 @@ def top_k_accuracy(
     check_integer("top_k_accuracy", "k", k, f"[1, {outputs.shape[-1]}]")
     labels = _class_numbers("top_k_accuracy", outputs, targets)
     guesses = jax.lax.top_k(outputs, k)[1].astype(labels.dtype)
-    return jnp.any(guesses == labels[..., None], -1).astype(_wide_dtype(outputs))
+    return _as_numbers(jnp.any(guesses == labels[..., None], -1), outputs)
 
 
 def binary_accuracy(
@@ -106,7 +115,7 @@ def binary_accuracy(
     Raises:
         ValueError: if the shapes differ.
     """
-    return _bits_agree("binary_accuracy", outputs, targets, threshold).astype(_wide_dtype(outputs))
+    return _as_numbers(_bits_agree("binary_accuracy", outputs, targets, threshold), outputs)
 
 
 def exact_match(
@@ -125,7 +134,7 @@ def exact_match(
         ValueError: if the shapes differ.
     """
     agree = _bits_agree("exact_match", outputs, targets, threshold)
-    return jnp.all(agree, -1).astype(_wide_dtype(outputs))
+    return _as_numbers(jnp.all(agree, -1), outputs)
 
 
 def mean_absolute_error(
@@ -197,7 +206,7 @@ def confusion_matrix(
     check_integer("confusion_matrix", "n_classes", n_classes, "[1, inf)")
     predicted, targets = jnp.asarray(predicted), jnp.asarray(targets)
     check_like("confusion_matrix", "`targets`", targets, predicted, than="`predicted`")
-    weights = jnp.ones(predicted.shape, jnp.int32) if weights is None else _wide(weights)
+    weights = jnp.ones(predicted.shape, jnp.int32) if weights is None else widened(weights)
     check_like("confusion_matrix", "`weights`", weights, predicted, than="`predicted`")
     outside = [(x < 0) | (x >= n_classes) for x in (predicted, targets)]
     counted = jnp.where(outside[0] | outside[1], 0, weights)
@@ -210,7 +219,7 @@ def precision(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
-    m = _wide(matrix)
+    m = widened(matrix)
     return safe_divide(jnp.diagonal(m), m.sum(0))
 
 
@@ -220,7 +229,7 @@ def recall(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
-    m = _wide(matrix)
+    m = widened(matrix)
     return safe_divide(jnp.diagonal(m), m.sum(1))
 
 
@@ -230,37 +239,33 @@ def f1_score(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
-    m = _wide(matrix)
+    m = widened(matrix)
     return safe_divide(2 * jnp.diagonal(m), m.sum(0) + m.sum(1))
 
 
-def _wide_dtype(x):  # type: ignore[no-untyped-def]
-    """float32 or wider for floats; the default float dtype for integers and bools."""
-    dtype = jnp.result_type(x)
-    return wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+def _as_numbers(right: Bool[Array, "*shape"], outputs: Any) -> Float[Array, "*shape"]:
+    """1 where ``right``, else 0, in float32 or wider."""
+    return right.astype(wide_dtype(jnp.result_type(outputs)))
 
 
-def _wide(x):  # type: ignore[no-untyped-def]
-    return jnp.asarray(x).astype(_wide_dtype(x))
+def _paired(owner: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
+    check_like(owner, "`targets`", targets, outputs, than="`outputs`")
+    outputs = widened(outputs)
+    return outputs, targets.astype(outputs.dtype)
 
 
-def _paired(owner, outputs, targets):  # type: ignore[no-untyped-def]
-    check_like(owner, "`targets`", jnp.asarray(targets), jnp.asarray(outputs), than="`outputs`")
-    outputs = _wide(outputs)
-    return outputs, jnp.asarray(targets).astype(outputs.dtype)
-
-
-def _bits_agree(owner, outputs, targets, threshold):  # type: ignore[no-untyped-def]
+def _bits_agree(owner: str, outputs: Any, targets: Any, threshold: ScalarLike) -> Array:
     check_number(owner, "threshold", threshold)
     y, t = _paired(owner, outputs, targets)
     return (y > jnp.asarray(threshold, y.dtype)) == (t > 0.5)
 
 
-def _class_numbers(owner, outputs, targets):  # type: ignore[no-untyped-def]
-    """The right classes as integers, from integers or one-hot rows."""
+def _class_numbers(owner: str, outputs: Any, targets: Any) -> Array:
+    """The right classes, from their numbers or one-hot rows; no class number wraps around."""
     targets = jnp.asarray(targets)
     if targets.ndim == jnp.ndim(outputs):
         check_like(owner, "`targets`", targets, jnp.asarray(outputs), than="`outputs`")
         return jnp.argmax(targets, -1)
     check_like(owner, "`targets`", targets, outputs[..., 0], than="one class of the `outputs`")
-    return targets
+    return targets if jnp.issubdtype(targets.dtype, jnp.floating) else targets.astype(int)

@@ -17,14 +17,13 @@ positions of a sequence), its loss is the mean over them.
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from jaxopt_course.core import check_choice, check_integer, is_traced, wide_dtype
+from jaxopt_course.core import check_choice, check_integer, is_traced, widened
 from jaxopt_course.losses import (
     mean_squared_error,
     multilabel_cross_entropy,
@@ -192,7 +191,7 @@ def _fitted(function: PerExample) -> PerExample:
             targets = targets[..., None]
         elif targets.shape == (*outputs.shape, 1):
             targets = targets[..., 0]
-        return _mean_of_rows(function(_wide(outputs), targets))
+        return _mean_of_rows(function(widened(outputs), targets))
 
     return per_example
 
@@ -200,11 +199,6 @@ def _fitted(function: PerExample) -> PerExample:
 def _of_sigmoid(function: PerExample) -> PerExample:
     """``function`` of sigmoid(outputs)."""
     return lambda outputs, targets: function(jax.nn.sigmoid(outputs), targets)
-
-
-def _wide(outputs: Any) -> Array:
-    outputs = jnp.asarray(outputs)
-    return outputs.astype(wide_dtype(outputs.dtype))
 
 
 def _mean_of_rows(values: Float[Array, "batch ..."]) -> Float[Array, "batch"]:

@@ -42,6 +42,12 @@ def test_top_k_accuracy_agrees_with_scikit_learn(k, classes):
     assert ours == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_number_of_a_class_does_not_wrap_around():
+    scores, targets = jax.nn.one_hot(jnp.array([256, 3]), 300), jnp.array([0, 3], jnp.uint8)
+    for values in (metrics.accuracy(scores, targets), metrics.top_k_accuracy(scores, targets, 1)):
+        np.testing.assert_array_equal(values, [0, 1])
+
+
 def test_a_model_that_says_the_same_of_all_classes_knows_no_more_than_k_of_them():
     scores, targets = jnp.zeros((4, 4)), jnp.arange(4)
     assert float(metrics.top_k_accuracy(scores, targets, 2).mean()) == 0.5

@@ -135,8 +135,8 @@ def require_params(owner: str, params: Any) -> None:
 
 def _require_scalar(owner: str, name: str, value: Any, rule: str) -> None:
     is_number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array)
-    dtype = jnp.result_type(value) if is_number else None
-    if isinstance(value, bool) or dtype is None or not jnp.issubdtype(dtype, np.number):
+    dtype = getattr(value, "dtype", type(value))
+    if not (is_number and jnp.issubdtype(dtype, np.number)):
         raise TypeError(f"{owner}: `{name}` must be {rule}, got {value!r}.")
     if jnp.issubdtype(dtype, np.complexfloating):
         raise TypeError(f"{owner}: `{name}` must be {rule}, got the complex {value!r}.")

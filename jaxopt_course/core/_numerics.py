@@ -26,7 +26,7 @@ __all__ = [
 
 
 def wide_dtype(dtype: DTypeLike) -> Any:
-    """``dtype``, or float32 where it is narrower; the default float dtype for integers.
+    """``dtype``, or float32 where it is narrower; for integers a float dtype likewise.
 
     Prevents sums that stall: in bfloat16 the decay 0.999 rounds to 1, and a running mean of
     unit gradients never gets past 0.5.
@@ -34,7 +34,7 @@ def wide_dtype(dtype: DTypeLike) -> Any:
     return jax.dtypes.canonicalize_dtype(np.promote_types(dtype, jnp.float32))
 
 
-def as_float(value: Any) -> Float[Array, ""]:
+def as_float(value: Any) -> Float[Array, "*shape"]:
     """``value`` in the default float dtype: float64 under x64, else float32.
 
     Prevents the type error of integer counts meeting floats under strict promotion.

@@ -168,12 +168,12 @@ def hinge_loss(
     return jnp.maximum(1 - y * x, 0).astype(dtype)
 
 
-def _mask(where, x, axis):  # type: ignore[no-untyped-def]
+def _mask(where: Array | None, x: Array, axis: Axis) -> Array | None:
     """``where`` in the shape of ``x``; None stays None."""
     if where is None:
         return None
     if where.ndim != x.ndim:
-        where = jnp.expand_dims(where, axis)
+        where = jnp.expand_dims(where, tuple(range(x.ndim)) if axis is None else axis)
     return jnp.broadcast_to(where, x.shape)
 
 

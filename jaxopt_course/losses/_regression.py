@@ -13,6 +13,7 @@ targets have equal shapes: what would merely broadcast is refused.
 """
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real, ScalarLike
@@ -130,9 +131,9 @@ def log_cosh(
         ValueError: if the shapes differ.
     """
     r, dtype = _residual("log_cosh", predictions, targets)
-    small = jnp.abs(r) < 1
-    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.where(small, r, 0) / 2)))
     size = jnp.abs(r)
+    small = size < 1
+    near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.where(small, r, 0) / 2)))
     far = size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2)
     return jnp.where(small, near, far).astype(dtype)
 
@@ -183,14 +184,16 @@ def half_squared_error(
     return (jnp.sum(jnp.square(r), axis=_entries(r)) / 2).astype(dtype)
 
 
-def _residual(owner, predictions, targets):  # type: ignore[no-untyped-def]
+def _residual(owner: str, predictions: Any, targets: Any) -> tuple[Array, Any]:
+    """Predictions minus targets, float32 or wider, and the dtype the predictions came in."""
     if targets is None:
         return wide(owner, "predictions", predictions)
     y, t, dtype = wide_pair(owner, "predictions", predictions, targets)
     return y - t, dtype
 
 
-def _residual_rows(owner, predictions, targets):  # type: ignore[no-untyped-def]
+def _residual_rows(owner: str, predictions: Any, targets: Any) -> tuple[Array, Any]:
+    """The same of batches; both are given."""
     y, t, dtype = wide_pair(owner, "predictions", predictions, targets)
     if y.ndim == 0:
         raise ValueError(f"{owner}: `predictions` must have an axis of examples, got a scalar.")

@@ -6,6 +6,7 @@ Reference: Hinton & Salakhutdinov, "Reducing the Dimensionality of Data with Neu
 Science 2006, https://doi.org/10.1126/science.1127647.
 """
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -13,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Real
 
+from jaxopt_course.activations import activation
 from jaxopt_course.core import check_integer
+from jaxopt_course.initializers import initializer
 
 from ._models import MLP
 
@@ -50,6 +53,10 @@ class Autoencoder(nn.Module):
 
     def __post_init__(self) -> None:
         check_integer("Autoencoder", "code", self.code, "[1, inf)")
+        for width in self.hidden:
+            check_integer("Autoencoder", "hidden", width, "[1, inf)")
+        activation(self.activation)
+        initializer(self.kernel_init)
         super().__post_init__()
 
     @nn.compact
@@ -60,11 +67,8 @@ class Autoencoder(nn.Module):
         mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
     ) -> Float[Array, "batch *shape"]:
         """What comes back of ``x``, in its shape. Neither ``train`` nor ``mask`` matter."""
-        outputs = int(np.prod(x.shape[1:]))
-        y = self._network(outputs, tuple(self.hidden)[::-1], "decoder")(
-            self.encode(x, train), train
-        )
-        return jnp.reshape(y, x.shape)
+        decoder = self._network(math.prod(x.shape[1:]), tuple(self.hidden)[::-1], "decoder")
+        return jnp.reshape(decoder(self.encode(x, train), train), x.shape)
 
     @nn.compact
     def encode(

@@ -93,8 +93,8 @@ class MLP(nn.Module):
         """
         h = jnp.reshape(jnp.asarray(x), (x.shape[0], -1))
         for width, rate in zip(self.hidden, _rates(self, len(self.hidden)), strict=True):
-            h = _hidden(self, dense(self, width), rate, h, train, mask)
-        return dense(self, self.outputs)(True)(h)
+            h = _hidden(self, dense, width, rate, h, train, mask)
+        return dense(self, self.outputs)(h)
 
 
 class CNN(nn.Module):
@@ -149,43 +149,36 @@ class CNN(nn.Module):
         rates = _rates(self, len(self.channels) + len(self.dense))
         h = jnp.reshape(jnp.asarray(x), (*x.shape[:3], -1))
         for width, rate in zip(self.channels, rates, strict=False):
-            h = _hidden(self, _convolution(self, width), rate, h, train, mask)
+            h = _hidden(self, _convolution, width, rate, h, train, mask)
             h = nn.max_pool(h, (2, 2), strides=(2, 2), padding="SAME")
         h = jnp.reshape(h, (h.shape[0], -1))
         for width, rate in zip(self.dense, rates[len(self.channels) :], strict=True):
-            h = _hidden(self, dense(self, width), rate, h, train, mask)
-        return dense(self, self.outputs)(True)(h)
+            h = _hidden(self, dense, width, rate, h, train, mask)
+        return dense(self, self.outputs)(h)
 
 
-Affine = Callable[[bool], Callable[[Array], Array]]  # whether it has a bias -> the layer
+def dense(model: Any, width: int, use_bias: bool = True) -> nn.Dense:
+    """An affine map with the initializer and the dtypes of ``model``."""
+    return nn.Dense(width, use_bias, **_fields(model))
 
 
-def dense(model: Any, width: int) -> Affine:
-    return lambda use_bias: nn.Dense(
-        width,
-        use_bias=use_bias,
-        kernel_init=initializer(model.kernel_init),
-        dtype=model.dtype,
-        param_dtype=model.param_dtype,
-        promote_dtype=promote_dtype,
-    )
+def _convolution(model: Any, width: int, use_bias: bool) -> nn.Conv:
+    return nn.Conv(width, kernel_size=(3, 3), use_bias=use_bias, **_fields(model))
 
 
-def _convolution(model: MLP | CNN, width: int) -> Affine:
-    return lambda use_bias: nn.Conv(
-        width,
-        kernel_size=(3, 3),
-        use_bias=use_bias,
-        kernel_init=initializer(model.kernel_init),
-        dtype=model.dtype,
-        param_dtype=model.param_dtype,
-        promote_dtype=promote_dtype,
-    )
+def _fields(model: Any) -> dict[str, Any]:
+    return {
+        "kernel_init": initializer(model.kernel_init),
+        "dtype": model.dtype,
+        "param_dtype": model.param_dtype,
+        "promote_dtype": promote_dtype,
+    }
 
 
 def _hidden(
     model: MLP | CNN,
-    affine: Affine,
+    affine: Callable[[Any, int, bool], nn.Module],
+    width: int,
     rate: ScalarLike | None,
     x: Array,
     train: bool,
@@ -193,7 +186,7 @@ def _hidden(
 ) -> Array:
     """A hidden layer of ``model``, its submodules named there."""
     position = model.normalization and model.normalization_position
-    x = affine((model.normalization, position) != ("batch", "before"))(x)
+    x = affine(model, width, (model.normalization, position) != ("batch", "before"))(x)
     if position == "before":
         x = normalized(model, x, train, mask)
     x = activation(model.activation)(x)

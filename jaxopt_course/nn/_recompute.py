@@ -53,7 +53,9 @@ def recompute_batch_stats(
     """
     batches = list(batches)
     if not batches:
-        raise ValueError("recompute_batch_stats: `batches` is empty.")
+        raise ValueError("recompute_batch_stats: `batches` must hold one pair or more, got none.")
+    if "batch_stats" not in variables:
+        return dict(variables)
 
     @jax.jit
     def seen_in(variables: Any, inputs: Any, mask: Any) -> Any:
@@ -62,7 +64,7 @@ def recompute_batch_stats(
         _, state = apply(variables, inputs, train=False, mutable=["batch_moments"], **options)
         return flatten_dict(state.get("batch_moments", {}))
 
-    stats = flatten_dict(variables.get("batch_stats", {}))
+    stats = flatten_dict(variables["batch_stats"])
     layers = {path[:-1] for path in stats}
     for _ in layers:
         current = {**variables, "batch_stats": unflatten_dict(stats)}

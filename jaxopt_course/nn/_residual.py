@@ -127,13 +127,12 @@ class ResidualMLP(nn.Module):
             train: whether rows skip blocks and batch normalization sees the batch alone.
             mask: which rows count in batch statistics; see :func:`batch_norm`.
         """
-        affine = lambda width, h: dense(self, width)(True)(h)
-        h = affine(self.width, jnp.reshape(jnp.asarray(x), (x.shape[0], -1)))
+        h = dense(self, self.width)(jnp.reshape(jnp.asarray(x), (x.shape[0], -1)))
         for _ in range(self.blocks):
-            branch = affine(self.width, normalized(self, h, train, mask))
-            branch = affine(self.width, activation(self.activation)(branch))
+            branch = dense(self, self.width)(normalized(self, h, train, mask))
+            branch = dense(self, self.width)(activation(self.activation)(branch))
             if self.stochastic_depth is not None:
                 branch = StochasticDepth(self.stochastic_depth)(branch, train)
             h = h + branch
             self.sow("intermediates", "hidden", h)
-        return affine(self.outputs, normalized(self, h, train, mask))
+        return dense(self, self.outputs)(normalized(self, h, train, mask))

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
-from jaxopt_course.core import check_number, wide_dtype
+from jaxopt_course.core import check_number, squared
 
 from ._learned import learned
 from ._moments import standardize
@@ -40,7 +40,7 @@ def rms_norm(
         ValueError: if ``epsilon`` is not positive.
     """
     check_number("rms_norm", "epsilon", epsilon, "(0, inf)")
-    square = jnp.mean(jnp.square(x.astype(wide_dtype(x.dtype))), -1, keepdims=True)
+    square = jnp.mean(squared(x), -1, keepdims=True)
     return standardize(x, jnp.zeros_like(square), square, scale, None, epsilon)
 
 

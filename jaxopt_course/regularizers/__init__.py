@@ -11,16 +11,14 @@ from ._penalties import (
     l2_penalty,
     nuclear_norm_penalty,
 )
-from ._projections import project_l2_constraint
+from ._projections import project_l2_constraint, prox_box, prox_simplex
 from ._proximal import (
-    prox_box,
     prox_elastic_net,
     prox_group_lasso,
     prox_l0,
     prox_l1,
     prox_l2,
     prox_nuclear,
-    prox_simplex,
 )
 from ._selection import by_path, penalty, weights_only
 

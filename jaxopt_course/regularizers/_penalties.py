@@ -20,7 +20,7 @@ from jaxopt_course.core import (
     check_number,
     magnitude,
     safe_sqrt,
-    scalar_dtype,
+    scale_tree,
     squared,
     total,
     widened,
@@ -30,6 +30,7 @@ from jaxopt_course.core import (
 __all__ = [
     "elastic_net_penalty",
     "group_lasso_penalty",
+    "group_norms",
     "l1_penalty",
     "l2_penalty",
     "nuclear_norm_penalty",
@@ -56,7 +57,7 @@ def l1_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
     Reference: Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996.
     """
     check_number("l1_penalty", "strength", strength, "[0, inf)")
-    return _times(strength, total(magnitude(w)))
+    return scale_tree(total(magnitude(w)), strength)
 
 
 def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float[Array, ""]:
@@ -80,7 +81,7 @@ def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
     Reference: Hoerl & Kennard, "Ridge Regression", 1970.
     """
     check_number("l2_penalty", "strength", strength, "[0, inf)")
-    return _times(strength, total(squared(w)) / 2)
+    return scale_tree(total(squared(w)) / 2, strength)
 
 
 def elastic_net_penalty(
@@ -137,9 +138,7 @@ def group_lasso_penalty(
     Variables", 2006.
     """
     check_number("group_lasso_penalty", "strength", strength, "[0, inf)")
-    along = axis if axis is None or isinstance(axis, int) else tuple(axis)
-    norms = safe_sqrt(jnp.sum(squared(w), axis=along if w.ndim else None))
-    return _times(strength, total(norms))
+    return scale_tree(total(group_norms(w, axis)), strength)
 
 
 def nuclear_norm_penalty(
@@ -165,8 +164,12 @@ def nuclear_norm_penalty(
     Reference: Fazel, "Matrix Rank Minimization with Applications", 2002.
     """
     check_number("nuclear_norm_penalty", "strength", strength, "[0, inf)")
-    return _times(strength, total(jnp.linalg.svd(widened(w), compute_uv=False)))
+    return scale_tree(total(jnp.linalg.svd(widened(w), compute_uv=False)), strength)
 
 
-def _times(strength: ScalarLike, value: Float[Array, ""]) -> Float[Array, ""]:
-    return jnp.asarray(strength, scalar_dtype(value)) * value
+def group_norms(
+    w: Inexact[Array, "*shape"], axis: int | Sequence[int] | None, *, keepdims: bool = False
+) -> Float[Array, "..."]:
+    """The L2 norms of the groups of entries along ``axis``; a lone number is a group."""
+    along = axis if axis is None or isinstance(axis, int) else tuple(axis)
+    return safe_sqrt(jnp.sum(squared(w), axis=along if w.ndim else None, keepdims=keepdims))

@@ -1,12 +1,92 @@
-"""The hard constraint of the course; optax has the other projections."""
+"""Constraints: the nearest point of a set, argmin over y of |y - x|^2 subject to y in the set.
 
+Those of one array are proximal operators without a strength; ``project_l2_constraint``, the
+course's, takes all parameters together. optax has further projections.
+"""
+
+from typing import Any
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import ScalarLike
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Real, ScalarLike
 
-from jaxopt_course.core import Params, check_number, global_norm, safe_divide, safe_sqrt, scale_tree
+from jaxopt_course.core import (
+    Params,
+    check_number,
+    global_norm,
+    is_traced,
+    safe_divide,
+    safe_sqrt,
+    scale_tree,
+    widened,
+)
+
+from ._proximal import check_entries
 
 
-__all__ = ["project_l2_constraint"]
+__all__ = ["project_l2_constraint", "prox_box", "prox_simplex"]
+
+
+def prox_box(
+    x: Float[Array, "*shape"],
+    lower: ScalarLike | Real[Array, "*shape"] = 0.0,
+    upper: ScalarLike | Real[Array, "*shape"] = 1.0,
+    scaling: Any = 1.0,
+) -> Float[Array, "*shape"]:
+    """Clipping: argmin over y of |y - x|^2 subject to lower <= y <= upper.
+
+    Args:
+        x: the point.
+        lower: a number or one for each entry; -inf for none.
+        upper: likewise, inf for none; at least ``lower``.
+        scaling: of no effect: a constraint has no strength, and holds in every diagonal metric.
+
+    Raises:
+        ValueError: if a bound is NaN or has another shape, or ``lower`` exceeds ``upper``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> prox_box(jnp.array([3.0, -0.5, 0.25]), lower=0.0, upper=1.0).tolist()
+        [1.0, 0.0, 0.25]
+    """
+    check_entries("prox_box", "lower", lower, "[-inf, inf]", x)
+    check_entries("prox_box", "upper", upper, "[-inf, inf]", x)
+    if not (is_traced(lower) or is_traced(upper) or np.all(np.less_equal(lower, upper))):
+        raise ValueError(
+            f"prox_box: `lower` must lie in [-inf, upper], got {lower!r} and upper = {upper!r}."
+        )
+    return jnp.clip(x, jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype))
+
+
+def prox_simplex(
+    x: Float[Array, "*shape"], total: ScalarLike = 1.0, scaling: ScalarLike = 1.0
+) -> Float[Array, "*shape"]:
+    """Projection onto a simplex: argmin of |y - x|^2 subject to y >= 0 and sum y = total.
+
+    Args:
+        x: the point, all its entries taken together.
+        total: what they sum up to, in (0, inf).
+        scaling: of no effect, for a constraint has no strength; one number, for the projection
+            would be another in another metric.
+
+    Raises:
+        ValueError: if ``total`` is not positive.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> prox_simplex(jnp.array([1.0, 0.75, -2.0])).tolist()
+        [0.625, 0.375, 0.0]
+
+    Reference: Held, Wolfe & Crowder, "Validation of subgradient optimization", 1974.
+    """
+    check_number("prox_simplex", "total", total, "(0, inf)")
+    check_number("prox_simplex", "scaling", scaling, "[0, inf)")
+    wide = widened(x)
+    with jax.numpy_dtype_promotion("standard"):  # optax divides a float by integers
+        point = optax.projections.projection_simplex(wide, jnp.asarray(total, wide.dtype))
+    return point.astype(x.dtype)
 
 
 def project_l2_constraint(params: Params, limit: ScalarLike) -> Params:

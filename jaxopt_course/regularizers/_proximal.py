@@ -18,32 +18,22 @@ https://web.stanford.edu/~boyd/papers/prox_algs.html.
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from jaxtyping import Array, Float, Inexact, Real, ScalarLike
+from jaxtyping import Array, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import (
-    abs_sq,
-    check_number,
-    is_traced,
-    safe_divide,
-    safe_sqrt,
-    scalar_dtype,
-    widened,
-)
+from jaxopt_course.core import check_number, safe_divide, scalar_dtype, squared, widened
+
+from ._penalties import group_norms
 
 
 __all__ = [
-    "prox_box",
+    "check_entries",
     "prox_elastic_net",
     "prox_group_lasso",
     "prox_l0",
     "prox_l1",
     "prox_l2",
     "prox_nuclear",
-    "prox_simplex",
 ]
 
 
@@ -154,7 +144,7 @@ def prox_l0(
         [3.0, 0.0, -2.0]
     """
     price = _threshold("prox_l0", x, strength, scaling)
-    return jnp.where(abs_sq(widened(x)) > 2 * price, x, jnp.zeros_like(x))
+    return jnp.where(squared(x) > 2 * price, x, jnp.zeros_like(x))
 
 
 def prox_group_lasso(
@@ -183,8 +173,7 @@ def prox_group_lasso(
     """
     check_number("prox_group_lasso", "scaling", scaling, "[0, inf)")
     wide, threshold = widened(x), _threshold("prox_group_lasso", x, strength, scaling)
-    along = axis if axis is None or isinstance(axis, int) else tuple(axis)
-    norms = safe_sqrt(jnp.sum(abs_sq(wide), axis=along if x.ndim else None, keepdims=x.ndim > 0))
+    norms = group_norms(x, axis, keepdims=True)
     kept = jnp.maximum(1 - safe_divide(jnp.broadcast_to(threshold, norms.shape), norms), 0)
     return (kept.astype(wide.dtype) * wide).astype(x.dtype)
 
@@ -223,65 +212,15 @@ def prox_nuclear(
     return jnp.matmul(left * kept[..., None, :], right, precision="highest").astype(x.dtype)
 
 
-def prox_box(
-    x: Real[Array, "*shape"],
-    lower: ScalarLike | Real[Array, "*shape"] = 0.0,
-    upper: ScalarLike | Real[Array, "*shape"] = 1.0,
-    scaling: Any = 1.0,
-) -> Real[Array, "*shape"]:
-    """Clipping: argmin over y of |y - x|^2 subject to lower <= y <= upper.
-
-    Args:
-        x: the point.
-        lower: a number or one for each entry; -inf for none.
-        upper: likewise, inf for none; at least ``lower``.
-        scaling: of no effect: a constraint has no strength, and holds in every diagonal metric.
-
-    Raises:
-        ValueError: if a bound is NaN, or ``lower`` exceeds ``upper``.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> prox_box(jnp.array([3.0, -0.5, 0.25]), lower=0.0, upper=1.0).tolist()
-        [1.0, 0.0, 0.25]
-    """
-    for name, bound in (("lower", lower), ("upper", upper)):
-        if jnp.shape(bound) == ():
-            check_number("prox_box", name, bound, "[-inf, inf]")
-    if not is_traced(lower) and not is_traced(upper) and np.any(np.greater(lower, upper)):
+def check_entries(owner: str, name: str, value: Any, interval: str, x: Array) -> None:
+    """Raise unless ``value`` is a number in ``interval``, or shaped like ``x``."""
+    if jnp.shape(value) == ():
+        check_number(owner, name, value, interval)
+    elif jnp.shape(value) != x.shape:
         raise ValueError(
-            f"prox_box: `lower` must lie in [-inf, upper], got {lower!r} and upper = {upper!r}."
+            f"{owner}: `{name}` must be a number in {interval} or shaped like `x`, {x.shape}, "
+            f"got an array of shape {jnp.shape(value)}."
         )
-    return jnp.clip(x, jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype))
-
-
-def prox_simplex(
-    x: Float[Array, "*shape"], total: ScalarLike = 1.0, scaling: ScalarLike = 1.0
-) -> Float[Array, "*shape"]:
-    """Projection onto a simplex: argmin of |y - x|^2 subject to y >= 0 and sum y = total.
-
-    Args:
-        x: the point, all its entries taken together.
-        total: what they sum up to, in (0, inf).
-        scaling: of no effect, for a constraint has no strength; one number, for the projection
-            would be another in another metric.
-
-    Raises:
-        ValueError: if ``total`` is not positive.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> prox_simplex(jnp.array([1.0, 0.75, -2.0])).tolist()
-        [0.625, 0.375, 0.0]
-
-    Reference: Held, Wolfe & Crowder, "Validation of subgradient optimization", 1974.
-    """
-    check_number("prox_simplex", "total", total, "(0, inf)")
-    check_number("prox_simplex", "scaling", scaling, "[0, inf)")
-    wide = widened(x)
-    with jax.numpy_dtype_promotion("standard"):  # optax divides a float by integers
-        point = optax.projections.projection_simplex(wide, jnp.asarray(total, wide.dtype))
-    return point.astype(x.dtype)
 
 
 def _threshold(
@@ -289,13 +228,7 @@ def _threshold(
 ) -> Float[Array, "..."]:
     """``scaling * strength``, checked; a number or shaped like ``x``, real, float32 or wider."""
     check_number(owner, name, strength, "[0, inf)")
-    if jnp.shape(scaling) == ():
-        check_number(owner, "scaling", scaling, "[0, inf)")
-    elif jnp.shape(scaling) != x.shape:
-        raise ValueError(
-            f"{owner}: `scaling` must be a number in [0, inf) or shaped like `x`, {x.shape}, "
-            f"got an array of shape {jnp.shape(scaling)}."
-        )
+    check_entries(owner, "scaling", scaling, "[0, inf)", x)
     dtype = scalar_dtype(x)
     return jnp.asarray(scaling, dtype) * jnp.asarray(strength, dtype)
 

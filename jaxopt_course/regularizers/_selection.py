@@ -109,7 +109,7 @@ def penalty(
     """
     strengths = for_tree(where, params)
     dtype = scalar_dtype(params)
-    terms = [jnp.zeros((), dtype)]
+    terms: list[Array] = []
 
     def add(strength: Any, part: PyTree) -> None:
         is_bool = isinstance(strength, bool | np.bool)
@@ -126,7 +126,7 @@ def penalty(
             terms.append(jnp.asarray(factor, dtype) * value)
 
     jax.tree.map(add, strengths, params)
-    return sum(terms[1:], start=terms[0])
+    return sum(terms, start=jnp.zeros((), dtype))
 
 
 def _name(path: Any) -> str:

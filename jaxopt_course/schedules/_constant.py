@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule
+from jaxopt_course.core import Schedule, as_float
 
-from ._progress import ANY, as_floats, check_numbers
+from ._progress import check_numbers
 
 
 __all__ = ["constant_schedule"]
@@ -27,9 +27,9 @@ def constant_schedule(value: ScalarLike) -> Schedule:
         >>> float(constant_schedule(0.5)(100))
         0.5
     """
-    check_numbers("constant_schedule", ANY, value=value)
+    check_numbers("constant_schedule", "(-inf, inf)", value=value)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        return jnp.broadcast_to(as_floats(value), jnp.shape(count))
+        return jnp.broadcast_to(as_float(value), jnp.shape(count))
 
     return schedule

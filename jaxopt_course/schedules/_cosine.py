@@ -12,9 +12,9 @@ https://arxiv.org/abs/1608.03983.
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule
+from jaxopt_course.core import Schedule, as_float
 
-from ._progress import ANY, LENGTH, as_floats, check_numbers, remaining, safe_power
+from ._progress import check_numbers, remaining, safe_power
 
 
 __all__ = ["cosine_decay_schedule", "half_cosine"]
@@ -56,12 +56,12 @@ def cosine_decay_schedule(
         [1.0, 0.5, 0.0]
     """
     owner = "cosine_decay_schedule"
-    check_numbers(owner, ANY, init_value=init_value, alpha=alpha)
-    check_numbers(owner, LENGTH, decay_steps=decay_steps, exponent=exponent)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value, alpha=alpha)
+    check_numbers(owner, "[0, inf)", decay_steps=decay_steps, exponent=exponent)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        floor = as_floats(alpha)
+        floor = as_float(alpha)
         shape = safe_power(half_cosine(remaining(count, 0, decay_steps)), exponent)
-        return as_floats(init_value) * (floor + (1 - floor) * shape)
+        return as_float(init_value) * (floor + (1 - floor) * shape)
 
     return schedule

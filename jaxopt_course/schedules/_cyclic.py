@@ -20,7 +20,7 @@ from jaxtyping import Array, ArrayLike, Float, ScalarLike
 from jaxopt_course.core import Schedule, as_float
 
 from ._join import join_schedules
-from ._progress import ANY, LENGTH, as_floats, check_numbers, geometric, periods, remaining
+from ._progress import check_numbers, geometric, periods, remaining
 from ._warmup import warmup_cosine_decay_schedule
 
 
@@ -63,15 +63,15 @@ def cyclic_schedule(
         [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
     """
     owner = "cyclic_schedule"
-    check_numbers(owner, ANY, init_value=init_value, peak_value=peak_value)
-    check_numbers(owner, LENGTH, up_steps=up_steps, down_steps=down_steps)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
+    check_numbers(owner, "[0, inf)", up_steps=up_steps, down_steps=down_steps)
     check_numbers(owner, "(0, inf)", decay_rate=decay_rate)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        low, high = as_floats(init_value), as_floats(peak_value)
-        up, down = as_floats(up_steps), as_floats(down_steps)
+        low, high = as_float(init_value), as_float(peak_value)
+        up, down = as_float(up_steps), as_float(down_steps)
         cycle = up + down
-        phase = jnp.remainder(as_floats(count), jnp.where(cycle > 0, cycle, 1))
+        phase = jnp.remainder(as_float(count), jnp.where(cycle > 0, cycle, 1))
         rising = 1 - remaining(phase, 0, up)
         height = jnp.where(phase < up, rising, remaining(phase, up, down))
         factor = geometric(decay_rate, periods(count, 0, cycle, staircase))

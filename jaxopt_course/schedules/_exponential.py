@@ -9,9 +9,9 @@ At count t >= B, with begin B, period T and initial value I,
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule
+from jaxopt_course.core import Schedule, as_float
 
-from ._progress import ANY, LENGTH, as_floats, check_numbers, geometric, has_ended, periods
+from ._progress import check_numbers, geometric, has_ended, periods
 
 
 __all__ = ["exponential_decay", "step_decay"]
@@ -50,22 +50,22 @@ def exponential_decay(
         [1.0, 0.5, 0.25]
     """
     owner = "exponential_decay"
-    check_numbers(owner, ANY, init_value=init_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value)
     check_numbers(
-        owner, LENGTH, transition_steps=transition_steps, transition_begin=transition_begin
+        owner, "[0, inf)", transition_steps=transition_steps, transition_begin=transition_begin
     )
     check_numbers(owner, "(0, inf)", decay_rate=decay_rate)
     if end_value is not None:
-        check_numbers(owner, ANY, end_value=end_value)
+        check_numbers(owner, "(-inf, inf)", end_value=end_value)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        start, rate = as_floats(init_value), as_floats(decay_rate)
+        start, rate = as_float(init_value), as_float(decay_rate)
         passed = periods(count, transition_begin, transition_steps, staircase)
         value = start * geometric(rate, passed)
         ended = has_ended(count, transition_begin, transition_steps)
         if end_value is None:
             return jnp.where(ended, jnp.where(rate < 1, 0, start), value)
-        end = as_floats(end_value)
+        end = as_float(end_value)
         bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
         return jnp.where(ended, end, bounded)
 
@@ -99,9 +99,9 @@ def step_decay(
         [1.0, 0.5, 0.25]
     """
     owner = "step_decay"
-    check_numbers(owner, ANY, init_value=init_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value)
     check_numbers(
-        owner, LENGTH, transition_steps=transition_steps, transition_begin=transition_begin
+        owner, "[0, inf)", transition_steps=transition_steps, transition_begin=transition_begin
     )
     check_numbers(owner, "(0, inf)", decay_rate=decay_rate)
     return exponential_decay(

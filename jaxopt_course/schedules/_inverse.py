@@ -12,9 +12,9 @@ be infinite, the sum of their squares finite. Inverse time meets both conditions
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, safe_divide, safe_sqrt
+from jaxopt_course.core import Schedule, as_float, safe_divide, safe_sqrt
 
-from ._progress import ANY, LENGTH, as_floats, check_numbers, has_ended, periods
+from ._progress import check_numbers, has_ended, periods
 
 
 __all__ = ["inverse_sqrt_decay", "inverse_time_decay"]
@@ -49,10 +49,10 @@ def inverse_time_decay(
         [1.0, 0.5, 0.25]
     """
     owner = "inverse_time_decay"
-    check_numbers(owner, ANY, init_value=init_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value)
     check_numbers(
         owner,
-        LENGTH,
+        "[0, inf)",
         transition_steps=transition_steps,
         decay_rate=decay_rate,
         transition_begin=transition_begin,
@@ -60,7 +60,7 @@ def inverse_time_decay(
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         passed = periods(count, transition_begin, transition_steps, staircase)
-        value = as_floats(init_value) / (1 + as_floats(decay_rate) * passed)
+        value = as_float(init_value) / (1 + as_float(decay_rate) * passed)
         return jnp.where(has_ended(count, transition_begin, transition_steps), 0, value)
 
     return schedule
@@ -88,13 +88,13 @@ def inverse_sqrt_decay(init_value: ScalarLike, timescale: ScalarLike = 1.0) -> S
         >>> [float(schedule(count)) for count in (0, 3, 15)]
         [1.0, 0.5, 0.25]
     """
-    check_numbers("inverse_sqrt_decay", ANY, init_value=init_value)
-    check_numbers("inverse_sqrt_decay", LENGTH, timescale=timescale)
+    check_numbers("inverse_sqrt_decay", "(-inf, inf)", init_value=init_value)
+    check_numbers("inverse_sqrt_decay", "[0, inf)", timescale=timescale)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        scale = jnp.maximum(as_floats(timescale), 0)
-        grown = scale + jnp.maximum(as_floats(count), 0)
+        scale = jnp.maximum(as_float(timescale), 0)
+        grown = scale + jnp.maximum(as_float(count), 0)
         ratio = safe_divide(jnp.broadcast_to(scale, grown.shape), grown)
-        return as_floats(init_value) * safe_sqrt(ratio)
+        return as_float(init_value) * safe_sqrt(ratio)
 
     return schedule

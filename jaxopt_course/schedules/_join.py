@@ -6,9 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
 
-from jaxopt_course.core import Schedule, check_number, is_traced
-
-from ._progress import as_floats
+from jaxopt_course.core import Schedule, as_float, check_number, is_traced
 
 
 __all__ = ["join_schedules"]
@@ -52,10 +50,10 @@ def join_schedules(
         lowest = lowest if is_traced(joint) else joint
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        value = as_floats(schedules[0](count))
+        value = as_float(schedules[0](count))
         for joint, following in zip(joints, schedules[1:], strict=True):
             now, start = _comparable(count, joint)
-            later = as_floats(following(jnp.maximum(now, start) - start))
+            later = as_float(following(jnp.maximum(now, start) - start))
             value = jnp.where(now < start, value, later)
         return value
 

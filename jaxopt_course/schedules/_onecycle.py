@@ -12,10 +12,10 @@ Learning Rates", 2017, https://arxiv.org/abs/1708.07120.
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, check_number, is_traced
+from jaxopt_course.core import Schedule, as_float, check_number, is_traced
 
 from ._piecewise import interpolated
-from ._progress import ANY, LENGTH, as_floats, check_numbers
+from ._progress import check_numbers
 
 
 __all__ = ["cosine_onecycle_schedule", "linear_onecycle_schedule"]
@@ -59,11 +59,11 @@ def linear_onecycle_schedule(
     check_number(owner, "pct_final", pct_final, f"[{lowest}, 1]")
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        steps, peak = as_floats(transition_steps), as_floats(peak_value)
-        start = peak / as_floats(div_factor)
-        joints = (jnp.floor(as_floats(share) * steps) for share in (pct_start, pct_final))
+        steps, peak = as_float(transition_steps), as_float(peak_value)
+        start = peak / as_float(div_factor)
+        joints = (jnp.floor(as_float(share) * steps) for share in (pct_start, pct_final))
         times = jnp.stack([jnp.zeros_like(steps), *joints, steps])
-        values = jnp.stack([start, peak, start, start / as_floats(final_div_factor)])
+        values = jnp.stack([start, peak, start, start / as_float(final_div_factor)])
         return interpolated("linear", count, times, values)
 
     return schedule
@@ -98,17 +98,15 @@ def cosine_onecycle_schedule(
         >>> [round(float(schedule(count)), 4) for count in (0, 5, 10, 20)]
         [0.25, 0.625, 1.0, 0.0]
     """
-    _check(
-        "cosine_onecycle_schedule",
-        *(transition_steps, peak_value, pct_start, div_factor, final_div_factor),
-    )
+    owner = "cosine_onecycle_schedule"
+    _check(owner, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        steps, peak = as_floats(transition_steps), as_floats(peak_value)
-        start = peak / as_floats(div_factor)
-        joint = jnp.floor(as_floats(pct_start) * steps)
+        steps, peak = as_float(transition_steps), as_float(peak_value)
+        start = peak / as_float(div_factor)
+        joint = jnp.floor(as_float(pct_start) * steps)
         times = jnp.stack([jnp.zeros_like(steps), joint, steps])
-        values = jnp.stack([start, peak, start / as_floats(final_div_factor)])
+        values = jnp.stack([start, peak, start / as_float(final_div_factor)])
         return interpolated("cosine", count, times, values)
 
     return schedule
@@ -122,7 +120,7 @@ def _check(
     div_factor: ScalarLike,
     final_div_factor: ScalarLike,
 ) -> None:
-    check_numbers(owner, LENGTH, transition_steps=transition_steps)
-    check_numbers(owner, ANY, peak_value=peak_value)
+    check_numbers(owner, "[0, inf)", transition_steps=transition_steps)
+    check_numbers(owner, "(-inf, inf)", peak_value=peak_value)
     check_numbers(owner, "[0, 1]", pct_start=pct_start)
     check_numbers(owner, "(0, inf)", div_factor=div_factor, final_div_factor=final_div_factor)

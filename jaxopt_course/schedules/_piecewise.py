@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
 
-from jaxopt_course.core import Schedule, check_choice, check_number
+from jaxopt_course.core import Schedule, as_float, check_choice, check_number
 
 from ._cosine import half_cosine
-from ._progress import ANY, LENGTH, as_floats, check_numbers, remaining
+from ._progress import check_numbers, remaining
 
 
 __all__ = ["interpolated", "piecewise_constant_schedule", "piecewise_interpolate_schedule"]
@@ -45,14 +45,14 @@ def piecewise_constant_schedule(
         [1.0, 0.5, 0.25]
     """
     owner = "piecewise_constant_schedule"
-    check_numbers(owner, ANY, init_value=init_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value)
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        now = as_floats(count)
-        value = jnp.broadcast_to(as_floats(init_value), now.shape)
+        now = as_float(count)
+        value = jnp.broadcast_to(as_float(init_value), now.shape)
         for boundary, scale in zip(boundaries, scales, strict=True):
-            value = jnp.where(now < as_floats(boundary), value, as_floats(scale) * value)
+            value = jnp.where(now < as_float(boundary), value, as_float(scale) * value)
         return value
 
     return schedule
@@ -86,14 +86,14 @@ def piecewise_interpolate_schedule(
     """
     owner = "piecewise_interpolate_schedule"
     check_choice(owner, "interpolate_type", interpolate_type, SHAPES)
-    check_numbers(owner, ANY, init_value=init_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value)
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        times = jnp.stack([as_floats(x) for x in (0, *boundaries)])
-        factors = jnp.stack([as_floats(x) for x in (1, *scales)])
+        times = jnp.stack([as_float(x) for x in (0, *boundaries)])
+        factors = jnp.stack([as_float(x) for x in (1, *scales)])
         order = jnp.argsort(times, stable=True)
-        values = as_floats(init_value) * jnp.cumprod(factors[order])
+        values = as_float(init_value) * jnp.cumprod(factors[order])
         return interpolated(interpolate_type, count, times[order], values)
 
     return schedule
@@ -113,7 +113,7 @@ def interpolated(
     It looks up the piece of ``count``: a sum over the pieces would round small values at the
     scale of the largest.
     """
-    now = as_floats(count)
+    now = as_float(count)
     piece = jnp.searchsorted(times[1:], now, side="right", method="compare_all")
     following = jnp.minimum(piece + 1, times.size - 1)
     left = remaining(now, times[piece], times[following] - times[piece])
@@ -131,6 +131,6 @@ def _columns(owner: str, table: Table | None) -> tuple[list[ScalarLike], list[Sc
             f"got {len(boundaries)} and {len(scales)}."
         )
     for i, (boundary, scale) in enumerate(zip(boundaries, scales, strict=True)):
-        check_number(owner, f"boundaries[{i}]", boundary, LENGTH)
-        check_number(owner, f"scales[{i}]", scale, LENGTH)
+        check_number(owner, f"boundaries[{i}]", boundary, "[0, inf)")
+        check_number(owner, f"scales[{i}]", scale, "[0, inf)")
     return boundaries, scales

@@ -10,9 +10,9 @@ At count t, with begin B, length T, initial value I and end value E,
 
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule
+from jaxopt_course.core import Schedule, as_float
 
-from ._progress import ANY, LENGTH, as_floats, check_numbers, remaining, safe_power
+from ._progress import check_numbers, remaining, safe_power
 
 
 __all__ = ["linear_schedule", "polynomial_schedule"]
@@ -45,13 +45,13 @@ def linear_schedule(
         [1.0, 0.75, 0.0, 0.0]
     """
     owner = "linear_schedule"
-    check_numbers(owner, ANY, init_value=init_value, end_value=end_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value, end_value=end_value)
     check_numbers(
-        owner, LENGTH, transition_steps=transition_steps, transition_begin=transition_begin
+        owner, "[0, inf)", transition_steps=transition_steps, transition_begin=transition_begin
     )
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        start, end = as_floats(init_value), as_floats(end_value)
+        start, end = as_float(init_value), as_float(end_value)
         return end + (start - end) * remaining(count, transition_begin, transition_steps)
 
     return schedule
@@ -86,17 +86,17 @@ def polynomial_schedule(
         [1.0, 0.25, 0.0]
     """
     owner = "polynomial_schedule"
-    check_numbers(owner, ANY, init_value=init_value, end_value=end_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value, end_value=end_value)
     check_numbers(
         owner,
-        LENGTH,
+        "[0, inf)",
         power=power,
         transition_steps=transition_steps,
         transition_begin=transition_begin,
     )
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        start, end = as_floats(init_value), as_floats(end_value)
+        start, end = as_float(init_value), as_float(end_value)
         left = remaining(count, transition_begin, transition_steps)
         return end + (start - end) * safe_power(left, power)
 

@@ -11,13 +11,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from jaxopt_course.core import check_number
+from jaxopt_course.core import as_float, check_number
 
 
 __all__ = [
-    "ANY",
-    "LENGTH",
-    "as_floats",
     "check_numbers",
     "geometric",
     "has_ended",
@@ -26,9 +23,6 @@ __all__ = [
     "safe_power",
 ]
 
-ANY = "(-inf, inf)"
-LENGTH = "[0, inf)"
-
 
 def check_numbers(owner: str, interval: str, **values: Any) -> None:
     """Raise unless each of ``values`` is a number in ``interval``. Traced ones pass."""
@@ -36,15 +30,10 @@ def check_numbers(owner: str, interval: str, **values: Any) -> None:
         check_number(owner, name, value, interval)
 
 
-def as_floats(value: ArrayLike) -> Float[Array, "*shape"]:
-    """``value`` in the default float dtype, of any shape: a user may draw a whole curve at once."""
-    return jnp.asarray(value, jnp.result_type(float))
-
-
 def remaining(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Float[Array, "*counts"]:
     """The share of the transition still ahead: 1 up to B, 0 from B + T on."""
-    since = as_floats(count) - as_floats(begin)
-    length = as_floats(length)
+    since = as_float(count) - as_float(begin)
+    length = as_float(length)
     lasts = length > 0
     # Not 1 - since / T: XLA may divide by multiplying with 1 / T, and then T / T is not 1.
     share = jnp.clip(length - since, 0, length) / jnp.where(lasts, length, 1)
@@ -53,15 +42,15 @@ def remaining(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Float[Ar
 
 def has_ended(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Bool[Array, "*counts"]:
     """Whether a decay without end is over nevertheless, for its length is 0."""
-    return (as_floats(length) <= 0) & (as_floats(count) >= as_floats(begin))
+    return (as_float(length) <= 0) & (as_float(count) >= as_float(begin))
 
 
 def periods(
     count: ArrayLike, begin: ArrayLike, length: ArrayLike, staircase: bool
 ) -> Float[Array, "*counts"]:
     """How many lengths T have passed since B; whole ones if ``staircase``; 0 before B."""
-    since = jnp.maximum(as_floats(count) - as_floats(begin), 0)
-    length = as_floats(length)
+    since = jnp.maximum(as_float(count) - as_float(begin), 0)
+    length = as_float(length)
     length = jnp.where(length > 0, length, 1)
     # Not floor(since / T): compiled in float32, floor(41 * (1 / 41)) is 0.
     return jnp.floor_divide(since, length) if staircase else since / length
@@ -72,7 +61,7 @@ def safe_power(base: Float[Array, "*shape"], exponent: ArrayLike) -> Float[Array
 
     The true slope there is infinite for exponents below 1, and 0 * inf is NaN.
     """
-    exponent = as_floats(exponent)
+    exponent = as_float(exponent)
     positive = base > 0
     at_zero = jnp.where(exponent > 0, jnp.zeros_like(base), 1)
     return jnp.where(positive, jnp.where(positive, base, 1) ** exponent, at_zero)
@@ -84,7 +73,7 @@ def geometric(rate: ArrayLike, exponent: Float[Array, "*shape"]) -> Float[Array,
     Growth ends at the root of the largest float: infinity, though clipped by an end value, would
     have the slope 0 * inf.
     """
-    rate = as_floats(rate)
+    rate = as_float(rate)
     limits = jnp.finfo(rate.dtype)
     log_end = 0.5 * math.log(float(limits.max))
     longest = log_end / jnp.log(jnp.maximum(rate, 1 + float(limits.eps)))

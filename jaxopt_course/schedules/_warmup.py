@@ -16,7 +16,7 @@ from ._cosine import half_cosine
 from ._exponential import exponential_decay
 from ._join import join_schedules
 from ._polynomial import linear_schedule, polynomial_schedule
-from ._progress import ANY, LENGTH, as_floats, check_numbers, remaining, safe_power
+from ._progress import check_numbers, remaining, safe_power
 
 
 __all__ = [
@@ -49,8 +49,8 @@ def warmup_constant_schedule(
         [0.0, 0.25, 1.0, 1.0]
     """
     owner = "warmup_constant_schedule"
-    check_numbers(owner, ANY, init_value=init_value, peak_value=peak_value)
-    check_numbers(owner, LENGTH, warmup_steps=warmup_steps)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
+    check_numbers(owner, "[0, inf)", warmup_steps=warmup_steps)
     return linear_schedule(init_value, peak_value, warmup_steps)
 
 
@@ -90,13 +90,15 @@ def warmup_cosine_decay_schedule(
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     owner = "warmup_cosine_decay_schedule"
-    check_numbers(owner, ANY, init_value=init_value, peak_value=peak_value, end_value=end_value)
-    check_numbers(owner, LENGTH, warmup_steps=warmup_steps, exponent=exponent)
+    check_numbers(
+        owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value
+    )
+    check_numbers(owner, "[0, inf)", warmup_steps=warmup_steps, exponent=exponent)
     shortest = 0 if is_traced(warmup_steps) else warmup_steps
     check_number(owner, "decay_steps", decay_steps, f"[{shortest}, inf)")
 
     def decay(count: ArrayLike) -> Float[Array, "*counts"]:
-        peak, end = as_floats(peak_value), as_floats(end_value)
+        peak, end = as_float(peak_value), as_float(end_value)
         left = remaining(count, 0, as_float(decay_steps) - as_float(warmup_steps))
         return end + (peak - end) * safe_power(half_cosine(left), exponent)
 
@@ -139,17 +141,17 @@ def warmup_exponential_decay_schedule(
         [0.0, 0.5, 1.0, 0.5, 0.25]
     """
     owner = "warmup_exponential_decay_schedule"
-    check_numbers(owner, ANY, init_value=init_value, peak_value=peak_value)
+    check_numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
     check_numbers(
         owner,
-        LENGTH,
+        "[0, inf)",
         warmup_steps=warmup_steps,
         transition_steps=transition_steps,
         transition_begin=transition_begin,
     )
     check_numbers(owner, "(0, inf)", decay_rate=decay_rate)
     if end_value is not None:
-        check_numbers(owner, ANY, end_value=end_value)
+        check_numbers(owner, "(-inf, inf)", end_value=end_value)
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
     decay = exponential_decay(
         peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value
@@ -190,10 +192,12 @@ def warmup_stable_decay(
         [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
     owner = "warmup_stable_decay"
-    check_numbers(owner, ANY, init_value=init_value, peak_value=peak_value, end_value=end_value)
+    check_numbers(
+        owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value
+    )
     check_numbers(
         owner,
-        LENGTH,
+        "[0, inf)",
         warmup_steps=warmup_steps,
         stable_steps=stable_steps,
         decay_steps=decay_steps,

@@ -34,7 +34,9 @@ def test_numbers_outside_are_refused(value, interval):
         check_number("f", "x", value, interval)
 
 
-@pytest.mark.parametrize("value", [None, True, np.True_, "1", 1j, [1.0], np.ones(1), object()])
+@pytest.mark.parametrize(
+    "value", [None, True, np.True_, "1", np.str_("1"), 1j, [1.0], np.ones(1), object()]
+)
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(TypeError, match=r"^f: `x` must be a number in \[0, 1\], got "):
         check_number("f", "x", value, "[0, 1]")

@@ -91,6 +91,9 @@ def test_an_autoencoder_decodes_its_code_into_the_shape_of_its_input(key):
         (lambda: Transformer(5, 3).init(jax.random.key(0), TOKENS, train=False),
          "a sequence must have at most `length` = 3 tokens, got 6"),
         (lambda: Autoencoder(0), r"Autoencoder: `code` must lie in \[1, inf\), got 0"),
+        (lambda: Autoencoder(1, hidden=(4, 0)), r"Autoencoder: `hidden` must lie in \[1, inf\)"),
+        (lambda: Autoencoder(1, activation="rellu"), "Did you mean 'relu'"),
+        (lambda: Autoencoder(1, kernel_init="glorot"), "Did you mean 'glorot"),
     ],
 )  # fmt: skip
 def test_bad_fields_get_a_sentence(make, sentence):

@@ -159,6 +159,8 @@ def test_each_returns_the_dtype_it_was_given(dtype):
         (lambda x: prox_simplex(x, 0.0), r"prox_simplex: `total` must lie in \(0, inf\), got 0.0"),
         (lambda x: prox_box(x, 1.0, 0.0), r"prox_box: `lower` must lie in \[-inf, upper\]"),
         (lambda x: prox_box(x, np.nan, 0.0), r"prox_box: `lower` must lie in \[-inf, inf\]"),
+        (lambda x: prox_box(x, np.full(3, np.nan)), r"prox_box: `lower` must lie in \[-inf, upper"),
+        (lambda x: prox_box(x, 0.0, np.ones((3, 3))), r"`upper` must .* like `x`, \(3,\), got"),
     ],
 )
 def test_bad_numbers_get_one_sentence(call, sentence, as_users_run_it):
