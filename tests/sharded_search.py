@@ -132,7 +132,7 @@ def on_several_devices():
 
 def texts_of_programs():
     """What is compiled from now on for trainings, and to move them."""
-    texts, moves, call, make = [], [], _program.Program.call, _cohort._make_programs
+    texts, moves, call, make = [], [], _program.Program.call, _cohort.programs_of.__wrapped__
 
     def noted_call(self, *arguments):
         found = call(self, *arguments)

@@ -80,7 +80,7 @@ def bias_variance(
         The report; ``print`` it.
 
     Raises:
-        ValueError: if ``trainings`` is below 2, or predictions and targets differ in number.
+        ValueError: if ``trainings`` is below 2, or predictions, targets and truth differ in number.
 
     Examples:
         >>> y = jnp.array([1.0, 2.0, 3.0, 6.0])
@@ -91,6 +91,12 @@ def bias_variance(
         True
     """
     check_integer("bias_variance", "trainings", trainings, "[2, inf)")
+    y = np.asarray(targets, float)
+    f = y if truth is None else np.asarray(truth, float)
+    if f.shape != y.shape:
+        raise ValueError(
+            f"bias_variance: `truth` must have the shape of the targets, {y.shape}, got {f.shape}."
+        )
     sample_key, train_key = jax.random.split(key)
     rows = jnp.asarray(rows, jnp.int32)
     weights = jax.vmap(lambda k: bootstrap_weights(k, rows.shape[0]))(
@@ -103,13 +109,11 @@ def bias_variance(
     run = jax.jit(make_population(member, [("key", "rows")], strategy=strategy))
     keys = jax.random.split(train_key, trainings)
     predictions = np.asarray(run(keys, hyperparameters, weights), float)
-    y = np.asarray(targets, float)
     if predictions.shape != (trainings, *y.shape) or y.ndim != 1:
         raise ValueError(
             f"bias_variance: `predict` must give one number for each of the targets, of shape "
             f"{y.shape}, got shape {predictions.shape[1:]}."
         )
-    f = y if truth is None else np.asarray(truth, float)
     mean = predictions.mean(0)
     parts = {
         "error": ((predictions - y) ** 2).mean(0),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
 from jaxopt_course.core import Params, check_number
 
@@ -39,8 +39,8 @@ class GradientCheckReport(NamedTuple):
 
     @property
     def worst(self) -> str:
-        """The path of the leaf with the largest error."""
-        return max(self.errors, key=self.errors.__getitem__)
+        """The path of the leaf with the largest error; one that is no number is larger than all."""
+        return max(self.errors, key=lambda path: np.nan_to_num(self.errors[path], nan=np.inf))
 
     @property
     def wrong(self) -> list[str]:
@@ -105,11 +105,14 @@ def check_gradients(
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         slopes, differences = _both(value_at, point, rng)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
-    scale = max(float(np.max(np.abs(x), initial=0)) for x in (*slopes, *differences))
     # What rounding of the value makes of a difference is no error: 1e-16 |f| / 1e-7, with room.
-    rounding = 1e-8 * max(abs(value), scale)
+    # Of what is finite: an infinite slope would excuse all others.
+    rounding = 1e-8 * max(
+        float(np.max(np.abs(x), initial=0, where=np.isfinite(x)))
+        for x in map(np.asarray, (value, *slopes, *differences))
+    )
     errors = {
-        path: _error(np.asarray(slope), np.asarray(difference), rounding)
+        path: _error(slope, difference, rounding)
         for path, slope, difference in zip(paths, slopes, differences, strict=True)
     }
     return GradientCheckReport(errors, tolerance)
@@ -125,7 +128,7 @@ def _both(
     leaves, structure = jax.tree.flatten(point)
     gradient = jax.tree.leaves(jax.jit(jax.grad(value_at))(point))
 
-    def moved(i: int, leaf: np.ndarray) -> float:
+    def moved(i: int, leaf: np.ndarray | np.floating) -> float:
         return float(value_at(jax.tree.unflatten(structure, [*leaves[:i], leaf, *leaves[i + 1 :]])))
 
     slopes, differences = [], []
@@ -141,14 +144,13 @@ def _both(
 def _directions(leaf: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "directions ..."]:
     """Unit vectors, shaped like the leaf."""
     if leaf.size <= EVERY_AXIS:
-        return np.eye(leaf.size).reshape(-1, *leaf.shape)
+        return np.eye(leaf.size).reshape(leaf.size, *leaf.shape)
     drawn = rng.normal(size=(DIRECTIONS, leaf.size))
     drawn = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     return drawn.reshape(-1, *leaf.shape)
 
 
-def _error(slope: PyTree, difference: PyTree, rounding: float) -> float:
-    gap = np.abs(slope - difference)
-    largest = max(np.max(np.abs(slope), initial=0), np.max(np.abs(difference), initial=0))
-    worst = float(np.max(gap, initial=0))
-    return 0.0 if worst <= rounding else worst / float(largest)
+def _error(slope: np.ndarray, difference: np.ndarray, rounding: float) -> float:
+    largest = float(np.max(np.abs([slope, difference]), initial=0))
+    worst = float(np.max(np.abs(slope - difference), initial=0))
+    return 0.0 if worst <= rounding else worst / largest

@@ -136,11 +136,10 @@ def _of_rate(loss: np.ndarray, attainable: float) -> list[Finding]:
     up = steps[steps > 0].sum()
     late = loss[-1 - max(1, len(loss) // 5)] - loss[-1]
     rises = float(np.mean(steps > 0))
+    evidence = f"{rises:.0%} of the steps go up, by {up:.3g} in all, against {won:.3g} won."
     if rises >= 0.4 and up > won:
-        evidence = f"{rises:.0%} of the steps go up, by {up:.3g} in all, against {won:.3g} won."
         return [_finding("learning rate too large", evidence)]
     if rises >= 0.3 and up > won / 4:
-        evidence = f"{rises:.0%} of the steps go up, by {up:.3g} in all, against {won:.3g} won."
         return [_finding("batch too small", evidence)]
     if late > 0.1 * won and loss[-1] - attainable > 0.1 * (loss[0] - attainable):
         evidence = f"the last fifth won {late:.3g} of {won:.3g}, and the curve has not settled."

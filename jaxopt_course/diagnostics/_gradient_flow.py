@@ -36,7 +36,8 @@ class LayerFlow(NamedTuple):
 
     mean, variance: over all its entries.
     dead: the share of its units, the entries of the last axis, that are 0 for every example.
-    saturated: the share of the others whose standard deviation is below 1e-3.
+    saturated: the share of its units that are not dead, and whose standard deviation over the
+        examples is below 1e-3.
     """
 
     mean: float

@@ -44,7 +44,7 @@ class LearningRateRangeReport(NamedTuple):
     @property
     def usable(self) -> tuple[float, float]:
         """The smallest and largest rate that win at least half of what the best one wins."""
-        bar = (self.start + np.nanmin(self.losses)) / 2
+        bar = (self.start + np.fmin.reduce(self.losses)) / 2
         good = self.rates[np.nan_to_num(self.losses, nan=np.inf) <= bar]
         return (float(good[0]), float(good[-1])) if good.size else (float("nan"), float("nan"))
 

@@ -38,6 +38,8 @@ class LossLandscape(NamedTuple):
     path: np.ndarray | None
 
     def __str__(self) -> str:
+        if np.isnan(self.losses).all():
+            return "No loss on the plane is a number."
         i, j = np.unravel_index(np.nanargmin(self.losses), self.losses.shape)
         return (
             f"Losses from {np.nanmin(self.losses):.4g}, at ({self.first[i]:.3g}, "
@@ -69,7 +71,8 @@ def loss_landscape(
         The landscape.
 
     Raises:
-        ValueError: if a direction is not like ``params`` or a number is out of range.
+        ValueError: if a direction or a point of the path is not like ``params``, or a number is out
+            of range.
 
     Examples:
         >>> loss = lambda w: w[0] ** 2 + 10 * w[1] ** 2
@@ -86,6 +89,10 @@ def loss_landscape(
     check_integer("loss_landscape", "points", points, "[2, inf)")
     for direction in directions:
         check_like("loss_landscape", "direction", direction, params)
+    if path is not None:
+        check_like(
+            "loss_landscape", "point of the path", jax.tree.map(lambda x: x[0], path), params
+        )
     ticks = jnp.linspace(-span, span, points)
 
     def at(place: Array) -> Array:
@@ -124,11 +131,13 @@ def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
 
 def _coordinates(path: Params, params: Params, directions: tuple[Params, Params]) -> np.ndarray:
     """Where the points of ``path`` lie on the plane, by least squares."""
+    steps = len(jax.tree.leaves(path)[0])
+    plane = np.concatenate([_flat(direction) for direction in directions]).T
+    return np.linalg.lstsq(plane, (_flat(path, steps) - _flat(params)).T, rcond=None)[0].T
 
-    def flat(tree: Any) -> np.ndarray:
-        return np.concatenate([np.asarray(x, float).reshape(-1) for x in jax.tree.leaves(tree)])
 
-    count = {np.shape(x)[0] for x in jax.tree.leaves(path)}.pop()
-    steps = np.stack([flat(jax.tree.map(lambda x, i=i: x[i], path)) for i in range(count)])
-    plane = np.stack([flat(direction) for direction in directions], 1)
-    return np.linalg.lstsq(plane, (steps - flat(params)).T, rcond=None)[0].T
+def _flat(tree: Any, rows: int = 1) -> np.ndarray:
+    """The leaves side by side."""
+    return np.concatenate(
+        [np.asarray(x, float).reshape(rows, -1) for x in jax.tree.leaves(tree)], axis=1
+    )

@@ -68,7 +68,8 @@ def variance_through_depth(
 
     Args:
         initializer: the name of an initializer, or one: ``(key, shape, dtype) -> array``.
-        activation: the name of an activation, or a function.
+        activation: the name of an activation, or a function. Both must be hashable, as functions
+            are: a layer is compiled once for them and its widths.
         depth: how many layers, in [1, inf).
         key: for weights, inputs and slopes.
         widths: of the input and of the last layer; the others lie between, in equal ratios.
@@ -132,4 +133,5 @@ def _mean_gain(variances: Any) -> float:
 
 
 def _trend(total: float) -> str:
-    return "vanishing" if total < 1e-2 else "exploding" if total > 1e2 else "kept"
+    """Of the product of all gains; NaN is what overflowed."""
+    return "vanishing" if total < 1e-2 else "kept" if total <= 1e2 else "exploding"

@@ -10,7 +10,7 @@ Places are dealt out in turn, so that each device has as many as the others, or 
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +22,13 @@ from jaxtyping import Array, PyTree
 from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points
-from ._devices import copied, dealt, fetched, sharding_of, shards_of
-from ._space import Dimensions, Int
+from ._devices import copied, dealt, fetched, is_key, sharding_of, shards_of
+from ._program import made_once
+from ._score import metric_name
+from ._space import Dimensions, values_at
 
 
-__all__ = ["Cohort", "Programs", "programs_of", "values_at"]
+__all__ = ["Cohort", "Programs", "programs_of"]
 
 
 class Programs(NamedTuple):
@@ -42,23 +44,14 @@ class Programs(NamedTuple):
     take: Callable[..., Any]
 
 
+@made_once
 def programs_of(
     stages: Stages, metric: str | None, dimensions: Dimensions, mesh: Mesh | None
 ) -> Programs:
-    """The programs; the same again for equal arguments, as far as they can be compared."""
-    try:
-        hash(dimensions)
-    except TypeError:  # a fixed array, say
-        return _make_programs(stages, metric, dimensions, mesh)
-    # 1 and 1.0 are equal, and not the same program.
-    return _kept_programs(stages, metric, dimensions, mesh, repr(dimensions))
+    """The programs of a cohort; its trainings are scored by ``metric``, a name of their rows."""
 
-
-def _make_programs(
-    stages: Stages, metric: str | None, dimensions: Dimensions, mesh: Mesh | None, _: str = ""
-) -> Programs:
     def hyperparameters(numbers: Any, place: Any) -> PyTree:
-        return dimensions.fill({i: column[place] for i, column in enumerate(numbers)})
+        return dimensions.fill([column[place] for column in numbers])
 
     def start(numbers: Any, keys: Any, rows: Any) -> Any:
         begin = lambda place: stages.start(keys[place], hyperparameters(numbers, place), rows)
@@ -70,11 +63,8 @@ def _make_programs(
             mine, hp = jax.tree.map(lambda x: x[place], trainings), hyperparameters(numbers, place)
             mine = stages.advance(mine, hp, rows, end)
             mine, row = stages.evaluate(mine, hp, rows)
-            name = metric or ("validation_loss" if "validation_loss" in row else "loss")
-            if name not in row:
-                known = ", ".join(sorted(row))
-                raise ValueError(f"stages: `metric` must be one of {known}, got {name!r}.")
-            score = jnp.where(mine.running, row[name], jnp.nan).astype(scores.dtype)
+            value = row[metric_name("stages", metric, row)]
+            score = jnp.where(mine.running, value, jnp.nan).astype(scores.dtype)
             trainings = jax.tree.map(lambda x, y: x.at[place].set(y), trainings, mine)
             return trainings, scores.at[place].set(score)
 
@@ -97,9 +87,6 @@ def _make_programs(
     )
 
 
-_kept_programs = functools.lru_cache(maxsize=16)(_make_programs)
-
-
 class Cohort:
     """Trainings in their places; what is handed out and taken in is in the order of the members.
 
@@ -108,9 +95,9 @@ class Cohort:
         dimensions: of the space.
         rows: which rows train and which validate.
         mesh: the devices.
-        points: at which each begins; the programs are made for so many places, but for
-        size: if that is more.
+        points: at which each begins.
         keys: one for each point.
+        size: how many places the programs are made for, if that is more than there are points.
     """
 
     def __init__(
@@ -166,14 +153,14 @@ class Cohort:
         """The first ``n`` trainings, on the host; of keys their data."""
         if n == 0:
             return self.state_like(0)
-        data = jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, self.trainings)
+        data = jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, self.trainings)
         return jax.tree.map(lambda x: x[self._places(n)], fetched(data))
 
     def state_like(self, n: int) -> PyTree:
         """Zeros of the shapes and dtypes of ``state(n)``; nothing has to be compiled for it."""
 
         def zeros(x: Any) -> np.ndarray:
-            x = jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x
+            x = jax.eval_shape(jax.random.key_data, x) if is_key(x) else x
             return np.zeros((n, *x.shape[1:]), x.dtype)
 
         return jax.tree.map(zeros, self._like())
@@ -183,7 +170,7 @@ class Cohort:
 
         def put(x: np.ndarray, like: Any) -> Array:
             placed = dealt(self._in_places(x), self.mesh)
-            if not _is_key(like):
+            if not is_key(like):
                 return placed
             impl = jax.random.key_impl(jnp.empty((), like.dtype))
             return jax.random.wrap_key_data(placed, impl=impl)
@@ -209,16 +196,3 @@ class Cohort:
         """The values of each range at ``points``, in their places."""
         columns = values_at(self.dimensions, points)
         return [dealt(self._in_places(column), self.mesh) for column in columns]
-
-
-def values_at(dimensions: Dimensions, points: Points) -> Sequence[np.ndarray]:
-    """The values of each range at ``points``."""
-    kinds = [np.int32 if isinstance(kind, Int) else float for kind in dimensions.ranges]
-    return [
-        np.asarray([kind.at(float(u)) for u in column], dtype)
-        for kind, column, dtype in zip(dimensions.ranges, points.T, kinds, strict=True)
-    ]
-
-
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

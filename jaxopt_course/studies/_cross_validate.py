@@ -9,6 +9,7 @@ from jaxtyping import Array, Float64, Int32, Key, PyTree
 
 from jaxopt_course.data import Folds
 
+from ._result import with_error
 from ._score import Metric
 from ._search import search
 from ._study import Strategy
@@ -36,10 +37,10 @@ class CrossValidationReport(NamedTuple):
 
     def __str__(self) -> str:
         folds, seeds = self.scores.shape
-        error = "" if np.isnan(self.standard_error) else f" +- {self.standard_error:.2g}"
         failed = int(np.isnan(self.scores).sum())
         said = f"; {failed} trainings failed" if failed else ""
-        return f"{self.mean:.4g}{error} over {folds} folds x {seeds} seeds{said}"
+        mean = with_error(self.mean, self.standard_error)
+        return f"{mean} over {folds} folds x {seeds} seeds{said}"
 
 
 def cross_validate(

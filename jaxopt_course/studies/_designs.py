@@ -9,6 +9,7 @@ Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012.
 
 import itertools
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from jaxopt_course.core import check_integer
 from ._space import Choice, Int, Range, dimensions_of
 
 
-__all__ = ["Points", "grid_design", "host_seed", "random_design", "sobol_design"]
+__all__ = ["Points", "grid_design", "host_seed", "is_design", "random_design", "sobol_design"]
 
 Points = Float64[np.ndarray, "trials d"]
 
@@ -62,8 +63,8 @@ def random_design(key: Key[Array, ""], space: PyTree, trials: int) -> Points:
 def grid_design(space: PyTree, trials: int) -> Points:
     """The finest grid of at most ``trials`` points with as many values of each number.
 
-    The ends of a range are among them, and every option of a choice. An `Int` that has fewer
-    values than that has each of them once.
+    The ends of a range are among them, and every option of a choice. An `Int` has none of its
+    values twice.
 
     Args:
         space: its ranges are the axes.
@@ -91,6 +92,13 @@ def grid_design(space: PyTree, trials: int) -> Points:
         level += 1
     points = list(itertools.product(*(_levels(r, level) for r in ranges)))
     return np.array(points, float).reshape(len(points), len(ranges))
+
+
+def is_design(points: Any, d: int, trials: int = 1) -> bool:
+    """Whether ``points`` are at least ``trials`` in the unit cube of ``d`` dimensions."""
+    table = np.asarray(points)
+    fits = table.ndim == 2 and table.shape[0] >= trials and table.shape[1] == d
+    return fits and bool(np.all((table >= 0) & (table <= 1)))
 
 
 def host_seed(key: Key[Array, ""]) -> int:

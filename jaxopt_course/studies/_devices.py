@@ -14,7 +14,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 
-__all__ = ["agreed", "check_mesh", "copied", "dealt", "fetched", "sharding_of", "shards_of"]
+__all__ = [
+    "agreed",
+    "check_mesh",
+    "copied",
+    "dealt",
+    "fetched",
+    "is_key",
+    "sharding_of",
+    "shards_of",
+]
 
 
 def check_mesh(owner: str, mesh: Mesh | None) -> None:
@@ -53,15 +62,16 @@ def copied(tree: PyTree, mesh: Mesh | None) -> PyTree:
 def fetched(tree: PyTree) -> PyTree:
     """The arrays as a whole on the host, in each process."""
 
-    def fetch(x: Any) -> np.ndarray:
-        if isinstance(x, jax.Array) and not x.is_fully_addressable:
-            return np.asarray(multihost_utils.process_allgather(x, tiled=True))
-        return np.asarray(x)
+    def whole(x: Any) -> Any:
+        here = getattr(x, "is_fully_addressable", True)
+        return x if here else multihost_utils.process_allgather(x, tiled=True)
 
-    leaves, structure = jax.tree.flatten(tree)
-    if all(getattr(x, "is_fully_addressable", True) for x in leaves):
-        return jax.device_get(tree)  # all at once
-    return jax.tree.unflatten(structure, map(fetch, leaves))
+    return jax.device_get(jax.tree.map(whole, tree))
+
+
+def is_key(x: Any) -> bool:
+    """Whether ``x`` is an array of typed keys."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def agreed(number: float, *, among_all: bool) -> float:
@@ -76,7 +86,7 @@ def _placed(tree: PyTree, sharding: NamedSharding | None) -> PyTree:
         return jax.tree.map(jnp.asarray, tree)
 
     def place(x: Any) -> jax.Array:
-        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_key(x):
             impl = jax.random.key_impl(x)
             return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=impl)
         values = np.asarray(x)

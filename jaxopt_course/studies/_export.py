@@ -9,7 +9,8 @@ import numpy as np
 from jaxopt_course.core import check_choice
 
 from ._result import SearchResult, columns_of
-from ._space import Choice, Float, Int, dimensions_of
+from ._score import metric_name
+from ._space import Float, Int, dimensions_of
 
 
 __all__ = ["importance", "to_optuna", "to_table", "write_table"]
@@ -93,8 +94,8 @@ def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None
     """
     import optuna
 
-    distributions = _distributions(result)
     columns = columns_of(result)
+    distributions = _distributions(result, columns)
     curves = _curves(result)
     state = optuna.trial.TrialState
     trials = []
@@ -144,26 +145,27 @@ def importance(result: SearchResult) -> dict[str, float]:
     return dict(optuna.importance.get_param_importances(to_optuna(result), evaluator=evaluator))
 
 
-def _distributions(result: SearchResult) -> dict[str, Any]:
+def _distributions(result: SearchResult, columns: dict[str, list[Any]]) -> dict[str, Any]:
+    """Of each range."""
     from optuna import distributions
 
-    columns, found = columns_of(result), dict[str, Any]()
+    found: dict[str, Any] = {}
     dimensions = dimensions_of(result.space)
     for name, kind in zip(dimensions.names, dimensions.ranges, strict=True):
         if isinstance(kind, Float):
             found[name] = distributions.FloatDistribution(kind.low, kind.high, log=kind.log)
         elif isinstance(kind, Int):
             found[name] = distributions.IntDistribution(kind.low, kind.high, log=kind.log)
-        elif isinstance(kind, Choice):
+        else:
             found[name] = distributions.CategoricalDistribution(list(dict.fromkeys(columns[name])))
     return found
 
 
 def _curves(result: SearchResult) -> list[dict[int, float]]:
     """{step: mean of the ranked metric} of each configuration, where it is in the history."""
-    name = result.metric or ("validation_loss" if "validation_loss" in result.history else "loss")
-    if callable(name) or not {name, "step"} <= set(result.history):
+    if callable(result.metric) or "step" not in result.history:
         return [{} for _ in result.points]
+    name = metric_name("to_optuna", result.metric, result.history)
     means = result.history[name].mean((1, 2))
     steps = result.history["step"].max((1, 2))
     return [

@@ -33,17 +33,14 @@ from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points, sobol_design
 from ._optimizer_checks import warn_of_decay
-from ._rounds import Setting, correlations, ranked
+from ._rounds import Setting, correlations
 from ._rungs import Rungs, check_rungs, halving_rungs
 from ._saves import digest
+from ._score import ranked
 from ._space import configuration_at
 
 
-__all__ = [
-    "HalvingResult",
-    "hyperband",
-    "successive_halving",
-]
+__all__ = ["HalvingResult", "hyperband", "successive_halving"]
 
 
 class HalvingResult(NamedTuple):
@@ -83,11 +80,12 @@ class HalvingResult(NamedTuple):
 
     def __str__(self) -> str:
         """A line a rung."""
-        pick = np.nanmin if self.mode == "min" else np.nanmax
+        pick = np.fmin if self.mode == "min" else np.fmax
         lines = ["rung  configurations   steps   best score   rank correlation with the next"]
         for r, (size, steps) in enumerate(zip(*self.rungs, strict=True)):
             after = f"{self.correlations[r]:.2f}" if r < len(self.correlations) else ""
-            lines.append(f"{r:4}  {size:14}  {steps:6}   {pick(self.scores[r]):10.4g}   {after}")
+            best = pick.reduce(self.scores[r])
+            lines.append(f"{r:4}  {size:14}  {steps:6}   {best:10.4g}   {after}")
         return "\n".join([*lines, f"best: {self.configurations[self.best]}"])
 
 
@@ -115,7 +113,7 @@ def successive_halving(
             compiled once for these stages and so many configurations; other rungs run in it too.
         space: of numbers; choices are programs of their own and are refused.
         key: of the trainings, and of the design.
-        rungs: of :func:`halving_rungs`, :func:`top_k_rungs`, or by hand, at most 16.
+        rungs: of :func:`halving_rungs`, :func:`top_k_rungs`, or by hand.
         rows: which rows train and which validate. None: all train.
         points: of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
         metric: a name of the rows of the history. None: the validation loss, if there is one.
@@ -202,7 +200,8 @@ def hyperband(
         trials = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
         steps = max(min_steps, math.floor(max_steps / eta**s + 1e-9))
         rungs = halving_rungs(trials, eta=eta, min_steps=steps, max_steps=max_steps)
-        brackets.append(Rungs(rungs.sizes[: s + 1], rungs.steps[: s + 1]))
+        sizes = rungs.sizes[: s + 1]
+        brackets.append(Rungs(sizes, (*rungs.steps[: len(sizes) - 1], max_steps)))
     ends = np.cumsum([rungs.sizes[0] for rungs in brackets])
     design = sobol_design(key, space, int(ends[-1]))
     setting = Setting("hyperband", stages, space, key, rows, metric, mode, mesh, resume, progress)

@@ -14,10 +14,11 @@ from jaxtyping import Array, PyTree
 from jaxopt_course.core import global_norm
 from jaxopt_course.training import Stages
 
+from ._devices import is_key
 from ._space import Dimensions
 
 
-__all__ = ["ScheduleWarning", "check_state_has_no_numbers", "step_ratio", "warn_of_decay"]
+__all__ = ["ScheduleWarning", "check_state_has_no_numbers", "warn_of_decay"]
 
 DECAYED = 0.5  # of the step of the first budget: less is warned of
 
@@ -30,7 +31,7 @@ def warn_of_decay(
     owner: str, stages: Stages, configuration: PyTree, steps: Sequence[int], stacklevel: int
 ) -> None:
     """Compare the update for one gradient at the first budget and at the last."""
-    ratio = step_ratio(stages, configuration, steps)
+    ratio = _step_ratio(stages, configuration, steps)
     if ratio < DECAYED:
         warnings.warn(
             f"{owner}: at step {steps[-1]} the optimizer's steps are {ratio:.2g} times as long as "
@@ -41,11 +42,8 @@ def warn_of_decay(
         )
 
 
-def step_ratio(stages: Stages, configuration: PyTree, steps: Sequence[int]) -> float:
-    """How long the last budget's last step is, in units of the first's, under one gradient.
-
-    The gradient is 1 all the time.
-    """
+def _step_ratio(stages: Stages, configuration: PyTree, steps: Sequence[int]) -> float:
+    """How long the last budget's last step is, in units of the first's; all gradients are 1."""
     update, init = _shrunken(stages, configuration)
 
     def step(state: Any, _: None) -> tuple[Any, Array]:
@@ -74,7 +72,7 @@ def check_state_has_no_numbers(
 
     @jax.jit
     def is_kept(before: list[Array], after: list[Array]) -> Array:
-        was, new = (dimensions.fill(dict(enumerate(numbers))) for numbers in (before, after))
+        was, new = (dimensions.fill(numbers) for numbers in (before, after))
         update, init = _shrunken(stages, was)
         state = init(was)
         return _differ(state, init(new)) & ~_differ(update(state, was), update(state, new))
@@ -109,6 +107,6 @@ def _shrunken(
 
 def _differ(a: PyTree, b: PyTree) -> Array:
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    data = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+    data = lambda x: jax.random.key_data(x) if is_key(x) else x
     each = [jnp.any(data(jnp.asarray(x)) != data(jnp.asarray(y))) for x, y in pairs]
     return functools.reduce(jnp.logical_or, each, jnp.array(False))

@@ -12,7 +12,7 @@ https://arxiv.org/abs/1711.09846.
 
 import os
 import time
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -25,8 +25,9 @@ from jaxopt_course.training import Rows, Stages
 from ._designs import Points, host_seed, sobol_design
 from ._exploit import Turn, turn
 from ._optimizer_checks import check_state_has_no_numbers, warn_of_decay
-from ._rounds import Setting, correlations, ranked
+from ._rounds import Setting, correlations
 from ._saves import digest
+from ._score import ranked
 from ._space import configuration_at, dimensions_of
 
 
@@ -193,7 +194,7 @@ def population_based_training(
     setting = Setting(owner, stages, space, key, rows, metric, mode, mesh, resume, progress)
     setting.check()
     begin = setting.first(sobol_design(key, space, members) if points is None else points, members)
-    ranges = dimensions_of(space).ranges
+    ranges: Any = dimensions_of(space).ranges  # of numbers: a choice was refused
     steps = interval * np.arange(1, rounds + 1, dtype=np.int32)
     warn_of_decay(owner, stages, configuration_at(space, begin[0]), steps.tolist(), stacklevel=2)
     check_state_has_no_numbers(
@@ -249,6 +250,8 @@ def _checked(
         check_integer(owner, name, number, "[1, inf)")
     check_number(owner, "quantile", quantile, "[0, 0.5]")
     check_number(owner, "resample", resample, "[0, 1]")
+    if len(factors) != 2:
+        raise ValueError(f"{owner}: `factors` must be two numbers, got {factors}.")
     for factor in factors:
         check_number(owner, "factors", factor, "(0, inf)")
     return Turn(float(quantile), (float(factors[0]), float(factors[1])), float(resample))

@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,11 +22,12 @@ from jaxopt_course.training import make_population
 
 from ._devices import agreed, fetched, sharding_of, shards_of
 from ._score import Kept, Metric, keep
-from ._space import Choice, Dimensions, Float
+from ._space import Choice, Dimensions
 
 
-__all__ = ["Members", "Program", "execute", "program_of"]
+__all__ = ["Members", "Program", "execute", "made_once", "program_of"]
 
+Made = TypeVar("Made")
 KEPT_PROGRAMS = 16
 AHEAD = 2  # calls in flight, so that the device need not wait for the host
 LADDER = (1, 8, 32, 128)  # how many at a time `auto` tries; 1 is "map"
@@ -36,19 +37,18 @@ LONG_ENOUGH = 0.2  # seconds of work whose duration is trusted
 class Members(NamedTuple):
     """The trainings of a bucket, one a row, on the host.
 
-    floats, ints: values of the traced ranges, in the order of the dimensions.
-    fold: which fold each sees.
     key: the data of its key.
+    numbers: a column for each traced range, in the order of the dimensions.
+    fold: which fold each sees.
     """
 
-    floats: np.ndarray
-    ints: np.ndarray
-    fold: np.ndarray
     key: np.ndarray
+    numbers: list[np.ndarray]
+    fold: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Members":
         """Some of them."""
-        return Members(*(column[rows] for column in self))
+        return jax.tree.map(lambda column: column[rows], self)
 
 
 @dataclasses.dataclass(eq=False)
@@ -56,9 +56,9 @@ class Program:
     """The trainings of a bucket, compiled for chunks of several sizes.
 
     Attributes:
-        member: ``member(key data, (floats, ints, fold), rows) -> Kept`` of one training.
+        member: ``member(key data, (numbers, fold), rows) -> Kept`` of one training.
         mesh: that chunks are shared out over, or None.
-        calls: what is compiled, by chunk size and shapes.
+        calls: what is compiled, by the shapes of its arguments.
         compile_seconds: by chunk size.
         call_seconds: how long a call takes, by chunk size, where that was measured.
     """
@@ -75,9 +75,9 @@ class Program:
 
     def call(self, chunk: int, members: Members, rows: PyTree) -> Callable[[Members], Kept]:
         """The program for ``chunk`` trainings a device at a time; compiled if need be."""
-        of_rows = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(rows))
-        shapes = (of_rows, tuple(str(x.dtype) for x in members))
-        if (chunk, shapes) not in self.calls:
+        first = members.take(np.zeros(chunk * self.shards, int))
+        shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves((first, rows)))
+        if shapes not in self.calls:
             population = make_population(
                 self.member,
                 [("key", "hyperparameters")],
@@ -85,21 +85,36 @@ class Program:
                 chunk_size=chunk,
                 mesh=self.mesh,
             )
-            some = members.take(np.zeros(chunk * self.shards, int))
             begin = time.perf_counter()
             # The same numbers on every device, which looks up its own.
             program = jax.jit(population, in_shardings=sharding_of(self.mesh))
-            lowered = program.lower(some.key, tuple(some[:3]), rows)
-            self.calls[chunk, shapes] = lowered.compile()
+            lowered = program.lower(first.key, (first.numbers, first.fold), rows)
+            self.calls[shapes] = lowered.compile()
             self.compile_seconds[chunk] = self.agreed(time.perf_counter() - begin)
-        compiled = self.calls[chunk, shapes]
-        return lambda some: compiled(some.key, tuple(some[:3]), rows)
+        compiled = self.calls[shapes]
+        return lambda some: compiled(some.key, (some.numbers, some.fold), rows)
 
     def agreed(self, seconds: float) -> float:
         """What all processes of the mesh go by."""
         return agreed(seconds, among_all=self.mesh is not None and self.mesh.is_multi_process)
 
 
+def made_once(make: Callable[..., Made]) -> Callable[..., Made]:
+    """``make``, which gives what it made before where all arguments are equal and hashable."""
+    remembered = functools.lru_cache(KEPT_PROGRAMS)(make)
+
+    @functools.wraps(make)
+    def made(*arguments: Any) -> Made:
+        try:
+            hash(arguments)
+        except TypeError:  # a fixed array, say
+            return make(*arguments)
+        return remembered(*arguments)
+
+    return made
+
+
+@made_once
 def program_of(
     train: Callable[..., Any],
     dimensions: Dimensions,
@@ -109,17 +124,20 @@ def program_of(
     impl: str,
     mesh: Mesh | None,
 ) -> Program:
-    """The program of the options ``picks``, one for each choice of the space.
+    """The program of the options ``picks``, one for each choice of the space."""
 
-    It is the one made before where all of these are equal, as far as they can be compared.
-    """
-    arguments = (train, dimensions, picks, metric, mode, impl, mesh)
-    try:
-        return _kept_program(*arguments, spelled=repr(dimensions))
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _make_program(*arguments)
+    def member(key: Any, own: Any, rows: PyTree) -> Kept:
+        numbers, fold = own
+        picked, traced = iter(picks), iter(numbers)
+        values = [
+            kind.options[next(picked)] if isinstance(kind, Choice) else next(traced)
+            for kind in dimensions.ranges
+        ]
+        own_rows = jax.tree.map(lambda x: x[fold], rows)
+        key = jax.random.wrap_key_data(key, impl=impl)
+        return keep(train(key, dimensions.fill(values), own_rows), metric, mode)
+
+    return Program(member, mesh)
 
 
 def execute(
@@ -208,37 +226,3 @@ def _call_at(members: Members, begin: int, size: int) -> tuple[np.ndarray, Membe
 def _fetched(numbers: np.ndarray, kept: Kept) -> tuple[np.ndarray, Kept]:
     """What is kept of these members, on the host."""
     return numbers, jax.tree.map(lambda x: x[: len(numbers)], fetched(kept))
-
-
-def _make_program(
-    train: Callable[..., Any],
-    dimensions: Dimensions,
-    picks: tuple[int, ...],
-    metric: Metric,
-    mode: str,
-    impl: str,
-    mesh: Mesh | None,
-    spelled: str = "",
-) -> Program:
-    """``spelled`` tells apart what compares equal and is not the same program: 1 and 1.0."""
-    options, left = {}, iter(picks)
-    floats: list[int] = []
-    ints: list[int] = []
-    for i, kind in enumerate(dimensions.ranges):
-        if isinstance(kind, Choice):
-            options[i] = kind.options[next(left)]
-        else:
-            (floats if isinstance(kind, Float) else ints).append(i)
-
-    def member(key: Any, numbers: Any, rows: PyTree) -> Kept:
-        own_floats, own_ints, fold = numbers
-        values = options | {i: own_floats[j] for j, i in enumerate(floats)}
-        values |= {i: own_ints[j] for j, i in enumerate(ints)}
-        own_rows = jax.tree.map(lambda x: x[fold], rows)
-        key = jax.random.wrap_key_data(key, impl=impl)
-        return keep(train(key, dimensions.fill(values), own_rows), metric, mode)
-
-    return Program(member, mesh)
-
-
-_kept_program = functools.lru_cache(KEPT_PROGRAMS)(_make_program)

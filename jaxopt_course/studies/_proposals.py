@@ -18,7 +18,7 @@ from jaxtyping import Array, Key, PyTree
 
 from jaxopt_course.core import check_choice, check_integer
 
-from ._designs import Points, grid_design, host_seed, random_design, sobol_design
+from ._designs import Points, grid_design, host_seed, is_design, random_design, sobol_design
 from ._saves import digest
 from ._space import Choice, dimensions_of
 
@@ -108,8 +108,7 @@ def check_method(method: str | Points, space: PyTree, trials: int | None, rounds
         check_integer("search", "rounds", rounds, "[8, inf)")
         return len(grid_design(space, trials)) if method == "grid" else trials
     shape, d = np.shape(method), len(dimensions_of(space).ranges)
-    inside = np.all((np.asarray(method) >= 0) & (np.asarray(method) <= 1))
-    if len(shape) != 2 or shape[0] == 0 or shape[1] != d or not inside:
+    if not is_design(method, d):
         raise ValueError(
             f"search: `method` must name one or be points in [0, 1] of shape (trials, {d}), got "
             f"shape {shape}."

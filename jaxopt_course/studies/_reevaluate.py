@@ -15,7 +15,7 @@ from jaxtyping import Float64, PyTree
 
 from jaxopt_course.core import check_integer
 
-from ._result import SearchResult
+from ._result import SearchResult, with_error
 from ._search import search
 from ._study import Strategy
 
@@ -43,9 +43,8 @@ class Reevaluation(NamedTuple):
 
     def __str__(self) -> str:
         lines = [
-            f"configuration {number}, {configuration}: {mean:.4g}"
-            + ("" if np.isnan(error) else f" +- {error:.2g}")
-            + f" with fresh seeds, {selected:.4g} when it was chosen"
+            f"configuration {number}, {configuration}: {with_error(mean, error)} with fresh seeds, "
+            f"{selected:.4g} when it was chosen"
             for number, configuration, mean, error, selected in zip(
                 self.numbers,
                 self.configurations,

@@ -7,11 +7,11 @@ from jaxtyping import Array, Float64, Int32, Key, PyTree
 
 from jaxopt_course.training import Rows
 
-from ._score import Metric
+from ._score import Metric, ranked
 from ._space import Choice, dimensions_of
 
 
-__all__ = ["BestConfiguration", "SearchResult", "best_configuration", "columns_of"]
+__all__ = ["BestConfiguration", "SearchResult", "best_configuration", "columns_of", "with_error"]
 
 
 class SearchResult(NamedTuple):
@@ -66,8 +66,7 @@ class SearchResult(NamedTuple):
     @property
     def ranking(self) -> np.ndarray:
         """The configurations, the best first; those with a failed training come last."""
-        sign = 1 if self.mode == "min" else -1
-        return np.argsort(sign * self.values, kind="stable")
+        return ranked(self.values, self.mode)
 
     @property
     def best(self) -> int:
@@ -111,10 +110,10 @@ class BestConfiguration(NamedTuple):
     trainings: int
 
     def __str__(self) -> str:
-        error = "" if np.isnan(self.standard_error) else f" +- {self.standard_error:.2g}"
         return (
-            f"configuration {self.number}, {self.configuration}: {self.mean:.4g}{error} over "
-            f"{self.trainings} trainings, the best of many and so too good: reevaluate it"
+            f"configuration {self.number}, {self.configuration}: "
+            f"{with_error(self.mean, self.standard_error)} over {self.trainings} trainings, the "
+            "best of many and so too good: reevaluate it"
         )
 
 
@@ -152,6 +151,11 @@ def columns_of(result: SearchResult) -> dict[str, list[Any]]:
     columns["standard_error"] = result.standard_errors.tolist()
     columns["failed"] = np.isnan(result.scores).sum((1, 2)).tolist()
     return columns
+
+
+def with_error(mean: float, standard_error: float) -> str:
+    """A mean, and its standard error where there is one."""
+    return f"{mean:.4g}" + ("" if np.isnan(standard_error) else f" +- {standard_error:.2g}")
 
 
 def _plain(value: Any) -> Any:

@@ -12,15 +12,15 @@ from jaxtyping import Array, Key, PyTree
 from jaxopt_course.core import check_choice
 from jaxopt_course.training import Rows, Stages, fingerprint
 
-from ._cohort import Cohort, programs_of, values_at
-from ._designs import Points
+from ._cohort import Cohort, programs_of
+from ._designs import Points, is_design
 from ._devices import check_mesh
 from ._progress import show_trials
 from ._saves import describe, digest, open_saves
-from ._space import Choice, dimensions_of
+from ._space import Choice, dimensions_of, values_at
 
 
-__all__ = ["Setting", "correlations", "ranked"]
+__all__ = ["Setting", "correlations"]
 
 
 class Setting(NamedTuple):
@@ -55,10 +55,10 @@ class Setting(NamedTuple):
     def first(self, points: Points, n: int) -> Points:
         """The first ``n`` of the ``points`` that were given."""
         d = len(dimensions_of(self.space).ranges)
-        shape = np.shape(points)
-        if len(shape) != 2 or shape[0] < n or shape[1] != d:
+        if not is_design(points, d, n):
             raise ValueError(
-                f"{self.owner}: `points` must be at least {n}, of {d} numbers, got shape {shape}."
+                f"{self.owner}: `points` must be at least {n}, of {d} numbers in [0, 1], got shape "
+                f"{np.shape(points)}."
             )
         return np.asarray(points, np.float64)[:n]
 
@@ -74,10 +74,9 @@ class Setting(NamedTuple):
         """What tells this study from others."""
         dimensions = dimensions_of(self.space)
         numbers = values_at(dimensions, np.zeros((1, len(dimensions.ranges))))
-        hyperparameters = lambda numbers: dimensions.fill({i: x[0] for i, x in enumerate(numbers)})
 
         def training(key: Any, numbers: Any, rows: Any, end: Any) -> Any:
-            hp = hyperparameters(numbers)
+            hp = dimensions.fill([column[0] for column in numbers])
             begun = self.stages.start(key, hp, rows)
             return self.stages.evaluate(self.stages.advance(begun, hp, rows, end), hp, rows)
 
@@ -109,7 +108,6 @@ class Setting(NamedTuple):
             about: what else tells the study from others.
         """
         rounds = len(going)
-        best_of = np.nanmin if self.mode == "min" else np.nanmax
         with open_saves(self.owner, self.resume, lambda: self.about(**about)) as saves:
             saved = saves.latest(
                 lambda info: {**record, "trainings": cohort.state_like(going[info.step - 1])}
@@ -124,21 +122,13 @@ class Setting(NamedTuple):
                 cohort.start()
             else:
                 cohort.set_state(saved.tree["trainings"])
-            with show_trials(rounds, done, shown=self.progress, unit=unit) as show:
+            with show_trials(rounds, done, mode=self.mode, shown=self.progress, unit=unit) as show:
                 for number in range(done, rounds):
                     one_round(number)
                     if self.resume is not None:
                         trainings = cohort.state(going[number])
                         saves.save(number + 1, {**record, "trainings": trainings})
-                    scores = record["scores"][number]
-                    known = np.isfinite(scores).any()
-                    show(number + 1, f"best {best_of(scores):.4g}" if known else "no score yet")
-
-
-def ranked(scores: np.ndarray, mode: str) -> np.ndarray:
-    """The places of ``scores``, the best first, of equal ones the first; not finite is worst."""
-    losses = scores if mode == "min" else -scores
-    return np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+                    show(number + 1, record["scores"][number])
 
 
 def correlations(scores: np.ndarray) -> np.ndarray:

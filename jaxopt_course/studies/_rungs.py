@@ -7,9 +7,7 @@ from typing import NamedTuple
 from jaxopt_course.core import check_integer, check_number
 
 
-__all__ = ["MOST_RUNGS", "Rungs", "check_rungs", "halving_rungs", "top_k_rungs"]
-
-MOST_RUNGS = 16  # the length of the table in the program
+__all__ = ["Rungs", "check_rungs", "halving_rungs", "top_k_rungs"]
 
 
 class Rungs(NamedTuple):
@@ -57,6 +55,8 @@ def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs
         min_steps: of all, one epoch say, in [1, max_steps).
         max_steps: of those.
     """
+    check_integer("top_k_rungs", "trials", trials, "[1, inf)")
+    check_integer("top_k_rungs", "max_steps", max_steps, "[1, inf)")
     check_integer("top_k_rungs", "k", k, f"[1, {trials}]")
     check_integer("top_k_rungs", "min_steps", min_steps, f"[1, {max_steps})")
     return Rungs((trials, k), (min_steps, max_steps))
@@ -67,8 +67,8 @@ def check_rungs(owner: str, rungs: Rungs) -> None:
     sizes, steps = rungs
     falls = all(a >= b >= 1 for a, b in itertools.pairwise(sizes)) and sizes and sizes[-1] >= 1
     rises = all(a < b for a, b in itertools.pairwise(steps)) and steps and steps[0] >= 1
-    if len(sizes) != len(steps) or len(sizes) > MOST_RUNGS or not falls or not rises:
+    if len(sizes) != len(steps) or not falls or not rises:
         raise ValueError(
-            f"{owner}: `rungs` must be at most {MOST_RUNGS} sizes that do not rise and as many "
-            f"steps that do, all in [1, inf), got {rungs}."
+            f"{owner}: `rungs` must be sizes that do not rise and as many steps that do, all in "
+            f"[1, inf), got {rungs}."
         )

@@ -1,15 +1,17 @@
 """What a training is ranked by: one number of its run, NaN where it failed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jaxopt_course.core import check_choice
 from jaxopt_course.training import Outcome, OutcomeCode, Run
 
 
-__all__ = ["Kept", "Metric", "keep"]
+__all__ = ["Kept", "Metric", "keep", "metric_name", "ranked"]
 
 Metric = str | Callable[[Any], Any] | None
 
@@ -35,8 +37,8 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
     Args:
         run: a :class:`~jaxopt_course.training.Run`, or anything else where ``metric`` is a
             function.
-        metric: a name in the history, of which the best evaluation counts; None: the validation
-            loss or, where there is none, the training loss; or a function of the run.
+        metric: a name in the history, of which the best evaluation counts; None: as of
+            :func:`metric_name`; or a function of the run.
         mode: ``"min"`` or ``"max"``.
 
     Raises:
@@ -56,13 +58,22 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
         if score.shape != ():
             raise ValueError(f"search: `metric` must give one number, got shape {score.shape}.")
     else:
-        name = metric or ("validation_loss" if "validation_loss" in history else "loss")
-        if name not in history:
-            raise ValueError(
-                f"search: `metric` must be one of {', '.join(sorted(history))}, got {name!r}."
-            )
+        values = history[metric_name("search", metric, history)]
         worst, best = (jnp.inf, jnp.min) if mode == "min" else (-jnp.inf, jnp.max)
-        values = history[name]
         score = best(jnp.where(jnp.isfinite(values), values, worst))
     failed = (outcome.code == OutcomeCode.DIVERGED) | ~jnp.isfinite(score)
     return Kept(jnp.where(failed, jnp.nan, score), dict(history), outcome)
+
+
+def metric_name(owner: str, metric: str | None, names: Iterable[str]) -> str:
+    """``metric``, one of ``names``; for None the validation loss, else the training loss."""
+    known = sorted(names)
+    name = metric or ("validation_loss" if "validation_loss" in known else "loss")
+    check_choice(owner, "metric", name, known)
+    return name
+
+
+def ranked(scores: np.ndarray, mode: str) -> np.ndarray:
+    """The places of ``scores``, the best first, of equal ones the first; not finite is worst."""
+    losses = scores if mode == "min" else -scores
+    return np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")

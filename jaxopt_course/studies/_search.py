@@ -1,6 +1,7 @@
 """A search: every configuration x fold x seed of a training, in as few programs as possible."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -118,7 +119,7 @@ def search(
     trials = check_method(method, space, trials, rounds)
     described = {"trials": trials, "rounds": rounds, "method": describe_method(method)}
     about = lambda: {**described, **study.about()}
-    table = study.empty_table(trials)
+    table = Table.of_size(trials * math.prod(study.trainings))
     tables = proposals(method, jax.random.fold_in(key, DESIGN), space, trials, rounds, mode)
     points = np.empty((0, len(dimensions_of(space).ranges)))
     with saved_in(resume, about, table) as save, _shown(study, table, shown=progress) as show:
@@ -139,20 +140,17 @@ def search(
 @contextlib.contextmanager
 def _shown(study: Study, table: Table, *, shown: bool) -> Iterator[Callable[[], None]]:
     """A function that shows how far the table is filled, and the best so far."""
-    each = study.trainings[0] * study.trainings[1]
+    each = math.prod(study.trainings)
     finished = lambda: int(table.done.reshape(-1, each).all(1).sum())
-    best_of = np.nanmin if study.mode == "min" else np.nanmax
     last = 0.0
 
-    with show_trials(len(table.done) // each, finished(), shown=shown) as show:
+    with show_trials(len(table.done) // each, finished(), mode=study.mode, shown=shown) as show:
 
         def update() -> None:
             nonlocal last
             if time.monotonic() - last < BETWEEN:
                 return
             last = time.monotonic()
-            values = study.values(table)
-            known = np.isfinite(values).any()
-            show(finished(), f"best {best_of(values):.4g}" if known else "no score yet")
+            show(finished(), study.values(table))
 
-        yield update if shown else lambda: None
+        yield update

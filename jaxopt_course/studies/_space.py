@@ -7,17 +7,26 @@ The options of a `Choice` are plain Python values: each combination of them is a
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxopt_course.core import check_integer, check_number
 
 
-__all__ = ["Choice", "Dimensions", "Float", "Int", "configuration_at", "dimensions_of"]
+__all__ = [
+    "Choice",
+    "Dimensions",
+    "Float",
+    "Int",
+    "configuration_at",
+    "dimensions_of",
+    "values_at",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +136,7 @@ class Dimensions(NamedTuple):
     places: which leaf of the space each of them is.
     leaves: of the space, in order.
     structure: of the space.
+    spelled: the leaves as text, for 1 and 1.0 are equal and not the same program.
     """
 
     names: tuple[str, ...]
@@ -134,26 +144,41 @@ class Dimensions(NamedTuple):
     places: tuple[int, ...]
     leaves: tuple[Any, ...]
     structure: Any
+    spelled: str
 
-    def fill(self, values: Mapping[int, Any]) -> PyTree:
-        """The space with values instead of the ranges, by dimension."""
+    def fill(self, values: Sequence[Any]) -> PyTree:
+        """The space with values instead of the ranges, one for each."""
         leaves = list(self.leaves)
-        for dimension, value in values.items():
-            leaves[self.places[dimension]] = value
+        for place, value in zip(self.places, values, strict=True):
+            leaves[place] = value
         return jax.tree.unflatten(self.structure, leaves)
 
 
 def dimensions_of(space: PyTree) -> Dimensions:
     """Take ``space`` apart. Its ranges may lie anywhere in it; all other leaves are fixed."""
     pairs, structure = jax.tree.flatten_with_path(space)
-    places = [i for i, (_, leaf) in enumerate(pairs) if isinstance(leaf, Range)]
+    leaves = tuple(leaf for _, leaf in pairs)
+    places = tuple(i for i, leaf in enumerate(leaves) if isinstance(leaf, Range))
     return Dimensions(
         names=tuple(jax.tree_util.keystr(pairs[i][0], simple=True, separator="/") for i in places),
-        ranges=tuple(pairs[i][1] for i in places),
-        places=tuple(places),
-        leaves=tuple(leaf for _, leaf in pairs),
+        ranges=tuple(leaves[i] for i in places),
+        places=places,
+        leaves=leaves,
         structure=structure,
+        spelled=repr(leaves),
     )
+
+
+def values_at(dimensions: Dimensions, points: np.ndarray) -> list[np.ndarray]:
+    """The numbers at points of the unit cube: a column for each range that is no choice."""
+    return [
+        np.array(
+            [kind.at(u) for u in column],
+            np.int32 if isinstance(kind, Int) else jnp.result_type(float),
+        )
+        for kind, column in zip(dimensions.ranges, points.T.tolist(), strict=True)
+        if not isinstance(kind, Choice)
+    ]
 
 
 def configuration_at(space: PyTree, point: Sequence[float] | np.ndarray) -> PyTree:
@@ -177,5 +202,4 @@ def configuration_at(space: PyTree, point: Sequence[float] | np.ndarray) -> PyTr
             f"configuration_at: `point` must have {len(dimensions.ranges)} numbers, "
             f"got {len(point)}."
         )
-    values = zip(dimensions.ranges, point, strict=True)
-    return dimensions.fill({i: r.at(float(u)) for i, (r, u) in enumerate(values)})
+    return dimensions.fill([r.at(float(u)) for r, u in zip(dimensions.ranges, point, strict=True)])

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
 from ._saves import describe, digest
 from ._score import Metric
-from ._space import Choice, Float, configuration_at, dimensions_of
+from ._space import Choice, configuration_at, dimensions_of, values_at
 from ._table import Table
 
 
@@ -57,15 +58,9 @@ class Study:
         """Of a configuration: folds and seeds."""
         return (1 if self.rows is None else len(self.rows.train)), len(self.seeds)
 
-    def empty_table(self, trials: int) -> Table:
-        """A row for each training."""
-        folds, seeds = self.trainings
-        return Table.of_size(trials * folds * seeds)
-
     def values(self, table: Table) -> Float64[np.ndarray, "trials"]:
         """The mean score of each configuration; NaN if a training failed or is still to come."""
-        folds, seeds = self.trainings
-        return table.scores.reshape(-1, folds * seeds).mean(1)
+        return table.scores.reshape(-1, math.prod(self.trainings)).mean(1)
 
     def run(self, points: Points, table: Table, first: int, after: Callable[[], None]) -> None:
         """Train what is not done yet of ``points``, which are those from trial ``first`` on.
@@ -77,7 +72,7 @@ class Study:
             after: is called whenever there is more in the table.
         """
         rows = copied(self.rows, self.mesh)
-        each = self.trainings[0] * self.trainings[1]
+        each = math.prod(self.trainings)
         for picks, trials in self._buckets(points).items():
             numbers = ((first + trials)[:, None] * each + np.arange(each)).ravel()
             numbers = numbers[~table.done[numbers]]
@@ -121,13 +116,13 @@ class Study:
         point = np.zeros((1, len(dimensions_of(self.space).ranges)))
         (picks,) = self._buckets(point)
         members = self._members(point, np.zeros(1, int), 0)
-        floats, ints, fold, key = (column[0] for column in members)
+        key, numbers, fold = jax.tree.map(lambda column: column[0], members)
         member = self._program(picks).member
         return {
             **describe(self.space, self.key, self.metric, self.mode),
             "seeds": list(self.seeds),
             "folds": digest(self.rows),
-            "train": fingerprint(member, key, (floats, ints, fold), self.rows),
+            "train": fingerprint(member, key, (numbers, fold), self.rows),
         }
 
     def _program(self, picks: tuple[int, ...]) -> Program:
@@ -155,23 +150,12 @@ class Study:
         """The arguments of the trainings ``numbers``."""
         folds, seeds = self.trainings
         trial, fold, seed = np.unravel_index(numbers, (first + len(points), folds, seeds))
-        ranges = dimensions_of(self.space).ranges
-        columns = {False: list[Any](), True: list[Any]()}
-        for i, kind in enumerate(ranges):
-            if not isinstance(kind, Choice):
-                values = np.array([kind.at(u) for u in points[:, i].tolist()])
-                columns[isinstance(kind, Float)].append(values[trial - first])
-        table = lambda kind, dtype: (
-            np.stack(columns[kind], 1).astype(dtype)
-            if columns[kind]
-            else np.zeros((len(numbers), 0), dtype)
-        )
+        columns = values_at(dimensions_of(self.space), points)
         keys = jax.vmap(lambda s: jax.random.fold_in(self.key, s))(jnp.array(self.seeds, "uint32"))
         return Members(
-            floats=table(True, jnp.result_type(float)),
-            ints=table(False, np.int32),
-            fold=fold.astype(np.int32),
             key=np.asarray(jax.random.key_data(keys))[seed],
+            numbers=[column[trial - first] for column in columns],
+            fold=fold.astype(np.int32),
         )
 
 

@@ -18,8 +18,8 @@ from ._score import Kept
 
 __all__ = ["Table", "saved_in"]
 
-SECONDS = 5.0  # between two saves at least
 SAVED = ("done", "scores", "outcomes", "history")
+SECONDS = 5.0  # between two saves at least
 SHARE = 0.05  # of the time, for saving at most
 
 
@@ -30,8 +30,8 @@ class Table:
     Attributes:
         done: which rows hold anything.
         scores, outcomes, history: of the trainings; made as wide as the longest history.
-        compile_seconds: that this process spent, besides the
-        run_seconds: that it spent on trainings.
+        compile_seconds: that this process spent.
+        run_seconds: that it spent on trainings, besides.
         chunks: how many trainings it did so many at a time.
     """
 

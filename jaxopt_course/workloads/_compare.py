@@ -94,9 +94,11 @@ def compare(
     jobs = [(own, on, variant) for on in problems for variant in VARIANTS for own in entries]
     numbers = {"base": seeds, "held_out": held_out_seeds}
     directory = None if resume is None else pathlib.Path(resume)
-    say = _Lines(len(jobs), shown=progress)
-    about = {_cell(job): _about(*job, designs, seed_key, numbers[job[2]]) for job in jobs}
-    found = {} if directory is None else _kept(directory, about, say)
+    about = {
+        _cell(job): _about(*job, designs[job[0].name], seed_key, numbers[job[2]]) for job in jobs
+    }
+    found = {} if directory is None else _kept(directory, about)
+    say = _Lines(len(jobs), len(found), shown=progress)
 
     def train(job: Job) -> None:
         own, cell = job[0], _cell(job)
@@ -121,7 +123,7 @@ def compare(
 
 
 def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[..., Any], float]:
-    """``train(key, numbers, rows=None) -> Run``, and what a step of it costs.
+    """``train(key, numbers) -> Run``, and what a step of it costs.
 
     A step costs as many examples as it sees, in batches of the workload. Gradients of the full
     batch get as many epochs, rounded to whole ones.
@@ -136,7 +138,7 @@ def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[
         batch_size=batch_size,
         evaluate_every=max(round(on.evaluate_every / cost), 1),
     )
-    return lambda key, numbers, _=None: train(key, numbers, rows), cost
+    return lambda key, numbers: train(key, numbers, rows), cost
 
 
 def _train(
@@ -213,12 +215,11 @@ def _about(
     own: Contender,
     on: Workload,
     variant: str,
-    designs: dict[str, np.ndarray],
+    points: np.ndarray,
     key: Key[Array, ""],
     seeds: int,
 ) -> dict[str, Any]:
     """What a cell is, in a form that JSON can write."""
-    points = designs[own.name]
     numbers = {name: x.tolist() for name, x in sorted(_numbers(own, points).items())}
     return {
         "trials": len(points) - 1,
@@ -238,7 +239,7 @@ def _cell(job: Job) -> tuple[str, str, str]:
     return own.name, on.name, variant
 
 
-def _kept(directory: pathlib.Path, about: dict[Any, Any], say: "_Lines") -> dict[Any, Trials]:
+def _kept(directory: pathlib.Path, about: dict[Any, Any]) -> dict[Any, Trials]:
     """What ``directory`` has of the cells, which must be those that are wanted."""
     found = {}
     for cell, wanted in about.items():
@@ -252,7 +253,6 @@ def _kept(directory: pathlib.Path, about: dict[Any, Any], say: "_Lines") -> dict
                     f"with another `{name}`; choose another directory for these."
                 )
         found[cell] = kept[0]
-    say.there(len(found))
     return found
 
 
@@ -266,16 +266,12 @@ def _check_names(argument: str, names: Sequence[str]) -> None:
 
 
 class _Lines:
-    """How far a comparison is, every few seconds, on stderr."""
+    """How far a comparison is, every few seconds, on stderr; ``there`` cells were done before."""
 
-    def __init__(self, cells: int, *, shown: bool) -> None:
-        self._cells, self._shown, self._there, self._done = cells, shown, 0, 0
+    def __init__(self, cells: int, there: int, *, shown: bool) -> None:
+        self._cells, self._there, self._shown, self._done = cells, there, shown, 0
         self._begin = time.monotonic()
         self._last = -np.inf
-
-    def there(self, cells: int) -> None:
-        """So many cells were done before."""
-        self._there = cells
 
     def trained(self, what: str) -> None:
         """One more cell is done."""

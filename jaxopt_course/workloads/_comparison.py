@@ -1,10 +1,10 @@
 """What a comparison has stored: every training of every contender, and what it cost."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 
 
 __all__ = ["Comparison", "Costs", "Trials", "costs_of"]
@@ -61,7 +61,7 @@ class Costs(NamedTuple):
     best: Float64[np.ndarray, "trials seeds"]
 
     @property
-    def ranks(self) -> Any:
+    def ranks(self) -> Int[np.ndarray, "trials seeds"]:
         """Of the trials by each seed, i[trials, seeds], the best 0: by steps, then by best."""
         order = np.lexsort((self.best, self.steps), axis=0)
         ranks = np.empty_like(order)

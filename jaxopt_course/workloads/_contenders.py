@@ -86,6 +86,7 @@ def _decades(low: float, high: float) -> Float:
 
 
 _MOMENTUM = {"learning_rate": _decades(1e-4, 10.0), "one_minus_momentum": _decades(1e-2, 1.0)}
+_MOMENTUM_DEFAULTS = {"learning_rate": 1e-2, "one_minus_momentum": 0.1}
 _ADAM = {
     "learning_rate": _decades(1e-4, 1.0),
     "one_minus_b1": _decades(1e-2, 1.0),
@@ -117,13 +118,13 @@ CONTENDERS: Mapping[str, Contender] = MappingProxyType(
                 "momentum",
                 lambda h: _momentum(h, nesterov=False),
                 _MOMENTUM,
-                {"learning_rate": 1e-2, "one_minus_momentum": 0.1},
+                _MOMENTUM_DEFAULTS,
             ),
             Contender(
                 "nesterov",
                 lambda h: _momentum(h, nesterov=True),
                 _MOMENTUM,
-                {"learning_rate": 1e-2, "one_minus_momentum": 0.1},
+                _MOMENTUM_DEFAULTS,
             ),
             Contender(
                 "adagrad",

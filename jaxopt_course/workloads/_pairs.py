@@ -7,23 +7,22 @@ in each study, with t the cost to the target. One that is never reached counts, 
 longer of the two whole trainings; where neither reaches it, the two are equal.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from ._studies import TuningStudies, check_view, interval
+from ._studies import TuningStudies, check_view, interval, never_counted
 
 
-__all__ = ["PairwiseDifferences", "pairwise_differences"]
-
-NEVER = 2.0  # whole trainings
+__all__ = ["PairwiseDifferences", "pairwise_differences", "ratio_of"]
 
 Table = Float64[np.ndarray, "contenders contenders"]
 
 
 class PairwiseDifferences(NamedTuple):
-    """All pairs; an interval holds the middle 95 % of the studies.
+    """All pairs; an interval holds the middle 95 % of the studies. ``print`` it.
 
     That is the luck of drawing from the stored trials. It says nothing of the luck of storing them,
     which is large where they are few, nor of workloads that are not here.
@@ -56,6 +55,15 @@ class PairwiseDifferences(NamedTuple):
         """Whether the interval of d leaves 0 out."""
         return (self.low > 0) | (self.high < 0)
 
+    def __str__(self) -> str:
+        """A line a pair."""
+        places = itertools.combinations(range(len(self.contenders)), 2)
+        return "\n".join(
+            f"{self.contenders[a]} over {self.contenders[b]}: {ratio_of(self, a, b)} in "
+            f"{self.clock}, cheaper on {self.wins[a, b]:.0%} of the workloads"
+            for a, b in places
+        )
+
 
 def pairwise_differences(
     studies: TuningStudies, *, clock: str = "steps", setting: str = "fresh_seed"
@@ -74,8 +82,8 @@ def pairwise_differences(
     for a in range(n):
         for b in range(n):
             ours, theirs = costs[:, a], costs[:, b]
-            limit = NEVER * np.maximum(whole[a], whole[b])
-            logs = np.log(_with_limit(ours, limit)) - np.log(_with_limit(theirs, limit))
+            longer = np.maximum(whole[a], whole[b])
+            logs = np.log(never_counted(ours, longer)) - np.log(never_counted(theirs, longer))
             medians = np.median(logs, 1)
             wins = ((ours < theirs) + 0.5 * (ours == theirs)).mean(1)
             tables["log_ratios"][a, b], tables["wins"][a, b] = np.median(medians), wins.mean()
@@ -84,5 +92,7 @@ def pairwise_differences(
     return PairwiseDifferences(studies.contenders, studies.budget, clock, setting, **tables)
 
 
-def _with_limit(costs: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(costs), costs, limit)
+def ratio_of(pairs: PairwiseDifferences, a: int, b: int) -> str:
+    """What a costs over b, with its interval."""
+    ratio, low, high = np.exp([x[a, b] for x in (pairs.log_ratios, pairs.low, pairs.high)])
+    return f"{ratio:.2f} [{low:.2f}, {high:.2f}]"

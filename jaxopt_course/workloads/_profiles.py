@@ -60,9 +60,7 @@ def performance_profiles(
     check_view("performance_profiles", clock, setting)
     costs = studies.costs(clock, setting)
     fastest = costs.min(1, keepdims=True)
-    ratios = np.where(np.isfinite(costs), costs, np.inf) / np.where(
-        np.isfinite(fastest), fastest, 1.0
-    )
+    ratios = costs / np.where(np.isfinite(fastest), fastest, 1.0)
     # The fastest is at 1, whatever a division of equal numbers may round to.
     shares = (ratios[..., None] <= FACTORS * (1 + 1e-12)).mean(2)
     return PerformanceProfiles(

@@ -4,13 +4,14 @@ A cell is what one contender did on one variant of one workload. Its file appear
 all. ``index.json`` says which cells belong to the comparison, in which order, and its targets.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,7 +19,14 @@ from ._comparison import Comparison, Trials
 from ._workload import VARIANTS
 
 
-__all__ = ["check_name", "load_comparison", "read_cell", "write_cell", "write_index"]
+__all__ = [
+    "check_name",
+    "comparison_of",
+    "load_comparison",
+    "read_cell",
+    "write_cell",
+    "write_index",
+]
 
 INDEX = "index.json"
 Cell = tuple[str, str, str]  # contender, workload, variant
@@ -38,7 +46,7 @@ def write_cell(
 ) -> None:
     """Keep the trials of a cell, and ``about``, which JSON can write."""
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
+    with _whole(_path(directory, cell)) as file:
         np.savez_compressed(
             file,
             values=np.asarray(trials.values, np.float32),
@@ -47,7 +55,6 @@ def write_cell(
             points=points,
             about=json.dumps(about),
         )
-    os.replace(file.name, _path(directory, cell))
 
 
 def read_cell(
@@ -77,9 +84,8 @@ def write_index(directory: pathlib.Path, comparison: Comparison) -> None:
         "workloads": comparison.workloads,
         "targets": [[*place, target] for place, target in comparison.targets.items()],
     }
-    with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".part", delete=False) as file:
-        file.write(json.dumps(about, indent=2) + "\n")
-    os.replace(file.name, directory / INDEX)
+    with _whole(directory / INDEX) as file:
+        file.write(f"{json.dumps(about, indent=2)}\n".encode())
 
 
 def load_comparison(directory: str | os.PathLike[str]) -> Comparison:
@@ -128,6 +134,14 @@ def comparison_of(
         points=dict(points),
         trials=dict(trials),
     )
+
+
+@contextlib.contextmanager
+def _whole(path: pathlib.Path) -> Iterator[IO[bytes]]:
+    """A file to write, which is at ``path`` once all of it is written."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        yield file
+    os.replace(file.name, path)
 
 
 def _path(directory: pathlib.Path, cell: Cell) -> pathlib.Path:

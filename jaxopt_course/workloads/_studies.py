@@ -16,12 +16,22 @@ from jaxtyping import Float64, Int
 from jaxopt_course.core import check_choice, check_integer
 
 from ._comparison import Comparison, costs_of
+from ._workload import VARIANTS
 
 
-__all__ = ["CLOCKS", "SETTINGS", "TuningStudies", "check_view", "interval", "tuning_studies"]
+__all__ = [
+    "CLOCKS",
+    "SETTINGS",
+    "TuningStudies",
+    "check_view",
+    "interval",
+    "never_counted",
+    "tuning_studies",
+]
 
 CLOCKS = ("steps", "seconds")
 SETTINGS = ("fresh_seed", "held_out")
+NEVER = 2.0  # whole trainings: as solver competitions count what ran out of time
 
 Costs = Float64[np.ndarray, "studies contenders workloads"]
 
@@ -79,8 +89,8 @@ def tuning_studies(
     steps = {setting: np.zeros(shape) for setting in SETTINGS}
     for j, workload in enumerate(comparison.workloads):
         for i, contender in enumerate(comparison.contenders):
-            trials = [comparison.trials[contender, workload, v] for v in ("base", "held_out")]
-            targets = [comparison.targets[workload, v] for v in ("base", "held_out")]
+            trials = [comparison.trials[contender, workload, variant] for variant in VARIANTS]
+            targets = [comparison.targets[workload, variant] for variant in VARIANTS]
             base, held_out = map(costs_of, trials, targets)
             rng = _rng(seed, workload)  # of the seeds: the same for all contenders
             count, others = base.steps.shape[1], held_out.steps.shape[1]
@@ -112,6 +122,11 @@ def check_view(owner: str, clock: str, setting: str) -> None:
     """Raise unless there are such a clock and such a setting."""
     check_choice(owner, "clock", clock, CLOCKS)
     check_choice(owner, "setting", setting, SETTINGS)
+
+
+def never_counted(costs: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``costs``; a target that was never reached counts as twice the ``whole`` training."""
+    return np.where(np.isfinite(costs), costs, NEVER * whole)
 
 
 def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

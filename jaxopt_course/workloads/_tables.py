@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._pairs import PairwiseDifferences
+from ._pairs import PairwiseDifferences, ratio_of
 from ._tuning import TuningCurves
 
 
@@ -104,9 +104,8 @@ def _pairs(pairs: PairwiseDifferences) -> str:
     def cell(a: int, b: int) -> str:
         if a == b:
             return ""
-        ratio, low, high = np.exp([x[a, b] for x in (pairs.log_ratios, pairs.low, pairs.high)])
-        said = f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
-        return f"{f'**{said}**' if pairs.differ[a, b] else said}; {pairs.wins[a, b]:.0%}"
+        mark = "**" if pairs.differ[a, b] else ""
+        return f"{mark}{ratio_of(pairs, a, b)}{mark}; {pairs.wins[a, b]:.0%}"
 
     numbers = range(len(pairs.contenders))
     return _table(

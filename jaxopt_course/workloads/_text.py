@@ -91,7 +91,7 @@ def draw_text(
     for _ in range(length - 2):
         above = rng.random(sequences)[:, None] > ladders[text[-2], text[-1], :-1]
         text.append(above.sum(-1))
-    return np.stack(text, 1).astype(np.int32)
+    return np.stack(text[:length], 1).astype(np.int32)
 
 
 def text_parts(seed: int, concentration: float, model: nn.Module) -> Parts:

@@ -10,12 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from ._studies import TuningStudies, check_view, interval
+from ._studies import TuningStudies, check_view, interval, never_counted
 
 
 __all__ = ["TuningCurves", "tuning_curves"]
-
-NEVER = 2.0  # whole trainings: as solver competitions count what ran out of time
 
 Curves = Float64[np.ndarray, "budgets contenders"]
 Each = Float64[np.ndarray, "budgets contenders workloads"]
@@ -70,10 +68,9 @@ def tuning_curves(
     rows: dict[str, list[np.ndarray]] = {name: [] for name in TuningCurves._fields[5:]}
     for own in studies:
         costs = own.costs(clock, setting)
-        limit = NEVER * own.whole(clock, setting).max(0)
         unit = own.lengths if clock == "steps" else 1.0
-        with_limit = np.where(np.isfinite(costs), costs, limit)
-        means = np.exp(np.log(with_limit / unit).mean(2))
+        counted = never_counted(costs, own.whole(clock, setting).max(0))
+        means = np.exp(np.log(counted / unit).mean(2))
         rows["costs"].append(np.median(means, 0))
         rows["reached"].append(np.isfinite(costs).mean((0, 2)))
         for end, values in zip(("low", "high"), interval(means), strict=True):

@@ -70,6 +70,20 @@ def test_a_gradient_that_is_no_number_is_wrong(key):
     assert report.wrong == [""]
 
 
+def test_an_infinite_slope_hides_no_wrong_one_and_is_the_worst(key):
+    loss = lambda p: jnp.cbrt(p["c"]) + jnp.sum(tanh_with_a_wrong_slope(p["b"]))
+    report = check_gradients(loss, {"b": jnp.ones(2), "c": jnp.array(0.0)}, key=key)
+    assert report.wrong == ["['b']", "['c']"]
+    assert "worst at ['c']" in str(report)
+
+
+def test_a_leaf_without_entries_is_right(key):
+    report = check_gradients(
+        lambda p: jnp.sum(p["a"]), {"a": jnp.ones(2), "b": jnp.ones(0)}, key=key
+    )
+    assert report.errors["['b']"] == 0
+
+
 @pytest.mark.parametrize(("params", "tolerance"), [({}, 1e-5), ({"a": 1.0}, 0.0)])
 def test_bad_arguments_of_the_check_get_a_sentence(params, tolerance, key):
     with pytest.raises(ValueError, match=r"check_gradients: `(params|tolerance)` must"):

@@ -43,6 +43,7 @@ def test_the_best_rate_of_a_quadratic_is_found(key):
 def test_rates_that_all_diverge_are_said_to(key):
     report = learning_rate_range(quadratic_train(500), key=key, low=1e3, high=1e4, points=3)
     assert np.isnan(report.suggested)
+    assert np.isnan(report.usable).all()
     assert "diverge" in str(report)
 
 
@@ -88,6 +89,11 @@ def test_bias_falls_and_variance_rises_with_capacity_and_the_parts_add_up(key):
 def test_predictions_of_another_shape_are_refused(key):
     with pytest.raises(ValueError, match=r"must give one number for each .*\(3,\), got .*\(2,\)"):
         bias_variance(lambda *_: jnp.zeros(2), np.arange(4), np.zeros(3), key=key, trainings=2)
+
+
+def test_a_column_of_truth_is_not_spread_over_all_targets(key, as_users_run_it):
+    with pytest.raises(ValueError, match=r"`truth` must have the shape of .*\(3,\), got \(3, 1\)"):
+        bias_variance(None, np.arange(4), np.zeros(3), key=key, truth=np.zeros((3, 1)))
 
 
 T = np.arange(40)
@@ -143,6 +149,7 @@ def test_a_plane_shows_the_loss_and_the_path_on_it(key):
     np.testing.assert_allclose(land.losses, (1 + first) ** 2 + 4 * (2 * second) ** 2)
     np.testing.assert_allclose(land.path, [[0, 0], [-0.5, 0.5]], atol=1e-12)
     assert "(-1, 0)" in str(land)
+    assert "No loss" in str(land._replace(losses=np.full((5, 5), np.nan)))
 
 
 def test_filters_of_a_direction_have_the_norms_of_the_parameters(key):
@@ -165,6 +172,8 @@ def test_filters_of_a_direction_have_the_norms_of_the_parameters(key):
         (lambda key: loss_landscape(None, 1.0, (1.0, 1.0), points=1), "`points` must lie in"),
         (lambda key: loss_landscape(None, jnp.ones(2), (jnp.ones(2), jnp.ones(3))),
          r"loss_landscape: direction has shape \(3,\), parameter has \(2,\)"),
+        (lambda key: loss_landscape(None, jnp.ones(2), (jnp.ones(2),) * 2, path=jnp.ones(2)),
+         r"loss_landscape: point of the path has shape \(\), parameter has \(2,\)"),
     ],
 )  # fmt: skip
 def test_bad_arguments_get_a_sentence(call, sentence, key, as_users_run_it):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.diagnostics import variance_through_depth
+from jaxopt_course.diagnostics import VarianceReport, variance_through_depth
 from jaxopt_course.initializers import fan_in_normal, fan_out_normal
 
 
@@ -49,6 +49,12 @@ def test_a_gain_is_the_known_factor():
     found = report("standard_normal", depth=4, widths=(200, 200))
     np.testing.assert_allclose(found.forward_gain, 200, rtol=0.1)
     assert found.forward.shape == found.backward.shape == (5,)
+
+
+def test_what_overflows_is_said_to_explode():
+    overflowed = np.array([1.0, np.inf, np.nan])
+    found = VarianceReport(np.full(3, 4), overflowed, overflowed[::-1])
+    assert str(found).count("exploding") == 2
 
 
 def test_a_product_of_slopes_vanishes_or_explodes_as_the_deck_computes(key):

@@ -82,6 +82,8 @@ def test_rank_correlations_are_reported(result):
     assert result.correlations[0] == pytest.approx(expected)
     assert "rank correlation" in str(result)
     assert str(result.configurations[result.best]) in str(result)
+    failed = result._replace(scores=np.full_like(result.scores, np.nan))
+    assert "nan" in str(failed)
 
 
 def test_other_budgets_run_in_the_same_program(result):
@@ -134,6 +136,13 @@ def test_hyperband_has_brackets_from_many_short_to_few_long(result):
     assert len(np.unique(points, axis=0)) == len(points)  # each looks elsewhere
 
 
+def test_each_bracket_of_hyperband_ends_at_the_last_step():
+    """Though 9 times three, of a bracket that has more than one left there, is 27."""
+    brackets = hyperband(STAGES, SPACE, key=KEY, min_steps=1, max_steps=28, rows=ROWS)
+    assert brackets[2].rungs == Rungs((6, 2), (9, 28))
+    assert {b.rungs.steps[-1] for b in brackets} == {28}
+
+
 def test_the_highest_can_be_best():
     result = successive_halving(
         STAGES, SPACE, key=KEY, rungs=Rungs((9, 3), (3, 9)), metric="loss", mode="max"
@@ -150,10 +159,14 @@ def test_a_schedule_that_decays_within_the_budget_is_warned_of():
 
 def test_what_is_no_table_is_refused():
     for rungs in (Rungs((3, 4), (1, 2)), Rungs((3, 1), (2, 2)), Rungs((), ()), Rungs((1,), (0,))):
-        with pytest.raises(ValueError, match="`rungs` must be at most 16 sizes"):
+        with pytest.raises(ValueError, match="`rungs` must be sizes that do not rise"):
             successive_halving(STAGES, SPACE, key=KEY, rungs=rungs)
     space = {**SPACE, "width": Choice([1, 2])}
     with pytest.raises(ValueError, match="`space` must hold numbers only"):
         successive_halving(STAGES, space, key=KEY, rungs=RUNGS)
     with pytest.raises(ValueError, match="`points` must be at least 27, of 1 numbers"):
         successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, points=np.zeros((3, 1)))
+    with pytest.raises(ValueError, match=r"of 1 numbers in \[0, 1\]"):
+        successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, points=np.full((27, 1), 1.5))
+    with pytest.raises(ValueError, match=r"top_k_rungs: `trials` must lie in \[1, inf\), got 0"):
+        top_k_rungs(0, 1, min_steps=1, max_steps=2)

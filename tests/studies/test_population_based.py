@@ -12,6 +12,7 @@ from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.studies import Choice, Float, Int, ScheduleWarning, population_based_training
 from jaxopt_course.studies import _cohort as cohorts
 from jaxopt_course.studies._exploit import Turn, multiplied, turn
+from jaxopt_course.studies._space import dimensions_of
 from jaxopt_course.tasks import Task
 from jaxopt_course.training import CheckpointMismatchError, make_stages
 from jaxopt_course.transforms import inject_hyperparams
@@ -62,6 +63,12 @@ def result():
     return train()
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """Nobody is replaced."""
+    return train(quantile=0.0)
+
+
 @jax.jit
 def piece(progress, rate, end):
     """A round, by ``stages`` alone."""
@@ -96,14 +103,13 @@ def test_the_way_to_each_member_is_one_training_with_a_schedule(result):
     assert rates == [result.values[r, place, 0] for r, place in enumerate(places)]
 
 
-def test_without_exploitation_all_are_plain_trainings():
-    result = train(quantile=0.0)
-    np.testing.assert_array_equal(result.parents, np.tile(OWN, (8, 1)))
-    np.testing.assert_array_equal(result.points, np.tile(POINTS, (8, 1, 1)))
+def test_without_exploitation_all_are_plain_trainings(plain):
+    np.testing.assert_array_equal(plain.parents, np.tile(OWN, (8, 1)))
+    np.testing.assert_array_equal(plain.points, np.tile(POINTS, (8, 1, 1)))
     for member in (0, 6):
-        again, scores = replayed(result, member)
+        again, scores = replayed(plain, member)
         assert again == scores
-    assert np.isnan(result.scores[:, 7]).all()
+    assert np.isnan(plain.scores[:, 7]).all()
 
 
 def test_the_worst_become_copies_of_the_best_with_numbers_near_theirs(result):
@@ -124,9 +130,8 @@ def test_what_diverges_is_replaced(result):
     assert np.isfinite(result.scores[1:]).all()
 
 
-def test_rates_climb_to_where_a_quadratic_ends_soonest(result):
+def test_rates_climb_to_where_a_quadratic_ends_soonest(result, plain):
     """All begin far below; the losses fall below those of the best of them by orders."""
-    plain = train(quantile=0.0)
     assert result.schedule[-1]["rate"] > 1.5 * RATES[:7].max()
     assert np.nanmin(result.scores[-1]) < 0.3 * np.nanmin(plain.scores[-1])
     assert result.schedule[0]["rate"] <= RATES[:7].max()
@@ -145,17 +150,11 @@ def test_the_result_says_what_happened(result):
 
 
 def test_the_highest_can_be_best_in_the_same_program():
-    programs = cohorts.programs_of(STAGES, None, cohorts_dimensions(), None)
+    programs = cohorts.programs_of(STAGES, None, dimensions_of(SPACE), None)
     compiled = [program._cache_size() for program in programs]
     result = train(mode="max", rounds=2, interval=3, quantile=0.5)
     assert result.scores[1, result.best] == np.nanmax(result.scores[1])
     assert [program._cache_size() for program in programs] == compiled
-
-
-def cohorts_dimensions():
-    from jaxopt_course.studies._space import dimensions_of
-
-    return dimensions_of(SPACE)
 
 
 def break_off_at(monkeypatch, call):
@@ -201,9 +200,7 @@ def test_turns():
     assert {parents[1], parents[3]} <= {0, 2}
     for member in (1, 3):
         u = points[parents[member]]
-        assert new[member, 0] - u[0] == pytest.approx(0.25, abs=1e-12) or u[0] - new[
-            member, 0
-        ] == pytest.approx(0.25, abs=1e-12)
+        assert abs(new[member, 0] - u[0]) == pytest.approx(0.25, abs=1e-12)
         assert new[member, 1] / u[1] in (0.5, 2.0) or new[member, 1] == 1.0
     again = turn(how, ranges, points, scores, "min", (0, 3))
     np.testing.assert_array_equal(again[1], new)
@@ -236,7 +233,9 @@ def test_what_does_not_fit_is_refused(as_users_run_it):
         "`space` must hold numbers only": {"space": {**SPACE, "width": Choice([1, 2])}},
         r"`quantile` must lie in \[0, 0.5\], got 0.6": {"quantile": 0.6},
         r"`factors` must lie in \(0, inf\), got 0.0": {"factors": (0.0, 1.2)},
+        r"`factors` must be two numbers, got \(0.8, 1, 1.2\)": {"factors": (0.8, 1, 1.2)},
         r"`points` must be at least 8, of 1 numbers": {"points": POINTS[:3]},
+        r"of 1 numbers in \[0, 1\], got": {"points": np.where(POINTS > 0.5, np.nan, POINTS)},
         "take rate anew in every round, but its state keeps": {
             "stages": make_stages(keeping, DATA, batch_size=3)
         },

@@ -113,6 +113,16 @@ def test_options_arrive_as_plain_values_numbers_traced_and_each_bucket_compiles_
     np.testing.assert_array_equal(again.scores, result.scores)
 
 
+def test_fixed_values_that_are_equal_but_of_two_types_are_two_programs(key):
+    def train(key, hyperparameters, rows):
+        return hyperparameters["rate"] + (0 if isinstance(hyperparameters["fixed"], int) else 10)
+
+    for fixed, least in ((1, 0), (1.0, 10), (np.ones(2), 10)):  # the last cannot be hashed
+        space = {"rate": Float(0.0, 1.0), "fixed": fixed}
+        result = quietly(train, space, key=key, trials=4, metric=lambda x: x)
+        assert least <= result.values.min() < least + 1
+
+
 def test_buckets_of_unequal_length_fill_up_with_nan_and_the_last_step(key):
     build = lambda hyperparameters: (line_task(), sgd(hyperparameters["rate"]))
 
@@ -219,8 +229,7 @@ def test_progress_is_told_on_stderr(key, monkeypatch, capsys):
 
 NOT_A_RUN = lambda key, hyperparameters, rows: 1.0
 WRONG = {
-    "one of": {"method": "tpr"},
-    "Did you mean 'tpe'": {"method": "tpr"},
+    "`method` must be one of .* Did you mean 'tpe'": {"method": "tpr"},
     "`trials` must be given": {"trials": None},
     r"`rounds` must lie in \[8, inf\), got 4": {"method": "tpe", "rounds": 4},
     r"points in \[0, 1\] of shape \(trials, 1\)": {"method": np.zeros((3, 2)), "trials": None},

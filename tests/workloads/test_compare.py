@@ -189,10 +189,7 @@ def test_a_new_target_needs_no_new_training(stored, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"seeds": 1},
-            r"compare: `seeds` must lie in \[2, inf\)",
-        ),
+        ({"seeds": 1}, r"compare: `seeds` must lie in \[2, inf\)"),
         ({"trials": 0}, r"compare: `trials` must lie in \[1, inf\)"),
         ({"strategy": "auto"}, "compare: `strategy` must be one of map, chunk, vmap"),
         ({"contenders": []}, "compare: `contenders` must be at least one, each of its own name"),
@@ -202,9 +199,8 @@ def test_a_new_target_needs_no_new_training(stored, tmp_path, monkeypatch):
 )
 @pytest.mark.usefixtures("as_users_run_it")
 def test_bad_arguments_are_refused(change, message):
-    contenders = change.pop("contenders", [SGD])
     with pytest.raises(ValueError, match=message):
-        run(contenders, jax.random.key(0), **change)
+        run(**{"contenders": [SGD], "key": jax.random.key(0)} | change)
 
 
 @pytest.mark.exhaustive

@@ -50,3 +50,4 @@ def test_the_same_seed_is_the_same_text():
     assert text.shape == (8, 5)
     np.testing.assert_array_equal(text, draw_text(source, 1, 8, 5))
     assert (text != draw_text(source, 2, 8, 5)).any()
+    np.testing.assert_array_equal(draw_text(source, 1, 8, 1), text[:, :1])
