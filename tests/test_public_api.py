@@ -60,3 +60,25 @@ def test_the_top_level_hands_on_what_the_packages_offer():
             assert wanted <= offered, f"not public: {sorted(wanted - offered)}"
     for name in jaxopt_course.__all__:
         assert getattr(jaxopt_course, name) is not None
+
+
+OF_THEIR_PACKAGE = {  # what only those need who hold packed trees themselves, or add to wrappers
+    *("PackedTree", "moment_kind", "packed_params", "unpack"),
+}
+
+
+@pytest.mark.parametrize("package", ["optimizers", "transforms"])
+def test_every_transformation_is_at_the_top_level(package):
+    public = set(getattr(jaxopt_course, package).__all__)
+    missing = sorted(public - set(jaxopt_course.__all__) - OF_THEIR_PACKAGE)
+    assert not missing, f"add to jaxopt_course/__init__.pyi: from .{package} import {missing}"
+
+
+@pytest.mark.parametrize("package", ["optimizers", "transforms"])
+def test_every_scaling_is_exported(package):
+    public = set(getattr(jaxopt_course, package).__all__)
+    for path in (ROOT / package).glob("_[!_]*.py"):
+        module = importlib.import_module(f"jaxopt_course.{package}.{path.stem}")
+        links = {name for name in module.__all__ if name.startswith("scale_by_")}
+        missing = sorted(links - public)
+        assert not missing, f"add to jaxopt_course/{package}/__init__.py: {missing}"

@@ -27,8 +27,8 @@ __all__ = [
 
 def digits() -> Dataset:
     """1797 handwritten digits of 8x8 pixels in [0, 1], ten classes; see :func:`digit_images`."""
-    bunch = _bunch("digits")
-    return _classes("digits", bunch, bunch.data / 16, "Handwritten digits, 8x8 grey pixels.")
+    data = _classes("digits", "Handwritten digits, 8x8 grey pixels.")
+    return data._replace(inputs=data.inputs / 16)
 
 
 def digit_images(
@@ -40,20 +40,17 @@ def digit_images(
 
 def breast_cancer() -> Dataset:
     """569 tumours, 30 measurements of cell nuclei: malignant (0) or benign (1)."""
-    bunch = _bunch("breast_cancer")
-    return _classes("breast_cancer", bunch, bunch.data, "Tumours: measurements of cell nuclei.")
+    return _classes("breast_cancer", "Tumours: measurements of cell nuclei.")
 
 
 def wine() -> Dataset:
     """178 wines, 13 chemical measurements, three growers; the features differ 1e4-fold in size."""
-    bunch = _bunch("wine")
-    return _classes("wine", bunch, bunch.data, "Wines of three growers: chemical analyses.")
+    return _classes("wine", "Wines of three growers: chemical analyses.")
 
 
 def iris() -> Dataset:
     """150 flowers, 4 lengths in cm, three species."""
-    bunch = _bunch("iris")
-    return _classes("iris", bunch, bunch.data, "Iris flowers of three species: lengths in cm.")
+    return _classes("iris", "Iris flowers of three species: lengths in cm.")
 
 
 def diabetes() -> Dataset:
@@ -99,12 +96,11 @@ def _bunch(name: str, **options: Any) -> Any:
     return getattr(datasets, f"load_{name}")(**options)
 
 
-def _classes(
-    name: str, bunch: Any, inputs: Float[np.ndarray, "n features"], description: str
-) -> Dataset:
+def _classes(name: str, description: str) -> Dataset:
+    bunch = _bunch(name)
     target_names = tuple(map(str, bunch.target_names))
     return Dataset(
-        inputs=inputs.astype(np.float32),
+        inputs=bunch.data.astype(np.float32),
         targets=bunch.target.astype(np.int32),
         feature_names=tuple(map(str, bunch.feature_names)),
         target_names=target_names,

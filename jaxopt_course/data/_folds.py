@@ -67,10 +67,12 @@ def k_fold(
         >>> folds.validation_weights.sum(axis=1).tolist()
         [3.0, 2.0, 2.0]
     """
-    rows = np.asarray(rows, np.int32)
-    if rows.ndim != 1:
-        raise ValueError(f"k_fold: `rows` must be a vector, such as np.arange(n), got {rows}.")
-    n = len(rows)
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(
+            f"k_fold: `rows` must be a vector of integers, such as np.arange(n), got {rows}."
+        )
+    rows, n = rows.astype(np.int32), len(rows)
     check_integer("k_fold", "k", k, f"[2, {n}]")
     if len(np.unique(rows)) < n:
         raise ValueError("k_fold: `rows` must hold each row once, or it is on both sides.")

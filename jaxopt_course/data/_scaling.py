@@ -75,7 +75,7 @@ def scale_features(
         scaler: from :func:`fit_scaler`.
         inputs: the features on the last axes, as many of them as the scaler has.
     """
-    offset, scale, values = _wide(scaler, inputs)
+    offset, scale, values = _wide("scale_features", scaler, inputs)
     return ((values - offset) / scale).astype(_float_dtype(inputs))
 
 
@@ -83,12 +83,12 @@ def unscale_features(
     scaler: Scaler, scaled: Float[np.ndarray | Array, "*n"]
 ) -> Float[np.ndarray | Array, "*n"]:
     """``scaled * scale + offset``: the inverse of :func:`scale_features`."""
-    offset, scale, values = _wide(scaler, scaled)
+    offset, scale, values = _wide("unscale_features", scaler, scaled)
     return (values * scale + offset).astype(_float_dtype(scaled))
 
 
 def _wide(
-    scaler: Scaler, inputs: Num[np.ndarray | Array, "*n"]
+    owner: str, scaler: Scaler, inputs: Num[np.ndarray | Array, "*n"]
 ) -> tuple[Shaped[np.ndarray | Array, "*n"], ...]:
     """Offset, scale and inputs in one shape and dtype: float64 on the host.
 
@@ -97,7 +97,7 @@ def _wide(
     features = scaler.offset.shape
     if inputs.shape[max(inputs.ndim - len(features), 0) :] != features:
         raise ValueError(
-            f"scaler: it was fitted to features of shape {features}, "
+            f"{owner}: `scaler` was fitted to features of shape {features}, "
             f"got inputs of shape {inputs.shape}."
         )
     on_host = all(isinstance(x, np.ndarray) for x in (inputs, *scaler))

@@ -58,7 +58,8 @@ def array_stream(
         An iterator of NumPy batches. The last one of an epoch is filled up with rows of weight 0.
 
     Raises:
-        ValueError: if a number is out of range, or the arrays differ in length.
+        ValueError: if a number is out of range, the arrays differ in length, or the rows are
+            no integers.
 
     Examples:
         >>> x = np.arange(5.0)
@@ -70,6 +71,11 @@ def array_stream(
     if len(lengths) != 1:
         raise ValueError(f"{owner}: all arrays must have one row an example, got {lengths} rows.")
     indices = np.arange(lengths[0]) if rows is None else np.asarray(rows)
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(
+            f"{owner}: `rows` must be a vector of integers, "
+            f"got {indices.dtype.name} of shape {indices.shape}."
+        )
     outside = indices[(indices < 0) | (indices >= lengths[0])]
     if outside.size:
         raise ValueError(f"{owner}: `rows` must lie in [0, {lengths[0]}), got {outside[0]}.")

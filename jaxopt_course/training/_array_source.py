@@ -1,53 +1,48 @@
 """Batches of arrays: a segment of the training is one program, evaluations included."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from jaxopt_course.data import BatchTable
 from jaxopt_course.tasks import Batch
 
 from ._early_stopping import EarlyStopping
-from ._evaluate import validation
 from ._feed import make_feed
 from ._fingerprint import data_fingerprint
-from ._loop import Loop, Progress, hold, make_loop, release
+from ._loop import Progress, hold, release
 from ._placement import place, place_batch, replicate
-from ._rows import as_examples, as_rows, count_rows, take_rows
-from ._sources import Parts, Piece, Source
+from ._rows import as_examples, as_rows, count_rows
+from ._sources import MakeSource, Parts, Piece, Source, compiled, evaluate_program, loop_of
 from ._state import Rows, TrainState
 from ._timetable import Timetable, make_timetable
 
 
-__all__ = ["array_source", "segment_limit"]
-
-CAPACITY = 2**14  # steps of one program call: the length of the buffers of its losses
-
-# Data, rows and the rule of early stopping are arguments of the programs: another `fit` of the
-# same task and optimizer need not compile again.
-_compiled = functools.partial(jax.jit, static_argnames=("parts",))
+__all__ = ["open_arrays"]
 
 
-def array_source(
-    data: Any,
-    rows: Rows | None,
-    rule: EarlyStopping | None,
-    batch_size: int | None,
-    lengths: Mapping[str, int | None],
-    parts_of: Callable[[Timetable], Parts],
-) -> Source:
-    """Batches of arrays, drawn on the device."""
+def open_arrays(
+    data: Any, rows: Rows | None, batch_size: int | None, lengths: Mapping[str, int | None]
+) -> tuple[Timetable, MakeSource]:
+    """The timetable of a training on arrays, and what makes its source."""
     if batch_size is None:
         raise TypeError("fit: of arrays `batch_size` must be an integer, got None.")
     examples = as_examples("fit", data)
     rows = as_rows("fit", rows, count_rows("fit", examples))
-    parts = parts_of(make_timetable("fit", len(rows.train), batch_size=batch_size, **lengths))
+    timetable = make_timetable("fit", len(rows.train), batch_size=batch_size, **lengths)
+    return timetable, functools.partial(_source, examples, rows)
+
+
+def _source(
+    examples: tuple[PyTree, PyTree], rows: Rows, rule: EarlyStopping | None, parts: Parts
+) -> Source:
     given = replicate((examples, rows, rule), parts.placement)
+    feed = make_feed(examples, rows, parts.timetable)
 
     def advance(progress: Progress, begin: int, end: int) -> tuple[Progress, Piece]:
         progress, report = _advance(*given, progress, np.int32(begin), np.int32(end), parts=parts)
@@ -57,37 +52,24 @@ def array_source(
 
     def replay(progress: Progress, begin: int, step: int) -> tuple[TrainState, Batch, np.ndarray]:
         state = advance(progress, begin, step)[0].state
-        feed = make_feed(examples, rows, parts.timetable)
         table = feed.table(state.key, step)
         chosen = table.indices[step % parts.timetable.steps_per_epoch]
         return state, feed.batch(table, step), np.asarray(chosen)
 
     start = lambda key: _start(*given, replicate(key, parts.placement), parts=parts)
-    evaluate = functools.partial(_evaluate, *given, parts=parts)
-    first = Batch(*take_rows(examples, rows.train[:1]))
+    evaluate = functools.partial(evaluate_program, *given, parts=parts)
     digest = lambda: data_fingerprint((examples, rows))
-    return Source(parts.timetable, first, digest, start, advance, evaluate, replay)
+    return Source(parts.timetable, feed.like, digest, start, advance, evaluate, replay)
 
 
-def _loop(examples: Any, rows: Rows, rule: Any, parts: Parts) -> Loop:
-    validate = validation(parts.task, examples, rows, parts.timetable.batch_size)
-    skip = parts.skip_not_finite
-    return make_loop(parts.task, parts.optimizer, validate, rule, skip_not_finite=skip)
-
-
-@_compiled
+@compiled
 def _start(examples: Any, rows: Rows, rule: Any, key: Any, *, parts: Parts) -> Progress:
     feed = make_feed(examples, rows, parts.timetable)
-    loop = _loop(examples, rows, rule, parts)
-    return place(loop.start(key, feed.batch_like(key)), parts.placement)
+    loop = loop_of(examples, rows, rule, parts)
+    return place(loop.start(key, feed.like), parts.placement)
 
 
-@_compiled
-def _evaluate(examples: Any, rows: Rows, rule: Any, progress: Progress, *, parts: Parts) -> Any:
-    return _loop(examples, rows, rule, parts).evaluate(progress)
-
-
-@_compiled
+@compiled
 def _advance(
     examples: Any,
     rows: Rows,
@@ -104,8 +86,8 @@ def _advance(
     """
     timetable, placement = parts.timetable, parts.placement
     feed = make_feed(examples, rows, timetable)
-    loop = _loop(examples, rows, rule, parts)
-    capacity = segment_limit(timetable)
+    loop = loop_of(examples, rows, rule, parts)
+    capacity = timetable.longest_segment
     row = jax.eval_shape(loop.evaluate, progress)[1]
     lines = capacity // timetable.evaluate_every + 1
 
@@ -144,8 +126,3 @@ def _advance(
         ),
     )
     return release(progress), (done, line, losses, written)
-
-
-def segment_limit(timetable: Timetable) -> int:
-    """The most steps that one call may take."""
-    return min(timetable.steps, CAPACITY)

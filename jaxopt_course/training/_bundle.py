@@ -24,6 +24,7 @@ from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import PROBLEMS, problem
 from jaxopt_course.tasks import Task, linen_task
 
+from ._checkpoint_errors import briefly
 from ._evaluate import predict
 
 
@@ -88,17 +89,14 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
         "label_names": bundle.label_names,
         "sha256": hashlib.sha256(payload).hexdigest(),
     }
-    content = json.dumps(header).encode() + b"\n" + payload
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+    # In the same directory, for a file moves in one piece only within a file system.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        part = pathlib.Path(folder, "part")
+        with part.open("wb") as file:
+            file.write(json.dumps(header).encode() + b"\n" + payload)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        os.replace(part, path)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -125,17 +123,20 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         )
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
         raise ValueError(f"load_bundle: {path} is truncated or damaged: its checksum differs.")
-    arrays = serialization.msgpack_restore(payload)
-    names = header["label_names"]
-    bundle = Bundle(
-        model=header["model"],
-        input_shape=tuple(header["input_shape"]),
-        problem=header["problem"],
-        params=arrays["params"],
-        model_state=arrays["model_state"],
-        scaler=Scaler(**arrays["scaler"]) if "scaler" in arrays else None,
-        label_names=None if names is None else tuple(names),
-    )
+    try:
+        arrays = serialization.msgpack_restore(payload)
+        names = header["label_names"]
+        bundle = Bundle(
+            model=header["model"],
+            input_shape=tuple(header["input_shape"]),
+            problem=header["problem"],
+            params=arrays["params"],
+            model_state=arrays["model_state"],
+            scaler=Scaler(**arrays["scaler"]) if "scaler" in arrays else None,
+            label_names=None if names is None else tuple(names),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"load_bundle: {path} is incomplete: {briefly(error)}.") from error
     _check_bundle("load_bundle", bundle)
     return bundle
 

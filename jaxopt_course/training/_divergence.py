@@ -14,9 +14,10 @@ from ._state import TrainState
 from ._step import batch_means
 
 
-__all__ = ["DivergenceError", "explain_divergence"]
+__all__ = ["DivergenceError", "explain_divergence", "explain_evaluation"]
 
 SHOWN = 10  # rows, at most
+REMEDY = "Lower the learning rate, clip the gradients, or mend the data."
 
 
 class DivergenceError(FloatingPointError):
@@ -61,8 +62,16 @@ def explain_divergence(
         parts.append(f"that of {where} {named[:SHOWN].tolist()}{more} is not")
     if leaf is not None:
         parts.append(f"the {what} {leaf} is not")
-    message = "; ".join(parts) + ". Lower the learning rate, clip the gradients, or mend the data."
+    message = f"{'; '.join(parts)}. {REMEDY}"
     return DivergenceError(message, int(state.step), leaf, sorted(set(named.tolist())))
+
+
+def explain_evaluation(state: TrainState) -> DivergenceError:
+    """The error for an evaluation whose loss is not finite, though those of the steps are."""
+    step, leaf = int(state.step), _first_not_finite(state.params)
+    what = "" if leaf is None else f"; the parameter {leaf} is not"
+    message = f"fit: the loss of the evaluation after step {step} is not finite{what}. {REMEDY}"
+    return DivergenceError(message, step, leaf, [])
 
 
 def _first_not_finite(tree: Any) -> str | None:

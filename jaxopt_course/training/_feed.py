@@ -28,13 +28,13 @@ class Feed(NamedTuple):
         steps counted from 0.
     turn: ``turn(key, table, index) -> table``: the same, drawn anew only at an epoch's begin.
     batch: ``batch(table, index) -> batch`` of step ``index``.
-    batch_like: ``batch_like(key) -> batch``: shapes and dtypes of one.
+    like: shapes and dtypes of a batch.
     """
 
     table: Callable[[Any, Any], BatchTable]
     turn: Callable[[Any, BatchTable, Any], BatchTable]
     batch: Callable[[BatchTable, Any], Batch]
-    batch_like: Callable[[Any], Batch]
+    like: Batch
 
 
 def make_feed(examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable) -> Feed:
@@ -57,7 +57,6 @@ def make_feed(examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable)
         inputs, targets = take_rows(examples, table.indices[position])
         return Batch(inputs, targets, None if all_count else table.weights[position])
 
-    def batch_like(key: Any) -> Batch:
-        return jax.eval_shape(lambda key: batch(table(key, 0), 0), key)
-
-    return Feed(table, turn, batch, batch_like)
+    first = rows.train[: timetable.batch_size]
+    like = jax.eval_shape(lambda: Batch(*take_rows(examples, first)))
+    return Feed(table, turn, batch, like)

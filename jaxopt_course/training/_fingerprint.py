@@ -21,7 +21,6 @@ from jaxtyping import PyTree
 from jaxopt_course.core import (
     GradientTransformation,
     Params,
-    check_choice,
     scalar_dtype,
     squared,
     total,
@@ -166,10 +165,7 @@ def compare(
 
     Raises:
         CheckpointMismatchError: if a program, or the data, is another one and not accepted.
-        ValueError: if ``accept`` holds another name than those three.
     """
-    for name in accept:
-        check_choice("fit", "accept", name, NAMES)
     sentences = []
     for name in (name for name in NAMES if name in saved and name in now):
         was, new = saved[name], now[name]

@@ -20,17 +20,18 @@ from jax.sharding import Mesh
 from jaxopt_course.core import check_choice, check_integer, check_number
 from jaxopt_course.tasks import Task
 
-from ._array_source import array_source
+from ._array_source import open_arrays
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._log import open_log
+from ._log import describe_rows, open_log
 from ._placement import make_placement
 from ._progress_bar import show_progress
 from ._resume import Checkpointing, describe_training, open_keeper
-from ._session import Record, Session, describe_rows, run_session
+from ._session import Record, Session, run_session
 from ._signals import requests_to_stop
-from ._sources import History, Parts
+from ._sources import History, MakeSource, Parts
 from ._state import Rows, Run
-from ._stream_source import is_stream, stream_source
+from ._stream import is_stream
+from ._stream_source import open_stream
 from ._timetable import WITHOUT_END, Timetable, smoke_timetable
 
 
@@ -148,27 +149,17 @@ def fit(
         check_integer("fit", "segment", segment, "[1, inf)")
     if max_time is not None:
         check_number("fit", "max_time", max_time, "(0, inf)")
-    lengths: dict[str, Any] = {
-        "epochs": epochs,
-        "steps": WITHOUT_END if epochs is steps is None and max_time is not None else steps,
-        "evaluate_every": evaluate_every,
-    }
+    if tensorboard and log is None:
+        raise ValueError("fit: `tensorboard` needs `log`, the directory to write to.")
     placement = make_placement("fit", mesh, sharding)
-    skip, keep = on_divergence == "skip", on_divergence == "raise"
-
-    def parts_of(timetable: Timetable) -> Parts:
-        shown = smoke_timetable(timetable) if smoke else timetable
-        return Parts(task, optimizer, shown, skip, placement)
-
-    given = (early_stopping, batch_size, lengths, parts_of)
-    if is_stream("fit", data):
-        if rows is not None:
-            raise ValueError("fit: `rows` are of arrays; a stream is given `validation`.")
-        source = stream_source(data, validation, *given, keep=keep)
-    else:
-        if validation is not None:
-            raise ValueError("fit: `validation` is of a stream; of arrays `rows` tell.")
-        source = array_source(data, rows, *given)
+    explain = on_divergence == "raise"
+    if epochs is steps is None and max_time is not None:
+        steps = WITHOUT_END
+    lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
+    timetable, make_source = _opened(data, rows, validation, batch_size, lengths, keep=explain)
+    timetable = smoke_timetable(timetable) if smoke else timetable
+    parts = Parts(task, optimizer, timetable, on_divergence == "skip", placement)
+    source = make_source(early_stopping, parts)
     start = source.start(key)
     history: History = []
     with contextlib.ExitStack() as stack:
@@ -187,19 +178,18 @@ def fit(
         write = show = lambda *_: None
         if jax.process_index() == 0:  # the one that speaks
             if log is not None:
-                rows_so_far = describe_rows(history, source.timetable)
+                rows_so_far = describe_rows(history, timetable)
                 kinds = {"replace": resume == "auto", "tensorboard": tensorboard}
                 write = stack.enter_context(open_log(log, rows_so_far, **kinds))
             if progress:
-                done = int(start.state.step)
-                show = stack.enter_context(show_progress(source.timetable, done))
+                show = stack.enter_context(show_progress(timetable, int(start.state.step)))
         run = run_session(
             Session(
                 task=task,
                 source=source,
                 progress=start,
                 history=history,
-                explain=keep,
+                explain=explain,
                 keeper=keeper,
                 write=write,
                 show=show,
@@ -212,3 +202,22 @@ def fit(
         if smoke and keeper is not None:
             keeper.restore(start, row_like, ())  # what was saved can be read
         return run
+
+
+def _opened(
+    data: Any,
+    rows: Rows | None,
+    validation: Any,
+    batch_size: int | None,
+    lengths: Mapping[str, int | None],
+    *,
+    keep: bool,
+) -> tuple[Timetable, MakeSource]:
+    """The timetable of a training on ``data``, arrays or a stream, and what makes its source."""
+    if not is_stream("fit", data):
+        if validation is not None:
+            raise ValueError("fit: `validation` is of a stream; of arrays `rows` tell.")
+        return open_arrays(data, rows, batch_size, lengths)
+    if rows is not None:
+        raise ValueError("fit: `rows` are of arrays; a stream is given `validation`.")
+    return open_stream(data, validation, batch_size, lengths, keep=keep)

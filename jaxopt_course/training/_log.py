@@ -13,8 +13,11 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ._sources import History
+from ._timetable import Timetable
 
-__all__ = ["Row", "WriteRows", "open_log"]
+
+__all__ = ["Row", "WriteRows", "describe_rows", "open_log"]
 
 Row = dict[str, int | float]
 WriteRows = Callable[[Sequence[Row]], None]
@@ -53,6 +56,17 @@ def open_log(
 
         write(rows)
         yield write
+
+
+def describe_rows(rows: History, timetable: Timetable) -> list[Row]:
+    """Evaluations as Python numbers, each with its epoch."""
+    lines = []
+    for row in rows:
+        numbers = {name: value.item() for name, value in row.items()}
+        epoch = -(-numbers["step"] // timetable.steps_per_epoch)
+        first = {"epoch": epoch, "step": numbers.pop("step"), "loss": numbers.pop("loss")}
+        lines.append(first | numbers)
+    return lines
 
 
 def _json_lines(file: Any) -> WriteRows:

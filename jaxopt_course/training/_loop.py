@@ -4,6 +4,7 @@ Everything between two steps is carried in one :class:`Progress`, so that it mak
 where a training is cut.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -88,7 +89,8 @@ def make_loop(
 
     def start(key: Any, batch: Batch) -> Progress:
         state = init_state(task, optimizer, key)
-        totals = _zeros(jax.eval_shape(_first_means, state, batch))
+        means_of = functools.partial(batch_means, task, key=state.key, train=True)
+        totals = _zeros(jax.eval_shape(means_of, state.params, state.model_state, batch)[0])
         zero = jnp.zeros_like(totals["loss"])
         return Progress(
             state=state,
@@ -103,37 +105,15 @@ def make_loop(
             running=jnp.array(True),
         )
 
-    def _first_means(state: TrainState, batch: Batch) -> dict[str, Array]:
-        return batch_means(task, state.params, state.model_state, batch, key=state.key, train=True)[
-            0
-        ]
-
     def step(progress: Progress, batch: Batch) -> tuple[Progress, Array]:
         state, means = train_step(progress.state, batch)
-        loss = means["loss"]
-        n = count_rows("fit", batch.inputs) if batch.weights is None else jnp.sum(batch.weights)
-        weight = jnp.asarray(n, loss.dtype)
-        diverges, skipped = ~jnp.isfinite(loss), progress.skipped
+        loss, at = means["loss"], progress.state.step
+        taken = _counted(progress._replace(state=state), means, batch)
         if skip_not_finite:
-            fine = ~diverges & all_finite(state.params)
-            kept = _where(fine, state, progress.state)
-            state, weight = kept._replace(step=state.step), jnp.where(fine, weight, 0)
-            means = _where(fine, means, _zeros(means))
-            skipped, diverges = skipped + (~fine).astype(skipped.dtype), jnp.zeros_like(diverges)
-        totals = {
-            name: total + means[name] * weight.astype(total.dtype)
-            for name, total in progress.totals.items()
-        }
-        progress = progress._replace(
-            state=state,
-            totals=totals,
-            weight=progress.weight + weight,
-            skipped=skipped,
-            outcome=_unless_ended(
-                progress.outcome, diverges, OutcomeCode.DIVERGED, progress.state.step
-            ),
-        )
-        return progress, loss
+            fine = jnp.isfinite(loss) & all_finite(state.params)
+            return _where(fine, taken, _skipped(progress)), loss
+        outcome = _unless_ended(progress.outcome, ~jnp.isfinite(loss), OutcomeCode.DIVERGED, at)
+        return taken._replace(outcome=outcome), loss
 
     def evaluate(progress: Progress) -> tuple[Progress, dict[str, Array]]:
         state = progress.state
@@ -148,33 +128,7 @@ def make_loop(
             validated = validate(unpack(state.params), state.model_state)
             row |= {f"validation_{name}": value for name, value in validated.items()}
             loss = validated["loss"].astype(loss.dtype)
-        improves = loss < progress.best_loss  # False for NaN
-        best_loss, best_params, best_model_state = _where(
-            improves,
-            (loss, state.params, state.model_state),
-            (progress.best_loss, progress.best_params, progress.best_model_state),
-        )
-        outcome = _unless_ended(
-            progress.outcome, ~jnp.isfinite(loss), OutcomeCode.DIVERGED, state.step
-        )
-        stopping = None
-        if early_stopping is not None and progress.stopping is not None:
-            stopping = early_stopping.update(progress.stopping, loss)
-            outcome = _unless_ended(
-                outcome, stopping.should_stop, OutcomeCode.STOPPED_EARLY, state.step
-            )
-        running = outcome.code == _code(OutcomeCode.COMPLETED)
-        progress = progress._replace(
-            totals=_zeros(progress.totals),
-            weight=jnp.zeros_like(progress.weight),
-            best_loss=best_loss,
-            best_params=best_params,
-            best_model_state=best_model_state,
-            stopping=stopping,
-            outcome=Outcome(outcome.code, jnp.where(running, state.step, outcome.step)),
-            running=running,
-        )
-        return progress, {"step": state.step, **row}
+        return _judged(progress, loss, early_stopping), {"step": state.step, **row}
 
     return Loop(start, step, evaluate)
 
@@ -199,6 +153,51 @@ def frozen_row(progress: Progress, row: Any) -> dict[str, Array]:
         k: counts.get(k, jnp.full(x.shape, jnp.nan, jnp.float32)).astype(x.dtype)
         for k, x in row.items()
     }
+
+
+def _counted(progress: Progress, means: dict[str, Array], batch: Batch) -> Progress:
+    """``progress`` with one batch more in its totals."""
+    n = count_rows("Batch", batch.inputs) if batch.weights is None else jnp.sum(batch.weights)
+    weight = jnp.asarray(n, progress.weight.dtype)
+    totals = {
+        name: total + means[name] * weight.astype(total.dtype)
+        for name, total in progress.totals.items()
+    }
+    return progress._replace(totals=totals, weight=progress.weight + weight)
+
+
+def _skipped(progress: Progress) -> Progress:
+    """``progress`` after a step that is left without effect."""
+    state = progress.state._replace(step=progress.state.step + 1)
+    return progress._replace(state=state, skipped=progress.skipped + 1)
+
+
+def _judged(progress: Progress, loss: Array, rule: EarlyStopping | None) -> Progress:
+    """``progress`` after an evaluation: what is best, whether it goes on, and empty totals."""
+    state, outcome, stopping = progress.state, progress.outcome, progress.stopping
+    improves = loss < progress.best_loss  # False for NaN
+    best_loss, best_params, best_model_state = _where(
+        improves,
+        (loss, state.params, state.model_state),
+        (progress.best_loss, progress.best_params, progress.best_model_state),
+    )
+    lost = ~jnp.isfinite(loss) & (progress.weight > 0)  # the mean of no example is no number
+    outcome = _unless_ended(outcome, lost, OutcomeCode.DIVERGED, state.step)
+    if rule is not None and stopping is not None:
+        stopping = rule.update(stopping, loss)
+        stops = stopping.should_stop
+        outcome = _unless_ended(outcome, stops, OutcomeCode.STOPPED_EARLY, state.step)
+    running = outcome.code == _code(OutcomeCode.COMPLETED)
+    return progress._replace(
+        totals=_zeros(progress.totals),
+        weight=jnp.zeros_like(progress.weight),
+        best_loss=best_loss,
+        best_params=best_params,
+        best_model_state=best_model_state,
+        stopping=stopping,
+        outcome=Outcome(outcome.code, jnp.where(running, state.step, outcome.step)),
+        running=running,
+    )
 
 
 def _unless_ended(outcome: Outcome, happens: Any, code: OutcomeCode, step: Any) -> Outcome:

@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
+    GradientTransformation,
     Params,
     State,
     Updates,
@@ -28,7 +29,8 @@ from jaxopt_course.core import (
     global_norm,
 )
 from jaxopt_course.optimizers import lookahead_params
-from jaxopt_course.transforms import apply_updates
+
+from ._step import take_step
 
 
 __all__ = ["MinimizeOutcome", "Minimum", "describe_minimum", "minimize"]
@@ -143,59 +145,20 @@ def minimize(
     def program(params: Params, args: Any, limits: dict[str, Array]) -> Minimum:
         value_fn = lambda params: fn(params, *args)
 
-        def judged(progress: _Progress, old_value: Array) -> _Progress:
-            return _judged(progress, old_value, limits)
-
-        def start() -> _Progress:
-            state = tx.init(params)
-            point = lookahead_params(state, params)
-            value, grads = jax.value_and_grad(value_fn)(point)
-            zero, nan = jnp.zeros((), jnp.int32), jnp.asarray(jnp.nan, value.dtype)
-            history = jnp.full(history_size, nan)
-            progress = _Progress(
-                params, state, point, value, grads, zero, value, zero, zero, history
-            )
-            return judged(progress, nan)
-
         def going(progress: _Progress) -> Array:
             affordable = as_float(progress.steps) < limits["max_steps"]
             return (progress.outcome == int(MinimizeOutcome.ITERATION_LIMIT)) & affordable
 
         def step(old: _Progress) -> _Progress:
-            updates, state = tx.update(
-                old.grads,
-                old.state,
-                old.params,
-                value=old.value,
-                grad=old.grads,
-                value_fn=value_fn,
-            )
-            params = apply_updates(old.params, updates)
-            point = lookahead_params(state, params)
-            stored = _stored(state, old.value) if point is params else None
-            if stored is None:
-                value, grads = jax.value_and_grad(value_fn)(point)
-            else:
-                value, grads = jax.lax.cond(
-                    all_finite(stored), lambda: stored, lambda: jax.value_and_grad(value_fn)(point)
-                )
-            lower = value < old.lowest
-            new = old._replace(
-                params=params,
-                state=state,
-                point=point,
-                value=value,
-                grads=grads,
-                steps=old.steps + 1,
-                lowest=jnp.where(lower, value, old.lowest),
-                steps_since_lowest=jnp.where(lower, 0, old.steps_since_lowest + 1),
-            )
-            finite = all_finite((value, grads))
+            new = _stepped(tx, value_fn, old)
+            finite = all_finite((new.value, new.grads))
             lost = old._replace(outcome=jnp.full_like(old.outcome, int(MinimizeOutcome.NOT_FINITE)))
-            new = judged(new, old.value)
+            new = _judged(new, old.value, limits)
             return jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, lost)
 
-        end = jax.lax.while_loop(going, step, start())
+        start = _started(tx, value_fn, params, history_size)
+        start = _judged(start, jnp.full_like(start.value, jnp.nan), limits)
+        end = jax.lax.while_loop(going, step, start)
         return Minimum(
             params=end.point,
             value=end.value,
@@ -248,6 +211,42 @@ def describe_minimum(minimum: Minimum) -> str:
     return texts[MinimizeOutcome(int(minimum.outcome))]
 
 
+def _started(
+    tx: GradientTransformation, value_fn: Callable[[Params], Array], params: Params, size: int
+) -> _Progress:
+    """The progress at ``params``, not judged yet, with a history of so many values."""
+    state = tx.init(params)
+    point = lookahead_params(state, params)
+    value, grads = jax.value_and_grad(value_fn)(point)
+    zero, history = jnp.zeros((), jnp.int32), jnp.full(size, jnp.nan, value.dtype)
+    return _Progress(params, state, point, value, grads, zero, value, zero, zero, history)
+
+
+def _stepped(
+    tx: GradientTransformation, value_fn: Callable[[Params], Array], old: _Progress
+) -> _Progress:
+    """The progress one step after ``old``, not judged yet."""
+    params, state = take_step(tx, old.params, old.state, value_fn, old.value, old.grads)
+    point = lookahead_params(state, params)
+    anew = lambda: jax.value_and_grad(value_fn)(point)
+    stored = _stored(state, old.value) if point is params else None
+    if stored is None:
+        value, grads = anew()
+    else:
+        value, grads = jax.lax.cond(all_finite(stored), lambda: stored, anew)
+    lower = value < old.lowest
+    return old._replace(
+        params=params,
+        state=state,
+        point=point,
+        value=value,
+        grads=grads,
+        steps=old.steps + 1,
+        lowest=jnp.where(lower, value, old.lowest),
+        steps_since_lowest=jnp.where(lower, 0, old.steps_since_lowest + 1),
+    )
+
+
 def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> _Progress:
     """``progress`` with its outcome and its place in the history, after a step from ``old_value``.
 
@@ -257,22 +256,13 @@ def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> 
     size = jnp.maximum(jnp.maximum(jnp.abs(value), jnp.abs(old_value)), 1)
     level = jnp.abs(value - old_value) < limits["ftol"].astype(value.dtype) * size
     stalled = as_float(progress.steps_since_lowest) >= limits["patience"]
-    outcome = jnp.select(
-        [
-            ~all_finite((value, progress.grads)),
-            (norm <= limits["gtol"].astype(norm.dtype)) | level,
-            stalled,
-        ],
-        [
-            jnp.asarray(int(code), jnp.int32)
-            for code in (
-                MinimizeOutcome.NOT_FINITE,
-                MinimizeOutcome.CONVERGED,
-                MinimizeOutcome.NO_PROGRESS,
-            )
-        ],
-        jnp.asarray(int(MinimizeOutcome.ITERATION_LIMIT), jnp.int32),
-    )
+    ends = {
+        MinimizeOutcome.NOT_FINITE: ~all_finite((value, progress.grads)),
+        MinimizeOutcome.CONVERGED: (norm <= limits["gtol"].astype(norm.dtype)) | level,
+        MinimizeOutcome.NO_PROGRESS: stalled,
+    }
+    codes = [jnp.asarray(int(code), jnp.int32) for code in (*ends, MinimizeOutcome.ITERATION_LIMIT)]
+    outcome = jnp.select([*ends.values()], codes[:-1], codes[-1])
     history = progress.history
     if history.size > 0:  # a place behind the end is dropped, but there must be an end
         history = history.at[progress.steps].set(value, mode="drop")

@@ -81,8 +81,9 @@ def make_population(
         tables = {"key": key, "hyperparameters": hyperparameters, "rows": rows}
         sizes = _sizes(varying, tables)
         count = math.prod(sizes)
-        at_a_time = {"map": 1, "chunk": chunk_size, "vmap": -(-count // shards)}[strategy]
-        chunks = -(-count // (shards * at_a_time))
+        share = -(-count // shards)
+        at_a_time = {"map": 1, "chunk": min(chunk_size, share), "vmap": share}[strategy]
+        chunks = -(-share // at_a_time)
         # The last member fills up what the chunks of all devices have room for.
         numbers = jnp.minimum(jnp.arange(shards * chunks * at_a_time, dtype=jnp.int32), count - 1)
 

@@ -13,7 +13,7 @@ from ._log import Row
 from ._timetable import WITHOUT_END, Timetable
 
 
-__all__ = ["show_progress"]
+__all__ = ["Show", "show_progress"]
 
 SECONDS = 5.0  # between two lines where no terminal can be written over
 

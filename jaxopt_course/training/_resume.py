@@ -83,10 +83,7 @@ class Keeper:
         earlier = saved.about.get("changes", [])
         self._about["changes"] = earlier + [[saved.step, change] for change in changes]
         self._saved_step = saved.step
-        history = [
-            {name: np.asarray(row[name], x.dtype)[()] for name, x in row_like.items()}
-            for row in saved.about["history"]
-        ]
+        history = [_as_evaluated(row, row_like) for row in saved.about["history"]]
         return packed_state(saved.tree, like), history
 
     def cut(self, begin: int, end: int) -> int:
@@ -177,6 +174,14 @@ def open_keeper(
                 "`resume='auto'` to go on with them, or another directory."
             )
         yield Keeper(store, options, about)
+
+
+def _as_evaluated(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as the evaluations give it now; of what was not measured then NaN, or a count of 0."""
+    return {
+        name: np.asarray(row.get(name, 0 if name == "skipped" else np.nan), x.dtype)[()]
+        for name, x in like.items()
+    }
 
 
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

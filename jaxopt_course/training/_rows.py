@@ -12,7 +12,16 @@ from jaxopt_course.core import is_traced
 from ._state import Rows
 
 
-__all__ = ["as_examples", "as_rows", "count_rows", "take_rows"]
+__all__ = ["as_examples", "as_rows", "count_rows", "pair_of", "take_rows"]
+
+
+def pair_of(data: Any) -> tuple[PyTree, PyTree] | None:
+    """Inputs and targets, where ``data`` is that pair or has these two attributes."""
+    if hasattr(data, "inputs") and hasattr(data, "targets"):
+        return data.inputs, data.targets
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return data[0], data[1]
+    return None
 
 
 def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
@@ -26,11 +35,8 @@ def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
         TypeError: if ``data`` is neither.
         ValueError: if there is no example, or the first axes differ.
     """
-    if hasattr(data, "inputs") and hasattr(data, "targets"):
-        pair = (data.inputs, data.targets)
-    elif isinstance(data, tuple | list) and len(data) == 2:
-        pair = tuple(data)
-    else:
+    pair = pair_of(data)
+    if pair is None:
         raise TypeError(
             f"{owner}: `data` must be a pair (inputs, targets) or have `inputs` and `targets`, "
             f"got {type(data).__name__}."
@@ -61,8 +67,8 @@ def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:
     """``rows`` as jax arrays; None is all ``n`` rows, each once, and no validation.
 
     Raises:
-        ValueError: if a row number lies outside [0, n), or weights and rows differ in number, or
-            there are weights of rows that are not there.
+        ValueError: if a row number lies outside [0, n), a weight outside [0, inf), or weights and
+            rows differ in number, or there are weights of rows that are not there.
             Traced numbers cannot be looked at: rows outside the data come out as NaN.
     """
     if rows is None:
@@ -106,4 +112,9 @@ def _weights(owner: str, name: str, values: Any, rows: Int[Array, "n"]) -> Float
         raise ValueError(
             f"{owner}: `{name}` must have the shape {rows.shape} of its rows, got {weights.shape}."
         )
+    if not is_traced(values):
+        numbers = np.asarray(values)
+        outside = numbers[~((numbers >= 0) & (numbers < np.inf))]
+        if outside.size:
+            raise ValueError(f"{owner}: `{name}` must lie in [0, inf), got {outside[0]}.")
     return weights

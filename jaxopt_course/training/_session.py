@@ -15,10 +15,9 @@ from jaxtyping import Float
 
 from jaxopt_course.tasks import Task
 
-from ._array_source import segment_limit
 from ._checkpoint_errors import CheckpointError
-from ._divergence import DivergenceError, explain_divergence
-from ._log import Row, WriteRows
+from ._divergence import DivergenceError, explain_divergence, explain_evaluation
+from ._log import WriteRows, describe_rows
 from ._loop import Progress, frozen_row
 from ._placement import agree
 from ._progress_bar import Show
@@ -29,7 +28,7 @@ from ._state import Outcome, OutcomeCode, Run, TrainState
 from ._timetable import WITHOUT_END, Timetable
 
 
-__all__ = ["Record", "Session", "describe_rows", "run_session"]
+__all__ = ["Record", "Session", "run_session"]
 
 SEGMENT_SECONDS = 0.5
 
@@ -92,13 +91,11 @@ def run_session(session: Session) -> Run:
     try:
         while progress.running and done < timetable.steps and not (is_late or has_ended):
             begin, begun = done, time.monotonic()
-            end = min(begin + length, begin + segment_limit(timetable), timetable.steps)
+            end = min(begin + min(length, timetable.longest_segment), timetable.steps)
             end = end if keeper is None else keeper.cut(begin, end)
             after, piece = source.advance(progress, begin, end)
             if session.explain and _has_diverged(after):
-                step = int(after.outcome.step)
-                found = source.replay(progress, begin, step)
-                raise explain_divergence(session.task, *found)
+                raise _explanation(session, progress, after, begin, piece)
             has_ended = piece.ended
             if has_ended and timetable.steps == WITHOUT_END and after.weight > 0:
                 after, row = source.evaluate(after)
@@ -144,19 +141,18 @@ def run_session(session: Session) -> Run:
     return _run(progress, outcome, history, timetable)
 
 
-def describe_rows(rows: History, timetable: Timetable) -> list[Row]:
-    """Evaluations as Python numbers, each with its epoch."""
-    lines = []
-    for row in rows:
-        numbers = {name: value.item() for name, value in row.items()}
-        epoch = -(-numbers["step"] // timetable.steps_per_epoch)
-        first = {"epoch": epoch, "step": numbers.pop("step"), "loss": numbers.pop("loss")}
-        lines.append(first | numbers)
-    return lines
-
-
 def _has_diverged(progress: Progress) -> bool:
     return OutcomeCode(int(progress.outcome.code)) is OutcomeCode.DIVERGED
+
+
+def _explanation(
+    session: Session, before: Progress, after: Progress, begin: int, piece: Piece
+) -> DivergenceError:
+    """What is wrong in the segment from step ``begin`` on: a step, or the evaluation at its end."""
+    step = int(after.outcome.step)
+    if step == begin + len(piece.losses):  # all steps are done: it was none of theirs
+        return explain_evaluation(after.state)
+    return explain_divergence(session.task, *session.source.replay(before, begin, step))
 
 
 def _run(progress: Progress, outcome: Outcome, history: History, timetable: Timetable) -> Run:

@@ -1,20 +1,33 @@
 """What a training in segments asks of its data: arrays or a stream, the loop sees no difference."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxopt_course.tasks import Batch
 
-from ._loop import Progress
-from ._placement import Placement
-from ._state import TrainState
+from ._early_stopping import EarlyStopping
+from ._evaluate import validation
+from ._loop import Loop, Progress, make_loop
+from ._placement import Placement, place
+from ._state import Rows, TrainState
 from ._timetable import Timetable
 
 
-__all__ = ["History", "Parts", "Piece", "Source"]
+__all__ = [
+    "History",
+    "MakeSource",
+    "Parts",
+    "Piece",
+    "Source",
+    "compiled",
+    "evaluate_program",
+    "loop_of",
+]
 
 
 History = list[dict[str, Any]]  # NumPy scalars, by name
@@ -73,3 +86,27 @@ class Parts(NamedTuple):
     timetable: Timetable
     skip_not_finite: bool
     placement: Placement | None
+
+
+MakeSource = Callable[[EarlyStopping | None, Parts], Source]
+
+# Data, rows and the rule of early stopping are arguments of the programs: another `fit` of the
+# same task and optimizer need not compile again.
+compiled = functools.partial(jax.jit, static_argnames=("parts",))
+
+
+def loop_of(examples: Any, rows: Rows | None, rule: EarlyStopping | None, parts: Parts) -> Loop:
+    """The loop of a training that validates on some of ``rows``, or, without them, on none."""
+    size = parts.timetable.batch_size
+    validate = None if rows is None else validation(parts.task, examples, rows, size)
+    skip = parts.skip_not_finite
+    return make_loop(parts.task, parts.optimizer, validate, rule, skip_not_finite=skip)
+
+
+@compiled
+def evaluate_program(
+    examples: Any, rows: Any, rule: Any, progress: Progress, *, parts: Parts
+) -> tuple[Progress, dict[str, Any]]:
+    """One more evaluation."""
+    progress, row = loop_of(examples, rows, rule, parts).evaluate(progress)
+    return place(progress, parts.placement), row

@@ -67,20 +67,14 @@ def make_stages(build: Callable[[Any], Any], data: Any, *, batch_size: int) -> S
     def parts(hyperparameters: Any, rows: Rows | None) -> tuple[Loop, Feed]:
         task, optimizer = build(hyperparameters)
         used = as_rows("make_stages", rows, n)
-        timetable = make_timetable(
-            "make_stages",
-            used.train.shape[0],
-            epochs=None,
-            steps=WITHOUT_END,
-            batch_size=batch_size,
-            evaluate_every=None,
-        )
+        n_train = used.train.shape[0]
+        timetable = make_timetable("make_stages", n_train, steps=WITHOUT_END, batch_size=batch_size)
         validate = validation(task, examples, used, batch_size)
         return make_loop(task, optimizer, validate, None), make_feed(examples, used, timetable)
 
     def start(key: Any, hyperparameters: Any, rows: Rows | None = None) -> Progress:
         loop, feed = parts(hyperparameters, rows)
-        return loop.start(key, feed.batch_like(key))
+        return loop.start(key, feed.like)
 
     def advance(
         progress: Progress, hyperparameters: Any, rows: Rows | None, end: Int[Array, ""] | int

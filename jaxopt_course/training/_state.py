@@ -75,8 +75,8 @@ class Run(NamedTuple):
     best_model_state: the model state of that evaluation.
     history: one entry an evaluation. ``"step"``: how many steps had been taken. ``"loss"`` and
         the names of the metrics: means over the examples seen since the last evaluation, while
-        the parameters moved. With prefix ``"validation_"``: means over the validation rows. After
-        a training has stopped, entries are NaN and the step stays.
+        the parameters moved; NaN if none of them counted. With prefix ``"validation_"``: means
+        over the validation rows. After a training has stopped, entries are NaN and the step stays.
     outcome: how the training ended.
     """
 

@@ -16,6 +16,8 @@ from jaxtyping import Array, Float, PyTree
 from jaxopt_course.core import (
     GradientTransformation,
     Params,
+    State,
+    Updates,
     all_finite,
     cast_like,
     safe_divide,
@@ -28,7 +30,7 @@ from jaxopt_course.transforms import apply_updates, loss_scale, unpack
 from ._state import TrainState
 
 
-__all__ = ["batch_means", "init_state", "make_step"]
+__all__ = ["batch_means", "init_state", "make_step", "take_step"]
 
 
 def init_state(task: Task, optimizer: optax.GradientTransformation, key: Any) -> TrainState:
@@ -100,24 +102,28 @@ def make_step(
             model_state = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old), model_state, state.model_state
             )
-        updates, opt_state = extended.update(
-            grads,
-            state.opt_state,
-            state.params,
-            value=means["loss"],
-            grad=grads,
-            value_fn=lambda params: mean_loss(params)[0],
+        value_fn = lambda params: mean_loss(params)[0]
+        params, opt_state = take_step(
+            extended, state.params, state.opt_state, value_fn, means["loss"], grads
         )
-        new_state = TrainState(
-            step=state.step + 1,
-            params=apply_updates(state.params, updates),
-            model_state=model_state,
-            opt_state=opt_state,
-            key=state.key,
-        )
-        return new_state, means
+        return TrainState(state.step + 1, params, model_state, opt_state, state.key), means
 
     return step
+
+
+def take_step(
+    tx: GradientTransformation,
+    params: Params,
+    opt_state: State,
+    value_fn: Callable[[Params], Array],
+    value: Float[Array, ""],
+    grads: Updates,
+) -> tuple[Params, State]:
+    """Parameters and state after an update, which is offered all that a line search may ask for."""
+    updates, opt_state = tx.update(
+        grads, opt_state, params, value=value, grad=grads, value_fn=value_fn
+    )
+    return apply_updates(params, updates), opt_state
 
 
 def batch_means(

@@ -10,6 +10,7 @@ from jaxopt_course.core import check_integer
 __all__ = ["WITHOUT_END", "Timetable", "make_timetable", "smoke_timetable"]
 
 WITHOUT_END = 2**30  # steps: no training comes so far, and counters hold it
+CAPACITY = 2**14  # steps of one segment: the losses of so many have room in a program's buffer
 
 
 class Timetable(NamedTuple):
@@ -31,15 +32,20 @@ class Timetable(NamedTuple):
         due = (done // self.evaluate_every + 1) * self.evaluate_every
         return min(due, self.steps) if isinstance(due, int) else jnp.minimum(due, self.steps)
 
+    @property
+    def longest_segment(self) -> int:
+        """The most steps that one segment may have."""
+        return min(self.steps, CAPACITY)
+
 
 def make_timetable(
     owner: str,
     n: int,
     *,
-    epochs: int | None,
-    steps: int | None,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int,
-    evaluate_every: int | None,
+    evaluate_every: int | None = None,
 ) -> Timetable:
     """The timetable of a training on ``n`` rows, its numbers checked."""
     if (epochs is None) == (steps is None):

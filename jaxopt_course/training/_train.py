@@ -105,7 +105,7 @@ def make_train(
         feed = make_feed(examples, used, timetable)
         validate = validation(task, examples, used, timetable.batch_size)
         loop = make_loop(task, optimizer, validate, early_stopping)
-        progress = hold(loop.start(key, feed.batch_like(key)))
+        progress = hold(loop.start(key, feed.like))
         carry, history = (progress, feed.table(progress.state.key, 0)), []
         whole, rest = divmod(timetable.steps, timetable.evaluate_every)
         for begin, number, length in [

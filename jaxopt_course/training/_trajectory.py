@@ -15,7 +15,8 @@ import optax
 
 from jaxopt_course.core import Params, check_integer
 from jaxopt_course.optimizers import lookahead_params
-from jaxopt_course.transforms import apply_updates
+
+from ._step import take_step
 
 
 __all__ = ["trajectory"]
@@ -54,9 +55,7 @@ def trajectory(
     def step(carry: Any, _: None) -> Any:
         params, state = carry
         value, grads = jax.value_and_grad(fn)(lookahead_params(state, params))
-        offered = {"value": value, "grad": grads, "value_fn": fn}
-        updates, state = tx.update(grads, state, params, **offered)
-        params = apply_updates(params, updates)
+        params, state = take_step(tx, params, state, fn, value, grads)
         return (params, state), params
 
     _, points = jax.lax.scan(step, (start, tx.init(start)), length=steps)

@@ -48,25 +48,32 @@ def squares(strength):
 GROUPS = {"operator": functools.partial(regularizers.prox_group_lasso, strength=0.2)}
 BOX = {"operator": functools.partial(regularizers.prox_box, lower=-0.5, upper=0.5)}
 
+WHEN_CALLED = {"nan": "a penalty or an operator checks its numbers when it is called"}
+
 MEMBERS = {
     "accelerated": Member(lambda **rate: optimizers.accelerated(optimizers.sgd(**rate)), RATE),
     "add_l1": Member(transforms.add_l1, {"strength": 0.2}),
     "add_l1:scheduled": Member(transforms.add_l1, fixed={"strength": decay, "mask": matrices}),
-    "add_penalty": Member(squares, {"strength": 0.2}),
+    "add_penalty": Member(squares, {"strength": 0.2}, exempt=WHEN_CALLED),
     "add_penalty:groups": Member(
         transforms.add_penalty, fixed={"fn": regularizers.group_lasso_penalty}
     ),
-    "fista": Member(with_l1(optimizers.fista), RATE | {"strength": 0.2}),
-    "ista": Member(with_l1(optimizers.ista), RATE | {"strength": 0.2}),
+    "fista": Member(with_l1(optimizers.fista), RATE | {"strength": 0.2}, exempt=WHEN_CALLED),
+    "ista": Member(with_l1(optimizers.ista), RATE | {"strength": 0.2}, exempt=WHEN_CALLED),
     "ista:groups": Member(optimizers.ista, RATE, GROUPS),
-    "projected": Member(within_a_ball, {"limit": 0.3}),
-    "proximal": Member(behind_descent, RATE | {"l1": 0.2, "l2": 0.3}),
+    "projected": Member(within_a_ball, {"limit": 0.3}, exempt=WHEN_CALLED),
+    "proximal": Member(behind_descent, RATE | {"l1": 0.2, "l2": 0.3}, exempt=WHEN_CALLED),
     "proximal:box": Member(optimizers.ista, RATE, BOX | {"mask": matrices}, exempt=ORDER),
     "proximal_adam": Member(optimizers.proximal_adam, RATE | ADAM, {"operator": soft(0.2)}),
     "proximal_adam:strength": Member(
-        with_l1(optimizers.proximal_adam), RATE | ADAM | {"strength": 0.2}, {"mask": None}
+        with_l1(optimizers.proximal_adam),
+        RATE | ADAM | {"strength": 0.2},
+        {"mask": None},
+        WHEN_CALLED,
     ),
-    "scaled_proximal": Member(with_l1(in_the_metric_of_rms), RATE | {"strength": 0.2}),
+    "scaled_proximal": Member(
+        with_l1(in_the_metric_of_rms), RATE | {"strength": 0.2}, exempt=WHEN_CALLED
+    ),
 }
 
 PAIRS: dict = {}  # optax has none of these

@@ -95,7 +95,11 @@ MEMBERS = {
         RATE | ADAM | {"weight_decay": 0.1},
         {"mask": matrices},
     ),
-    "kahan": Member(transforms.kahan, fixed={"optimizer": INNER}),
+    "kahan": Member(
+        transforms.kahan,
+        fixed={"optimizer": INNER},
+        exempt={"wide": "what rounding took is kept in the dtype of the params, by design"},
+    ),
     "lookahead": Member(
         on_plain_params(transforms.lookahead),
         {"sync_period": 2.5, "slow_step_size": 0.4},

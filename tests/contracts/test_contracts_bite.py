@@ -93,6 +93,14 @@ def test_a_state_that_holds_the_params_themselves_is_found():
         contracts.check_nothing_is_held_twice(contracts.Case(tx, PARAMS))
 
 
+def test_a_narrow_mean_is_found():
+    tx = planted(sums_leaves, init=lambda params: {"mu": jax.tree.map(jnp.zeros_like, params)})
+    with pytest.raises(AssertionError, match=r"bfloat16 at \['mu'\]\['w'\]"):
+        contracts.check_accumulators_are_wide(
+            contracts.Case(tx, {"w": jnp.ones((3,), jnp.bfloat16)})
+        )
+
+
 def test_a_state_that_hides_its_copies_of_the_params_is_found():
     tx = planted(sums_leaves, init=lambda params: {"n": jnp.zeros(len(jax.tree.leaves(params)))})
     with pytest.raises((AssertionError, ValueError)):
@@ -165,6 +173,11 @@ def plain_root(learning_rate, eps=1e-8):
 def run_of(factory, **numbers):
     member = Member(factory, numbers)
     return jax.jit(lambda n: contracts.final_loss(member, n)), contracts.numbers_of(member)
+
+
+def test_a_number_that_nobody_checks_is_found():
+    with pytest.raises(pytest.fail.Exception):
+        contracts.check_nan_is_refused(branching, {"learning_rate": 0.1})
 
 
 def test_a_branch_on_a_number_is_found():

@@ -120,8 +120,18 @@ def check_is_pure(case):
 def check_zero_gradient_is_finite(case):
     zeros = jax.tree.map(jnp.zeros_like, case.params)
     updates, state = case.update(zeros, case.tx.init(case.params), case.params)
-    for leaf in jax.tree.leaves(plain((updates, state))):
-        assert np.isfinite(np.asarray(leaf).astype(np.complex128)).all()
+    for path, leaf in jax.tree.leaves_with_path(plain((updates, state))):
+        finite = np.isfinite(np.asarray(leaf).astype(np.complex128)).all()
+        assert finite, f"a gradient of zero gives {leaf} at {jax.tree_util.keystr(path)}"
+
+
+def check_accumulators_are_wide(case):
+    """Sums and means are kept in float32 or wider: only copies of the params may be narrow."""
+    is_narrow = lambda x: jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
+    copies = list(map(np.asarray, jax.tree.leaves(case.params)))
+    for path, leaf in jax.tree.leaves_with_path(case.tx.init(case.params)):
+        held = is_narrow(leaf) and not any(np.array_equal(leaf, copy) for copy in copies)
+        assert not held, f"{leaf.dtype} at {jax.tree_util.keystr(path)} of the state"
 
 
 def check_extra_arguments_are_ignored(case):
@@ -160,6 +170,7 @@ ON_TREES = {
     "compiles_once": check_compiles_once,
     "pure": check_is_pure,
     "zero_gradient": check_zero_gradient_is_finite,
+    "wide": check_accumulators_are_wide,
     "extra_arguments": check_extra_arguments_are_ignored,
     "scan": check_runs_in_scan,
     "tree_map_params": check_state_can_be_mapped,
@@ -303,6 +314,22 @@ def numbers_of(member, defaults=False):
             if name in arguments and isinstance(arguments[name].default, float)
         }
     return {name: jnp.asarray(value, float) for name, value in numbers.items()}
+
+
+def check_nan_is_refused(build, numbers):
+    """Whoever gives what is no number hears of it when the transformation is built."""
+    for name in numbers:
+        with pytest.raises(ValueError, match="nan"):
+            build(**{name: float("nan")})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, m in TRANSFORMATIONS.items() if m.numbers and not is_exempt(name, "nan")],
+)
+def test_nan_is_refused(name, as_users_run_it):
+    member = TRANSFORMATIONS[name]
+    check_nan_is_refused(member.build, member.numbers)
 
 
 def check_numbers_can_be_vmapped(run, numbers, rtol=1e-9):

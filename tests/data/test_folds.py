@@ -134,7 +134,9 @@ def test_class_weights_are_scikit_learns():
     [
         ((np.arange(4), 1), r"k_fold: `k` must lie in \[2, 4\], got 1"),
         ((np.arange(4), 5), r"k_fold: `k` must lie in \[2, 4\], got 5"),
-        ((10, 2), "k_fold: `rows` must be a vector, such as np.arange.n., got 10"),
+        ((10, 2), "k_fold: `rows` must be a vector of integers, such as np.arange.n., got 10"),
+        ((np.arange(4) + 0.5, 2), "`rows` must be a vector of integers"),
+        ((np.array([True, False]), 2), "`rows` must be a vector of integers"),
         ((np.array([0, 1, 1]), 2), "k_fold: `rows` must hold each row once"),
         ((np.arange(4), 3, np.array([0, 0, 1, 1])), "class 0 has 2 rows, fewer than the 3 parts"),
         ((np.arange(4), 2, np.zeros(3, int)), r"`stratify` must have shape \(4,\), got \(3,\)"),

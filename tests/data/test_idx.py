@@ -14,7 +14,7 @@ def idx(array) -> bytes:
     """The file of an array, written without the reader."""
     kind = array.dtype.str[1:]
     header = bytes([0, 0, TYPES[kind], array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    codes = dict(zip(TYPES, "BbhifD".replace("D", "d"), strict=True))
+    codes = dict(zip(TYPES, "Bbhifd", strict=True))
     return header + struct.pack(f">{array.size}{codes[kind]}", *array.ravel().tolist())
 
 

@@ -103,5 +103,8 @@ def test_bad_arguments_are_refused():
     ):
         fit_scaler(np.array([[1.0], [np.nan]]))
     for wrong in (np.ones((5, 3)), np.ones((2, 1)), np.ones(())):
-        with pytest.raises(ValueError, match=r"fitted to features of shape \(2,\), got inputs of"):
+        with pytest.raises(
+            ValueError,
+            match=r"`scaler` was fitted to features of shape \(2,\), got inputs of",
+        ):
             scale_features(fit_scaler(np.eye(2)), wrong)

@@ -1,5 +1,3 @@
-import itertools
-
 import jax
 import numpy as np
 import pytest
@@ -139,6 +137,4 @@ def test_a_share_of_the_wrong_kind_is_refused(key, share, as_users_run_it):
 
 
 def test_two_rows_suffice_for_two_parts(key):
-    for classes in itertools.product([0, 1], repeat=2):
-        if len(set(classes)) == 1:
-            assert split(key, 2, validation=1, test=0, stratify=np.array(classes)).train.size == 1
+    assert split(key, 2, validation=1, test=0, stratify=np.zeros(2, int)).train.size == 1

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 
@@ -136,6 +137,19 @@ def test_a_header_that_does_not_fit_is_refused(change, sentence, saved, as_users
     saved.write_bytes(json.dumps(json.loads(line) | change).encode() + b"\n" + payload)
     with pytest.raises(ValueError, match=sentence):
         load_bundle(saved)
+
+
+def test_a_file_without_all_parts_is_refused(saved):
+    line, _, payload = saved.read_bytes().partition(b"\n")
+    header = json.loads(line)
+    other = b"no msgpack"
+    for part, content in (
+        ({name: header[name] for name in ("format", "version", "sha256")}, payload),
+        (header | {"sha256": hashlib.sha256(other).hexdigest()}, other),
+    ):
+        saved.write_bytes(json.dumps(part).encode() + b"\n" + content)
+        with pytest.raises(ValueError, match=r"load_bundle: .*model\.bundle is incomplete: "):
+            load_bundle(saved)
 
 
 def test_a_bundle_that_does_not_fit_is_not_saved(tmp_path):

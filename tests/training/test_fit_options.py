@@ -68,7 +68,7 @@ def test_a_loss_that_is_no_number_is_null_in_json_lines(tmp_path):
     assert json.loads(last)["loss"] is None
 
 
-def test_callbacks_see_the_state(tmp_path):
+def test_callbacks_see_the_state():
     records = []
     run = train(line(), epochs=2, batch_size=3, segment=4, callbacks=[records.append])
     assert [record.step for record in records] == [4, 8]
@@ -126,9 +126,8 @@ def test_streams_of_every_kind():
     chex.assert_trees_all_equal(train(iter([batch] * 3), segment=3), run)  # its end is a pause
     assert int(train([batch, batch, short], steps=5, batch_size=4).state.step) == 5
     validated = train([batch] * 3, epochs=1, validation=batch)
-    assert set(validated.history) == {"step", "loss", "validation_loss"} | {
-        name for name in validated.history if name.endswith("error")
-    }
+    metrics = {"loss", "mean_absolute_error"}
+    assert set(validated.history) == {"step"} | metrics | {f"validation_{m}" for m in metrics}
 
 
 @pytest.mark.parametrize(
@@ -160,6 +159,7 @@ def test_bad_options_are_refused(as_users_run_it, tmp_path):
         ({"sharding": "zero"}, ValueError, "`sharding` must be one of"),
         ({"max_time": 0}, ValueError, r"`max_time` must lie in \(0, inf\)"),
         ({"epochs": None}, ValueError, "give exactly one of `epochs` and `steps`"),
+        ({"tensorboard": True}, ValueError, "`tensorboard` needs `log`"),
         ({"validation": line()}, ValueError, "`validation` is of a stream"),
         ({"checkpoint": tmp_path / ".hidden"}, ValueError, "must consist of letters"),
         ({"checkpoint": tmp_path / ".."}, ValueError, "must consist of letters"),
@@ -208,6 +208,18 @@ def test_raise_names_the_place_in_a_batch_of_a_stream():
         train([tuple(fine)] * 3 + [tuple(bad)], steps=4, on_divergence="raise")
 
 
+def test_raise_names_the_evaluation_where_that_is_what_is_not_finite():
+    """Row 6 validates only: no step meets it."""
+    data, rows = poisoned(), Rows(jnp.arange(4), None, jnp.arange(4, 8))
+    options = {"steps": 4, "evaluate_every": 2, "on_divergence": "raise", "segment": 3}
+    batches = [tuple(line(4))] * 4
+    arrays, stream = {"batch_size": 2, "rows": rows}, {"validation": data}
+    for given, besides in ((data, arrays), (batches, stream)):
+        with pytest.raises(DivergenceError, match="the evaluation after step 2 is not") as caught:
+            train(given, **options, **besides)
+        assert (caught.value.step, caught.value.leaf, caught.value.rows) == (2, None, [])
+
+
 def test_skip_leaves_such_steps_without_effect():
     """As if the batches of the poisoned row did not exist: the rest gives the same parameters."""
     run = train(poisoned(), steps=8, batch_size=3, on_divergence="skip", evaluate_every=4)
@@ -225,6 +237,12 @@ def test_skip_leaves_such_steps_without_effect():
         params, taken = jax.tree.map(jnp.add, params, updates), taken + 1
     assert taken == 6
     chex.assert_trees_all_close(run.state.params, params, rtol=1e-10)
+
+
+def test_skip_goes_on_where_no_step_of_an_interval_had_effect():
+    run = train(poisoned(), steps=8, batch_size=3, on_divergence="skip", evaluate_every=1)
+    assert run.outcome.code == OutcomeCode.COMPLETED
+    assert int(run.history["skipped"][-1]) == np.isnan(run.history["loss"]).sum() == 2
 
 
 def iter_batches():

@@ -40,6 +40,19 @@ def test_members_get_their_arguments_however_they_are_run(strategy, chunk_size):
     np.testing.assert_array_equal(jax.jit(run)(KEYS, RATES, FOLDS), expected)
 
 
+def test_no_more_members_are_run_at_a_time_than_there_are(key):
+    sizes = []
+
+    def count(key, hyperparameters, rows):
+        jax.debug.callback(lambda _: sizes.append(1), hyperparameters)
+        return hyperparameters
+
+    run = make_population(count, ("hyperparameters",), strategy="chunk", chunk_size=8)
+    jax.block_until_ready(run(key, jnp.arange(3.0)))
+    jax.effects_barrier()
+    assert len(sizes) == 3
+
+
 def test_arguments_may_vary_together_or_along_two_axes():
     together = make_population(told, [("key", "rows")])(KEYS, {"learning_rate": 0.1}, FOLDS)
     expected = [told(KEYS[i], {"learning_rate": 0.1}, Rows(FOLDS.train[i])) for i in range(2)]

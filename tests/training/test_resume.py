@@ -149,7 +149,7 @@ def test_another_program_or_other_data_is_refused_by_name_unless_accepted(tmp_pa
         go(optimizer=sgd(0.1, 0.9), resume="auto", accept=("optimizer",))
     with pytest.warns(CheckpointWarning, match=r"0\.1.*0\.2"):
         go(optimizer=adam(0.2), resume="auto", callbacks=[lambda record: None])
-    with pytest.raises(ValueError, match="fit: `accept` must be one of"):
+    with pytest.raises(ValueError, match=r"fit: `accept` must be one of .* mean 'optimizer'"):
         go(optimizer=adam(0.2), resume="auto", accept=("optimiser",))
 
 
@@ -175,6 +175,17 @@ def test_other_numbers_of_a_run_are_warned_of_and_recorded(tmp_path):
         changes = store.list()[-1].about["changes"]
     assert {step for step, _ in changes} == {6}
     assert any("batch_size" in text for _, text in changes)
+
+
+def test_what_was_not_measured_before_is_no_number_and_no_step_was_skipped(tmp_path):
+    """A training that diverged is gone on with so that it cannot; then it gets validation rows."""
+    train_line(tmp_path, steps=4)
+    run = train_line(tmp_path, steps=8, on_divergence="skip", resume="auto")
+    assert run.history["skipped"].tolist() == [0, 0]
+    rows = Rows(jnp.arange(12), None, jnp.arange(12))
+    run = train_line(tmp_path, rows=rows, resume="auto", accept=("data",))
+    assert np.isnan(run.history["validation_loss"]).tolist() == [True, True, False]
+    assert np.isfinite(run.history["loss"]).all()
 
 
 def test_a_directory_in_use_is_refused_with_its_holder(tmp_path):
