@@ -33,7 +33,7 @@ def search_curves(result: SearchResult, *, best: int = 3, title: str | None = No
         >>> space, metric = {"rate": Float(0.1, 1.0, log=True)}, lambda run: run
         >>> result = search(train, space, key=jax.random.key(0), trials=8, metric=metric)
         >>> [axes.get_xlabel() for axes in search_curves(result).axes]
-        ['trial']
+        ['configuration']
     """
     check_integer("search_curves", "best", best, "[1, 6]")
     name = score_name(result)
@@ -65,18 +65,18 @@ def _learning(axes: Axes, result: SearchResult, curves: np.ndarray, best: int) -
 
 
 def _so_far(axes: Axes, result: SearchResult) -> None:
-    values, trials = result.values, np.arange(1, len(result.values) + 1)
+    values, numbers = result.values, np.arange(len(result.values))
     ended = np.isfinite(values)
     so_far = np.fmin if result.mode == "min" else np.fmax
-    axes.plot(trials[ended], values[ended], "o", color="0.6", markersize=3, label="of a trial")
+    axes.plot(numbers[ended], values[ended], "o", color="0.6", markersize=3, label="of each")
     best = so_far.accumulate(values)
-    axes.step(trials, best, where="post", color=COLORS[0], label="best so far")
+    axes.step(numbers, best, where="post", color=COLORS[0], label="best so far")
     if not ended.all():
-        mark_failed(axes, trials[~ended], at_top=result.mode == "min", label="failed")
+        mark_failed(axes, numbers[~ended], at_top=result.mode == "min", label="failed")
     if ended.any():
         at = result.best
-        axes.plot(trials[at], values[at], **{**BEST, "markersize": 12}, label=f"{values[at]:.4g}")
-    axes.set_xlabel("trial")
+        axes.plot(numbers[at], values[at], **{**BEST, "markersize": 12}, label=f"{values[at]:.4g}")
+    axes.set_xlabel("configuration")
     set_scores(axes, values)
     count_along(axes)
     finish(axes, legend=ABOVE)
