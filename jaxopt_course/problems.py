@@ -208,6 +208,11 @@ def _mean_of_rows(values: Float[Array, "batch ..."]) -> Float[Array, "batch"]:
 
 
 def _multiclass_loss(outputs: Array, targets: Array) -> Array:
+    if outputs.shape[-1] < 2:  # softmax gives a single one the probability 1, whatever it is
+        raise ValueError(
+            f"multiclass: outputs must be [batch, classes], classes in [2, inf), got the shape "
+            f"{outputs.shape}."
+        )
     if targets.ndim == outputs.ndim:
         return softmax_cross_entropy(outputs, targets)
     return softmax_cross_entropy_with_integer_labels(outputs, targets)

@@ -144,6 +144,11 @@ def test_the_number_of_outputs_is_read_off_the_targets(name):
     assert row.n_outputs(jnp.zeros((3, 7))) == 7
 
 
+def test_classes_are_not_told_apart_by_one_output():
+    with pytest.raises(ValueError, match=r"classes in \[2, inf\), got the shape \(4, 1\)"):
+        problem("multiclass").loss(jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32))
+
+
 @pytest.mark.parametrize(
     ("targets", "name"),
     [

@@ -101,7 +101,14 @@ class BatchNorm(nn.Module):
         train: bool,
         mask: Bool[Array, "..."] | Float[Array, "..."] | None = None,
     ) -> Float[Array, "*batch features"]:
-        """Normalize by the batch's statistics in training, by the running ones in evaluation."""
+        """Normalize by the batch's statistics in training, by the running ones in evaluation.
+
+        Args:
+            x: the features of all rows.
+            train: whether the statistics are the batch's.
+            mask: which rows count, or how much, of the shape of leading axes of ``x``: bool[batch]
+                for images too. None: all.
+        """
         starting = self.is_initializing()
         if not starting and not self.has_variable("batch_stats", "mean"):
             raise ValueError(

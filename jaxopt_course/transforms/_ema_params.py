@@ -82,11 +82,16 @@ def evaluation_params(state: State, params: Params) -> Params:
         The evaluation weights, in the dtypes of ``params``; ``params`` themselves for an
         optimizer that keeps none.
 
+    Raises:
+        TypeError: if ``params`` is a state.
+
     Examples:
         >>> evaluation_params(optax.sgd(0.1).init(1.0), 1.0)
         1.0
     """
     takes_part = lambda part: hasattr(part, "evaluation_params")
+    if any(map(takes_part, jax.tree.leaves(params, is_leaf=takes_part))):
+        raise TypeError("evaluation_params: `params` must be parameters, got a state; it is first.")
     for part in jax.tree.leaves(state, is_leaf=takes_part):
         if takes_part(part):
             params = part.evaluation_params(params)

@@ -38,6 +38,7 @@ def masked(
         A transformation of the whole tree.
 
     Raises:
+        TypeError: if a leaf of the mask is neither true nor false.
         ValueError: if the mask is no prefix of the params.
 
     Examples:
@@ -51,13 +52,13 @@ def masked(
     inner = optax.with_extra_args_support(inner)
 
     def init(params: Params) -> MaskedState:
-        marks = _labels("masked", "mask", mask, params)
+        marks = _marks(mask, params)
         return MaskedState(inner.init(_select(params, marks, True)))
 
     def update(
         updates: Updates, state: MaskedState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MaskedState]:
-        marks = _labels("masked", "mask", mask, updates)
+        marks = _marks(mask, updates)
         if mask_compatible_extra_args:
             extra_args = _select_like(updates, extra_args, marks, True)
         inner_updates, inner_state = inner.update(
@@ -166,6 +167,15 @@ def _labels(owner: str, name: str, labels: Any, tree: PyTree) -> PyTree:
             f"got {jax.tree.structure(labels)} for {jax.tree.structure(tree)}."
         ) from error
     return labels
+
+
+def _marks(mask: Any, params: PyTree) -> PyTree:
+    """The mask of the params, whose leaves must be true or false."""
+    marks = _labels("masked", "mask", mask, params)
+    for mark in jax.tree.leaves(marks) if jax.tree.leaves(params) else ():
+        if mark not in (True, False):
+            raise TypeError(f"masked: the leaves of `mask` must be bools, got {mark!r}.")
+    return marks
 
 
 def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:

@@ -75,6 +75,8 @@ def test_a_mask_may_be_a_prefix():
 def test_a_mask_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="masked: `mask` must be shaped like"):
         step(jc.masked(jc.identity(), {"other": True}))
+    with pytest.raises(TypeError, match="masked: the leaves of `mask` must be bools, got 'yes'"):
+        step(jc.masked(jc.identity(), {"dense": "yes", "gain": "no"}))
 
 
 def test_partition_as_optax_does(standard_promotion):

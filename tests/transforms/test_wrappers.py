@@ -195,6 +195,13 @@ def test_each_group_of_a_partition_may_keep_a_mean():
 def test_params_are_their_own_evaluation_weights_where_none_are_kept():
     params = {"w": jnp.ones(2, jnp.bfloat16)}
     assert transforms.evaluation_params(ADAM.init(params), params) is params
+
+
+def test_a_state_in_the_place_of_the_params_is_refused(as_users_run_it):
+    params = {"w": jnp.ones(2)}
+    state = transforms.ema_params(ADAM, 0.9).init(params)
+    with pytest.raises(TypeError, match="must be parameters, got a state"):
+        transforms.evaluation_params(params, state)
     before = transforms.ema_params(ADAM, 0.9).init(params)  # no step was made
     found = transforms.evaluation_params(before, params)
     chex.assert_trees_all_equal(found, params)
