@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import os
 import pathlib
 import re
 import sys
@@ -13,6 +12,8 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from jaxopt_course.core import replacing
 
 from ._errors import UsageError
 
@@ -103,9 +104,8 @@ def make_directory(
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Write ``path``; whoever reads there sees the old text or the new one."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _shown(name: str, value: float) -> str:

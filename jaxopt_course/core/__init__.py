@@ -10,10 +10,12 @@ from ._checks import (
     require_params,
 )
 from ._derivatives import hvp
+from ._files import replacing
 from ._handed_on import HANDED_ON, OTHERS, handed_on
 from ._numerics import (
     abs_sq,
     as_float,
+    at_count,
     complement,
     increment,
     is_due,
@@ -72,6 +74,7 @@ __all__ = [
     "accumulator_like",
     "all_finite",
     "as_float",
+    "at_count",
     "bias_corrected",
     "cast_like",
     "check_choice",
@@ -96,6 +99,7 @@ __all__ = [
     "of_rates",
     "one_minus_power",
     "real_accumulator_like",
+    "replacing",
     "require_params",
     "running_mean",
     "running_sum",

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Int, ScalarLike
 
+from ._protocols import ScalarOrSchedule
+
 
 __all__ = [
     "abs_sq",
     "as_float",
+    "at_count",
     "complement",
     "increment",
     "is_due",
@@ -62,11 +65,16 @@ def complement(decay: ScalarLike, dtype: DTypeLike) -> Inexact[Array, ""]:
     return 1 - jnp.asarray(decay, dtype)
 
 
+def at_count(rate: ScalarOrSchedule, count: Int[Array, ""]) -> Any:
+    """A number as it is; a schedule's at ``count``."""
+    return rate(count) if callable(rate) else rate
+
+
 def of_rates(f: Callable[..., Any], *rates: Any) -> Any:
     """``f(*rates)``; or, where one of the rates is a schedule, the schedule of what ``f`` gives."""
     if not any(callable(rate) for rate in rates):
         return f(*rates)
-    return lambda count: f(*(rate(count) if callable(rate) else rate for rate in rates))
+    return lambda count: f(*(at_count(rate, count) for rate in rates))
 
 
 def one_minus_power(

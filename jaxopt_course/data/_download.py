@@ -4,12 +4,11 @@ import hashlib
 import os
 import pathlib
 import re
-import tempfile
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import check_choice, check_integer, replacing
 
 
 __all__ = ["download"]
@@ -54,14 +53,11 @@ def download(
     if path.is_file() and _digest(path) == wanted:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same directory, for a file moves in one piece only within a file system.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        part = pathlib.Path(folder, "part")
+    with replacing(path) as part:
         _fetch(url, part, max_bytes, progress)
         got = _digest(part)
         if got != wanted:
             raise ValueError(f"{owner}: {url!r} must have the SHA-256 {wanted}, got {got}.")
-        part.replace(path)
     return path
 
 

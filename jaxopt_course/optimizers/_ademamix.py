@@ -26,6 +26,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     Updates,
     accumulator_like,
+    at_count,
     bias_corrected,
     cast_like,
     check_like,
@@ -110,8 +111,8 @@ def scale_by_ademamix(
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByAdemamixState]:
         check_like("scale_by_ademamix", "gradient", updates, state.nu)
-        slow_decay = b3(state.count_m2) if callable(b3) else b3
-        weight = alpha(state.count_m2) if callable(alpha) else alpha
+        slow_decay = at_count(b3, state.count_m2)
+        weight = at_count(alpha, state.count_m2)
         count = increment(state.count)
         m1 = running_mean(state.m1, updates, b1)
         m2 = running_mean(state.m2, updates, slow_decay)

@@ -32,6 +32,7 @@ from jaxopt_course.core import (
     Updates,
     accumulator_like,
     as_float,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -140,7 +141,7 @@ def dadapt_adamw(
         check_like("dadapt_adamw", "gradient", updates, state.exp_avg)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
         count = increment(state.count)
-        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.count)
         length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
 
         grads = cast_like(updates, state.exp_avg)

@@ -34,6 +34,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     Updates,
     accumulator_like,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -115,7 +116,7 @@ def ftrl(
     ) -> tuple[Updates, FtrlState]:
         require_params("ftrl", params)
         check_like("ftrl", "gradient", updates, params)
-        rate = learning_rate(state.step) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.step)
         rates, betas, ones, twos = (in_dtype(x) for x in (rate, beta, l1, l2))
         old, grads = cast_like(params, state.z), cast_like(updates, state.z)
         n = running_sum(state.n, squared(updates), 1.0)

@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     Updates,
     accumulator_like,
     as_float,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -99,7 +100,7 @@ def scale_by_madgrad(
     ) -> tuple[Updates, MadgradState]:
         require_params("scale_by_madgrad", params)
         check_like("scale_by_madgrad", "gradient", updates, state.x0)
-        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.count)
         weight = (as_float(rate) + as_float(eps)) * jnp.sqrt(as_float(state.count) + 1)
         grads, smallest = cast_like(updates, state.s), in_dtype(eps)
         grad_sum_sq = running_sum(squared(grads), state.grad_sum_sq, weight)

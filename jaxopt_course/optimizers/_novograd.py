@@ -25,6 +25,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     Updates,
     accumulator_like,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -104,7 +105,7 @@ def scale_by_novograd(
         norms = cast_like(jax.tree.map(jnp.sum, squared(updates)), state.nu)
         mean = running_mean(state.nu, norms, b2)
         nu = jax.tree.map(lambda start, n: jnp.where(first, start, n), norms, mean)
-        decay = weight_decay(state.count) if callable(weight_decay) else weight_decay
+        decay = at_count(weight_decay, state.count)
         scaled = divide_by_root(widened(updates), nu, eps, eps_root)
         mu = running_sum(state.mu, running_sum(params, scaled, decay), b1)
         state = ScaleByNovogradState(increment(state.count), cast_like(mu, state.mu), nu)

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     Updates,
     accumulator_like,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -142,7 +143,7 @@ def prodigy(
         check_like("prodigy", "gradient", updates, state.params0)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
         count = increment(state.count)
-        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.count)
         length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
         growth = distance / jnp.asarray(estim_lr0, dtype)
 

@@ -34,6 +34,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_float,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -148,7 +149,7 @@ def schedule_free(
     ) -> tuple[Updates, ScheduleFreeState]:
         require_params("schedule_free", params)
         check_like("schedule_free", "gradient", updates, state.z)
-        rate = learning_rate(state.step_count) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.step_count)
         max_lr = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
         weight = _power(max_lr, jnp.asarray(weight_lr_power, max_lr.dtype))
         weight_sum = state.weight_sum + weight

@@ -26,6 +26,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     Updates,
     accumulator_like,
+    at_count,
     bias_corrected,
     cast_like,
     check_like,
@@ -101,7 +102,7 @@ def scale_by_simplified_ademamix(
         **extra_args: Any,
     ) -> tuple[Updates, ScaleBySimplifiedAdEMAMixState]:
         check_like("scale_by_simplified_ademamix", "gradient", updates, state.n)
-        weight = alpha(state.t) if callable(alpha) else alpha
+        weight = at_count(alpha, state.t)
         t = increment(state.t)
         m = running_sum(state.m, updates, b1)
         n = running_mean(state.n, squared(updates), b2)

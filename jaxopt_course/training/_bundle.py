@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ import numpy as np
 from flax import serialization
 from jaxtyping import Array, PyTree, Shaped
 
-from jaxopt_course.core import Params, check_choice, check_like
+from jaxopt_course.core import Params, check_choice, check_like, replacing
 from jaxopt_course.data import Scaler, scale_features
 from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import PROBLEMS, problem
@@ -89,14 +88,8 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
         "label_names": bundle.label_names,
         "sha256": hashlib.sha256(payload).hexdigest(),
     }
-    # In the same directory, for a file moves in one piece only within a file system.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        part = pathlib.Path(folder, "part")
-        with part.open("wb") as file:
-            file.write(json.dumps(header).encode() + b"\n" + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+    with replacing(path) as part:
+        part.write_bytes(json.dumps(header).encode() + b"\n" + payload)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

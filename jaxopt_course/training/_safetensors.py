@@ -6,14 +6,13 @@ PyTorch's files and in those that Hugging Face writes for Flax.
 
 import os
 import pathlib
-import tempfile
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxopt_course.core import Params
+from jaxopt_course.core import Params, replacing
 
 from ._checkpoint_errors import briefly
 from ._leaves import ARRAYS, differences, on_host, placed
@@ -56,12 +55,8 @@ def export_safetensors(path: str | os.PathLike[str], params: Params) -> None:
                 f"{', '.join(sorted(DTYPES))}; got {what}."
             )
         arrays[name] = np.asarray(on_host(leaf), order="C")
-    path = pathlib.Path(path)
-    # In the same directory, for a file moves in one piece only within a file system.
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        part = pathlib.Path(folder, "part")
+    with replacing(path) as part:
         files.numpy.save_file(arrays, part, metadata={"format": "flax"})
-        os.replace(part, path)
 
 
 def import_safetensors(path: str | os.PathLike[str], like: PyTree = None) -> PyTree:

@@ -11,6 +11,7 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -73,7 +74,7 @@ def add_decayed_weights(
     ) -> tuple[Updates, AddDecayedWeightsState]:
         require_params("add_decayed_weights", params)
         check_like("add_decayed_weights", "gradient", updates, params)
-        decay = weight_decay(state.step) if callable(weight_decay) else weight_decay
+        decay = at_count(weight_decay, state.step)
         decayed = cast_like(running_sum(params, updates, decay), updates)
         return decayed, AddDecayedWeightsState(step=increment(state.step))
 

@@ -17,6 +17,7 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -74,7 +75,7 @@ def add_l1(
     ) -> tuple[Updates, AddL1State]:
         require_params("add_l1", params)
         check_like("add_l1", "gradient", updates, params)
-        now = strength(state.step) if callable(strength) else strength
+        now = at_count(strength, state.step)
         signs = jax.tree.map(jnp.sign, widened(params))
         pulled = cast_like(running_sum(signs, updates, now), updates)
         return pulled, AddL1State(step=increment(state.step))

@@ -32,6 +32,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     State,
     Updates,
+    at_count,
     cast_like,
     check_learning_rate,
     check_like,
@@ -99,7 +100,7 @@ def proximal(
     def update(
         updates: Updates, state: ProximalState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ProximalState]:
-        rate = learning_rate(state.step) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.step)
         of_tree = lambda points: jax.tree.map(lambda x: operator(x, scaling=rate), points)
         updates = _towards("proximal", of_tree, updates, params)
         return updates, ProximalState(step=increment(state.step))
@@ -191,7 +192,7 @@ def scaled_proximal(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaledProximalState]:
-        rate = learning_rate(state.step) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.step)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         scalings = scale_tree(metric(inner_state), rate)
         of_tree = lambda points: jax.tree.map(

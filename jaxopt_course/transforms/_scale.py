@@ -11,6 +11,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     Schedule,
     Updates,
+    at_count,
     check_learning_rate,
     check_like,
     check_number,
@@ -120,7 +121,7 @@ def scale_by_learning_rate(
     ) -> tuple[Updates, ScaleByLearningRateState]:
         if params is not None:
             check_like("scale_by_learning_rate", "gradient", updates, params)
-        rate = learning_rate(state.step) if callable(learning_rate) else learning_rate
+        rate = at_count(learning_rate, state.step)
         updates = scale_tree(updates, -rate if flip_sign else rate)
         return updates, ScaleByLearningRateState(step=increment(state.step))
 

@@ -4,16 +4,16 @@ A cell is what one contender did on one variant of one workload. Its file appear
 all. ``index.json`` says which cells belong to the comparison, in which order, and its targets.
 """
 
-import contextlib
 import json
 import os
 import pathlib
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+from jaxopt_course.core import replacing
 
 from ._comparison import Comparison, Trials
 from ._workload import VARIANTS
@@ -46,7 +46,7 @@ def write_cell(
 ) -> None:
     """Keep the trials of a cell, and ``about``, which JSON can write."""
     directory.mkdir(parents=True, exist_ok=True)
-    with _whole(_path(directory, cell)) as file:
+    with replacing(_path(directory, cell)) as part, part.open("wb") as file:
         np.savez_compressed(
             file,
             values=np.asarray(trials.values, np.float32),
@@ -84,7 +84,7 @@ def write_index(directory: pathlib.Path, comparison: Comparison) -> None:
         "workloads": comparison.workloads,
         "targets": [[*place, target] for place, target in comparison.targets.items()],
     }
-    with _whole(directory / INDEX) as file:
+    with replacing(directory / INDEX) as part, part.open("wb") as file:
         file.write(f"{json.dumps(about, indent=2)}\n".encode())
 
 
@@ -134,14 +134,6 @@ def comparison_of(
         points=dict(points),
         trials=dict(trials),
     )
-
-
-@contextlib.contextmanager
-def _whole(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """A file to write, which is at ``path`` once all of it is written."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        yield file
-    os.replace(file.name, path)
 
 
 def _path(directory: pathlib.Path, cell: Cell) -> pathlib.Path:
