@@ -71,6 +71,11 @@ def check_gradients(
 ) -> GradientCheckReport:
     """Compare the gradient of ``fn`` with central differences, leaf by leaf, in float64.
 
+    A leaf is flagged as well where ``params`` lie at a kink, though slope and difference rightly
+    differ there: a ReLU gets exactly 0 from blank pixels and a bias of 0, as most initializers
+    make it. Then look at trained parameters, or at ones that are slightly moved, such as by 0.01
+    times a normal number each.
+
     Args:
         fn: a scalar function of the parameters, deterministic, which works in float64 when it is
             given float64.

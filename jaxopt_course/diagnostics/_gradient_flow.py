@@ -50,7 +50,8 @@ class LeafFlow(NamedTuple):
     """The gradient of one leaf of the parameters.
 
     gradient_norm: its root of the sum of squares.
-    update_ratio: the norm of the update over that of the parameters; NaN without an optimizer.
+    update_ratio: the norm of the update over that of the parameters; infinite where these are 0,
+        NaN without an optimizer.
     silent: the share of its units, the entries of the last axis, whose gradient is exactly 0.
     underflow: the share of its nonzero entries below 6e-5 in magnitude.
     largest: the largest magnitude of an entry.
@@ -178,6 +179,10 @@ def _leaf(param: Array, grad: Array, update: Array) -> tuple[Array, ...]:
     )
 
 
+def _of_zeros(leaf: LeafFlow) -> bool:
+    return bool(np.isinf(leaf.update_ratio) and np.isfinite(leaf.gradient_norm))
+
+
 def _flags(layers: dict[str, LayerFlow], leaves: dict[str, LeafFlow]) -> list[str]:
     flags = []
     for path, leaf in leaves.items():
@@ -223,7 +228,9 @@ def _table(heads: str, formats: str, rows: dict[str, LayerFlow] | dict[str, Leaf
     """A line a row, with ``formats`` of its numbers; two blanks part the ``heads``."""
     table = [heads.split("  ")]
     for name, numbers in rows.items():
-        shown = (f"{x:.{form}}" for x, form in zip(numbers, formats.split(), strict=True))
+        shown = [f"{x:.{form}}" for x, form in zip(numbers, formats.split(), strict=True)]
+        if isinstance(numbers, LeafFlow) and _of_zeros(numbers):
+            shown[1] = "parameters are 0"
         table.append([name, *shown])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     first, *others = widths

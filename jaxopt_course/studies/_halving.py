@@ -33,7 +33,7 @@ from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points, sobol_design
 from ._optimizer_checks import warn_of_decay
-from ._rounds import Setting, correlations
+from ._rounds import Setting, correlation_text, correlations
 from ._rungs import Rungs, check_rungs, halving_rungs
 from ._saves import digest
 from ._score import ranked
@@ -83,7 +83,7 @@ class HalvingResult(NamedTuple):
         pick = np.fmin if self.mode == "min" else np.fmax
         lines = ["rung  configurations   steps   best score   rank correlation with the next"]
         for r, (size, steps) in enumerate(zip(*self.rungs, strict=True)):
-            after = f"{self.correlations[r]:.2f}" if r < len(self.correlations) else ""
+            after = correlation_text(self.correlations, r)
             best = pick.reduce(self.scores[r])
             lines.append(f"{r:4}  {size:14}  {steps:6}   {best:10.4g}   {after}")
         return "\n".join([*lines, f"best: {self.configurations[self.best]}"])
@@ -117,11 +117,12 @@ def successive_halving(
         rows: which rows train and which validate. None: all train.
         points: of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
         metric: a name of the rows of the history. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best.
+        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
         mesh: the configurations of each rung are dealt out over its axis "pop", which gives the
             same result, to the bit. None: one device.
         resume: a directory, in which each rung is saved. A bracket that was killed goes on from
-            there, and ends as it would have ended.
+            there, and ends as it would have ended. It is not extended: other ``rungs`` are another
+            study, which needs a directory of its own.
         progress: show it on stderr.
 
     Raises:
@@ -186,9 +187,10 @@ def hyperband(
         max_steps: of the last rung of each.
         rows: which rows train and which validate. None: all train.
         metric: a name of the rows of the history. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best.
+        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
         mesh: as for :func:`successive_halving`.
-        resume: a directory, in which each bracket has one of its own.
+        resume: a directory, in which each bracket has one of its own. As of
+            :func:`successive_halving`, none is extended.
         progress: show it on stderr.
     """
     check_number("hyperband", "eta", eta, "(1, inf)")

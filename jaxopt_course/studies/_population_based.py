@@ -25,7 +25,7 @@ from jaxopt_course.training import Rows, Stages
 from ._designs import Points, host_seed, sobol_design
 from ._exploit import Turn, turn
 from ._optimizer_checks import check_state_has_no_numbers, warn_of_decay
-from ._rounds import Setting, correlations
+from ._rounds import Setting, correlation_text, correlations
 from ._saves import digest
 from ._score import ranked
 from ._space import configuration_at, dimensions_of
@@ -101,7 +101,7 @@ class PopulationResult(NamedTuple):
             "round   steps  replaced  best score  correlation with the next  the best's numbers"
         ]
         for r, place in enumerate(lineage):
-            after = f"{self.correlations[r]:.2f}" if r < len(self.correlations) else ""
+            after = correlation_text(self.correlations, r)
             replaced = int((self.parents[r] != own).sum())
             numbers = zip(names, self.values[r, place], strict=True)
             said = ", ".join(f"{name} {value:.4g}" for name, value in numbers)
@@ -156,10 +156,11 @@ def population_based_training(
         rows: which rows train and which validate. None: all train.
         points: to begin with, in the unit cube, f[members, ranges]. None: a Sobol sequence.
         metric: a name of the rows of the history. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best.
+        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
         mesh: members are dealt out over its axis "pop", which gives the same result, to the bit.
         resume: a directory, in which each round is saved. A study that was killed goes on from
-            there, and ends as it would have ended.
+            there, and ends as it would have ended. It is not extended: more ``rounds`` are another
+            study, which needs a directory of its own.
         progress: show it on stderr.
 
     Raises:

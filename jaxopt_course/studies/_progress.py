@@ -50,8 +50,10 @@ def show_trials(
             begin, started = done, now
         if now - last > SECONDS:
             last = now
-            left = (trials - done) * (now - started) / max(done - begin, 1)
-            said = f"{unit} {done}/{trials}: {_best(scores, mode)}, {left:.0f} s left"
+            said = f"{unit} {done}/{trials}: {_best(scores, mode)}"
+            if done > begin or done == trials:
+                left = (trials - done) * (now - started) / max(done - begin, 1)
+                said += f", {left:.0f} s left"
             print(said, file=sys.stderr, flush=True)  # noqa: T201
 
     yield line

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float64, Int32, Key, PyTree
 
 from jaxopt_course.training import Rows
 
-from ._score import Metric, ranked
+from ._score import Metric, ranked, score_name
 from ._space import Choice, dimensions_of
 
 
@@ -76,9 +76,16 @@ class SearchResult(NamedTuple):
     def __str__(self) -> str:
         """The ten best, one a line."""
         columns = columns_of(self)
-        lines = [["rank", *columns]]
+        names = {
+            "score": score_name(self.metric, self.history),
+            "standard_error": "standard error",
+        }
+        if np.isnan(self.standard_errors).all():
+            del columns["standard_error"]
+        lines = [["rank", "configuration", *(names.get(name, name) for name in columns)]]
         for rank, number in enumerate(self.ranking[:10].tolist()):
-            lines.append([str(rank + 1), *(_short(column[number]) for column in columns.values())])
+            cells = [rank + 1, number, *(column[number] for column in columns.values())]
+            lines.append(list(map(_short, cells)))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = "\n".join(
             "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))

@@ -9,7 +9,6 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from jaxopt_course.core import check_choice
 from jaxopt_course.training import Rows, Stages, fingerprint
 
 from ._cohort import Cohort, programs_of
@@ -17,10 +16,11 @@ from ._designs import Points, is_design
 from ._devices import check_mesh
 from ._progress import show_trials
 from ._saves import describe, digest, open_saves
+from ._score import check_mode
 from ._space import Choice, dimensions_of, values_at
 
 
-__all__ = ["Setting", "correlations"]
+__all__ = ["Setting", "correlation_text", "correlations"]
 
 
 class Setting(NamedTuple):
@@ -44,7 +44,7 @@ class Setting(NamedTuple):
 
     def check(self) -> None:
         """Raise unless the mode, the mesh and the space are as they must be."""
-        check_choice(self.owner, "mode", self.mode, ("min", "max"))
+        check_mode(self.owner, self.metric, self.mode)
         check_mesh(self.owner, self.mesh)
         if any(isinstance(kind, Choice) for kind in dimensions_of(self.space).ranges):
             raise ValueError(
@@ -141,3 +141,10 @@ def correlations(scores: np.ndarray) -> np.ndarray:
         varies = all(len(np.unique(x)) > 1 for x in pair)
         found.append(spearmanr(*pair)[0] if varies else np.nan)
     return np.asarray(found, np.float64)
+
+
+def correlation_text(correlations: np.ndarray, row: int) -> str:
+    """That of ``row`` with the next, for a table: "-" where it is none; nothing after the last."""
+    if row == len(correlations):
+        return ""
+    return "-" if np.isnan(correlations[row]) else f"{correlations[row]:.2f}"

@@ -11,9 +11,13 @@ from jaxopt_course.core import check_choice
 from jaxopt_course.training import Outcome, OutcomeCode, Run
 
 
-__all__ = ["Kept", "Metric", "keep", "metric_name", "ranked"]
+__all__ = ["Kept", "Metric", "check_mode", "keep", "metric_name", "ranked", "score_name"]
 
 Metric = str | Callable[[Any], Any] | None
+
+LARGER_IS_BETTER = (
+    "accuracy", "exact_match", "f1", "f1_score", "precision", "r2", "r2_score", "recall"
+)  # fmt: skip
 
 
 class Kept(NamedTuple):
@@ -65,12 +69,28 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
     return Kept(jnp.where(failed, jnp.nan, score), dict(history), outcome)
 
 
+def check_mode(owner: str, metric: Metric, mode: str) -> None:
+    """Raise unless ``mode`` is "min" or "max", and "max" where the metric's name asks for it."""
+    check_choice(owner, "mode", mode, ("min", "max"))
+    ends = tuple(f"_{name}" for name in LARGER_IS_BETTER)
+    if mode == "min" and isinstance(metric, str) and f"_{metric}".endswith(ends):
+        raise ValueError(
+            f"{owner}: `mode` must be 'max' for the metric {metric!r}, which is better when "
+            "larger, or `metric` be an error, which is better when smaller, got mode='min'."
+        )
+
+
 def metric_name(owner: str, metric: str | None, names: Iterable[str]) -> str:
     """``metric``, one of ``names``; for None the validation loss, else the training loss."""
     known = sorted(names)
     name = metric or ("validation_loss" if "validation_loss" in known else "loss")
     check_choice(owner, "metric", name, known)
     return name
+
+
+def score_name(metric: Metric, names: Iterable[str]) -> str:
+    """What the scores are called in a table: the metric in words."""
+    return "score" if callable(metric) else metric_name("search", metric, names).replace("_", " ")
 
 
 def ranked(scores: np.ndarray, mode: str) -> np.ndarray:

@@ -77,7 +77,7 @@ def search(
         rounds: of a method that learns, in [8, inf): each is ``trials / rounds`` configurations.
         metric: what is ranked: a name in the history, of which the best evaluation counts, or a
             function of what ``train`` returns. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best.
+        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
         strategy: "map": one training after the other, each with the bits that it has alone.
             "chunk": ``chunk_size`` at a time; "vmap": all at a time, in memory too; both round
             differently. "auto": whichever of "map" and chunks of 8, 32 and 128 is measured to be
@@ -85,7 +85,8 @@ def search(
         chunk_size: of "chunk", in [1, inf).
         mesh: trainings are shared out over its axis "pop". None: one device.
         resume: a directory, in which what is done is saved every few seconds. A search that was
-            killed goes on from there, and ends as it would have ended.
+            killed goes on from there, and ends as it would have ended. It is not extended: with
+            other ``trials`` it is another study, which needs a directory of its own.
         progress: show it on stderr: a bar on a terminal, else a line every five seconds.
 
     Returns:

@@ -22,7 +22,7 @@ from ._devices import check_mesh, copied
 from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
 from ._saves import describe, digest
-from ._score import Metric
+from ._score import Metric, check_mode
 from ._space import Choice, configuration_at, dimensions_of, values_at
 from ._table import Table
 
@@ -48,7 +48,7 @@ class Study:
     mesh: Mesh | None
 
     def __post_init__(self) -> None:
-        check_choice("search", "mode", self.mode, ("min", "max"))
+        check_mode("search", self.metric, self.mode)
         check_choice("search", "strategy", self.strategy, ("map", "chunk", "vmap", "auto"))
         check_integer("search", "chunk_size", self.chunk_size, "[1, inf)")
         check_mesh("search", self.mesh)

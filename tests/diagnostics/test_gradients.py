@@ -77,6 +77,15 @@ def test_an_infinite_slope_hides_no_wrong_one_and_is_the_worst(key):
     assert "worst at ['c']" in str(report)
 
 
+def test_a_kink_is_flagged_and_parameters_that_are_slightly_moved_are_not(key):
+    """ReLU at 0: a slope of 0, a difference of 1/2."""
+    loss = lambda params: jnp.sum(jax.nn.relu(jnp.zeros(3) @ params["w"] + params["b"]))
+    params = {"w": jnp.ones((3, 2)), "b": jnp.zeros(2)}
+    assert check_gradients(loss, params, key=key).wrong == ["['b']"]
+    moved = params | {"b": params["b"] + 0.01 * jax.random.normal(key, 2)}
+    assert not check_gradients(loss, moved, key=key).wrong
+
+
 def test_a_leaf_without_entries_is_right(key):
     report = check_gradients(
         lambda p: jnp.sum(p["a"]), {"a": jnp.ones(2), "b": jnp.ones(0)}, key=key
@@ -114,6 +123,10 @@ def test_a_healthy_network_has_no_flags_and_small_updates(key):
     hidden = report.layers["hidden_0"]
     assert 0 < hidden.variance < 1
     assert hidden.dead == hidden.saturated == 0
+    biases = [line for line in str(report).splitlines() if "['bias']" in line]
+    assert len(biases) == 2
+    assert all("parameters are 0" in line for line in biases)
+    assert "inf" not in str(report)
 
 
 def test_norms_and_ratios_are_those_of_numpy():

@@ -84,6 +84,9 @@ def test_rank_correlations_are_reported(result):
     assert str(result.configurations[result.best]) in str(result)
     failed = result._replace(scores=np.full_like(result.scores, np.nan))
     assert "nan" in str(failed)
+    none = str(result._replace(correlations=np.full(3, np.nan))).splitlines()
+    assert [line.split()[-1] == "-" for line in none[1:5]] == [True, True, True, False]
+    assert "nan" not in "".join(none)
 
 
 def test_other_budgets_run_in_the_same_program(result):
@@ -148,6 +151,14 @@ def test_the_highest_can_be_best():
         STAGES, SPACE, key=KEY, rungs=Rungs((9, 3), (3, 9)), metric="loss", mode="max"
     )
     assert result.scores[1, result.best] == np.nanmax(result.scores[1])
+
+
+def test_an_accuracy_is_not_minimized():
+    settings = {"key": KEY, "metric": "validation_accuracy"}
+    with pytest.raises(ValueError, match="successive_halving: `mode` must be 'max'"):
+        successive_halving(STAGES, SPACE, rungs=RUNGS, **settings)
+    with pytest.raises(ValueError, match="hyperband: `mode` must be 'max'"):
+        hyperband(STAGES, SPACE, min_steps=3, max_steps=27, **settings)
 
 
 def test_a_schedule_that_decays_within_the_budget_is_warned_of():

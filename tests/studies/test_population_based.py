@@ -235,6 +235,7 @@ def test_what_does_not_fit_is_refused(as_users_run_it):
         r"`factors` must lie in \(0, inf\), got 0.0": {"factors": (0.0, 1.2)},
         r"`factors` must be two numbers, got \(0.8, 1, 1.2\)": {"factors": (0.8, 1, 1.2)},
         r"`points` must be at least 8, of 1 numbers": {"points": POINTS[:3]},
+        "`mode` must be 'max' for the metric 'accuracy'": {"metric": "accuracy"},
         r"of 1 numbers in \[0, 1\], got": {"points": np.where(POINTS > 0.5, np.nan, POINTS)},
         "take rate anew in every round, but its state keeps": {
             "stages": make_stages(keeping, DATA, batch_size=3)
@@ -252,4 +253,4 @@ def test_a_schedule_that_decays_within_the_rounds_is_warned_of():
         pytest.warns(ScheduleWarning, match="at step 10 the optimizer's steps are"),
         pytest.raises(ValueError, match="must be one of"),  # before anything is compiled
     ):
-        train.func(stages, SPACE, **{**train.keywords, "rounds": 2, "metric": "recall"})
+        train.func(stages, SPACE, **{**train.keywords, "rounds": 2, "metric": "error"})

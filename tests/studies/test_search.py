@@ -1,6 +1,7 @@
 """A search: who gets what, what wins, what fails, how it is run, and what is kept."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,13 @@ from jaxopt_course.studies import (
     SearchResult,
     best_configuration,
     configuration_at,
+    cross_validate,
     reevaluate,
     search,
 )
 from jaxopt_course.studies import _program as programs
+from jaxopt_course.studies._progress import show_trials
+from jaxopt_course.studies._score import check_mode
 from jaxopt_course.training import OutcomeCode, Rows, make_train
 from tests.training.problems import line, line_task
 
@@ -57,8 +61,21 @@ def test_the_best_rate_is_found_and_a_failure_is_last(key):
     spread = result.scores[best.number].std(ddof=1) / np.sqrt(2)
     assert best.standard_error == pytest.approx(spread)
     text = str(result)
-    assert f"{best.configuration['rate']:.4g}" in text.splitlines()[1]
+    head, first, *_ = text.splitlines()
+    columns = ["rank", "configuration", "rate", "loss", "standard error", "failed"]
+    assert re.split(r"\s{2,}", head) == columns
+    values = [1, best.number, best.configuration["rate"], best.mean, best.standard_error, 0]
+    assert first.split() == [f"{value:.4g}" for value in values]
     assert f"{failed.sum()} configurations with a failed training" in text
+
+
+def test_the_table_names_its_metric_and_has_no_column_without_numbers(key):
+    named = {"metric": "accuracy", "mode": "max"}, {"folds": FOLDS}, {"metric": lambda run: 1.0}
+    for options, score in zip(named, ("accuracy", "validation loss", "score"), strict=True):
+        head = str(quietly(descend, SPACE, key=key, trials=2, **options)).splitlines()[0]
+        of_folds = ["standard error"] * ("folds" in options)
+        columns = ["rank", "configuration", "rate", score, *of_folds, "failed"]
+        assert re.split(r"\s{2,}", head) == columns
 
 
 def test_one_failed_training_makes_its_configuration_worst_and_disturbs_no_other(key):
@@ -225,6 +242,18 @@ def test_progress_is_told_on_stderr(key, monkeypatch, capsys):
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == f"trial 3/3: best {np.nanmin(result.values):.4g}, 0 s left"
     assert [line.split(":")[0] for line in said] == [f"trial {n}/3" for n in (0, 1, 1, 2, 2, 3)]
+    assert said[0] == "trial 0/3: no score yet"
+
+
+def test_no_time_is_estimated_before_anything_was_done(monkeypatch, capsys):
+    monkeypatch.setattr("jaxopt_course.studies._progress.SECONDS", 0.0)
+    with show_trials(3, 1, mode="min", shown=True) as show:  # one was saved
+        for done in (1, 2, 3):
+            show(done, np.array([2.0, 1.0, np.nan]))
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert first == "trial 1/3: best 1"
+    assert second.startswith("trial 2/3: best 1, ")
+    assert last == "trial 3/3: best 1, 0 s left"
 
 
 NOT_A_RUN = lambda key, hyperparameters, rows: 1.0
@@ -236,7 +265,10 @@ WRONG = {
     r"`trials` must be the 3": {"method": np.zeros((3, 1)), "trials": 4},
     "`strategy` must be one of": {"strategy": "serial"},
     "`mode` must be one of": {"mode": "lowest"},
-    "`metric` must be one of accuracy, loss, step": {"metric": "recall"},
+    "`metric` must be one of accuracy, loss, step": {"metric": "error"},
+    "search: `mode` must be 'max' for the metric 'accuracy', .* got mode='min'": {
+        "metric": "accuracy"
+    },
     "`metric` must give one number": {"metric": lambda run: run.history["loss"]},
     r"`seeds` must lie in \[1, inf\)": {"seeds": 0},
     "each once": {"seeds": [1, 1]},
@@ -248,6 +280,26 @@ WRONG = {
 def test_what_is_wrong_is_said(sentence, key, as_users_run_it):
     with pytest.raises(ValueError, match=sentence):
         quietly(descend, SPACE, key=key, **{"trials": 4} | WRONG[sentence])
+
+
+@pytest.mark.parametrize(
+    "name", ["validation_accuracy", "top_5_accuracy", "exact_match", "f1", "f1_score", "precision",
+             "recall", "r2", "validation_r2_score"]
+)  # fmt: skip
+def test_what_is_better_when_larger_is_not_minimized(name):
+    with pytest.raises(ValueError, match=f"`mode` must be 'max' for the metric '{name}'"):
+        check_mode("search", name, "min")
+    check_mode("search", name, "max")
+    check_mode("search", f"{name}_error", "min")
+    check_mode("search", lambda run: run.history[name].max(), "min")
+
+
+def test_a_cross_validation_does_not_minimize_an_accuracy(key):
+    validate = functools.partial(cross_validate, descend, FOLDS, key=key, metric="accuracy")
+    with pytest.raises(ValueError, match="`mode` must be 'max'"):
+        validate(hyperparameters={"rate": 0.1})
+    report = validate(hyperparameters={"rate": 0.1}, mode="max")
+    assert report.mean == report.history["accuracy"].max(-1).mean()
 
 
 def test_a_training_that_is_no_run_needs_a_metric(key):
