@@ -6,16 +6,26 @@ where step 15 exists, for that was saved in its stead; else give it back its nam
 """
 
 import contextlib
+import os
 import pathlib
 import re
 import shutil
 from collections.abc import Iterable, Sequence
 
 from ._checkpoint_errors import CheckpointCorruptError, briefly
+from ._lock import NAME as LOCK
 from ._manifest import Manifest, decode_manifest
 
 
-__all__ = ["MANIFEST", "clean_up", "read_manifest", "set_aside", "steps_in"]
+__all__ = [
+    "MANIFEST",
+    "clean_up",
+    "is_foreign",
+    "named_directory",
+    "read_manifest",
+    "set_aside",
+    "steps_in",
+]
 
 MANIFEST = "manifest"
 
@@ -24,6 +34,32 @@ def steps_in(directory: pathlib.Path) -> Sequence[int]:
     """The steps of which there is a folder, ascending; what is in it may be damaged."""
     names = (path.name for path in directory.iterdir() if path.is_dir())
     return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+
+def named_directory(owner: str, directory: str | os.PathLike[str]) -> pathlib.Path:
+    """The absolute path of ``directory``.
+
+    Raises:
+        ValueError: if it has a name that Orbax does not take.
+    """
+    path = pathlib.Path(directory)
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", path.name):
+        raise ValueError(
+            f"{owner}: the name of `directory` must consist of letters, digits, `_`, `.` and "
+            f"`-` and not begin with a dot, got {os.fspath(directory)!r}."
+        )
+    return path.absolute()
+
+
+def is_foreign(directory: pathlib.Path) -> bool:
+    """Whether ``directory`` holds something, but neither a lock nor a checkpoint of a store."""
+    try:
+        if not directory.is_dir() or (directory / LOCK).exists():
+            return False
+        is_filled = any(not path.name.startswith(".") for path in directory.iterdir())
+        return is_filled and not any(directory.glob(f"[0-9]*/{MANIFEST}"))
+    except OSError:  # who opens it meets that again
+        return False
 
 
 def read_manifest(directory: pathlib.Path, step: int, place: str) -> Manifest:

@@ -11,8 +11,6 @@ import itertools
 import math
 import operator
 import os
-import pathlib
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -31,7 +29,7 @@ from ._checkpoint_errors import (
     CheckpointWarning,
     briefly,
 )
-from ._checkpoint_files import clean_up, read_manifest, set_aside, steps_in
+from ._checkpoint_files import clean_up, named_directory, read_manifest, set_aside, steps_in
 from ._leaves import ARRAYS, differences, is_sound, leaf_of, named_leaves, placed, record_leaf
 from ._lock import acquire_lock, is_in_place, release_lock
 from ._manifest import FORMAT, UPGRADES, Manifest, encode_manifest
@@ -90,7 +88,7 @@ class CheckpointStore:
         ValueError: if the name of the directory is none of those.
 
     Examples:
-        >>> import tempfile
+        >>> import pathlib, tempfile
         >>> state = {"w": jnp.arange(3.0), "key": jax.random.key(0)}
         >>> directory = pathlib.Path(tempfile.mkdtemp(), "run-1")
         >>> with CheckpointStore(directory) as store:
@@ -107,13 +105,7 @@ class CheckpointStore:
     ) -> None:
         check_integer(OWNER, "keep_latest", keep_latest, "[1, inf)")
         check_integer(OWNER, "keep_best", keep_best, "[0, inf)")
-        path = pathlib.Path(directory)
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", path.name):
-            raise ValueError(
-                f"{OWNER}: the name of `directory` must consist of letters, digits, `_`, `.` and "
-                f"`-` and not begin with a dot, got {os.fspath(directory)!r}."
-            )
-        self.directory = path.absolute()
+        self.directory = named_directory(OWNER, directory)
         self.keep_latest, self.keep_best = keep_latest, keep_best
         self._files = OrbaxFiles(self.directory)
         self._lock = None
@@ -302,7 +294,10 @@ class CheckpointStore:
     ) -> None:
         found = differences(saved, wanted)
         if found is not None:
-            raise CheckpointMismatchError(f"{self._place(step)} is of another state: {found}.")
+            raise CheckpointMismatchError(
+                f"{self._place(step)} is of another state: {found}: go on with the model and "
+                "the optimizer that it was saved with, or give another directory."
+            )
 
     def _place(self, step: int) -> str:
         return f"{OWNER}: the checkpoint of step {step} in {self.directory}"

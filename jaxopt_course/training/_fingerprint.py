@@ -182,7 +182,8 @@ def compare(
             )
         elif not is_other and not isinstance(new, str) and was["digest"] != new["digest"]:
             sentences.append(
-                f"numbers of the {name} are not those of the checkpoint, and the new ones count: "
+                f"numbers of the {name} that are constants of its program, such as 1 - dropout or "
+                "minus the rate, are not those of the checkpoint, and the new ones count: "
                 f"{_changes(was['numbers'], new['numbers'])}."
             )
     return sentences

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jaxopt_course.core import check_choice, check_integer, check_number
 from jaxopt_course.tasks import Task
 
+from ._arguments import check_key, check_parts
 from ._array_source import open_arrays
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._log import describe_rows, open_log
@@ -108,7 +109,8 @@ def fit(
         log: a directory for ``history.jsonl`` and ``history.csv``: one line an evaluation. One
             that holds them already is refused, unless ``resume`` is ``"auto"``.
         tensorboard: whether ``tensorboard/`` is there too.
-        progress: show it on stderr: a bar on a terminal, else a line every five seconds.
+        progress: show it on stderr: a bar on a terminal, else a line every five seconds and
+            one at the end.
         callbacks: functions of a :class:`Record`, called in turn after each segment.
         segment: steps from one pause to the next, in [1, inf); it changes no result. None: as
             many as take half a second.
@@ -120,11 +122,13 @@ def fit(
         evaluation made then.
 
     Raises:
+        TypeError: if `task`, `optimizer`, `key` or the like is something else.
         ValueError: if an argument is out of range, there is no example, or a stream ends before
             ``steps``.
         DivergenceError: if the loss is not finite and ``on_divergence`` is ``"raise"``.
         FileExistsError: if there is a log already.
-        CheckpointError: if the directory is in use, of another training, or cannot be written.
+        CheckpointError: if the directory is in use, of another training, holds other things, or
+            cannot be written.
         KeyboardInterrupt, SystemExit: with ``checkpoint``, on Ctrl-C and on SIGTERM (code 143),
             after it has saved. A second signal ends the process at once.
 
@@ -140,6 +144,8 @@ def fit(
         >>> round(float(run.state.params["w"][0, 0]), 3)
         2.0
     """
+    check_parts("fit", task, optimizer)
+    check_key("fit", key)
     check_early_stopping("fit", early_stopping)
     check_choice("fit", "on_divergence", on_divergence, ("stop", "raise", "skip"))
     check_choice("fit", "resume", resume, ("auto", "never"))
@@ -216,7 +222,10 @@ def _opened(
     """The timetable of a training on ``data``, arrays or a stream, and what makes its source."""
     if not is_stream("fit", data):
         if validation is not None:
-            raise ValueError("fit: `validation` is of a stream; of arrays `rows` tell.")
+            raise ValueError(
+                "fit: `validation` is of a stream; of arrays give all rows as `data`, and which of "
+                "them validate by `rows=Rows(train, validation=...)`."
+            )
         return open_arrays(data, rows, batch_size, lengths)
     if rows is not None:
         raise ValueError("fit: `rows` are of arrays; a stream is given `validation`.")

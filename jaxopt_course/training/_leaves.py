@@ -59,7 +59,7 @@ def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> d
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """In which paths, dtypes and shapes two trees differ, at most ten of them; None if in none.
+    """In which paths, dtypes and shapes two trees differ, at most three of them; None if in none.
 
     Args:
         saved: arrays, or what has a dtype and a shape as they have, under their paths.
@@ -77,8 +77,8 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
                 continue
             what = f"{was} saved, {now} wanted"
         found.append(f"{path or 'the root'}: {what}")
-    more = f"; ... and {len(found) - 10} more" if len(found) > 10 else ""
-    return "; ".join(found[:10]) + more if found else None
+    more = f"; ... and {len(found) - 3} more" if len(found) > 3 else ""
+    return "; ".join(found[:3]) + more if found else None
 
 
 def record_leaf(path: str, leaf: Any) -> tuple[LeafRecord, Any]:

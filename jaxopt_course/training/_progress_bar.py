@@ -25,7 +25,7 @@ def show_progress(timetable: Timetable, begin: int) -> Iterator[Show]:
     """A function of the steps done, and of the losses and evaluations since the last call.
 
     It shows how far the training is, the last evaluation, the loss of the last step, steps and
-    examples a second, and the time left.
+    examples a second since the first call, before which programs are compiled, and the time left.
 
     Args:
         timetable: of the training.
@@ -33,30 +33,45 @@ def show_progress(timetable: Timetable, begin: int) -> Iterator[Show]:
     """
     from rich.console import Console
 
-    started, latest = time.monotonic(), dict[str, float]()
+    latest: Row = {}
+    first: tuple[int, float] | None = None  # the steps of the first call, and when that was
 
     def describe(done: int, losses: np.ndarray, rows: Sequence[Row]) -> str:
+        nonlocal first
         latest.update(rows[-1] if rows else {})
-        rate = (done - begin) / max(time.monotonic() - started, 1e-9)
-        speed = f"{rate:.3g} steps/s, {rate * timetable.batch_size:.3g} examples/s"
-        newest = [f"loss {loss:.4g}" for loss in losses[-1:]]
-        return ", ".join([*([_figures(latest)] if latest else newest), speed])
+        said = [_figures(latest)] if latest else [f"loss {loss:.4g}" for loss in losses[-1:]]
+        if first is None:
+            first = done, time.monotonic()
+        elif done > first[0]:
+            rate = (done - first[0]) / max(time.monotonic() - first[1], 1e-9)
+            said.append(f"{rate:.3g} steps/s, {rate * timetable.batch_size:.3g} examples/s")
+        return ", ".join(said)
 
     console = Console(stderr=True)
     if console.is_terminal or console.is_jupyter:
         with _bar(console, timetable, begin) as update:
             yield lambda done, *seen: update(done, describe(done, *seen))
         return
-    last = started
+    said, text, last = "", "", time.monotonic()
 
-    def line(done: int, losses: np.ndarray, rows: Sequence[Row]) -> None:
-        nonlocal last
-        text = describe(done, losses, rows)
+    def say(line: str) -> None:
+        nonlocal said, last
+        said, last = line, time.monotonic()
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def show(done: int, losses: np.ndarray, rows: Sequence[Row]) -> None:
+        nonlocal text
+        text = f"{_position(timetable, done)}: {describe(done, losses, rows)}"
         if time.monotonic() - last > SECONDS:
-            last = time.monotonic()
-            print(f"{_position(timetable, done)}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+            say(text)
 
-    yield line
+    if begin:
+        say(f"going on from step {begin}")
+    try:
+        yield show
+    finally:
+        if text not in ("", said):
+            say(text)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxopt_course.core import is_traced
+from jaxopt_course.data import Split
 
 from ._state import Rows
 
@@ -67,12 +68,18 @@ def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:
     """``rows`` as jax arrays; None is all ``n`` rows, each once, and no validation.
 
     Raises:
+        TypeError: if ``rows`` are a split, which has a third part.
         ValueError: if a row number lies outside [0, n), a weight outside [0, inf), or weights and
             rows differ in number, or there are weights of rows that are not there.
             Traced numbers cannot be looked at: rows outside the data come out as NaN.
     """
     if rows is None:
         return Rows(jnp.arange(n, dtype=jnp.int32))
+    if isinstance(rows, Split):
+        raise TypeError(
+            f"{owner}: `rows` must be Rows, got a Split: give "
+            "Rows(parts.train, validation=parts.validation)."
+        )
     train = _row_numbers(owner, "rows.train", rows.train, n)
     weights = _weights(owner, "rows.weights", rows.weights, train)
     if rows.validation is None:

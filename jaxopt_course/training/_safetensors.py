@@ -38,6 +38,7 @@ def export_safetensors(path: str | os.PathLike[str], params: Params) -> None:
         ImportError: if safetensors is missing.
 
     Examples:
+        >>> import tempfile
         >>> import jax.numpy as jnp
         >>> path = pathlib.Path(tempfile.mkdtemp(), "model.safetensors")
         >>> export_safetensors(path, {"dense": {"kernel": jnp.ones((2, 3), jnp.bfloat16)}})

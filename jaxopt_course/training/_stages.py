@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 
 from jaxopt_course.core import check_integer
 
+from ._arguments import built
 from ._evaluate import validation
 from ._feed import Feed, make_feed
 from ._loop import Loop, Progress, hold, make_loop, release
@@ -65,7 +66,7 @@ def make_stages(build: Callable[[Any], Any], data: Any, *, batch_size: int) -> S
     n = count_rows("make_stages", examples)
 
     def parts(hyperparameters: Any, rows: Rows | None) -> tuple[Loop, Feed]:
-        task, optimizer = build(hyperparameters)
+        task, optimizer = built("make_stages", build, hyperparameters)
         used = as_rows("make_stages", rows, n)
         n_train = used.train.shape[0]
         timetable = make_timetable("make_stages", n_train, steps=WITHOUT_END, batch_size=batch_size)

@@ -3,9 +3,11 @@
 import enum
 from typing import NamedTuple
 
+import jax
+import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxopt_course.core import Params, State
+from jaxopt_course.core import Params, State, is_traced
 
 
 __all__ = ["Outcome", "OutcomeCode", "Rows", "Run", "TrainState", "describe_outcome"]
@@ -85,6 +87,21 @@ class Run(NamedTuple):
     best_model_state: PyTree
     history: dict[str, Array]
     outcome: Outcome
+
+    def __str__(self) -> str:
+        """How it ended, and its last evaluation; of several runs, or of none yet, their shapes."""
+        known = [isinstance(x, jax.Array | np.ndarray) and not is_traced(x) for x in self.outcome]
+        if (
+            not all(known)
+            or np.ndim(self.outcome.code)
+            or not np.size(self.history.get("step", ()))
+        ):
+            return f"Run of shapes {jax.tree.map(np.shape, (self.outcome, self.history))}"
+        history = {name: np.asarray(values) for name, values in self.history.items()}
+        steps = history.pop("step")
+        last = np.argmax(steps == steps[-1])  # after the end the step stays
+        figures = ", ".join(f"{name} {values[last]:.4g}" for name, values in history.items())
+        return f"{describe_outcome(self.outcome)}\nEvaluated at step {steps[last]}: {figures}."
 
 
 def describe_outcome(outcome: Outcome) -> str:

@@ -27,6 +27,7 @@ from jaxopt_course.optimizers import lookahead_params
 from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.transforms import apply_updates, loss_scale, unpack
 
+from ._arguments import check_key, check_parts
 from ._state import TrainState
 
 
@@ -41,6 +42,8 @@ def init_state(task: Task, optimizer: optax.GradientTransformation, key: Any) ->
         optimizer: its ``init`` is given the parameters.
         key: for the parameters, and for all randomness of the run.
     """
+    check_parts("init_state", task, optimizer)
+    check_key("init_state", key)
     init_key, run_key = jax.random.split(key)
     params, model_state = task.init(init_key)
     return TrainState(
@@ -77,6 +80,7 @@ def make_step(
         ValueError: when called, if a metric of the task is called ``"loss"``, ``"skipped"`` or
             ``"step"``.
     """
+    check_parts("make_step", task, optimizer)
     extended: GradientTransformation = optax.with_extra_args_support(optimizer)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:

@@ -49,7 +49,8 @@ def make_timetable(
 ) -> Timetable:
     """The timetable of a training on ``n`` rows, its numbers checked."""
     if (epochs is None) == (steps is None):
-        raise ValueError(f"{owner}: give exactly one of `epochs` and `steps`.")
+        alone = ", or `max_time` alone" if owner == "fit" else ""
+        raise ValueError(f"{owner}: give exactly one of `epochs` and `steps`{alone}.")
     check_integer(owner, "batch_size", batch_size, "[1, inf)")
     if batch_size > n:
         raise ValueError(

@@ -16,6 +16,7 @@ from jaxtyping import Array, Int
 from jaxopt_course.core import check_integer
 from jaxopt_course.data import BatchTable
 
+from ._arguments import built, check_key
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._evaluate import validation
 from ._feed import Feed, make_feed
@@ -64,6 +65,7 @@ def make_train(
         :class:`Rows`; None trains on all rows, without validation.
 
     Raises:
+        TypeError: if `build` is no function, or, when ``train`` is called, returns something else.
         ValueError: if a number is out of range or there is no example. A ``batch_size`` above the
             number of training rows is refused when ``train`` is called, for rows come then.
 
@@ -86,6 +88,11 @@ def make_train(
         >>> runs.history["loss"].shape
         (2, 20)
     """
+    if not callable(build):
+        raise TypeError(
+            "make_train: `build` must be a function of hyperparameters that returns "
+            f"(task, optimizer), got {type(build).__name__}."
+        )
     check_early_stopping("make_train", early_stopping)
     examples = as_examples("make_train", data)
     n = count_rows("make_train", examples)
@@ -99,7 +106,8 @@ def make_train(
     make_timetable("make_train", max(n, batch_size), **numbers)  # all checks but that on the rows
 
     def train(key: Any, hyperparameters: Any = None, rows: Rows | None = None) -> Run:
-        task, optimizer = build(hyperparameters)
+        task, optimizer = built("make_train", build, hyperparameters)
+        check_key("train", key)
         used = as_rows("train", rows, n)
         timetable = make_timetable("train", used.train.shape[0], **numbers)
         feed = make_feed(examples, used, timetable)

@@ -143,8 +143,9 @@ def test_another_state_is_refused_before_arrays_are_read(store, directory):
         store.restore(wanted)
     message = str(error.value)
     assert "['layer_0']['w']: float32(3,) saved, float64(3,) wanted; " in message
-    assert message.count("wanted;") == 10
-    assert message.endswith("; ... and 6 more.")
+    assert message.count("wanted;") == 3
+    assert "; ... and 13 more: go on with the model" in message
+    assert message.endswith("or give another directory.")
     other = {"layer_0": {"w": np.ones((3, 1), np.float32), "b": np.ones(1)}}
     with pytest.raises(ValueError, match=r"\['layer_0'\]\['b'\]: missing; \['layer_0'\]") as error:
         store.restore(other)

@@ -15,8 +15,9 @@ import pytest
 
 from jaxopt_course.data import array_stream
 from jaxopt_course.optimizers import adam, adamw, nadam, sgd
+from jaxopt_course.problems import problem
 from jaxopt_course.schedules import cosine_decay_schedule
-from jaxopt_course.tasks import mixed_precision
+from jaxopt_course.tasks import function_task, mixed_precision
 from jaxopt_course.training import (
     CheckpointError,
     Checkpointing,
@@ -159,6 +160,43 @@ def test_a_constant_rate_can_become_a_schedule(tmp_path):
         go(callbacks=[pull_the_plug_at(6)])
     run = go(optimizer=adam(SCHEDULE), resume="auto", accept=("optimizer",))
     assert int(run.state.step) == 12
+
+
+def test_another_state_is_refused_with_what_to_do(tmp_path):
+    train_line(tmp_path)
+    init = lambda key: {"w": jnp.zeros((2, 3)), "b": jnp.zeros(())}
+    wider = function_task(init, lambda p, x: (x @ p["w"])[:, :1] + p["b"], problem("regression"))
+    said = r"of another state: .*and \d+ more: .* or give another directory\.$"
+    with pytest.raises(CheckpointMismatchError, match=said) as caught:
+        train_line(tmp_path, task=wider, resume="auto", accept=("model", "optimizer"))
+    assert str(caught.value).count("wanted") == 3
+
+
+@pytest.mark.parametrize("name", ["results.txt", "7/default", "history.jsonl"])
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_directory_of_other_things_is_refused_and_left_as_it_was(tmp_path, name, resume):
+    directory = tmp_path / "checkpoints"
+    (directory / name).mkdir(parents=True)
+    before = sorted(directory.rglob("*"))
+    with pytest.raises(CheckpointError, match=r"^fit: .*checkpoints holds other things and no "):
+        train_line(tmp_path, resume=resume)
+    assert sorted(directory.rglob("*")) == before
+
+
+def test_directories_of_this_library_are_gone_on_with(tmp_path):
+    directory = tmp_path / "checkpoints"
+    directory.mkdir()
+    (directory / ".gitkeep").touch()
+    train_line(tmp_path, steps=4, resume="auto", log=tmp_path)  # logs beside it, not in it
+    (directory / "notes.txt").touch()
+    assert int(train_line(tmp_path, steps=8, resume="auto", log=tmp_path).state.step) == 8
+    (directory / ".lock").unlink()  # as a copy without hidden files
+    run = train_line(tmp_path, resume="auto", log=tmp_path)
+    assert run.history["step"].tolist() == [4, 8, 12]
+    for step in directory.glob("[0-9]*"):  # what a first save leaves that was killed
+        step.rename(f"{step}.orbax-checkpoint-tmp-1")
+    run = train_line(tmp_path, steps=4, resume="auto", log=tmp_path)
+    assert run.history["step"].tolist() == [4]
 
 
 def test_other_numbers_of_a_run_are_warned_of_and_recorded(tmp_path):

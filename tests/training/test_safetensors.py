@@ -54,15 +54,15 @@ def test_any_pytree_comes_back_where_its_structure_is_given(path):
     assert sorted(import_safetensors(path)) == ["a", "c"]
 
 
-def test_other_parameters_are_refused_with_at_most_ten_names(path):
+def test_other_parameters_are_refused_with_at_most_three_names(path):
     export_safetensors(path, {f"w{i:02d}": np.ones(2) for i in range(12)} | {"more": np.ones(1)})
     like = {f"w{i:02d}": np.ones((2, 1)) for i in range(12)} | {"less": np.ones(1)}
     with pytest.raises(ValueError, match="is of other parameters: ") as error:
         import_safetensors(path, like)
     message = str(error.value)
     assert "less: missing; w00: float64(2,) saved, float64(2, 1) wanted; " in message
-    assert message.count("wanted;") == 9
-    assert message.endswith("; ... and 4 more.")
+    assert message.count("wanted;") == 2
+    assert message.endswith("; ... and 11 more.")
 
 
 def test_what_the_format_cannot_hold_is_refused(path):

@@ -1,0 +1,74 @@
+"""What a person sees of a training: lines where there is no terminal, and a printed run."""
+
+import functools
+import re
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxopt_course.optimizers import adam
+from jaxopt_course.training import EarlyStopping, Rows, fit, make_train
+
+from .problems import line, line_task
+
+
+TASK, OPTIMIZER, KEY = line_task(), adam(0.1), jax.random.key(0)
+ROWS = Rows(jnp.arange(8), None, jnp.arange(8, 12))
+train = functools.partial(fit, TASK, OPTIMIZER, line(), key=KEY, batch_size=4, rows=ROWS)
+
+
+def test_a_short_training_ends_with_a_line_of_its_last_state(capsys):
+    train(epochs=3, segment=2)
+    said = capsys.readouterr().err.splitlines()[-1]  # where compiling takes long, there are more
+    assert re.fullmatch(r"epoch 3/3: loss \S+ / \S+, .*, \S+ steps/s, \S+ examples/s", said)
+
+
+def test_the_rate_leaves_out_the_first_segment_which_compiles(capsys):
+    pause = lambda record: time.sleep(0.5 if record.step == 4 else 0)
+    train(steps=4, segment=4)
+    assert "steps/s" not in capsys.readouterr().err  # there was no other segment
+    train(steps=8, segment=4, callbacks=[pause])  # 4 steps in half a second
+    rate = float(re.findall(r"(\S+) steps/s", capsys.readouterr().err)[-1])
+    assert 0.1 < rate <= 8
+
+
+def test_a_training_that_goes_on_says_from_where(capsys, tmp_path):
+    go = functools.partial(train, checkpoint=tmp_path / "checkpoints", resume="auto")
+    go(steps=4)
+    assert "going on" not in capsys.readouterr().err
+    go(steps=6)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "going on from step 4"
+    assert last.startswith("epoch 3/3: ")
+
+
+def test_without_progress_nothing_is_said(capsys):
+    train(epochs=1, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_prints_its_outcome_and_its_last_evaluation():
+    run = train(epochs=3)
+    outcome, figures = str(run).splitlines()
+    assert outcome == "Completed 6 steps."
+    assert figures.startswith("Evaluated at step 6: loss ")
+    assert f"validation_loss {run.history['validation_loss'][-1]:.4g}" in figures
+    assert "params" in repr(run)
+
+
+def test_a_run_that_ended_early_prints_what_it_saw_last():
+    run = train(epochs=9, early_stopping=EarlyStopping(1, min_delta=1e9))
+    assert "Stopped early" in str(run)
+    assert "nan" not in str(run)
+
+
+@pytest.mark.parametrize("transform", [jax.vmap, lambda f: functools.partial(jax.eval_shape, f)])
+def test_several_runs_print_their_shapes(transform):
+    whole = make_train(lambda _: (TASK, OPTIMIZER), line(), epochs=2, batch_size=4)
+    printed = []
+    look = lambda key: printed.append(str(run := whole(key))) or run
+    printed.append(str(transform(look)(jax.random.split(KEY, 3) if transform is jax.vmap else KEY)))
+    assert len(printed) == 2
+    assert all(text.startswith("Run of shapes (Outcome(code=(") for text in printed)
