@@ -1,6 +1,5 @@
 """Both sides of each row of the tables do the same."""
 
-import os
 import re
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from tests.migration.page import COUNTS, LIBRARIES, ROWS, Row, code, value_of
+from tests.migration.page import COUNTS, LIBRARIES, ROWS, Row, code, the_keras, value_of
 from tests.optimizers.trajectories import (
     GRADIENTS,
     PARAMS,
@@ -67,11 +66,6 @@ def of_keras(theirs, ours):
         weights = jnp.asarray(PARAMS["dense"]["kernel"])
         return mine(weights), function(weights)
     return mine(COUNTS), [function(count) for count in COUNTS]
-
-
-def the_keras():
-    os.environ["KERAS_BACKEND"] = "jax"
-    return pytest.importorskip("keras")
 
 
 OTHERS = {  # what is no optimizer, by its beginning -> the function that gives both values
