@@ -31,7 +31,7 @@ Made = TypeVar("Made")
 KEPT_PROGRAMS = 16
 AHEAD = 2  # calls in flight, so that the device need not wait for the host
 LADDER = (1, 8, 32, 128)  # how many at a time `auto` tries; 1 is "map"
-LONG_ENOUGH = 0.2  # seconds of work whose duration is trusted
+LONG_ENOUGH = 0.1  # seconds of a call, two of which tell how long one takes; four of shorter ones
 
 
 class Members(NamedTuple):
@@ -160,21 +160,29 @@ def execute(
     else:
         chunk = {"map": 1, "chunk": chunk_size, "vmap": -(-count // program.shards)}[strategy]
     call = program.call(chunk, members, rows)
+    for numbers, kept in _in_turn(call, members, range(done, count, chunk * program.shards)):
+        yield numbers, kept, chunk
+
+
+def _in_turn(
+    call: Callable[[Members], Kept], members: Members, begins: range
+) -> Iterator[tuple[np.ndarray, Kept]]:
+    """Run the members from each of these on up to the next, with a few calls in flight."""
     waiting: collections.deque[tuple[np.ndarray, Kept]] = collections.deque()
-    for begin in range(done, count, chunk * program.shards):
-        numbers, some = _call_at(members, begin, chunk * program.shards)
+    for begin in begins:
+        numbers, some = _call_at(members, begin, begins.step)
         waiting.append((numbers, call(some)))
         if len(waiting) > AHEAD:
-            yield *_fetched(*waiting.popleft()), chunk
+            yield _fetched(*waiting.popleft())
     while waiting:
-        yield *_fetched(*waiting.popleft()), chunk
+        yield _fetched(*waiting.popleft())
 
 
 def _worth_measuring(program: Program, left: int) -> int | None:
     """The next size of the ladder whose speed should be known; None: do the rest.
 
-    The climb ends where a larger chunk is not faster by a tenth, and where all that is left takes
-    no longer than compiling the next one would, if it is not compiled yet.
+    The climb ends where a larger chunk is not faster by a tenth, and where compiling the next one,
+    if it is not compiled yet, would not pay though it were twice as fast.
     """
     fastest = math.inf  # seconds a training
     for chunk in LADDER:
@@ -182,7 +190,7 @@ def _worth_measuring(program: Program, left: int) -> int | None:
         if chunk not in program.call_seconds:
             known = chunk in program.compile_seconds
             compiling = 0.0 if known else max(program.compile_seconds.values(), default=0.0)
-            worth = chunk == 1 or (left >= size and left * fastest > compiling)
+            worth = chunk == 1 or (left >= size and left * fastest > 2 * compiling)
             return chunk if worth and left > 0 else None
         seconds = program.call_seconds[chunk] / size
         if seconds > 0.9 * fastest:
@@ -194,21 +202,16 @@ def _worth_measuring(program: Program, left: int) -> int | None:
 def _measured(
     program: Program, chunk: int, members: Members, rows: PyTree, begin: int
 ) -> Iterator[tuple[np.ndarray, Kept]]:
-    """A few calls, until they have taken long enough; the shortest is noted in the program.
-
-    Two at least: the first is slower, and the shortest of many small calls would win by luck.
-    """
-    call, count, spent = program.call(chunk, members, rows), len(members.fold), 0.0
-    for calls in range(5):
-        if begin >= count or (calls > 1 and spent > LONG_ENOUGH):
-            return
-        numbers, some = _call_at(members, begin, chunk * program.shards)
-        started = time.perf_counter()
-        found = _fetched(numbers, call(some))
-        seconds = program.agreed(time.perf_counter() - started)
-        spent, begin = spent + seconds, begin + len(numbers)
-        program.call_seconds[chunk] = min(seconds, program.call_seconds.get(chunk, math.inf))
-        yield found
+    """A call that warms up, and a few in flight as the rest will be: what one takes is noted."""
+    call, size = program.call(chunk, members, rows), chunk * program.shards
+    begins = range(begin, len(members.fold), size)
+    started = time.perf_counter()
+    yield from _in_turn(call, members, begins[:1])
+    calls = 2 if program.agreed(time.perf_counter() - started) > LONG_ENOUGH else 4
+    started = time.perf_counter()
+    yield from _in_turn(call, members, begins[1 : 1 + calls])
+    if timed := len(begins[1 : 1 + calls]):
+        program.call_seconds[chunk] = program.agreed((time.perf_counter() - started) / timed)
 
 
 def _fastest(program: Program, count: int) -> int:

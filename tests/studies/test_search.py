@@ -183,8 +183,8 @@ def test_auto_climbs_as_long_as_it_gains_and_takes_what_was_fastest():
     worth = lambda left: programs._worth_measuring(program, left)
     assert worth(10) == 1
     program.compile_seconds, program.call_seconds = {1: 2.0}, {1: 0.01}
-    assert worth(150) is None  # 1.5 s are left, and to compile takes 2 s
-    assert worth(250) == 8
+    assert worth(350) is None  # 3.5 s are left, to compile takes 2 s, and half might be saved
+    assert worth(450) == 8
     program.call_seconds[8] = 0.04  # twice as fast
     assert worth(1000) == 32
     assert programs._fastest(program, 1000) == 8
@@ -198,7 +198,7 @@ def test_auto_climbs_as_long_as_it_gains_and_takes_what_was_fastest():
 
 def test_auto_measures_while_it_works(key, monkeypatch):
     """With chunks that are never slow, all sizes get their turn; nothing is done twice."""
-    monkeypatch.setattr(programs, "LONG_ENOUGH", 0.0)  # two calls each
+    monkeypatch.setattr(programs, "LONG_ENOUGH", 0.0)  # three calls each
     monkeypatch.setattr(programs, "_worth_measuring", climb_all)
     result = quietly(descend, SPACE, key=key, trials=100, metric="loss")
     assert {1: 1, 8: 8}.items() <= {k: min(v, k) for k, v in result.chunks.items()}.items()
