@@ -2,6 +2,7 @@
 
 import functools
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -205,6 +206,25 @@ def test_auto_measures_while_it_works(key, monkeypatch):
     assert sum(result.chunks.values()) == 100
     expected = expected_scores(result.configurations, key, [0], folds=1)
     np.testing.assert_allclose(result.scores, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "taken"), [(5.0, [0.3, 0.1]), (0.01, [0.3, 0.1, 0.1, 0.3])])
+def test_what_a_call_takes_is_the_mean_of_a_few_after_the_first(first, taken, monkeypatch):
+    now, durations = 0.0, iter([first, *taken])
+
+    def call(members):
+        nonlocal now
+        now += next(durations)
+        return programs.Kept(members.fold, {}, members.fold)
+
+    monkeypatch.setattr(programs, "time", types.SimpleNamespace(perf_counter=lambda: now))
+    program = programs.Program(lambda *_: None, None)
+    program.call = lambda *_: call
+    members = programs.Members(np.zeros((40, 2)), [], np.arange(40))
+    found = list(programs._measured(program, 4, members, None, 0))
+    assert program.call_seconds[4] == pytest.approx(0.2)
+    size = 4 * (1 + len(taken))
+    np.testing.assert_array_equal(np.concatenate([numbers for numbers, _ in found]), range(size))
 
 
 def climb_all(program, left):
