@@ -11,7 +11,6 @@ Hyperparameter Tuning", ICML 2020, https://arxiv.org/abs/1910.11758.
 import concurrent.futures
 import os
 import pathlib
-import queue
 import sys
 import time
 import zlib
@@ -182,27 +181,26 @@ def _side_by_side(
 ) -> Iterator[Job]:
     """Do all jobs, each on the next device that is free; each comes out when it is done.
 
-    Host threads compile for one device while another computes.
+    Host threads compile for one device while another computes. None begins once one has failed.
     """
-    free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
-    for device in devices:
-        free.put(device)
 
-    def on_a_device(job: Job) -> Job:
-        device = free.get()
-        try:
-            with jax.default_device(device):
-                work(job)
-        finally:
-            free.put(device)
+    def on(device: jax.Device, job: Job) -> Job:
+        with jax.default_device(device):
+            work(job)
         return job
 
-    pool = concurrent.futures.ThreadPoolExecutor(len(devices))
-    try:
-        for future in concurrent.futures.as_completed([pool.submit(on_a_device, j) for j in jobs]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    left, free = iter(jobs), list(devices)
+    running: dict[concurrent.futures.Future[Job], jax.Device] = {}
+    with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:
+        while True:
+            for device, job in zip(tuple(free), left, strict=False):
+                free.remove(device)
+                running[pool.submit(on, device, job)] = device
+            if not running:
+                return
+            for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
+                free.append(running.pop(future))
+                yield future.result()
 
 
 def _design(own: Contender, key: Key[Array, ""], trials: int) -> np.ndarray:
