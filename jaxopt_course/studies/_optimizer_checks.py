@@ -97,7 +97,7 @@ def _shrunken(
     params = jax.tree.map(lambda x: jnp.zeros((1,) * x.ndim, x.dtype), shapes)
     grads = jax.tree.map(jnp.ones_like, params)
     one = jnp.ones(())
-    extra = {"value": one, "grad": grads, "value_fn": lambda params: one}
+    extra = {"value": one, "grad": grads, "value_fn": lambda params: one, "weight": one}
     optimizer = lambda configuration: optax.with_extra_args_support(stages.build(configuration)[1])
     update = lambda state, configuration: optimizer(configuration).update(
         grads, state, params, **extra

@@ -103,14 +103,14 @@ def optimizer_fingerprint(
 
     Args:
         optimizer: any gradient transformation. It is offered what a training offers it:
-            ``value``, ``grad`` and ``value_fn``.
+            ``value``, ``grad``, ``value_fn`` and ``weight``.
         params_like: the parameters, or their shapes and dtypes.
     """
     extended: GradientTransformation = optax.with_extra_args_support(optimizer)
 
     def update(params: Params, grads: Params, value: Any, state: PyTree) -> Any:
         value_fn = lambda params: total(squared(params))  # a stand-in for the loss
-        extra = {"value": value, "grad": grads, "value_fn": value_fn}
+        extra = {"value": value, "grad": grads, "value_fn": value_fn, "weight": 1.0}
         return extended.update(grads, state, params, **extra)
 
     # Shapes and dtypes alone: where arrays lie is no part of a program.

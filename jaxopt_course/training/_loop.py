@@ -18,9 +18,8 @@ from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.transforms import packed_params, unpack
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
-from ._rows import count_rows
 from ._state import Outcome, OutcomeCode, TrainState
-from ._step import batch_means, init_state, make_step
+from ._step import batch_means, batch_weight, init_state, make_step
 
 
 __all__ = ["Loop", "Progress", "frozen_row", "hold", "make_loop", "release"]
@@ -157,8 +156,7 @@ def frozen_row(progress: Progress, row: Any) -> dict[str, Array]:
 
 def _counted(progress: Progress, means: dict[str, Array], batch: Batch) -> Progress:
     """``progress`` with one batch more in its totals."""
-    n = count_rows("Batch", batch.inputs) if batch.weights is None else jnp.sum(batch.weights)
-    weight = jnp.asarray(n, progress.weight.dtype)
+    weight = batch_weight(batch).astype(progress.weight.dtype)
     totals = {
         name: total + means[name] * weight.astype(total.dtype)
         for name, total in progress.totals.items()

@@ -19,6 +19,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     all_finite,
+    as_float,
     cast_like,
     safe_divide,
     widened,
@@ -28,10 +29,11 @@ from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.transforms import apply_updates, loss_scale, unpack
 
 from ._arguments import check_key, check_parts
+from ._rows import count_rows
 from ._state import TrainState
 
 
-__all__ = ["batch_means", "init_state", "make_step", "take_step"]
+__all__ = ["batch_means", "batch_weight", "init_state", "make_step", "take_step"]
 
 
 def init_state(task: Task, optimizer: optax.GradientTransformation, key: Any) -> TrainState:
@@ -68,7 +70,9 @@ def make_step(
         task: what is trained.
         optimizer: any gradient transformation. Gradients are taken where it looks, at
             :func:`~jaxopt_course.optimizers.lookahead_params`. Its ``update`` is also offered
-            ``value``, ``grad`` and ``value_fn``, which line searches and plateau schedules ask for.
+            ``value``, ``grad`` and ``value_fn``, which line searches and plateau schedules ask for,
+            and ``weight``, the total weight of the batch (its number of rows where it has no
+            weights), by which :class:`~jaxopt_course.transforms.MultiSteps` weighs batches.
             Where it scales the loss (:func:`~jaxopt_course.transforms.dynamic_loss_scale`), a step
             whose gradients are not finite changes nothing but the scale and the step count.
 
@@ -106,9 +110,16 @@ def make_step(
             model_state = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old), model_state, state.model_state
             )
-        value_fn = lambda params: mean_loss(params)[0]
+        # Line searches of optax refuse extra arguments that `value_fn` does not name.
+        value_fn = lambda params, weight=None: mean_loss(params)[0]
         params, opt_state = take_step(
-            extended, state.params, state.opt_state, value_fn, means["loss"], grads
+            extended,
+            state.params,
+            state.opt_state,
+            value_fn,
+            means["loss"],
+            grads,
+            weight=batch_weight(batch),
         )
         return TrainState(state.step + 1, params, model_state, opt_state, state.key), means
 
@@ -122,12 +133,25 @@ def take_step(
     value_fn: Callable[[Params], Array],
     value: Float[Array, ""],
     grads: Updates,
+    *,
+    weight: Float[Array, ""] | None = None,
 ) -> tuple[Params, State]:
-    """Parameters and state after an update, which is offered all that a line search may ask for."""
+    """Parameters and state after an update, which is offered all that a line search may ask for.
+
+    Without ``weight`` every step counts alike, which is what its absence means to ``update``.
+    """
+    offers = {} if weight is None else {"weight": weight}
     updates, opt_state = tx.update(
-        grads, opt_state, params, value=value, grad=grads, value_fn=value_fn
+        grads, opt_state, params, value=value, grad=grads, value_fn=value_fn, **offers
     )
     return apply_updates(params, updates), opt_state
+
+
+def batch_weight(batch: Batch) -> Float[Array, ""]:
+    """The total weight of a batch: the sum of its weights, or without these its number of rows."""
+    if batch.weights is None:
+        return as_float(count_rows("Batch", batch.inputs))
+    return as_float(jnp.sum(batch.weights))
 
 
 def batch_means(
