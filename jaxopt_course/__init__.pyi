@@ -22,6 +22,7 @@ from . import workloads as workloads
 from ._version import __version__ as __version__
 from .core import EmptyState as EmptyState
 from .core import GradientTransformation as GradientTransformation
+from .core import GradientTransformationExtraArgs as GradientTransformationExtraArgs
 from .core import MaskedNode as MaskedNode
 from .core import Params as Params
 from .core import ScalarOrSchedule as ScalarOrSchedule

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxopt_course.core import GradientTransformation, Params
+from jaxopt_course.core import GradientTransformationExtraArgs, Params
 from jaxopt_course.data import Dataset
 from jaxopt_course.diagnostics import (
     GradientCheckReport,
@@ -130,7 +130,7 @@ def look_at_batch(subject: Subject) -> GradientFlowReport:
 def try_rates(subject: Subject) -> LearningRateRangeReport:
     """Short trainings at constant rates."""
 
-    def build(rate: Array) -> tuple[Task, GradientTransformation]:
+    def build(rate: Array) -> tuple[Task, GradientTransformationExtraArgs]:
         n_train = len(subject.examples.parts.train)
         return subject.task, make_optimizer(subject.options, n_train, rate)
 

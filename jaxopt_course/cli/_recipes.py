@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.optimizers import __all__ as NAMES
 
 
@@ -55,7 +55,7 @@ class Recipe(NamedTuple):
     options: its other hyperparameters, by name.
     """
 
-    build: Callable[..., GradientTransformation]
+    build: Callable[..., GradientTransformationExtraArgs]
     learning_rate: float
     options: Mapping[str, Option]
 
@@ -66,7 +66,7 @@ def _read(name: str, function: Any) -> Recipe | None:
         return None
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
-    if signature.return_annotation is not GradientTransformation or not parameters:
+    if signature.return_annotation is not GradientTransformationExtraArgs or not parameters:
         return None
     first, *others = parameters
     kinds = {p.name: _kind(p) for p in others}

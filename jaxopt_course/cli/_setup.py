@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     check_integer,
     check_learning_rate,
     check_number,
@@ -211,7 +211,7 @@ def make_optimizer(
     n_train: int,
     constant_rate: ScalarLike | None = None,
     numbers: Mapping[str, Any] = MappingProxyType({}),
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """The optimizer, with the learning rate's schedule over the steps of ``n_train`` rows.
 
     Args:

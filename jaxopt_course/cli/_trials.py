@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.data import Dataset, Folds, k_fold
 from jaxopt_course.studies import (
     HalvingResult,
@@ -161,11 +161,11 @@ def _rows(plan: Plan) -> Rows | Folds:
         return k_fold(key, pool, plan.folds, stratify=classes)
 
 
-def _build(plan: Plan) -> Callable[[Any, int], tuple[Task, GradientTransformation]]:
+def _build(plan: Plan) -> Callable[[Any, int], tuple[Task, GradientTransformationExtraArgs]]:
     """``build(configuration, rows of an epoch)``, to be traced."""
     shape, problem = plan.examples.inputs.shape[1:], plan.dataset.problem
 
-    def build(configuration: Any, n_train: int) -> tuple[Task, GradientTransformation]:
+    def build(configuration: Any, n_train: int) -> tuple[Task, GradientTransformationExtraArgs]:
         options, numbers = traced_apart(plan.options, configuration)
         model = describe_model(options, plan.dataset, numbers)
         task = make_task(model, shape, problem, options.precision)

@@ -8,6 +8,7 @@ from ._checks import (
     check_number,
     is_traced,
     require_params,
+    shown,
 )
 from ._derivatives import hvp
 from ._files import replacing
@@ -29,12 +30,14 @@ from ._numerics import (
 from ._protocols import (
     EmptyState,
     GradientTransformation,
+    GradientTransformationExtraArgs,
     MaskedNode,
     Params,
     ScalarOrSchedule,
     Schedule,
     State,
     Updates,
+    as_transformation,
 )
 from ._tree import (
     accumulator_like,
@@ -64,6 +67,7 @@ __all__ = [
     "OTHERS",
     "EmptyState",
     "GradientTransformation",
+    "GradientTransformationExtraArgs",
     "MaskedNode",
     "Params",
     "ScalarOrSchedule",
@@ -74,6 +78,7 @@ __all__ = [
     "accumulator_like",
     "all_finite",
     "as_float",
+    "as_transformation",
     "at_count",
     "bias_corrected",
     "cast_like",
@@ -107,6 +112,7 @@ __all__ = [
     "safe_sqrt",
     "scalar_dtype",
     "scale_tree",
+    "shown",
     "squared",
     "total",
     "wide_dtype",

@@ -22,12 +22,25 @@ __all__ = [
     "check_number",
     "is_traced",
     "require_params",
+    "shown",
 ]
 
 
 def is_traced(value: Any) -> bool:
     """Whether ``value`` is an abstract stand-in, seen while jax traces a function."""
     return isinstance(value, jax.core.Tracer)
+
+
+def shown(value: Any) -> str:
+    """``value`` as a part of a sentence: its kind where its text is long."""
+    if not is_traced(value) and isinstance(value, jax.Array | np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python prints
+        text = ""
+    is_short = 0 < len(text) <= 60 and "\n" not in text
+    return text if is_short else f"a {type(value).__name__}"
 
 
 def check_number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> None:

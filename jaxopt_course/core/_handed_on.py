@@ -50,7 +50,6 @@ HANDED_ON: dict[str, tuple[str, ...]] = {
 OTHERS: tuple[str, ...] = (
     "ClipByGlobalNormState",
     "ClipState",
-    "GradientTransformationExtraArgs",
     "MaskOrFn",
     "MultiTransformState",
     "OptState",

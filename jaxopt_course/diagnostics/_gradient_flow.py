@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import wide_dtype
+from jaxopt_course.core import as_transformation, wide_dtype
 from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.training import TrainState
 
@@ -133,7 +133,7 @@ def gradient_flow(
         loss, grads = jax.value_and_grad(mean_loss)(state.params)
         updates = jax.tree.map(lambda g: jnp.full_like(g, jnp.nan), grads)
         if optimizer is not None:
-            extended = optax.with_extra_args_support(optimizer)
+            extended = as_transformation("gradient_flow", "optimizer", optimizer)
             offered = {"value": loss, "grad": grads, "value_fn": mean_loss}
             updates, _ = extended.update(grads, state.opt_state, state.params, **offered)
         outputs = {}

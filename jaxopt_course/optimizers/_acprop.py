@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -47,7 +47,7 @@ def scale_by_acprop(
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-16,
     eps_root: ScalarLike = 1e-16,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide each gradient by the root of the spread that was known before it came.
 
     Args:
@@ -75,7 +75,7 @@ def scale_by_acprop(
         scaled = divide_by_root(updates, known, eps, 0.0)
         return scaled, ScaleByBeliefState(increment(state.count), mu, nu)
 
-    return GradientTransformation(init_belief, update)
+    return GradientTransformationExtraArgs(init_belief, update)
 
 
 def acprop(
@@ -86,7 +86,7 @@ def acprop(
     eps_root: ScalarLike = 1e-16,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """ACProp with decoupled weight decay.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -67,7 +67,7 @@ def scale_by_belief(
     eps_root: ScalarLike = 1e-16,
     *,
     nesterov: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide the running mean of gradients by the root of their spread around it.
 
     Args:
@@ -96,7 +96,7 @@ def scale_by_belief(
         scaled = cast_like(divide_by_root(m, v, eps, 0.0), updates)
         return scaled, ScaleByBeliefState(count, mu, nu)
 
-    return GradientTransformation(init_belief, update)
+    return GradientTransformationExtraArgs(init_belief, update)
 
 
 def init_belief(params: Params) -> ScaleByBeliefState:
@@ -121,7 +121,7 @@ def adabelief(
     eps_root: ScalarLike = 1e-16,
     *,
     nesterov: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """AdaBelief, as a chain of :func:`scale_by_belief` and the learning rate.
 
     Args:

@@ -21,7 +21,7 @@ import jax
 from jaxtyping import Array, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -52,7 +52,9 @@ class ScaleByAdaDeltaState(NamedTuple):
     e_x: Params
 
 
-def scale_by_adadelta(rho: ScalarLike = 0.9, eps: ScalarLike = 1e-6) -> GradientTransformation:
+def scale_by_adadelta(
+    rho: ScalarLike = 0.9, eps: ScalarLike = 1e-6
+) -> GradientTransformationExtraArgs:
     """Multiply each entry by the root mean square of its steps, over that of its gradients.
 
     Args:
@@ -89,7 +91,7 @@ def scale_by_adadelta(rho: ScalarLike = 0.9, eps: ScalarLike = 1e-6) -> Gradient
         e_x = running_mean(state.e_x, squared(steps), rho)
         return cast_like(steps, updates), ScaleByAdaDeltaState(e_g, e_x)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adadelta(
@@ -98,7 +100,7 @@ def adadelta(
     eps: ScalarLike = 1e-6,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adadelta, with coupled weight decay.
 
     Args:

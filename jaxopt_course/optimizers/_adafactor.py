@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     MaskedNode,
     Params,
     ScalarOrSchedule,
@@ -87,7 +87,7 @@ def scale_by_factored_rms(
     min_dim_size_to_factor: int = 128,
     epsilon: ScalarLike = 1e-30,
     decay_rate_fn: Callable[[Any, Any], Any] = power_decay,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide each entry by the root of a running mean of squares, factored where that pays.
 
     Args:
@@ -163,7 +163,7 @@ def scale_by_factored_rms(
         steps = jax.tree.map(scaled, updates, row, column, whole)
         return steps, FactoredState(increment(state.count), row, column, whole)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adafactor(
@@ -179,7 +179,7 @@ def adafactor(
     eps: ScalarLike = 1e-30,
     factored: bool = True,
     weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adafactor: memory of the size of rows and columns, steps relative to the params' size.
 
     Args:

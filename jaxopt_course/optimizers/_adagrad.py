@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -48,7 +48,7 @@ def scale_by_rss(
     eps: ScalarLike = 1e-7,
     *,
     eps_in_sqrt: bool = True,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide each entry by the root of the sum of its squares so far.
 
     Args:
@@ -78,7 +78,7 @@ def scale_by_rss(
         total = jax.tree.map(jnp.add, state.sum_of_squares, seen)
         return divide_by_root(updates, total, eps, eps_root), ScaleByRssState(total)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adagrad(
@@ -87,7 +87,7 @@ def adagrad(
     eps: ScalarLike = 1e-7,
     *,
     eps_in_sqrt: bool = True,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """AdaGrad, as a chain of :func:`scale_by_rss` and the learning rate.
 
     Args:

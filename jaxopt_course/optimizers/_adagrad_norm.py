@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -42,7 +42,9 @@ class ScaleByAdagradNormState(NamedTuple):
     sum_of_squares: Float[Array, ""]
 
 
-def scale_by_adagrad_norm(initial_accumulator_value: ScalarLike = 0.1) -> GradientTransformation:
+def scale_by_adagrad_norm(
+    initial_accumulator_value: ScalarLike = 0.1,
+) -> GradientTransformationExtraArgs:
     """Divide all entries by the root of the sum of all squares so far.
 
     Args:
@@ -75,12 +77,12 @@ def scale_by_adagrad_norm(initial_accumulator_value: ScalarLike = 0.1) -> Gradie
         factor = safe_divide(jnp.ones_like(after), safe_sqrt(after))
         return scale_tree(updates, factor), ScaleByAdagradNormState(after)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adagrad_norm(
     learning_rate: ScalarOrSchedule, initial_accumulator_value: ScalarLike = 0.1
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """AdaGrad-norm, as a chain of :func:`scale_by_adagrad_norm` and the learning rate.
 
     Args:

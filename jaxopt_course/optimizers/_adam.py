@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -78,7 +78,7 @@ def scale_by_adam(
     *,
     nesterov: bool = False,
     bias_correction: bool = True,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale each gradient entry by its own history, without a learning rate.
 
     Args:
@@ -113,7 +113,7 @@ def scale_by_adam(
         scaled = cast_like(divide_by_root(m, v, eps, eps_root), updates)
         return scaled, ScaleByAdamState(count, cast_like(mu, state.mu), nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def check_moments(
@@ -170,7 +170,7 @@ def adam(
     *,
     nesterov: bool = False,
     bias_correction: bool = True,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adam, as a chain of :func:`scale_by_adam` and the learning rate.
 
     Args:
@@ -219,7 +219,7 @@ def adamw(
     mask: PyTree | Callable[[Params], PyTree] | None = None,
     *,
     nesterov: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: w <- (1 - a_t d) w - a_t m_hat / (sqrt(v_hat) + eps).
 
     Args:
@@ -265,7 +265,7 @@ def nadam(
     eps: ScalarLike = 1e-8,
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """:func:`adam` with Nesterov's momentum, the arguments its own.
 
     Args:
@@ -305,7 +305,7 @@ def nadamw(
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """:func:`adamw` with Nesterov's momentum, the arguments its own.
 
     Args:

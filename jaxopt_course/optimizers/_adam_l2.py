@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from jaxtyping import DTypeLike, PyTree, ScalarLike
 
-from jaxopt_course.core import GradientTransformation, Params, ScalarOrSchedule
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, ScalarOrSchedule
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import scale_by_adam
@@ -30,7 +30,7 @@ def adam_l2(
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adam with coupled weight decay, as torch's ``Adam(weight_decay=...)``.
 
     Args:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -88,7 +88,7 @@ def scale_by_adam_mini(
     mu_dtype: DTypeLike | None = None,
     *,
     kept_axes: Callable[[tuple[Any, ...], Any], Sequence[int]] = neuron_axes,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale the gradient of each block by the history of its root mean square.
 
     Args:
@@ -137,7 +137,7 @@ def scale_by_adam_mini(
         scaled = cast_like(divide_by_root(m, v, eps, eps_root), updates)
         return scaled, ScaleByAdamMiniState(count, cast_like(mu, state.mu), nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adam_mini(
@@ -151,7 +151,7 @@ def adam_mini(
     mask: PyTree | Callable[[Params], PyTree] | None = None,
     *,
     kept_axes: Callable[[tuple[Any, ...], Any], Sequence[int]] = neuron_axes,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adam-mini with decoupled weight decay.
 
     Args:

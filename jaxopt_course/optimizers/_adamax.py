@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -45,7 +45,7 @@ __all__ = ["adamax", "adamaxw", "scale_by_adamax"]
 
 def scale_by_adamax(
     b1: ScalarLike = 0.9, b2: ScalarLike = 0.999, eps: ScalarLike = 1e-8
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide the running mean of gradients by their decaying maximum.
 
     Args:
@@ -82,7 +82,7 @@ def scale_by_adamax(
         scaled = jax.tree.map(lambda m, n: m / n.astype(m.dtype), m_hat, nu)
         return cast_like(scaled, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adamax(
@@ -90,7 +90,7 @@ def adamax(
     b1: ScalarLike = 0.9,
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-8,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adamax, as a chain of :func:`scale_by_adamax` and the learning rate.
 
     Args:
@@ -126,7 +126,7 @@ def adamaxw(
     eps: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adamax with decoupled weight decay.
 
     Args:

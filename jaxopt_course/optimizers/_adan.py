@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -73,7 +73,7 @@ def scale_by_adan(
     eps_root: ScalarLike = 0.0,
     *,
     as_published: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale the running means of gradients and of their differences, without a rate.
 
     Args:
@@ -113,7 +113,7 @@ def scale_by_adan(
         scaled = divide_by_root(running_sum(v_hat, m_hat, ahead), n_hat, eps, eps_root)
         return cast_like(scaled, updates), ScaleByAdanState(m, v, n, g, t)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adan(
@@ -127,7 +127,7 @@ def adan(
     mask: PyTree | Callable[[Params], PyTree] | None = None,
     *,
     as_published: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adan with decoupled weight decay.
 
     Args:

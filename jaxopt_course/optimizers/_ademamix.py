@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -71,7 +71,7 @@ def scale_by_ademamix(
     eps: ScalarLike = 1e-8,
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Replace each gradient by a fast and a slow mean, over the root of the mean of squares.
 
     Args:
@@ -127,7 +127,7 @@ def scale_by_ademamix(
             nu,
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def ademamix(
@@ -141,7 +141,7 @@ def ademamix(
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """AdEMAMix with decoupled weight decay, for long trainings.
 
     Args:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -56,7 +56,7 @@ def scale_by_adopt(
     nesterov: bool = False,
     use_clipping: bool = True,
     clip_value_fn: Callable[[Array], Array] = lambda x: x**0.25,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale each gradient entry by the squares of those before it.
 
     Args:
@@ -102,7 +102,7 @@ def scale_by_adopt(
             increment(state.count), cast_like(mu, state.mu), cast_like(nu, state.nu)
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _mean_from_second(
@@ -132,7 +132,7 @@ def adopt(
     nesterov: bool = False,
     use_clipping: bool = True,
     clip_value_fn: Callable[[Array], Array] = lambda x: x**0.25,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """ADOPT, as a chain of :func:`scale_by_adopt` and the learning rate.
 
     Args:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -64,7 +64,7 @@ def scale_by_amsgrad(
     mu_dtype: DTypeLike | None = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale each gradient entry by the largest mean of squares that it has had.
 
     Args:
@@ -105,7 +105,7 @@ def scale_by_amsgrad(
         scaled = cast_like(divide_by_root(m, nu_max, eps, eps_root), updates)
         return scaled, ScaleByAmsgradState(count, cast_like(mu, state.mu), nu, nu_max)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def amsgrad(
@@ -117,7 +117,7 @@ def amsgrad(
     mu_dtype: DTypeLike | None = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """AMSGrad, as a chain of :func:`scale_by_amsgrad` and the learning rate.
 
     Args:

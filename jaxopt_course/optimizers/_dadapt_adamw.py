@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -90,7 +90,7 @@ def dadapt_adamw(
     eps: ScalarLike = 1e-8,
     estim_lr0: ScalarLike = 1e-6,
     weight_decay: ScalarLike = 0.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """AdamW that finds its own learning rate.
 
     Args:
@@ -162,7 +162,7 @@ def dadapt_adamw(
             exp_avg, exp_avg_sq, grad_sum, estimate, numerator, count
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def check_betas(owner: str, betas: tuple[ScalarLike, ScalarLike]) -> tuple[ScalarLike, ScalarLike]:

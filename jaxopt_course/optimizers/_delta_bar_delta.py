@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -49,7 +49,7 @@ class ScaleByDeltaBarDeltaState(NamedTuple):
 
 def scale_by_delta_bar_delta(
     kappa: ScalarLike = 0.05, phi: ScalarLike = 0.2, theta: ScalarLike = 0.7
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply each gradient entry by a gain that its signs have earned.
 
     Args:
@@ -90,7 +90,7 @@ def scale_by_delta_bar_delta(
         scaled = cast_like(jax.tree.map(jnp.multiply, gains, grads), updates)
         return scaled, ScaleByDeltaBarDeltaState(gains, running_mean(state.mu, grads, theta))
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def delta_bar_delta(
@@ -98,7 +98,7 @@ def delta_bar_delta(
     kappa: ScalarLike = 0.05,
     phi: ScalarLike = 0.2,
     theta: ScalarLike = 0.7,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent with a rate for each entry, adapted by the signs of its gradients.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -65,7 +65,7 @@ class DoGState(NamedTuple):
     sum_sq_norm_grads: Float[Array, ""]
 
 
-def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransformation:
+def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransformationExtraArgs:
     """Multiply gradients by distance over gradients.
 
     Args:
@@ -111,7 +111,7 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
         new_state = DoGState(jnp.array(False), state.init_params, max_dist, squares)
         return scale_tree(updates, rate), new_state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def dog(
@@ -120,7 +120,7 @@ def dog(
     eps: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule | None = None,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent that finds its own learning rate: distance over gradients.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -61,7 +61,7 @@ class DoWGState(NamedTuple):
 
 def scale_by_dowg(
     init_estim_sq_dist: ScalarLike | None = None, eps: ScalarLike = 1e-4
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply gradients by squared distance over weighted gradients.
 
     Args:
@@ -99,7 +99,7 @@ def scale_by_dowg(
         rate = safe_divide(longest, safe_sqrt(weighted) + jnp.asarray(eps, dtype))
         return scale_tree(updates, rate), DoWGState(state.init_params, weighted, longest)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def dowg(
@@ -108,7 +108,7 @@ def dowg(
     eps: ScalarLike = 1e-4,
     weight_decay: ScalarOrSchedule | None = None,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent that finds its own learning rate: distance over weighted gradients.
 
     Args:

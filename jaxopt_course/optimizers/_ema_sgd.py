@@ -15,7 +15,7 @@ procedures for networks", 1986.
 
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformation, ScalarOrSchedule, check_number
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
 from jaxopt_course.transforms import chain, ema, scale_by_learning_rate
 
 
@@ -26,7 +26,7 @@ def ema_sgd(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarLike = 0.9,
     accumulator_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent along a running mean of the gradients.
 
     Args:

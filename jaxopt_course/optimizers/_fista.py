@@ -22,13 +22,14 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     State,
     Updates,
     accumulator_like,
     as_float,
+    as_transformation,
     cast_like,
     check_like,
     difference,
@@ -57,7 +58,7 @@ class AcceleratedState(NamedTuple):
     inner_state: State
 
 
-def accelerated(inner: optax.GradientTransformation) -> GradientTransformation:
+def accelerated(inner: optax.GradientTransformation) -> GradientTransformationExtraArgs:
     """Run the descent method ``inner`` from points that look ahead, as FISTA does.
 
     Args:
@@ -70,7 +71,7 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformation:
     Raises:
         ValueError: from ``update``, without ``params``.
     """
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("accelerated", "inner", inner)
 
     def init(params: Params) -> AcceleratedState:
         velocity = NesterovState(as_float(0.0), accumulator_like(params))
@@ -89,14 +90,14 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformation:
         velocity = NesterovState((state.age - 1) / age, cast_like(moves, state.velocity.trace))
         return cast_like(moves, updates), AcceleratedState(age, velocity, inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def fista(
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,
     mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Accelerated proximal gradient descent: :func:`ista`, :func:`accelerated`.
 
     Args:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     ScalarOrSchedule,
     as_float,
     check_learning_rate,
@@ -31,7 +31,9 @@ from jaxopt_course.transforms import (
 __all__ = ["fromage"]
 
 
-def fromage(learning_rate: ScalarOrSchedule, min_norm: ScalarLike = 1e-6) -> GradientTransformation:
+def fromage(
+    learning_rate: ScalarOrSchedule, min_norm: ScalarLike = 1e-6
+) -> GradientTransformationExtraArgs:
     """Fromage: one learning rate for all leaves, each in units of its own norm.
 
     Args:

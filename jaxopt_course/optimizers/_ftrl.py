@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -73,7 +73,7 @@ def ftrl(
     beta: ScalarLike = 1.0,
     l1: ScalarLike = 0.0,
     l2: ScalarLike = 0.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """FTRL-proximal. It sets the params: the update is what leads from the old to the new.
 
     Args:
@@ -143,4 +143,4 @@ def ftrl(
         z = jax.tree.map(remembered, old, push, roots)
         return cast_like(difference(new, old), updates), FtrlState(increment(state.step), z, n)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -13,7 +13,7 @@ Reference: Polyak, "Some methods of speeding up the convergence of iteration met
 
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformation, ScalarOrSchedule, check_number
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
 from jaxopt_course.transforms import chain, scale_by_learning_rate, trace
 
 
@@ -24,7 +24,7 @@ def heavy_ball(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarLike = 0.9,
     accumulator_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Momentum over steps already scaled by their learning rates.
 
     Args:

@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     cast_like,
@@ -38,7 +38,9 @@ class HutchinsonState(NamedTuple):
     key: Array
 
 
-def hutchinson_estimator_diag_hessian(random_seed: Array | None = None) -> GradientTransformation:
+def hutchinson_estimator_diag_hessian(
+    random_seed: Array | None = None,
+) -> GradientTransformationExtraArgs:
     """Replace updates by an unbiased estimate of the diagonal of the Hessian: z (nabla^2 f z).
 
     ``update`` needs the params, and the loss as a function of the params alone, as the extra
@@ -89,4 +91,4 @@ def hutchinson_estimator_diag_hessian(random_seed: Array | None = None) -> Gradi
         estimate = jax.tree.map(jnp.multiply, signs, hvp(loss, params, signs))
         return cast_like(estimate, updates), HutchinsonState(key)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import GradientTransformation, Params, ScalarOrSchedule
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, ScalarOrSchedule
 from jaxopt_course.regularizers import weights_only
 from jaxopt_course.transforms import chain, proximal
 
@@ -28,7 +28,7 @@ def ista(
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,
     mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent, and behind it the proximal operator of a penalty.
 
     Args:

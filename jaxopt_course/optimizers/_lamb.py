@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from jaxtyping import PyTree, ScalarLike
 
-from jaxopt_course.core import GradientTransformation, Params, ScalarOrSchedule
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, ScalarOrSchedule
 from jaxopt_course.transforms import (
     add_decayed_weights,
     chain,
@@ -36,7 +36,7 @@ def lamb(
     eps_root: ScalarLike = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """LAMB: Adam in units of each leaf's norm, for large batches.
 
     Args:

@@ -17,7 +17,12 @@ from collections.abc import Callable
 
 from jaxtyping import PyTree, ScalarLike
 
-from jaxopt_course.core import GradientTransformation, Params, ScalarOrSchedule, check_number
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    ScalarOrSchedule,
+    check_number,
+)
 from jaxopt_course.transforms import (
     add_decayed_weights,
     chain,
@@ -40,7 +45,7 @@ def lars(
     trust_ratio_mask: PyTree | Callable[[Params], PyTree] = True,
     momentum: ScalarLike = 0.9,
     nesterov: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """LARS: momentum in units of each leaf's norm, for large batches.
 
     Args:

@@ -26,7 +26,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -73,7 +73,7 @@ class ScaleByLBFGSState(NamedTuple):
 
 def scale_by_lbfgs(
     memory_size: int = 10, scale_init_precond: bool = True
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply gradients by the inverse Hessian that the last steps suggest.
 
     Args:
@@ -132,7 +132,7 @@ def scale_by_lbfgs(
         r, _ = jax.lax.scan(forward, q, (oldest_first, a))
         return cast_like(r, updates), state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def lbfgs(
@@ -142,7 +142,7 @@ def lbfgs(
     linesearch: optax.GradientTransformation | None = optax.scale_by_zoom_linesearch(  # noqa: B008
         max_linesearch_steps=20, initial_guess_strategy="one"
     ),
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """L-BFGS, as a chain of :func:`scale_by_lbfgs`, a rate and a line search.
 
     For functions without noise: not for mini-batches.

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     State,
     Updates,
+    as_transformation,
     cast_like,
     require_params,
 )
@@ -28,14 +29,14 @@ from jaxopt_course.transforms import identity, scale, scale_by_learning_rate
 __all__ = ["bound_value_fn", "downhill", "line_search"]
 
 
-def downhill(learning_rate: ScalarOrSchedule | None) -> GradientTransformation:
+def downhill(learning_rate: ScalarOrSchedule | None) -> GradientTransformationExtraArgs:
     """Minus the learning rate, or minus one where a line search chooses the length."""
     return scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate)
 
 
 def line_search(
     owner: str, linesearch: optax.GradientTransformation | None
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """``linesearch``, as a link that keeps dtypes and ignores what it does not know.
 
     Args:
@@ -44,7 +45,7 @@ def line_search(
     """
     if linesearch is None:
         return identity()
-    inner = optax.with_extra_args_support(linesearch)
+    inner = as_transformation(owner, "linesearch", linesearch)
     needed = [
         p.name
         for p in inspect.signature(linesearch.update).parameters.values()
@@ -78,7 +79,7 @@ def line_search(
             new_updates, new_state = inner.update(updates, state, params, **offered)
         return cast_like(new_updates, updates), cast_like(new_state, state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def bound_value_fn(

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -61,7 +61,7 @@ def scale_by_lion(
     *,
     mode: Literal["hard", "smooth", "refined"] = "hard",
     smooth_beta: ScalarLike = 1.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Replace each entry by the sign of its interpolation with its running mean.
 
     Args:
@@ -95,7 +95,7 @@ def scale_by_lion(
         mu = cast_like(running_mean(state.mu, updates, b2), state.mu)
         return cast_like(steps, updates), ScaleByLionState(increment(state.count), mu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _bounded(mode: str, smooth_beta: ScalarLike) -> Callable[[Array], Array]:
@@ -121,7 +121,7 @@ def lion(
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 1e-3,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Lion with decoupled weight decay.
 
     Args:

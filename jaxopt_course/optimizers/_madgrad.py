@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -69,7 +69,7 @@ class MadgradState(NamedTuple):
 
 def scale_by_madgrad(
     learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9, eps: ScalarLike = 1e-6
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """The steps of MADGRAD, downhill and with the learning rate inside.
 
     Args:
@@ -119,7 +119,7 @@ def scale_by_madgrad(
             increment(state.count), grad_sum_sq, s, state.x0
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 @jax.custom_jvp
@@ -141,7 +141,7 @@ def madgrad(
     momentum: ScalarLike = 0.9,
     weight_decay: ScalarOrSchedule = 0.0,
     eps: ScalarLike = 1e-6,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """MADGRAD with coupled weight decay.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -65,7 +65,7 @@ def scale_by_mars(
     eps_root: ScalarLike = 0.0,
     gamma: ScalarLike = 0.025,
     mu_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Correct gradients by their change, clip them to norm 1, rescale them as Adam does.
 
     Args:
@@ -105,7 +105,7 @@ def scale_by_mars(
         )
         return cast_like(scaled, updates), ScaleByMarsState(adam.count, adam.mu, adam.nu, grads)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def mars(
@@ -118,7 +118,7 @@ def mars(
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """MARS-AdamW, the approximate version, with decoupled weight decay.
 
     Args:

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -89,7 +89,7 @@ def scale_by_muon(
     adaptive: bool = False,
     preconditioning: str = "frobenius",
     weight_dimension_numbers: Dimensions = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Replace the running mean of each matrix by an orthogonal one.
 
     Matrices of equal shape, transposed or not, are worked on as one batch. On GPUs and TPUs they
@@ -149,12 +149,12 @@ def scale_by_muon(
         steps = cast_like(jax.tree.map(scaled, matrices, mean, specs), updates)
         return steps, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def scale_by_shape(
     weight_dimension_numbers: Dimensions = None, consistent_rms: ScalarLike | None = None
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply each matrix by a number that its shape gives, so that one rate suits all.
 
     The factor is sqrt(max(1, out / in)), under which the size of a layer's change does not
@@ -204,7 +204,7 @@ def muon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     muon_weight_dimension_numbers: Dimensions = None,
     consistent_rms: ScalarLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Muon for matrices, AdamW for all other leaves.
 
     Args:
@@ -287,4 +287,4 @@ def muon(
             check_like("muon", "gradient", updates, params)
         return both.update(updates, state, params, **extra_args)
 
-    return GradientTransformation(both.init, update)
+    return GradientTransformationExtraArgs(both.init, update)

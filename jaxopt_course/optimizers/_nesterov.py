@@ -19,7 +19,7 @@ import jax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     State,
@@ -49,7 +49,7 @@ class NesterovState(NamedTuple):
     trace: Params
 
 
-def trace_lookahead(momentum: ScalarLike) -> GradientTransformation:
+def trace_lookahead(momentum: ScalarLike) -> GradientTransformationExtraArgs:
     """A decaying sum of updates, v_t = g_t + momentum * v_{t-1}, for :func:`lookahead_params`.
 
     Args:
@@ -70,7 +70,7 @@ def trace_lookahead(momentum: ScalarLike) -> GradientTransformation:
         total = running_sum(state.trace, updates, momentum)
         return cast_like(total, updates), NesterovState(state.momentum, total)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def lookahead_params(state: State, params: Params) -> Params:
@@ -98,7 +98,9 @@ def lookahead_params(state: State, params: Params) -> Params:
     return params
 
 
-def nesterov(learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9) -> GradientTransformation:
+def nesterov(
+    learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9
+) -> GradientTransformationExtraArgs:
     """Nesterov's method with the gradient at the look-ahead point.
 
     Args:

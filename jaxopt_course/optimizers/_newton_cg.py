@@ -25,7 +25,7 @@ import optax
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -60,7 +60,7 @@ class ScaleByNewtonCGState(NamedTuple):
     num_cg_steps: Int[Array, ""]
 
 
-def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformation:
+def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformationExtraArgs:
     """Multiply gradients by the inverse Hessian, approximately: truncated Newton.
 
     Args:
@@ -103,7 +103,7 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
         z, steps = _solve(product, updates, max_iterations)
         return cast_like(z, updates), ScaleByNewtonCGState(increment(state.count), steps)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def newton_cg(
@@ -114,7 +114,7 @@ def newton_cg(
         curv_rtol=1e4,  # any slope will do: it backtracks by interpolation
         initial_guess_strategy="one",
     ),
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Newton-CG, as a chain of :func:`scale_by_newton_cg`, a rate and a line search.
 
     For small problems without noise: an update costs up to ``max_iterations`` gradients.

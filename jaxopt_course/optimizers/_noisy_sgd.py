@@ -11,7 +11,7 @@ Reference: Neelakantan et al., "Adding Gradient Noise Improves Learning for Very
 import jax
 from jaxtyping import ScalarLike
 
-from jaxopt_course.core import GradientTransformation, ScalarOrSchedule
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule
 from jaxopt_course.transforms import add_noise, chain, scale_by_learning_rate
 
 
@@ -25,7 +25,7 @@ def noisy_sgd(
     key: jax.Array | int | None = None,
     *,
     seed: int | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent with normal noise, as a chain of ``add_noise`` and the learning rate.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -66,7 +66,7 @@ def scale_by_novograd(
     eps_root: ScalarLike = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
     mu_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Scale each leaf by its norm's history, and sum up.
 
     Args:
@@ -111,7 +111,7 @@ def scale_by_novograd(
         state = ScaleByNovogradState(increment(state.count), cast_like(mu, state.mu), nu)
         return cast_like(mu, updates), state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def novograd(
@@ -121,7 +121,7 @@ def novograd(
     eps: ScalarLike = 1e-6,
     eps_root: ScalarLike = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """NovoGrad, as a chain of :func:`scale_by_novograd` and the learning rate.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -58,7 +58,7 @@ class ScaleByOptimisticGradientState(NamedTuple):
 
 def scale_by_optimistic_gradient(
     alpha: ScalarLike = 1.0, beta: ScalarLike = 1.0
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Add to each gradient its last change: alpha g_t + beta (g_t - g_{t-1}).
 
     Args:
@@ -98,12 +98,12 @@ def scale_by_optimistic_gradient(
         steps = running_sum(old, scale_tree(new, a + b), -b)
         return cast_like(steps, updates), ScaleByOptimisticGradientState(jnp.array(False), new)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def optimistic_gradient_descent(
     learning_rate: ScalarOrSchedule, alpha: ScalarLike = 1.0, beta: ScalarLike = 1.0
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent with optimism; ``alpha = beta = 1`` is the usual form.
 
     Args:
@@ -145,7 +145,7 @@ def optimistic_adam_v2(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     nesterov: bool = True,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adam with optimism: its rescaled gradient, and the change of that.
 
     Args:

@@ -18,7 +18,7 @@ from jaxtyping import ScalarLike
 
 from jaxopt_course.core import (
     EmptyState,
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     State,
@@ -46,7 +46,7 @@ def scale_by_polyak(
     max_learning_rate: ScalarLike = 1.0,
     eps: ScalarLike = 0.0,
     variant: str = "sps",
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply the gradient by Polyak's step size.
 
     Args:
@@ -94,7 +94,7 @@ def scale_by_polyak(
         step_size = jnp.minimum(gap / jnp.where(moves, denominator, 1), longest)
         return scale_tree(updates, jnp.where(moves, step_size, 0)), state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def polyak_sgd(
@@ -103,7 +103,7 @@ def polyak_sgd(
     f_min: ScalarLike = 0.0,
     eps: ScalarLike = 0.0,
     variant: str = "sps",
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent with Polyak's step size, as a chain with :func:`scale_by_polyak`.
 
     Args:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -86,7 +86,7 @@ def prodigy(
     estim_lr_coef: ScalarLike = 1.0,
     weight_decay: ScalarLike = 0.0,
     safeguard_warmup: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """AdamW that finds its own learning rate.
 
     Args:
@@ -165,4 +165,4 @@ def prodigy(
             exp_avg, exp_avg_sq, grad_sum, state.params0, estimate, numerator, count
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

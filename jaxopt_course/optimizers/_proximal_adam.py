@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     bias_corrected,
@@ -43,7 +43,7 @@ def proximal_adam(
     eps: ScalarLike = 1e-8,
     eps_root: ScalarLike = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Adam with the proximal operator of an entry-wise penalty, in Adam's own metric.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -52,7 +52,7 @@ def scale_by_radam(
     threshold: ScalarLike = 5.0,
     *,
     nesterov: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale gradients as Adam does, once the scale is known well enough.
 
     Args:
@@ -89,7 +89,7 @@ def scale_by_radam(
         chosen = jax.tree.map(lambda s, m: jnp.where(trusted, s, m), scaled, m)
         return cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _rectifier(
@@ -142,7 +142,7 @@ def radam(
     threshold: ScalarLike = 5.0,
     *,
     nesterov: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """RAdam, as a chain of :func:`scale_by_radam` and the learning rate.
 
     Args:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -80,7 +80,7 @@ def scale_by_rms(
     bias_correction: bool = False,
     *,
     from_first_gradient: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide each entry by the root of a running mean of its squares.
 
     Args:
@@ -116,7 +116,7 @@ def scale_by_rms(
         nu_hat = bias_corrected(nu, decay, count) if bias_correction else nu
         return divide_by_root(updates, nu_hat, eps, eps_root), ScaleByRmsState(count, nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def scale_by_stddev(
@@ -125,7 +125,7 @@ def scale_by_stddev(
     initial_scale: ScalarLike = 0.0,
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide each entry by a running standard deviation: squares around a running mean.
 
     Args:
@@ -167,7 +167,7 @@ def scale_by_stddev(
         scaled = divide_by_root(updates, variance, eps, eps_root)
         return scaled, ScaleByRStdDevState(count, mu, nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def rmsprop(
@@ -182,7 +182,7 @@ def rmsprop(
     bias_correction: bool = False,
     *,
     from_first_gradient: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """RMSProp; momentum, where asked for, acts after the learning rate, as in optax.
 
     Args:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -58,7 +58,7 @@ def scale_by_rprop(
     eta_plus: ScalarLike = 1.2,
     min_step_size: ScalarLike = 1e-6,
     max_step_size: ScalarLike = 50.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Replace each gradient entry by its sign times the entry's own step length.
 
     Args:
@@ -106,7 +106,7 @@ def scale_by_rprop(
         steps = jax.tree.map(jnp.multiply, sizes, kept)
         return cast_like(steps, updates), ScaleByRpropState(sizes, kept)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def rprop(
@@ -115,7 +115,7 @@ def rprop(
     eta_plus: ScalarLike = 1.2,
     min_step_size: ScalarLike = 1e-6,
     max_step_size: ScalarLike = 50.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rprop without weight-backtracking: resilient propagation, for full-batch gradients.
 
     Args:

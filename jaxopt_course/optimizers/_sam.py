@@ -21,10 +21,11 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
+    as_transformation,
     cast_like,
     check_integer,
     check_like,
@@ -60,7 +61,7 @@ def sam(
     reset_state: bool = True,
     opaque_mode: bool = False,
     batch_axis_name: str | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Climb ``sync_period - 1`` steps, then descend from where the climb began.
 
     By default a call of ``update`` is one step, up or down, and the loop around it sees the
@@ -99,7 +100,8 @@ def sam(
         True
     """
     check_integer("sam", "sync_period", sync_period, "[1, inf)")
-    down, up = (optax.with_extra_args_support(tx) for tx in (optimizer, adv_optimizer))
+    down = as_transformation("sam", "optimizer", optimizer)
+    up = as_transformation("sam", "adv_optimizer", adv_optimizer)
 
     def init(params: Params) -> SAMState:
         # A copy, so that the params may be donated.
@@ -161,7 +163,7 @@ def sam(
         step = whole_round if opaque_mode else one_step
         return step(updates, state, params, extra_args)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _gradient(

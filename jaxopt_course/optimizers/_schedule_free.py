@@ -27,13 +27,14 @@ import optax
 from jaxtyping import Array, DTypeLike, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     MaskedNode,
     Params,
     ScalarOrSchedule,
     State,
     Updates,
     as_float,
+    as_transformation,
     at_count,
     cast_like,
     check_learning_rate,
@@ -95,7 +96,7 @@ def schedule_free(
     b1: ScalarLike = 0.9,
     weight_lr_power: ScalarLike = 2.0,
     state_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run ``base_optimizer`` on iterates z, and average them as it goes.
 
     Args:
@@ -125,7 +126,7 @@ def schedule_free(
     check_learning_rate("schedule_free", learning_rate)
     check_number("schedule_free", "b1", b1, "(0, 1]")
     check_number("schedule_free", "weight_lr_power", weight_lr_power, "[0, inf)")
-    base_optimizer = optax.with_extra_args_support(base_optimizer)
+    base_optimizer = as_transformation("schedule_free", "base_optimizer", base_optimizer)
 
     def init(params: Params) -> ScheduleFreeState:
         # A copy: z and the params may both be donated.
@@ -176,7 +177,7 @@ def schedule_free(
             z,
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def schedule_free_eval_params(state: State, params: Params) -> Params:
@@ -215,7 +216,7 @@ def schedule_free_sgd(
     weight_decay: ScalarOrSchedule | None = None,
     weight_lr_power: ScalarLike = 2.0,
     state_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Schedule-Free around gradient descent.
 
     Args:
@@ -258,7 +259,7 @@ def schedule_free_adamw(
     weight_decay: ScalarOrSchedule = 0.0,
     weight_lr_power: ScalarLike = 2.0,
     state_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Schedule-Free around AdamW without its first moment (algorithm 1).
 
     The weights are powers of the learning rate, as in optax; the paper's contain the factor

@@ -17,7 +17,7 @@ https://proceedings.mlr.press/v28/sutskever13.html.
 
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformation, ScalarOrSchedule, check_number
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
 from jaxopt_course.transforms import chain, identity, scale_by_learning_rate, trace
 
 
@@ -29,7 +29,7 @@ def sgd(
     momentum: ScalarLike | None = None,
     nesterov: bool = False,
     accumulator_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent, with the learning rate outside the momentum, as in optax and torch.
 
     Args:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     as_float,
@@ -42,7 +42,7 @@ def sgdw(
     momentum: ScalarLike = 0.9,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Gradient descent with momentum and decoupled weight decay.
 
     Args:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -70,7 +70,7 @@ def scale_by_shampoo(
     eps: ScalarLike = 1e-4,
     preconditioning_period: ScalarLike = 1,
     max_precond_dim: int = 1024,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply each gradient along each of its axes by an inverse root of what was seen there.
 
     Args:
@@ -119,7 +119,7 @@ def scale_by_shampoo(
         scaled = cast_like(jax.tree.map(along_axes, grads, roots), updates)
         return scaled, ScaleByShampooState(increment(state.count), factors, roots)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def shampoo(
@@ -127,7 +127,7 @@ def shampoo(
     eps: ScalarLike = 1e-4,
     preconditioning_period: ScalarLike = 1,
     max_precond_dim: int = 1024,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Shampoo, as a chain of :func:`scale_by_shampoo` and the learning rate.
 
     Momentum, as in the paper's experiments, is a link between the two: ``trace(0.9)``.

@@ -13,19 +13,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformation, ScalarOrSchedule, check_number
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
 from jaxopt_course.transforms import chain, ema, scale_by_learning_rate, stateless
 
 
 __all__ = ["scale_by_sign", "sign_sgd", "signum"]
 
 
-def scale_by_sign() -> GradientTransformation:
+def scale_by_sign() -> GradientTransformationExtraArgs:
     """Replace each entry by its sign; 0 stays 0."""
     return stateless(lambda updates, params: jax.tree.map(jnp.sign, updates))
 
 
-def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformation:
+def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs:
     """Gradient descent in steps of one length for every entry.
 
     Args:
@@ -50,7 +50,7 @@ def signum(
     learning_rate: ScalarOrSchedule,
     beta: ScalarLike = 0.9,
     accumulator_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Descent by the signs of a running mean of gradients.
 
     Args:

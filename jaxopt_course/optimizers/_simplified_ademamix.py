@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -69,7 +69,7 @@ def scale_by_simplified_ademamix(
     alpha: ScalarOrSchedule = 0.0,
     eps: ScalarLike = 1e-8,
     eps_root: ScalarLike = 0.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Replace each gradient by momentum plus ``alpha`` gradients, over the root of squares.
 
     Args:
@@ -110,7 +110,7 @@ def scale_by_simplified_ademamix(
         scaled = divide_by_root(mixed, bias_corrected(n, b2, t), eps, eps_root)
         return cast_like(scaled, updates), ScaleBySimplifiedAdEMAMixState(t, m, n)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def simplified_ademamix(
@@ -122,7 +122,7 @@ def simplified_ademamix(
     eps_root: ScalarLike = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Simplified AdEMAMix with decoupled weight decay.
 
     Args:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -56,7 +56,7 @@ class ScaleBySM3State(NamedTuple):
 
 def scale_by_sm3(
     b1: ScalarLike = 0.9, b2: ScalarLike = 1.0, eps: ScalarLike = 1e-8
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide each entry by the root of the least of its slices' sums, and average in time.
 
     Args:
@@ -99,10 +99,12 @@ def scale_by_sm3(
         mu = cast_like(jax.tree.map(_peaks, sums), state.mu)
         return cast_like(nu, updates), ScaleBySM3State(mu, nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
-def sm3(learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9) -> GradientTransformation:
+def sm3(
+    learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9
+) -> GradientTransformationExtraArgs:
     """SM3, as a chain of :func:`scale_by_sm3` and the learning rate.
 
     Args:

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -78,7 +78,7 @@ def scale_by_soap(
     eps: ScalarLike = 1e-8,
     precondition_frequency: ScalarLike = 10,
     max_precond_dim: int = 10_000,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale each gradient as Adam does, in a basis that follows the gradients.
 
     Derivatives of a whole training take the bases as constants.
@@ -144,7 +144,7 @@ def scale_by_soap(
         )
         return scaled, ScaleBySoapState(increment(state.count), mu, nu, factors, bases)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def soap(
@@ -156,7 +156,7 @@ def soap(
     mask: PyTree | Callable[[Params], PyTree] | None = None,
     precondition_frequency: ScalarLike = 10,
     max_precond_dim: int = 10_000,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """SOAP with decoupled weight decay.
 
     Args:

@@ -25,13 +25,14 @@ import optax
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     State,
     Updates,
     accumulator_like,
     as_float,
+    as_transformation,
     bias_corrected,
     cast_like,
     check_like,
@@ -77,7 +78,7 @@ def scale_by_sophia(
     mu_dtype: DTypeLike | None = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: ScalarLike = 0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide the running mean by the curvature, and clip what comes out.
 
     Args:
@@ -110,9 +111,9 @@ def scale_by_sophia(
     check_number("scale_by_sophia", "update_interval", update_interval, "[1, inf)")
     every = print_win_rate_every_n_steps
     check_number("scale_by_sophia", "print_win_rate_every_n_steps", every, "[0, inf)")
-    estimator = optax.with_extra_args_support(
-        hessian_diagonal_fn or hutchinson_estimator_diag_hessian()
-    )
+    estimator = hutchinson_estimator_diag_hessian()
+    if hessian_diagonal_fn is not None:
+        estimator = as_transformation("scale_by_sophia", "hessian_diagonal_fn", hessian_diagonal_fn)
 
     def init(params: Params) -> SophiaState:
         mu, nu = accumulator_like(params, mu_dtype), accumulator_like(params)
@@ -154,7 +155,7 @@ def scale_by_sophia(
         new_state = SophiaState(count, cast_like(mu, state.mu), nu, estimator_state)
         return cast_like(steps, updates), new_state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def sophia(
@@ -171,7 +172,7 @@ def sophia(
     mu_dtype: DTypeLike | None = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: ScalarLike = 0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Sophia with decoupled weight decay.
 
     Args:

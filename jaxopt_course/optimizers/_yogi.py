@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -52,7 +52,7 @@ def scale_by_yogi(
     eps: ScalarLike = 1e-3,
     eps_root: ScalarLike = 0.0,
     initial_accumulator_value: ScalarLike = 1e-6,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Rescale each gradient entry by a mean of squares that moves additively.
 
     Args:
@@ -95,7 +95,7 @@ def scale_by_yogi(
         scaled = cast_like(divide_by_root(m_hat, n_hat, eps, eps_root), updates)
         return scaled, ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def yogi(
@@ -103,7 +103,7 @@ def yogi(
     b1: ScalarLike = 0.9,
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-3,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Yogi, as a chain of :func:`scale_by_yogi` and the learning rate.
 
     Args:

@@ -8,10 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import global_norm
+from jaxopt_course.core import as_transformation, global_norm
 from jaxopt_course.training import Stages
 
 from ._devices import is_key
@@ -98,7 +97,9 @@ def _shrunken(
     grads = jax.tree.map(jnp.ones_like, params)
     one = jnp.ones(())
     extra = {"value": one, "grad": grads, "value_fn": lambda params: one, "weight": one}
-    optimizer = lambda configuration: optax.with_extra_args_support(stages.build(configuration)[1])
+    optimizer = lambda configuration: as_transformation(
+        "search", "optimizer", stages.build(configuration)[1]
+    )
     update = lambda state, configuration: optimizer(configuration).update(
         grads, state, params, **extra
     )

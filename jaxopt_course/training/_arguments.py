@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
+from jaxopt_course.core import as_transformation, shown
 from jaxopt_course.tasks import Task
 
 
@@ -19,13 +19,10 @@ def check_parts(owner: str, task: Any, optimizer: Any) -> None:
     Raises:
         TypeError: if one of them is not.
     """
-    for name, value, kind, rule in [
-        ("task", task, Task, "Task"),
-        ("optimizer", optimizer, optax.GradientTransformation, "gradient transformation"),
-    ]:
-        if not isinstance(value, kind):
-            hint = " Was it meant to be called?" if callable(value) else ""
-            raise TypeError(f"{owner}: `{name}` must be a {rule}, got {_shown(value)}.{hint}")
+    if not isinstance(task, Task):
+        hint = " Was it meant to be called?" if callable(task) else ""
+        raise TypeError(f"{owner}: `task` must be a Task, got {shown(task)}.{hint}")
+    as_transformation(owner, "optimizer", optimizer)
 
 
 def check_key(owner: str, key: Any) -> None:
@@ -38,7 +35,7 @@ def check_key(owner: str, key: Any) -> None:
     rule = f"{owner}: `key` must be a typed key, such as jax.random.key(0)"
     dtype = getattr(key, "dtype", None)
     if dtype is None or not jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
-        raise TypeError(f"{rule}, got {_shown(key)}.")
+        raise TypeError(f"{rule}, got {shown(key)}.")
     if key.shape != ():
         raise ValueError(f"{rule}, got keys of shape {key.shape}.")
 
@@ -53,15 +50,7 @@ def built(owner: str, build: Callable[[Any], Any], hyperparameters: Any) -> tupl
     is_pair = isinstance(parts, tuple | list) and len(parts) == 2
     if not is_pair or isinstance(parts, optax.GradientTransformation):  # a pair of functions
         raise TypeError(
-            f"{owner}: `build` must return a pair (task, optimizer), got {_shown(parts)}."
+            f"{owner}: `build` must return a pair (task, optimizer), got {shown(parts)}."
         )
     check_parts(f"{owner}: what `build` returns", *parts)
     return parts[0], parts[1]
-
-
-def _shown(value: Any) -> str:
-    """``value`` as a part of a sentence: its type where its text is long."""
-    if isinstance(value, jax.Array | np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"
-    text = repr(value)
-    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"

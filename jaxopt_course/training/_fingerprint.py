@@ -19,8 +19,8 @@ import optax
 from jaxtyping import PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
     Params,
+    as_transformation,
     scalar_dtype,
     squared,
     total,
@@ -106,7 +106,7 @@ def optimizer_fingerprint(
             ``value``, ``grad``, ``value_fn`` and ``weight``.
         params_like: the parameters, or their shapes and dtypes.
     """
-    extended: GradientTransformation = optax.with_extra_args_support(optimizer)
+    extended = as_transformation("optimizer_fingerprint", "optimizer", optimizer)
 
     def update(params: Params, grads: Params, value: Any, state: PyTree) -> Any:
         value_fn = lambda params: total(squared(params))  # a stand-in for the loss

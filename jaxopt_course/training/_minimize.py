@@ -18,12 +18,13 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
     all_finite,
     as_float,
+    as_transformation,
     check_integer,
     check_number,
     global_norm,
@@ -134,13 +135,9 @@ def minimize(
     check_number("minimize", "ftol", ftol, "[0, inf)")
     check_number("minimize", "patience", patience, "[1, inf)")
     check_integer("minimize", "history_size", history_size, "[0, inf)")
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(
-            f"minimize: `optimizer` must be a gradient transformation, got {optimizer!r}."
-        )
+    tx = as_transformation("minimize", "optimizer", optimizer)
     params = jax.tree.map(jnp.asarray, params)
     _check_function(fn, params, args)
-    tx = optax.with_extra_args_support(optimizer)
 
     def program(params: Params, args: Any, limits: dict[str, Array]) -> Minimum:
         value_fn = lambda params: fn(params, *args)
@@ -212,7 +209,10 @@ def describe_minimum(minimum: Minimum) -> str:
 
 
 def _started(
-    tx: GradientTransformation, value_fn: Callable[[Params], Array], params: Params, size: int
+    tx: GradientTransformationExtraArgs,
+    value_fn: Callable[[Params], Array],
+    params: Params,
+    size: int,
 ) -> _Progress:
     """The progress at ``params``, not judged yet, with a history of so many values."""
     state = tx.init(params)
@@ -223,7 +223,7 @@ def _started(
 
 
 def _stepped(
-    tx: GradientTransformation, value_fn: Callable[[Params], Array], old: _Progress
+    tx: GradientTransformationExtraArgs, value_fn: Callable[[Params], Array], old: _Progress
 ) -> _Progress:
     """The progress one step after ``old``, not judged yet."""
     params, state = take_step(tx, old.params, old.state, value_fn, old.value, old.grads)

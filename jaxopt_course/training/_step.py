@@ -14,12 +14,13 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
     all_finite,
     as_float,
+    as_transformation,
     cast_like,
     safe_divide,
     widened,
@@ -85,7 +86,7 @@ def make_step(
             ``"step"``.
     """
     check_parts("make_step", task, optimizer)
-    extended: GradientTransformation = optax.with_extra_args_support(optimizer)
+    extended = as_transformation("make_step", "optimizer", optimizer)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(state.key, state.step)
@@ -127,7 +128,7 @@ def make_step(
 
 
 def take_step(
-    tx: GradientTransformation,
+    tx: GradientTransformationExtraArgs,
     params: Params,
     opt_state: State,
     value_fn: Callable[[Params], Array],

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_course.core import Params, check_integer
+from jaxopt_course.core import Params, as_transformation, check_integer
 from jaxopt_course.optimizers import lookahead_params
 
 from ._step import take_step
@@ -49,7 +49,7 @@ def trajectory(
         [1.0, 0.5, 0.25, 0.125]
     """
     check_integer("trajectory", "steps", steps, "[0, inf)")
-    tx = optax.with_extra_args_support(optimizer)
+    tx = as_transformation("trajectory", "optimizer", optimizer)
     start = jax.tree.map(jnp.asarray, params)
 
     def step(carry: Any, _: None) -> Any:

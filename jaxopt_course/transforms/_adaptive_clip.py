@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
     EmptyState,
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     abs_sq,
     check_number,
     safe_sqrt,
@@ -79,7 +79,7 @@ def unitwise_clip(
 
 def adaptive_grad_clip(
     clipping: ScalarLike, eps: ScalarLike = 1e-3, axis: int | tuple[int, ...] | None = None
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Clip each unit's update to ``clipping`` times the norm of the unit's weights.
 
     Args:

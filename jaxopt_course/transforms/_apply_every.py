@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     accumulator_like,
@@ -33,7 +33,7 @@ class ApplyEvery(NamedTuple):
     grad_acc: Updates
 
 
-def apply_every(k: ScalarLike = 1) -> GradientTransformation:
+def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
     """Hand on the sum of every k updates, and zeros in between.
 
     The other links of a chain still run at every step. For an optimizer that shall see one
@@ -75,4 +75,4 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformation:
             jnp.where(due, 0, count), chosen(~due, total)
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -8,12 +8,13 @@ import optax
 from jaxtyping import Array, Bool, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
     all_finite,
     as_float,
+    as_transformation,
     check_number,
     increment,
 )
@@ -39,7 +40,7 @@ class ApplyIfFiniteState(NamedTuple):
 
 def apply_if_finite(
     inner: optax.GradientTransformation, max_consecutive_errors: ScalarLike
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run ``inner`` only on finite updates; else return zeros and leave its state alone.
 
     Args:
@@ -58,7 +59,7 @@ def apply_if_finite(
         (0.0, 1)
     """
     check_number("apply_if_finite", "max_consecutive_errors", max_consecutive_errors, "[0, inf)")
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("apply_if_finite", "inner", inner)
 
     def init(params: Params) -> ApplyIfFiniteState:
         in_a_row, total = (jnp.zeros((), jnp.int32) for _ in range(2))
@@ -82,4 +83,4 @@ def apply_if_finite(
         total = jnp.where(finite, state.total_notfinite, increment(state.total_notfinite))
         return new_updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -17,10 +17,11 @@ import optax
 from jaxtyping import Array, Inexact, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
+    as_transformation,
     check_like,
     check_number,
     in_dtype,
@@ -38,7 +39,9 @@ class CautiousState(NamedTuple):
     inner_state: State
 
 
-def cautious(inner: optax.GradientTransformation, xi: ScalarLike = 1.0) -> GradientTransformation:
+def cautious(
+    inner: optax.GradientTransformation, xi: ScalarLike = 1.0
+) -> GradientTransformationExtraArgs:
     """Set to zero what of an update does not go downhill, and enlarge the rest of the leaf.
 
     ``inner`` must be a recipe, whose updates go downhill; of a link that keeps the gradient's
@@ -64,7 +67,7 @@ def cautious(inner: optax.GradientTransformation, xi: ScalarLike = 1.0) -> Gradi
         [-1.9, 0.0, -1.9]
     """
     check_number("cautious", "xi", xi, "[0, inf)")
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("cautious", "inner", inner)
 
     def init(params: Params) -> CautiousState:
         return CautiousState(inner.init(params))
@@ -86,7 +89,7 @@ def cautious(inner: optax.GradientTransformation, xi: ScalarLike = 1.0) -> Gradi
 
         return jax.tree.map(kept, new_updates, updates), CautiousState(inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _opposed(u: Inexact[Array, "*shape"], g: Inexact[Array, "*shape"]) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from jaxopt_course.core import GradientTransformation, wide_dtype
+from jaxopt_course.core import GradientTransformationExtraArgs, wide_dtype
 
 from ._stateless import stateless
 
@@ -16,7 +16,7 @@ from ._stateless import stateless
 __all__ = ["centralize"]
 
 
-def centralize() -> GradientTransformation:
+def centralize() -> GradientTransformationExtraArgs:
     """Subtract from each slice ``u[i]`` of an update with two axes or more its mean.
 
     The mean runs over all axes but the first, as for kernels stored output-first; scalars and

@@ -5,13 +5,19 @@ from typing import Any
 
 import optax
 
-from jaxopt_course.core import GradientTransformation, Params, State, Updates
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    State,
+    Updates,
+    as_transformation,
+)
 
 
 __all__ = ["chain", "named_chain"]
 
 
-def chain(*args: optax.GradientTransformation) -> GradientTransformation:
+def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArgs:
     """Apply the links ``args`` from left to right; the state is the tuple of their states.
 
     Args:
@@ -31,7 +37,7 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformation:
         >>> float(updates)
         6.0
     """
-    links = [_as_link("chain", i, link) for i, link in enumerate(args)]
+    links = [as_transformation("chain", f"args[{i}]", link) for i, link in enumerate(args)]
 
     def init(params: Params) -> State:
         return tuple(link.init(params) for link in links)
@@ -46,10 +52,10 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformation:
             new_state.append(link_state)
         return updates, tuple(new_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
-def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTransformation:
+def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTransformationExtraArgs:
     """A :func:`chain` whose state is a dictionary: each link's state under the link's name.
 
     Args:
@@ -70,7 +76,7 @@ def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTran
     names = [name for name, _ in args]
     if len(set(names)) < len(names):
         raise ValueError(f"named_chain: names must differ, got {names}.")
-    links = {name: _as_link("named_chain", name, link) for name, link in args}
+    links = {name: as_transformation("named_chain", name, link) for name, link in args}
 
     def init(params: Params) -> State:
         return {name: link.init(params) for name, link in links.items()}
@@ -84,16 +90,7 @@ def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTran
             updates, new_state[name] = link.update(updates, state[name], params, **extra_args)
         return updates, new_state
 
-    return GradientTransformation(init, update)
-
-
-def _as_link(owner: str, place: int | str, link: Any) -> GradientTransformation:
-    if not isinstance(link, optax.GradientTransformation):
-        hint = " Was it meant to be called?" if callable(link) else ""
-        raise TypeError(
-            f"{owner}: link {place!r} must be a gradient transformation, got {link!r}.{hint}"
-        )
-    return optax.with_extra_args_support(link)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _check_parts(owner: str, links: int, state: State) -> None:

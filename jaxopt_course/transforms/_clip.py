@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     check_number,
@@ -32,7 +32,7 @@ from ._stateless import stateless
 __all__ = ["clip", "clip_by_block_rms", "clip_by_global_norm"]
 
 
-def clip(max_delta: ScalarLike) -> GradientTransformation:
+def clip(max_delta: ScalarLike) -> GradientTransformationExtraArgs:
     """Clip each entry to [-max_delta, max_delta].
 
     Args:
@@ -59,7 +59,7 @@ def clip(max_delta: ScalarLike) -> GradientTransformation:
     return stateless(lambda updates, params: jax.tree.map(clipped, updates))
 
 
-def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformation:
+def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs:
     """Shrink all updates together so that their joint L2 norm is at most ``max_norm``.
 
     u <- u min(1, max_norm / |u|), with the norm over all leaves, in float32 or wider.
@@ -86,7 +86,7 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformation:
     return stateless(clipped)
 
 
-def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformation:
+def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
     """Shrink each leaf so that its root mean square is at most ``threshold``.
 
     u <- u min(1, threshold / RMS(u)) for each leaf u by itself.

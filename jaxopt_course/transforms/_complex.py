@@ -11,7 +11,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import GradientTransformation, Params, State, Updates
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    State,
+    Updates,
+    as_transformation,
+)
 
 
 __all__ = ["SplitRealAndImaginaryState", "split_real_and_imaginary"]
@@ -30,7 +36,9 @@ class RealAndImaginary(NamedTuple):
     imaginary: Float[Array, "*shape"]
 
 
-def split_real_and_imaginary(inner: optax.GradientTransformation) -> GradientTransformation:
+def split_real_and_imaginary(
+    inner: optax.GradientTransformation,
+) -> GradientTransformationExtraArgs:
     """Run ``inner`` on the real and imaginary parts; real leaves stay as they are.
 
     Args:
@@ -43,7 +51,7 @@ def split_real_and_imaginary(inner: optax.GradientTransformation) -> GradientTra
         >>> complex(updates)
         (1-0.5j)
     """
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("split_real_and_imaginary", "inner", inner)
 
     def init(params: Params) -> SplitRealAndImaginaryState:
         return SplitRealAndImaginaryState(inner.init(_split(params)))
@@ -59,7 +67,7 @@ def split_real_and_imaginary(inner: optax.GradientTransformation) -> GradientTra
         )
         return _joined(updates), SplitRealAndImaginaryState(inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _split(tree: PyTree) -> PyTree:

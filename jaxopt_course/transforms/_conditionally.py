@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int
 
-from jaxopt_course.core import GradientTransformation, Params, State, Updates, increment
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    State,
+    Updates,
+    as_transformation,
+    increment,
+)
 
 
 __all__ = [
@@ -54,7 +61,7 @@ def conditionally_transform(
     inner: optax.GradientTransformation,
     should_transform_fn: ConditionFn,
     forward_extra_args: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run ``inner`` at the steps that ``should_transform_fn`` names; else hand updates on.
 
     Args:
@@ -73,6 +80,7 @@ def conditionally_transform(
         1.0
     """
     return _when(
+        "conditionally_transform",
         inner,
         should_transform_fn,
         forward_extra_args,
@@ -85,7 +93,7 @@ def conditionally_mask(
     inner: optax.GradientTransformation,
     should_transform_fn: ConditionFn,
     forward_extra_args: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run ``inner`` at the steps that ``should_transform_fn`` names; else return zeros.
 
     Args:
@@ -104,6 +112,7 @@ def conditionally_mask(
         0.0
     """
     return _when(
+        "conditionally_mask",
         inner,
         should_transform_fn,
         forward_extra_args,
@@ -113,14 +122,15 @@ def conditionally_mask(
 
 
 def _when(
+    owner: str,
     inner: optax.GradientTransformation,
     condition: ConditionFn,
     forward_extra_args: bool,
     new_state: Callable[..., Any],
     otherwise: Callable[[Updates], Updates],
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """``inner`` at the steps that ``condition`` names, ``otherwise`` at the others."""
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation(owner, "inner", inner)
 
     def init(params: Params) -> State:
         return new_state(step=jnp.zeros((), jnp.int32), inner_state=inner.init(params))
@@ -135,4 +145,4 @@ def _when(
         )
         return updates, new_state(step=increment(state.step), inner_state=inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -35,7 +35,7 @@ class AddDecayedWeightsState(NamedTuple):
 def add_decayed_weights(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Add ``weight_decay`` times the parameters to the updates: u_t = g_t + d_t w_t.
 
     Before a rescaling link this is the gradient of an L2 penalty d/2 |w|^2 (coupled decay);
@@ -78,5 +78,5 @@ def add_decayed_weights(
         decayed = cast_like(running_sum(params, updates, decay), updates)
         return decayed, AddDecayedWeightsState(step=increment(state.step))
 
-    link = GradientTransformation(init, update)
+    link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     check_like,
@@ -58,7 +58,7 @@ def scale_by_distance_over_gradients(
     eps: ScalarLike = 1e-8,
     param_dtype: DTypeLike | None = None,
     global_scale: ScalarLike = 1.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Scale each leaf's update by its distance from the start over its gradients' root sum.
 
     Args:
@@ -124,7 +124,7 @@ def scale_by_distance_over_gradients(
         steps = jax.tree.map(scaled, updates, distances, totals)
         return steps, ScaleByDistanceOverGradientsState(distances, totals, state.init_params)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 @jax.jit  # one program for each shape, not a dozen small ones

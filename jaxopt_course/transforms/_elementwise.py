@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformation, Params
+from jaxopt_course.core import GradientTransformationExtraArgs, Params
 
 
 __all__ = ["NotElementwiseError", "kinds_of", "leaf_numbers", "leaf_programs", "owner_of"]
@@ -50,7 +50,7 @@ class _Value(NamedTuple):
     uniform: bool = True
 
 
-def leaf_programs(optimizer: GradientTransformation, params: Params) -> list[Any]:
+def leaf_programs(optimizer: GradientTransformationExtraArgs, params: Params) -> list[Any]:
     """What ``optimizer.update`` does with each leaf, as values equal where it does alike.
 
     Args:

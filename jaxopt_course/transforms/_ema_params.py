@@ -18,13 +18,14 @@ import optax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     MaskedNode,
     Params,
     State,
     Updates,
     accumulator_like,
     as_float,
+    as_transformation,
     cast_like,
     check_number,
     require_params,
@@ -100,7 +101,7 @@ def evaluation_params(state: State, params: Params) -> Params:
 
 def ema_params(
     inner: optax.GradientTransformation, decay: ScalarLike, debias: bool = True
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Keep a running mean of the parameters after each update, for :func:`evaluation_params`.
 
     It must be the outermost wrapper of whatever changes the updates.
@@ -125,7 +126,7 @@ def ema_params(
         1.6667
     """
     check_number("ema_params", "decay", decay, "[0, 1)")
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("ema_params", "inner", inner)
 
     def init(params: Params) -> EmaParamsState:
         mean, weight = accumulator_like(params), as_float(0.0)
@@ -145,4 +146,4 @@ def ema_params(
             cast_like(mean, state.ema), weight if debias else state.weight, inner_state
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -9,13 +9,20 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import GradientTransformation, Params, State, Updates, check_like
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    State,
+    Updates,
+    as_transformation,
+    check_like,
+)
 
 
 __all__ = ["flatten"]
 
 
-def flatten(inner: optax.GradientTransformation) -> GradientTransformation:
+def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraArgs:
     """Run ``inner`` on all leaves joined to one vector, in the widest of their dtypes.
 
     It helps many small leaves and costs a copy of large ones. What looks at leaves or axes,
@@ -30,7 +37,7 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformation:
         >>> tx.init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}).trace.shape
         (9,)
     """
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("flatten", "inner", inner)
 
     def init(params: Params) -> State:
         return inner.init(_joined(params))
@@ -44,7 +51,7 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformation:
         new_updates, state = inner.update(_joined(updates), state, params, **extra_args)
         return _split(new_updates, updates), state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _joined(tree: PyTree) -> PyTree:

@@ -6,7 +6,7 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformation, Params, for_tree
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, for_tree
 
 from ._masked import masked, partition
 from ._stateless import set_to_zero
@@ -15,7 +15,7 @@ from ._stateless import set_to_zero
 __all__ = ["freeze", "selective_transform"]
 
 
-def freeze(mask: PyTree | Callable[[Params], PyTree]) -> GradientTransformation:
+def freeze(mask: PyTree | Callable[[Params], PyTree]) -> GradientTransformationExtraArgs:
     """Set the updates of the marked leaves to zero.
 
     Args:
@@ -37,7 +37,7 @@ def selective_transform(
     optimizer: optax.GradientTransformation,
     *,
     freeze_mask: PyTree | Callable[[Params], PyTree],
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run ``optimizer`` on the leaves that are not frozen, and keep no state for the others.
 
     Args:

@@ -13,10 +13,11 @@ import optax
 from jaxtyping import Array, DTypeLike, Int
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
+    as_transformation,
     increment,
     wide_dtype,
 )
@@ -48,7 +49,7 @@ def inject_hyperparams(
     inner_factory: Callable[..., optax.GradientTransformation],
     static_args: str | Iterable[str] = (),
     hyperparam_dtype: DTypeLike | None = None,
-) -> Callable[..., GradientTransformation]:
+) -> Callable[..., GradientTransformationExtraArgs]:
     """Keep the numeric hyperparameters of ``inner_factory`` in the state.
 
     Every number becomes an entry of ``state.hyperparams``, in float32 or wider. A callable
@@ -88,16 +89,18 @@ def inject_hyperparams(
         )
 
     @functools.wraps(inner_factory)
-    def factory(*args: Any, **kwargs: Any) -> GradientTransformation:
+    def factory(*args: Any, **kwargs: Any) -> GradientTransformationExtraArgs:
         def bound() -> inspect.BoundArguments:  # anew each time, to hold no number of a trace
             arguments = signature.bind(*args, **kwargs)
             arguments.apply_defaults()
             return arguments
 
-        def inner(hyperparams: Mapping[str, Any]) -> GradientTransformation:
+        def inner(hyperparams: Mapping[str, Any]) -> GradientTransformationExtraArgs:
             own = bound()
             own.arguments.update(hyperparams)
-            return optax.with_extra_args_support(inner_factory(*own.args, **own.kwargs))
+            return as_transformation(
+                "inject_hyperparams", f"{owner}(...)", inner_factory(*own.args, **own.kwargs)
+            )
 
         numbers, schedules = {}, {}
         for name, value in bound().arguments.items():
@@ -114,11 +117,11 @@ def inject_hyperparams(
 
 
 def _injected(
-    inner: Callable[[Mapping[str, Any]], GradientTransformation],
+    inner: Callable[[Mapping[str, Any]], GradientTransformationExtraArgs],
     numbers: Mapping[str, Any],
     schedules: Mapping[str, Any],
     dtype: DTypeLike | None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """``inner`` of the numbers in the state, those of ``schedules`` set anew at each step."""
 
     def entry(value: Any) -> Array:
@@ -156,7 +159,7 @@ def _injected(
             increment(state.count), hyperparams, states, inner_state, scheduled
         )
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _signature(function: Callable) -> inspect.Signature:

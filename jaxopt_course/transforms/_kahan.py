@@ -18,11 +18,12 @@ import optax
 from jaxtyping import Array
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     MaskedNode,
     Params,
     State,
     Updates,
+    as_transformation,
     check_like,
     require_params,
     widened,
@@ -46,7 +47,7 @@ class KahanState(NamedTuple):
     inner_state: State
 
 
-def kahan(optimizer: optax.GradientTransformation) -> GradientTransformation:
+def kahan(optimizer: optax.GradientTransformation) -> GradientTransformationExtraArgs:
     """Keep what narrow parameters lose by rounding, and add it to the next update.
 
     It must be the outermost wrapper of whatever changes the updates. The optimizer is handed the
@@ -69,7 +70,7 @@ def kahan(optimizer: optax.GradientTransformation) -> GradientTransformation:
         >>> round(float(params), 2)  # without it 1.0
         1.1
     """
-    inner = optax.with_extra_args_support(optimizer)
+    inner = as_transformation("kahan", "optimizer", optimizer)
 
     def init(params: Params) -> KahanState:
         nothing = lambda p: jnp.zeros_like(p) if is_narrow(p) else MaskedNode()
@@ -93,4 +94,4 @@ def kahan(optimizer: optax.GradientTransformation) -> GradientTransformation:
         new, lost = two_trees(summed, params, updates, moves, state.compensation)
         return new, KahanState(lost, inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

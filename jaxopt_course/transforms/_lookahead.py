@@ -17,11 +17,12 @@ import optax
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
     as_float,
+    as_transformation,
     cast_like,
     check_like,
     check_number,
@@ -68,7 +69,7 @@ def lookahead(
     sync_period: ScalarLike,
     slow_step_size: ScalarLike,
     reset_state: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Lookahead around ``fast_optimizer``, for parameters that are :class:`LookaheadParams`.
 
     ``update`` takes gradients at ``params.fast``, shaped like these, and returns updates of
@@ -98,7 +99,7 @@ def lookahead(
     """
     check_number("lookahead", "sync_period", sync_period, "[1, inf)")
     check_number("lookahead", "slow_step_size", slow_step_size, "[0, 1]")
-    fast_optimizer = optax.with_extra_args_support(fast_optimizer)
+    fast_optimizer = as_transformation("lookahead", "fast_optimizer", fast_optimizer)
 
     def init(params: Params) -> LookaheadState:
         fast = getattr(params, "fast", params)
@@ -134,7 +135,7 @@ def lookahead(
         steps = jnp.where(sync, 0, steps)
         return both._replace(fast=fast, slow=slow), LookaheadState(fast_state, steps)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _two_sets(params: Any) -> Any:

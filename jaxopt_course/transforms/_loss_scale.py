@@ -20,11 +20,12 @@ import optax
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
     all_finite,
+    as_transformation,
     check_number,
     increment,
     is_due,
@@ -54,7 +55,7 @@ def dynamic_loss_scale(
     factor: ScalarLike = 2.0,
     min_scale: ScalarLike = 1.0,
     max_scale: ScalarLike = 2.0**24,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run ``inner`` on finite gradients only, and adapt the scale of the loss to them.
 
     ``update`` takes gradients that are *already divided* by :func:`loss_scale`: so they agree with
@@ -86,7 +87,7 @@ def dynamic_loss_scale(
     check_number(owner, "factor", factor, "(1, inf)")
     check_number(owner, "min_scale", min_scale, positive)
     check_number(owner, "max_scale", max_scale, positive)
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation(owner, "inner", inner)
 
     def bounded(scale: Array) -> Array:
         low, high = (jnp.asarray(end, jnp.float32) for end in (min_scale, max_scale))
@@ -117,7 +118,7 @@ def dynamic_loss_scale(
         )
         return new_updates, DynamicLossScaleState(scale, good_steps, inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def loss_scale(state: State) -> Float[Array, ""] | None:

@@ -7,7 +7,15 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformation, MaskedNode, Params, State, Updates, for_tree
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    MaskedNode,
+    Params,
+    State,
+    Updates,
+    as_transformation,
+    for_tree,
+)
 
 
 __all__ = ["MaskedState", "PartitionState", "masked", "partition"]
@@ -24,7 +32,7 @@ def masked(
     mask: PyTree | Callable[[Params], PyTree],
     *,
     mask_compatible_extra_args: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run ``inner`` on the leaves that ``mask`` marks, and leave the others as they are.
 
     Args:
@@ -49,7 +57,7 @@ def masked(
         >>> float(updates["kernel"]), float(updates["bias"])
         (10.0, 1.0)
     """
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("masked", "inner", inner)
 
     def init(params: Params) -> MaskedState:
         marks = _marks(mask, params)
@@ -69,7 +77,7 @@ def masked(
         )
         return _merge(marks, updates, {True: inner_updates}), MaskedState(inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 class PartitionState(NamedTuple):
@@ -83,7 +91,7 @@ def partition(
     param_labels: PyTree | Callable[[Params], PyTree],
     *,
     mask_compatible_extra_args: bool = False,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run a transformation of its own on each labelled group of leaves.
 
     Args:
@@ -111,7 +119,10 @@ def partition(
         >>> float(updates["kernel"]), float(updates["bias"])
         (10.0, 0.0)
     """
-    links = {label: optax.with_extra_args_support(tx) for label, tx in transforms.items()}
+    links = {
+        label: as_transformation("partition", f"transforms[{label!r}]", tx)
+        for label, tx in transforms.items()
+    }
 
     def labels_of(tree: PyTree) -> PyTree:
         labels = _labels("partition", "param_labels", param_labels, tree)
@@ -151,7 +162,7 @@ def partition(
             new_states[label] = MaskedState(inner_state)
         return _merge(labels, updates, new_updates), PartitionState(new_states)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _labels(owner: str, name: str, labels: Any, tree: PyTree) -> PyTree:

@@ -14,11 +14,12 @@ import optax
 from jaxtyping import Array
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     MaskedNode,
     Params,
     State,
     Updates,
+    as_transformation,
     check_like,
     require_params,
     widened,
@@ -41,7 +42,7 @@ class MasterWeightsState(NamedTuple):
     inner_state: State
 
 
-def master_weights(optimizer: optax.GradientTransformation) -> GradientTransformation:
+def master_weights(optimizer: optax.GradientTransformation) -> GradientTransformationExtraArgs:
     """Run ``optimizer`` on a float32 copy of narrow parameters, which follow it.
 
     It must be the outermost wrapper of whatever changes the updates. The optimizer is handed
@@ -64,7 +65,7 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
         >>> round(float(state.master), 4)
         1.1
     """
-    inner = optax.with_extra_args_support(optimizer)
+    inner = as_transformation("master_weights", "optimizer", optimizer)
 
     def init(params: Params) -> MasterWeightsState:
         copied = lambda p: p.astype(jnp.float32) if is_narrow(p) else MaskedNode()
@@ -94,4 +95,4 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
         new, master = two_trees(followed, params, updates, moves, whole)
         return new, MasterWeightsState(master, inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -13,10 +13,11 @@ import optax
 from jaxtyping import Array, DTypeLike, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
+    as_transformation,
     cast_like,
     wide_dtype,
     widened,
@@ -36,7 +37,9 @@ class SnapshotState(NamedTuple):
     measurement: dict[str, PyTree]
 
 
-def snapshot(measure_name: str, measure: Callable[[Updates], PyTree]) -> GradientTransformation:
+def snapshot(
+    measure_name: str, measure: Callable[[Updates], PyTree]
+) -> GradientTransformationExtraArgs:
     """Keep ``measure(updates)`` in the state, and hand the updates on.
 
     Args:
@@ -60,7 +63,7 @@ def snapshot(measure_name: str, measure: Callable[[Updates], PyTree]) -> Gradien
         measurement = cast_like(measure(updates), state.measurement[measure_name])
         return updates, SnapshotState({measure_name: measurement})
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 class MonitorState(NamedTuple):
@@ -76,7 +79,7 @@ class MonitorState(NamedTuple):
 
 def monitor(
     measures: Mapping[str, optax.GradientTransformation | Callable[[Updates], PyTree]],
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Keep several measurements in the state, and hand the updates on.
 
     Args:
@@ -93,7 +96,7 @@ def monitor(
         >>> float(state.measurements["mean"]), float(state.measurements["smooth"])
         (4.0, 3.0)
     """
-    links = {name: _as_link(measure) for name, measure in measures.items()}
+    links = {name: _as_link(name, measure) for name, measure in measures.items()}
 
     def init(params: Params) -> MonitorState:
         states = tuple(link.init(params) for link in links.values())
@@ -113,7 +116,7 @@ def monitor(
             states.append(own)
         return updates, MonitorState(measurements, tuple(states))
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def measure_with_ema(
@@ -121,7 +124,7 @@ def measure_with_ema(
     decay: ScalarLike,
     debias: bool = True,
     accumulator_dtype: DTypeLike | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """An exponential moving average of ``measure(updates)``, for :func:`monitor`.
 
     Args:
@@ -138,16 +141,17 @@ def measure_with_ema(
     """
     average = ema(decay, debias, accumulator_dtype)
     measured = lambda updates: widened(measure(updates))
-    shaped = GradientTransformation(
+    shaped = GradientTransformationExtraArgs(
         lambda params: average.init(measured(_zeros(params))), average.update
     )
     return chain(stateless(lambda updates, params: measured(updates)), shaped)
 
 
-def _as_link(measure: Any) -> GradientTransformation:
-    if isinstance(measure, optax.GradientTransformation):
-        return optax.with_extra_args_support(measure)
-    return stateless(lambda updates, params: measure(updates))
+def _as_link(name: str, measure: Any) -> GradientTransformationExtraArgs:
+    is_function = callable(measure) and not isinstance(measure, optax.GradientTransformation)
+    if is_function:
+        return stateless(lambda updates, params: measure(updates))
+    return as_transformation("monitor", f"measures[{name!r}]", measure)
 
 
 def _zeros(params: Params) -> Updates:

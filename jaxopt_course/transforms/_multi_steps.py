@@ -16,13 +16,14 @@ import optax
 from jaxtyping import Array, Bool, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Schedule,
     State,
     Updates,
     accumulator_like,
     as_float,
+    as_transformation,
     cast_like,
     check_like,
     check_number,
@@ -70,7 +71,7 @@ class ShouldSkipUpdateFunction(Protocol):
         """Whether to skip, bool[], and a tree of arrays to be seen in the state."""
 
 
-class MultiSteps(GradientTransformation):
+class MultiSteps(GradientTransformationExtraArgs):
     """The transformation that runs ``opt`` on the mean gradient of every k mini-steps.
 
     Args:
@@ -97,7 +98,7 @@ class MultiSteps(GradientTransformation):
         -1.5 True
     """
 
-    inner_opt: GradientTransformation
+    inner_opt: GradientTransformationExtraArgs
 
     def __new__(
         cls,
@@ -110,7 +111,7 @@ class MultiSteps(GradientTransformation):
         """Build the two functions."""
         if not callable(every_k_schedule):
             check_number("MultiSteps", "every_k_schedule", every_k_schedule, "[1, inf)")
-        inner = optax.with_extra_args_support(opt)
+        inner = as_transformation("MultiSteps", "opt", opt)
 
         def init(params: Params) -> MultiStepsState:
             skip_state = ()
@@ -173,9 +174,9 @@ class MultiSteps(GradientTransformation):
         """Whether the last ``update`` ran the optimizer inside (or skipped right after it did)."""
         return (state.mini_step == 0) & (state.gradient_step > 0)
 
-    def gradient_transformation(self) -> GradientTransformation:
+    def gradient_transformation(self) -> GradientTransformationExtraArgs:
         """The two functions alone."""
-        return GradientTransformation(self.init, self.update)
+        return GradientTransformationExtraArgs(self.init, self.update)
 
 
 def skip_not_finite(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     as_float,
@@ -45,7 +45,7 @@ def add_noise(
     key: jax.Array | int | None = None,
     *,
     seed: int | None = None,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Add normal noise whose variance falls as ``eta / t^gamma``, with t from 1.
 
     Args:
@@ -92,7 +92,7 @@ def add_noise(
         noisy = running_sum(jax.tree.unflatten(structure, noise), updates, deviation)
         return cast_like(noisy, updates), AddNoiseState(count, next_key)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def own_key(key: jax.Array | int) -> Key[Array, ""]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxopt_course.core import EmptyState, GradientTransformation
+from jaxopt_course.core import EmptyState, GradientTransformationExtraArgs
 
 from ._stateless import beside_params
 
@@ -15,7 +15,7 @@ __all__ = ["NonNegativeParamsState", "keep_params_nonnegative"]
 NonNegativeParamsState = EmptyState
 
 
-def keep_params_nonnegative() -> GradientTransformation:
+def keep_params_nonnegative() -> GradientTransformationExtraArgs:
     """Shorten updates that would make a parameter negative: u <- max(u, -w).
 
     It must be the last link. A parameter that is negative already is brought to zero.

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
     EmptyState,
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     check_number,
@@ -46,7 +46,7 @@ ScaleByTrustRatioState = EmptyState
 
 def scale_by_trust_ratio(
     min_norm: ScalarLike = 0.0, trust_coefficient: ScalarLike = 1.0, eps: ScalarLike = 0.0
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Give each leaf's update the norm of the leaf itself, times ``trust_coefficient``.
 
     Args:
@@ -85,7 +85,7 @@ def scale_by_trust_ratio(
 
 def normalize_by_update_norm(
     scale_factor: ScalarLike = 1.0, eps: ScalarLike = 1e-6
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Divide all updates by their joint norm: only their direction is left.
 
     Args:
@@ -116,7 +116,7 @@ def normalize_by_update_norm(
     return stateless(normalized)
 
 
-def normalize() -> GradientTransformation:
+def normalize() -> GradientTransformationExtraArgs:
     """Divide the updates by their joint L2 norm; zeros stay zeros.
 
     Examples:
@@ -128,7 +128,7 @@ def normalize() -> GradientTransformation:
     return normalize_by_update_norm(eps=0.0)
 
 
-def scale_by_param_block_norm(min_scale: ScalarLike = 1e-3) -> GradientTransformation:
+def scale_by_param_block_norm(min_scale: ScalarLike = 1e-3) -> GradientTransformationExtraArgs:
     """Multiply each leaf's update by the norm of the leaf.
 
     Args:
@@ -140,7 +140,7 @@ def scale_by_param_block_norm(min_scale: ScalarLike = 1e-3) -> GradientTransform
     return _scale_by_size("scale_by_param_block_norm", global_norm, min_scale)
 
 
-def scale_by_param_block_rms(min_scale: ScalarLike = 1e-3) -> GradientTransformation:
+def scale_by_param_block_rms(min_scale: ScalarLike = 1e-3) -> GradientTransformationExtraArgs:
     """Multiply each leaf's update by the root mean square of the leaf.
 
     Args:
@@ -157,7 +157,7 @@ def scale_by_param_block_rms(min_scale: ScalarLike = 1e-3) -> GradientTransforma
 
 def _scale_by_size(
     owner: str, size: Callable[[Array], Float[Array, ""]], min_scale: ScalarLike
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply each leaf's update by ``size`` of the leaf, at least ``min_scale``."""
     check_number(owner, "min_scale", min_scale, "[0, inf)")
 

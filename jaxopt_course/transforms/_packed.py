@@ -11,10 +11,11 @@ import optax
 from jaxtyping import PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
+    as_transformation,
     cast_like,
     check_integer,
     check_like,
@@ -58,7 +59,7 @@ class PackedState(NamedTuple):
 
 def packed(
     optimizer: optax.GradientTransformation, *, max_size: int = 16384
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Run an elementwise ``optimizer`` on small leaves joined to a few arrays; large ones stay.
 
     Leaves of one dtype are joined whose shapes differ in the first axis only, and which the
@@ -89,8 +90,8 @@ def packed(
         (4,)
     """
     check_integer("packed", "max_size", max_size, "[0, inf)")
-    exact = optax.with_extra_args_support(getattr(optimizer, "exact", optimizer))
-    inner = optax.with_extra_args_support(optimizer)
+    inner = as_transformation("packed", "optimizer", optimizer)
+    exact = getattr(inner, "exact", inner)
     known: dict[Any, Layout] = {}  # of such parameters
 
     def init(params: Params) -> PackedState:
@@ -118,7 +119,7 @@ def packed(
             updates = cast_like(tree, given)
         return updates, PackedState(layout, inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def packed_params(state: State, params: Params) -> Params:
@@ -183,7 +184,7 @@ def _can_unpack(part: Any) -> bool:
     return all(map(can_unpack, filter(_is_packed_tree, parts)))
 
 
-def _layout(exact: GradientTransformation, params: PyTree, max_size: int) -> Layout:
+def _layout(exact: GradientTransformationExtraArgs, params: PyTree, max_size: int) -> Layout:
     """The layout in which each buffer is treated as every leaf in it."""
     layout = plan(params, max_size)
     if not layout.groups:

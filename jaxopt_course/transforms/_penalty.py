@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -44,7 +44,7 @@ class AddL1State(NamedTuple):
 def add_l1(
     strength: ScalarOrSchedule,
     mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Add ``strength`` times the signs of the parameters: u_t = g_t + s_t sgn(w_t), sgn(0) = 0.
 
     Before gradient descent it is the subgradient method for the loss plus s sum |w|. The course's
@@ -80,14 +80,14 @@ def add_l1(
         pulled = cast_like(running_sum(signs, updates, now), updates)
         return pulled, AddL1State(step=increment(state.step))
 
-    link = GradientTransformation(init, update)
+    link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)
 
 
 def add_penalty(
     fn: Callable[[Array], Any],
     where: PyTree | Callable[[Params], PyTree] = weights_only,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Add the slope of ``penalty(params, fn, where)``, whatever the penalty, to the updates.
 
     Args:

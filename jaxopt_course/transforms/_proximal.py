@@ -27,11 +27,12 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     State,
     Updates,
+    as_transformation,
     at_count,
     cast_like,
     check_learning_rate,
@@ -61,7 +62,7 @@ def proximal(
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,
     mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Proximal step on each leaf: u <- prox(w + u) - w. It must be the last link.
 
     Args:
@@ -105,11 +106,11 @@ def proximal(
         updates = _towards("proximal", of_tree, updates, params)
         return updates, ProximalState(step=increment(state.step))
 
-    link = GradientTransformation(init, update)
+    link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)
 
 
-def projected(projection: Callable[[Params], Params]) -> GradientTransformation:
+def projected(projection: Callable[[Params], Params]) -> GradientTransformationExtraArgs:
     """Stay within a set: u <- P(w + u) - w. It must be the last link.
 
     Args:
@@ -148,7 +149,7 @@ def scaled_proximal(
     metric: Callable[[State], PyTree],
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Proximal descent in the metric of the preconditioner ``inner``.
 
     w <- argmin over y of  sum_i (y_i - x_i)^2 / (2 a_t D_i) + R(y),  x = w - a_t D m, where
@@ -181,7 +182,7 @@ def scaled_proximal(
         [2.0, 0.0]
     """
     check_learning_rate("scaled_proximal", learning_rate)
-    inner = optax.with_extra_args_support(inner)
+    inner = as_transformation("scaled_proximal", "inner", inner)
 
     def init(params: Params) -> ScaledProximalState:
         return ScaledProximalState(jnp.zeros((), jnp.int32), inner.init(params))
@@ -201,7 +202,7 @@ def scaled_proximal(
         updates = _towards("scaled_proximal", of_tree, scale_tree(updates, -rate), params)
         return updates, ScaledProximalState(increment(state.step), inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def _towards(

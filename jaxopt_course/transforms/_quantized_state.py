@@ -15,10 +15,11 @@ import optax
 from jaxtyping import PyTree
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
+    as_transformation,
     check_integer,
     check_like,
 )
@@ -39,10 +40,10 @@ class QuantizedState(NamedTuple):
     inner_state: State
 
 
-class _Quantized(GradientTransformation):
+class _Quantized(GradientTransformationExtraArgs):
     """A transformation that also tells which one it approximates, as ``exact``."""
 
-    exact: GradientTransformation
+    exact: GradientTransformationExtraArgs
 
 
 def moment_kind(field: str) -> Kind:
@@ -59,7 +60,7 @@ def quantized_state(
     kind: Callable[[str], Kind] = moment_kind,
     min_size: int = 4096,
     chunk: int | None = 65536,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Keep the moments of ``optimizer`` in blocks of 8-bit numbers with a float32 scale each.
 
     AdamW then keeps 2.03 bytes a parameter instead of 8. What is no moment, such as the copies
@@ -93,7 +94,7 @@ def quantized_state(
         check_integer(owner, "chunk", chunk, "[1, inf)")
         if chunk % block:
             raise ValueError(f"{owner}: `chunk` must be a multiple of {block}, got {chunk}.")
-    inner = optax.with_extra_args_support(optimizer)
+    inner = as_transformation(owner, "optimizer", optimizer)
     known: dict[Any, bool] = {}  # whether the optimizer is elementwise on such parameters
 
     def is_elementwise(params: Params, chunk: int) -> bool:
@@ -136,7 +137,7 @@ def quantized_state(
     return both
 
 
-def _is_elementwise(inner: GradientTransformation, like: PyTree, chunk: int) -> bool:
+def _is_elementwise(inner: GradientTransformationExtraArgs, like: PyTree, chunk: int) -> bool:
     """Whether the optimizer does to a chunk what it does to a whole leaf."""
 
     def part(x: Any) -> jax.ShapeDtypeStruct:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     as_float,
@@ -66,7 +66,7 @@ def reduce_on_plateau(
     cooldown: ScalarLike = 0,
     accumulation_size: ScalarLike = 1,
     min_scale: ScalarLike = 0.0,
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Scale updates down when ``value``, an extra argument of ``update``, stops improving.
 
     Args:
@@ -129,7 +129,7 @@ def reduce_on_plateau(
         )
         return scale_tree(updates, new_state.scale), new_state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 class _Rule(NamedTuple):

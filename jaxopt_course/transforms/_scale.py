@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     Schedule,
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def scale(step_size: ScalarLike) -> GradientTransformation:
+def scale(step_size: ScalarLike) -> GradientTransformationExtraArgs:
     """Multiply updates by ``step_size``, a number of either sign.
 
     Raises:
@@ -47,7 +47,7 @@ class ScaleByScheduleState(NamedTuple):
     count: Int[Array, ""]
 
 
-def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
+def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs:
     """Multiply the update of step t by ``step_size_fn(t)``, where t counts from 0.
 
     Args:
@@ -73,7 +73,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformation:
         updates = scale_tree(updates, step_size_fn(state.count))
         return updates, ScaleByScheduleState(count=increment(state.count))
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -87,7 +87,7 @@ class ScaleByLearningRateState(NamedTuple):
 
 def scale_by_learning_rate(
     learning_rate: ScalarOrSchedule, *, flip_sign: bool = True
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Multiply updates by minus the learning rate: u_t = -a_t g_t.
 
     Args:
@@ -125,4 +125,4 @@ def scale_by_learning_rate(
         updates = scale_tree(updates, -rate if flip_sign else rate)
         return updates, ScaleByLearningRateState(step=increment(state.step))
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from jaxopt_course.core import (
     EmptyState,
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
@@ -21,7 +21,7 @@ from jaxopt_course.core import (
 __all__ = ["beside_params", "identity", "set_to_zero", "stateless", "stateless_with_tree_map"]
 
 
-def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformation:
+def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
     """The transformation that applies ``f(updates, params)`` and remembers nothing.
 
     Args:
@@ -47,12 +47,12 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
     ) -> tuple[Updates, State]:
         return f(updates, params), state
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def stateless_with_tree_map(
     f: Callable[[Array, Array | None], Array],
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """The transformation that applies ``f(update, parameter)`` to each leaf.
 
     Args:
@@ -74,7 +74,9 @@ def stateless_with_tree_map(
     return stateless(mapped)
 
 
-def beside_params(owner: str, f: Callable[[Array, Array], Array]) -> GradientTransformation:
+def beside_params(
+    owner: str, f: Callable[[Array, Array], Array]
+) -> GradientTransformationExtraArgs:
     """Apply ``f(update, parameter)`` to each leaf; ``owner``, the link, asks for the params."""
 
     def mapped(updates: Updates, params: Params | None) -> Updates:
@@ -85,11 +87,11 @@ def beside_params(owner: str, f: Callable[[Array, Array], Array]) -> GradientTra
     return stateless(mapped)
 
 
-def identity() -> GradientTransformation:
+def identity() -> GradientTransformationExtraArgs:
     """Hand the updates on as they are."""
     return stateless(lambda updates, params: updates)
 
 
-def set_to_zero() -> GradientTransformation:
+def set_to_zero() -> GradientTransformationExtraArgs:
     """Replace the updates by zeros: what it is applied to stays as it is."""
     return stateless(lambda updates, params: jax.tree.map(jnp.zeros_like, updates))

@@ -19,10 +19,11 @@ import optax
 from jaxtyping import Array, Int, Key
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     State,
     Updates,
+    as_transformation,
     check_like,
     increment,
     require_params,
@@ -51,7 +52,7 @@ class StochasticRoundingState(NamedTuple):
 
 def stochastic_rounding(
     optimizer: optax.GradientTransformation, *, key: jax.Array | int
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """Round what narrow parameters become up or down at random, so that the mean is exact.
 
     It must be the outermost wrapper of whatever changes the updates: these are such that
@@ -72,7 +73,7 @@ def stochastic_rounding(
         >>> bool(0.0007 < jnp.mean((params + updates).astype(jnp.float32)) - 1 < 0.0013)
         True
     """
-    inner = optax.with_extra_args_support(optimizer)
+    inner = as_transformation("stochastic_rounding", "optimizer", optimizer)
 
     def init(params: Params) -> StochasticRoundingState:
         return StochasticRoundingState(jnp.zeros((), jnp.int32), own_key(key), inner.init(params))
@@ -102,4 +103,4 @@ def stochastic_rounding(
         new = jax.tree.map(drawn, numbers, params, updates, moves)
         return new, StochasticRoundingState(increment(state.count), state.rng_key, inner_state)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

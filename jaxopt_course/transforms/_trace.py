@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
-    GradientTransformation,
+    GradientTransformationExtraArgs,
     Params,
     Updates,
     accumulator_like,
@@ -41,7 +41,7 @@ class TraceState(NamedTuple):
 
 def trace(
     decay: ScalarLike, nesterov: bool = False, accumulator_dtype: DTypeLike | None = None
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """A decaying sum of updates: v_t = g_t + decay * v_{t-1}.
 
     Args:
@@ -72,7 +72,7 @@ def trace(
         ahead = running_sum(total, updates, decay) if nesterov else total
         return cast_like(ahead, updates), TraceState(trace=cast_like(total, state.trace))
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 class EmaState(NamedTuple):
@@ -88,7 +88,7 @@ class EmaState(NamedTuple):
 
 def ema(
     decay: ScalarLike, debias: bool = True, accumulator_dtype: DTypeLike | None = None
-) -> GradientTransformation:
+) -> GradientTransformationExtraArgs:
     """An exponential moving average of updates: m_t = decay * m_{t-1} + (1 - decay) * g_t.
 
     Args:
@@ -119,4 +119,4 @@ def ema(
         unbiased = bias_corrected(mean, decay, count) if debias else mean
         return cast_like(unbiased, updates), EmaState(count, cast_like(mean, state.ema))
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

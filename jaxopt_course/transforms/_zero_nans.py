@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformation, Params, Updates
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, Updates
 
 
 __all__ = ["ZeroNansState", "zero_nans"]
@@ -18,7 +18,7 @@ class ZeroNansState(NamedTuple):
     found_nan: PyTree
 
 
-def zero_nans() -> GradientTransformation:
+def zero_nans() -> GradientTransformationExtraArgs:
     """Replace NaNs in the updates by zeros. Infinities stay.
 
     Examples:
@@ -39,4 +39,4 @@ def zero_nans() -> GradientTransformation:
         cleaned = jax.tree.map(lambda u: jnp.where(jnp.isnan(u), jnp.zeros_like(u), u), updates)
         return cleaned, ZeroNansState(found)
 
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxopt_course.core import GradientTransformation, check_choice
+from jaxopt_course.core import GradientTransformationExtraArgs, check_choice
 from jaxopt_course.optimizers import adagrad, adam, adamw, lion, nadam, rmsprop, rprop, sgd
 from jaxopt_course.studies import Float, Int
 
@@ -35,7 +35,7 @@ class Contender(NamedTuple):
     """
 
     name: str
-    build: Callable[[Any], GradientTransformation]
+    build: Callable[[Any], GradientTransformationExtraArgs]
     space: Mapping[str, Float | Int]
     defaults: Numbers
     full_batch: bool = False
@@ -99,7 +99,7 @@ def _adam_numbers(numbers: Numbers) -> dict[str, Any]:
     return {"b1": 1 - numbers["one_minus_b1"], "b2": 1 - numbers["one_minus_b2"]}
 
 
-def _momentum(numbers: Numbers, *, nesterov: bool) -> GradientTransformation:
+def _momentum(numbers: Numbers, *, nesterov: bool) -> GradientTransformationExtraArgs:
     momentum = 1 - numbers["one_minus_momentum"]
     return sgd(numbers["learning_rate"], momentum=momentum, nesterov=nesterov)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxopt_course.core import GradientTransformation, abs_sq
+from jaxopt_course.core import GradientTransformationExtraArgs, abs_sq
 
 
 class Member(NamedTuple):
@@ -22,27 +22,27 @@ class Member(NamedTuple):
     offers: the extra arguments that ``update`` needs, as a function of updates and params.
     """
 
-    factory: Callable[..., GradientTransformation]
+    factory: Callable[..., GradientTransformationExtraArgs]
     numbers: dict[str, float] = {}  # noqa: RUF012 - never changed
     fixed: dict[str, Any] = {}  # noqa: RUF012
     exempt: dict[str, str] = {}  # noqa: RUF012
     rtol: float = 1e-9
     offers: Callable[[Any, Any], dict[str, Any]] | None = None
 
-    def build(self, **numbers: Any) -> GradientTransformation:
+    def build(self, **numbers: Any) -> GradientTransformationExtraArgs:
         tx = self.factory(**self.fixed, **(self.numbers | numbers))
         return tx if self.offers is None else offering(tx, self.offers)
 
 
 def offering(
-    tx: GradientTransformation, offers: Callable[[Any, Any], dict[str, Any]]
-) -> GradientTransformation:
+    tx: GradientTransformationExtraArgs, offers: Callable[[Any, Any], dict[str, Any]]
+) -> GradientTransformationExtraArgs:
     """``tx`` with the extra arguments that a caller leaves out."""
 
     def update(updates, state, params=None, **extra_args):
         return tx.update(updates, state, params, **(offers(updates, params) | extra_args))
 
-    return GradientTransformation(tx.init, update)
+    return GradientTransformationExtraArgs(tx.init, update)
 
 
 RATE = {"learning_rate": 0.1}
@@ -89,7 +89,7 @@ def factory_name(name: str) -> str:
 
 def is_factory(thing: Any) -> bool:
     """Whether calling ``thing`` builds a transformation: a function, or MultiSteps, a class."""
-    return not inspect.isclass(thing) or issubclass(thing, GradientTransformation)
+    return not inspect.isclass(thing) or issubclass(thing, GradientTransformationExtraArgs)
 
 
 def numeric_arguments(function: Callable) -> list[str]:

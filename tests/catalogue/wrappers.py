@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_course import optimizers, transforms
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from tests.catalogue.member import ADAM, RATE, Member, matrices
 
 
@@ -40,7 +40,7 @@ def on_plain_params(factory):
             slow = transforms.apply_updates(state["slow"], moves.slow)
             return moves.fast, {"lookahead": own, "slow": slow}
 
-        return GradientTransformation(init, update)
+        return GradientTransformationExtraArgs(init, update)
 
     return build
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from tests.catalogue import Member
 from tests.contracts import test_transformations as contracts
 
@@ -17,7 +17,7 @@ PARAMS = {"w": jnp.ones((3,), jnp.float32)}
 
 
 def planted(update, init=lambda params: {"n": jnp.zeros((), jnp.int32)}):
-    return GradientTransformation(init, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def sums_leaves(updates, state, params=None, **extra_args):

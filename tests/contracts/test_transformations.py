@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax.training.train_state import TrainState
 
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.transforms import apply_updates, chain
 from tests.catalogue import TRANSFORMATIONS, classics
 from tests.contracts.trees import TREES
@@ -33,7 +33,7 @@ def plain(tree):
 
 
 def check_names(tx):
-    assert isinstance(tx, GradientTransformation)
+    assert isinstance(tx, GradientTransformationExtraArgs)
     assert list(inspect.signature(tx.init).parameters) == ["params"]
     sig = list(inspect.signature(tx.update).parameters)
     assert sig[:3] == ["updates", "state", "params"]

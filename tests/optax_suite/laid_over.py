@@ -38,7 +38,7 @@ def noting(name, function):
     def noted(*args, **kwargs):
         reached.add(name)
         result = function(*args, **kwargs)
-        if type(result) is core.GradientTransformation:
+        if type(result) is core.GradientTransformationExtraArgs:
             return type(result)(noting(name, result.init), noting(name, result.update))
         return result
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.optimizers import (
     adam,
     hutchinson_estimator_diag_hessian,
@@ -31,7 +31,7 @@ def with_loss(tx, name):
     def update(updates, state, params=None, **extra_args):
         return tx.update(updates, state, params, **{name: loss})
 
-    return GradientTransformation(tx.init, update)
+    return GradientTransformationExtraArgs(tx.init, update)
 
 
 @pytest.mark.parametrize("name", ["obj_fn", "value_fn"])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.tasks import Batch
 from jaxopt_course.training import init_state, make_step
 
@@ -17,7 +17,7 @@ def recording():
     def update(updates, state, params=None, *, weight, **extra_args):
         return updates, {"weight": jnp.asarray(weight)}
 
-    return GradientTransformation(lambda params: {"weight": jnp.zeros(())}, update)
+    return GradientTransformationExtraArgs(lambda params: {"weight": jnp.zeros(())}, update)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_extra_arguments_reach_every_link():
         seen.append(extra)
         return updates, state
 
-    listener = jc.GradientTransformation(lambda params: (), listen)
+    listener = jc.GradientTransformationExtraArgs(lambda params: (), listen)
     tx = jc.chain(
         jc.masked(listener, matrices),
         jc.apply_if_finite(listener, 1),
@@ -95,7 +95,7 @@ def test_arguments_shaped_like_the_updates_are_masked_if_asked():
         seen.append(extra["grad"])
         return updates, state
 
-    listener = jc.GradientTransformation(lambda params: (), listen)
+    listener = jc.GradientTransformationExtraArgs(lambda params: (), listen)
     tx = jc.masked(listener, {"dense": True, "gain": False}, mask_compatible_extra_args=True)
     step(tx, grad=PARAMS)
     assert seen[0]["gain"] == optax.MaskedNode()

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxopt_course import optimizers, transforms
-from jaxopt_course.core import GradientTransformation
+from jaxopt_course.core import GradientTransformationExtraArgs
 from tests.transforms.stepping import ONE, assert_same_updates, run
 
 
@@ -39,7 +39,7 @@ def test_apply_every_as_optax_does(k, standard_promotion):
 
 def test_multi_steps_is_a_gradient_transformation():
     tx = transforms.MultiSteps(ADAM, 2)
-    assert isinstance(tx, GradientTransformation)
+    assert isinstance(tx, GradientTransformationExtraArgs)
     assert isinstance(tx, optax.GradientTransformation)
     init, update = tx.gradient_transformation()
     assert (init, update) == (tx.init, tx.update)
@@ -54,7 +54,7 @@ def counting(calls):
         jax.debug.callback(lambda: calls.append(1))
         return updates, state
 
-    return GradientTransformation(lambda params: (), update)
+    return GradientTransformationExtraArgs(lambda params: (), update)
 
 
 def test_the_inner_optimizer_is_evaluated_only_when_due(standard_promotion):
@@ -75,7 +75,7 @@ def test_extra_arguments_reach_the_inner_optimizer_when_it_runs():
     def update(updates, state, params=None, *, value, **extra_args):
         return jax.tree.map(lambda u: value * u, updates), state
 
-    tx = transforms.MultiSteps(GradientTransformation(lambda params: (), update), 2)
+    tx = transforms.MultiSteps(GradientTransformationExtraArgs(lambda params: (), update), 2)
     state = tx.init(ONE)
     for value in (5.0, 7.0):
         updates, state = tx.update(ONE, state, value=value)
