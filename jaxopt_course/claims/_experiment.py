@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Real
 
 from jaxopt_course.data import breast_cancer, diabetes, digits, fit_scaler, scale_features
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.training import Rows, make_population
 
 
@@ -103,7 +103,7 @@ def mean_loss(
     """The mean loss over some rows of the data, in evaluation; to be traced."""
     taken = lambda x: jnp.asarray(x) if rows is None else jnp.asarray(x)[rows]
     batch = Batch(*map(taken, data))
-    losses, _ = task.loss(params, model_state, batch, key=None, train=False)
+    losses, _ = losses_of(task, params, model_state, batch, key=None, train=False)
     return jnp.mean(losses)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxopt_course.nn import MLP, ResidualMLP
 from jaxopt_course.problems import problem
-from jaxopt_course.tasks import Batch, linen_task
+from jaxopt_course.tasks import Batch, linen_task, losses_of
 
 from ._claim import Claim, Evidence
 from ._effects import mean_effect
@@ -63,7 +63,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
 def _bottom_over_top(model: Any, key: Any, batch: Batch) -> Any:
     task = linen_task(model, batch.inputs[:1], problem("multiclass"))
     params, state = task.init(key)
-    mean = lambda params: jnp.mean(task.loss(params, state, batch, key=key, train=True)[0])
+    mean = lambda params: jnp.mean(losses_of(task, params, state, batch, key=key, train=True)[0])
     grads = jax.grad(mean)(params)
     names = sorted((n for n in grads if n.startswith("Dense_")), key=lambda n: int(n[6:]))
     size = lambda name: jnp.sqrt(jnp.mean(jnp.square(grads[name]["kernel"])))

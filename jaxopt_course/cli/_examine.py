@@ -18,7 +18,7 @@ from jaxopt_course.diagnostics import (
     gradient_flow,
     learning_rate_range,
 )
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.training import Run, fit, init_state, make_train
 
 from ._errors import UsageError
@@ -112,7 +112,7 @@ def check_slopes(subject: Subject) -> GradientCheckReport:
 
     @jax.jit
     def loss(params: Params) -> Array:
-        losses, _ = task.loss(params, model_state, batch, key=key, train=True)
+        losses, _ = losses_of(task, params, model_state, batch, key=key, train=True)
         return jnp.mean(losses)
 
     return check_gradients(loss, params, key=key)

@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from jaxopt_course.core import as_transformation, wide_dtype
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.training import TrainState
 
 
@@ -126,7 +126,7 @@ def gradient_flow(
         key = jax.random.fold_in(state.key, state.step)
 
         def mean_loss(params: PyTree) -> Array:
-            losses, _ = task.loss(params, state.model_state, batch, key=key, train=True)
+            losses, _ = losses_of(task, params, state.model_state, batch, key=key, train=True)
             weights = jnp.ones_like(losses) if batch.weights is None else batch.weights
             return jnp.sum(jnp.where(weights > 0, losses, 0) * weights) / jnp.sum(weights)
 

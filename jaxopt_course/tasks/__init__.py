@@ -3,6 +3,7 @@
 from ._augmented import augmented, mixed
 from ._function import function_task
 from ._linen import linen_task
+from ._losses_of import losses_of
 from ._nnx import nnx_task
 from ._precision import mixed_precision
 from ._pytree import pytree_task
@@ -15,6 +16,7 @@ __all__ = [
     "augmented",
     "function_task",
     "linen_task",
+    "losses_of",
     "mixed",
     "mixed_precision",
     "nnx_task",

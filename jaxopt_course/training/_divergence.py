@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxopt_course.optimizers import lookahead_params
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch, Task, losses_of
 
 from ._state import TrainState
 from ._step import batch_means
@@ -42,7 +42,7 @@ def explain_divergence(
 
     @jax.jit
     def look(params: Any) -> tuple[Any, Any]:
-        losses, _ = task.loss(params, state.model_state, batch, key=key, train=True)
+        losses, _ = losses_of(task, params, state.model_state, batch, key=key, train=True)
         mean = lambda p: batch_means(task, p, state.model_state, batch, key=key, train=True)[0]
         return losses, jax.grad(lambda p: mean(p)["loss"])(params)
 

@@ -25,7 +25,7 @@ from jaxopt_course.core import (
     squared,
     total,
 )
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.transforms import unpacked_state
 
 from ._checkpoint_errors import CheckpointMismatchError
@@ -130,7 +130,8 @@ def task_fingerprint(task: Task, batch_like: Batch) -> Fingerprint:
 
     def losses(params: Params, model_state: PyTree, batch: Batch, key: Any) -> Any:
         return [
-            task.loss(params, model_state, batch, key=key, train=train) for train in (True, False)
+            losses_of(task, params, model_state, batch, key=key, train=train)
+            for train in (True, False)
         ]
 
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -26,7 +26,7 @@ from jaxopt_course.core import (
     widened,
 )
 from jaxopt_course.optimizers import lookahead_params
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.transforms import apply_updates, loss_scale, unpack
 
 from ._arguments import check_key, check_parts
@@ -159,7 +159,9 @@ def batch_means(
     task: Task, params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool
 ) -> tuple[dict[str, Float[Array, ""]], PyTree]:
     """The weighted means of ``"loss"`` and of the metrics over a batch, and the model state."""
-    losses, (model_state, metrics) = task.loss(params, model_state, batch, key=key, train=train)
+    losses, (model_state, metrics) = losses_of(
+        task, params, model_state, batch, key=key, train=train
+    )
     taken = sorted({"loss", "skipped", "step"} & set(metrics))
     if taken:
         raise ValueError(f"Task: a metric cannot be called {taken[0]!r}, that name is in use.")
