@@ -15,6 +15,7 @@ from ._files import replacing
 from ._handed_on import HANDED_ON, OTHERS, handed_on
 from ._numerics import (
     abs_sq,
+    alike,
     as_float,
     at_count,
     complement,
@@ -76,6 +77,7 @@ __all__ = [
     "Updates",
     "abs_sq",
     "accumulator_like",
+    "alike",
     "all_finite",
     "as_float",
     "as_transformation",

@@ -1,5 +1,6 @@
 """Numerics that stay finite and exact. Each helper names the defect that it prevents."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Int, ScalarLike
+from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Int, Real, ScalarLike
 
 from ._protocols import ScalarOrSchedule
 
 
 __all__ = [
     "abs_sq",
+    "alike",
     "as_float",
     "at_count",
     "complement",
@@ -43,6 +45,28 @@ def as_float(value: Any) -> Float[Array, "*shape"]:
     Prevents the type error of integer counts meeting floats under strict promotion.
     """
     return jnp.asarray(value, jnp.result_type(float))
+
+
+def alike(*numbers: Any) -> list[Real[Array, "..."]]:
+    """``numbers`` in one dtype: as integers if all of them are whole, else in the default float.
+
+    Prevents counts beyond 2^24 from being rounded to float32. Python integers and integer arrays
+    are whole, and so are Python floats without a fraction. A Python number that no integer dtype
+    holds makes all of them floats.
+    """
+    whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in numbers]
+    bare = [x for x in whole if isinstance(x, int | np.integer)]
+    dtypes = [jnp.result_type(x) for x in whole if not isinstance(x, int | np.integer)]
+    if not all(jnp.issubdtype(dtype, jnp.integer) for dtype in dtypes):
+        return [as_float(x) for x in numbers]
+    default = jnp.result_type(int)
+    dtype = functools.reduce(np.promote_types, dtypes, np.dtype(np.int32)) if dtypes else default
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    largest = max((abs(int(x)) for x in bare), default=0)
+    dtype = dtype if largest <= jnp.iinfo(dtype).max else default
+    if largest > jnp.iinfo(dtype).max:
+        return [as_float(x) for x in numbers]
+    return [jnp.asarray(x, dtype) for x in whole]
 
 
 def abs_sq(x: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -140,5 +164,9 @@ def is_due(count: Int[Array, ""], interval: ScalarLike) -> Bool[Array, ""]:
 
     Prevents the event that never comes, where an interval among vmapped numbers is 9.999.
     """
-    whole = jnp.maximum(jnp.rint(as_float(interval)), 1).astype(count.dtype)
-    return count % whole == 0
+    now, every = alike(count, interval)
+    if not jnp.issubdtype(every.dtype, jnp.integer):
+        # The largest float that the count's dtype holds: 2^31 - 128 of float32 and int32.
+        most = np.nextafter(every.dtype.type(jnp.iinfo(count.dtype).max), every.dtype.type(0))
+        now, every = count, jnp.rint(jnp.minimum(every, most)).astype(count.dtype)
+    return now % jnp.maximum(every, 1) == 0

@@ -13,14 +13,15 @@ Warm Restarts", 2017, https://arxiv.org/abs/1608.03983.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float
+from jaxopt_course.core import Schedule, alike, as_float
 
 from ._join import join_schedules
-from ._progress import check_numbers, geometric, periods, remaining
+from ._progress import after, check_numbers, geometric, periods, remaining
 from ._warmup import warmup_cosine_decay_schedule
 
 
@@ -69,12 +70,11 @@ def cyclic_schedule(
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         low, high = as_float(init_value), as_float(peak_value)
-        up, down = as_float(up_steps), as_float(down_steps)
-        cycle = up + down
-        phase = jnp.remainder(as_float(count), jnp.where(cycle > 0, cycle, 1))
+        now, cycle = alike(count, after(up_steps, down_steps))
+        phase, up = alike(jnp.remainder(now, jnp.where(cycle > 0, cycle, 1)), up_steps)
         rising = 1 - remaining(phase, 0, up)
-        height = jnp.where(phase < up, rising, remaining(phase, up, down))
-        factor = geometric(decay_rate, periods(count, 0, cycle, staircase))
+        height = jnp.where(phase < up, rising, remaining(phase, up, down_steps))
+        factor = geometric(1.0, decay_rate, periods(now, 0, cycle, staircase))
         return low + (high - low) * height * factor
 
     return schedule
@@ -103,7 +103,5 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, ScalarLike]]) -> Schedule
     if not cycles:
         raise ValueError("sgdr_schedule: `cosine_kwargs` must hold one cycle or more, got none.")
     schedules = [warmup_cosine_decay_schedule(**kwargs) for kwargs in cycles]
-    ends = [as_float(cycles[0]["decay_steps"])]
-    for kwargs in cycles[1:]:
-        ends.append(ends[-1] + as_float(kwargs["decay_steps"]))
-    return join_schedules(schedules, ends[:-1])
+    lengths = [kwargs["decay_steps"] for kwargs in cycles[:-1]]
+    return join_schedules(schedules, list(accumulate(lengths, after)))

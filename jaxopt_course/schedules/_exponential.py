@@ -59,15 +59,17 @@ def exponential_decay(
         check_numbers(owner, "(-inf, inf)", end_value=end_value)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        start, rate = as_float(init_value), as_float(decay_rate)
         passed = periods(count, transition_begin, transition_steps, staircase)
-        value = start * geometric(rate, passed)
         ended = has_ended(count, transition_begin, transition_steps)
+        falls = as_float(decay_rate) < 1
         if end_value is None:
-            return jnp.where(ended, jnp.where(rate < 1, 0, start), value)
-        end = as_float(end_value)
-        bounded = jnp.where(rate < 1, jnp.maximum(value, end), jnp.minimum(value, end))
-        return jnp.where(ended, end, bounded)
+            over = jnp.where(falls, 0, as_float(init_value))
+        else:
+            over, reached = as_float(end_value), geometric(init_value, decay_rate, passed)
+            ended |= jnp.where(falls, reached < over, reached > over)
+        # Past the end the power may have a slope too large for a float: it is not taken there.
+        value = geometric(init_value, decay_rate, jnp.where(ended, 0, passed))
+        return jnp.where(ended, over, value)
 
     return schedule
 

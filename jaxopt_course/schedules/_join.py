@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
 
-from jaxopt_course.core import Schedule, as_float, check_number, is_traced
+from jaxopt_course.core import Schedule, alike, as_float, check_number, is_traced
+
+from ._progress import elapsed
 
 
 __all__ = ["join_schedules"]
@@ -52,17 +54,9 @@ def join_schedules(
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         value = as_float(schedules[0](count))
         for joint, following in zip(joints, schedules[1:], strict=True):
-            now, start = _comparable(count, joint)
-            later = as_float(following(jnp.maximum(now, start) - start))
+            now, start = alike(count, joint)
+            later = as_float(following(elapsed(now, start)))
             value = jnp.where(now < start, value, later)
         return value
 
     return schedule
-
-
-def _comparable(count: ArrayLike, joint: ArrayLike) -> tuple[Array, Array]:
-    """Both as integers if both are, for a schedule may look its value up in a table."""
-    dtype = jnp.result_type(count)
-    if not all(jnp.issubdtype(jnp.result_type(x), jnp.integer) for x in (count, joint)):
-        dtype = jnp.result_type(float)
-    return jnp.asarray(count, dtype), jnp.asarray(joint, dtype)

@@ -9,10 +9,12 @@ Reference: Smith & Topin, "Super-Convergence: Very Fast Training of Neural Netwo
 Learning Rates", 2017, https://arxiv.org/abs/1708.07120.
 """
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float, check_number, is_traced
+from jaxopt_course.core import Schedule, alike, as_float, check_number, is_traced
 
 from ._piecewise import interpolated
 from ._progress import check_numbers
@@ -59,10 +61,10 @@ def linear_onecycle_schedule(
     check_number(owner, "pct_final", pct_final, f"[{lowest}, 1]")
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        steps, peak = as_float(transition_steps), as_float(peak_value)
+        peak = as_float(peak_value)
         start = peak / as_float(div_factor)
-        joints = (jnp.floor(as_float(share) * steps) for share in (pct_start, pct_final))
-        times = jnp.stack([jnp.zeros_like(steps), *joints, steps])
+        joints = (_whole_steps(share, transition_steps) for share in (pct_start, pct_final))
+        times = jnp.stack(alike(0, *joints, transition_steps))
         values = jnp.stack([start, peak, start, start / as_float(final_div_factor)])
         return interpolated("linear", count, times, values)
 
@@ -102,14 +104,21 @@ def cosine_onecycle_schedule(
     _check(owner, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        steps, peak = as_float(transition_steps), as_float(peak_value)
+        peak = as_float(peak_value)
         start = peak / as_float(div_factor)
-        joint = jnp.floor(as_float(pct_start) * steps)
-        times = jnp.stack([jnp.zeros_like(steps), joint, steps])
+        joint = _whole_steps(pct_start, transition_steps)
+        times = jnp.stack(alike(0, joint, transition_steps))
         values = jnp.stack([start, peak, start / as_float(final_div_factor)])
         return interpolated("cosine", count, times, values)
 
     return schedule
+
+
+def _whole_steps(share: ScalarLike, steps: ScalarLike) -> ScalarLike:
+    """``share * steps`` rounded down, in double precision where both are Python numbers."""
+    if isinstance(share, int | float) and isinstance(steps, int | float):
+        return math.floor(share * steps)
+    return jnp.floor(as_float(share) * as_float(steps))
 
 
 def _check(

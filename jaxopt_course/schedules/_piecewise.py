@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
+from jaxtyping import Array, ArrayLike, Float, Real, ScalarLike, Shaped
 
-from jaxopt_course.core import Schedule, as_float, check_choice, check_number
+from jaxopt_course.core import Schedule, alike, as_float, check_choice, check_number
 
 from ._cosine import half_cosine
 from ._progress import check_numbers, remaining
@@ -49,10 +49,10 @@ def piecewise_constant_schedule(
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        now = as_float(count)
-        value = jnp.broadcast_to(as_float(init_value), now.shape)
+        value = jnp.broadcast_to(as_float(init_value), jnp.shape(count))
         for boundary, scale in zip(boundaries, scales, strict=True):
-            value = jnp.where(now < as_float(boundary), value, as_float(scale) * value)
+            now, start = alike(count, boundary)
+            value = jnp.where(now < start, value, as_float(scale) * value)
         return value
 
     return schedule
@@ -90,7 +90,7 @@ def piecewise_interpolate_schedule(
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        times = jnp.stack([as_float(x) for x in (0, *boundaries)])
+        times = jnp.stack(alike(0, *boundaries))
         factors = jnp.stack([as_float(x) for x in (1, *scales)])
         order = jnp.argsort(times, stable=True)
         values = as_float(init_value) * jnp.cumprod(factors[order])
@@ -105,7 +105,7 @@ SHAPES: dict[str, Callable[[Array], Array]] = {"linear": lambda left: left, "cos
 def interpolated(
     interpolate_type: str,
     count: ArrayLike,
-    times: Float[Array, "points"],
+    times: Real[Array, "points"],
     values: Float[Array, "points"],
 ) -> Float[Array, "*counts"]:
     """The curve through ``(times, values)`` at ``count``; ``times`` ascend from 0.
@@ -113,7 +113,7 @@ def interpolated(
     It looks up the piece of ``count``: a sum over the pieces would round small values at the
     scale of the largest.
     """
-    now = as_float(count)
+    now, times = alike(count, times)
     piece = jnp.searchsorted(times[1:], now, side="right", method="compare_all")
     following = jnp.minimum(piece + 1, times.size - 1)
     left = remaining(now, times[piece], times[following] - times[piece])

@@ -1,21 +1,25 @@
 """The arithmetic of counts that all schedules share: how far has a transition come?
 
 A transition has a begin B and a length T, both data. A length of 0 (or a traced negative one) is
-the limit of short lengths: the transition is over at count B. All is computed in the default
-float dtype, and every function is finite in value and slope for every count and length.
+the limit of short lengths: the transition is over at count B. Whole counts are compared and
+subtracted as integers; what follows is computed in the default float dtype. Every function is
+finite in value and slope for every count and length.
 """
 
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, Real, ScalarLike
 
-from jaxopt_course.core import as_float, check_number
+from jaxopt_course.core import alike, as_float, check_number
 
 
 __all__ = [
+    "after",
     "check_numbers",
+    "elapsed",
     "geometric",
     "has_ended",
     "periods",
@@ -32,28 +36,50 @@ def check_numbers(owner: str, interval: str, **values: Any) -> None:
 
 def remaining(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Float[Array, "*counts"]:
     """The share of the transition still ahead: 1 up to B, 0 from B + T on."""
-    since = as_float(count) - as_float(begin)
-    length = as_float(length)
+    passed, length = alike(elapsed(count, begin), length)
     lasts = length > 0
-    # Not 1 - since / T: XLA may divide by multiplying with 1 / T, and then T / T is not 1.
-    share = jnp.clip(length - since, 0, length) / jnp.where(lasts, length, 1)
-    return jnp.where(lasts, share, (since < 0).astype(share.dtype))
+    # Not 1 - passed / T: XLA may divide by multiplying with 1 / T, and then T / T is not 1.
+    left = as_float(length - jnp.clip(passed, 0, length))
+    share = left / as_float(jnp.where(lasts, length, 1))
+    return jnp.where(lasts, share, as_float(~_has_begun(count, begin)))
 
 
 def has_ended(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Bool[Array, "*counts"]:
     """Whether a decay without end is over nevertheless, for its length is 0."""
-    return (as_float(length) <= 0) & (as_float(count) >= as_float(begin))
+    return (jnp.asarray(length) <= 0) & _has_begun(count, begin)
 
 
 def periods(
     count: ArrayLike, begin: ArrayLike, length: ArrayLike, staircase: bool
 ) -> Float[Array, "*counts"]:
     """How many lengths T have passed since B; whole ones if ``staircase``; 0 before B."""
-    since = jnp.maximum(as_float(count) - as_float(begin), 0)
-    length = as_float(length)
+    passed, length = alike(elapsed(count, begin), length)
     length = jnp.where(length > 0, length, 1)
-    # Not floor(since / T): compiled in float32, floor(41 * (1 / 41)) is 0.
-    return jnp.floor_divide(since, length) if staircase else since / length
+    # Not floor(passed / T): compiled in float32, floor(41 * (1 / 41)) is 0.
+    if staircase:
+        return as_float(jnp.floor_divide(passed, length))
+    return as_float(passed) / as_float(length)
+
+
+def elapsed(count: ArrayLike, begin: ArrayLike) -> Real[Array, "*counts"]:
+    """The steps since B, 0 before it: an integer if both are, for float32 ends at 2^24 steps."""
+    now, start = alike(count, begin)
+    return jnp.maximum(now, start) - start
+
+
+def after(count: ScalarLike, steps: ScalarLike) -> ScalarLike:
+    """``count + steps``, or the largest integer where a traced sum would pass it."""
+    if isinstance(count, int) and isinstance(steps, int):
+        return count + steps
+    count, steps = alike(count, steps)
+    if not jnp.issubdtype(count.dtype, jnp.integer):
+        return count + steps
+    return count + jnp.minimum(steps, jnp.iinfo(count.dtype).max - count)
+
+
+def _has_begun(count: ArrayLike, begin: ArrayLike) -> Bool[Array, "*counts"]:
+    now, start = alike(count, begin)
+    return now >= start
 
 
 def safe_power(base: Float[Array, "*shape"], exponent: ArrayLike) -> Float[Array, "*shape"]:
@@ -67,14 +93,37 @@ def safe_power(base: Float[Array, "*shape"], exponent: ArrayLike) -> Float[Array
     return jnp.where(positive, jnp.where(positive, base, 1) ** exponent, at_zero)
 
 
-def geometric(rate: ArrayLike, exponent: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``rate ** exponent`` for a positive rate and an exponent in [0, inf).
+def geometric(
+    first: ArrayLike, rate: ArrayLike, exponent: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``first * rate ** exponent`` for a positive rate and an exponent in [0, inf).
 
-    Growth ends at the root of the largest float: infinity, though clipped by an end value, would
-    have the slope 0 * inf.
+    Growth ends at the largest float: infinity, though clipped by an end value, would have the
+    slope 0 * inf.
     """
-    rate = as_float(rate)
-    limits = jnp.finfo(rate.dtype)
-    log_end = 0.5 * math.log(float(limits.max))
-    longest = log_end / jnp.log(jnp.maximum(rate, 1 + float(limits.eps)))
-    return jnp.maximum(rate, float(limits.tiny)) ** jnp.minimum(exponent, longest)
+    first, base = as_float(first), as_float(rate)
+    limits = jnp.finfo(base.dtype)
+    base = jnp.clip(base, float(limits.tiny), float(limits.max))
+    log_max, log_base = math.log(float(limits.max)), jnp.log(base)
+    room = log_max - jnp.log(jnp.maximum(jnp.abs(first), float(limits.tiny)))
+    # The logarithms are right to a few units in the last place, and so is their product.
+    growth = jax.lax.stop_gradient(exponent * log_base)
+    too_large = growth > room * (1 - 8 * float(limits.eps))
+    exponent = jnp.where(too_large, 0, exponent)
+    # In two factors where one is infinite or 0 and the product with a small or large one is not.
+    far = jax.lax.stop_gradient(jnp.abs(exponent * log_base)) > log_max / 2
+    one = jnp.where(far, exponent / 2, exponent)
+    value = first * base**one * base ** (exponent - one) * _lost_in_rounding(rate, exponent)
+    return jnp.where(too_large, jnp.sign(first) * float(limits.max), value)
+
+
+def _lost_in_rounding(rate: ArrayLike, exponent: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The power of what rounding takes from a Python number, which matters in many steps.
+
+    0.9999999 becomes 0.99999988 in float32, and the 10^9th power 4e-44 becomes 1e-52.
+    """
+    if not isinstance(rate, int | float):
+        return jnp.ones_like(exponent)
+    limits = jnp.finfo(exponent.dtype)
+    kept = min(max(float(exponent.dtype.type(rate)), float(limits.tiny)), float(limits.max))
+    return jnp.exp(exponent * math.log(rate / kept))

@@ -10,7 +10,7 @@ https://arxiv.org/abs/2404.06395.
 
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float, check_number, is_traced
+from jaxopt_course.core import Schedule, alike, as_float, check_number, is_traced
 
 from ._cosine import half_cosine
 from ._exponential import exponential_decay
@@ -99,7 +99,8 @@ def warmup_cosine_decay_schedule(
 
     def decay(count: ArrayLike) -> Float[Array, "*counts"]:
         peak, end = as_float(peak_value), as_float(end_value)
-        left = remaining(count, 0, as_float(decay_steps) - as_float(warmup_steps))
+        whole, warmup = alike(decay_steps, warmup_steps)
+        left = remaining(count, 0, whole - warmup)
         return end + (peak - end) * safe_power(half_cosine(left), exponent)
 
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
