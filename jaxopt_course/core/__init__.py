@@ -40,6 +40,7 @@ from ._protocols import (
     Updates,
     as_transformation,
 )
+from ._remembered import compiled_for, remembered
 from ._tree import (
     accumulator_like,
     all_finite,
@@ -89,6 +90,7 @@ __all__ = [
     "check_learning_rate",
     "check_like",
     "check_number",
+    "compiled_for",
     "complement",
     "difference",
     "divide_by_root",
@@ -106,6 +108,7 @@ __all__ = [
     "of_rates",
     "one_minus_power",
     "real_accumulator_like",
+    "remembered",
     "replacing",
     "require_params",
     "running_mean",

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxopt_course.activations import activation as activation_named
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import check_integer, compiled_for
 from jaxopt_course.initializers import initializer as initializer_named
 
 
@@ -110,10 +110,11 @@ def variance_through_depth(
     return VarianceReport(np.array(sizes), np.stack(forward), np.stack(backward[::-1]))
 
 
-@functools.partial(jax.jit, static_argnames=("draw", "act", "n_out"))
+@compiled_for("draw", "act", static_argnames="n_out")
 def _layer(
     key: Key[Array, ""],
     h: Float[Array, "rows n_in"],
+    *,
     draw: Callable[..., Array],
     act: Callable[[Array], Array],
     n_out: int,

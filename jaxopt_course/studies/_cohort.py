@@ -19,11 +19,11 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from jaxopt_course.core import remembered
 from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points
 from ._devices import copied, dealt, fetched, is_key, sharding_of, shards_of
-from ._program import made_once
 from ._score import metric_name
 from ._space import Dimensions, values_at
 
@@ -44,7 +44,7 @@ class Programs(NamedTuple):
     take: Callable[..., Any]
 
 
-@made_once
+@remembered
 def programs_of(
     stages: Stages, metric: str | None, dimensions: Dimensions, mesh: Mesh | None
 ) -> Programs:

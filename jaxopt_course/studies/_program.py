@@ -7,17 +7,17 @@ second study of the same training compiles nothing.
 
 import collections
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from jaxopt_course.core import remembered
 from jaxopt_course.training import make_population
 
 from ._devices import agreed, fetched, sharding_of, shards_of
@@ -25,10 +25,8 @@ from ._score import Kept, Metric, keep
 from ._space import Choice, Dimensions
 
 
-__all__ = ["Members", "Program", "execute", "made_once", "program_of"]
+__all__ = ["Members", "Program", "execute", "program_of"]
 
-Made = TypeVar("Made")
-KEPT_PROGRAMS = 16
 AHEAD = 2  # calls in flight, so that the device need not wait for the host
 LADDER = (1, 8, 32, 128)  # how many at a time `auto` tries; 1 is "map"
 LONG_ENOUGH = 0.1  # seconds of a call, two of which tell how long one takes; four of shorter ones
@@ -99,22 +97,7 @@ class Program:
         return agreed(seconds, among_all=self.mesh is not None and self.mesh.is_multi_process)
 
 
-def made_once(make: Callable[..., Made]) -> Callable[..., Made]:
-    """``make``, which gives what it made before where all arguments are equal and hashable."""
-    remembered = functools.lru_cache(KEPT_PROGRAMS)(make)
-
-    @functools.wraps(make)
-    def made(*arguments: Any) -> Made:
-        try:
-            hash(arguments)
-        except TypeError:  # a fixed array, say
-            return make(*arguments)
-        return remembered(*arguments)
-
-    return made
-
-
-@made_once
+@remembered
 def program_of(
     train: Callable[..., Any],
     dimensions: Dimensions,

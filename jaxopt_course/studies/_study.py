@@ -2,9 +2,10 @@
 
 import collections
 import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -70,8 +71,12 @@ class Study:
             table: is filled in.
             first: number of the first of them.
             after: is called whenever there is more in the table.
+
+        Raises:
+            Exception: what the program of an option raises, when all other trainings are done.
         """
         rows = copied(self.rows, self.mesh)
+        failures: list[Exception] = []
         each = math.prod(self.trainings)
         for picks, trials in self._buckets(points).items():
             numbers = ((first + trials)[:, None] * each + np.arange(each)).ravel()
@@ -82,15 +87,16 @@ class Study:
             program = self._program(picks)
             begin = time.perf_counter()
             compiled = sum(program.compile_seconds.values())
-            for some, kept, chunk in execute(
-                program, members, rows, self.strategy, self.chunk_size
-            ):
+            trained = execute(program, members, rows, self.strategy, self.chunk_size)
+            for some, kept, chunk in self._unless_it_raises(trained, picks, failures):
                 table.record(numbers[some], kept)
                 table.chunks[chunk] += len(some)
                 after()
             compiled = sum(program.compile_seconds.values()) - compiled
             table.compile_seconds += compiled
             table.run_seconds += time.perf_counter() - begin - compiled
+        if failures:
+            raise failures[0]
 
     def result(self, points: Points, table: Table) -> SearchResult:
         """What the table holds, by configuration, fold and seed."""
@@ -113,17 +119,44 @@ class Study:
 
     def about(self) -> dict[str, Any]:
         """What tells this study from others, in a form that JSON can write."""
-        point = np.zeros((1, len(dimensions_of(self.space).ranges)))
-        (picks,) = self._buckets(point)
-        members = self._members(point, np.zeros(1, int), 0)
-        key, numbers, fold = jax.tree.map(lambda column: column[0], members)
-        member = self._program(picks).member
         return {
             **describe(self.space, self.key, self.metric, self.mode),
             "seeds": list(self.seeds),
             "folds": digest(self.rows),
-            "train": fingerprint(member, key, (numbers, fold), self.rows),
+            "train": self._fingerprint(),
         }
+
+    def _fingerprint(self) -> Any:
+        """Of the program of the first options that have one."""
+        ranges = dimensions_of(self.space).ranges
+        members = self._members(np.zeros((1, len(ranges))), np.zeros(1, int), 0)
+        key, numbers, fold = jax.tree.map(lambda column: column[0], members)
+        failures: list[Exception] = []
+        choices = (range(len(kind.options)) for kind in ranges if isinstance(kind, Choice))
+        for picks in itertools.product(*choices):
+            try:
+                return fingerprint(self._program(picks).member, key, (numbers, fold), self.rows)
+            except Exception as error:  # `run` raises it, after all other trainings
+                failures.append(error)
+        raise failures[0]
+
+    def _unless_it_raises(
+        self, trained: Iterable[Any], picks: tuple[int, ...], failures: list[Exception]
+    ) -> Iterator[Any]:
+        """What ``trained`` yields; what it raises is added to ``failures``."""
+        try:
+            yield from trained
+        except Exception as error:
+            choices = [
+                kind for kind in dimensions_of(self.space).ranges if isinstance(kind, Choice)
+            ]
+            if choices:
+                options = [kind.options[pick] for kind, pick in zip(choices, picks, strict=True)]
+                error.add_note(
+                    f"search: raised by the trainings with {options}; all others of this round "
+                    "are done."
+                )
+            failures.append(error)
 
     def _program(self, picks: tuple[int, ...]) -> Program:
         """Of the options ``picks``."""

@@ -62,14 +62,14 @@ def _source(
     return Source(parts.timetable, feed.like, digest, start, advance, evaluate, replay)
 
 
-@compiled
+@compiled()
 def _start(examples: Any, rows: Rows, rule: Any, key: Any, *, parts: Parts) -> Progress:
     feed = make_feed(examples, rows, parts.timetable)
     loop = loop_of(examples, rows, rule, parts)
     return place(loop.start(key, feed.like), parts.placement)
 
 
-@compiled
+@compiled()
 def _advance(
     examples: Any,
     rows: Rows,

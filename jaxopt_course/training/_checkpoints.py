@@ -29,7 +29,14 @@ from ._checkpoint_errors import (
     CheckpointWarning,
     briefly,
 )
-from ._checkpoint_files import clean_up, named_directory, read_manifest, set_aside, steps_in
+from ._checkpoint_files import (
+    clean_up,
+    is_foreign,
+    named_directory,
+    read_manifest,
+    set_aside,
+    steps_in,
+)
 from ._leaves import ARRAYS, differences, is_sound, leaf_of, named_leaves, placed, record_leaf
 from ._lock import acquire_lock, is_in_place, release_lock
 from ._manifest import FORMAT, UPGRADES, Manifest, encode_manifest
@@ -84,7 +91,8 @@ class CheckpointStore:
     Raises:
         CheckpointLockedError: if another store has the directory, here or in another process. The
             lock dies with its process. Of the processes of one run, the first holds it.
-        CheckpointError: if the directory cannot be made or written.
+        CheckpointError: if the directory cannot be made or written, or holds other files and no
+            checkpoint.
         ValueError: if the name of the directory is none of those.
 
     Examples:
@@ -117,6 +125,11 @@ class CheckpointStore:
                 raise CheckpointError(
                     f"{OWNER}: cannot make {self.directory}: {briefly(error)}."
                 ) from error
+            if is_foreign(self.directory):
+                raise CheckpointError(
+                    f"{OWNER}: {self.directory} holds other files and no checkpoint: choose a "
+                    "directory of its own, which need not exist."
+                )
             self._lock = acquire_lock(self.directory)
             clean_up(self.directory)
         _barrier("open")

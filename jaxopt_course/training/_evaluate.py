@@ -1,6 +1,5 @@
 """Losses, metrics and predictions of a model as it stands, in batches."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxopt_course.core import Params, check_integer, safe_divide
+from jaxopt_course.core import Params, check_integer, compiled_for, safe_divide
 from jaxopt_course.tasks import Batch, Task
 
 from ._rows import as_examples, count_rows, take_rows
@@ -48,7 +47,7 @@ def evaluate(
     """
     check_integer("evaluate", "batch_size", batch_size, "[1, inf)")
     examples = as_examples("evaluate", (inputs, targets))
-    means = _evaluate(task, params, model_state, examples, batch_size=batch_size)
+    means = _evaluate(params, model_state, examples, task=task, batch_size=batch_size)
     return {name: float(value) for name, value in means.items()}
 
 
@@ -70,7 +69,7 @@ def predict(
     check_integer("predict", "batch_size", batch_size, "[1, inf)")
     inputs = jax.tree.map(jnp.asarray, inputs)
     count_rows("predict", inputs)
-    return _predict(task, params, model_state, inputs, batch_size=batch_size)
+    return _predict(params, model_state, inputs, task=task, batch_size=batch_size)
 
 
 def mean_over_rows(
@@ -112,17 +111,17 @@ def validation(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("task", "batch_size"))
+@compiled_for("task", static_argnames="batch_size")
 def _evaluate(
-    task: Task, params: Params, model_state: PyTree, examples: Any, *, batch_size: int
+    params: Params, model_state: PyTree, examples: Any, *, task: Task, batch_size: int
 ) -> Any:
     everything = jnp.arange(count_rows("evaluate", examples), dtype=jnp.int32)
     return mean_over_rows(task, params, model_state, examples, everything, None, batch_size)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "batch_size"))
+@compiled_for("task", static_argnames="batch_size")
 def _predict(
-    task: Task, params: Params, model_state: PyTree, inputs: PyTree, *, batch_size: int
+    params: Params, model_state: PyTree, inputs: PyTree, *, task: Task, batch_size: int
 ) -> Any:
     n = count_rows("predict", inputs)
     table, _ = _padded(jnp.arange(n, dtype=jnp.int32), None, batch_size)

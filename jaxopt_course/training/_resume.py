@@ -21,7 +21,6 @@ from jaxopt_course.tasks import Task
 from jaxopt_course.transforms import packed_state, unpacked_state
 
 from ._checkpoint_errors import CheckpointError, CheckpointWarning
-from ._checkpoint_files import is_foreign, named_directory
 from ._checkpoints import CheckpointStore
 from ._fingerprint import compare, optimizer_fingerprint, task_fingerprint
 from ._loop import Progress
@@ -167,12 +166,6 @@ def open_keeper(
     check_number("fit", "checkpoint.every_seconds", options.every_seconds, "[0, inf)")
     check_choice("fit", "checkpoint.on_error", options.on_error, ("raise", "warn"))
     kept = {"keep_latest": options.keep_latest, "keep_best": options.keep_best}
-    directory = named_directory("fit", options.directory)
-    if jax.process_index() == 0 and is_foreign(directory):
-        raise CheckpointError(
-            f"fit: {directory} holds other things and no checkpoint of this library: give a "
-            "directory of its own, which may be new."
-        )
     with CheckpointStore(options.directory, **kept) as store:
         latest = store.latest()
         if latest is not None and resume == "never":

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxopt_course.core import compiled_for
 from jaxopt_course.tasks import Batch
 
 from ._early_stopping import EarlyStopping
@@ -92,7 +92,7 @@ MakeSource = Callable[[EarlyStopping | None, Parts], Source]
 
 # Data, rows and the rule of early stopping are arguments of the programs: another `fit` of the
 # same task and optimizer need not compile again.
-compiled = functools.partial(jax.jit, static_argnames=("parts",))
+compiled = functools.partial(compiled_for, "parts")
 
 
 def loop_of(examples: Any, rows: Rows | None, rule: EarlyStopping | None, parts: Parts) -> Loop:
@@ -103,7 +103,7 @@ def loop_of(examples: Any, rows: Rows | None, rule: EarlyStopping | None, parts:
     return make_loop(parts.task, parts.optimizer, validate, rule, skip_not_finite=skip)
 
 
-@compiled
+@compiled()
 def evaluate_program(
     examples: Any, rows: Any, rule: Any, progress: Progress, *, parts: Parts
 ) -> tuple[Progress, dict[str, Any]]:

@@ -99,12 +99,12 @@ def _hold(progress: Progress) -> Progress:
     return jax.tree.map(jnp.copy, hold(progress))
 
 
-@compiled
+@compiled()
 def _start(rule: Any, key: Any, batch: Batch, *, parts: Parts) -> Progress:
     return place(loop_of(None, None, rule, parts).start(key, batch), parts.placement)
 
 
-@functools.partial(compiled, donate_argnames=("progress",))
+@compiled(donate_argnames=("progress",))
 def _step(rule: Any, progress: Progress, batch: Batch, *, parts: Parts) -> tuple[Progress, Array]:
     progress, loss = loop_of(None, None, rule, parts).step(progress, batch)
     return place(progress, parts.placement), loss

@@ -12,7 +12,7 @@ import pytest
 
 from jaxopt_course.studies import Choice, Float, search
 from jaxopt_course.studies import _table as tables
-from jaxopt_course.training import CheckpointMismatchError, CheckpointWarning
+from jaxopt_course.training import CheckpointError, CheckpointMismatchError, CheckpointWarning
 
 from .problems import FOLDS, SPACE, descend
 
@@ -125,6 +125,35 @@ def test_histories_that_grow_longer_with_a_later_bucket_are_saved(key, tmp_path)
     whole = quietly(train, space, key=key)
     quietly(train, space, key=key, resume=tmp_path / "study")
     same(quietly(train, space, key=key, resume=tmp_path / "study"), whole)
+
+
+@pytest.mark.parametrize("options", [["good", "bad"], ["bad", "good"]])
+def test_an_option_that_raises_costs_no_other_option_its_trainings(options, key, tmp_path):
+    done = []
+
+    def train(key, hyperparameters, rows):
+        if hyperparameters["kind"] == "bad":
+            raise RuntimeError("this option cannot be built")
+        done.append(None)
+        return descend(key, {"rate": hyperparameters["rate"]}, rows)
+
+    space = SPACE | {"kind": Choice(options)}
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="cannot be built") as raised:
+            quietly(train, space, key=key, resume=tmp_path / "study")
+        assert raised.value.__notes__[-1] == (
+            "search: raised by the trainings with ['bad']; all others of this round are done."
+        )
+    assert max(saved_steps(tmp_path / "study")) > 0
+    assert len(done) == 3  # a fingerprint each time, and one program: nothing is trained again
+
+
+def test_a_directory_of_other_files_is_refused(key, tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="study holds other files and no checkpoint"):
+        quietly(descend, SPACE, key=key, resume=tmp_path / "study")
+    assert [path.name for path in (tmp_path / "study").iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.faults
