@@ -11,7 +11,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import optax
@@ -24,6 +24,7 @@ from ._arguments import check_key, check_parts
 from ._array_source import open_arrays
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._log import describe_rows, open_log
+from ._loop import Evaluated
 from ._placement import make_placement
 from ._progress_bar import show_progress
 from ._resume import Checkpointing, describe_training, open_keeper
@@ -53,6 +54,7 @@ def fit(
     validation: Any = None,
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
+    evaluate: Evaluated = "averaged",
     on_divergence: Literal["stop", "raise", "skip"] = "stop",
     mesh: Mesh | None = None,
     sharding: Literal["replicated", "fsdp"] = "replicated",
@@ -93,6 +95,10 @@ def fit(
         evaluate_every: steps from one evaluation to the next, in [1, inf). None: one epoch; 1000
             where a stream has no length.
         early_stopping: when to end before that. None: never.
+        evaluate: ``"averaged"`` evaluates and keeps the averages of the parameters where the
+            optimizer defines them, as ``ema_params`` and ``schedule_free`` do; ``"raw"`` evaluates
+            the parameters that are trained. Averaged parameters are evaluated with the model state
+            of the trained ones: a warning says so if there is one.
         on_divergence: what becomes of a training whose loss is not finite: ``"stop"`` ends it at
             the next evaluation, ``"raise"`` says where it comes from, ``"skip"`` leaves such steps
             without effect and counts them in the history.
@@ -148,6 +154,7 @@ def fit(
     check_key("fit", key)
     check_early_stopping("fit", early_stopping)
     check_choice("fit", "on_divergence", on_divergence, ("stop", "raise", "skip"))
+    check_choice("fit", "evaluate", evaluate, get_args(Evaluated))
     check_choice("fit", "resume", resume, ("auto", "never"))
     for name in accept:
         check_choice("fit", "accept", name, ("optimizer", "model", "data"))
@@ -164,7 +171,7 @@ def fit(
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
     timetable, make_source = _opened(data, rows, validation, batch_size, lengths, keep=explain)
     timetable = smoke_timetable(timetable) if smoke else timetable
-    parts = Parts(task, optimizer, timetable, on_divergence == "skip", placement)
+    parts = Parts(task, optimizer, timetable, on_divergence == "skip", evaluate, placement)
     source = make_source(early_stopping, parts)
     start = source.start(key)
     history: History = []
@@ -175,7 +182,11 @@ def fit(
             log, resume, segment = log and scratch / "log", "never", 1
         keeper, requested = None, lambda: 0
         if checkpoint is not None:
-            numbers = {"early_stopping": early_stopping, "key": jax.random.key_data(key)}
+            numbers = {
+                "early_stopping": early_stopping,
+                "evaluate": evaluate,
+                "key": jax.random.key_data(key),
+            }
             about = describe_training(task, optimizer, source, start, numbers, config)
             keeper = stack.enter_context(open_keeper(checkpoint, about, resume=resume))
             row_like = jax.eval_shape(source.evaluate, start)[1]

@@ -5,8 +5,9 @@ where a training is cut.
 """
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,16 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxopt_course.core import Params, all_finite
 from jaxopt_course.tasks import Batch, Task
-from jaxopt_course.transforms import packed_params, unpack
+from jaxopt_course.transforms import evaluation_params, packed_params, unpack
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
 from ._state import Outcome, OutcomeCode, TrainState
 from ._step import batch_means, batch_weight, init_state, make_step
 
 
-__all__ = ["Loop", "Progress", "frozen_row", "hold", "make_loop", "release"]
+__all__ = ["Evaluated", "Loop", "Progress", "frozen_row", "hold", "make_loop", "release"]
+
+Evaluated = Literal["averaged", "raw"]  # which parameters
 
 
 class Progress(NamedTuple):
@@ -32,7 +35,7 @@ class Progress(NamedTuple):
     totals: sums of loss and metrics over the examples since the last evaluation, by name.
     weight: the weight of those examples.
     best_loss: the lowest so far; infinite before the first evaluation.
-    best_params: the parameters of that evaluation.
+    best_params: the parameters that were evaluated then.
     best_model_state: and its model state.
     stopping: the state of early stopping, or None.
     skipped: steps without effect, for their loss or what they led to was not finite.
@@ -71,6 +74,7 @@ def make_loop(
     validate: Callable[[Params, PyTree], dict[str, Array]] | None,
     early_stopping: EarlyStopping | None,
     *,
+    evaluated: Evaluated,
     skip_not_finite: bool = False,
 ) -> Loop:
     """The parts of a training of ``task``.
@@ -81,6 +85,9 @@ def make_loop(
         validate: the means of loss and metrics, of parameters and model state. None: the loss of
             the training itself decides what is best.
         early_stopping: when to end before the last step.
+        evaluated: ``"averaged"``: evaluations are of the averages that the optimizer defines, if
+            it does (:func:`~jaxopt_course.transforms.evaluation_params`), and the best of these are
+            kept; ``"raw"``: of the parameters that are trained.
         skip_not_finite: a step whose loss or new parameters are not finite leaves parameters,
             model state and the optimizer's state as they were, and counts as skipped.
     """
@@ -123,11 +130,15 @@ def make_loop(
         loss = row["loss"]
         if skip_not_finite:
             row["skipped"] = progress.skipped
+        point = state.params
+        if evaluated == "averaged":
+            point = evaluation_params(state.opt_state, point)
+            _warn_of_model_state(point, state)
         if validate is not None:
-            validated = validate(unpack(state.params), state.model_state)
+            validated = validate(unpack(point), state.model_state)
             row |= {f"validation_{name}": value for name, value in validated.items()}
             loss = validated["loss"].astype(loss.dtype)
-        return _judged(progress, loss, early_stopping), {"step": state.step, **row}
+        return _judged(progress, point, loss, early_stopping), {"step": state.step, **row}
 
     return Loop(start, step, evaluate)
 
@@ -170,13 +181,15 @@ def _skipped(progress: Progress) -> Progress:
     return progress._replace(state=state, skipped=progress.skipped + 1)
 
 
-def _judged(progress: Progress, loss: Array, rule: EarlyStopping | None) -> Progress:
-    """``progress`` after an evaluation: what is best, whether it goes on, and empty totals."""
+def _judged(
+    progress: Progress, params: Params, loss: Array, rule: EarlyStopping | None
+) -> Progress:
+    """``progress`` after an evaluation of ``params``: what is best, whether it ends, no totals."""
     state, outcome, stopping = progress.state, progress.outcome, progress.stopping
     improves = loss < progress.best_loss  # False for NaN
     best_loss, best_params, best_model_state = _where(
         improves,
-        (loss, state.params, state.model_state),
+        (loss, params, state.model_state),
         (progress.best_loss, progress.best_params, progress.best_model_state),
     )
     lost = ~jnp.isfinite(loss) & (progress.weight > 0)  # the mean of no example is no number
@@ -196,6 +209,18 @@ def _judged(progress: Progress, loss: Array, rule: EarlyStopping | None) -> Prog
         outcome=Outcome(outcome.code, jnp.where(running, state.step, outcome.step)),
         running=running,
     )
+
+
+def _warn_of_model_state(point: Params, state: TrainState) -> None:
+    """Warn where averaged parameters meet a model state that is not of them."""
+    if point is not state.params and jax.tree.leaves(state.model_state):
+        warnings.warn(
+            "The averaged parameters are evaluated with the model state, batch statistics for "
+            "example, of the parameters that are trained: recompute the statistics of the result "
+            "by `nn.recompute_batch_stats`, or evaluate the trained parameters by "
+            "`evaluate='raw'`.",
+            stacklevel=2,
+        )
 
 
 def _unless_ended(outcome: Outcome, happens: Any, code: OutcomeCode, step: Any) -> Outcome:

@@ -12,7 +12,7 @@ from jaxopt_course.tasks import Batch
 
 from ._early_stopping import EarlyStopping
 from ._evaluate import validation
-from ._loop import Loop, Progress, make_loop
+from ._loop import Evaluated, Loop, Progress, make_loop
 from ._placement import Placement, place
 from ._state import Rows, TrainState
 from ._timetable import Timetable
@@ -78,6 +78,7 @@ class Parts(NamedTuple):
     task, optimizer: what is trained, and how.
     timetable: its static numbers.
     skip_not_finite: whether steps that end in NaN are left out.
+    evaluated: which parameters evaluations are of.
     placement: over which devices. None: on one.
     """
 
@@ -85,6 +86,7 @@ class Parts(NamedTuple):
     optimizer: Any
     timetable: Timetable
     skip_not_finite: bool
+    evaluated: Evaluated
     placement: Placement | None
 
 
@@ -99,8 +101,8 @@ def loop_of(examples: Any, rows: Rows | None, rule: EarlyStopping | None, parts:
     """The loop of a training that validates on some of ``rows``, or, without them, on none."""
     size = parts.timetable.batch_size
     validate = None if rows is None else validation(parts.task, examples, rows, size)
-    skip = parts.skip_not_finite
-    return make_loop(parts.task, parts.optimizer, validate, rule, skip_not_finite=skip)
+    options = {"evaluated": parts.evaluated, "skip_not_finite": parts.skip_not_finite}
+    return make_loop(parts.task, parts.optimizer, validate, rule, **options)
 
 
 @compiled()

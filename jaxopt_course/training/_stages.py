@@ -1,18 +1,18 @@
 """A training that can be paused: what searches need that give up, or go on, before the end."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import check_choice, check_integer
 
 from ._arguments import built
 from ._evaluate import validation
 from ._feed import Feed, make_feed
-from ._loop import Loop, Progress, hold, make_loop, release
+from ._loop import Evaluated, Loop, Progress, hold, make_loop, release
 from ._rows import as_examples, as_rows, count_rows
 from ._state import Rows
 from ._timetable import WITHOUT_END, make_timetable
@@ -40,13 +40,20 @@ class Stages(NamedTuple):
     steps_per_epoch: int
 
 
-def make_stages(build: Callable[[Any], Any], data: Any, *, batch_size: int) -> Stages:
+def make_stages(
+    build: Callable[[Any], Any],
+    data: Any,
+    *,
+    batch_size: int,
+    evaluate: Evaluated = "averaged",
+) -> Stages:
     """The stages of the training that :func:`make_train` makes of the same arguments.
 
     Args:
         build: ``build(hyperparameters) -> (task, optimizer)``, called while being traced.
         data: a pair (inputs, targets), or anything with these attributes, of all rows.
         batch_size: in [1, training rows].
+        evaluate: which parameters are evaluated, ``"averaged"`` or ``"raw"``.
 
     Examples:
         >>> import optax
@@ -62,8 +69,10 @@ def make_stages(build: Callable[[Any], Any], data: Any, *, batch_size: int) -> S
         7
     """
     check_integer("make_stages", "batch_size", batch_size, "[1, inf)")
+    check_choice("make_stages", "evaluate", evaluate, get_args(Evaluated))
     examples = as_examples("make_stages", data)
     n = count_rows("make_stages", examples)
+    evaluated = evaluate
 
     def parts(hyperparameters: Any, rows: Rows | None) -> tuple[Loop, Feed]:
         task, optimizer = built("make_stages", build, hyperparameters)
@@ -71,7 +80,8 @@ def make_stages(build: Callable[[Any], Any], data: Any, *, batch_size: int) -> S
         n_train = used.train.shape[0]
         timetable = make_timetable("make_stages", n_train, steps=WITHOUT_END, batch_size=batch_size)
         validate = validation(task, examples, used, batch_size)
-        return make_loop(task, optimizer, validate, None), make_feed(examples, used, timetable)
+        loop = make_loop(task, optimizer, validate, None, evaluated=evaluated)
+        return loop, make_feed(examples, used, timetable)
 
     def start(key: Any, hyperparameters: Any, rows: Rows | None = None) -> Progress:
         loop, feed = parts(hyperparameters, rows)

@@ -73,7 +73,10 @@ class Run(NamedTuple):
 
     state: the last state.
     best_params: the parameters of the evaluation with the lowest validation loss, or, where there
-        is no validation, the lowest training loss. The initial ones if no loss was a number.
+        is no validation, the lowest training loss. The initial ones if no loss was a number. Of an
+        optimizer that averages parameters they are the averages, unless ``evaluate="raw"``; those
+        that belong to ``state`` are given by
+        :func:`~jaxopt_course.transforms.evaluation_params`.
     best_model_state: the model state of that evaluation.
     history: one entry an evaluation. ``"step"``: how many steps had been taken. ``"loss"`` and
         the names of the metrics: means over the examples seen since the last evaluation, while

@@ -6,21 +6,21 @@ no open-ended loops, so that the training can be differentiated with respect to 
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import check_choice, check_integer
 from jaxopt_course.data import BatchTable
 
 from ._arguments import built, check_key
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._evaluate import validation
 from ._feed import Feed, make_feed
-from ._loop import Loop, Progress, frozen_row, hold, make_loop, release
+from ._loop import Evaluated, Loop, Progress, frozen_row, hold, make_loop, release
 from ._rows import as_examples, as_rows, count_rows
 from ._state import Rows, Run
 from ._timetable import make_timetable
@@ -40,6 +40,7 @@ def make_train(
     batch_size: int,
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
+    evaluate: Evaluated = "averaged",
 ) -> Callable[..., Run]:
     """The function ``train(key, hyperparameters=None, rows=None) -> Run``.
 
@@ -59,6 +60,10 @@ def make_train(
         evaluate_every: steps from one evaluation to the next, in [1, inf). None: one epoch. The
             end is evaluated in any case.
         early_stopping: when to end before that. None: never.
+        evaluate: ``"averaged"`` evaluates and keeps the averages of the parameters where the
+            optimizer defines them, as ``ema_params`` and ``schedule_free`` do; ``"raw"`` evaluates
+            the parameters that are trained. Averaged parameters are evaluated with the model state
+            of the trained ones: a warning says so if there is one.
 
     Returns:
         ``train``. Its ``hyperparameters`` are any pytree that ``build`` takes, its ``rows`` a
@@ -94,6 +99,7 @@ def make_train(
             f"(task, optimizer), got {type(build).__name__}."
         )
     check_early_stopping("make_train", early_stopping)
+    check_choice("make_train", "evaluate", evaluate, get_args(Evaluated))
     examples = as_examples("make_train", data)
     n = count_rows("make_train", examples)
     numbers: dict[str, Any] = {
@@ -112,7 +118,7 @@ def make_train(
         timetable = make_timetable("train", used.train.shape[0], **numbers)
         feed = make_feed(examples, used, timetable)
         validate = validation(task, examples, used, timetable.batch_size)
-        loop = make_loop(task, optimizer, validate, early_stopping)
+        loop = make_loop(task, optimizer, validate, early_stopping, evaluated=evaluate)
         progress = hold(loop.start(key, feed.like))
         carry, history = (progress, feed.table(progress.state.key, 0)), []
         whole, rest = divmod(timetable.steps, timetable.evaluate_every)

@@ -1,6 +1,8 @@
 """Averages of iterates and rates found on the way: the papers' formulas, and what they promise."""
 
 import functools
+import json
+import pathlib
 
 import chex
 import jax
@@ -11,6 +13,7 @@ import pytest
 
 from jaxopt_course import optimizers
 from jaxopt_course.transforms import apply_updates, evaluation_params, inject_hyperparams
+from tests.optimizers import record_schedule_free as record
 from tests.optimizers.trajectories import GRADIENTS, PARAMS, distance, flat, updates_of
 
 
@@ -355,3 +358,29 @@ def test_a_warmup_multiplies_a_schedule():
 def test_evaluation_wants_the_state_of_schedule_free():
     with pytest.raises(TypeError, match="must be a ScheduleFreeState, got tuple"):
         optimizers.schedule_free_eval_params((), jnp.ones(2))
+
+
+RECORDED = json.loads((pathlib.Path(__file__).parent / "schedule_free.json").read_text())
+WARMUP = lambda t: record.RATE * jnp.minimum((t.astype(float) + 1) / record.WARMUP, 1)  # from 1
+SCHEDULE_FREE = {
+    "sgd": optimizers.schedule_free_sgd(record.RATE, b1=record.B1),
+    "sgd_warmup": optimizers.schedule_free_sgd(WARMUP, b1=record.B1),
+    "adamw": optimizers.schedule_free_adamw(record.RATE, b1=record.B1, b2=record.B2),
+    "adamw_decay": optimizers.schedule_free_adamw(
+        record.RATE, b1=record.B1, b2=record.B2, weight_decay=record.DECAY
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULE_FREE)
+def test_schedule_free_is_the_package_of_its_authors_step_by_step(name):
+    """In both of its modes; recorded by ``record_schedule_free.py`` in float64."""
+    tx, recorded = SCHEDULE_FREE[name], RECORDED[name]
+    matrix, targets = jnp.array(record.MATRIX), jnp.array(record.TARGETS)
+    params = jnp.array(record.START)
+    state, slope = tx.init(params), jax.grad(lambda w: jnp.sum((matrix @ w - targets) ** 2) / 2)
+    for trained, evaluated in zip(recorded["trained"], recorded["evaluated"], strict=True):
+        updates, state = tx.update(slope(params), state, params)
+        params = apply_updates(params, updates)
+        np.testing.assert_allclose(params, trained, rtol=1e-12)
+        np.testing.assert_allclose(evaluation_params(state, params), evaluated, rtol=1e-12)
