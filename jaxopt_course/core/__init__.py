@@ -1,5 +1,13 @@
 """Floor 0: the interface, pytrees, safe numerics, checks. Imports nothing of this package."""
 
+from ._applied import (
+    count_applied,
+    if_applied,
+    is_idle,
+    is_pending,
+    refuse_accumulation,
+    was_applied,
+)
 from ._checks import (
     check_choice,
     check_integer,
@@ -92,16 +100,20 @@ __all__ = [
     "check_number",
     "compiled_for",
     "complement",
+    "count_applied",
     "difference",
     "divide_by_root",
     "for_tree",
     "global_norm",
     "handed_on",
     "hvp",
+    "if_applied",
     "in_dtype",
     "increment",
     "inner_product",
     "is_due",
+    "is_idle",
+    "is_pending",
     "is_traced",
     "magnitude",
     "nonzero_in_dtype",
@@ -109,6 +121,7 @@ __all__ = [
     "one_minus_power",
     "real_accumulator_like",
     "remembered",
+    "refuse_accumulation",
     "replacing",
     "require_params",
     "running_mean",
@@ -120,6 +133,7 @@ __all__ = [
     "shown",
     "squared",
     "total",
+    "was_applied",
     "wide_dtype",
     "widened",
 ]

@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     difference,
+    if_applied,
     require_params,
 )
 from jaxopt_course.regularizers import weights_only
@@ -88,7 +89,10 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
         moves = difference(apply_updates(ahead, steps), params)
         age = (1 + jnp.sqrt(1 + 4 * jnp.square(state.age))) / 2
         velocity = NesterovState((state.age - 1) / age, cast_like(moves, state.velocity.trace))
-        return cast_like(moves, updates), AcceleratedState(age, velocity, inner_state)
+        new = cast_like(moves, updates), age, velocity
+        stays = jax.tree.map(jnp.zeros_like, updates), state.age, state.velocity
+        moves, age, velocity = if_applied(inner_state, state.inner_state, new, stays)
+        return moves, AcceleratedState(age, velocity, inner_state)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -30,6 +30,7 @@ from jaxopt_course.core import (
     check_integer,
     check_like,
     difference,
+    refuse_accumulation,
     require_params,
     running_sum,
 )
@@ -107,7 +108,10 @@ def sam(
         # A copy, so that the params may be donated.
         cache = None if opaque_mode else jax.tree.map(jnp.copy, params)
         zero = jnp.zeros((), jnp.int32)
-        return SAMState(zero, down.init(params), up.init(params), cache)
+        opt_state, adv_state = down.init(params), up.init(params)
+        refuse_accumulation("sam", "optimizer", opt_state)
+        refuse_accumulation("sam", "adv_optimizer", adv_state)
+        return SAMState(zero, opt_state, adv_state, cache)
 
     def climb(
         updates: Updates, state: State, params: Params, extra_args: dict[str, Any]

@@ -41,6 +41,7 @@ from jaxopt_course.core import (
     check_like,
     check_number,
     complement,
+    if_applied,
     in_dtype,
     increment,
     of_rates,
@@ -168,13 +169,16 @@ def schedule_free(
             return to_z(y.dtype) * (new - y) + along(y.dtype) * (new - old)
 
         moves = cast_like(jax.tree.map(moved, widened(params), state.z, z), updates)
-        return moves, ScheduleFreeState(
-            jnp.asarray(b1, state.b1.dtype),
-            weight_sum,
-            increment(state.step_count),
-            max_lr,
+        new = moves, (weight_sum, increment(state.step_count), max_lr)
+        stays = jax.tree.map(jnp.zeros_like, moves)
+        moves, averaging = if_applied(
             base_state,
-            z,
+            state.base_optimizer_state,
+            new,
+            (stays, (state.weight_sum, state.step_count, state.max_lr)),
+        )
+        return moves, ScheduleFreeState(
+            jnp.asarray(b1, state.b1.dtype), *averaging, base_optimizer_state=base_state, z=z
         )
 
     return GradientTransformationExtraArgs(init, update)

@@ -3,6 +3,7 @@
 from jaxopt_course.core import handed_on
 
 from ._adaptive_clip import AdaptiveGradClipState, adaptive_grad_clip, unitwise_clip, unitwise_norm
+from ._apply_accumulated import apply_accumulated
 from ._apply_every import ApplyEvery, apply_every
 from ._apply_if_finite import ApplyIfFiniteState, apply_if_finite
 from ._apply_updates import apply_updates
@@ -126,6 +127,7 @@ __all__ = [
     "add_l1",
     "add_noise",
     "add_penalty",
+    "apply_accumulated",
     "apply_every",
     "apply_if_finite",
     "apply_updates",

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, ScalarLike
+from jaxtyping import Array, Bool, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
@@ -31,6 +31,14 @@ class ApplyEvery(NamedTuple):
 
     count: Int[Array, ""]
     grad_acc: Updates
+
+    def is_pending(self) -> Bool[Array, ""]:
+        """Whether it holds updates that have not been handed on yet."""
+        return self.count > 0
+
+    def was_applied(self, old: "ApplyEvery") -> Bool[Array, ""]:
+        """Whether the last update was one that handed on the sum."""
+        return self.count == 0
 
 
 def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
@@ -65,7 +73,7 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
     ) -> tuple[Updates, ApplyEvery]:
         check_like("apply_every", "gradient", updates, state.grad_acc)
         count = increment(state.count)
-        due = as_float(count) >= as_float(k)
+        due = (as_float(count) >= as_float(k)) | ("flush" in extra_args)
         total = jax.tree.map(jnp.add, state.grad_acc, cast_like(updates, state.grad_acc))
 
         def chosen(condition: Array, tree: Updates) -> Updates:

@@ -17,6 +17,7 @@ from jaxopt_course.core import (
     as_transformation,
     check_number,
     increment,
+    was_applied,
 )
 
 
@@ -36,6 +37,11 @@ class ApplyIfFiniteState(NamedTuple):
     last_finite: Bool[Array, ""]
     total_notfinite: Int[Array, ""]
     inner_state: State
+
+    def was_applied(self, old: "ApplyIfFiniteState") -> Bool[Array, ""]:
+        """Whether the last updates were finite and the optimizer inside applied them."""
+        inside = was_applied(self.inner_state, old.inner_state)
+        return self.last_finite if inside is None else self.last_finite & inside
 
 
 def apply_if_finite(

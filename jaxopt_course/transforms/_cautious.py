@@ -25,6 +25,7 @@ from jaxopt_course.core import (
     check_like,
     check_number,
     in_dtype,
+    refuse_accumulation,
     safe_divide,
     wide_dtype,
 )
@@ -70,7 +71,9 @@ def cautious(
     inner = as_transformation("cautious", "inner", inner)
 
     def init(params: Params) -> CautiousState:
-        return CautiousState(inner.init(params))
+        inner_state = inner.init(params)
+        refuse_accumulation("cautious", "inner", inner_state)
+        return CautiousState(inner_state)
 
     def update(
         updates: Updates, state: CautiousState, params: Params | None = None, **extra_args: Any

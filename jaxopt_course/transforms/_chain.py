@@ -11,7 +11,10 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    is_idle,
 )
+
+from ._multi_steps import MultiSteps
 
 
 __all__ = ["chain", "named_chain"]
@@ -24,7 +27,8 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArg
         *args: the links, of this library or of optax. No link at all is the identity.
 
     Returns:
-        The composite transformation. Extra arguments of ``update`` reach every link.
+        The composite transformation. Extra arguments of ``update`` reach every link. Links behind
+        a :class:`MultiSteps` run when this has run its optimizer, as if they were inside it.
 
     Raises:
         TypeError: if a link is no transformation, such as a recipe that was not called.
@@ -46,10 +50,7 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArg
         updates: Updates, state: State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
         _check_parts("chain", len(links), state)
-        new_state = []
-        for link, link_state in zip(links, state, strict=True):
-            updates, link_state = link.update(updates, link_state, params, **extra_args)
-            new_state.append(link_state)
+        updates, new_state = _through(links, tuple(state), updates, params, extra_args)
         return updates, tuple(new_state)
 
     return GradientTransformationExtraArgs(init, update)
@@ -85,12 +86,60 @@ def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTran
         updates: Updates, state: State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
         _check_parts("named_chain", len(links), state)
-        new_state = {}
-        for name, link in links.items():
-            updates, new_state[name] = link.update(updates, state[name], params, **extra_args)
-        return updates, new_state
+        states = [state[name] for name in links]
+        updates, new = _through(list(links.values()), states, updates, params, extra_args)
+        return updates, dict(zip(links, new, strict=True))
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _through(
+    links: Sequence[GradientTransformationExtraArgs],
+    states: Sequence[State],
+    updates: Updates,
+    params: Params | None,
+    extra_args: dict[str, Any],
+) -> tuple[Updates, list[State]]:
+    """The updates after all ``links``, and the new states of these."""
+    new_states: list[State] = []
+    begins_later = "flush" in extra_args and not all(is_idle(s, extra_args) for s in states)
+    for i, (link, state) in enumerate(zip(links, states, strict=True)):
+        behind = links[i + 1 :]
+        if begins_later and is_idle(state, extra_args):
+            new_states.append(state)
+            continue
+        begins_later = False
+        if isinstance(link, MultiSteps) and behind:
+            updates, rest = _accumulated(link, behind, states[i:], updates, params, extra_args)
+            return updates, [*new_states, *rest]
+        updates, new_state = link.update(updates, state, params, **extra_args)
+        new_states.append(new_state)
+    return updates, new_states
+
+
+def _accumulated(
+    link: MultiSteps,
+    behind: Sequence[GradientTransformationExtraArgs],
+    states: Sequence[State],
+    updates: Updates,
+    params: Params | None,
+    extra_args: dict[str, Any],
+) -> tuple[Updates, list[State]]:
+    """``link`` and those behind it, which run where it does, as if they were inside it."""
+    links = [link.inner_opt, *behind]
+
+    def update(
+        updates: Updates, states: State, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, State]:
+        updates, new_states = _through(links, states, updates, params, extra_args)
+        return updates, tuple(new_states)
+
+    together = link.around(GradientTransformationExtraArgs(link.inner_opt.init, update))
+    own = states[0]
+    inside = own._replace(inner_opt_state=(own.inner_opt_state, *states[1:]))
+    updates, inside = together.update(updates, inside, params, **extra_args)
+    inner, *rest = inside.inner_opt_state
+    return updates, [inside._replace(inner_opt_state=inner), *rest]
 
 
 def _check_parts(owner: str, links: int, state: State) -> None:

@@ -15,6 +15,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     increment,
+    refuse_accumulation,
 )
 
 
@@ -133,7 +134,9 @@ def _when(
     inner = as_transformation(owner, "inner", inner)
 
     def init(params: Params) -> State:
-        return new_state(step=jnp.zeros((), jnp.int32), inner_state=inner.init(params))
+        inner_state = inner.init(params)
+        refuse_accumulation(owner, "inner", inner_state)
+        return new_state(step=jnp.zeros((), jnp.int32), inner_state=inner_state)
 
     def update(
         updates: Updates, state: Any, params: Params | None = None, **extra_args: Any

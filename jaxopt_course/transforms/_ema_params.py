@@ -28,6 +28,7 @@ from jaxopt_course.core import (
     as_transformation,
     cast_like,
     check_number,
+    if_applied,
     require_params,
     running_mean,
     wide_dtype,
@@ -104,7 +105,9 @@ def ema_params(
 ) -> GradientTransformationExtraArgs:
     """Keep a running mean of the parameters after each update, for :func:`evaluation_params`.
 
-    It must be the outermost wrapper of whatever changes the updates.
+    It must be the outermost wrapper of whatever changes the updates. Around :class:`MultiSteps`
+    and other wrappers that do not change the parameters in every step, only the steps that do
+    are averaged.
 
     Args:
         inner: the optimizer; its updates are handed on as they are.
@@ -142,8 +145,8 @@ def ema_params(
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         mean = running_mean(state.ema, apply_updates(params, updates), decay)
         weight = running_mean(state.weight, jnp.ones_like(state.weight), decay)
-        return updates, EmaParamsState(
-            cast_like(mean, state.ema), weight if debias else state.weight, inner_state
-        )
+        new = cast_like(mean, state.ema), weight if debias else state.weight
+        kept = if_applied(inner_state, state.inner_state, new, (state.ema, state.weight))
+        return updates, EmaParamsState(*kept, inner_state)
 
     return GradientTransformationExtraArgs(init, update)

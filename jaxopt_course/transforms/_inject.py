@@ -18,6 +18,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    if_applied,
     increment,
     wide_dtype,
 )
@@ -155,9 +156,13 @@ def _injected(
         updates, inner_state = inner(hyperparams).update(
             updates, state.inner_state, params, **extra_args
         )
-        return updates, InjectHyperparamsState(
-            increment(state.count), hyperparams, states, inner_state, scheduled
+        count, states = if_applied(
+            inner_state,
+            state.inner_state,
+            (increment(state.count), states),
+            (state.count, state.hyperparams_states),
         )
+        return updates, InjectHyperparamsState(count, hyperparams, states, inner_state, scheduled)
 
     return GradientTransformationExtraArgs(init, update)
 

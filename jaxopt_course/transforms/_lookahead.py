@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     check_like,
     check_number,
     difference,
+    if_applied,
     in_dtype,
     increment,
     require_params,
@@ -73,7 +74,8 @@ def lookahead(
     """Lookahead around ``fast_optimizer``, for parameters that are :class:`LookaheadParams`.
 
     ``update`` takes gradients at ``params.fast``, shaped like these, and returns updates of
-    both sets. It must be the outermost wrapper: what changes its updates parts the two.
+    both sets. It must be the outermost wrapper: what changes its updates parts the two. Around
+    :class:`MultiSteps` it counts the steps that change the parameters.
 
     Args:
         fast_optimizer: the optimizer of the fast parameters.
@@ -114,7 +116,13 @@ def lookahead(
             updates, state.fast_state, both.fast, **extra_args
         )
         steps = increment(state.steps_since_sync)
-        sync = as_float(steps) >= as_float(sync_period)
+        due = as_float(steps) >= as_float(sync_period)
+        steps, sync = if_applied(
+            fast_state,
+            state.fast_state,
+            (steps, due),
+            (state.steps_since_sync, jnp.zeros_like(due)),
+        )
 
         def of_slow(update: Any, way: Array) -> Array:
             return jnp.where(sync, alpha(way.dtype) * way, 0).astype(update.dtype)

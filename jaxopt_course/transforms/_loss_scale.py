@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
@@ -27,8 +27,9 @@ from jaxopt_course.core import (
     all_finite,
     as_transformation,
     check_number,
-    increment,
+    count_applied,
     is_due,
+    was_applied,
 )
 
 
@@ -41,11 +42,18 @@ class DynamicLossScaleState(NamedTuple):
     scale: what the next loss is to be multiplied by, float32[].
     good_steps: steps in a row with finite gradients since the scale last changed, int32[].
     inner_state: the inner state, as of the last step that was taken.
+    last_finite: whether the last gradients were finite, bool[].
     """
 
     scale: Float[Array, ""]
     good_steps: Int[Array, ""]
     inner_state: State
+    last_finite: Bool[Array, ""] = True
+
+    def was_applied(self, old: "DynamicLossScaleState") -> Bool[Array, ""]:
+        """Whether the last gradients were finite and the optimizer inside applied its update."""
+        inside = was_applied(self.inner_state, old.inner_state)
+        return self.last_finite if inside is None else self.last_finite & inside
 
 
 def dynamic_loss_scale(
@@ -95,7 +103,8 @@ def dynamic_loss_scale(
 
     def init(params: Params) -> DynamicLossScaleState:
         scale = bounded(jnp.asarray(initial_scale, jnp.float32))
-        return DynamicLossScaleState(scale, jnp.zeros((), jnp.int32), inner.init(params))
+        zero = jnp.zeros((), jnp.int32)
+        return DynamicLossScaleState(scale, zero, inner.init(params), jnp.array(True))
 
     def update(
         updates: Updates,
@@ -104,19 +113,18 @@ def dynamic_loss_scale(
         **extra_args: Any,
     ) -> tuple[Updates, DynamicLossScaleState]:
         finite = all_finite(updates)
-        good_steps = increment(state.good_steps)
-        grows = is_due(good_steps, growth_interval)
-        by = jnp.asarray(factor, jnp.float32)
-        grown = jnp.where(grows, state.scale * by, state.scale)
-        scale = bounded(jnp.where(finite, grown, state.scale / by))
-        good_steps = jnp.where(finite & ~grows, good_steps, 0)
-
         new_updates, inner_state = jax.lax.cond(
             finite,
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
             lambda: (jax.tree.map(jnp.zeros_like, updates), state.inner_state),
         )
-        return new_updates, DynamicLossScaleState(scale, good_steps, inner_state)
+        good_steps = count_applied(state.good_steps, inner_state, state.inner_state)
+        grows = (good_steps > state.good_steps) & is_due(good_steps, growth_interval)
+        by = jnp.asarray(factor, jnp.float32)
+        grown = jnp.where(grows, state.scale * by, state.scale)
+        scale = bounded(jnp.where(finite, grown, state.scale / by))
+        good_steps = jnp.where(finite & ~grows, good_steps, 0)
+        return new_updates, DynamicLossScaleState(scale, good_steps, inner_state, finite)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -15,6 +15,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     for_tree,
+    is_idle,
 )
 
 
@@ -149,13 +150,17 @@ def partition(
     ) -> tuple[Updates, PartitionState]:
         labels = labels_of(updates)
         new_updates, new_states = {}, {}
+        skips_idle = not is_idle(state, extra_args)
         for label, link in links.items():
-            extra = extra_args
+            extra, own = extra_args, state.inner_states[label]
+            if skips_idle and is_idle(own, extra_args):
+                new_updates[label], new_states[label] = _select(updates, labels, label), own
+                continue
             if mask_compatible_extra_args:
                 extra = _select_like(updates, extra_args, labels, label)
             new_updates[label], inner_state = link.update(
                 _select(updates, labels, label),
-                state.inner_states[label].inner_state,
+                own.inner_state,
                 _select(params, labels, label),
                 **extra,
             )

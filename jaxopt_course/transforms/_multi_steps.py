@@ -1,19 +1,22 @@
-"""Large batches in small pieces: the optimizer runs on the mean gradient of k mini-steps.
+"""Large batches in small pieces: the optimizer runs on the mean gradient of k batches.
 
-With gradients g_1, g_2, ... of the mini-steps since the last update,
+With the gradients g_1, g_2, ... of the batches since the last update and their weights w_i,
 
-    a_n = a_{n-1} + (g_n - a_{n-1}) / n     (their running mean; or their sum)
+    W_n = w_1 + ... + w_n
+    a_n = a_{n-1} + (w_n / W_n) (g_n - a_{n-1})     (their weighted mean)
 
 the updates are 0 until n = k; then the optimizer inside is run once, on a_k. In between it is
-not evaluated at all.
+not evaluated at all. Where w_i is the total weight of the rows of batch i, a_k is the gradient of
+the mean loss of all these rows: the gradient of one large batch.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, DTypeLike, Int, PyTree, ScalarLike
+from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
@@ -29,9 +32,13 @@ from jaxopt_course.core import (
     check_number,
     difference,
     increment,
+    is_pending,
     running_sum,
+    safe_divide,
+    scale_tree,
     squared,
     total,
+    was_applied,
 )
 
 
@@ -45,13 +52,15 @@ __all__ = [
 
 
 class MultiStepsState(NamedTuple):
-    """Where the accumulation stands.
+    """State of the accumulation of gradients.
 
-    mini_step: gradients accumulated since the last update, int32[].
+    mini_step: batches accumulated since the last update, int32[].
     gradient_step: how often the optimizer inside has run, int32[].
     inner_opt_state: its state.
-    acc_grads: mean or sum of the gradients since then, float32 or wider.
+    acc_grads: weighted mean or sum of the gradients since then, float32 or wider.
     skip_state: what the predicate for skipping said of the last gradients.
+    acc_weight: total weight of the batches since then, float[].
+    acc_value: weighted mean of the extra argument ``value`` since then, float[].
     """
 
     mini_step: Int[Array, ""]
@@ -59,6 +68,20 @@ class MultiStepsState(NamedTuple):
     inner_opt_state: State
     acc_grads: Updates
     skip_state: PyTree = ()
+    acc_weight: Float[Array, ""] = 0.0
+    acc_value: Float[Array, ""] = 0.0
+
+    def is_pending(self) -> Bool[Array, ""]:
+        """Whether it holds gradients that no update has used yet."""
+        inside = is_pending(self.inner_opt_state)
+        own = self.mini_step > 0
+        return own if inside is None else own | inside
+
+    def was_applied(self, old: "MultiStepsState") -> Bool[Array, ""]:
+        """Whether the update that turned ``old`` into this state ran the optimizer inside."""
+        inside = was_applied(self.inner_opt_state, old.inner_opt_state)
+        ran = self.gradient_step != old.gradient_step
+        return ran if inside is None else ran & inside
 
 
 @runtime_checkable
@@ -72,33 +95,51 @@ class ShouldSkipUpdateFunction(Protocol):
 
 
 class MultiSteps(GradientTransformationExtraArgs):
-    """The transformation that runs ``opt`` on the mean gradient of every k mini-steps.
+    """The transformation that runs ``opt`` on the mean gradient of every k batches.
+
+    k batches make the update that one large batch of all their rows makes. ``update`` reads the
+    extra argument ``weight``, the total weight of the batch (its number of rows, for instance),
+    which is 1 if absent; :func:`~jaxopt_course.training.make_step` passes it. A batch of weight 0
+    counts as one of the k and leaves no trace in the mean. If all k have weight 0, ``opt`` runs on
+    a gradient of 0, as it does for a large batch of such rows.
+
+    Of the other extra arguments ``opt`` gets the weighted mean of ``value``, the accumulated
+    gradient as ``grad``, and the total weight as ``weight``. The mean of the batches' loss
+    functions is not available, for the earlier batches are gone: a ``value_fn`` raises ValueError
+    when ``opt`` calls it, as line searches do. Use one batch of all rows instead.
+
+    In a :func:`chain`, links in front of it see the gradient of every batch. Links behind it run
+    when ``opt`` does, on the extra arguments that ``opt`` gets. Wrappers around it that count or
+    average steps, such as :func:`ema_params`, do so when ``opt`` has run.
+    :func:`apply_accumulated` applies what is left when a training ends.
 
     Args:
-        opt: the optimizer inside. Extra arguments of ``update`` reach it when it runs.
+        opt: the optimizer inside. It is given the extra arguments of ``update`` when it runs.
         every_k_schedule: k, a number in [1, inf), or a schedule of ``gradient_step``.
-        use_grad_mean: whether ``opt`` gets the mean; the sum otherwise.
+        use_grad_mean: whether ``opt`` gets the mean. Otherwise it gets the mean times the number
+            of batches, which is the sum where all weights are equal; ``value`` is the mean.
         should_skip_update_fn: a predicate such as :func:`skip_not_finite`. Where it holds, the
-            mini-step leaves no trace but ``skip_state``.
+            batch leaves no trace but ``skip_state``, and is not one of the k.
         accumulator_dtype: dtype of the accumulator; float32 or wider by default.
 
     Raises:
         TypeError: if k is neither a number nor a schedule; from ``update``, if the predicate
             gives no bool.
-        ValueError: if k lies below 1.
+        ValueError: if k lies below 1; from ``update``, if ``opt`` calls ``value_fn``.
 
     Examples:
         >>> import jax.numpy as jnp
         >>> tx = MultiSteps(optax.sgd(1.0), every_k_schedule=2)
         >>> state = tx.init(jnp.array(0.0))
-        >>> for gradient in (1.0, 2.0):
-        ...     updates, state = tx.update(jnp.array(gradient), state)
+        >>> for gradient, rows in ((1.0, 3), (2.0, 1)):
+        ...     updates, state = tx.update(jnp.array(gradient), state, weight=rows)
         ...     print(float(updates), bool(tx.has_updated(state)))
         0.0 False
-        -1.5 True
+        -1.25 True
     """
 
     inner_opt: GradientTransformationExtraArgs
+    around: Callable[[GradientTransformationExtraArgs], "MultiSteps"]
 
     def __new__(
         cls,
@@ -120,8 +161,15 @@ class MultiSteps(GradientTransformationExtraArgs):
                 _, skip_state = should_skip_update_fn(zeros, jnp.zeros((), jnp.int32), params)
             mini_step, gradient_step = (jnp.zeros((), jnp.int32) for _ in range(2))
             accumulated = accumulator_like(params, accumulator_dtype)
+            weight, value = as_float(0.0), as_float(0.0)
             return MultiStepsState(
-                mini_step, gradient_step, inner.init(params), accumulated, skip_state
+                mini_step,
+                gradient_step,
+                inner.init(params),
+                accumulated,
+                skip_state,
+                weight,
+                value,
             )
 
         def update(
@@ -131,31 +179,32 @@ class MultiSteps(GradientTransformationExtraArgs):
             **extra_args: Any,
         ) -> tuple[Updates, MultiStepsState]:
             check_like("MultiSteps", "gradient", updates, state.acc_grads)
-            n = increment(state.mini_step)
-            weight = 1 / as_float(n) if use_grad_mean else None
-            every_k = every_k_schedule
-            if callable(every_k):
-                every_k = every_k(state.gradient_step)
-
-            accumulated = lambda: _accumulated(state.acc_grads, updates, weight)
+            state = _complete(state)
+            added = lambda: _added(state, updates, use_grad_mean, extra_args)
 
             def run() -> tuple[Updates, MultiStepsState]:
+                group = added()
+                grads = cast_like(_of_group(group, use_grad_mean), updates)
                 new_updates, inner_state = inner.update(
-                    cast_like(accumulated(), updates), state.inner_opt_state, params, **extra_args
+                    grads, state.inner_opt_state, params, **_offers(group, grads, extra_args)
                 )
-                return new_updates, state._replace(
-                    mini_step=jnp.zeros_like(n),
+                return new_updates, _emptied(group)._replace(
                     gradient_step=increment(state.gradient_step),
                     inner_opt_state=cast_like(inner_state, state.inner_opt_state),
-                    acc_grads=jax.tree.map(jnp.zeros_like, state.acc_grads),
                 )
 
             shapes, _ = jax.eval_shape(run)  # an optimizer may give updates of another kind
             nothing = lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            wait = lambda: (nothing(), state._replace(mini_step=n, acc_grads=accumulated()))
+            wait = lambda: (nothing(), added())
             skip = lambda: (nothing(), state)
 
-            branch = (as_float(n) >= as_float(every_k)).astype(jnp.int32)
+            if extra_args.get("flush") == "without_gradient":
+                return jax.lax.cond(state.is_pending(), run, skip)
+            every_k = every_k_schedule
+            if callable(every_k):
+                every_k = every_k(state.gradient_step)
+            due = as_float(increment(state.mini_step)) >= as_float(every_k)
+            branch = (due | ("flush" in extra_args)).astype(jnp.int32)
             if should_skip_update_fn is None:
                 return jax.lax.switch(branch, [wait, run])
             should_skip, skip_state = should_skip_update_fn(updates, state.gradient_step, params)
@@ -167,6 +216,9 @@ class MultiSteps(GradientTransformationExtraArgs):
 
         self = super().__new__(cls, init, update)
         self.inner_opt = inner
+        self.around = lambda opt: MultiSteps(
+            opt, every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype
+        )
         return self
 
     @staticmethod
@@ -224,11 +276,82 @@ def skip_large_updates(
     return should_skip, {"should_skip": should_skip, "norm_squared": squares}
 
 
-def _accumulated(old: Updates, updates: Updates, weight: Array | None) -> Updates:
-    """``old + updates``, or the mean that moves by ``weight`` towards them; as ``old`` is kept."""
-    if weight is None:
-        return cast_like(running_sum(old, updates, 1.0), old)
-    return cast_like(running_sum(difference(old, updates), old, -weight), old)
+def no_value_fn(params: Params, weight: Any = None, **extra_args: Any) -> Any:
+    """What takes the place of ``value_fn`` inside an accumulation: it refuses to be called."""
+    raise ValueError(
+        "MultiSteps: the optimizer inside calls `value_fn`, as line searches do, but the mean loss "
+        "of all accumulated batches cannot be computed when the last one comes; use one batch of "
+        "all their rows (a larger `batch_size`) without MultiSteps."
+    )
+
+
+def _complete(state: MultiStepsState) -> MultiStepsState:
+    """``state`` with arrays, also where it was built with the fields of optax's alone."""
+    weight, value = as_float(state.acc_weight), as_float(state.acc_value)
+    return state._replace(acc_weight=weight, acc_value=value)
+
+
+def _added(
+    state: MultiStepsState, updates: Updates, use_mean: bool, extra_args: dict[str, Any]
+) -> MultiStepsState:
+    """``state`` after one batch more."""
+    own = as_float(extra_args.get("weight", 1.0))
+    weight = state.acc_weight + own
+    share = safe_divide(own, weight)
+    old, new = state.acc_grads, cast_like(updates, state.acc_grads)
+    if use_mean:
+        grads = running_sum(difference(old, updates), old, -share)
+    else:
+        grads = running_sum(new, old, own)
+    value = state.acc_value + share * (as_float(extra_args.get("value", 0.0)) - state.acc_value)
+    count = increment(state.mini_step)
+    if "weight" in extra_args:  # even a NaN of weight 0 leaves no trace
+        kept = lambda x, y: jnp.where(own > 0, x, y.astype(x.dtype))
+        grads, value = jax.tree.map(kept, (grads, value), (old, state.acc_value))
+    if "flush" in extra_args:  # perhaps no batch comes with it
+        count = jnp.where(own > 0, count, state.mini_step)
+    return state._replace(
+        mini_step=count, acc_grads=cast_like(grads, old), acc_weight=weight, acc_value=value
+    )
+
+
+def _of_group(group: MultiStepsState, use_mean: bool) -> Updates:
+    """The gradient that the optimizer gets: the mean, or the mean times the number of batches."""
+    if use_mean:
+        return group.acc_grads
+    return scale_tree(group.acc_grads, safe_divide(as_float(group.mini_step), group.acc_weight))
+
+
+def _offers(group: MultiStepsState, grads: Updates, extra_args: dict[str, Any]) -> dict[str, Any]:
+    """The extra arguments of the group: means instead of what the last batch offers."""
+    offers = dict(extra_args)
+    offers.pop("flush", None)
+    if is_pending(group.inner_opt_state) is not None:  # an accumulation inside
+        offers["weight"] = group.acc_weight
+        if "flush" in extra_args:
+            offers["flush"] = "with_gradient"
+    if "weight" in offers:
+        offers["weight"] = group.acc_weight
+    if "value" in offers:
+        dtype = jnp.result_type(offers["value"])
+        is_float = jnp.issubdtype(dtype, jnp.floating)
+        offers["value"] = group.acc_value.astype(dtype) if is_float else group.acc_value
+    if "grad" in offers:
+        offers["grad"] = grads
+    if "value_fn" in offers:
+        offers["value_fn"] = no_value_fn
+    return offers
+
+
+def _emptied(state: MultiStepsState) -> MultiStepsState:
+    """``state`` at the beginning of a group."""
+    zero = lambda tree: jax.tree.map(jnp.zeros_like, tree)
+    return state._replace(
+        mini_step=zero(state.mini_step),
+        acc_grads=zero(state.acc_grads),
+        acc_weight=zero(state.acc_weight),
+        acc_value=zero(state.acc_value),
+    )
 
 
 def _check_bool(should_skip: Any) -> None:

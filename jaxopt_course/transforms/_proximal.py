@@ -38,6 +38,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     difference,
+    if_applied,
     increment,
     require_params,
     running_sum,
@@ -200,7 +201,11 @@ def scaled_proximal(
             lambda x, scaling: operator(x, scaling=scaling), points, scalings
         )
         updates = _towards("scaled_proximal", of_tree, scale_tree(updates, -rate), params)
-        return updates, ScaledProximalState(increment(state.step), inner_state)
+        zeros = jax.tree.map(jnp.zeros_like, updates)
+        updates, step = if_applied(
+            inner_state, state.inner_state, (updates, increment(state.step)), (zeros, state.step)
+        )
+        return updates, ScaledProximalState(step, inner_state)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -22,6 +22,7 @@ from jaxopt_course.core import (
     as_float,
     check_number,
     increment,
+    safe_divide,
     scale_tree,
 )
 
@@ -48,6 +49,7 @@ class ReduceLROnPlateauState(NamedTuple):
     cooldown_count: means that the cooldown still lasts, int32[].
     count: values in the mean that is being taken, int32[].
     avg_value: that mean, float[].
+    avg_weight: the total weight of the values in it, float[].
     """
 
     scale: Float[Array, ""]
@@ -56,6 +58,7 @@ class ReduceLROnPlateauState(NamedTuple):
     cooldown_count: Int[Array, ""]
     count: Int[Array, ""]
     avg_value: Float[Array, ""]
+    avg_weight: Float[Array, ""] = 0.0
 
 
 def reduce_on_plateau(
@@ -76,7 +79,9 @@ def reduce_on_plateau(
         atol: the absolute improvement that counts, in [0, inf).
         cooldown: means to wait after a reduction, in [0, inf).
         accumulation_size: values to a mean, in [1, inf): 1 for a validation loss, more for
-            losses of mini-batches.
+            losses of mini-batches, such as the updates in an epoch. Values are weighed by the
+            extra argument ``weight`` of ``update``, the total weight of the batch, which is 1 if
+            absent; a mean of total weight 0 is not judged.
         min_scale: the scale at which reductions end, in [0, 1].
 
     Returns:
@@ -104,7 +109,13 @@ def reduce_on_plateau(
     def init(params: Params) -> ReduceLROnPlateauState:
         plateau_count, cooldown_count, count = (jnp.zeros((), jnp.int32) for _ in range(3))
         return ReduceLROnPlateauState(
-            as_float(1.0), as_float(jnp.inf), plateau_count, cooldown_count, count, as_float(0.0)
+            as_float(1.0),
+            as_float(jnp.inf),
+            plateau_count,
+            cooldown_count,
+            count,
+            avg_value=as_float(0.0),
+            avg_weight=as_float(0.0),
         )
 
     def update(
@@ -113,6 +124,7 @@ def reduce_on_plateau(
         params: Params | None = None,
         *,
         value: ScalarLike | None = None,
+        weight: ScalarLike = 1.0,
         **extra_args: Any,
     ) -> tuple[Updates, ReduceLROnPlateauState]:
         if value is None:
@@ -120,13 +132,10 @@ def reduce_on_plateau(
                 "reduce_on_plateau reads the loss: call `update(updates, state, params, "
                 "value=loss)`."
             )
-        count = increment(state.count)
-        mean = (as_float(state.count) * state.avg_value + as_float(value)) / as_float(count)
-        full = as_float(count) >= as_float(accumulation_size)
-        filling = state._replace(count=count, avg_value=mean)
-        new_state = jax.tree.map(
-            functools.partial(jnp.where, full), _after_a_mean(rule, mean, state), filling
-        )
+        state = _with_value(state, as_float(value), as_float(weight))
+        full = as_float(state.count) >= as_float(accumulation_size)
+        judged = _where(state.avg_weight > 0, _after_a_mean(rule, state.avg_value, state), state)
+        new_state = _where(full, _emptied(judged), state)
         return scale_tree(updates, new_state.scale), new_state
 
     return GradientTransformationExtraArgs(init, update)
@@ -161,6 +170,30 @@ def _after_a_mean(
         best_value=jnp.where(improved, mean, best),
         plateau_count=jnp.where(waiting | reduce, 0, bad),
         cooldown_count=jnp.where(waiting, state.cooldown_count - 1, jnp.where(reduce, pause, 0)),
-        count=jnp.zeros_like(state.count),
-        avg_value=jnp.zeros_like(state.avg_value),
+        count=state.count,
+        avg_value=state.avg_value,
+        avg_weight=state.avg_weight,
     )
+
+
+def _with_value(state: ReduceLROnPlateauState, value: Array, weight: Array) -> Any:
+    """``state`` with one value more in its mean; one of weight 0 leaves no trace in that."""
+    total = as_float(state.avg_weight) + weight
+    mean = state.avg_value + safe_divide(weight, total) * (value - state.avg_value)
+    return state._replace(
+        count=increment(state.count),
+        avg_value=jnp.where(weight > 0, mean, state.avg_value),
+        avg_weight=total,
+    )
+
+
+def _emptied(state: ReduceLROnPlateauState) -> ReduceLROnPlateauState:
+    """``state`` at the beginning of a mean."""
+    zero = jnp.zeros_like
+    return state._replace(
+        count=zero(state.count), avg_value=zero(state.avg_value), avg_weight=zero(state.avg_weight)
+    )
+
+
+def _where(condition: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(functools.partial(jnp.where, condition), new, old)

@@ -25,7 +25,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     check_like,
-    increment,
+    count_applied,
     require_params,
     widened,
 )
@@ -101,6 +101,8 @@ def stochastic_rounding(
         leaves, structure = jax.tree.flatten(params)
         numbers = jax.tree.unflatten(structure, range(len(leaves)))
         new = jax.tree.map(drawn, numbers, params, updates, moves)
-        return new, StochasticRoundingState(increment(state.count), state.rng_key, inner_state)
+        return new, StochasticRoundingState(
+            count_applied(state.count, inner_state, state.inner_state), state.rng_key, inner_state
+        )
 
     return GradientTransformationExtraArgs(init, update)

@@ -203,7 +203,9 @@ def test_a_step_that_overflows_changes_nothing_but_the_scale_and_the_step():
     at = lambda i: jax.tree.map(lambda x: x[i], states)
     expected = first._replace(
         step=jnp.array(1, jnp.int32),
-        opt_state=first.opt_state._replace(scale=jnp.array(2.0**23, jnp.float32)),
+        opt_state=first.opt_state._replace(
+            scale=jnp.array(2.0**23, jnp.float32), last_finite=jnp.array(False)
+        ),
     )
     chex.assert_trees_all_equal(*(s._replace(key=None) for s in (at(0), expected)))
     for i, skip in enumerate(skipped):
