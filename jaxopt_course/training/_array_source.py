@@ -18,7 +18,16 @@ from ._fingerprint import data_fingerprint
 from ._loop import Progress, hold, release
 from ._placement import place, place_batch, replicate
 from ._rows import as_examples, as_rows, count_rows
-from ._sources import MakeSource, Parts, Piece, Source, compiled, evaluate_program, loop_of
+from ._sources import (
+    MakeSource,
+    Parts,
+    Piece,
+    Source,
+    compiled,
+    evaluate_program,
+    finish_program,
+    loop_of,
+)
 from ._state import Rows, TrainState
 from ._timetable import Timetable, make_timetable
 
@@ -57,15 +66,16 @@ def _source(
         return state, feed.batch(table, step), np.asarray(chosen)
 
     start = lambda key: _start(*given, replicate(key, parts.placement), parts=parts)
-    evaluate = functools.partial(evaluate_program, *given, parts=parts)
+    evaluate = functools.partial(evaluate_program, *given, parts=parts, trains=True)
+    finish = functools.partial(finish_program, *given, parts=parts, trains=True)
     digest = lambda: data_fingerprint((examples, rows))
-    return Source(parts.timetable, feed.like, digest, start, advance, evaluate, replay)
+    return Source(parts.timetable, feed.like, digest, start, advance, evaluate, finish, replay)
 
 
 @compiled()
 def _start(examples: Any, rows: Rows, rule: Any, key: Any, *, parts: Parts) -> Progress:
     feed = make_feed(examples, rows, parts.timetable)
-    loop = loop_of(examples, rows, rule, parts)
+    loop = loop_of(examples, rows, rule, parts, trains=True)
     return place(loop.start(key, feed.like), parts.placement)
 
 
@@ -86,7 +96,7 @@ def _advance(
     """
     timetable, placement = parts.timetable, parts.placement
     feed = make_feed(examples, rows, timetable)
-    loop = loop_of(examples, rows, rule, parts)
+    loop = loop_of(examples, rows, rule, parts, trains=True)
     capacity = timetable.longest_segment
     row = jax.eval_shape(loop.evaluate, progress)[1]
     lines = capacity // timetable.evaluate_every + 1
@@ -99,7 +109,7 @@ def _advance(
         return place(progress, placement), table, losses.at[index - begin].set(loss)
 
     def evaluate(progress: Progress, line: Array, written: dict[str, Array]) -> Any:
-        progress, row = loop.evaluate(progress)
+        progress, row = loop.evaluate(progress, progress.state.step == timetable.steps)
         added = {name: written[name].at[line].set(value) for name, value in row.items()}
         return place(progress, placement), line + 1, added
 

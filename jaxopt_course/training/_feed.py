@@ -28,12 +28,14 @@ class Feed(NamedTuple):
         steps counted from 0.
     turn: ``turn(key, table, index) -> table``: the same, drawn anew only at an epoch's begin.
     batch: ``batch(table, index) -> batch`` of step ``index``.
+    batch_at: ``batch_at(key, index) -> batch`` of step ``index``, of whatever epoch.
     like: shapes and dtypes of a batch.
     """
 
     table: Callable[[Any, Any], BatchTable]
     turn: Callable[[Any, BatchTable, Any], BatchTable]
     batch: Callable[[BatchTable, Any], Batch]
+    batch_at: Callable[[Any, Any], Batch]
     like: Batch
 
 
@@ -59,4 +61,5 @@ def make_feed(examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable)
 
     first = rows.train[: timetable.batch_size]
     like = jax.eval_shape(lambda: Batch(*take_rows(examples, first)))
-    return Feed(table, turn, batch, like)
+    batch_at = lambda key, index: batch(table(key, index), index)
+    return Feed(table, turn, batch, batch_at, like)

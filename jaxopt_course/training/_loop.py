@@ -14,13 +14,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxopt_course.core import Params, all_finite
+from jaxopt_course.core import Params, all_finite, is_pending
 from jaxopt_course.tasks import Batch, Task
-from jaxopt_course.transforms import evaluation_params, packed_params, unpack
+from jaxopt_course.transforms import (
+    apply_accumulated,
+    evaluation_params,
+    packed_params,
+    unpack,
+)
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
 from ._state import Outcome, OutcomeCode, TrainState
-from ._step import batch_means, batch_weight, init_state, make_step
+from ._step import batch_means, batch_weight, init_state, step_function, value_fn_after
 
 
 __all__ = ["Evaluated", "Loop", "Progress", "frozen_row", "hold", "make_loop", "release"]
@@ -60,12 +65,17 @@ class Loop(NamedTuple):
 
     start: ``start(key, batch) -> progress``; of the batch only shapes and dtypes matter.
     step: ``step(progress, batch) -> (progress, loss)``.
-    evaluate: ``evaluate(progress) -> (progress, row)``: one row of the history.
+    evaluate: ``evaluate(progress, last=False) -> (progress, row)``: one row of the history. The
+        last one is of the parameters that ``finish`` leads to, though the state stays as it is,
+        so that a training that is resumed with more steps has the bits of one that was not cut.
+    finish: ``finish(progress, when=True) -> progress`` after the last step: gradients that are
+        still accumulated are applied.
     """
 
     start: Callable[..., Progress]
     step: Callable[..., tuple[Progress, Array]]
     evaluate: Callable[..., tuple[Progress, dict[str, Array]]]
+    finish: Callable[..., Progress]
 
 
 def make_loop(
@@ -76,6 +86,7 @@ def make_loop(
     *,
     evaluated: Evaluated,
     skip_not_finite: bool = False,
+    batch_at: Callable[[Any, Array], Batch] | None = None,
 ) -> Loop:
     """The parts of a training of ``task``.
 
@@ -90,8 +101,10 @@ def make_loop(
             kept; ``"raw"``: of the parameters that are trained.
         skip_not_finite: a step whose loss or new parameters are not finite leaves parameters,
             model state and the optimizer's state as they were, and counts as skipped.
+        batch_at: ``batch_at(key, step) -> batch``, of a step in the past. None: it is gone.
     """
-    train_step = make_step(task, optimizer)
+    recent = None if skip_not_finite else batch_at  # of skipped steps, no accumulation has a trace
+    train_step = step_function(task, optimizer, recent)
 
     def start(key: Any, batch: Batch) -> Progress:
         state = init_state(task, optimizer, key)
@@ -121,7 +134,27 @@ def make_loop(
         outcome = _unless_ended(progress.outcome, ~jnp.isfinite(loss), OutcomeCode.DIVERGED, at)
         return taken._replace(outcome=outcome), loss
 
-    def evaluate(progress: Progress) -> tuple[Progress, dict[str, Array]]:
+    def finish(progress: Progress, when: Any = True) -> Progress:
+        state = progress.state
+        if is_pending(state.opt_state) is None:
+            return progress
+
+        def finished() -> tuple[Params, Any]:
+            value_fn = value_fn_after(task, state, recent)
+            params, opt_state = apply_accumulated(
+                optimizer, state.opt_state, state.params, value_fn=value_fn
+            )
+            if skip_not_finite:
+                fine = all_finite(params)
+                return _where(fine, (params, opt_state), (state.params, state.opt_state))
+            return params, opt_state
+
+        stays = lambda: (state.params, state.opt_state)
+        params, opt_state = jax.lax.cond(when, finished, stays)
+        return progress._replace(state=state._replace(params=params, opt_state=opt_state))
+
+    def evaluate(progress: Progress, last: Any = False) -> tuple[Progress, dict[str, Array]]:
+        before, progress = progress.state, progress if last is False else finish(progress, last)
         state = progress.state
         row = {
             name: total / progress.weight.astype(total.dtype)
@@ -138,9 +171,10 @@ def make_loop(
             validated = validate(unpack(point), state.model_state)
             row |= {f"validation_{name}": value for name, value in validated.items()}
             loss = validated["loss"].astype(loss.dtype)
-        return _judged(progress, point, loss, early_stopping), {"step": state.step, **row}
+        judged = _judged(progress, point, loss, early_stopping)._replace(state=before)
+        return judged, {"step": state.step, **row}
 
-    return Loop(start, step, evaluate)
+    return Loop(start, step, evaluate, finish)
 
 
 def hold(progress: Progress) -> Progress:

@@ -87,7 +87,7 @@ def run_session(session: Session) -> Run:
     progress, history = session.progress, session.history
     save = lambda: None if keeper is None else keeper.save(progress, history)
     done, length, request = int(progress.state.step), session.segment or 1, 0
-    is_late = has_ended = False
+    is_late = has_ended = is_last = False
     try:
         while progress.running and done < timetable.steps and not (is_late or has_ended):
             begin, begun = done, time.monotonic()
@@ -98,8 +98,9 @@ def run_session(session: Session) -> Run:
                 raise _explanation(session, progress, after, begin, piece)
             has_ended = piece.ended
             if has_ended and timetable.steps == WITHOUT_END and after.weight > 0:
-                after, row = source.evaluate(after)
+                after, row = source.evaluate(after, True)
                 piece.rows.append(jax.device_get(row))
+                is_last = True
             history.extend(piece.rows)
             progress, done = after, begin + len(piece.losses)
             rows = describe_rows(piece.rows, timetable)
@@ -136,8 +137,11 @@ def run_session(session: Session) -> Run:
     if is_late and progress.running and done < timetable.steps:
         outcome = Outcome(jnp.asarray(int(OutcomeCode.OUT_OF_TIME), jnp.int32), progress.state.step)
         if not history or int(history[-1]["step"]) != done:
-            progress, row = source.evaluate(progress)
+            progress, row = source.evaluate(progress, True)
             history.append(jax.device_get(row))
+            is_last = True
+    if progress.running and (is_last or done == timetable.steps):
+        progress = source.finish(progress)
     return _run(progress, outcome, history, timetable)
 
 

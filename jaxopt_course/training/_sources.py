@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -12,7 +13,8 @@ from jaxopt_course.tasks import Batch
 
 from ._early_stopping import EarlyStopping
 from ._evaluate import validation
-from ._loop import Evaluated, Loop, Progress, make_loop
+from ._feed import make_feed
+from ._loop import Evaluated, Loop, Progress, hold, make_loop, release
 from ._placement import Placement, place
 from ._state import Rows, TrainState
 from ._timetable import Timetable
@@ -26,6 +28,7 @@ __all__ = [
     "Source",
     "compiled",
     "evaluate_program",
+    "finish_program",
     "loop_of",
 ]
 
@@ -55,7 +58,9 @@ class Source(NamedTuple):
     start: ``start(key) -> progress``.
     advance: ``advance(progress, begin, end) -> (progress, piece)``: the steps from ``begin`` on,
         up to ``end`` or to the end of the training.
-    evaluate: ``evaluate(progress) -> (progress, row)``: one more evaluation.
+    evaluate: ``evaluate(progress, last=False) -> (progress, row)``: one more evaluation; the last
+        one is of what ``finish`` leads to.
+    finish: ``finish(progress) -> progress`` after the last step, with what was accumulated applied.
     replay: ``replay(progress, begin, step) -> (state, batch, rows)``: the steps of the last
         ``advance`` again, from its progress up to ``step``: the state and the batch before that,
         and which rows of the data these are, None if that is not known.
@@ -66,7 +71,8 @@ class Source(NamedTuple):
     digest: Callable[[], str | None]
     start: Callable[[Any], Progress]
     advance: Callable[[Progress, int, int], tuple[Progress, Piece]]
-    evaluate: Callable[[Progress], tuple[Progress, dict[str, Any]]]
+    evaluate: Callable[..., tuple[Progress, dict[str, Any]]]
+    finish: Callable[[Progress], Progress]
     replay: Callable[
         [Progress, int, int], tuple[TrainState, Batch, Int[np.ndarray, "batch"] | None]
     ]
@@ -97,18 +103,48 @@ MakeSource = Callable[[EarlyStopping | None, Parts], Source]
 compiled = functools.partial(compiled_for, "parts")
 
 
-def loop_of(examples: Any, rows: Rows | None, rule: EarlyStopping | None, parts: Parts) -> Loop:
-    """The loop of a training that validates on some of ``rows``, or, without them, on none."""
+def loop_of(
+    examples: Any, rows: Rows | None, rule: EarlyStopping | None, parts: Parts, *, trains: bool
+) -> Loop:
+    """The loop of a training that validates on some of ``rows``, or, without them, on none.
+
+    ``trains`` says whether it trains on some of them too, so that past batches are at hand.
+    """
     size = parts.timetable.batch_size
     validate = None if rows is None else validation(parts.task, examples, rows, size)
-    options = {"evaluated": parts.evaluated, "skip_not_finite": parts.skip_not_finite}
+    options: dict[str, Any] = {
+        "evaluated": parts.evaluated,
+        "skip_not_finite": parts.skip_not_finite,
+    }
+    if trains and rows is not None:
+        options["batch_at"] = make_feed(examples, rows, parts.timetable).batch_at
     return make_loop(parts.task, parts.optimizer, validate, rule, **options)
 
 
-@compiled()
+of_both = compiled_for("parts", "trains")
+
+
+@of_both
 def evaluate_program(
-    examples: Any, rows: Any, rule: Any, progress: Progress, *, parts: Parts
+    examples: Any,
+    rows: Any,
+    rule: Any,
+    progress: Progress,
+    last: Any = False,
+    *,
+    parts: Parts,
+    trains: bool,
 ) -> tuple[Progress, dict[str, Any]]:
     """One more evaluation."""
-    progress, row = loop_of(examples, rows, rule, parts).evaluate(progress)
+    loop = loop_of(examples, rows, rule, parts, trains=trains)
+    progress, row = loop.evaluate(progress, jnp.asarray(last))
     return place(progress, parts.placement), row
+
+
+@of_both
+def finish_program(
+    examples: Any, rows: Any, rule: Any, progress: Progress, *, parts: Parts, trains: bool
+) -> Progress:
+    """What a training leads to after its last step."""
+    loop = loop_of(examples, rows, rule, parts, trains=trains)
+    return place(release(loop.finish(hold(progress))), parts.placement)

@@ -28,7 +28,9 @@ class Stages(NamedTuple):
     advance: ``advance(progress, hyperparameters, rows, end) -> progress``: from where it is up to
         step ``end``, which may be traced. A training that has diverged stays where it is.
     evaluate: ``evaluate(progress, hyperparameters, rows) -> (progress, row)``: means over the
-        examples since the last evaluation, and over the validation rows, by name.
+        examples since the last evaluation, and over the validation rows, by name. It is as the
+        last one of a training that ends here: of the parameters after the gradients that are
+        still accumulated have been applied, though ``progress`` keeps them.
     build: ``build(hyperparameters) -> (task, optimizer)``.
     steps_per_epoch: of all rows.
     """
@@ -80,8 +82,9 @@ def make_stages(
         n_train = used.train.shape[0]
         timetable = make_timetable("make_stages", n_train, steps=WITHOUT_END, batch_size=batch_size)
         validate = validation(task, examples, used, batch_size)
-        loop = make_loop(task, optimizer, validate, None, evaluated=evaluated)
-        return loop, make_feed(examples, used, timetable)
+        feed = make_feed(examples, used, timetable)
+        options: dict[str, Any] = {"evaluated": evaluated, "batch_at": feed.batch_at}
+        return make_loop(task, optimizer, validate, None, **options), feed
 
     def start(key: Any, hyperparameters: Any, rows: Rows | None = None) -> Progress:
         loop, feed = parts(hyperparameters, rows)
@@ -105,6 +108,6 @@ def make_stages(
     def evaluate(
         progress: Progress, hyperparameters: Any, rows: Rows | None = None
     ) -> tuple[Progress, dict[str, Array]]:
-        return parts(hyperparameters, rows)[0].evaluate(progress)
+        return parts(hyperparameters, rows)[0].evaluate(progress, True)
 
     return Stages(start, advance, evaluate, build, -(-n // batch_size))

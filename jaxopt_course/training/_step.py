@@ -6,7 +6,7 @@ Where the optimizer scales the loss, by s, the gradient is that of s L, divided 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,16 @@ from ._rows import count_rows
 from ._state import TrainState
 
 
-__all__ = ["batch_means", "batch_weight", "init_state", "make_step", "take_step"]
+__all__ = [
+    "ValueFn",
+    "batch_means",
+    "batch_weight",
+    "init_state",
+    "make_step",
+    "step_function",
+    "take_step",
+    "value_fn_after",
+]
 
 
 def init_state(task: Task, optimizer: optax.GradientTransformation, key: Any) -> TrainState:
@@ -86,6 +95,19 @@ def make_step(
             ``"step"``.
     """
     check_parts("make_step", task, optimizer)
+    return step_function(task, optimizer)
+
+
+def step_function(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    batch_at: Callable[[Any, Array], Batch] | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
+    """The step of :func:`make_step`.
+
+    With ``batch_at(key, step)``, the batch of a step in the past, ``value_fn`` is a
+    :class:`ValueFn` that knows them, for line searches inside an accumulation of gradients.
+    """
     extended = as_transformation("make_step", "optimizer", optimizer)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
@@ -111,8 +133,9 @@ def make_step(
             model_state = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old), model_state, state.model_state
             )
-        # Line searches of optax refuse extra arguments that `value_fn` does not name.
-        value_fn = lambda params, weight=None: mean_loss(params)[0]
+        value_fn = ValueFn(
+            lambda params: mean_loss(params)[0], _of_last(task, state, state.step, batch_at)
+        )
         params, opt_state = take_step(
             extended,
             state.params,
@@ -125,6 +148,61 @@ def make_step(
         return TrainState(state.step + 1, params, model_state, opt_state, state.key), means
 
     return step
+
+
+class ValueFn(NamedTuple):
+    """The mean loss of a batch as a function of the parameters, as it is offered to an optimizer.
+
+    loss: ``loss(params) -> f[]``.
+    of_last: ``of_last(count, at_most) -> function``, the same for the rows of the last ``count``
+        batches together, i32[]; the bound on their number is static. None: these are gone.
+    """
+
+    loss: Callable[[Params], Array]
+    of_last: Callable[[Array, int], Callable[[Params], Array]] | None
+
+    def __call__(self, params: Params, weight: Any = None) -> Array:
+        """The loss. Line searches of optax hand on extra arguments, and refuse unnamed ones."""
+        return self.loss(params)
+
+
+def value_fn_after(
+    task: Task, state: TrainState, batch_at: Callable[[Any, Array], Batch] | None
+) -> ValueFn | None:
+    """What an update after the last batch is offered: the mean loss of batches in the past."""
+    of_last = _of_last(task, state, state.step - 1, batch_at)
+    return None if of_last is None else ValueFn(of_last(jnp.ones((), jnp.int32), 1), of_last)
+
+
+def _of_last(
+    task: Task,
+    state: TrainState,
+    newest: Array,
+    batch_at: Callable[[Any, Array], Batch] | None,
+) -> Callable[[Array, int], Callable[[Params], Array]] | None:
+    """``ValueFn.of_last`` for the batches of the steps up to ``newest``."""
+    if batch_at is None:
+        return None
+
+    def of_last(count: Array, at_most: int) -> Callable[[Params], Array]:
+        def mean_loss(params: Params) -> Array:
+            @jax.checkpoint
+            def add(total: Array, back: Array) -> tuple[Array, Array]:
+                index = jnp.maximum(newest - back, 0)
+                batch, key = batch_at(state.key, index), jax.random.fold_in(state.key, index)
+                means, _ = batch_means(
+                    task, unpack(params), state.model_state, batch, key=key, train=True
+                )
+                weight = jnp.where(back < count, batch_weight(batch), 0)
+                return total + weight, weight * as_float(means["loss"])
+
+            backwards = jnp.arange(at_most, dtype=jnp.int32)
+            weight, losses = jax.lax.scan(add, as_float(0.0), backwards)
+            return safe_divide(jnp.sum(losses), weight)
+
+        return mean_loss
+
+    return of_last
 
 
 def take_step(

@@ -15,7 +15,16 @@ from ._early_stopping import EarlyStopping
 from ._loop import Progress, hold, release
 from ._placement import place, replicate, spread
 from ._rows import as_examples, count_rows
-from ._sources import MakeSource, Parts, Piece, Source, compiled, evaluate_program, loop_of
+from ._sources import (
+    MakeSource,
+    Parts,
+    Piece,
+    Source,
+    compiled,
+    evaluate_program,
+    finish_program,
+    loop_of,
+)
 from ._state import Rows, TrainState
 from ._stream import Stream
 from ._timetable import Timetable
@@ -54,7 +63,8 @@ def _source(
     parts: Parts,
 ) -> Source:
     given = replicate((examples, rows, rule), parts.placement)
-    evaluate = functools.partial(evaluate_program, *given, parts=parts)
+    evaluate = functools.partial(evaluate_program, *given, parts=parts, trains=False)
+    finish = functools.partial(finish_program, *given, parts=parts, trains=False)
     kept: list[Batch] = []
 
     def advance(progress: Progress, begin: int, end: int) -> tuple[Progress, Piece]:
@@ -71,7 +81,7 @@ def _source(
             progress, loss = _step(rule, progress, batch, parts=parts)
             losses.append(loss)
             if done == parts.timetable.next_evaluation(done - 1):
-                progress, row = evaluate(progress)
+                progress, row = evaluate(progress, np.bool_(done == parts.timetable.steps))
                 written.append(jax.device_get(row))  # the next step takes what it shares
                 if not progress.running:
                     break
@@ -87,7 +97,9 @@ def _source(
 
     first = spread(stream.first, parts.placement)
     start = lambda key: _start(rule, replicate(key, parts.placement), first, parts=parts)
-    return Source(parts.timetable, stream.first, lambda: None, start, advance, evaluate, replay)
+    return Source(
+        parts.timetable, stream.first, lambda: None, start, advance, evaluate, finish, replay
+    )
 
 
 _release = jax.jit(release)
@@ -101,10 +113,10 @@ def _hold(progress: Progress) -> Progress:
 
 @compiled()
 def _start(rule: Any, key: Any, batch: Batch, *, parts: Parts) -> Progress:
-    return place(loop_of(None, None, rule, parts).start(key, batch), parts.placement)
+    return place(loop_of(None, None, rule, parts, trains=False).start(key, batch), parts.placement)
 
 
 @compiled(donate_argnames=("progress",))
 def _step(rule: Any, progress: Progress, batch: Batch, *, parts: Parts) -> tuple[Progress, Array]:
-    progress, loss = loop_of(None, None, rule, parts).step(progress, batch)
+    progress, loss = loop_of(None, None, rule, parts, trains=False).step(progress, batch)
     return place(progress, parts.placement), loss

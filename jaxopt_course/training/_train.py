@@ -118,7 +118,8 @@ def make_train(
         timetable = make_timetable("train", used.train.shape[0], **numbers)
         feed = make_feed(examples, used, timetable)
         validate = validation(task, examples, used, timetable.batch_size)
-        loop = make_loop(task, optimizer, validate, early_stopping, evaluated=evaluate)
+        options: dict[str, Any] = {"evaluated": evaluate, "batch_at": feed.batch_at}
+        loop = make_loop(task, optimizer, validate, early_stopping, **options)
         progress = hold(loop.start(key, feed.like))
         carry, history = (progress, feed.table(progress.state.key, 0)), []
         whole, rest = divmod(timetable.steps, timetable.evaluate_every)
@@ -128,9 +129,9 @@ def make_train(
         ]:
             if number * length > 0:
                 firsts = _first_steps(begin, number, length, timetable.steps_per_epoch)
-                carry, rows_of_part = _intervals(loop, feed, carry, length, firsts)
+                carry, rows_of_part = _intervals(loop, feed, carry, length, firsts, timetable.steps)
                 history.append(rows_of_part)
-        progress = release(carry[0])
+        progress = release(loop.finish(carry[0], carry[0].running))
         return Run(
             state=progress.state,
             best_params=progress.best_params,
@@ -159,9 +160,11 @@ def _intervals(
     carry: _Carry,
     length: int,
     firsts: Int[np.ndarray, "intervals stretches"],
+    end: int,
 ) -> tuple[_Carry, dict[str, Array]]:
     """For each row of ``firsts`` so many steps and an evaluation, unless the training has ended.
 
+    The evaluation after ``end`` steps is the last one.
     Epochs are drawn outside of what depends on that. Under ``vmap`` both sides of such a condition
     are computed, the numbers of the steps come apart, and each step would draw an epoch.
     """
@@ -177,8 +180,10 @@ def _intervals(
     def interval(carry: _Carry, firsts: Array) -> tuple[_Carry, dict[str, Array]]:
         (progress, table), _ = jax.lax.scan(stretch, carry, firsts)
         row = jax.eval_shape(loop.evaluate, progress)[1]
+        last = firsts[-1] + steps.shape[0] == end
+        evaluate = lambda progress: loop.evaluate(progress, last)
         frozen = lambda progress: (progress, frozen_row(progress, row))
-        progress, row = jax.lax.cond(progress.running, loop.evaluate, frozen, progress)
+        progress, row = jax.lax.cond(progress.running, evaluate, frozen, progress)
         return (progress, table), row
 
     return jax.lax.scan(interval, carry, jnp.asarray(firsts))

@@ -1,5 +1,6 @@
 """The last step of a training that accumulates gradients: what is left of a group is applied."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,7 +26,11 @@ __all__ = ["apply_accumulated"]
 
 
 def apply_accumulated(
-    optimizer: optax.GradientTransformation, state: State, params: Params
+    optimizer: optax.GradientTransformation,
+    state: State,
+    params: Params,
+    *,
+    value_fn: Callable[[Params], Any] | None = None,
 ) -> tuple[Params, State]:
     """Apply the gradients that :class:`MultiSteps` or :func:`apply_every` still holds.
 
@@ -38,6 +43,7 @@ def apply_accumulated(
         optimizer: the transformation that ``state`` belongs to.
         state: its state after the last batch.
         params: the parameters after the last batch.
+        value_fn: what ``update`` is offered by this name; None refuses to be called.
 
     Returns:
         The parameters and the state after the update; both as they are if nothing is accumulated.
@@ -66,7 +72,7 @@ def apply_accumulated(
         offers: dict[str, Any] = {
             "value": as_float(0.0),
             "grad": nothing,
-            "value_fn": no_value_fn,
+            "value_fn": no_value_fn if value_fn is None else value_fn,
             "weight": as_float(0.0),
             "flush": "without_gradient",
         }

@@ -10,6 +10,7 @@ not evaluated at all. Where w_i is the total weight of the rows of batch i, a_k 
 the mean loss of all these rows: the gradient of one large batch.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -33,6 +34,7 @@ from jaxopt_course.core import (
     difference,
     increment,
     is_pending,
+    is_traced,
     running_sum,
     safe_divide,
     scale_tree,
@@ -104,9 +106,11 @@ class MultiSteps(GradientTransformationExtraArgs):
     a gradient of 0, as it does for a large batch of such rows.
 
     Of the other extra arguments ``opt`` gets the weighted mean of ``value``, the accumulated
-    gradient as ``grad``, and the total weight as ``weight``. The mean of the batches' loss
-    functions is not available, for the earlier batches are gone: a ``value_fn`` raises ValueError
-    when ``opt`` calls it, as line searches do. Use one batch of all rows instead.
+    gradient as ``grad``, and the total weight as ``weight``. The ``value_fn`` of a line search is
+    the mean loss of all rows of the k batches where these can be had again: in trainings on arrays
+    with a constant k. Elsewhere the earlier batches are gone, and ``value_fn`` raises ValueError
+    when ``opt`` calls it; use one batch of all the rows instead. A ``value_fn`` with a method
+    ``of_last(count, at_most)``, which returns the mean loss of the last batches, can be had again.
 
     In a :func:`chain`, links in front of it see the gradient of every batch. Links behind it run
     when ``opt`` does, on the extra arguments that ``opt`` gets. Wrappers around it that count or
@@ -153,6 +157,8 @@ class MultiSteps(GradientTransformationExtraArgs):
         if not callable(every_k_schedule):
             check_number("MultiSteps", "every_k_schedule", every_k_schedule, "[1, inf)")
         inner = as_transformation("MultiSteps", "opt", opt)
+        # Batches that a predicate skips lie between those of a group.
+        at_most = _most(every_k_schedule) if should_skip_update_fn is None else None
 
         def init(params: Params) -> MultiStepsState:
             skip_state = ()
@@ -185,8 +191,9 @@ class MultiSteps(GradientTransformationExtraArgs):
             def run() -> tuple[Updates, MultiStepsState]:
                 group = added()
                 grads = cast_like(_of_group(group, use_grad_mean), updates)
+                offers = _offers(group, grads, extra_args, at_most)
                 new_updates, inner_state = inner.update(
-                    grads, state.inner_opt_state, params, **_offers(group, grads, extra_args)
+                    grads, state.inner_opt_state, params, **offers
                 )
                 return new_updates, _emptied(group)._replace(
                     gradient_step=increment(state.gradient_step),
@@ -322,7 +329,15 @@ def _of_group(group: MultiStepsState, use_mean: bool) -> Updates:
     return scale_tree(group.acc_grads, safe_divide(as_float(group.mini_step), group.acc_weight))
 
 
-def _offers(group: MultiStepsState, grads: Updates, extra_args: dict[str, Any]) -> dict[str, Any]:
+def _most(every_k: Any) -> int | None:
+    """The largest number of batches in a group; None if it is not known while tracing."""
+    known = not callable(every_k) and not is_traced(every_k)
+    return math.ceil(float(every_k)) if known else None
+
+
+def _offers(
+    group: MultiStepsState, grads: Updates, extra_args: dict[str, Any], at_most: int | None
+) -> dict[str, Any]:
     """The extra arguments of the group: means instead of what the last batch offers."""
     offers = dict(extra_args)
     offers.pop("flush", None)
@@ -339,7 +354,9 @@ def _offers(group: MultiStepsState, grads: Updates, extra_args: dict[str, Any]) 
     if "grad" in offers:
         offers["grad"] = grads
     if "value_fn" in offers:
-        offers["value_fn"] = no_value_fn
+        of_last = getattr(offers["value_fn"], "of_last", None)
+        is_known = of_last is not None and at_most is not None
+        offers["value_fn"] = of_last(group.mini_step, at_most) if is_known else no_value_fn
     return offers
 
 
