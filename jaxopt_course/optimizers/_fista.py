@@ -17,6 +17,7 @@ Problems", 2009, https://doi.org/10.1137/080716542, section 4, FISTA with consta
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
