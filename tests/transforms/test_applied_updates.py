@@ -50,6 +50,10 @@ def in_large_batches(tx, params, number):
     return taken(tx, params, by_rows, mean(values, weights) / total, total)
 
 
+def falling(t):
+    return 1 / (1 + jnp.asarray(t, float))
+
+
 SGD = optimizers.sgd(0.1)
 COUNTING = {
     "ema_params": lambda inner: transforms.ema_params(inner, 0.9),
@@ -62,7 +66,7 @@ COUNTING = {
     "decay": lambda inner: transforms.chain(inner, transforms.add_decayed_weights(0.1)),
     "schedule": lambda inner: transforms.named_chain(
         ("inner", inner),
-        ("schedule", transforms.scale_by_schedule(lambda t: 1 / (1 + jnp.asarray(t, float)))),
+        ("schedule", transforms.scale_by_schedule(falling)),
     ),
     "average of averages": lambda inner: transforms.ema_params(
         transforms.masked(transforms.chain(transforms.identity(), inner), True), 0.9
@@ -92,10 +96,9 @@ def test_lookahead_synchronizes_by_applied_updates():
 
 def test_an_injected_schedule_counts_applied_updates():
     factory = lambda learning_rate: MultiSteps(optimizers.sgd(learning_rate), K)
-    schedule = lambda t: 0.1 / (1 + jnp.asarray(t, float))
-    _, state = in_groups(transforms.inject_hyperparams(factory)(schedule), START, 3)
+    _, state = in_groups(transforms.inject_hyperparams(factory)(falling), START, 3)
     assert int(state.count) == 3
-    np.testing.assert_allclose(state.hyperparams["learning_rate"], 0.1 / 3)
+    np.testing.assert_allclose(state.hyperparams["learning_rate"], 1 / 3)
 
 
 def test_a_loss_scale_grows_after_applied_updates():
