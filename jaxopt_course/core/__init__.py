@@ -20,7 +20,7 @@ from ._checks import (
 )
 from ._derivatives import hvp
 from ._files import replacing
-from ._handed_on import HANDED_ON, OTHERS, handed_on
+from ._handed_on import ALIASES, HANDED_ON, OTHERS, handed_on
 from ._numerics import (
     abs_sq,
     alike,
@@ -37,6 +37,7 @@ from ._numerics import (
     wide_dtype,
 )
 from ._protocols import (
+    NO_STEPS,
     EmptyState,
     GradientTransformation,
     GradientTransformationExtraArgs,
@@ -73,7 +74,9 @@ from ._tree import (
 
 
 __all__ = [
+    "ALIASES",
     "HANDED_ON",
+    "NO_STEPS",
     "OTHERS",
     "EmptyState",
     "GradientTransformation",

@@ -84,12 +84,19 @@ def check_integer(owner: str, name: str, value: Any, interval: str) -> None:
         raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
 
 
-def check_learning_rate(owner: str, value: Any, name: str = "learning_rate") -> None:
-    """Raise unless ``value`` is a number in [0, inf) or a schedule."""
+def check_learning_rate(
+    owner: str, value: Any, name: str = "learning_rate", hint: str = ""
+) -> None:
+    """Raise unless ``value`` is a number in [0, inf) or a schedule.
+
+    ``hint`` is a sentence that says what to use for a negative number.
+    """
     if callable(value):
         return
     _require_scalar(owner, name, value, "a number in [0, inf) or a schedule")
-    check_number(owner, name, value, "[0, inf)")
+    if not is_traced(value) and not _contains("[0, inf)", float(value)):
+        hint = f" {hint}" if hint and float(value) < 0 else ""
+        raise ValueError(f"{owner}: `{name}` must lie in [0, inf), got {value!r}.{hint}")
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:

@@ -2,15 +2,25 @@
 
 This is the one list of them: package of this library -> names in the package of optax that is
 called alike. The top level hands on them all, and ``OTHERS`` from optax's own top level.
+``ALIASES`` are names of optax that lead to things of this library's own.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import optax
 
 
-__all__ = ["HANDED_ON", "OTHERS", "handed_on"]
+__all__ = ["ALIASES", "HANDED_ON", "OTHERS", "handed_on"]
+
+# Second names that optax has for a thing which this library makes itself.
+ALIASES: dict[str, str] = {
+    "InjectStatefulHyperparamsState": "InjectHyperparamsState",
+    "MultiTransformState": "PartitionState",
+    "inject_stateful_hyperparams": "inject_hyperparams",
+    "multi_transform": "partition",
+}
 
 HANDED_ON: dict[str, tuple[str, ...]] = {
     "losses": (
@@ -39,19 +49,17 @@ HANDED_ON: dict[str, tuple[str, ...]] = {
         "triplet_margin_loss",
     ),
     "schedules": (
-        "InjectStatefulHyperparamsState",
         "Schedule",
         "StatefulSchedule",
         "WrappedSchedule",
-        "inject_stateful_hyperparams",
     ),
     "transforms": ("MaskedNode",),
+    "contrib": ("DifferentiallyPrivateAggregateState", "differentially_private_aggregate", "dpsgd"),
 }
 OTHERS: tuple[str, ...] = (
     "ClipByGlobalNormState",
     "ClipState",
     "MaskOrFn",
-    "MultiTransformState",
     "OptState",
     "ScaleByBacktrackingLinesearchState",
     "ScaleByZoomLinesearchState",
@@ -69,7 +77,6 @@ OTHERS: tuple[str, ...] = (
     "microbatch",
     "microbatching",
     "multi_normal",
-    "multi_transform",
     "nnls",
     "optimistic_adam",
     "periodic_update",
@@ -103,6 +110,8 @@ def handed_on(package: str) -> Callable[[str], Any]:
     """
 
     def get(name: str) -> Any:
+        if name in ALIASES and package in ("", "schedules"):  # where optax has them
+            return getattr(importlib.import_module("jaxopt_course"), ALIASES[name])
         if not package and name in OTHERS:
             return getattr(optax, name)
         for place in [package] if package else HANDED_ON:

@@ -12,6 +12,7 @@ what :func:`as_transformation` makes of it.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import optax
 from jaxtyping import PyTree
 from optax import (
@@ -26,6 +27,7 @@ from ._checks import shown
 
 
 __all__ = [
+    "NO_STEPS",
     "EmptyState",
     "GradientTransformation",
     "GradientTransformationExtraArgs",
@@ -42,6 +44,9 @@ Params = PyTree  # of arrays; None and empty containers are allowed
 Updates = PyTree  # same structure and shapes as the params
 State = PyTree  # a container, never a bare array
 Schedule = Callable[[Any], Any]  # step count, int32[] -> value, float[]
+
+# What a state that is built by hand, with the fields that it has in optax, counts from.
+NO_STEPS: Any = np.int32(0)
 
 
 def as_transformation(owner: str, name: str, value: Any) -> GradientTransformationExtraArgs:

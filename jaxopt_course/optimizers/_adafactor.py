@@ -25,7 +25,6 @@ from jaxtyping import Array, DTypeLike, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    MaskedNode,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -66,7 +65,7 @@ class FactoredState(NamedTuple):
     count: how many updates have been made, int32[].
     v_row: of each factored leaf, the mean over its longest axis.
     v_col: of each factored leaf, the mean over its second longest axis.
-    v: of each other leaf, entry by entry. ``MaskedNode`` stands where a leaf has none.
+    v: of each other leaf, entry by entry. Where a leaf has none it is ``zeros((1,))``, as in optax.
     """
 
     count: Int[Array, ""]
@@ -119,14 +118,14 @@ def scale_by_factored_rms(
         return (shorter, longest) if x.shape[shorter] >= min_dim_size_to_factor else None
 
     def kept_whole(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: x if axes_of(x) is None else MaskedNode(), tree)
+        return jax.tree.map(lambda x: x if axes_of(x) is None else jnp.zeros(1, x.dtype), tree)
 
     def means(squares: PyTree) -> tuple[PyTree, PyTree]:
-        """Of rows and of columns; ``MaskedNode`` for a leaf that is kept whole."""
+        """Of rows and of columns; ``zeros((1,))`` for a leaf that is kept whole."""
 
         def mean(x: Array, which: int) -> Any:
             axes = axes_of(x)
-            return MaskedNode() if axes is None else jnp.mean(x, axis=axes[which])
+            return jnp.zeros(1, x.dtype) if axes is None else jnp.mean(x, axis=axes[which])
 
         row, column = (jax.tree.map(lambda x, i=i: mean(x, i), squares) for i in (1, 0))
         return row, column

@@ -26,6 +26,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxopt_course.core import (
+    NO_STEPS,
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
@@ -68,7 +69,7 @@ class ScaleByLBFGSState(NamedTuple):
     diff_params_memory: Params
     diff_updates_memory: Updates
     weights_memory: Float[Array, "m"]
-    pairs: Int[Array, ""]
+    pairs: Int[Array, ""] = NO_STEPS
 
 
 def scale_by_lbfgs(

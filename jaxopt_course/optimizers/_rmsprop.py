@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
+    NO_STEPS,
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
@@ -51,25 +52,25 @@ __all__ = [
 class ScaleByRmsState(NamedTuple):
     """What the next step needs from the past.
 
-    count: how many updates have been made, int32[].
     nu: running mean of squared gradients, shaped like the params, float32 or wider.
+    count: how many updates have been made, int32[].
     """
 
-    count: Int[Array, ""]
     nu: Params
+    count: Int[Array, ""] = NO_STEPS
 
 
 class ScaleByRStdDevState(NamedTuple):
     """What the next step needs from the past.
 
-    count: how many updates have been made, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
     nu: running mean of squared gradients, likewise.
+    count: how many updates have been made, int32[].
     """
 
-    count: Int[Array, ""]
     mu: Params
     nu: Params
+    count: Int[Array, ""] = NO_STEPS
 
 
 def scale_by_rms(
@@ -102,7 +103,7 @@ def scale_by_rms(
 
     def init(params: Params) -> ScaleByRmsState:
         nu = real_accumulator_like(params, fill=initial_scale)
-        return ScaleByRmsState(jnp.zeros((), jnp.int32), nu)
+        return ScaleByRmsState(nu, jnp.zeros((), jnp.int32))
 
     def update(
         updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra_args: Any
@@ -114,7 +115,7 @@ def scale_by_rms(
             first = state.count == 0
             nu = jax.tree.map(lambda s, n: jnp.where(first, s.astype(n.dtype), n), squares, nu)
         nu_hat = bias_corrected(nu, decay, count) if bias_correction else nu
-        return divide_by_root(updates, nu_hat, eps, eps_root), ScaleByRmsState(count, nu)
+        return divide_by_root(updates, nu_hat, eps, eps_root), ScaleByRmsState(nu, count)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -146,7 +147,7 @@ def scale_by_stddev(
 
     def init(params: Params) -> ScaleByRStdDevState:
         nu = real_accumulator_like(params, fill=initial_scale)
-        return ScaleByRStdDevState(jnp.zeros((), jnp.int32), accumulator_like(params), nu)
+        return ScaleByRStdDevState(accumulator_like(params), nu, jnp.zeros((), jnp.int32))
 
     def update(
         updates: Updates,
@@ -165,7 +166,7 @@ def scale_by_stddev(
         # Rounding may leave the difference of a constant gradient's moments just below 0.
         variance = jax.tree.map(lambda n, m: jnp.maximum(n - m, 0), nu_hat, squared(mu_hat))
         scaled = divide_by_root(updates, variance, eps, eps_root)
-        return scaled, ScaleByRStdDevState(count, mu, nu)
+        return scaled, ScaleByRStdDevState(mu, nu, count)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from jaxopt_course.core import (
+    NO_STEPS,
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
@@ -29,7 +30,7 @@ __all__ = ["AddDecayedWeightsState", "add_decayed_weights"]
 class AddDecayedWeightsState(NamedTuple):
     """``step``: how many updates have been made, int32[]; a scheduled decay reads it."""
 
-    step: Int[Array, ""]
+    step: Int[Array, ""] = NO_STEPS
 
 
 def add_decayed_weights(

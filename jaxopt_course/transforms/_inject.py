@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, DTypeLike, Int
 
 from jaxopt_course.core import (
+    EmptyState,
     GradientTransformationExtraArgs,
     Params,
     State,
@@ -41,9 +42,9 @@ class InjectHyperparamsState(NamedTuple):
 
     count: Int[Array, ""]
     hyperparams: dict[str, Array]
-    hyperparams_states: dict[str, State]
-    inner_state: State
-    scheduled: dict[str, Array]
+    hyperparams_states: dict[str, State] = {}  # noqa: RUF012 - never changed
+    inner_state: State = EmptyState()
+    scheduled: dict[str, Array] = {}  # noqa: RUF012
 
 
 def inject_hyperparams(

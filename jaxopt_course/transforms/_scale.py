@@ -108,7 +108,8 @@ def scale_by_learning_rate(
         >>> round(float(updates), 3), int(state.step)
         (-0.2, 1)
     """
-    check_learning_rate("scale_by_learning_rate", learning_rate)
+    hint = "To multiply by a number of either sign, use `scale`."
+    check_learning_rate("scale_by_learning_rate", learning_rate, hint=hint)
 
     def init(params: Params) -> ScaleByLearningRateState:
         return ScaleByLearningRateState(step=jnp.zeros((), jnp.int32))

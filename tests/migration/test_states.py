@@ -55,10 +55,16 @@ def continued(theirs, ours, move):
 
 def recipe():
     """`moved`, as the page has it."""
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+    return named_on_the_page("moved")
+
+
+def named_on_the_page(name):
+    """The function of that name, as a block of the page has it."""
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+    (block,) = (block for block in blocks if f"def {name}(" in block)
     names = {}
     exec(block, names)
-    return names["moved"]
+    return names[name]
 
 
 def with_trace(old, fresh):
@@ -141,6 +147,19 @@ def test_setting_an_injected_rate_by_its_name(library, standard_promotion, as_us
     assert after(tx, state) == (-0.25 if library is jc else -1.0)
 
 
+def test_the_shardings_of_a_state():
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    alike = jax.tree.map(lambda x: place, PARAMS)
+    state_shardings = named_on_the_page("state_shardings")
+    for tx in (jc.sgd(0.1, 0.9), jc.adamw(0.1)):
+        shardings = state_shardings(tx, PARAMS, alike, place)
+        assert jax.tree.structure(shardings) == jax.tree.structure(tx.init(PARAMS))
+    trace, rate = state_shardings(jc.sgd(0.1, 0.9), PARAMS, alike, "copied")
+    assert isinstance(trace, jc.TraceState)
+    assert trace.trace == alike
+    assert rate == jc.ScaleByLearningRateState("copied")
+
+
 def test_modules_of_optax_are_attributes():
     said = re.search(r"the others\n\((.*?), \.\.\.\)", PAGE, re.S).group(1)
     for name in re.findall(r"`(\w+)`", said):
@@ -159,7 +178,7 @@ def test_small_differences():
     with pytest.raises(ValueError, match="one number less than"):
         jc.join_schedules([one], [10])
     optax.join_schedules([one], [10])  # accepted
-    assert jc.multi_transform is optax.multi_transform
+    assert jc.multi_transform is jc.partition
     with pytest.raises(ValueError, match=r"label 'b' at \['w'\]"):
         jc.partition({"a": jc.sgd(0.1)}, {"w": "b"}).init({"w": jnp.ones(())})
     assert jc.global_norm(tree=jnp.ones(4)) == 2
