@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     Updates,
     bias_corrected,
     check_like,
+    check_state,
     divide_by_root,
     increment,
     running_mean,
@@ -67,6 +68,7 @@ def scale_by_acprop(
     def update(
         updates: Updates, state: ScaleByBeliefState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByBeliefState]:
+        check_state("scale_by_acprop", state, ScaleByBeliefState)
         check_like("scale_by_acprop", "gradient", updates, state.nu)
         first, age = state.count == 0, jnp.maximum(state.count, 1)
         mu = running_mean(state.mu, updates, b1)

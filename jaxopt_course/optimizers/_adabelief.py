@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     bias_corrected,
     cast_like,
     check_like,
+    check_state,
     divide_by_root,
     in_dtype,
     increment,
@@ -88,6 +89,7 @@ def scale_by_belief(
     def update(
         updates: Updates, state: ScaleByBeliefState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByBeliefState]:
+        check_state("scale_by_belief", state, ScaleByBeliefState)
         check_like("scale_by_belief", "gradient", updates, state.nu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, b1)

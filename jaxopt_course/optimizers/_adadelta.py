@@ -28,6 +28,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     nonzero_in_dtype,
     real_accumulator_like,
     running_mean,
@@ -79,6 +80,7 @@ def scale_by_adadelta(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByAdaDeltaState]:
+        check_state("scale_by_adadelta", state, ScaleByAdaDeltaState)
         check_like("scale_by_adadelta", "gradient", updates, state.e_g)
         added = nonzero_in_dtype(eps)
 

@@ -35,6 +35,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -151,6 +152,7 @@ def scale_by_factored_rms(
     def update(
         updates: Updates, state: FactoredState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, FactoredState]:
+        check_state(owner, state, FactoredState)
         require_params(owner, params)
         check_like(owner, "gradient", updates, params)
         decay = decay_rate_fn(as_float(state.count) - as_float(step_offset), decay_rate)

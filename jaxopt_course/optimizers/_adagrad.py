@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     real_accumulator_like,
     squared,
@@ -73,6 +74,7 @@ def scale_by_rss(
     def update(
         updates: Updates, state: ScaleByRssState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByRssState]:
+        check_state("scale_by_rss", state, ScaleByRssState)
         check_like("scale_by_rss", "gradient", updates, state.sum_of_squares)
         seen = cast_like(squared(updates), state.sum_of_squares)
         total = jax.tree.map(jnp.add, state.sum_of_squares, seen)

@@ -23,6 +23,7 @@ from jaxopt_course.core import (
     Updates,
     check_like,
     check_number,
+    check_state,
     safe_divide,
     safe_sqrt,
     scalar_dtype,
@@ -70,6 +71,7 @@ def scale_by_adagrad_norm(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByAdagradNormState]:
+        check_state("scale_by_adagrad_norm", state, ScaleByAdagradNormState)
         if params is not None:
             check_like("scale_by_adagrad_norm", "gradient", updates, params)
         before = state.sum_of_squares

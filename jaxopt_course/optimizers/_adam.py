@@ -34,6 +34,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -104,6 +105,7 @@ def scale_by_adam(
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByAdamState]:
+        check_state("scale_by_adam", state, ScaleByAdamState)
         check_like("scale_by_adam", "gradient", updates, state.nu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, b1)

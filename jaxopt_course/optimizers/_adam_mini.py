@@ -30,6 +30,7 @@ from jaxopt_course.core import (
     bias_corrected,
     cast_like,
     check_like,
+    check_state,
     divide_by_root,
     increment,
     running_mean,
@@ -129,6 +130,7 @@ def scale_by_adam_mini(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByAdamMiniState]:
+        check_state("scale_by_adam_mini", state, ScaleByAdamMiniState)
         check_like("scale_by_adam_mini", "gradient", updates, state.mu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, b1)

@@ -30,6 +30,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     in_dtype,
     increment,
     nonzero_in_dtype,
@@ -70,6 +71,7 @@ def scale_by_adamax(
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByAdamState]:
+        check_state("scale_by_adamax", state, ScaleByAdamState)
         check_like("scale_by_adamax", "gradient", updates, state.nu)
         count, keep, added = increment(state.count), in_dtype(b2), nonzero_in_dtype(eps)
 

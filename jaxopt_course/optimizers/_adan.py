@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -102,6 +103,7 @@ def scale_by_adan(
     def update(
         updates: Updates, state: ScaleByAdanState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByAdanState]:
+        check_state("scale_by_adan", state, ScaleByAdanState)
         check_like("scale_by_adan", "gradient", updates, state.n)
         t, first, g = increment(state.t), state.t == 0, cast_like(updates, state.g)
         change = jax.tree.map(lambda new, old: jnp.where(first, 0, new - old), g, state.g)

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -110,6 +111,7 @@ def scale_by_ademamix(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByAdemamixState]:
+        check_state("scale_by_ademamix", state, ScaleByAdemamixState)
         check_like("scale_by_ademamix", "gradient", updates, state.nu)
         slow_decay = at_count(b3, state.count_m2)
         weight = at_count(alpha, state.count_m2)

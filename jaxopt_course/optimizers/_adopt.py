@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     complement,
     in_dtype,
     increment,
@@ -85,6 +86,7 @@ def scale_by_adopt(
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByAdamState]:
+        check_state("scale_by_adopt", state, ScaleByAdamState)
         check_like("scale_by_adopt", "gradient", updates, state.nu)
         smallest, first = in_dtype(eps), state.count == 0
         bound = in_dtype(clip_value_fn(as_float(state.count)) if use_clipping else 0.0)

@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     bias_corrected,
     cast_like,
     check_like,
+    check_state,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -95,6 +96,7 @@ def scale_by_amsgrad(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByAmsgradState]:
+        check_state("scale_by_amsgrad", state, ScaleByAmsgradState)
         check_like("scale_by_amsgrad", "gradient", updates, state.nu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, b1)

@@ -37,6 +37,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     complement,
     divide_by_root,
     increment,
@@ -137,6 +138,7 @@ def dadapt_adamw(
     def update(
         updates: Updates, state: DAdaptAdamWState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, DAdaptAdamWState]:
+        check_state("dadapt_adamw", state, DAdaptAdamWState)
         require_params("dadapt_adamw", params)
         check_like("dadapt_adamw", "gradient", updates, state.exp_avg)
         distance, dtype = state.estim_lr, state.estim_lr.dtype

@@ -28,6 +28,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     running_mean,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
@@ -84,6 +85,7 @@ def scale_by_delta_bar_delta(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByDeltaBarDeltaState]:
+        check_state("scale_by_delta_bar_delta", state, ScaleByDeltaBarDeltaState)
         check_like("scale_by_delta_bar_delta", "gradient", updates, state.gains)
         grads = cast_like(updates, state.mu)
         gains = jax.tree.map(gain, state.gains, state.mu, grads)

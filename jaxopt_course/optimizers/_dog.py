@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     check_choice,
     check_like,
     check_number,
+    check_state,
     difference,
     global_norm,
     require_params,
@@ -99,6 +100,7 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
     def update(
         updates: Updates, state: DoGState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, DoGState]:
+        check_state("scale_by_dog", state, DoGState)
         require_params("scale_by_dog", params)
         check_like("scale_by_dog", "gradient", updates, state.init_params)
         dtype = state.max_dist.dtype

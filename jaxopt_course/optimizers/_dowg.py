@@ -26,6 +26,7 @@ from jaxopt_course.core import (
     Updates,
     check_like,
     check_number,
+    check_state,
     difference,
     require_params,
     safe_divide,
@@ -89,6 +90,7 @@ def scale_by_dowg(
     def update(
         updates: Updates, state: DoWGState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, DoWGState]:
+        check_state("scale_by_dowg", state, DoWGState)
         require_params("scale_by_dowg", params)
         check_like("scale_by_dowg", "gradient", updates, state.init_params)
         dtype = state.estim_sq_dist.dtype

@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     as_transformation,
     cast_like,
     check_like,
+    check_state,
     difference,
     if_applied,
     require_params,
@@ -82,6 +83,7 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
     def update(
         updates: Updates, state: AcceleratedState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, AcceleratedState]:
+        check_state("accelerated", state, AcceleratedState)
         require_params("accelerated", params)
         check_like("accelerated", "gradient", updates, params)
         ahead = lookahead_params(state.velocity, params)

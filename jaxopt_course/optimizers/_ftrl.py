@@ -39,6 +39,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     difference,
     in_dtype,
     increment,
@@ -114,6 +115,7 @@ def ftrl(
     def update(
         updates: Updates, state: FtrlState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, FtrlState]:
+        check_state("ftrl", state, FtrlState)
         require_params("ftrl", params)
         check_like("ftrl", "gradient", updates, params)
         rate = at_count(learning_rate, state.step)

@@ -24,6 +24,8 @@ from jaxopt_course.core import (
     Params,
     Updates,
     cast_like,
+    check_like,
+    check_state,
     hvp,
     require_params,
 )
@@ -76,7 +78,9 @@ def hutchinson_estimator_diag_hessian(
         value_fn: Callable[[Params], Any] | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, HutchinsonState]:
+        check_state("hutchinson_estimator_diag_hessian", state, HutchinsonState)
         require_params("hutchinson_estimator_diag_hessian", params)
+        check_like("hutchinson_estimator_diag_hessian", "gradient", updates, params)
         loss = value_fn if obj_fn is None else obj_fn
         if loss is None:
             raise ValueError(

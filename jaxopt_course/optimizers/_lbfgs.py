@@ -35,6 +35,7 @@ from jaxopt_course.core import (
     cast_like,
     check_integer,
     check_like,
+    check_state,
     difference,
     global_norm,
     increment,
@@ -108,6 +109,7 @@ def scale_by_lbfgs(
     def update(
         updates: Updates, state: ScaleByLBFGSState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByLBFGSState]:
+        check_state("scale_by_lbfgs", state, ScaleByLBFGSState)
         require_params("scale_by_lbfgs", params)
         check_like("scale_by_lbfgs", "gradient", updates, state.updates)
         state = _with_newest_pair(state, params, updates)

@@ -21,6 +21,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     cast_like,
+    check_state,
     require_params,
 )
 from jaxopt_course.transforms import identity, scale, scale_by_learning_rate
@@ -52,6 +53,10 @@ def line_search(
         if p.kind is p.KEYWORD_ONLY and p.default is p.empty
     ]
 
+    @functools.cache
+    def state_class() -> type:
+        return type(jax.eval_shape(inner.init, jnp.zeros(())))
+
     def init(params: Params) -> State:
         # It takes its dtype from the first leaf: a tree without leaves gets one on loan.
         has_leaves = bool(jax.tree.leaves(params))
@@ -63,6 +68,7 @@ def line_search(
     def update(
         updates: Updates, state: State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
+        check_state(f"{owner}: the line search", state, state_class())
         require_params(f"{owner}: the line search", params)
         missing = [name for name in needed if name not in extra_args]
         if missing:

@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     check_choice,
     check_like,
     check_number,
+    check_state,
     in_dtype,
     increment,
     running_mean,
@@ -89,6 +90,7 @@ def scale_by_lion(
     def update(
         updates: Updates, state: ScaleByLionState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByLionState]:
+        check_state("scale_by_lion", state, ScaleByLionState)
         check_like("scale_by_lion", "gradient", updates, state.mu)
         bounded = _bounded(mode, smooth_beta)
         steps = jax.tree.map(bounded, running_mean(state.mu, updates, b1))

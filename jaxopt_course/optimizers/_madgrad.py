@@ -34,6 +34,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     complement,
     difference,
     in_dtype,
@@ -98,6 +99,7 @@ def scale_by_madgrad(
     def update(
         updates: Updates, state: MadgradState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MadgradState]:
+        check_state("scale_by_madgrad", state, MadgradState)
         require_params("scale_by_madgrad", params)
         check_like("scale_by_madgrad", "gradient", updates, state.x0)
         rate = at_count(learning_rate, state.count)

@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     complement,
     difference,
     global_norm,
@@ -93,6 +94,7 @@ def scale_by_mars(
     def update(
         updates: Updates, state: ScaleByMarsState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByMarsState]:
+        check_state("scale_by_mars", state, ScaleByMarsState)
         check_like("scale_by_mars", "gradient", updates, state.prev_grads)
         grads = cast_like(updates, state.prev_grads)
         strength = as_float(gamma) * as_float(b1)

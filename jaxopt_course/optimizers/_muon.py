@@ -33,9 +33,11 @@ from jaxopt_course.core import (
     as_float,
     cast_like,
     check_choice,
+    check_floats,
     check_integer,
     check_like,
     check_number,
+    check_state,
     increment,
     running_mean,
     scale_tree,
@@ -130,6 +132,7 @@ def scale_by_muon(
     def update(
         updates: Updates, state: MuonState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MuonState]:
+        check_state("scale_by_muon", state, MuonState)
         check_like("scale_by_muon", "gradient", updates, state.mu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, beta)
@@ -177,11 +180,11 @@ def scale_by_shape(
             return scale_tree(x, math.sqrt(max(1, fan_out / max(fan_in, 1))))
         return scale_tree(x, math.sqrt(max(fan_in, fan_out)) * as_float(consistent_rms))
 
-    return stateless(
-        lambda updates, params: jax.tree.map(
-            scaled, updates, specs_of(weight_dimension_numbers, updates)
-        )
-    )
+    def scaled_tree(updates: Updates, params: Params | None) -> Updates:
+        check_floats("scale_by_shape", "gradient", updates)
+        return jax.tree.map(scaled, updates, specs_of(weight_dimension_numbers, updates))
+
+    return stateless(scaled_tree)
 
 
 def muon(

@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     running_sum,
     scale_tree,
 )
@@ -66,6 +67,7 @@ def trace_lookahead(momentum: ScalarLike) -> GradientTransformationExtraArgs:
     def update(
         updates: Updates, state: NesterovState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, NesterovState]:
+        check_state("trace_lookahead", state, NesterovState)
         check_like("trace_lookahead", "gradient", updates, state.trace)
         total = running_sum(state.trace, updates, momentum)
         return cast_like(total, updates), NesterovState(state.momentum, total)

@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     global_norm,
     increment,
     inner_product,
@@ -87,6 +88,7 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByNewtonCGState]:
+        check_state("scale_by_newton_cg", state, ScaleByNewtonCGState)
         require_params("scale_by_newton_cg", params)
         check_like("scale_by_newton_cg", "gradient", updates, params)
         if "value_fn" not in extra_args:

@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     cast_like,
     check_learning_rate,
     check_like,
+    check_state,
     divide_by_root,
     increment,
     require_params,
@@ -99,6 +100,7 @@ def scale_by_novograd(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByNovogradState]:
+        check_state("scale_by_novograd", state, ScaleByNovogradState)
         require_params("scale_by_novograd", params)
         check_like("scale_by_novograd", "gradient", updates, state.mu)
         first = state.count == 0

@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     running_sum,
     scale_tree,
 )
@@ -90,6 +91,7 @@ def scale_by_optimistic_gradient(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByOptimisticGradientState]:
+        check_state("scale_by_optimistic_gradient", state, ScaleByOptimisticGradientState)
         previous, initial = state.previous_gradient, state.is_initial_step
         check_like("scale_by_optimistic_gradient", "gradient", updates, previous)
         new = cast_like(updates, previous)

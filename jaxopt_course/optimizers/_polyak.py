@@ -24,6 +24,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     check_choice,
+    check_empty_state,
     check_learning_rate,
     check_like,
     check_number,
@@ -78,6 +79,7 @@ def scale_by_polyak(
         value: ScalarLike | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, State]:
+        check_empty_state("scale_by_polyak", state)
         if value is None:
             raise TypeError(
                 "scale_by_polyak reads the loss: call `update(updates, state, params, value=loss)`."

@@ -36,6 +36,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     difference,
     divide_by_root,
     increment,
@@ -139,6 +140,7 @@ def prodigy(
     def update(
         updates: Updates, state: ProdigyState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ProdigyState]:
+        check_state("prodigy", state, ProdigyState)
         require_params("prodigy", params)
         check_like("prodigy", "gradient", updates, state.params0)
         distance, dtype = state.estim_lr, state.estim_lr.dtype

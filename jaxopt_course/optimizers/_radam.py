@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     running_mean,
@@ -79,6 +80,7 @@ def scale_by_radam(
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByAdamState]:
+        check_state("scale_by_radam", state, ScaleByAdamState)
         check_like("scale_by_radam", "gradient", updates, state.nu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, b1)

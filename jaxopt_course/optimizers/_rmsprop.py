@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     bias_corrected,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -108,6 +109,7 @@ def scale_by_rms(
     def update(
         updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByRmsState]:
+        check_state("scale_by_rms", state, ScaleByRmsState)
         check_like("scale_by_rms", "gradient", updates, state.nu)
         count, squares = increment(state.count), squared(updates)
         nu = running_mean(state.nu, squares, decay)
@@ -155,6 +157,7 @@ def scale_by_stddev(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByRStdDevState]:
+        check_state("scale_by_stddev", state, ScaleByRStdDevState)
         check_like("scale_by_stddev", "gradient", updates, state.nu)
         count = increment(state.count)
         mu = running_mean(state.mu, updates, decay)

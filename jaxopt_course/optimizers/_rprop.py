@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     safe_divide,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
@@ -98,6 +99,7 @@ def scale_by_rprop(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByRpropState]:
+        check_state("scale_by_rprop", state, ScaleByRpropState)
         check_like("scale_by_rprop", "gradient", updates, state.step_sizes)
         signs = jax.tree.map(jnp.sign, cast_like(updates, state.prev_updates))
         agreement = jax.tree.map(jnp.multiply, signs, state.prev_updates)

@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     cast_like,
     check_integer,
     check_like,
+    check_state,
     difference,
     refuse_accumulation,
     require_params,
@@ -162,6 +163,7 @@ def sam(
     def update(
         updates: Updates, state: SAMState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, SAMState]:
+        check_state("sam", state, SAMState)
         require_params("sam", params)
         check_like("sam", "gradient", updates, params)
         step = whole_round if opaque_mode else one_step

@@ -40,6 +40,7 @@ from jaxopt_course.core import (
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     complement,
     if_applied,
     in_dtype,
@@ -149,6 +150,7 @@ def schedule_free(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScheduleFreeState]:
+        check_state("schedule_free", state, ScheduleFreeState)
         require_params("schedule_free", params)
         check_like("schedule_free", "gradient", updates, state.z)
         rate = at_count(learning_rate, state.step_count)

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     check_integer,
     check_like,
     check_number,
+    check_state,
     increment,
     is_due,
     running_sum,
@@ -107,6 +108,7 @@ def scale_by_shampoo(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByShampooState]:
+        check_state("scale_by_shampoo", state, ScaleByShampooState)
         if params is not None:
             check_like("scale_by_shampoo", "gradient", updates, params)
         grads = widened(updates)

@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    ScalarOrSchedule,
+    Updates,
+    check_floats,
+    check_number,
+)
 from jaxopt_course.transforms import chain, ema, scale_by_learning_rate, stateless
 
 
@@ -22,7 +29,12 @@ __all__ = ["scale_by_sign", "sign_sgd", "signum"]
 
 def scale_by_sign() -> GradientTransformationExtraArgs:
     """Replace each entry by its sign; 0 stays 0."""
-    return stateless(lambda updates, params: jax.tree.map(jnp.sign, updates))
+
+    def signs(updates: Updates, params: Params | None) -> Updates:
+        check_floats("scale_by_sign", "gradient", updates)
+        return jax.tree.map(jnp.sign, updates)
+
+    return stateless(signs)
 
 
 def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs:

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     real_accumulator_like,
@@ -101,6 +102,7 @@ def scale_by_simplified_ademamix(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleBySimplifiedAdEMAMixState]:
+        check_state("scale_by_simplified_ademamix", state, ScaleBySimplifiedAdEMAMixState)
         check_like("scale_by_simplified_ademamix", "gradient", updates, state.n)
         weight = at_count(alpha, state.t)
         t = increment(state.t)

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     complement,
     divide_by_root,
     in_dtype,
@@ -82,6 +83,7 @@ def scale_by_sm3(
     def update(
         updates: Updates, state: ScaleBySM3State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleBySM3State]:
+        check_state("scale_by_sm3", state, ScaleBySM3State)
         check_like("scale_by_sm3", "gradient", updates, state.nu)
         keep = in_dtype(b2)
 

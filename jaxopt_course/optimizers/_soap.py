@@ -37,6 +37,7 @@ from jaxopt_course.core import (
     check_integer,
     check_like,
     check_number,
+    check_state,
     divide_by_root,
     increment,
     is_due,
@@ -122,6 +123,7 @@ def scale_by_soap(
     def update(
         updates: Updates, state: ScaleBySoapState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleBySoapState]:
+        check_state("scale_by_soap", state, ScaleBySoapState)
         check_like("scale_by_soap", "gradient", updates, state.mu)
         is_first, t = state.count == 0, jnp.maximum(state.count, 1)
         grads = cast_like(updates, state.mu)

@@ -37,6 +37,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     in_dtype,
     increment,
     is_due,
@@ -122,6 +123,7 @@ def scale_by_sophia(
     def update(
         updates: Updates, state: SophiaState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, SophiaState]:
+        check_state("scale_by_sophia", state, SophiaState)
         require_params("scale_by_sophia", params)
         check_like("scale_by_sophia", "gradient", updates, state.mu)
         count = increment(state.count)

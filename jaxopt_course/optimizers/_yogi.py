@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     complement,
     divide_by_root,
     increment,
@@ -81,6 +82,7 @@ def scale_by_yogi(
     def update(
         updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ScaleByAdamState]:
+        check_state("scale_by_yogi", state, ScaleByAdamState)
         check_like("scale_by_yogi", "gradient", updates, state.nu)
         count = increment(state.count)
         step = functools.cache(lambda dtype: complement(b2, dtype))

@@ -15,6 +15,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     increment,
 )
 
@@ -71,6 +72,7 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
     def update(
         updates: Updates, state: ApplyEvery, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ApplyEvery]:
+        check_state("apply_every", state, ApplyEvery)
         check_like("apply_every", "gradient", updates, state.grad_acc)
         count = increment(state.count)
         due = (as_float(count) >= as_float(k)) | ("flush" in extra_args)

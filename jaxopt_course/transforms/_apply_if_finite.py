@@ -16,6 +16,7 @@ from jaxopt_course.core import (
     as_float,
     as_transformation,
     check_number,
+    check_state,
     increment,
     was_applied,
 )
@@ -77,6 +78,7 @@ def apply_if_finite(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ApplyIfFiniteState]:
+        check_state("apply_if_finite", state, ApplyIfFiniteState)
         finite = all_finite(updates)
         in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
         hopeless = as_float(in_a_row) > as_float(max_consecutive_errors)

@@ -24,6 +24,7 @@ from jaxopt_course.core import (
     as_transformation,
     check_like,
     check_number,
+    check_state,
     in_dtype,
     refuse_accumulation,
     safe_divide,
@@ -78,6 +79,7 @@ def cautious(
     def update(
         updates: Updates, state: CautiousState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, CautiousState]:
+        check_state("cautious", state, CautiousState)
         new_updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         check_like("cautious", "update", new_updates, updates, "gradient")
         offset = in_dtype(xi)

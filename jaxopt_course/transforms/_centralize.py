@@ -10,7 +10,7 @@ from jaxtyping import Array, Inexact
 
 from jaxopt_course.core import GradientTransformationExtraArgs, wide_dtype
 
-from ._stateless import stateless
+from ._stateless import of_floats
 
 
 __all__ = ["centralize"]
@@ -36,4 +36,4 @@ def centralize() -> GradientTransformationExtraArgs:
         mean = jnp.mean(wide, axis=tuple(range(1, u.ndim)), keepdims=True)
         return (wide - mean).astype(u.dtype)
 
-    return stateless(lambda updates, params: jax.tree.map(centred, updates))
+    return of_floats(lambda updates, params: jax.tree.map(centred, updates))

@@ -1,6 +1,5 @@
 """Composition: the output of one transformation is the input of the next."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import optax
@@ -11,10 +10,12 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    check_parts,
+    check_state,
     is_idle,
 )
 
-from ._multi_steps import MultiSteps
+from ._multi_steps import MultiSteps, MultiStepsState
 
 
 __all__ = ["chain", "named_chain"]
@@ -49,7 +50,7 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArg
     def update(
         updates: Updates, state: State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
-        _check_parts("chain", len(links), state)
+        _check_length(len(links), state)
         updates, new_state = _through(links, tuple(state), updates, params, extra_args)
         return updates, tuple(new_state)
 
@@ -85,7 +86,7 @@ def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTran
     def update(
         updates: Updates, state: State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
-        _check_parts("named_chain", len(links), state)
+        check_parts("named_chain", "the state", state, links)
         states = [state[name] for name in links]
         updates, new = _through(list(links.values()), states, updates, params, extra_args)
         return updates, dict(zip(links, new, strict=True))
@@ -136,16 +137,18 @@ def _accumulated(
 
     together = link.around(GradientTransformationExtraArgs(link.inner_opt.init, update))
     own = states[0]
+    check_state("MultiSteps", own, MultiStepsState)
     inside = own._replace(inner_opt_state=(own.inner_opt_state, *states[1:]))
     updates, inside = together.update(updates, inside, params, **extra_args)
     inner, *rest = inside.inner_opt_state
     return updates, [inside._replace(inner_opt_state=inner), *rest]
 
 
-def _check_parts(owner: str, links: int, state: State) -> None:
-    if not isinstance(state, Sequence | dict) or len(state) != links:
-        parts = len(state) if isinstance(state, Sequence | dict) else "no"
+def _check_length(links: int, state: State) -> None:
+    has_parts = isinstance(state, tuple | list) and not hasattr(state, "_fields")
+    if not has_parts or len(state) != links:
+        given = f"a state of {len(state)} parts" if has_parts else f"a {type(state).__name__}"
         raise ValueError(
-            f"{owner}: {links} links were given a state of {parts} parts; "
+            f"chain: {links} links were given {given}; "
             "the state must come from the `init` of the same chain."
         )

@@ -26,7 +26,7 @@ from jaxopt_course.core import (
     wide_dtype,
 )
 
-from ._stateless import stateless
+from ._stateless import of_floats
 
 
 __all__ = ["clip", "clip_by_block_rms", "clip_by_global_norm"]
@@ -56,7 +56,7 @@ def clip(max_delta: ScalarLike) -> GradientTransformationExtraArgs:
         )
         return jnp.clip(u, -bound.astype(u.dtype), bound.astype(u.dtype))
 
-    return stateless(lambda updates, params: jax.tree.map(clipped, updates))
+    return of_floats(lambda updates, params: jax.tree.map(clipped, updates))
 
 
 def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs:
@@ -83,7 +83,7 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs
         excess = _excess(max_norm)(global_norm(updates))
         return jax.tree.map(lambda u: _divided(u, excess), updates)
 
-    return stateless(clipped)
+    return of_floats(clipped)
 
 
 def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
@@ -115,7 +115,7 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
 
         return jax.tree.map(lambda u: clipped(u) if u.size else u, updates)
 
-    return stateless(clipped_tree)
+    return of_floats(clipped_tree)
 
 
 def _excess(bound: ScalarLike) -> Callable[[Float[Array, ""]], Float[Array, ""]]:

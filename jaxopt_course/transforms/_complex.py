@@ -17,6 +17,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    check_state,
 )
 
 
@@ -62,6 +63,7 @@ def split_real_and_imaginary(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, SplitRealAndImaginaryState]:
+        check_state("split_real_and_imaginary", state, SplitRealAndImaginaryState)
         updates, inner_state = inner.update(
             _split(updates), state.inner_state, _split(params), **extra_args
         )

@@ -14,6 +14,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    check_state,
     increment,
     refuse_accumulation,
 )
@@ -127,7 +128,7 @@ def _when(
     inner: optax.GradientTransformation,
     condition: ConditionFn,
     forward_extra_args: bool,
-    new_state: Callable[..., Any],
+    new_state: type,
     otherwise: Callable[[Updates], Updates],
 ) -> GradientTransformationExtraArgs:
     """``inner`` at the steps that ``condition`` names, ``otherwise`` at the others."""
@@ -141,6 +142,7 @@ def _when(
     def update(
         updates: Updates, state: Any, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
+        check_state(owner, state, new_state)
         updates, inner_state = jax.lax.cond(
             condition(state.step, **(extra_args if forward_extra_args else {})),
             lambda: inner.update(updates, state.inner_state, params, **extra_args),

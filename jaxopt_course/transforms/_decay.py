@@ -16,6 +16,7 @@ from jaxopt_course.core import (
     cast_like,
     check_learning_rate,
     check_like,
+    check_state,
     increment,
     require_params,
     running_sum,
@@ -73,6 +74,7 @@ def add_decayed_weights(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, AddDecayedWeightsState]:
+        check_state("add_decayed_weights", state, AddDecayedWeightsState)
         require_params("add_decayed_weights", params)
         check_like("add_decayed_weights", "gradient", updates, params)
         decay = at_count(weight_decay, state.step)

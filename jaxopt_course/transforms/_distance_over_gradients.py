@@ -24,6 +24,7 @@ from jaxopt_course.core import (
     Updates,
     check_like,
     check_number,
+    check_state,
     difference,
     global_norm,
     require_params,
@@ -106,6 +107,7 @@ def scale_by_distance_over_gradients(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByDistanceOverGradientsState]:
+        check_state(owner, state, ScaleByDistanceOverGradientsState)
         require_params(owner, params)
         check_like(owner, "gradient", updates, params)
 

@@ -28,6 +28,7 @@ from jaxopt_course.core import (
     as_transformation,
     cast_like,
     check_number,
+    check_state,
     if_applied,
     require_params,
     running_mean,
@@ -141,6 +142,7 @@ def ema_params(
     def update(
         updates: Updates, state: EmaParamsState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, EmaParamsState]:
+        check_state("ema_params", state, EmaParamsState)
         require_params("ema_params", params)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         mean = running_mean(state.ema, apply_updates(params, updates), decay)

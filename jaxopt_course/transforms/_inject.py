@@ -19,11 +19,15 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    check_parts,
+    check_state,
     if_applied,
     increment,
     wide_dtype,
 )
 
+
+OF_SCHEDULES = ("hyperparams_states", "scheduled")  # fields with an entry for each schedule
 
 __all__ = ["InjectHyperparamsState", "inject_hyperparams"]
 
@@ -145,6 +149,12 @@ def _injected(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, InjectHyperparamsState]:
+        check_state("inject_hyperparams", state, InjectHyperparamsState)
+        names = {"hyperparams": {**numbers, **schedules}}
+        for field, wanted in (names | dict.fromkeys(OF_SCHEDULES, schedules)).items():
+            check_parts(
+                "inject_hyperparams", f"`{field}` of the state", getattr(state, field), wanted
+            )
         hyperparams = {name: entry(value) for name, value in state.hyperparams.items()}
         states, scheduled = {}, {}
         for name, schedule in schedules.items():

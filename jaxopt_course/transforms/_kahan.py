@@ -25,6 +25,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     check_like,
+    check_state,
     require_params,
     widened,
 )
@@ -79,6 +80,7 @@ def kahan(optimizer: optax.GradientTransformation) -> GradientTransformationExtr
     def update(
         updates: Updates, state: KahanState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, KahanState]:
+        check_state("kahan", state, KahanState)
         require_params("kahan", params)
         check_like("kahan", "gradient", updates, params)
         moves, inner_state = inner.update(widened(updates), state.inner_state, params, **extra_args)

@@ -26,6 +26,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     difference,
     if_applied,
     in_dtype,
@@ -110,6 +111,7 @@ def lookahead(
     def update(
         updates: Updates, state: LookaheadState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, LookaheadState]:
+        check_state("lookahead", state, LookaheadState)
         both, alpha = _two_sets(params), in_dtype(slow_step_size)
         check_like("lookahead", "gradient", updates, both.fast)
         updates, fast_state = fast_optimizer.update(

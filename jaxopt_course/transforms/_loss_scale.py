@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     all_finite,
     as_transformation,
     check_number,
+    check_state,
     count_applied,
     is_due,
     was_applied,
@@ -112,6 +113,7 @@ def dynamic_loss_scale(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, DynamicLossScaleState]:
+        check_state("dynamic_loss_scale", state, DynamicLossScaleState)
         finite = all_finite(updates)
         new_updates, inner_state = jax.lax.cond(
             finite,

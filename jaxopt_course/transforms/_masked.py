@@ -14,6 +14,8 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    check_parts,
+    check_state,
     for_tree,
     is_idle,
 )
@@ -67,6 +69,7 @@ def masked(
     def update(
         updates: Updates, state: MaskedState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MaskedState]:
+        check_state("masked", state, MaskedState)
         marks = _marks(mask, updates)
         if mask_compatible_extra_args:
             extra_args = _select_like(updates, extra_args, marks, True)
@@ -148,6 +151,8 @@ def partition(
     def update(
         updates: Updates, state: PartitionState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, PartitionState]:
+        check_state("partition", state, PartitionState)
+        check_parts("partition", "`inner_states` of the state", state.inner_states, links)
         labels = labels_of(updates)
         new_updates, new_states = {}, {}
         skips_idle = not is_idle(state, extra_args)
@@ -158,6 +163,7 @@ def partition(
                 continue
             if mask_compatible_extra_args:
                 extra = _select_like(updates, extra_args, labels, label)
+            check_state("partition", state.inner_states[label], MaskedState)
             new_updates[label], inner_state = link.update(
                 _select(updates, labels, label),
                 own.inner_state,

@@ -21,6 +21,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     check_like,
+    check_state,
     require_params,
     widened,
 )
@@ -74,6 +75,7 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
     def update(
         updates: Updates, state: MasterWeightsState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MasterWeightsState]:
+        check_state("master_weights", state, MasterWeightsState)
         require_params("master_weights", params)
         check_like("master_weights", "gradient", updates, params)
 

@@ -19,6 +19,8 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     cast_like,
+    check_parts,
+    check_state,
     wide_dtype,
     widened,
 )
@@ -60,6 +62,8 @@ def snapshot(
     def update(
         updates: Updates, state: SnapshotState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, SnapshotState]:
+        check_state("snapshot", state, SnapshotState)
+        check_parts("snapshot", "`measurement` of the state", state.measurement, [measure_name])
         measurement = cast_like(measure(updates), state.measurement[measure_name])
         return updates, SnapshotState({measure_name: measurement})
 
@@ -109,6 +113,8 @@ def monitor(
     def update(
         updates: Updates, state: MonitorState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MonitorState]:
+        check_state("monitor", state, MonitorState)
+        check_parts("monitor", "`measurements` of the state", state.measurements, links)
         measurements, states = {}, []
         for (name, link), own in zip(links.items(), state.measure_states, strict=True):
             measurement, own = link.update(updates, own, params, **extra_args)

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     difference,
     increment,
     is_pending,
@@ -184,6 +185,7 @@ class MultiSteps(GradientTransformationExtraArgs):
             params: Params | None = None,
             **extra_args: Any,
         ) -> tuple[Updates, MultiStepsState]:
+            check_state("MultiSteps", state, MultiStepsState)
             check_like("MultiSteps", "gradient", updates, state.acc_grads)
             state = _complete(state)
             added = lambda: _added(state, updates, use_grad_mean, extra_args)

@@ -17,7 +17,9 @@ from jaxopt_course.core import (
     Updates,
     as_float,
     cast_like,
+    check_floats,
     check_number,
+    check_state,
     increment,
     running_sum,
     safe_sqrt,
@@ -81,6 +83,8 @@ def add_noise(
     def update(
         updates: Updates, state: AddNoiseState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, AddNoiseState]:
+        check_state("add_noise", state, AddNoiseState)
+        check_floats("add_noise", "gradient", updates)
         count = increment(state.count)
         deviation = safe_sqrt(as_float(eta) / as_float(count) ** as_float(gamma))
         next_key, now = jax.random.split(state.rng_key)

@@ -27,7 +27,7 @@ from jaxopt_course.core import (
     scale_tree,
 )
 
-from ._stateless import beside_params, stateless
+from ._stateless import beside_params, of_floats
 
 
 __all__ = [
@@ -113,7 +113,7 @@ def normalize_by_update_norm(
         wanted, more = (jnp.asarray(x, norm.dtype) for x in (scale_factor, eps))
         return scale_tree(updates, safe_divide(wanted, norm + more))
 
-    return stateless(normalized)
+    return of_floats(normalized)
 
 
 def normalize() -> GradientTransformationExtraArgs:

@@ -21,6 +21,7 @@ from jaxopt_course.core import (
     cast_like,
     check_learning_rate,
     check_like,
+    check_state,
     increment,
     require_params,
     running_sum,
@@ -29,7 +30,7 @@ from jaxopt_course.core import (
 from jaxopt_course.regularizers import penalty, weights_only
 
 from ._masked import masked
-from ._stateless import stateless
+from ._stateless import of_floats
 
 
 __all__ = ["AddL1State", "add_l1", "add_penalty"]
@@ -73,6 +74,7 @@ def add_l1(
     def update(
         updates: Updates, state: AddL1State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, AddL1State]:
+        check_state("add_l1", state, AddL1State)
         require_params("add_l1", params)
         check_like("add_l1", "gradient", updates, params)
         now = at_count(strength, state.step)
@@ -116,4 +118,4 @@ def add_penalty(
         uphill = jax.tree.map(jnp.conj, slopes)  # which jax.grad's are not, for complex params
         return cast_like(running_sum(uphill, updates, 1.0), updates)
 
-    return stateless(added)
+    return of_floats(added)

@@ -37,6 +37,7 @@ from jaxopt_course.core import (
     cast_like,
     check_learning_rate,
     check_like,
+    check_state,
     difference,
     if_applied,
     increment,
@@ -102,6 +103,7 @@ def proximal(
     def update(
         updates: Updates, state: ProximalState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ProximalState]:
+        check_state("proximal", state, ProximalState)
         rate = at_count(learning_rate, state.step)
         of_tree = lambda points: jax.tree.map(lambda x: operator(x, scaling=rate), points)
         updates = _towards("proximal", of_tree, updates, params)
@@ -194,6 +196,7 @@ def scaled_proximal(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaledProximalState]:
+        check_state("scaled_proximal", state, ScaledProximalState)
         rate = at_count(learning_rate, state.step)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         scalings = scale_tree(metric(inner_state), rate)

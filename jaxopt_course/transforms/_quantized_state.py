@@ -22,6 +22,7 @@ from jaxopt_course.core import (
     as_transformation,
     check_integer,
     check_like,
+    check_state,
 )
 
 from ._chunks import by_chunks, row
@@ -119,6 +120,7 @@ def quantized_state(
     def update(
         updates: Updates, state: QuantizedState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, QuantizedState]:
+        check_state(owner, state, QuantizedState)
         if params is not None:
             check_like(owner, "gradient", updates, params)
         run = lambda *args: inner.update(*args, **extra_args)

@@ -21,6 +21,7 @@ from jaxopt_course.core import (
     Updates,
     as_float,
     check_number,
+    check_state,
     increment,
     safe_divide,
     scale_tree,
@@ -127,6 +128,7 @@ def reduce_on_plateau(
         weight: ScalarLike = 1.0,
         **extra_args: Any,
     ) -> tuple[Updates, ReduceLROnPlateauState]:
+        check_state("reduce_on_plateau", state, ReduceLROnPlateauState)
         if value is None:
             raise ValueError(
                 "reduce_on_plateau reads the loss: call `update(updates, state, params, "

@@ -12,14 +12,16 @@ from jaxopt_course.core import (
     Schedule,
     Updates,
     at_count,
+    check_floats,
     check_learning_rate,
     check_like,
     check_number,
+    check_state,
     increment,
     scale_tree,
 )
 
-from ._stateless import stateless
+from ._stateless import of_floats
 
 
 __all__ = [
@@ -38,7 +40,7 @@ def scale(step_size: ScalarLike) -> GradientTransformationExtraArgs:
         TypeError, ValueError: if ``step_size`` is not one finite real number.
     """
     check_number("scale", "step_size", step_size)
-    return stateless(lambda updates, params: scale_tree(updates, step_size))
+    return of_floats(lambda updates, params: scale_tree(updates, step_size))
 
 
 class ScaleByScheduleState(NamedTuple):
@@ -70,6 +72,8 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByScheduleState]:
+        check_state("scale_by_schedule", state, ScaleByScheduleState)
+        check_floats("scale_by_schedule", "update", updates)
         updates = scale_tree(updates, step_size_fn(state.count))
         return updates, ScaleByScheduleState(count=increment(state.count))
 
@@ -120,6 +124,8 @@ def scale_by_learning_rate(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, ScaleByLearningRateState]:
+        check_state("scale_by_learning_rate", state, ScaleByLearningRateState)
+        check_floats("scale_by_learning_rate", "gradient", updates)
         if params is not None:
             check_like("scale_by_learning_rate", "gradient", updates, params)
         rate = at_count(learning_rate, state.step)

@@ -13,12 +13,21 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
+    check_empty_state,
+    check_floats,
     check_like,
     require_params,
 )
 
 
-__all__ = ["beside_params", "identity", "set_to_zero", "stateless", "stateless_with_tree_map"]
+__all__ = [
+    "beside_params",
+    "identity",
+    "of_floats",
+    "set_to_zero",
+    "stateless",
+    "stateless_with_tree_map",
+]
 
 
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
@@ -38,13 +47,35 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
         >>> updates.tolist()
         [-1.0, 1.0]
     """
+    return _without_state(_owner(f), f)
 
+
+def of_floats(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
+    """:func:`stateless`, for an ``f`` whose results would be rounded to integers: refuse these."""
+    owner = _owner(f)
+
+    def checked(updates: Updates, params: Params | None) -> Updates:
+        check_floats(owner, "gradient", updates)
+        return f(updates, params)
+
+    return _without_state(owner, checked)
+
+
+def _owner(f: Callable) -> str:
+    """The name of the factory that defines ``f``."""
+    return getattr(f, "__qualname__", "stateless").split(".")[0]
+
+
+def _without_state(
+    owner: str, f: Callable[[Updates, Params | None], Updates]
+) -> GradientTransformationExtraArgs:
     def init(params: Params) -> EmptyState:
         return EmptyState()
 
     def update(
         updates: Updates, state: State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
+        check_empty_state(owner, state)
         return f(updates, params), state
 
     return GradientTransformationExtraArgs(init, update)

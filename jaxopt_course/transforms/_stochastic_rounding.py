@@ -25,6 +25,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     check_like,
+    check_state,
     count_applied,
     require_params,
     widened,
@@ -84,6 +85,7 @@ def stochastic_rounding(
         params: Params | None = None,
         **extra_args: Any,
     ) -> tuple[Updates, StochasticRoundingState]:
+        check_state("stochastic_rounding", state, StochasticRoundingState)
         require_params("stochastic_rounding", params)
         check_like("stochastic_rounding", "gradient", updates, params)
         moves, inner_state = inner.update(widened(updates), state.inner_state, params, **extra_args)

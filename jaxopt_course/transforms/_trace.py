@@ -24,6 +24,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_state,
     increment,
     running_mean,
     running_sum,
@@ -67,6 +68,7 @@ def trace(
     def update(
         updates: Updates, state: TraceState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, TraceState]:
+        check_state("trace", state, TraceState)
         check_like("trace", "gradient", updates, state.trace)
         total = running_sum(state.trace, updates, decay)
         ahead = running_sum(total, updates, decay) if nesterov else total
@@ -113,6 +115,7 @@ def ema(
     def update(
         updates: Updates, state: EmaState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, EmaState]:
+        check_state("ema", state, EmaState)
         check_like("ema", "gradient", updates, state.ema)
         count = increment(state.count)
         mean = running_mean(state.ema, updates, decay)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformationExtraArgs, Params, Updates
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, Updates, check_state
 
 
 __all__ = ["ZeroNansState", "zero_nans"]
@@ -35,6 +35,7 @@ def zero_nans() -> GradientTransformationExtraArgs:
     def update(
         updates: Updates, state: ZeroNansState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, ZeroNansState]:
+        check_state("zero_nans", state, ZeroNansState)
         found = jax.tree.map(lambda u: jnp.any(jnp.isnan(u)), updates)
         cleaned = jax.tree.map(lambda u: jnp.where(jnp.isnan(u), jnp.zeros_like(u), u), updates)
         return cleaned, ZeroNansState(found)
