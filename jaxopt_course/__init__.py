@@ -18,6 +18,6 @@ def __getattr__(name: str) -> Any:
     except AttributeError:
         if name.startswith("_"):  # asked for by tools that look at modules
             raise
-        from jaxopt_course.core import handed_on
+        from jaxopt_course.core import ALIASES, handed_on
 
-        return handed_on("")(name)
+        return _ours(ALIASES[name]) if name in ALIASES else handed_on("")(name)

@@ -5,7 +5,6 @@ called alike. The top level hands on them all, and ``OTHERS`` from optax's own t
 ``ALIASES`` are names of optax that lead to things of this library's own.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -110,8 +109,6 @@ def handed_on(package: str) -> Callable[[str], Any]:
     """
 
     def get(name: str) -> Any:
-        if name in ALIASES and package in ("", "schedules"):  # where optax has them
-            return getattr(importlib.import_module("jaxopt_course"), ALIASES[name])
         if not package and name in OTHERS:
             return getattr(optax, name)
         for place in [package] if package else HANDED_ON:

@@ -37,8 +37,8 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     check_like("apply_updates", "update", updates, kept)
 
     def moved(u: Any, p: Any) -> Array | None:
-        if u is None or p is None:
-            return p
+        if u is None or p is None or jnp.result_type(u) == jax.dtypes.float0:
+            return p  # float0 is what an integer has for a gradient
         dtype = jnp.result_type(p)
         wide = np.promote_types(wide_dtype(dtype), wide_dtype(jnp.result_type(u)))
         return (jnp.asarray(p, wide) + jnp.asarray(u, wide)).astype(dtype)
