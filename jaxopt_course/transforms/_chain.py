@@ -1,5 +1,6 @@
 """Composition: the output of one transformation is the input of the next."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import optax
