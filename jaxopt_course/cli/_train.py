@@ -79,7 +79,7 @@ def train(arguments: Sequence[str]) -> int:
         print_json(record)
     elif "figures" in record:
         print_table(record["figures"])
-    say(describe_outcome(run.outcome))
+    say(describe_outcome(run.outcome, int(run.skipped)))
     return COMPLETED if "figures" in record else DIVERGED
 
 

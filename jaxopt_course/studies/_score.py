@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -58,7 +59,8 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
             f"got {type(run).__name__}."
         )
     if callable(metric):
-        score = jnp.asarray(metric(run), jnp.result_type(float))
+        own = jax.tree.map(lambda leaf: leaf, run)  # which it may assign into
+        score = jnp.asarray(metric(own), jnp.result_type(float))
         if score.shape != ():
             raise ValueError(f"search: `metric` must give one number, got shape {score.shape}.")
     else:

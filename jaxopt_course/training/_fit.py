@@ -31,7 +31,7 @@ from ._resume import Checkpointing, describe_training, open_keeper
 from ._session import Record, Session, run_session
 from ._signals import requests_to_stop
 from ._sources import History, MakeSource, Parts
-from ._state import Rows, Run
+from ._state import OnDivergence, Rows, Run
 from ._stream import is_stream
 from ._stream_source import open_stream
 from ._timetable import WITHOUT_END, Timetable, smoke_timetable
@@ -55,7 +55,7 @@ def fit(
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
     evaluate: Evaluated = "averaged",
-    on_divergence: Literal["stop", "raise", "skip"] = "stop",
+    on_divergence: OnDivergence = "stop",
     mesh: Mesh | None = None,
     sharding: Literal["replicated", "fsdp"] = "replicated",
     checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
@@ -99,9 +99,13 @@ def fit(
             optimizer defines them, as ``ema_params`` and ``schedule_free`` do; ``"raw"`` evaluates
             the parameters that are trained. Averaged parameters are evaluated with the model state
             of the trained ones: a warning says so if there is one.
-        on_divergence: what becomes of a training whose loss is not finite: ``"stop"`` ends it at
-            the next evaluation, ``"raise"`` says where it comes from, ``"skip"`` leaves such steps
-            without effect and counts them in the history.
+        on_divergence: what happens when something is not finite. ``"stop"`` ends the training at
+            the next evaluation with the outcome ``DIVERGED``, which
+            :class:`~jaxopt_course.training.OutcomeCode` defines. ``"raise"`` raises at the end of
+            the segment, and names the step, the rows, and which of loss, gradient, update and
+            state was not finite first. ``"skip"`` leaves a step without effect if one of these
+            four is not finite, and counts it in the history; gradients are left to an optimizer
+            that scales the loss. The last two judge every step, which takes longer.
         mesh: devices with an axis ``"data"`` over which batches are spread; it must divide the
             batch size. Every process must call ``fit`` alike; a stream gives each its part.
         sharding: how the state lies on the mesh: ``"replicated"``, or ``"fsdp"``, spread too.
@@ -131,7 +135,7 @@ def fit(
         TypeError: if `task`, `optimizer`, `key` or the like is something else.
         ValueError: if an argument is out of range, there is no example, or a stream ends before
             ``steps``.
-        DivergenceError: if the loss is not finite and ``on_divergence`` is ``"raise"``.
+        DivergenceError: if something is not finite and ``on_divergence`` is ``"raise"``.
         FileExistsError: if there is a log already.
         CheckpointError: if the directory is in use, of another training, holds other things, or
             cannot be written.
@@ -171,7 +175,7 @@ def fit(
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
     timetable, make_source = _opened(data, rows, validation, batch_size, lengths, keep=explain)
     timetable = smoke_timetable(timetable) if smoke else timetable
-    parts = Parts(task, optimizer, timetable, on_divergence == "skip", evaluate, placement)
+    parts = Parts(task, optimizer, timetable, on_divergence, evaluate, placement)
     source = make_source(early_stopping, parts)
     start = source.start(key)
     history: History = []
@@ -203,6 +207,7 @@ def fit(
         run = run_session(
             Session(
                 task=task,
+                optimizer=optimizer,
                 source=source,
                 progress=start,
                 history=history,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxopt_course.core import Params, all_finite, is_pending
+from jaxopt_course.core import Params, is_pending
 from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.transforms import (
     apply_accumulated,
@@ -24,7 +24,8 @@ from jaxopt_course.transforms import (
 )
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
-from ._state import Outcome, OutcomeCode, TrainState
+from ._judgement import Finding, is_lost, judge, loses_finiteness
+from ._state import OnDivergence, Outcome, OutcomeCode, TrainState
 from ._step import batch_means, batch_weight, init_state, step_function, value_fn_after
 
 
@@ -37,10 +38,12 @@ class Progress(NamedTuple):
     """A training between two steps.
 
     state: what the next step needs.
+    measured: where the last loss that counts was computed, which is before its step; None where
+        the loss of the validation decides what is best.
     totals: sums of loss and metrics over the examples since the last evaluation, by name.
     weight: the weight of those examples.
     best_loss: the lowest so far; infinite before the first evaluation.
-    best_params: the parameters that were evaluated then.
+    best_params: the parameters at which it was computed: those of the evaluation, or ``measured``.
     best_model_state: and its model state.
     stopping: the state of early stopping, or None.
     skipped: steps without effect, for their loss or what they led to was not finite.
@@ -49,6 +52,7 @@ class Progress(NamedTuple):
     """
 
     state: TrainState
+    measured: Params | None
     totals: dict[str, Float[Array, ""]]
     weight: Float[Array, ""]
     best_loss: Float[Array, ""]
@@ -85,7 +89,7 @@ def make_loop(
     early_stopping: EarlyStopping | None,
     *,
     evaluated: Evaluated,
-    skip_not_finite: bool = False,
+    on_divergence: OnDivergence = "stop",
     batch_at: Callable[[Any, Array], Batch] | None = None,
 ) -> Loop:
     """The parts of a training of ``task``.
@@ -99,12 +103,20 @@ def make_loop(
         evaluated: ``"averaged"``: evaluations are of the averages that the optimizer defines, if
             it does (:func:`~jaxopt_course.transforms.evaluation_params`), and the best of these are
             kept; ``"raw"``: of the parameters that are trained.
-        skip_not_finite: a step whose loss or new parameters are not finite leaves parameters,
-            model state and the optimizer's state as they were, and counts as skipped.
+        on_divergence: "stop" looks at the loss of every step, and at parameters and states in
+            every evaluation. The others judge every step as a whole: with "raise" the outcome
+            says at which step something was not finite first, with "skip" such a step leaves
+            parameters, model state and the optimizer's state as they were and counts as skipped.
         batch_at: ``batch_at(key, step) -> batch``, of a step in the past. None: it is gone.
     """
-    recent = None if skip_not_finite else batch_at  # of skipped steps, no accumulation has a trace
+    # Of skipped steps, no accumulation has a trace.
+    recent = None if on_divergence == "skip" else batch_at
     train_step = step_function(task, optimizer, recent)
+
+    def averaged(state: TrainState) -> Params:
+        if evaluated == "raw":
+            return state.params
+        return evaluation_params(state.opt_state, state.params)
 
     def start(key: Any, batch: Batch) -> Progress:
         state = init_state(task, optimizer, key)
@@ -113,6 +125,7 @@ def make_loop(
         zero = jnp.zeros_like(totals["loss"])
         return Progress(
             state=state,
+            measured=state.params if validate is None else None,
             totals=totals,
             weight=zero,
             best_loss=zero + jnp.asarray(jnp.inf, zero.dtype),
@@ -125,14 +138,22 @@ def make_loop(
         )
 
     def step(progress: Progress, batch: Batch) -> tuple[Progress, Array]:
-        state, means = train_step(progress.state, batch)
-        loss, at = means["loss"], progress.state.step
-        taken = _counted(progress._replace(state=state), means, batch)
-        if skip_not_finite:
-            fine = jnp.isfinite(loss) & all_finite(state.params)
-            return _where(fine, taken, _skipped(progress)), loss
-        outcome = _unless_ended(progress.outcome, ~jnp.isfinite(loss), OutcomeCode.DIVERGED, at)
-        return taken._replace(outcome=outcome), loss
+        before = progress.state
+        taken = train_step(before, batch)
+        loss = taken.means["loss"]
+        after = _counted(progress._replace(state=taken.state), taken.means, batch)
+        if validate is None:
+            average = averaged(before)
+            point = taken.point if average is before.params else average
+            after = after._replace(measured=point)
+        if on_divergence == "skip":
+            is_finite = judge(before, taken, strict=True) == int(Finding.FINITE)
+            return _where(is_finite, after, _skipped(progress)), loss
+        lost = ~jnp.isfinite(loss)
+        if on_divergence == "raise":
+            lost = judge(before, taken, strict=False) != int(Finding.FINITE)
+        outcome = _unless_ended(progress.outcome, lost, OutcomeCode.DIVERGED, before.step)
+        return after._replace(outcome=outcome), loss
 
     def finish(progress: Progress, when: Any = True) -> Progress:
         state = progress.state
@@ -144,9 +165,9 @@ def make_loop(
             params, opt_state = apply_accumulated(
                 optimizer, state.opt_state, state.params, value_fn=value_fn
             )
-            if skip_not_finite:
-                fine = all_finite(params)
-                return _where(fine, (params, opt_state), (state.params, state.opt_state))
+            if on_divergence == "skip":
+                lost = is_lost(state, state._replace(params=params, opt_state=opt_state))
+                return _where(lost, (state.params, state.opt_state), (params, opt_state))
             return params, opt_state
 
         stays = lambda: (state.params, state.opt_state)
@@ -161,17 +182,21 @@ def make_loop(
             for name, total in progress.totals.items()
         }
         loss = row["loss"]
-        if skip_not_finite:
+        if on_divergence == "skip":
             row["skipped"] = progress.skipped
-        point = state.params
-        if evaluated == "averaged":
-            point = evaluation_params(state.opt_state, point)
-            _warn_of_model_state(point, state)
+        point = averaged(state)
+        _warn_of_model_state(point, state)
         if validate is not None:
             validated = validate(unpack(point), state.model_state)
             row |= {f"validation_{name}": value for name, value in validated.items()}
             loss = validated["loss"].astype(loss.dtype)
-        judged = _judged(progress, point, loss, early_stopping)._replace(state=before)
+        fine = state._replace(
+            params=progress.best_params,
+            model_state=progress.best_model_state,
+            opt_state=optimizer.init(unpack(state.params)),
+        )
+        lost = is_lost(fine, state)
+        judged = _judged(progress, point, loss, lost, early_stopping)._replace(state=before)
         return judged, {"step": state.step, **row}
 
     return Loop(start, step, evaluate, finish)
@@ -179,15 +204,20 @@ def make_loop(
 
 def hold(progress: Progress) -> Progress:
     """``progress`` with its parameters as the optimizer holds them: packed ones stay packed."""
-    state = progress.state
-    params, best = (packed_params(state.opt_state, p) for p in (state.params, progress.best_params))
-    return progress._replace(state=state._replace(params=params), best_params=best)
+    return _with_params(progress, functools.partial(packed_params, progress.state.opt_state))
 
 
 def release(progress: Progress) -> Progress:
     """``progress`` with its parameters as the task knows them: the reverse of :func:`hold`."""
-    state, best = progress.state, unpack(progress.best_params)
-    return progress._replace(state=state._replace(params=unpack(state.params)), best_params=best)
+    return _with_params(progress, unpack)
+
+
+def _with_params(progress: Progress, change: Callable[[Params], Params]) -> Progress:
+    return progress._replace(
+        state=progress.state._replace(params=change(progress.state.params)),
+        measured=None if progress.measured is None else change(progress.measured),
+        best_params=change(progress.best_params),
+    )
 
 
 def frozen_row(progress: Progress, row: Any) -> dict[str, Array]:
@@ -216,17 +246,23 @@ def _skipped(progress: Progress) -> Progress:
 
 
 def _judged(
-    progress: Progress, params: Params, loss: Array, rule: EarlyStopping | None
+    progress: Progress, params: Params, loss: Array, lost: Array, rule: EarlyStopping | None
 ) -> Progress:
-    """``progress`` after an evaluation of ``params``: what is best, whether it ends, no totals."""
+    """``progress`` after an evaluation: what is best, whether it goes on, and empty totals.
+
+    ``params`` were evaluated by a validation, ``loss`` is that of the evaluation, ``lost`` whether
+    parameters or states are not finite.
+    """
     state, outcome, stopping = progress.state, progress.outcome, progress.stopping
+    params = params if progress.measured is None else progress.measured
+    loss = jnp.where(loses_finiteness(progress.best_params, params), jnp.nan, loss)
     improves = loss < progress.best_loss  # False for NaN
     best_loss, best_params, best_model_state = _where(
         improves,
         (loss, params, state.model_state),
         (progress.best_loss, progress.best_params, progress.best_model_state),
     )
-    lost = ~jnp.isfinite(loss) & (progress.weight > 0)  # the mean of no example is no number
+    lost |= ~jnp.isfinite(loss) & (progress.weight > 0)  # the mean of no example is no number
     outcome = _unless_ended(outcome, lost, OutcomeCode.DIVERGED, state.step)
     if rule is not None and stopping is not None:
         stopping = rule.update(stopping, loss)

@@ -5,7 +5,7 @@ At each step the optimizer is given value and gradient at the point reached so f
     CONVERGED         |g| <= gtol,  or  |f - f'| < ftol max(|f|, |f'|, 1) for the last two values
     ITERATION_LIMIT   after `max_steps` steps
     NO_PROGRESS       after `patience` steps in a row, none of which reached a new lowest value
-    NOT_FINITE        before a step to a value or gradient that is not finite
+    NOT_FINITE        before a step to a value, gradient or state that is not finite
 """
 
 import enum
@@ -31,6 +31,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.optimizers import lookahead_params
 
+from ._judgement import loses_finiteness, without_reports
 from ._step import take_step
 
 
@@ -148,7 +149,7 @@ def minimize(
 
         def step(old: _Progress) -> _Progress:
             new = _stepped(tx, value_fn, old)
-            finite = all_finite((new.value, new.grads))
+            finite = all_finite((new.value, new.grads)) & ~_is_lost(old, new)
             lost = old._replace(outcome=jnp.full_like(old.outcome, int(MinimizeOutcome.NOT_FINITE)))
             new = _judged(new, old.value, limits)
             return jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, lost)
@@ -199,8 +200,9 @@ def describe_minimum(minimum: Minimum) -> str:
             "is as far as the precision goes: raise `gtol` or compute in float64."
         ),
         MinimizeOutcome.NOT_FINITE: (
-            f"Not finite: after {steps} steps, the next one leads to a value or gradient that is "
-            "not finite. Lower the learning rate, or look whether the function is bounded below."
+            f"Not finite: after {steps} steps, the next one leads to a value, a gradient or a "
+            "state that is not finite. Lower the learning rate, or look whether the function is "
+            "bounded below."
             if all_finite((minimum.value, minimum.gradient_norm))
             else "Not finite: the value or the gradient at the start. Choose another start."
         ),
@@ -245,6 +247,12 @@ def _stepped(
         lowest=jnp.where(lower, value, old.lowest),
         steps_since_lowest=jnp.where(lower, 0, old.steps_since_lowest + 1),
     )
+
+
+def _is_lost(old: _Progress, new: _Progress) -> Array:
+    """Whether parameters or the optimizer's state are no longer finite."""
+    parts = lambda progress: (progress.params, without_reports(progress.state))
+    return loses_finiteness(parts(old), parts(new))
 
 
 def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> _Progress:

@@ -75,7 +75,7 @@ class Keeper:
         """
         if self._store.latest() is None:
             return None
-        saved = self._store.restore(unpacked_state(like))
+        saved = self._store.restore(_as_saved(like))
         changes = compare(saved.about["fingerprints"], self._about["fingerprints"], accept)
         changes += _differences(saved.about["numbers"], self._about["numbers"])
         for change in changes:
@@ -84,7 +84,8 @@ class Keeper:
         self._about["changes"] = earlier + [[saved.step, change] for change in changes]
         self._saved_step = saved.step
         history = [_as_evaluated(row, row_like) for row in saved.about["history"]]
-        return packed_state(saved.tree, like), history
+        measured = None if like.measured is None else saved.tree.state.params
+        return packed_state(saved.tree._replace(measured=measured), like), history
 
     def cut(self, begin: int, end: int) -> int:
         """``end``, or the step before it, after ``begin``, at which a save is due."""
@@ -112,7 +113,7 @@ class Keeper:
         try:
             self._store.save(
                 step,
-                unpacked_state(progress),
+                _as_saved(progress),
                 loss=last.get("validation_loss", last.get("loss")),
                 about={**self._about, "history": rows},
             )
@@ -174,6 +175,11 @@ def open_keeper(
                 "`resume='auto'` to go on with them, or another directory."
             )
         yield Keeper(store, options, about)
+
+
+def _as_saved(progress: Progress) -> Progress:
+    """``progress`` as it lies on disk, without what the next step overwrites before it is read."""
+    return unpacked_state(progress._replace(measured=None))
 
 
 def _as_evaluated(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Float
 
 from jaxopt_course.tasks import Task
@@ -54,10 +55,11 @@ class Session(NamedTuple):
     """A training on its way, and who is told.
 
     task: what is trained.
+    optimizer: and how.
     source: its data.
     progress: where it is.
     history: its evaluations so far.
-    explain: whether a loss that is not finite is an error.
+    explain: whether it is an error that something is not finite.
     keeper: of checkpoints, or None.
     write: to the log.
     show: to a person.
@@ -68,6 +70,7 @@ class Session(NamedTuple):
     """
 
     task: Task
+    optimizer: optax.GradientTransformation
     source: Source
     progress: Progress
     history: History
@@ -142,6 +145,9 @@ def run_session(session: Session) -> Run:
             is_last = True
     if progress.running and (is_last or done == timetable.steps):
         progress = source.finish(progress)
+    if 0 < int(progress.skipped) == int(progress.state.step):  # nothing has been trained
+        code = jnp.asarray(int(OutcomeCode.DIVERGED), jnp.int32)
+        outcome = Outcome(code, progress.state.step)
     return _run(progress, outcome, history, timetable)
 
 
@@ -156,7 +162,8 @@ def _explanation(
     step = int(after.outcome.step)
     if step == begin + len(piece.losses):  # all steps are done: it was none of theirs
         return explain_evaluation(after.state)
-    return explain_divergence(session.task, *session.source.replay(before, begin, step))
+    replayed = session.source.replay(before, begin, step)
+    return explain_divergence(session.task, session.optimizer, *replayed)
 
 
 def _run(progress: Progress, outcome: Outcome, history: History, timetable: Timetable) -> Run:
@@ -176,9 +183,11 @@ def _run(progress: Progress, outcome: Outcome, history: History, timetable: Time
 
 
 def _record(progress: Progress, piece: Piece, timetable: Timetable) -> Record:
+    """What a callback is told: in containers of its own, for it may assign into them."""
     step = int(progress.state.step)
     epoch = step // timetable.steps_per_epoch
-    return Record(step, epoch, piece.losses, _columns(piece.rows), progress.state)
+    state = jax.tree.map(lambda leaf: leaf, progress.state)
+    return Record(step, epoch, piece.losses.copy(), _columns(piece.rows), state)
 
 
 def _columns(rows: History) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from ._evaluate import validation
 from ._feed import make_feed
 from ._loop import Evaluated, Loop, Progress, hold, make_loop, release
 from ._placement import Placement, place
-from ._state import Rows, TrainState
+from ._state import OnDivergence, Rows, TrainState
 from ._timetable import Timetable
 
 
@@ -83,7 +83,7 @@ class Parts(NamedTuple):
 
     task, optimizer: what is trained, and how.
     timetable: its static numbers.
-    skip_not_finite: whether steps that end in NaN are left out.
+    on_divergence: what becomes of steps that are not finite, as :func:`make_loop` takes it.
     evaluated: which parameters evaluations are of.
     placement: over which devices. None: on one.
     """
@@ -91,7 +91,7 @@ class Parts(NamedTuple):
     task: Any
     optimizer: Any
     timetable: Timetable
-    skip_not_finite: bool
+    on_divergence: OnDivergence
     evaluated: Evaluated
     placement: Placement | None
 
@@ -114,7 +114,7 @@ def loop_of(
     validate = None if rows is None else validation(parts.task, examples, rows, size)
     options: dict[str, Any] = {
         "evaluated": parts.evaluated,
-        "skip_not_finite": parts.skip_not_finite,
+        "on_divergence": parts.on_divergence,
     }
     if trains and rows is not None:
         options["batch_at"] = make_feed(examples, rows, parts.timetable).batch_at

@@ -1,16 +1,28 @@
 """The values of a training: its state, the rows it uses, what it returns, and how it ended."""
 
 import enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxopt_course.core import Params, State, is_traced
 
 
-__all__ = ["Outcome", "OutcomeCode", "Rows", "Run", "TrainState", "describe_outcome"]
+__all__ = [
+    "OnDivergence",
+    "Outcome",
+    "OutcomeCode",
+    "Rows",
+    "Run",
+    "TrainState",
+    "describe_outcome",
+]
+
+
+OnDivergence = Literal["stop", "raise", "skip"]
 
 
 class TrainState(NamedTuple):
@@ -49,7 +61,17 @@ class Rows(NamedTuple):
 
 
 class OutcomeCode(enum.IntEnum):
-    """How a training ended: ``COMPLETED``, ``STOPPED_EARLY``, ``DIVERGED`` or ``OUT_OF_TIME``."""
+    """How a training ended.
+
+    COMPLETED: all steps were taken.
+    STOPPED_EARLY: early stopping ended it.
+    DIVERGED: something became NaN or infinite. The loss is looked at in every step and in every
+        evaluation, the parameters and the states of optimizer and model in every evaluation, or
+        in every step if :func:`fit` has ``on_divergence="raise"``. A gradient that is not finite
+        counts where it reaches parameters or states, so ``apply_if_finite`` or ``zero_nans`` may
+        catch it. A training of which every step was skipped has diverged too.
+    OUT_OF_TIME: ``max_time`` was up.
+    """
 
     COMPLETED = 0
     STOPPED_EARLY = 1
@@ -72,12 +94,16 @@ class Run(NamedTuple):
     """What a training returns.
 
     state: the last state.
-    best_params: the parameters of the evaluation with the lowest validation loss, or, where there
-        is no validation, the lowest training loss. The initial ones if no loss was a number. Of an
-        optimizer that averages parameters they are the averages, unless ``evaluate="raw"``; those
-        that belong to ``state`` are given by
+    best_params: the parameters with the lowest loss. With validation rows these are the parameters
+        of the evaluation with the lowest validation loss. Without them the loss of an interval is
+        a mean over its batches, while the parameters move, and ``best_params`` are the last
+        parameters that entered the lowest such mean: those *before* the last step of the
+        interval. With one step an interval they are exactly the parameters at which the lowest
+        loss was computed. Parameters that are not finite never win. The initial parameters if no
+        loss was finite. Of an optimizer that averages parameters they are the averages in the
+        same places, unless ``evaluate="raw"``; those that belong to ``state`` are given by
         :func:`~jaxopt_course.transforms.evaluation_params`.
-    best_model_state: the model state of that evaluation.
+    best_model_state: the model state that belongs to them.
     history: one entry an evaluation. ``"step"``: how many steps had been taken. ``"loss"`` and
         the names of the metrics: means over the examples seen since the last evaluation, while
         the parameters moved; NaN if none of them counted. With prefix ``"validation_"``: means
@@ -104,21 +130,35 @@ class Run(NamedTuple):
         steps = history.pop("step")
         last = np.argmax(steps == steps[-1])  # after the end the step stays
         figures = ", ".join(f"{name} {values[last]:.4g}" for name, values in history.items())
-        return f"{describe_outcome(self.outcome)}\nEvaluated at step {steps[last]}: {figures}."
+        happened = describe_outcome(self.outcome, int(self.skipped))
+        return f"{happened}\nEvaluated at step {steps[last]}: {figures}."
+
+    @property
+    def skipped(self) -> Int[Array, "..."]:
+        """How many steps were without effect, i32[]; 0 unless ``fit`` was told to skip steps."""
+        counts = self.history.get("skipped")
+        return jnp.zeros_like(self.outcome.step) if counts is None else counts[..., -1]
 
 
-def describe_outcome(outcome: Outcome) -> str:
-    """A sentence for a person: what happened, when, and what to do about it.
+def describe_outcome(outcome: Outcome, skipped: int = 0) -> str:
+    """Say for a person what happened, when, and what to do about it.
 
     Args:
         outcome: of one run, concrete.
+        skipped: how many of its steps were skipped, as :attr:`Run.skipped` says.
 
     Examples:
         >>> import jax.numpy as jnp
         >>> describe_outcome(Outcome(jnp.array(0), jnp.array(40)))
         'Completed 40 steps.'
     """
-    step = int(outcome.step)
+    step, code = int(outcome.step), OutcomeCode(int(outcome.code))
+    if code is OutcomeCode.DIVERGED and 0 < skipped == step:
+        return (
+            f"Diverged: every one of the {step} steps was skipped because none was finite, and the "
+            "parameters are the initial ones. Look for values in the data that are not finite or "
+            "not scaled, or choose another initialization."
+        )
     texts = {
         OutcomeCode.COMPLETED: f"Completed {step} steps.",
         OutcomeCode.STOPPED_EARLY: (
@@ -126,9 +166,11 @@ def describe_outcome(outcome: Outcome) -> str:
             "Use the best parameters."
         ),
         OutcomeCode.DIVERGED: (
-            f"Diverged: at step {step} the loss was not finite. Lower the learning rate, clip "
-            "the gradients, or look for values in the data that are not finite or not scaled."
+            f"Diverged: at step {step} the loss, the parameters or the optimizer's state was not "
+            "finite. Lower the learning rate, clip the gradients, or look for values in the data "
+            "that are not finite or not scaled."
         ),
         OutcomeCode.OUT_OF_TIME: f"Out of time after {step} steps.",
     }
-    return texts[OutcomeCode(int(outcome.code))]
+    of_them = f" {skipped} of the {step} steps had no effect, because they were not finite."
+    return texts[code] + (of_them if skipped else "")

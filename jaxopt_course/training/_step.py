@@ -35,6 +35,7 @@ from ._state import TrainState
 
 
 __all__ = [
+    "StepTaken",
     "ValueFn",
     "batch_means",
     "batch_weight",
@@ -95,22 +96,43 @@ def make_step(
             ``"step"``.
     """
     check_parts("make_step", task, optimizer)
-    return step_function(task, optimizer)
+    taken = step_function(task, optimizer)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+        after = taken(state, batch)
+        return after.state, after.means
+
+    return step
+
+
+class StepTaken(NamedTuple):
+    """A step and what it went through.
+
+    state: the state after it.
+    means: the weighted means of ``"loss"`` and of the metrics over the batch.
+    point: the parameters at which loss and gradient were computed.
+    grads: the gradients that the optimizer was given.
+    """
+
+    state: TrainState
+    means: dict[str, Float[Array, ""]]
+    point: Params
+    grads: Updates
 
 
 def step_function(
     task: Task,
     optimizer: optax.GradientTransformation,
     batch_at: Callable[[Any, Array], Batch] | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
-    """The step of :func:`make_step`.
+) -> Callable[[TrainState, Batch], StepTaken]:
+    """The step of :func:`make_step`, together with its gradients and where they were computed.
 
     With ``batch_at(key, step)``, the batch of a step in the past, ``value_fn`` is a
     :class:`ValueFn` that knows them, for line searches inside an accumulation of gradients.
     """
     extended = as_transformation("make_step", "optimizer", optimizer)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, batch: Batch) -> StepTaken:
         key = jax.random.fold_in(state.key, state.step)
 
         def mean_loss(params: Params) -> tuple[Array, tuple[dict[str, Array], PyTree]]:
@@ -145,7 +167,8 @@ def step_function(
             grads,
             weight=batch_weight(batch),
         )
-        return TrainState(state.step + 1, params, model_state, opt_state, state.key), means
+        after = TrainState(state.step + 1, params, model_state, opt_state, state.key)
+        return StepTaken(after, means, point, grads)
 
     return step
 

@@ -71,9 +71,9 @@ def test_a_training_step_is_in_place_where_it_is_donated():
 
 def test_the_steps_of_fit_on_a_stream_are_in_place():
     timetable = make_timetable("fit", 4, epochs=None, steps=4, batch_size=1, evaluate_every=4)
-    loop = make_loop(TASK, OPTIMIZER, None, None)
+    loop = make_loop(TASK, OPTIMIZER, None, None, evaluated="averaged")
     progress = jax.eval_shape(loop.start, KEY, BATCH)
-    parts = Parts(TASK, OPTIMIZER, timetable, False, None)
+    parts = Parts(TASK, OPTIMIZER, timetable, "stop", "averaged", None)
     program = stream_step.lower(None, progress, BATCH, parts=parts).compile()
     state = progress.state
     check_is_in_place(program, (state.params, progress.best_params, state.opt_state), besides=1)

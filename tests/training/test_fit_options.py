@@ -191,20 +191,22 @@ def test_raise_names_the_step_the_row_and_the_leaf():
     assert whole.outcome.code == OutcomeCode.DIVERGED
     assert caught.value.step == int(whole.outcome.step)
     assert caught.value.rows == [BAD_ROW]
-    assert re.search(rf"at step {caught.value.step}; that of rows \[6\]", str(caught.value))
-    assert caught.value.leaf is not None
+    said = rf"the loss of step {caught.value.step} is not finite, because of rows \[6\]\."
+    assert re.search(said, str(caught.value))
+    assert (caught.value.part, caught.value.leaf is None) == ("loss", False)
 
 
 def test_raise_names_a_parameter_that_is_not_finite_itself():
     task = TASK._replace(init=lambda key: ({"w": jnp.zeros((2, 1)), "b": jnp.full(1, jnp.inf)}, {}))
-    with pytest.raises(DivergenceError, match=r"at step 0; .* the parameter \['b'\] is not"):
+    said = r"the loss of step 0 is .* no single row is to blame.* the parameter before it, \['b'\]"
+    with pytest.raises(DivergenceError, match=said):
         fit(task, OPTIMIZER, line(), key=KEY, epochs=1, batch_size=12, on_divergence="raise")
 
 
 def test_raise_names_the_place_in_a_batch_of_a_stream():
     fine, bad = line(4), line(4)
     bad = bad._replace(inputs=bad.inputs.at[2].set(jnp.inf))
-    with pytest.raises(DivergenceError, match=r"at step 3; that of places in its batch \[2\]"):
+    with pytest.raises(DivergenceError, match=r"of step 3 .* of places in its batch \[2\]"):
         train([tuple(fine)] * 3 + [tuple(bad)], steps=4, on_divergence="raise")
 
 
