@@ -69,7 +69,8 @@ def _source(
     evaluate = functools.partial(evaluate_program, *given, parts=parts, trains=True)
     finish = functools.partial(finish_program, *given, parts=parts, trains=True)
     digest = lambda: data_fingerprint((examples, rows))
-    return Source(parts.timetable, feed.like, digest, start, advance, evaluate, finish, replay)
+    programs = (start, advance, evaluate, finish, replay)
+    return Source(parts.timetable, feed.like, digest, *programs, feed.batch_at)
 
 
 @compiled()

@@ -5,15 +5,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jaxtyping import Int
 
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch
 
 from ._judgement import Finding, judge, judged_parts, loses_finiteness
 from ._rows import count_rows
 from ._state import TrainState
-from ._step import step_function
+from ._step import StepTaken
 
 
 __all__ = ["DivergenceError", "explain_divergence", "explain_evaluation"]
@@ -42,14 +41,12 @@ class DivergenceError(FloatingPointError):
 
 
 def explain_divergence(
-    task: Task,
-    optimizer: optax.GradientTransformation,
+    train_step: Callable[[TrainState, Batch], StepTaken],
     state: TrainState,
     batch: Batch,
     rows: Int[np.ndarray, "batch"] | None,
 ) -> DivergenceError:
-    """The error for a step that is not finite, of the state and the batch it was given."""
-    train_step = step_function(task, optimizer)
+    """The error for a ``train_step`` that is not finite, of the state and batch it was given."""
 
     @jax.jit
     def look(part: Batch) -> tuple[Any, Any]:

@@ -26,6 +26,7 @@ from ._resume import Keeper
 from ._signals import leave
 from ._sources import History, Piece, Source
 from ._state import Outcome, OutcomeCode, Run, TrainState
+from ._step import step_function
 from ._timetable import WITHOUT_END, Timetable
 
 
@@ -163,7 +164,8 @@ def _explanation(
     if step == begin + len(piece.losses):  # all steps are done: it was none of theirs
         return explain_evaluation(after.state)
     replayed = session.source.replay(before, begin, step)
-    return explain_divergence(session.task, session.optimizer, *replayed)
+    train_step = step_function(session.task, session.optimizer, session.source.batch_at)
+    return explain_divergence(train_step, *replayed)
 
 
 def _run(progress: Progress, outcome: Outcome, history: History, timetable: Timetable) -> Run:

@@ -64,6 +64,7 @@ class Source(NamedTuple):
     replay: ``replay(progress, begin, step) -> (state, batch, rows)``: the steps of the last
         ``advance`` again, from its progress up to ``step``: the state and the batch before that,
         and which rows of the data these are, None if that is not known.
+    batch_at: ``batch_at(key, step) -> batch`` of a step in the past. None: it is gone.
     """
 
     timetable: Timetable
@@ -76,6 +77,7 @@ class Source(NamedTuple):
     replay: Callable[
         [Progress, int, int], tuple[TrainState, Batch, Int[np.ndarray, "batch"] | None]
     ]
+    batch_at: Callable[[Any, Any], Batch] | None
 
 
 class Parts(NamedTuple):

@@ -97,9 +97,8 @@ def _source(
 
     first = spread(stream.first, parts.placement)
     start = lambda key: _start(rule, replicate(key, parts.placement), first, parts=parts)
-    return Source(
-        parts.timetable, stream.first, lambda: None, start, advance, evaluate, finish, replay
-    )
+    programs = (start, advance, evaluate, finish, replay)
+    return Source(parts.timetable, stream.first, lambda: None, *programs, None)
 
 
 _release = jax.jit(release)

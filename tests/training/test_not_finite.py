@@ -205,10 +205,11 @@ def test_the_first_part_that_is_not_finite_and_the_rows_that_make_it_so(optimize
         fit_quietly(task, optimizer, order, **options)
 
 
-def test_the_mini_batch_with_the_gradient_is_named_and_not_the_one_that_applies_it():
-    with pytest.raises(DivergenceError) as caught:
+@pytest.mark.parametrize("inner", [sgd(0.1), lbfgs()])
+def test_the_mini_batch_with_the_gradient_is_named_and_not_the_one_that_applies_it(inner):
+    with pytest.raises(DivergenceError) as caught, jax.numpy_dtype_promotion("standard"):
         fit_quietly(
-            *(line_with(np.nan), MultiSteps(sgd(0.1), 4), data(16)),
+            *(line_with(np.nan), MultiSteps(inner, 4), data(16)),
             **{"epochs": 2, "batch_size": 2, "on_divergence": "raise"},
         )
     assert (caught.value.rows, caught.value.leaf) == ([BAD_ROW], "['w']")
