@@ -1,5 +1,7 @@
 """A step writes its results where its arguments were: what the compiler says of its memory."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -74,6 +76,7 @@ def test_the_steps_of_fit_on_a_stream_are_in_place():
     loop = make_loop(TASK, OPTIMIZER, None, None, evaluated="averaged")
     progress = jax.eval_shape(loop.start, KEY, BATCH)
     parts = Parts(TASK, OPTIMIZER, timetable, "stop", "averaged", None)
-    program = stream_step.lower(None, progress, BATCH, parts=parts).compile()
+    step = functools.partial(stream_step.__wrapped__, parts=parts)
+    program = jax.jit(step, donate_argnames="progress").lower(None, progress, BATCH).compile()
     state = progress.state
     check_is_in_place(program, (state.params, progress.best_params, state.opt_state), besides=1)

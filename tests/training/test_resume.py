@@ -35,6 +35,9 @@ from . import older_format
 from .problems import N, blobs, build, line, line_task
 
 
+# The task has batch statistics, and the optimizer averages the parameters.
+pytestmark = pytest.mark.filterwarnings("ignore:The averaged parameters are evaluated")
+
 ROWS = Rows(jnp.arange(40), jnp.ones(40), jnp.arange(40, N))
 TASK = mixed_precision(build(None)[0], jnp.float16)
 SCHEDULE = cosine_decay_schedule(0.05, 30)
