@@ -72,10 +72,9 @@ def loses_finiteness(old: PyTree, new: PyTree) -> Bool[Array, ""]:
     structure, such as None, counts as finite everywhere.
     """
     lost = jnp.array(False)
-    leaves, structure = jax.tree.flatten(new)
-    olds, of_old = jax.tree.flatten(old)
-    is_same = of_old == structure
-    if not is_same:
+    leaves, olds = jax.tree.leaves(new), jax.tree.leaves(old)
+    of_new: Any = jax.tree.structure(new)
+    if of_new != jax.tree.structure(old):
         olds = [jnp.zeros(())] * len(leaves)
     for was, leaf in zip(olds, leaves, strict=True):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
