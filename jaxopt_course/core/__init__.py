@@ -25,6 +25,7 @@ from ._checks import (
 from ._derivatives import hvp
 from ._files import replacing
 from ._handed_on import ALIASES, HANDED_ON, OTHERS, handed_on
+from ._norms import global_norm, l2_norm, root_mean_square
 from ._numerics import (
     abs_sq,
     alike,
@@ -36,6 +37,7 @@ from ._numerics import (
     magnitude,
     of_rates,
     one_minus_power,
+    power_of_two,
     safe_divide,
     safe_sqrt,
     wide_dtype,
@@ -61,8 +63,8 @@ from ._tree import (
     cast_like,
     difference,
     divide_by_root,
+    divide_tree,
     for_tree,
-    global_norm,
     in_dtype,
     inner_product,
     nonzero_in_dtype,
@@ -114,6 +116,7 @@ __all__ = [
     "count_applied",
     "difference",
     "divide_by_root",
+    "divide_tree",
     "for_tree",
     "global_norm",
     "handed_on",
@@ -126,15 +129,18 @@ __all__ = [
     "is_idle",
     "is_pending",
     "is_traced",
+    "l2_norm",
     "magnitude",
     "nonzero_in_dtype",
     "of_rates",
     "one_minus_power",
+    "power_of_two",
     "real_accumulator_like",
     "refuse_accumulation",
     "remembered",
     "replacing",
     "require_params",
+    "root_mean_square",
     "running_mean",
     "running_sum",
     "safe_divide",

@@ -24,6 +24,7 @@ __all__ = [
     "magnitude",
     "of_rates",
     "one_minus_power",
+    "power_of_two",
     "safe_divide",
     "safe_sqrt",
     "wide_dtype",
@@ -149,6 +150,18 @@ def safe_divide(
     """
     nonzero = denominator != 0
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), 0)
+
+
+def power_of_two(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The power of two next to ``x >= 0``, by which to divide without rounding.
+
+    Prevents infinite squares, and quotients that are 0: XLA divides by a large number by
+    multiplying with its inverse, and takes subnormal ones for 0. Neither the power nor its
+    inverse is infinite or subnormal.
+    """
+    limits = jnp.finfo(x.dtype)
+    power = jax.lax.reduce_precision(x, limits.nexp, 0)
+    return jnp.clip(power, float(limits.tiny), 1 / float(limits.tiny))
 
 
 def increment(count: Int[Array, ""]) -> Int[Array, ""]:

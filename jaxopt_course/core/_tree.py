@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
-from ._numerics import abs_sq, complement, one_minus_power, safe_sqrt, wide_dtype
+from ._numerics import abs_sq, complement, one_minus_power, power_of_two, safe_sqrt, wide_dtype
 
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "cast_like",
     "difference",
     "divide_by_root",
+    "divide_tree",
     "for_tree",
-    "global_norm",
     "in_dtype",
     "inner_product",
     "nonzero_in_dtype",
@@ -151,6 +151,18 @@ def scale_tree(tree: PyTree, factor: ScalarLike) -> PyTree:
     return jax.tree.map(scaled, tree)
 
 
+def divide_tree(tree: PyTree, divisor: Float[Array, "..."]) -> PyTree:
+    """``tree / divisor``, leaf by leaf, in float32 or wider, for a divisor above 0 of any size."""
+    power = power_of_two(divisor)
+    inverse, rest = 1 / power, divisor / power
+
+    def divided(x: Any) -> Array:
+        x = _wide(x)
+        return x * inverse.astype(x.dtype) / rest.astype(x.dtype)
+
+    return jax.tree.map(divided, tree)
+
+
 def difference(tree: PyTree, other: PyTree) -> PyTree:
     """``tree - other``, leaf by leaf, in float32 or wider."""
 
@@ -180,14 +192,6 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     for leaf in jax.tree.leaves(tree):
         finite &= jnp.all(jnp.isfinite(leaf))
     return finite
-
-
-def global_norm(tree: PyTree) -> Float[Array, ""]:
-    """The L2 norm of all entries of ``tree`` taken together, in float32 or wider.
-
-    In float16 the squares of 1e5 ones would sum to infinity. The slope at a zero tree is 0.
-    """
-    return safe_sqrt(total(squared(tree)))
 
 
 def in_dtype(value: ScalarLike) -> Callable[[Any], Array]:

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import as_transformation, wide_dtype
+from jaxopt_course.core import as_transformation, global_norm, wide_dtype
 from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.training import TrainState
 
@@ -166,13 +166,12 @@ def _layer(x: Array) -> tuple[Array, ...]:
 
 def _leaf(param: Array, grad: Array, update: Array) -> tuple[Array, ...]:
     """The fields of :class:`LeafFlow`."""
-    norm = lambda x: jnp.linalg.norm(x.reshape(-1).astype(wide_dtype(x.dtype)))
     size = jnp.abs(grad)
     units = size.reshape(-1, size.shape[-1] if size.ndim else 1)
     small = (size > 0) & (size < HALF_PRECISION[0])
     return (
-        norm(grad),
-        norm(update) / norm(param),
+        global_norm(grad),
+        global_norm(update) / global_norm(param),
         jnp.mean(jnp.all(units == 0, axis=0)),
         jnp.sum(small) / jnp.maximum(jnp.sum(size > 0), 1),
         jnp.max(size, initial=0),

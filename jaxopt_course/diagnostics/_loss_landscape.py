@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxopt_course.core import Params, check_integer, check_like, check_number, safe_divide
+from jaxopt_course.core import Params, check_integer, check_like, check_number, l2_norm, safe_divide
 
 
 __all__ = ["LossLandscape", "filter_normalized_direction", "loss_landscape"]
@@ -121,7 +121,7 @@ def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
         if jnp.ndim(w) < 2:
             return jnp.zeros_like(w)
         drawn = jax.random.normal(k, w.shape, w.dtype)
-        norm = lambda x: jnp.sqrt(jnp.sum(x**2, axis=tuple(range(x.ndim - 1)), keepdims=True))
+        norm = lambda x: l2_norm(x, range(x.ndim - 1), keepdims=True).astype(x.dtype)
         return drawn * jnp.broadcast_to(safe_divide(norm(w), norm(drawn)), w.shape)
 
     keys = jax.random.split(key, len(leaves))

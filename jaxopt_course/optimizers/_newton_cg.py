@@ -34,13 +34,14 @@ from jaxopt_course.core import (
     check_like,
     check_number,
     check_state,
+    divide_tree,
     global_norm,
     increment,
     inner_product,
     require_params,
     running_sum,
     safe_sqrt,
-    widened,
+    scale_tree,
 )
 from jaxopt_course.transforms import chain
 
@@ -162,10 +163,11 @@ def _solve(
     product: Callable[[Params], Params], gradient: Updates, max_iterations: ScalarLike
 ) -> tuple[Updates, Int[Array, ""]]:
     """Solve H z = gradient, nearly: z, and the number of products it took."""
-    g = widened(gradient)
+    norm = global_norm(gradient)
+    # The solution for g / |g|, times |g|: squares of a large residual are infinite.
+    g = divide_tree(gradient, jnp.where(norm > 0, norm, 1))
     zeros = jax.tree.map(jnp.zeros_like, g)
-    norm = global_norm(g)
-    enough = jnp.minimum(0.5, safe_sqrt(norm)) * norm
+    enough = jnp.minimum(0.5, safe_sqrt(norm))
 
     def going(carry: Any) -> Array:
         steps, _, _, _, rr, positive = carry
@@ -185,4 +187,4 @@ def _solve(
     start = (jnp.zeros((), jnp.int32), zeros, g, g, inner_product(g, g), jnp.array(True))
     steps, z, _, _, _, positive = jax.lax.while_loop(going, step, start)
     at_once = ~positive & (steps == 1)
-    return jax.tree.map(lambda x, y: jnp.where(at_once, y, x), z, g), steps
+    return scale_tree(jax.tree.map(lambda x, y: jnp.where(at_once, y, x), z, g), norm), steps

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import abs_sq, check_number, safe_divide, safe_sqrt
+from jaxopt_course.core import check_number, divide_tree, l2_norm, safe_sqrt
 
 
 __all__ = [
@@ -85,7 +85,8 @@ def orthogonalized(
     """
     is_tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if is_tall else matrix  # f(X') = f(X)', and the smaller Gram matrix is cheaper
-    x = x * _inverse_norm(x, preconditioning, eps).astype(x.dtype)
+    norm = _norm(x, preconditioning, eps)
+    x = divide_tree(x, jnp.where(norm > 0, norm, 1)).astype(x.dtype)
     rows = coefficients.astype(x.dtype)
     if rows.ndim == 1:
         rows = jnp.broadcast_to(rows, (steps, 3))
@@ -120,20 +121,24 @@ def _quintic_step(x: Array, row: Array) -> tuple[Array, None]:
     return (row[0] * one + row[1] * gram + row[2] * square).astype(x.dtype) @ x, None
 
 
-def _inverse_norm(x: Array, preconditioning: str, eps: ScalarLike) -> Array:
-    """1 / norm of each matrix, or of each row, with axes of size 1 for those summed over."""
+def _norm(x: Array, preconditioning: str, eps: ScalarLike) -> Array:
+    """The norm of each matrix, or of each row, with axes of size 1 for those summed over.
+
+    Products are those of a matrix over its Frobenius norm: of large entries they are infinite.
+    """
     real = jnp.finfo(x.dtype).dtype
     eps = jnp.asarray(eps, real)
+    if preconditioning == "spectral":
+        return jnp.linalg.svd(x, compute_uv=False)[..., :1, None] + eps
+    size = l2_norm(x, (-2, -1), keepdims=True)
     if preconditioning == "frobenius":
-        norm = safe_sqrt(jnp.sum(abs_sq(x), (-2, -1), keepdims=True)) + eps
-    elif preconditioning == "spectral":
-        norm = jnp.linalg.svd(x, compute_uv=False)[..., :1, None] + eps
-    elif preconditioning == "aol":
-        norm = safe_sqrt(jnp.maximum(jnp.sum(jnp.abs(_gram(x)), -1, keepdims=True), eps))
+        return size + eps
+    gram = _gram(divide_tree(x, jnp.where(size > 0, size, 1)).astype(x.dtype))
+    if preconditioning == "aol":
+        squares = jnp.sum(jnp.abs(gram), -1, keepdims=True)
     else:
-        fourth = safe_sqrt(jnp.sum(abs_sq(_gram(x)), (-2, -1), keepdims=True))
-        norm = safe_sqrt(jnp.maximum(fourth, eps))
-    return safe_divide(jnp.ones_like(norm), norm)
+        squares = l2_norm(gram, (-2, -1), keepdims=True)
+    return jnp.maximum(size * safe_sqrt(squares), safe_sqrt(eps))
 
 
 def _gram(x: Array, dtype: DTypeLike | None = None) -> Array:

@@ -23,11 +23,13 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     State,
     Updates,
+    cast_like,
     check_choice,
     check_empty_state,
     check_learning_rate,
     check_like,
     check_number,
+    divide_tree,
     global_norm,
     scale_tree,
 )
@@ -86,15 +88,17 @@ def scale_by_polyak(
             )
         if params is not None:
             check_like("scale_by_polyak", "gradient", updates, params)
-        squared_norm = jnp.square(global_norm(updates))
+        norm = global_norm(updates)
         loss, least, longest, more = (
-            jnp.asarray(x, squared_norm.dtype) for x in (value, f_min, max_learning_rate, eps)
+            jnp.asarray(x, norm.dtype) for x in (value, f_min, max_learning_rate, eps)
         )
         gap = loss - least if variant == "sps" else jnp.maximum(loss - least, 0)
-        denominator = squared_norm + more
-        moves = denominator > SMALLEST
-        step_size = jnp.minimum(gap / jnp.where(moves, denominator, 1), longest)
-        return scale_tree(updates, jnp.where(moves, step_size, 0)), state
+        moves = (norm > 0) & (jnp.square(norm) + more > SMALLEST)
+        divisor = jnp.where(moves, norm, 1)
+        # The step size times |g|, and g / |g|: |g|^2 may be infinite where their product is not.
+        length = jnp.minimum(gap / (divisor + more / divisor), longest * divisor)
+        steps = scale_tree(divide_tree(updates, divisor), jnp.where(moves, length, 0))
+        return cast_like(steps, updates), state
 
     return GradientTransformationExtraArgs(init, update)
 

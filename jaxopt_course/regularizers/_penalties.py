@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
     check_number,
+    l2_norm,
     magnitude,
-    safe_sqrt,
     scale_tree,
     squared,
     total,
@@ -172,4 +172,4 @@ def group_norms(
 ) -> Float[Array, "..."]:
     """The L2 norms of the groups of entries along ``axis``; a lone number is a group."""
     along = axis if axis is None or isinstance(axis, int) else tuple(axis)
-    return safe_sqrt(jnp.sum(squared(w), axis=along if w.ndim else None, keepdims=keepdims))
+    return l2_norm(w, along if w.ndim else None, keepdims=keepdims)

@@ -21,7 +21,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import check_number, safe_divide, scalar_dtype, squared, widened
+from jaxopt_course.core import check_number, safe_divide, safe_sqrt, scalar_dtype, widened
 
 from ._penalties import group_norms
 
@@ -144,7 +144,7 @@ def prox_l0(
         [3.0, 0.0, -2.0]
     """
     price = _threshold("prox_l0", x, strength, scaling)
-    return jnp.where(squared(x) > 2 * price, x, jnp.zeros_like(x))
+    return jnp.where(jnp.abs(widened(x)) > safe_sqrt(2 * price), x, jnp.zeros_like(x))
 
 
 def prox_group_lasso(

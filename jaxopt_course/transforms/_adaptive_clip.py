@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Inexact, ScalarLike
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
-    abs_sq,
     check_number,
-    safe_sqrt,
+    divide_tree,
+    l2_norm,
     wide_dtype,
 )
 
@@ -53,8 +53,7 @@ def unitwise_norm(
                 f"unitwise_norm: `axis` must be given for an array of {x.ndim} axes, got None."
             )
         axis = UNIT_AXES[x.ndim]
-    squares = jnp.sum(abs_sq(x.astype(wide_dtype(x.dtype))), axis=axis, keepdims=True)
-    return jnp.broadcast_to(safe_sqrt(squares), x.shape)
+    return jnp.broadcast_to(l2_norm(x, axis, keepdims=True), x.shape)
 
 
 def unitwise_clip(
@@ -72,8 +71,8 @@ def unitwise_clip(
         div_eps: the smallest number to divide by, in (0, inf).
     """
     dtype = wide_dtype(grad.dtype)
-    factor = max_norm / jnp.maximum(g_norm, jnp.asarray(div_eps, g_norm.dtype))
-    clipped = (grad.astype(dtype) * factor.astype(dtype)).astype(grad.dtype)
+    divisor = jnp.maximum(g_norm, jnp.asarray(div_eps, g_norm.dtype))
+    clipped = (divide_tree(grad, divisor) * max_norm.astype(dtype)).astype(grad.dtype)
     return jnp.where(g_norm < max_norm, grad, clipped)
 
 

@@ -17,12 +17,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     Updates,
+    cast_like,
     check_number,
+    divide_tree,
     global_norm,
     in_dtype,
     nonzero_in_dtype,
-    safe_sqrt,
-    squared,
+    root_mean_square,
     wide_dtype,
 )
 
@@ -81,7 +82,7 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs
 
     def clipped(updates: Updates, params: Params | None) -> Updates:
         excess = _excess(max_norm)(global_norm(updates))
-        return jax.tree.map(lambda u: _divided(u, excess), updates)
+        return cast_like(divide_tree(updates, excess), updates)
 
     return of_floats(clipped)
 
@@ -111,7 +112,7 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
         excess = _excess(threshold)
 
         def clipped(u: Inexact[Array, "*shape"]) -> Array:
-            return _divided(u, excess(safe_sqrt(jnp.mean(squared(u)))))
+            return cast_like(divide_tree(u, excess(root_mean_square(u))), u)
 
         return jax.tree.map(lambda u: clipped(u) if u.size else u, updates)
 
@@ -127,8 +128,3 @@ def _excess(bound: ScalarLike) -> Callable[[Float[Array, ""]], Float[Array, ""]]
         return jnp.where(norm > bounds(norm.dtype), norm / nonzero(norm.dtype), one)
 
     return excess
-
-
-def _divided(u: Inexact[Array, "*shape"], divisor: Float[Array, ""]) -> Array:
-    dtype = wide_dtype(u.dtype)
-    return (u.astype(dtype) / divisor.astype(dtype)).astype(u.dtype)

@@ -21,9 +21,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     Updates,
+    cast_like,
     check_number,
+    divide_tree,
     global_norm,
-    safe_divide,
+    root_mean_square,
     scale_tree,
 )
 
@@ -76,9 +78,9 @@ def scale_by_trust_ratio(
         low, factor, more = (jnp.asarray(x, dtype) for x in (min_norm, trust_coefficient, eps))
         of_update = jnp.maximum(of_update, low)
         of_params = jnp.maximum(global_norm(w).astype(dtype), low)
-        ratio = safe_divide(factor * of_params, of_update + more)
         neither_is_zero = (of_params > 0) & (of_update > 0)
-        return scale_tree(u, jnp.where(neither_is_zero, ratio, 1))
+        unit = divide_tree(u, jnp.where(neither_is_zero, of_update + more, 1))
+        return scale_tree(unit, jnp.where(neither_is_zero, factor * of_params, 1)).astype(u.dtype)
 
     return beside_params("scale_by_trust_ratio", trusted)
 
@@ -111,7 +113,9 @@ def normalize_by_update_norm(
     def normalized(updates: Updates, params: Params | None) -> Updates:
         norm = global_norm(updates)
         wanted, more = (jnp.asarray(x, norm.dtype) for x in (scale_factor, eps))
-        return scale_tree(updates, safe_divide(wanted, norm + more))
+        divisor = norm + more
+        nonzero = jnp.where(divisor > 0, divisor, 1)
+        return cast_like(scale_tree(divide_tree(updates, nonzero), wanted), updates)
 
     return of_floats(normalized)
 
@@ -151,8 +155,7 @@ def scale_by_param_block_rms(min_scale: ScalarLike = 1e-3) -> GradientTransforma
 
     Reference: Shazeer & Stern, "Adafactor", 2018, https://arxiv.org/abs/1804.04235, section 8.
     """
-    rms = lambda w: global_norm(w) / max(w.size, 1) ** 0.5
-    return _scale_by_size("scale_by_param_block_rms", rms, min_scale)
+    return _scale_by_size("scale_by_param_block_rms", root_mean_square, min_scale)
 
 
 def _scale_by_size(

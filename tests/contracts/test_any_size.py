@@ -1,0 +1,116 @@
+"""Gradients of any size: what does not depend on their scale, and what bounds it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxopt_course import optimizers, regularizers, transforms
+from jaxopt_course.core import GradientTransformationExtraArgs
+
+
+# Built without an eps, which is a scale of its own: the update is that of any multiple.
+SCALE_FREE = {
+    "fromage": lambda: optimizers.fromage(0.1),
+    "lars": lambda: optimizers.lars(0.1, eps=0.0, weight_decay=0.0),
+    "lion": lambda: optimizers.lion(0.1),
+    "muon:aol": lambda: optimizers.scale_by_muon(preconditioning="aol", eps=0.0),
+    "muon:frobenius": lambda: optimizers.scale_by_muon(eps=0.0),
+    "muon:schatten": lambda: optimizers.scale_by_muon(preconditioning="schatten", eps=0.0),
+    "normalize": transforms.normalize,
+    "scale_by_sign": transforms.scale_by_sign,
+    "scale_by_trust_ratio": transforms.scale_by_trust_ratio,
+}
+# The norm that comes out of any larger one.
+BOUNDED = {
+    "clip_by_global_norm": (lambda: transforms.clip_by_global_norm(0.5), 0.5),
+    "clip_by_block_rms": (lambda: transforms.clip_by_block_rms(0.5), 0.5 * 6**0.5),
+    "adaptive_grad_clip": (lambda: transforms.adaptive_grad_clip(0.5, axis=(0, 1)), 0.5 * 2.0),
+    "normalize_by_update_norm": (lambda: transforms.normalize_by_update_norm(0.5), 0.5),
+}
+PARAMS = np.array([[1.0, 0.5, -1.0], [0.5, 1.0, 0.5]]) * 2 / 3.75**0.5  # of norm 2
+GRADIENT = np.array([[0.5, -1.0, 0.25], [0.75, 0.125, -0.5]])
+LARGE = [("float32", 1e30), ("bfloat16", 1e30), ("float16", 6e4), ("float32", 3e38)]
+ROUNDING = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
+
+
+def two_updates(tx, dtype, size):
+    params = jnp.asarray(PARAMS, dtype)
+    state, update = tx.init(params), jax.jit(tx.update)
+    results = []
+    for sign in (1, -0.5):
+        updates, state = update(jnp.asarray(sign * size * GRADIENT, dtype), state, params)
+        results.append(np.asarray(updates, float))
+    return results
+
+
+def check_scale_free(tx, dtype, size):
+    usual, scaled = two_updates(tx, dtype, 1.0), two_updates(tx, dtype, size)
+    np.testing.assert_allclose(scaled, usual, rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
+
+
+def check_bounded(tx, bound, dtype, size):
+    update = two_updates(tx, dtype, size)[0]
+    np.testing.assert_allclose(np.linalg.norm(update), bound, rtol=ROUNDING[dtype])
+    direction = GRADIENT / np.linalg.norm(GRADIENT)
+    np.testing.assert_allclose(update / bound, direction, atol=ROUNDING[dtype])
+
+
+@pytest.mark.parametrize(("dtype", "size"), [*LARGE, ("float32", 1e-30), ("bfloat16", 1e-30)])
+@pytest.mark.parametrize("name", SCALE_FREE)
+def test_updates_do_not_depend_on_the_scale_of_gradients(name, dtype, size):
+    check_scale_free(SCALE_FREE[name](), dtype, size)
+
+
+@pytest.mark.parametrize(("dtype", "size"), LARGE)
+@pytest.mark.parametrize("name", BOUNDED)
+def test_bounds_hold_for_gradients_of_any_size(name, dtype, size):
+    build, bound = BOUNDED[name]
+    check_bounded(build(), bound, dtype, size)
+
+
+def test_the_checks_reject_the_plain_formula():
+    def by_plain_norm(updates, state, params=None, **extra_args):
+        return updates / jnp.sqrt(jnp.sum(jnp.square(updates))), state
+
+    plain = GradientTransformationExtraArgs(lambda params: (), by_plain_norm)
+    check_scale_free(plain, "float32", 100.0)
+    check_bounded(plain, 1.0, "float32", 100.0)
+    for size in (1e30, 1e-30):
+        with pytest.raises(AssertionError):
+            check_scale_free(plain, "float32", size)
+    with pytest.raises(AssertionError):
+        check_bounded(plain, 1.0, "float32", 1e30)
+
+
+def test_polyak_steps_are_right_at_any_size():
+    grads = jnp.asarray(GRADIENT * 1e30, jnp.float32)
+    tx = optimizers.scale_by_polyak(max_learning_rate=jnp.inf)
+    updates, _ = tx.update(grads, tx.init(grads), grads, value=1e30)
+    square = (GRADIENT**2).sum()
+    np.testing.assert_allclose(updates, GRADIENT / square, rtol=1e-6)
+
+
+def test_newton_steps_are_right_at_any_size():
+    curvature = jnp.array([1.0, 4.0], jnp.float32)
+    loss = lambda w: jnp.sum(curvature * w * w) / 2
+    params = jnp.array([3e30, 1e30], jnp.float32)
+    tx = optimizers.scale_by_newton_cg(10)
+    grads = curvature * params
+    updates, _ = tx.update(
+        grads, tx.init(params), params, value=jnp.float32(0), grad=grads, value_fn=loss
+    )
+    np.testing.assert_allclose(updates, params, rtol=1e-2)
+
+
+def test_per_example_clips_and_projections_hold_at_any_size():
+    rows = jnp.asarray([[3e30, 4e30], [3.0, 4.0]], jnp.float32)
+    total, shrunk = transforms.per_example_global_norm_clip(rows, 1.0)
+    np.testing.assert_allclose(total, [1.2, 1.6], rtol=1e-6)
+    assert shrunk == 2
+    np.testing.assert_allclose(
+        regularizers.project_l2_constraint(rows[0], 25.0), [3.0, 4.0], rtol=1e-6
+    )
+    np.testing.assert_allclose(regularizers.group_lasso_penalty(rows), 5e30, rtol=1e-6)
+    small = jnp.float32(1e-30)
+    assert regularizers.prox_l0(small, strength=0.0) == small
