@@ -33,20 +33,35 @@ from .core import hvp as hvp
 from .losses import absolute_error as absolute_error
 from .losses import binary_cross_entropy as binary_cross_entropy
 from .losses import categorical_cross_entropy as categorical_cross_entropy
+from .losses import convex_kl_divergence as convex_kl_divergence
+from .losses import cosine_distance as cosine_distance
+from .losses import cosine_similarity as cosine_similarity
+from .losses import ctc_loss as ctc_loss
+from .losses import ctc_loss_with_forward_probs as ctc_loss_with_forward_probs
+from .losses import generalized_kl_divergence as generalized_kl_divergence
 from .losses import half_squared_error as half_squared_error
 from .losses import hinge_loss as hinge_loss
 from .losses import huber_loss as huber_loss
+from .losses import kl_divergence as kl_divergence
+from .losses import kl_divergence_with_log_targets as kl_divergence_with_log_targets
 from .losses import l2_loss as l2_loss
 from .losses import log_cosh as log_cosh
 from .losses import mean_squared_error as mean_squared_error
+from .losses import multiclass_hinge_loss as multiclass_hinge_loss
+from .losses import multiclass_perceptron_loss as multiclass_perceptron_loss
 from .losses import multilabel_cross_entropy as multilabel_cross_entropy
+from .losses import poly_loss_cross_entropy as poly_loss_cross_entropy
+from .losses import safe_softmax_cross_entropy as safe_softmax_cross_entropy
 from .losses import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+from .losses import sigmoid_focal_loss as sigmoid_focal_loss
 from .losses import smooth_labels as smooth_labels
 from .losses import softmax_cross_entropy as softmax_cross_entropy
 from .losses import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
+from .losses import sparsemax_loss as sparsemax_loss
 from .losses import squared_error as squared_error
+from .losses import triplet_margin_loss as triplet_margin_loss
 from .optimizers import AcceleratedState as AcceleratedState
 from .optimizers import DAdaptAdamWState as DAdaptAdamWState
 from .optimizers import DoGState as DoGState

@@ -6,7 +6,7 @@
     hinge_loss                      max(0, 1 - y x), y in {-1, 1}           per entry
 
 with s the sigmoid and log the natural logarithm. The logarithm and the output function are
-formed as one (log s(x) = -softplus(-x)), so that no logit overflows. Each is computed in
+formed as one (log s(x) = -jax.nn.softplus(-x)), so that no logit overflows. Each is computed in
 float32 or wider and returned in the logits' dtype. The forms from probabilities are in
 ``_probabilities.py``.
 
@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Integer, Real, Shaped
 
 from jaxopt_course.core import check_like
 
-from ._inputs import wide, wide_pair
+from ._inputs import infinite_alone, nothing_times, wide, wide_pair
 
 
 __all__ = [
@@ -52,7 +52,8 @@ def sigmoid_binary_cross_entropy(
         [0.0, 10000.0]
     """
     x, y, dtype = wide_pair("sigmoid_binary_cross_entropy", "logits", logits, labels)
-    return (y * jax.nn.softplus(-x) + (1 - y) * jax.nn.softplus(x)).astype(dtype)
+    losses = nothing_times(y, jax.nn.softplus(-x)) + nothing_times(1 - y, jax.nn.softplus(x))
+    return losses.astype(dtype)
 
 
 def multilabel_cross_entropy(
@@ -104,10 +105,11 @@ def softmax_cross_entropy(
     """
     x, y, dtype = wide_pair("softmax_cross_entropy", "logits", logits, labels)
     mask = _mask(where, x, axis)
+    x = infinite_alone(x if mask is None else jnp.where(mask, x, 0), axis)
     if mask is None:
-        return -jnp.sum(y * jax.nn.log_softmax(x, axis), axis).astype(dtype)
+        return -jnp.sum(nothing_times(y, jax.nn.log_softmax(x, axis)), axis).astype(dtype)
     log_p = jax.nn.log_softmax(x, axis, _never_empty(mask, axis))
-    return -jnp.sum(y * jnp.where(mask, log_p, 0), axis).astype(dtype)
+    return -jnp.sum(nothing_times(y, jnp.where(mask, log_p, 0)), axis).astype(dtype)
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -142,6 +144,7 @@ def softmax_cross_entropy_with_integer_labels(
     check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `logits`")
     mask = None if mask is None else _classes_last(mask, axis)
     kept = None if mask is None else _never_empty(mask, -1)
+    x = infinite_alone(x if mask is None else jnp.where(mask, x, 0), -1)
     # From the largest logit down: near 1e4, float32 would leave log(sum(exp)) three decimals.
     top = jnp.max(x, -1, keepdims=True, where=kept, initial=-jnp.inf)
     x = x - jax.lax.stop_gradient(top)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from jaxopt_course.core import check_like, wide_dtype
 
 
-__all__ = ["wide", "wide_pair"]
+__all__ = ["infinite_alone", "nothing_times", "wide", "wide_pair"]
 
 
 def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
@@ -39,3 +39,26 @@ def wide_pair(
     targets = jnp.asarray(targets)
     check_like(owner, "`targets`", targets, wide_outputs, than=f"`{what}`")
     return wide_outputs, targets.astype(wide_outputs.dtype), dtype
+
+
+def nothing_times(
+    weights: Float[Array, "*shape"], values: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``weights * values``, where a weight of 0 leaves nothing of an infinite value.
+
+    Prevents 0 * inf, which is NaN: a class of probability 0 and label 0 costs nothing.
+    """
+    left_out = (weights == 0) & jnp.isinf(values)
+    return weights * jnp.where(left_out, 0, values)
+
+
+def infinite_alone(
+    logits: Float[Array, "*shape"], axis: int | tuple[int, ...] | None
+) -> Float[Array, "*shape"]:
+    """Logits of the same softmax without +inf: where there is one, the others become -inf.
+
+    Prevents inf - inf: a class of logit +inf has all the probability.
+    """
+    infinite = logits == jnp.inf
+    among = jnp.any(infinite, axis, keepdims=True)
+    return jnp.where(among, jnp.where(infinite, 0, -jnp.inf), logits)

@@ -111,8 +111,9 @@ def huber_loss(
     check_number("huber_loss", "delta", delta, "(0, inf)")
     r, dtype = _residual("huber_loss", predictions, targets)
     size = jnp.abs(r)
-    near = jnp.minimum(size, jnp.asarray(delta, r.dtype))
-    return (near * (size - near / 2)).astype(dtype)
+    bound = jnp.asarray(delta, r.dtype)
+    near = jnp.minimum(size, bound)
+    return (jnp.square(near) / 2 + bound * (size - near)).astype(dtype)
 
 
 def log_cosh(

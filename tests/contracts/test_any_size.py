@@ -18,7 +18,7 @@ SCALE_FREE = {
     "muon:frobenius": lambda: optimizers.scale_by_muon(eps=0.0),
     "muon:schatten": lambda: optimizers.scale_by_muon(preconditioning="schatten", eps=0.0),
     "normalize": transforms.normalize,
-    "scale_by_sign": transforms.scale_by_sign,
+    "scale_by_sign": optimizers.scale_by_sign,
     "scale_by_trust_ratio": transforms.scale_by_trust_ratio,
 }
 # The norm that comes out of any larger one.

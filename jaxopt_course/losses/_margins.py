@@ -1,0 +1,194 @@
+"""Losses of margins and modulated cross-entropies, with s the sigmoid and m_j = x_j - x_y.
+
+    multiclass_hinge_loss        max_j (m_j + [j != y])                        per example
+    multiclass_perceptron_loss   max_j m_j                                     per example
+    sparsemax_loss               0, (z + 1)^2 / 4 or z by z = -(2y - 1) x      per entry
+    poly_loss_cross_entropy      sum_k y_k (-log p_k + epsilon (1 - p_k))      per example
+    sigmoid_focal_loss           alpha_t (1 - p_t)^gamma times cross-entropy   per entry
+
+Each is computed in float32 or wider and returned in the logits' dtype.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer, ScalarLike, Shaped
+
+from jaxopt_course.core import check_like
+
+from ._classification import sigmoid_binary_cross_entropy, softmax_cross_entropy
+from ._inputs import infinite_alone, nothing_times, wide, wide_pair
+
+
+__all__ = [
+    "multiclass_hinge_loss",
+    "multiclass_perceptron_loss",
+    "poly_loss_cross_entropy",
+    "safe_softmax_cross_entropy",
+    "sigmoid_focal_loss",
+    "sparsemax_loss",
+]
+
+Axis = int | tuple[int, ...] | None
+
+
+def safe_softmax_cross_entropy(
+    logits: Float[Array, "*shape"], labels: Shaped[Array, "..."]
+) -> Float[Array, "..."]:
+    """:func:`softmax_cross_entropy` along the last axis, with labels that may broadcast.
+
+    Args:
+        logits: log-probabilities up to a constant; -inf where a class is impossible.
+        labels: one-hot rows, or probabilities, of a shape that broadcasts to that of the logits.
+    """
+    logits = jnp.asarray(logits)
+    return softmax_cross_entropy(logits, jnp.broadcast_to(jnp.asarray(labels), logits.shape))
+
+
+def multiclass_hinge_loss(
+    scores: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """How far the score of the right class falls short of a margin of 1 above all others.
+
+    Args:
+        scores: one score for each class.
+        labels: the right class of each example, in [0, classes); another one gives NaN.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> float(multiclass_hinge_loss(jnp.array([1.0, 0.5]), jnp.array(0)))
+        0.5
+
+    Reference: Crammer & Singer, "On the Algorithmic Implementation of Multiclass Kernel-based
+    Vector Machines", 2001.
+    """
+    margins, is_right, dtype = _margins("multiclass_hinge_loss", scores, labels)
+    return jnp.max(jnp.where(is_right, margins, margins + 1), -1).astype(dtype)
+
+
+def multiclass_perceptron_loss(
+    scores: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """How far the score of the right class lies below the largest one.
+
+    Args:
+        scores: one score for each class.
+        labels: the right class of each example, in [0, classes); another one gives NaN.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Reference: Collins, "Discriminative training methods for Hidden Markov Models", 2002.
+    """
+    margins, _, dtype = _margins("multiclass_perceptron_loss", scores, labels)
+    return jnp.max(margins, -1).astype(dtype)
+
+
+def sparsemax_loss(
+    logits: Float[Array, "*shape"], labels: Shaped[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """The binary sparsemax loss, which is 0 from a margin of 1 on.
+
+    Args:
+        logits: the scores of class 1.
+        labels: 0 or 1, of the same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Reference: Blondel, Martins & Niculae, "Learning with Fenchel-Young Losses", 2020,
+    section 4.4.
+    """
+    x, y, dtype = wide_pair("sparsemax_loss", "logits", logits, labels)
+    z = jnp.where(y != 0, -x, x)
+    near = jnp.clip(z, -1, 1)
+    return (jnp.square(near + 1) / 4 + jnp.maximum(z - 1, 0)).astype(dtype)
+
+
+def poly_loss_cross_entropy(
+    logits: Float[Array, "*shape"],
+    labels: Shaped[Array, "*shape"],
+    *,
+    epsilon: ScalarLike = 2.0,
+    axis: Axis = -1,
+    where: Bool[Array, "*shape"] | None = None,
+) -> Float[Array, "..."]:
+    """Cross-entropy with another first coefficient of its expansion in 1 - p.
+
+    Args:
+        logits: log-probabilities up to a constant.
+        labels: one-hot rows, or probabilities, of the same shape.
+        epsilon: what is added to the coefficient, in [-1, inf) for a loss of at least 0.
+        axis: the axis or axes of the classes; all where None.
+        where: which entries take part, in the same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Reference: Leng et al., "PolyLoss", 2022, https://arxiv.org/abs/2204.12511.
+    """
+    x, y, dtype = wide_pair("poly_loss_cross_entropy", "logits", logits, labels)
+    x = infinite_alone(x if where is None else jnp.where(where, x, -jnp.inf), axis)
+    log_p = jax.nn.log_softmax(x, axis)
+    strength = jnp.asarray(epsilon, x.dtype)
+    terms = -log_p - strength * jnp.expm1(log_p)
+    # -log p >= 1 - p: what is below 0 for a strength of at least -1 is rounding.
+    terms = jnp.where((terms < 0) & (strength >= -1), 0, terms)
+    return jnp.sum(nothing_times(y, terms), axis, where=where).astype(dtype)
+
+
+def sigmoid_focal_loss(
+    logits: Float[Array, "*shape"],
+    labels: Shaped[Array, "..."],
+    *,
+    alpha: ScalarLike | None = None,
+    gamma: ScalarLike = 2.0,
+) -> Float[Array, "*shape"]:
+    """Binary cross-entropy in which examples that are right already count less.
+
+    The factor is (1 - p_t)^gamma with p_t = y s(x) + (1 - y) s(-x).
+
+    Args:
+        logits: the log-odds of class 1.
+        labels: 0 or 1, or a probability in [0, 1], of a shape that broadcasts.
+        alpha: weight of class 1, in (0, 1); class 0 has 1 - alpha. None for no weights.
+        gamma: the exponent of the factor, in [0, inf).
+
+    Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017,
+    https://arxiv.org/abs/1708.02002.
+    """
+    logits = jnp.asarray(logits)
+    labels = jnp.broadcast_to(jnp.asarray(labels), logits.shape)
+    x, y, dtype = wide_pair("sigmoid_focal_loss", "logits", logits, labels)
+    entropy = sigmoid_binary_cross_entropy(x, y)
+    # Beyond, the sigmoid is 0 or 1, and the product of slopes would be 0 * inf.
+    inner = jnp.clip(x, -1e30, 1e30)
+    mixed = (y > 0) & (y < 1)
+    missed = jnp.where(mixed, y * jax.nn.sigmoid(-inner) + (1 - y) * jax.nn.sigmoid(inner), 0.5)
+    certain = jax.nn.log_sigmoid(jnp.where(y > 0.5, -inner, inner))
+    log_missed = jnp.where(mixed, jnp.log(missed), certain)
+    factor = jnp.exp(jnp.asarray(gamma, x.dtype) * log_missed)
+    finite = jnp.where(jnp.isinf(entropy), 0, entropy)
+    loss = jnp.where(jnp.isinf(entropy), entropy, factor * finite)
+    if alpha is not None:
+        weight = jnp.asarray(alpha, x.dtype)
+        loss = (weight * y + (1 - weight) * (1 - y)) * loss
+    return loss.astype(dtype)
+
+
+def _margins(
+    owner: str, scores: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"]
+) -> tuple[Array, Array, object]:
+    """The scores less that of the right class, where they are exactly 0; and which class it is."""
+    x, dtype = wide(owner, "scores", scores)
+    labels = jnp.asarray(labels)
+    check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `scores`")
+    n_classes = x.shape[-1]
+    known = (labels >= 0) & (labels < n_classes)
+    place = jnp.where(known, labels, 0).astype(jnp.int32)
+    right = jnp.take_along_axis(x, place[..., None], -1)
+    is_right = jnp.arange(n_classes, dtype=jnp.int32) == place[..., None]
+    margins = jnp.where(is_right, 0, x - jnp.where(is_right, 0, right))
+    return jnp.where(known[..., None], margins, jnp.nan), is_right, dtype
