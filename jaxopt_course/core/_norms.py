@@ -1,9 +1,9 @@
 """Euclidean norms of trees and arrays, which are finite for finite numbers of any size.
 
-    |x| = s sqrt(sum |x_i / s|^2)        s: the power of two next to the largest |x_i|
+    |x| = sqrt(sum |s x_i|^2) / s        s = 1, or a power of two
 
-The squares of float32 numbers overflow from 1.8e19 on and vanish below 1e-23. Dividing by a power
-of two is exact, so numbers of usual size keep every bit of the plain formula.
+The squares of float32 numbers overflow from 1.8e19 on and vanish below 1e-23: s is then 2^-80 or
+2^80. Such a factor rounds nothing, and numbers of usual size keep the bits of the plain formula.
 
 Reference: Blue, "A Portable Fortran Program to Find the Euclidean Norm of a Vector", 1978.
 """
@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, PyTree
 
-from ._numerics import abs_sq, power_of_two, wide_dtype
-from ._tree import divide_tree, scalar_dtype, squared, total, widened
+from ._numerics import abs_sq, wide_dtype
+from ._tree import divide_tree, scalar_dtype, widened
 
 
 __all__ = ["global_norm", "l2_norm", "root_mean_square"]
@@ -67,17 +67,26 @@ def _axes(axis: int | Sequence[int]) -> tuple[int, ...]:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Array:
     """The norm of all ``leaves``, or along ``axes`` of the only one, which stay with size 1."""
-    if axes is not None:
-        return _scaled_norm(leaves, axes, mean)
-    size = sum(leaf.size for leaf in leaves)
-    squares = total(squared(leaves))
+    size = _group_size(leaves, axes)
+    over = size if mean else 1
+    squares = _sum_of_squares(leaves, axes)
     limits = jnp.finfo(squares.dtype)
     # Squares below tiny are lost, in all `size * tiny` at most: the rounding of this bound.
-    least = float(limits.tiny) / float(limits.eps) * size
-    usual = (squares > least) & (squares <= float(limits.max))
-    plain = jnp.sqrt(squares / size if mean else squares)
-    # One pass over the tree where the plain formula is right, and two more only where it is not.
-    return jax.lax.cond(usual, lambda _: plain, lambda x: _scaled_norm(x, None, mean), leaves)
+    too_small = squares < float(limits.tiny) / float(limits.eps) * size
+    too_large = ~(squares <= float(limits.max))
+    # The root of the largest number and 16 bits more, for the sum of up to 2^31 squares.
+    power = 2.0 ** (limits.maxexp // 2 + 16)
+
+    def scaled() -> Array:
+        factor = jnp.where(too_large, 1 / power, jnp.where(too_small, power, 1))
+        factor = factor.astype(squares.dtype)
+        sums = _sum_of_squares(leaves, axes, factor)
+        norm = jnp.sqrt(sums / over) / factor
+        return jnp.where(jnp.isfinite(sums), jnp.minimum(norm, float(limits.max)), norm)
+
+    # One pass over the numbers where the plain formula is right, and one more where it is not.
+    usual = ~jnp.any(too_small | too_large)
+    return jax.lax.cond(usual, lambda: jnp.sqrt(squares / over), scaled)
 
 
 @_norm.defjvp
@@ -97,27 +106,18 @@ def _norm_jvp(axes, mean, primals, tangents):  # type: ignore[no-untyped-def]
     return norm, jnp.where(positive, sum(slopes[1:], start=slopes[0]), 0)
 
 
-def _scaled_norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Array:
-    dtype, kept = scalar_dtype(leaves), axes is not None
-    limits = jnp.finfo(dtype)
-
-    def largest(x: Array) -> Array:
-        parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
-        peaks = [jnp.max(jnp.abs(part), axes, keepdims=kept) for part in parts]
-        return functools.reduce(jnp.maximum, peaks).astype(dtype)
-
-    top = functools.reduce(jnp.maximum, map(largest, leaves))
-    scale = power_of_two(top)
+def _sum_of_squares(
+    leaves: list[Array], axes: tuple[int, ...] | None, factor: Array | None = None
+) -> Array:
+    """Of all entries, or along ``axes``; of ``factor`` times the entries where one is given."""
+    dtype = scalar_dtype(leaves)
 
     def summed(x: Array) -> Array:
-        inverse = (1 / scale).astype(jnp.finfo(x.dtype).dtype)
-        return jnp.sum(abs_sq(x * inverse.astype(x.dtype)), axes, keepdims=kept).astype(dtype)
+        x = x if factor is None else x * factor.astype(x.dtype)
+        return jnp.sum(abs_sq(x), axes, keepdims=axes is not None).astype(dtype)
 
     sums = [summed(x) for x in leaves]
-    squares = sum(sums[1:], start=sums[0])
-    root = jnp.sqrt(squares / _group_size(leaves, axes) if mean else squares)
-    norm = scale * root
-    return jnp.where(jnp.isfinite(top), jnp.minimum(norm, float(limits.max)), norm)
+    return sum(sums[1:], start=sums[0])
 
 
 def _group_size(leaves: list[Array], axes: tuple[int, ...] | None) -> int:
