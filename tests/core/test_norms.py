@@ -74,10 +74,12 @@ def test_norms_along_axes_differ_in_size():
 def test_ends():
     largest = float(jnp.finfo(jnp.float32).max)
     assert global_norm(jnp.full(4, largest, jnp.float32)) == largest
-    assert root_mean_square(jnp.full(4, 3e38, jnp.float32)) == jnp.float32(3e38)
+    mean = root_mean_square(jnp.full(4, 3e38, jnp.float32))
+    np.testing.assert_allclose(mean, 3e38, rtol=1e-6)
     assert global_norm(jnp.array([jnp.inf, 1.0])) == jnp.inf
     assert jnp.isnan(global_norm(jnp.array([jnp.inf, jnp.nan])))
-    assert global_norm({}) == global_norm(jnp.zeros((0, 2))) == 0
+    assert global_norm({}) == 0
+    assert global_norm(jnp.zeros((0, 2))) == 0
     zeros = jnp.zeros(3)
     assert (jax.grad(global_norm)(zeros) == 0).all()
     assert jax.jvp(global_norm, (zeros,), (zeros + 1,))[1] == 0
