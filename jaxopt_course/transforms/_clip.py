@@ -6,11 +6,8 @@ Reference: Pascanu et al., "On the difficulty of training recurrent neural netwo
 https://arxiv.org/abs/1211.5063, algorithm 1, for the norm.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
@@ -21,9 +18,8 @@ from jaxopt_course.core import (
     check_number,
     divide_tree,
     global_norm,
-    in_dtype,
-    nonzero_in_dtype,
     root_mean_square,
+    scale_tree,
     wide_dtype,
 )
 
@@ -81,8 +77,7 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs
     check_number("clip_by_global_norm", "max_norm", max_norm, "[0, inf)")
 
     def clipped(updates: Updates, params: Params | None) -> Updates:
-        excess = _excess(max_norm)(global_norm(updates))
-        return cast_like(divide_tree(updates, excess), updates)
+        return _shrunk(updates, global_norm(updates), max_norm)
 
     return of_floats(clipped)
 
@@ -109,22 +104,20 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
     check_number("clip_by_block_rms", "threshold", threshold, "[0, inf)")
 
     def clipped_tree(updates: Updates, params: Params | None) -> Updates:
-        excess = _excess(threshold)
+        def clipped(u: Inexact[Array, "*shape"]) -> Updates:
+            return _shrunk(u, root_mean_square(u), threshold) if u.size else u
 
-        def clipped(u: Inexact[Array, "*shape"]) -> Array:
-            return cast_like(divide_tree(u, excess(root_mean_square(u))), u)
-
-        return jax.tree.map(lambda u: clipped(u) if u.size else u, updates)
+        return jax.tree.map(clipped, updates)
 
     return of_floats(clipped_tree)
 
 
-def _excess(bound: ScalarLike) -> Callable[[Float[Array, ""]], Float[Array, ""]]:
-    """Norm -> ``max(1, norm / bound)``, which is 1 also where the norm is NaN, or both are 0."""
-    bounds, nonzero = in_dtype(bound), nonzero_in_dtype(bound)
+def _shrunk(updates: Updates, norm: Float[Array, ""], bound: ScalarLike) -> Updates:
+    """``updates`` times min(1, bound / norm); as they are where the norm is NaN, or both are 0.
 
-    def excess(norm: Float[Array, ""]) -> Float[Array, ""]:
-        one = np.ones((), norm.dtype)
-        return jnp.where(norm > bounds(norm.dtype), norm / nonzero(norm.dtype), one)
-
-    return excess
+    They are divided by the norm first: norm / bound may be infinite where both are finite.
+    """
+    limit = jnp.asarray(bound, norm.dtype)
+    exceeds = norm > limit
+    units = divide_tree(updates, jnp.where(exceeds, norm, 1))
+    return cast_like(scale_tree(units, jnp.where(exceeds, limit, 1)), updates)
