@@ -69,6 +69,8 @@ def accuracy(
 ) -> Float[Array, "*batch"]:
     """1 where the largest output is that of the right class, else 0.
 
+    A class number outside [0, classes), or a row of targets without a positive entry, gives NaN.
+
     Args:
         outputs: logits or probabilities; of equal ones the first counts.
         targets: the number of the right class, or its one-hot row.
@@ -76,14 +78,17 @@ def accuracy(
     Raises:
         ValueError: if the shapes do not go together.
     """
-    labels = _class_numbers("accuracy", outputs, targets)
-    return _as_numbers(jnp.argmax(outputs, -1).astype(labels.dtype) == labels, outputs)
+    labels, known = _class_numbers("accuracy", outputs, targets)
+    right = jnp.argmax(outputs, -1).astype(labels.dtype) == labels
+    return _nan_unless(known, _as_numbers(right, outputs))
 
 
 def top_k_accuracy(
     outputs: Float[Array, "*batch classes"], targets: Shaped[Array, "..."], k: int
 ) -> Float[Array, "*batch"]:
     """1 where the right class is among those of the ``k`` largest outputs, else 0.
+
+    A class number outside [0, classes), or a row of targets without a positive entry, gives NaN.
 
     Args:
         outputs: logits or probabilities; of equal ones the first come first.
@@ -95,9 +100,10 @@ def top_k_accuracy(
         TypeError: if ``k`` is no integer, or traced.
     """
     check_integer("top_k_accuracy", "k", k, f"[1, {outputs.shape[-1]}]")
-    labels = _class_numbers("top_k_accuracy", outputs, targets)
+    labels, known = _class_numbers("top_k_accuracy", outputs, targets)
     guesses = jax.lax.top_k(outputs, k)[1].astype(labels.dtype)
-    return _as_numbers(jnp.any(guesses == labels[..., None], -1), outputs)
+    right = jnp.any(guesses == labels[..., None], -1)
+    return _nan_unless(known, _as_numbers(right, outputs))
 
 
 def binary_accuracy(
@@ -261,11 +267,16 @@ def _bits_agree(owner: str, outputs: Any, targets: Any, threshold: ScalarLike) -
     return (y > jnp.asarray(threshold, y.dtype)) == (t > 0.5)
 
 
-def _class_numbers(owner: str, outputs: Any, targets: Any) -> Array:
-    """The right classes, from their numbers or one-hot rows; no class number wraps around."""
+def _nan_unless(known: Bool[Array, "*batch"], values: Float[Array, "*batch"]) -> Array:
+    return jnp.where(known, values, jnp.nan)
+
+
+def _class_numbers(owner: str, outputs: Any, targets: Any) -> tuple[Array, Bool[Array, "..."]]:
+    """The right classes, from their numbers or one-hot rows, and where there is one."""
     targets = jnp.asarray(targets)
     if targets.ndim == jnp.ndim(outputs):
         check_like(owner, "`targets`", targets, jnp.asarray(outputs), than="`outputs`")
-        return jnp.argmax(targets, -1)
+        return jnp.argmax(targets, -1), jnp.any(targets > 0, -1)
     check_like(owner, "`targets`", targets, outputs[..., 0], than="one class of the `outputs`")
-    return targets if jnp.issubdtype(targets.dtype, jnp.floating) else targets.astype(int)
+    known = (targets >= 0) & (targets < jnp.shape(outputs)[-1])
+    return targets if jnp.issubdtype(targets.dtype, jnp.floating) else targets.astype(int), known

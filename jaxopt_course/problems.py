@@ -17,11 +17,12 @@ positions of a sequence), its loss is the mean over them.
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, Shaped
 
 from jaxopt_course.core import check_choice, check_integer, is_traced, widened
 from jaxopt_course.losses import (
@@ -34,7 +35,14 @@ from jaxopt_course.losses import (
 from jaxopt_course.metrics import accuracy, binary_accuracy, exact_match, mean_absolute_error
 
 
-__all__ = ["PROBLEMS", "Problem", "check_targets", "infer_problem", "problem"]
+__all__ = [
+    "PROBLEMS",
+    "Problem",
+    "check_target_values",
+    "check_targets",
+    "infer_problem",
+    "problem",
+]
 
 Targets = Shaped[Array, "..."]
 PerExample = Callable[[Array, Array], Array]  # outputs, targets -> one value for each example
@@ -50,8 +58,10 @@ class Problem:
 
     Attributes:
         name: its key in ``PROBLEMS``.
-        targets: what targets hold: ``"bits"`` (0 or 1), ``"classes"``, ``"real"`` numbers, or
-            numbers of the ``"unit"`` interval.
+        targets: what targets hold: ``"bits"`` (0 or 1, or a probability in [0, 1]),
+            ``"classes"``, finite ``"real"`` numbers, numbers of the ``"unit"`` interval [0, 1],
+            or ``"any"`` values. Trainings and evaluations refuse concrete targets outside this
+            set; a copy of a problem with a loss of one's own may need ``"any"``.
         activation: outputs -> predictions: probabilities, or numbers in the targets' unit.
         loss: (outputs, targets) -> losses f[batch], in float32 or wider.
         metrics: name -> (outputs, targets) -> values f[batch], in float32 or wider.
@@ -131,36 +141,107 @@ def check_targets(problem: Problem, targets: ArrayLike, n_outputs: int) -> None:
         ValueError: check_targets: multiclass targets must lie in [0, 3), got 3 at row 1.
     """
     check_integer("check_targets", "n_outputs", n_outputs, "[1, inf)")
-    values, owner = _concrete("check_targets", targets), f"check_targets: {problem.name} targets"
+    values = _concrete("check_targets", targets)
     numbered = problem.targets == "classes" and values.ndim == 1
     rows_fit = values.shape[1:] == (n_outputs,)
     if not (rows_fit or (values.ndim == 1 and (numbered or n_outputs == 1))):
         vector = "[rows] or " if problem.targets == "classes" or n_outputs == 1 else ""
         raise ValueError(
-            f"{owner} must have the shape {vector}[rows, {n_outputs}], got {values.shape}."
+            f"check_targets: {problem.name} targets must have the shape "
+            f"{vector}[rows, {n_outputs}], got {values.shape}."
         )
-    if numbered:
-        if not jnp.issubdtype(values.dtype, jnp.integer):
-            raise TypeError(f"{owner} must be integers or one-hot rows, got {values.dtype}.")
-        _require(owner, f"lie in [0, {n_outputs})", values, (values >= 0) & (values < n_outputs))
+    check_target_values("check_targets", problem, values, (n_outputs,))
+
+
+def check_target_values(
+    owner: str,
+    problem: Problem,
+    values: Shaped[np.ndarray, "rows ..."],
+    outputs: tuple[int, ...] = (),
+    *,
+    first_row: int = 0,
+    used: Bool[np.ndarray, "all_rows"] | None = None,
+) -> None:
+    """Raise unless the values of concrete targets are those that the problem allows.
+
+    The loss checks shapes while it is traced, and this function only looks at values.
+
+    Args:
+        owner: the function, for the message.
+        problem: the row of the table.
+        values: some consecutive rows of the targets.
+        outputs: the shape of the outputs of one example. Class numbers are checked where it is
+            known.
+        first_row: the number of the first row of ``values``, for the message.
+        used: which rows of all targets count; None: all of them. The others may hold anything.
+
+    Raises:
+        TypeError: if the values are not numbers, or class numbers that are not integers.
+        ValueError: if a row that counts holds a value outside the allowed set.
+    """
+    allowed = _allowed(owner, problem, values, outputs)
+    if allowed is None or values.size == 0:
         return
-    values = values.astype(np.float64)
-    _require(owner, "be finite", values, np.isfinite(values))
-    if problem.targets == "bits":
-        _require(owner, "be 0 or 1", values, (values == 0) | (values == 1))
-    elif problem.targets != "real":
-        _require(owner, "lie in [0, 1]", values, (values >= 0) & (values <= 1))
-    if problem.targets == "classes":
-        sums = values.sum(-1)
+    rule, low, high = allowed
+    # Two passes without temporaries: a NaN comes out of both, and every comparison with it fails.
+    if not (low <= float(values.min()) and float(values.max()) <= high):
+        wide = values.astype(np.float64)
+        _require(owner, problem, rule, values, (wide >= low) & (wide <= high), first_row, used)
+    if problem.targets == "classes" and high == 1 and values.shape[1:] == outputs:
+        sums = values.sum(-1, dtype=np.float64)
+        rule = "have rows that sum to 1"
         # 1e-2: rows of half-precision probabilities
-        _require(owner, "have rows that sum to 1", sums, np.abs(sums - 1) < 1e-2)
+        _require(owner, problem, rule, sums, np.abs(sums - 1) < 1e-2, first_row, used)
 
 
-def _require(owner: str, rule: str, values: np.ndarray, good: np.ndarray) -> None:
-    if not good.all():
-        first = tuple(int(i) for i in np.argwhere(~good)[0])
-        place = f"row {first[0]}" + "".join(f", column {i}" for i in first[1:])
-        raise ValueError(f"{owner} must {rule}, got {values[first].item()!r} at {place}.")
+def _allowed(
+    owner: str, problem: Problem, values: np.ndarray, outputs: tuple[int, ...]
+) -> tuple[str, float, float] | None:
+    """The rule for such targets in words, its least value and its largest; None: there is none."""
+    if problem.targets == "any":
+        return None
+    _check_numbers(owner, values.dtype)
+    if problem.targets == "real":
+        largest = float(np.finfo(np.float64).max)
+        return "be finite", -largest, largest
+    if problem.targets != "classes" or (len(outputs) > 0 and values.shape[1:] == outputs):
+        return "lie in [0, 1]", 0.0, 1.0
+    if values.shape[1:] != outputs[:-1] or outputs[-1:] < (2,):
+        return None  # of another shape than the loss takes, which says so itself
+    if not jnp.issubdtype(values.dtype, np.integer):
+        raise TypeError(
+            f"{owner}: {problem.name} targets must be integers in [0, {outputs[-1]}) or one-hot "
+            f"rows, got {values.dtype}."
+        )
+    return f"lie in [0, {outputs[-1]})", 0.0, outputs[-1] - 1.0
+
+
+def _require(
+    owner: str,
+    problem: Problem,
+    rule: str,
+    values: np.ndarray,
+    good: np.ndarray,
+    first_row: int,
+    used: np.ndarray | None,
+) -> None:
+    """Raise if an entry is not ``good`` and its row counts; name the first one."""
+    bad = np.argwhere(~good)
+    if used is not None:
+        bad = bad[used[first_row + bad[:, 0]]]
+    if len(bad):
+        first = tuple(int(i) for i in bad[0])
+        place = f"row {first_row + first[0]}" + "".join(f", column {i}" for i in first[1:])
+        raise ValueError(
+            f"{owner}: {problem.name} targets must {rule}, got {values[first].item()!r} at {place}."
+        )
+
+
+def _check_numbers(owner: str, dtype: Any) -> None:
+    if not any(jnp.issubdtype(dtype, kind) for kind in (np.integer, jnp.floating, np.bool)):
+        raise TypeError(
+            f"{owner}: targets must be real numbers, got {dtype}; map names to class numbers first."
+        )
 
 
 def _concrete(owner: str, targets: ArrayLike) -> np.ndarray:
@@ -168,11 +249,7 @@ def _concrete(owner: str, targets: ArrayLike) -> np.ndarray:
     if is_traced(targets):
         raise TypeError(f"{owner} reads the values of the targets: call it outside jit and vmap.")
     values = np.asarray(targets)
-    if not any(jnp.issubdtype(values.dtype, kind) for kind in (np.integer, jnp.floating, np.bool)):
-        raise TypeError(
-            f"{owner}: targets must be real numbers, got {values.dtype}; "
-            "map names to class numbers first."
-        )
+    _check_numbers(owner, values.dtype)
     if values.ndim == 0 or values.size == 0:
         raise ValueError(f"{owner}: targets must have at least one row, got shape {values.shape}.")
     return values

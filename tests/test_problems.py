@@ -171,8 +171,8 @@ def test_the_problem_is_guessed_from_the_targets(targets, name):
         ("multiclass", [0, -1], 3, r"targets must lie in \[0, 3\), got -1 at row 1\."),
         ("multiclass", [[1.0, 0, 1]], 3, r"must have rows that sum to 1, got 2.0 at row 0\."),
         ("multiclass", [[0, 1]], 3, r"shape \[rows\] or \[rows, 3\], got \(1, 2\)\."),
-        ("binary", [0, 2], 1, r"binary targets must be 0 or 1, got 2.0 at row 1\."),
-        ("multilabel", [[0, 1], [0, 5]], 2, r"be 0 or 1, got 5.0 at row 1, column 1\."),
+        ("binary", [0, 2], 1, r"binary targets must lie in \[0, 1\], got 2 at row 1\."),
+        ("multilabel", [[0, 1], [0, 5]], 2, r"must lie in \[0, 1\], got 5 at row 1, column 1\."),
         ("multilabel", [0, 1], 2, r"must have the shape \[rows, 2\], got \(2,\)\."),
         ("regression", [0.0, float("nan")], 1, r"must be finite, got nan at row 1\."),
         ("regression", [[0.0, 1.0]], 1, r"shape \[rows\] or \[rows, 1\], got \(1, 2\)\."),
@@ -186,7 +186,9 @@ def test_bad_targets_are_refused_by_a_sentence(name, targets, n_outputs, sentenc
 
 
 def test_targets_of_the_wrong_kind_are_refused():
-    with pytest.raises(TypeError, match="must be integers or one-hot rows, got float64"):
+    with pytest.raises(
+        TypeError, match=r"must be integers in \[0, 2\) or one-hot rows, got float64"
+    ):
         check_targets(problem("multiclass"), np.array([0.0, 1.0]), 2)
     with pytest.raises(TypeError, match="call it outside jit"):
         jax.jit(lambda t: check_targets(problem("regression"), t, 1))(jnp.ones(3))

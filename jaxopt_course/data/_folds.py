@@ -51,7 +51,7 @@ def k_fold(
             ``np.arange(n)``.
         k: in [2, n].
         stratify: the class of each of ``rows``. Every part then holds of every class its
-            proportional share, rounded up or down.
+            proportional share, rounded up or down, and at least 1 row.
 
     Returns:
         The folds, whose numbers are those of ``rows``.
@@ -59,6 +59,9 @@ def k_fold(
     Raises:
         ValueError: if ``k`` is out of range, a row is there twice, or a class has fewer than k
             rows.
+
+    Warns:
+        UserWarning: if a part has fewer rows than there are classes, and so lacks some.
 
     Examples:
         >>> folds = k_fold(jax.random.key(0), np.arange(7), 3)
@@ -105,7 +108,9 @@ def bootstrap_weights(key: Key[Array, ""], n: int) -> Float[Array, " n"]:
 def class_weights(labels: Int[Array, " n"], n_classes: int) -> Float[Array, " n_classes"]:
     """Weights under which all classes count alike: ``n / (n_classes * members of the class)``.
 
-    ``class_weights(labels, n_classes)[labels]`` are the weights of the examples.
+    ``class_weights(labels, n_classes)[labels]`` are the weights of the examples. A label outside
+    [0, n_classes), such as -1 of an example without a label, belongs to no class, and ``n`` does
+    not count it.
 
     Args:
         labels: class numbers in [0, n_classes).
@@ -119,8 +124,13 @@ def class_weights(labels: Int[Array, " n"], n_classes: int) -> Float[Array, " n_
         [1.5, 0.75]
     """
     check_integer("class_weights", "n_classes", n_classes, "[1, inf)")
-    members = jnp.bincount(labels, length=n_classes).astype(jnp.result_type(float))
-    return safe_divide(jnp.full_like(members, labels.shape[0] / n_classes), members)
+    labels = jnp.asarray(labels)
+    inside = (labels >= 0) & (labels < n_classes)
+    # ``bincount`` counts what is too large for nothing, and what is negative for class 0.
+    counted = jnp.where(inside, labels, n_classes)
+    members = jnp.bincount(counted, length=n_classes).astype(jnp.result_type(float))
+    n = jnp.sum(inside).astype(members.dtype)
+    return safe_divide(jnp.full_like(members, 1 / n_classes) * n, members)
 
 
 def _table(parts: list[Int32[np.ndarray, "_"]]) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,8 @@ def mixup(
         key: fixes partners and shares.
         inputs: an array, or a pytree of arrays, floating-point.
         targets: class numbers, with ``n_classes``; else numbers that have a mean: values of a
-            regression, bits, one-hot rows.
+            regression, bits, one-hot rows. A class number outside [0, n_classes) gives a row of
+            NaN, unless its weight is 0.
         alpha: of the Beta distribution of the shares, in [0, inf). 0 mixes nothing, 1 makes the
             share uniform.
         n_classes: how many classes there are: the targets become rows of probabilities.
@@ -59,7 +60,7 @@ def mixup(
     check_number("mixup", "alpha", alpha, "[0, inf)")
     for values in jax.tree.leaves(inputs):
         check_floats("mixup", "inputs", values)
-    rows = _with_means(targets, n_classes)
+    rows = _with_means(targets, n_classes, weights)
     batch = len(rows)
     partner_key, share_key = jax.random.split(key)
     likely = jnp.ones(batch, jnp.result_type(float)) if weights is None else weights
@@ -75,7 +76,9 @@ def mixup(
     return jax.tree.map(mixed, inputs), mixed(rows)
 
 
-def _with_means(targets: Array, n_classes: int | None) -> Float[Array, "batch ..."]:
+def _with_means(
+    targets: Array, n_classes: int | None, weights: Array | None
+) -> Float[Array, "batch ..."]:
     if n_classes is not None:
         check_integer("mixup", "n_classes", n_classes, "[2, inf)")
         if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
@@ -83,7 +86,10 @@ def _with_means(targets: Array, n_classes: int | None) -> Float[Array, "batch ..
                 "mixup: with `n_classes` the targets must be a vector of integers, "
                 f"got {targets.dtype} of shape {targets.shape}."
             )
-        return jax.nn.one_hot(targets, n_classes, dtype=jnp.result_type(float))
+        fine = (targets >= 0) & (targets < n_classes)
+        fine = fine if weights is None else fine | (weights == 0)
+        rows = jax.nn.one_hot(targets, n_classes, dtype=jnp.result_type(float))
+        return jnp.where(fine[:, None], rows, jnp.nan)
     floating = jnp.issubdtype(targets.dtype, jnp.floating)
     return targets if floating else targets.astype(jnp.result_type(float))
 

@@ -4,8 +4,14 @@ A stratified split is a table of counts, classes by parts, whose margins are giv
 and part sizes) and whose entries are to be the proportional shares, rounded up or down. Such a
 table always exists, for it is an integral flow between classes and parts: Cox, "A Constructive
 Procedure for Unbiased Controlled Rounding", JASA 1987.
+
+A share below 1 may be rounded to 0. Such an entry i, j becomes 1 by an exchange: the part j gives
+a row of a class that has at least 2 there to a part that has at least 2 rows of class i, and takes
+one of these. Margins stay, no entry becomes 0, and by the pigeonhole principle an exchange exists
+wherever the class has a row for each part and the part has a row for each class.
 """
 
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -47,7 +53,7 @@ def split(
         validation: a share of the rows as a float in [0, 1), or their number as an int.
         test: likewise. What is left over is for training, and must not be nothing.
         stratify: the class of each row. Every part then holds of every class its proportional
-            share, rounded up or down.
+            share, rounded up or down, and at least 1 row.
 
     Returns:
         The row numbers of the three parts.
@@ -55,6 +61,9 @@ def split(
     Raises:
         ValueError: if a part that was asked for is empty, nothing is left for training, or a
             class has fewer rows than there are parts.
+
+    Warns:
+        UserWarning: if a part has fewer rows than there are classes, and so lacks some.
 
     Examples:
         >>> parts = split(jax.random.key(0), 10, validation=0.2, test=3)
@@ -89,6 +98,9 @@ def deal(
     Raises:
         ValueError: if there is not one class for each number, or a class has fewer rows than
             there are parts.
+
+    Warns:
+        UserWarning: if a part has fewer rows than there are classes, and so lacks some.
     """
     n = sum(sizes)
     order = np.asarray(jax.random.permutation(key, np.arange(n, dtype=np.int32)))
@@ -104,7 +116,15 @@ def deal(
             f"{owner}: class {labels[members.argmin()]} has {members.min()} rows, "
             f"fewer than the {parts} parts."
         )
-    table = _controlled_rounding(members, sizes)
+    table = _with_all_classes(_controlled_rounding(members, sizes), sizes)
+    lacks = [i for i, size in enumerate(sizes) if size > 0 and not table[:, i].all()]
+    if lacks:
+        lost = [int(sizes[i]) for i in lacks]
+        warnings.warn(
+            f"{owner}: a stratified part must have at least one row for each of the {len(labels)} "
+            f"classes, got parts of {lost} rows, which lack some classes.",
+            stacklevel=3,
+        )
     by_class = order[np.argsort(classes[order], kind="stable")]
     part = np.empty(n, int)
     part[by_class] = np.repeat(np.tile(np.arange(len(sizes)), len(labels)), table.ravel())
@@ -137,6 +157,27 @@ def _controlled_rounding(members: Int[np.ndarray, " k"], sizes: list[int]) -> np
     while (excess := up.sum(axis=0) + floor.sum(axis=0) - sizes).any():
         _carry(up, remainder > 0, int(excess.argmax()), excess)
     return floor + up
+
+
+def _with_all_classes(table: Int[np.ndarray, "k parts"], sizes: list[int]) -> np.ndarray:
+    """``table`` after exchanges that leave as few entries 0 as can be, its margins kept.
+
+    Of all exchanges it takes the one after which the squared deviations from the shares are least:
+    an entry with the deviation d changes by 1 + 2 d if it grows and by 1 - 2 d if it shrinks.
+    """
+    table, filled = table.copy(), np.asarray(sizes) > 0
+    shares = table.sum(axis=1)[:, None] * np.asarray(sizes)[None] / sum(sizes)
+    for i, j in np.argwhere((table == 0) & filled):
+        deviation = table - shares
+        change = 2 * (deviation - deviation[:, j, None] - deviation[None, i])
+        possible = (table[:, j, None] > 1) & (table[None, i] > 1)
+        if possible.any():
+            other, source = np.unravel_index(
+                np.where(possible, change, np.inf).argmin(), table.shape
+            )
+            table[[i, other], [j, source]] += 1
+            table[[i, other], [source, j]] -= 1
+    return table
 
 
 def _carry(up: np.ndarray, allowed: np.ndarray, start: int, excess: np.ndarray) -> None:

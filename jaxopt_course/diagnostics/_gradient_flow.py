@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import as_transformation, global_norm, wide_dtype
-from jaxopt_course.tasks import Batch, Task, losses_of
+from jaxopt_course.core import as_transformation, global_norm, is_traced, wide_dtype
+from jaxopt_course.tasks import Batch, Task, losses_of, targets_check
 from jaxopt_course.training import TrainState
 
 
@@ -120,6 +120,11 @@ def gradient_flow(
         >>> gradient_flow(task, state, batch).flags[0][:40]
         "Vanishing gradient at ['Dense_0']['bias'"
     """
+    counted = None
+    if batch.weights is not None and not is_traced(batch.weights):
+        counted = np.asarray(batch.weights) > 0
+    check = targets_check(task, batch.inputs, (state.params, state.model_state))
+    check("gradient_flow", batch.targets, counted)
 
     @jax.jit
     def look(state: TrainState, batch: Batch) -> Any:

@@ -123,8 +123,7 @@ def softmax_cross_entropy_with_integer_labels(
     Args:
         logits: log-probabilities up to a constant.
         labels: the right class of each example, in [0, classes); the logits' shape without
-            ``axis``. Values are not checked: a label too large gives NaN, a negative one
-            counts from the last class.
+            ``axis``. A label outside of this range gives NaN.
         axis: the axis of the classes; of several, a label numbers their flattened entries.
         where: which entries take part, in the shape of ``logits``, or without ``axis``.
 
@@ -148,7 +147,9 @@ def softmax_cross_entropy_with_integer_labels(
     # From the largest logit down: near 1e4, float32 would leave log(sum(exp)) three decimals.
     top = jnp.max(x, -1, keepdims=True, where=kept, initial=-jnp.inf)
     x = x - jax.lax.stop_gradient(top)
-    chosen = jnp.take_along_axis(x, labels[..., None], axis=-1)[..., 0]
+    # A negative index would count from the end; one beyond the end is filled with NaN.
+    places = jnp.where(labels < 0, x.shape[-1], labels.astype(int))
+    chosen = jnp.take_along_axis(x, places[..., None], axis=-1, mode="fill")[..., 0]
     values = jax.nn.logsumexp(x, axis=-1, where=kept) - chosen
     return (values if mask is None else jnp.where(jnp.any(mask, -1), values, 0)).astype(dtype)
 

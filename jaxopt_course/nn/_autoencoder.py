@@ -19,6 +19,7 @@ from jaxopt_course.core import check_integer
 from jaxopt_course.initializers import initializer
 
 from ._models import MLP
+from ._shapes import check_rank
 
 
 __all__ = ["Autoencoder"]
@@ -67,6 +68,7 @@ class Autoencoder(nn.Module):
         mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
     ) -> Float[Array, "batch *shape"]:
         """What comes back of ``x``, in its shape. Neither ``train`` nor ``mask`` matter."""
+        check_rank("Autoencoder", x, "batch, ...")
         decoder = self._network(math.prod(x.shape[1:]), tuple(self.hidden)[::-1], "decoder")
         return jnp.reshape(decoder(self.encode(x, train), train), x.shape)
 
@@ -75,6 +77,7 @@ class Autoencoder(nn.Module):
         self, x: Real[Array | np.ndarray, "batch ..."], train: bool
     ) -> Float[Array, "batch code"]:
         """The middle layer."""
+        check_rank("Autoencoder", x, "batch, ...")
         return self._network(self.code, tuple(self.hidden), "encoder")(x, train)
 
     def _network(self, outputs: int, hidden: Sequence[int], name: str) -> MLP:

@@ -20,6 +20,7 @@ from jaxopt_course.core import check_number, running_mean, wide_dtype
 
 from ._learned import learned
 from ._moments import Moments, merge_moments, moments, standardize
+from ._shapes import check_by_feature, check_rank
 
 
 __all__ = ["BatchNorm", "batch_norm"]
@@ -49,9 +50,29 @@ def batch_norm(
         by feature, in float32 or wider. Where no row counts, mean and variance are 0.
 
     Raises:
-        ValueError: if ``epsilon`` is not positive or ``mask`` has other axes.
+        ValueError: if ``epsilon`` is not positive, ``mask`` has other axes, scale or bias has
+            another shape, or ``x`` has no axis to take the mean over.
     """
     check_number("batch_norm", "epsilon", epsilon, "(0, inf)")
+    _check_input("batch_norm", x, axis_name)
+    check_by_feature("batch_norm", x, scale=scale, bias=bias)
+    return _normalized(x, scale, bias, epsilon, mask, axis_name)
+
+
+def _check_input(owner: str, x: Array, axis_name: str | None) -> None:
+    """A single row is a batch only where a mapped axis holds the others."""
+    alone = () if axis_name is None else ("features",)
+    check_rank(owner, x, *alone, "batch, features", "batch, places, ...")
+
+
+def _normalized(
+    x: Array,
+    scale: Array | None,
+    bias: Array | None,
+    epsilon: ScalarLike,
+    mask: Array | None,
+    axis_name: str | None,
+) -> tuple[Array, Moments]:
     seen = _batch_moments(x, mask, axis_name)
     return standardize(x, seen.mean, seen.var, scale, bias, epsilon), seen
 
@@ -109,6 +130,7 @@ class BatchNorm(nn.Module):
             mask: which rows count, or how much, of the shape of leading axes of ``x``: bool[batch]
                 for images too. None: all.
         """
+        _check_input("BatchNorm", x, self.axis_name)
         starting = self.is_initializing()
         if not starting and not self.has_variable("batch_stats", "mean"):
             raise ValueError(
@@ -119,11 +141,12 @@ class BatchNorm(nn.Module):
         stats_dtype = wide_dtype(self.param_dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, stats_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, stats_dtype)
+        check_by_feature("BatchNorm", x, mean=mean.value, var=var.value)
         scale, bias = learned(self, "scale", x), learned(self, "bias", x)
         axis_name = None if starting else self.axis_name  # `init` runs outside the mapped axis
 
         if train:
-            y, seen = batch_norm(x, scale, bias, self.epsilon, mask, axis_name)
+            y, seen = _normalized(x, scale, bias, self.epsilon, mask, axis_name)
             if not starting:
                 past = (mean.value, var.value)
                 mixed = running_mean(past, (seen.mean, seen.var), self.momentum)

@@ -19,6 +19,7 @@ from jaxopt_course.initializers import initializer
 
 from ._dropout import dropout
 from ._dtypes import promote_dtype
+from ._shapes import check_rank
 
 
 __all__ = ["DropConnect"]
@@ -61,6 +62,7 @@ class DropConnect(nn.Module):
         self, x: Float[Array, "*batch inputs"], train: bool
     ) -> Float[Array, "*batch features"]:
         """The affine map of ``x``, in training with some weights silenced."""
+        check_rank("DropConnect", x, "inputs", "batch, ...")
         shape, start = (x.shape[-1], self.features), initializer(self.kernel_init)
         kernel = self.param("kernel", start, shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:], self.param_dtype)

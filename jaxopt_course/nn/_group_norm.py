@@ -17,6 +17,7 @@ from jaxopt_course.core import check_integer, check_number
 
 from ._learned import learned
 from ._moments import moments, standardize
+from ._shapes import check_by_feature, check_rank
 
 
 __all__ = ["GroupNorm", "group_norm"]
@@ -42,8 +43,11 @@ def group_norm(
         The normalized datapoints, computed in float32 or wider, in the dtype of ``x``.
 
     Raises:
-        ValueError: if ``groups`` does not divide the features or ``epsilon`` is not positive.
+        ValueError: if ``groups`` does not divide the features, ``epsilon`` is not positive, ``x``
+            has a single axis, or scale or bias has another shape.
     """
+    check_rank("group_norm", x, "batch, features", "batch, places, ...")
+    check_by_feature("group_norm", x, scale=scale, bias=bias)
     features = x.shape[-1]
     check_integer("group_norm", "groups", groups, f"[1, {features}]")
     if features % groups:

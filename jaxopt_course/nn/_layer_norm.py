@@ -16,6 +16,7 @@ from jaxopt_course.core import check_number
 
 from ._learned import learned
 from ._moments import moments, standardize
+from ._shapes import check_by_feature, check_rank
 
 
 __all__ = ["LayerNorm", "layer_norm"]
@@ -39,9 +40,11 @@ def layer_norm(
         The normalized datapoints, computed in float32 or wider, in the dtype of ``x``.
 
     Raises:
-        ValueError: if ``epsilon`` is not positive.
+        ValueError: if ``epsilon`` is not positive, or scale or bias has another shape.
     """
     check_number("layer_norm", "epsilon", epsilon, "(0, inf)")
+    check_rank("layer_norm", x, "features", "batch, ...")
+    check_by_feature("layer_norm", x, scale=scale, bias=bias)
     seen = moments(x, (-1,))
     return standardize(x, seen.mean[..., None], seen.var[..., None], scale, bias, epsilon)
 

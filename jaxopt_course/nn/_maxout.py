@@ -17,6 +17,7 @@ from jaxopt_course.core import check_integer
 from jaxopt_course.initializers import initializer
 
 from ._dtypes import promote_dtype
+from ._shapes import check_rank
 
 
 __all__ = ["Maxout"]
@@ -48,6 +49,7 @@ class Maxout(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch inputs"]) -> Float[Array, "*batch features"]:
         """The largest of the affine maps of ``x``, unit by unit."""
+        check_rank("Maxout", x, "inputs", "batch, ...")
 
         def draw(key: Key[Array, ""]) -> Array:  # piece by piece: their fans are n_in and n_out
             shape, init = (x.shape[-1], self.features), initializer(self.kernel_init)

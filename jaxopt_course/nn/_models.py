@@ -27,6 +27,7 @@ from ._batch_norm import BatchNorm
 from ._dropout import Dropout
 from ._dtypes import promote_dtype
 from ._layer_norm import LayerNorm
+from ._shapes import check_rank
 
 
 __all__ = ["CNN", "MLP", "check_model", "dense", "normalized"]
@@ -91,6 +92,7 @@ class MLP(nn.Module):
             train: whether dropout acts and batch normalization sees the batch alone.
             mask: which rows count in batch statistics; see :func:`batch_norm`.
         """
+        check_rank("MLP", x, "batch, ...")
         h = jnp.reshape(jnp.asarray(x), (x.shape[0], -1))
         for width, rate in zip(self.hidden, _rates(self, len(self.hidden)), strict=True):
             h = _hidden(self, dense, width, rate, h, train, mask)
@@ -146,6 +148,7 @@ class CNN(nn.Module):
             train: whether dropout acts and batch normalization sees the batch alone.
             mask: which rows count in batch statistics; see :func:`batch_norm`.
         """
+        check_rank("CNN", x, "batch, height, width", "batch, height, width, channels")
         rates = _rates(self, len(self.channels) + len(self.dense))
         h = jnp.reshape(jnp.asarray(x), (*x.shape[:3], -1))
         for width, rate in zip(self.channels, rates, strict=False):

@@ -23,6 +23,7 @@ from jaxopt_course.core import check_integer, check_number
 
 from ._dropout import dropout
 from ._models import check_model, dense, normalized
+from ._shapes import check_rank
 
 
 __all__ = ["ResidualMLP", "StochasticDepth", "stochastic_depth"]
@@ -42,6 +43,7 @@ def stochastic_depth(
         ValueError: if ``rate`` lies outside [0, 1).
     """
     check_number("stochastic_depth", "rate", rate, "[0, 1)")
+    check_rank("stochastic_depth", x, "batch, ...")
     factors = dropout(key, jnp.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype), rate)
     return x * jnp.broadcast_to(factors, x.shape)
 
@@ -127,6 +129,7 @@ class ResidualMLP(nn.Module):
             train: whether rows skip blocks and batch normalization sees the batch alone.
             mask: which rows count in batch statistics; see :func:`batch_norm`.
         """
+        check_rank("ResidualMLP", x, "batch, ...")
         h = dense(self, self.width)(jnp.reshape(jnp.asarray(x), (x.shape[0], -1)))
         for _ in range(self.blocks):
             branch = dense(self, self.width)(normalized(self, h, train, mask))

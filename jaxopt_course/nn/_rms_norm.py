@@ -16,6 +16,7 @@ from jaxopt_course.core import check_number, squared
 
 from ._learned import learned
 from ._moments import standardize
+from ._shapes import check_by_feature, check_rank
 
 
 __all__ = ["RMSNorm", "rms_norm"]
@@ -37,9 +38,11 @@ def rms_norm(
         The normalized datapoints, computed in float32 or wider, in the dtype of ``x``.
 
     Raises:
-        ValueError: if ``epsilon`` is not positive.
+        ValueError: if ``epsilon`` is not positive, or ``scale`` has another shape.
     """
     check_number("rms_norm", "epsilon", epsilon, "(0, inf)")
+    check_rank("rms_norm", x, "features", "batch, ...")
+    check_by_feature("rms_norm", x, scale=scale)
     square = jnp.mean(squared(x), -1, keepdims=True)
     return standardize(x, jnp.zeros_like(square), square, scale, None, epsilon)
 

@@ -22,6 +22,7 @@ from jaxopt_course.core import check_integer, check_number
 
 from ._dropout import Dropout
 from ._layer_norm import LayerNorm
+from ._shapes import as_tokens
 
 
 __all__ = ["GRU", "Transformer"]
@@ -57,7 +58,8 @@ class GRU(nn.Module):
     def __call__(
         self, tokens: Int[Array, "batch length"], train: bool
     ) -> Float[Array, "batch length vocabulary"]:
-        """The logits of the token behind each place."""
+        """The logits of the token behind each place; NaN behind one not in the vocabulary."""
+        tokens = as_tokens("GRU", tokens, self.vocabulary)
         dtypes: dict[str, Any] = {"dtype": self.param_dtype, "param_dtype": self.param_dtype}
         h = nn.Embed(self.vocabulary, self.width, **dtypes)(tokens)
         h = nn.RNN(nn.GRUCell(self.width, **dtypes))(h)
@@ -110,7 +112,8 @@ class Transformer(nn.Module):
     def __call__(
         self, tokens: Int[Array, "batch length"], train: bool
     ) -> Float[Array, "batch length vocabulary"]:
-        """The logits of the token behind each place."""
+        """The logits of the token behind each place; NaN if one is not in the vocabulary."""
+        tokens = as_tokens("Transformer", tokens, self.vocabulary)
         if tokens.shape[1] > self.length:
             raise ValueError(
                 f"Transformer: a sequence must have at most `length` = {self.length} tokens, "

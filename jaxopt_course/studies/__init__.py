@@ -2,6 +2,7 @@
 
 from ._cross_validate import CrossValidationReport, cross_validate
 from ._designs import grid_design, random_design, sobol_design
+from ._differences import PairedDifferences, paired_differences
 from ._ensemble import Ensemble, bagging, ensemble, out_of_bag
 from ._export import importance, to_optuna, to_table, write_table
 from ._halving import HalvingResult, hyperband, successive_halving
@@ -22,6 +23,7 @@ __all__ = [
     "Float",
     "HalvingResult",
     "Int",
+    "PairedDifferences",
     "PopulationResult",
     "Reevaluation",
     "Rungs",
@@ -37,6 +39,7 @@ __all__ = [
     "hyperband",
     "importance",
     "out_of_bag",
+    "paired_differences",
     "population_based_training",
     "random_design",
     "reevaluate",

@@ -22,8 +22,9 @@ class CrossValidationReport(NamedTuple):
     """The scores of one configuration on every fold with every seed.
 
     mean: of them; NaN if a training failed.
-    standard_error: of the mean, as if folds and seeds were independent; folds share training
-        rows, so it is rather too small. NaN of a single training.
+    standard_error: of the mean over folds, whose seeds are averaged first, for the seeds of a fold
+        share its validation rows. Folds share training rows, so it is rather too small. NaN of a
+        single training.
     scores: f64[folds, seeds]; NaN where a training failed.
     history: {name: f[folds, seeds, evaluations]}.
     outcomes: an :class:`~jaxopt_course.training.OutcomeCode` each, i32[folds, seeds].

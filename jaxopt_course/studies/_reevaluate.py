@@ -30,8 +30,8 @@ class Reevaluation(NamedTuple):
     numbers: theirs in the search, i[n].
     selected: their mean scores in the search, f64[n]: too good, for they were chosen by them.
     means: their mean scores with the fresh seeds, f64[n]; NaN where a training failed.
-    standard_errors: of these means, f64[n]; NaN of a single training.
-    scores: with the fresh seeds, f64[n, folds, seeds].
+    standard_errors: of these means, f64[n], as ``SearchResult.standard_errors``.
+    scores: with the fresh seeds, f64[n, folds, seeds]; :func:`paired_differences` compares them.
     """
 
     configurations: tuple[PyTree, ...]

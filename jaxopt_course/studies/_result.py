@@ -7,6 +7,7 @@ from jaxtyping import Array, Float64, Int32, Key, PyTree
 
 from jaxopt_course.training import Rows
 
+from ._differences import PairedDifferences, paired_differences, standard_errors_of
 from ._score import Metric, ranked, score_name
 from ._space import Choice, dimensions_of
 
@@ -54,14 +55,19 @@ class SearchResult(NamedTuple):
 
     @property
     def standard_errors(self) -> Float64[np.ndarray, "c"]:
-        """Of these means, as if folds and seeds were independent; NaN of a single training.
+        """Of these means, over folds, whose seeds are averaged first; over seeds without folds.
 
-        Folds share rows, so over folds it is rather too small.
+        NaN of a single training. Folds share training rows, so over folds it is rather too small.
         """
-        n = self.scores[0].size
-        if n == 1:
-            return np.full(len(self.scores), np.nan)
-        return self.scores.std((1, 2), ddof=1) / np.sqrt(n)
+        return standard_errors_of(self.scores)
+
+    @property
+    def differences(self) -> PairedDifferences:
+        """To the best configuration, fold by fold, or seed by seed, with 95 % intervals.
+
+        The best of many scores too well, so its lead is rather too large.
+        """
+        return paired_differences(self.scores, self.best)
 
     @property
     def ranking(self) -> np.ndarray:
@@ -96,7 +102,7 @@ class SearchResult(NamedTuple):
         return (
             f"{table}\n{trainings} trainings (configurations x folds x seeds) in "
             f"{self.seconds['run']:.1f} s, compiled in {self.seconds['compile']:.1f} s; "
-            f"{failed} configurations with a failed training"
+            f"{failed} configurations with a failed training{_close_ones(self.differences)}"
         )
 
 
@@ -106,7 +112,7 @@ class BestConfiguration(NamedTuple):
     number: of it in the search.
     configuration: its values.
     mean: of the scores of its trainings.
-    standard_error: of that mean, as if the trainings were independent; NaN of one training.
+    standard_error: of that mean, as ``SearchResult.standard_errors``; NaN of one training.
     trainings: how many.
     """
 
@@ -144,6 +150,17 @@ def best_configuration(result: SearchResult) -> BestConfiguration:
         mean=float(result.values[i]),
         standard_error=float(result.standard_errors[i]),
         trainings=result.scores[i].size,
+    )
+
+
+def _close_ones(found: PairedDifferences) -> str:
+    """A line on the configurations that the best one may not be better than."""
+    if len(found.low) == 1 or np.isnan(found.low).all():
+        return ""
+    close = int(((found.low <= 0) & (found.high >= 0)).sum()) - 1  # the best is 0 behind itself
+    return (
+        f"\n{close} of the other {len(found.low) - 1} configurations cannot be told from the best: "
+        "the 95 % interval of their paired difference contains 0"
     )
 
 

@@ -7,6 +7,7 @@ from ._losses_of import losses_of
 from ._nnx import nnx_task
 from ._precision import mixed_precision
 from ._pytree import pytree_task
+from ._targets import targets_check
 from ._task import Batch, Task
 
 
@@ -21,4 +22,5 @@ __all__ = [
     "mixed_precision",
     "nnx_task",
     "pytree_task",
+    "targets_check",
 ]

@@ -54,4 +54,4 @@ def function_task(init: Callable[..., Params], apply: Callable[..., Any], proble
         del model_state
         return problem.activation(apply(params, inputs))
 
-    return Task(task_init, loss, predict)
+    return Task(task_init, loss, predict, problem=problem)

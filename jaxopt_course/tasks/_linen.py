@@ -111,7 +111,7 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
                 found |= {f"{'/'.join(path)}_{i}": value for i, value in enumerate(values)}
         return found
 
-    return Task(init, loss, predict, activations)
+    return Task(init, loss, predict, activations, problem)
 
 
 def _check_module(module: Any) -> None:

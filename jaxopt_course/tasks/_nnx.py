@@ -98,7 +98,7 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
         return problem.activation(outputs_in_evaluation(params, model_state, inputs))
 
-    return Task(init, loss, predict)
+    return Task(init, loss, predict, problem=problem)
 
 
 def _split(model: nnx.Module) -> Any:

@@ -87,7 +87,7 @@ def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
         return problem.activation(outputs_of(params, model_state, inputs, None))
 
-    return Task(arrays, loss, predict)
+    return Task(arrays, loss, predict, problem=problem)
 
 
 def _kind(leaf: Any) -> str:

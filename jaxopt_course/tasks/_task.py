@@ -51,12 +51,15 @@ class Task(NamedTuple):
     predict: ``predict(params, model_state, inputs) -> predictions``: probabilities, or numbers in
         the targets' unit, as the problem's activation gives them.
     activations: ``activations(params, model_state, inputs) -> {layer: array}``, or None.
+    problem: where loss, metrics and predictions come from. Its allowed targets are what concrete
+        targets are checked against; None: they are not checked.
     """
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
     predict: Callable[..., Any]
     activations: Callable[..., Any] | None = None
+    problem: Problem | None = None
 
 
 def check_problem(owner: str, problem: Any) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxopt_course.data import BatchTable
-from jaxopt_course.tasks import Batch
+from jaxopt_course.tasks import Batch, targets_check
 
 from ._early_stopping import EarlyStopping
 from ._feed import make_feed
 from ._fingerprint import data_fingerprint
 from ._loop import Progress, hold, release
 from ._placement import place, place_batch, replicate
-from ._rows import as_examples, as_rows, count_rows
+from ._rows import as_examples, as_rows, count_rows, rows_used
 from ._sources import (
     MakeSource,
     Parts,
@@ -50,6 +50,8 @@ def open_arrays(
 def _source(
     examples: tuple[PyTree, PyTree], rows: Rows, rule: EarlyStopping | None, parts: Parts
 ) -> Source:
+    used = rows_used(rows, count_rows("fit", examples))
+    targets_check(parts.task, examples[0])("fit", examples[1], used)
     given = replicate((examples, rows, rule), parts.placement)
     feed = make_feed(examples, rows, parts.timetable)
 

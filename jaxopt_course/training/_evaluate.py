@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxopt_course.core import Params, check_integer, compiled_for, safe_divide
-from jaxopt_course.tasks import Batch, Task
+from jaxopt_course.tasks import Batch, Task, targets_check
 
-from ._rows import as_examples, count_rows, take_rows
+from ._rows import as_arrays, as_examples, count_rows, take_rows
 from ._state import Rows
 from ._step import batch_means
 
@@ -47,6 +47,7 @@ def evaluate(
     """
     check_integer("evaluate", "batch_size", batch_size, "[1, inf)")
     examples = as_examples("evaluate", (inputs, targets))
+    targets_check(task, examples[0], (params, model_state))("evaluate", examples[1])
     means = _evaluate(params, model_state, examples, task=task, batch_size=batch_size)
     return {name: float(value) for name, value in means.items()}
 
@@ -67,7 +68,7 @@ def predict(
         ValueError: if there is no example.
     """
     check_integer("predict", "batch_size", batch_size, "[1, inf)")
-    inputs = jax.tree.map(jnp.asarray, inputs)
+    inputs = as_arrays("predict", "inputs", inputs)
     count_rows("predict", inputs)
     return _predict(params, model_state, inputs, task=task, batch_size=batch_size)
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxopt_course.core import is_traced
 from jaxopt_course.data import Split
@@ -13,7 +13,15 @@ from jaxopt_course.data import Split
 from ._state import Rows
 
 
-__all__ = ["as_examples", "as_rows", "count_rows", "pair_of", "take_rows"]
+__all__ = [
+    "as_arrays",
+    "as_examples",
+    "as_rows",
+    "count_rows",
+    "pair_of",
+    "rows_used",
+    "take_rows",
+]
 
 
 def pair_of(data: Any) -> tuple[PyTree, PyTree] | None:
@@ -33,7 +41,7 @@ def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
         data: a pair (inputs, targets), or anything with these two attributes.
 
     Raises:
-        TypeError: if ``data`` is neither.
+        TypeError: if ``data`` is neither, or an array is a list or does not hold numbers.
         ValueError: if there is no example, or the first axes differ.
     """
     pair = pair_of(data)
@@ -42,9 +50,38 @@ def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
             f"{owner}: `data` must be a pair (inputs, targets) or have `inputs` and `targets`, "
             f"got {type(data).__name__}."
         )
-    inputs, targets = (jax.tree.map(jnp.asarray, part) for part in pair)
+    inputs, targets = as_arrays(owner, "inputs", pair[0]), as_arrays(owner, "targets", pair[1])
     count_rows(owner, (inputs, targets))
     return inputs, targets
+
+
+def as_arrays(owner: str, name: str, tree: PyTree, convert: Any = jnp.asarray) -> PyTree:
+    """``tree`` with its leaves made arrays by ``convert``.
+
+    Raises:
+        TypeError: if a leaf is not an array (a list is a pytree of its entries), or holds words
+            or other things that are not numbers.
+    """
+
+    def array(leaf: Any) -> Any:
+        if not getattr(leaf, "shape", ()):
+            raise TypeError(
+                f"{owner}: `{name}` must be an array, or a pytree of arrays, with one row an "
+                f"example, got {leaf!r} as an entry of it; make an array of a list by np.asarray."
+            )
+        leaf = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+        if not (
+            isinstance(leaf, jax.Array)
+            or jnp.issubdtype(leaf.dtype, np.number)
+            or leaf.dtype == np.bool
+        ):
+            raise TypeError(
+                f"{owner}: `{name}` must hold numbers, got {leaf.dtype}; map words to class "
+                "numbers first."
+            )
+        return convert(leaf)
+
+    return jax.tree.map(array, tree)
 
 
 def count_rows(owner: str, arrays: PyTree) -> int:
@@ -89,6 +126,25 @@ def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:
     validation = _row_numbers(owner, "rows.validation", rows.validation, n)
     counted = _weights(owner, "rows.validation_weights", rows.validation_weights, validation)
     return Rows(train, weights, validation, counted)
+
+
+def rows_used(rows: Rows | None, n: int) -> Bool[np.ndarray, "n"] | None:
+    """Which of ``n`` rows train or validate with a weight above 0.
+
+    None, which counts all of them, where ``rows`` are None or traced.
+    """
+    if rows is None or is_traced(rows.train) or is_traced(rows.validation):
+        return None
+    used = np.zeros(n, bool)
+    for numbers, weights in [
+        (rows.train, rows.weights),
+        (rows.validation, rows.validation_weights),
+    ]:
+        if numbers is not None:
+            weightless = weights is None or is_traced(weights)
+            counted = ... if weightless else np.asarray(weights) > 0
+            used[np.asarray(numbers)[counted]] = True
+    return used
 
 
 def take_rows(arrays: PyTree, indices: Int[Array, "batch"]) -> PyTree:

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.tasks import targets_check
 
 from ._arguments import built
 from ._evaluate import validation
 from ._feed import Feed, make_feed
 from ._loop import Evaluated, Loop, Progress, hold, make_loop, release
-from ._rows import as_examples, as_rows, count_rows
+from ._rows import as_examples, as_rows, count_rows, rows_used
 from ._state import Rows
 from ._timetable import WITHOUT_END, make_timetable
 
@@ -87,7 +88,9 @@ def make_stages(
         return make_loop(task, optimizer, validate, None, **options), feed
 
     def start(key: Any, hyperparameters: Any, rows: Rows | None = None) -> Progress:
+        task, _ = built("make_stages", build, hyperparameters)
         loop, feed = parts(hyperparameters, rows)
+        targets_check(task, examples[0])("make_stages", examples[1], rows_used(rows, n))
         return loop.start(key, feed.like)
 
     def advance(

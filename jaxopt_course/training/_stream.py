@@ -10,7 +10,7 @@ import numpy as np
 from jaxopt_course.data import padded_stream
 from jaxopt_course.tasks import Batch
 
-from ._rows import count_rows, pair_of
+from ._rows import as_arrays, count_rows, pair_of
 from ._timetable import WITHOUT_END, Timetable, make_timetable
 
 
@@ -118,8 +118,13 @@ def _as_batch(item: Any, number: int) -> Batch:
             f"fit: batch {number} of the stream must be (inputs, targets) or "
             f"(inputs, targets, weights), got {type(item).__name__}."
         )
-    count_rows("fit", tuple(item[:2]))
-    return Batch(*jax.tree.map(_narrowed, tuple(item)))
+    names = ("inputs", "targets", "weights")
+    arrays = [
+        as_arrays(f"fit: batch {number} of the stream", name, part, _narrowed)
+        for name, part in zip(names, item, strict=False)
+    ]
+    count_rows("fit", arrays[:2])
+    return Batch(*arrays)
 
 
 def _narrowed(x: Any) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.tasks import Batch
+from jaxopt_course.tasks import Batch, targets_check
 
 from ._early_stopping import EarlyStopping
 from ._loop import Progress, hold, release
@@ -62,6 +62,15 @@ def _source(
     rule: EarlyStopping | None,
     parts: Parts,
 ) -> Source:
+    check = targets_check(parts.task, stream.first.inputs)
+
+    def check_batch(number: int, batch: Batch) -> None:
+        counted = None if batch.weights is None else np.asarray(batch.weights) > 0
+        check(f"fit: batch {number} of the stream", batch.targets, counted)
+
+    check_batch(0, stream.first)  # before a loss is traced
+    if examples is not None:
+        check("fit: `validation`", examples[1])
     given = replicate((examples, rows, rule), parts.placement)
     evaluate = functools.partial(evaluate_program, *given, parts=parts, trains=False)
     finish = functools.partial(finish_program, *given, parts=parts, trains=False)
@@ -75,6 +84,7 @@ def _source(
         for done in range(begin + 1, end + 1):
             if (drawn := stream.draw()) is None:
                 break
+            check_batch(done - 1, drawn)
             batch = spread(drawn, parts.placement)
             if keep:
                 kept.append(batch)

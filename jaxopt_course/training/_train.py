@@ -15,13 +15,14 @@ from jaxtyping import Array, Int
 
 from jaxopt_course.core import check_choice, check_integer
 from jaxopt_course.data import BatchTable
+from jaxopt_course.tasks import targets_check
 
 from ._arguments import built, check_key
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._evaluate import validation
 from ._feed import Feed, make_feed
 from ._loop import Evaluated, Loop, Progress, frozen_row, hold, make_loop, release
-from ._rows import as_examples, as_rows, count_rows
+from ._rows import as_examples, as_rows, count_rows, rows_used
 from ._state import Rows, Run
 from ._timetable import make_timetable
 
@@ -115,6 +116,7 @@ def make_train(
         task, optimizer = built("make_train", build, hyperparameters)
         check_key("train", key)
         used = as_rows("train", rows, n)
+        targets_check(task, examples[0])("make_train", examples[1], rows_used(rows, n))
         timetable = make_timetable("train", used.train.shape[0], **numbers)
         feed = make_feed(examples, used, timetable)
         validate = validation(task, examples, used, timetable.batch_size)

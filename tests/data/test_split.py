@@ -1,8 +1,12 @@
+import warnings
+
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from jaxopt_course.data import load, split
+from jaxopt_course.data import k_fold, load, split
 
 
 def counts(classes, part):
@@ -39,14 +43,89 @@ def test_exact_counts_of_a_stratified_split(key):
     ]
 
 
+def shares_and_rows(classes, parts):
+    """The proportional share of each class in each part, and what it holds."""
+    n, members = len(classes), np.bincount(classes)
+    shares = np.stack([members * len(part) / n for part in parts])
+    return shares, np.stack([counts(classes, part) for part in parts])
+
+
 def is_proportional(classes, parts) -> bool:
     """Whether each part holds its share of each class, rounded up or down."""
-    n, members = len(classes), np.bincount(classes)
-    shares = [members * len(part) / n for part in parts]
-    held = [counts(classes, part) for part in parts]
-    return all((abs(h - s) < 1 - 1e-9).all() for h, s in zip(held, shares, strict=True))
+    shares, held = shares_and_rows(classes, parts)
+    return bool((abs(held - shares) < 1 - 1e-9).all())
 
 
+ROWS = 60  # always as many, so that the permutation is compiled once
+LEAST = 3  # of a class: one for each part
+
+
+@st.composite
+def class_sizes(draw):
+    """The sizes of up to 12 classes, small ones among them, of ``ROWS`` rows in all."""
+    small = draw(st.lists(st.integers(LEAST, 12), max_size=11))
+    while ROWS - sum(small) < LEAST:
+        small.pop()
+    return [*small, ROWS - sum(small)]
+
+
+@st.composite
+def stratified_splits(draw):
+    """Class sizes, and sizes of validation and test that leave a row for training."""
+    validation = draw(st.integers(1, ROWS - 2))
+    return draw(class_sizes()), validation, draw(st.integers(1, ROWS - 1 - validation))
+
+
+@settings(max_examples=300, deadline=None)
+@given(stratified_splits())
+def test_every_class_has_a_row_in_every_part_that_can_hold_all_of_them(sizes):
+    members, validation, test = sizes
+    classes = np.repeat(np.arange(len(members)), members)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        parts = split(
+            jax.random.key(0), len(classes), validation=validation, test=test, stratify=classes
+        )
+    assert sorted(np.concatenate(parts)) == list(range(len(classes)))
+    assert (len(parts.validation), len(parts.test)) == (validation, test)
+    shares, held = shares_and_rows(classes, parts)
+    large = np.array([len(part) >= len(members) for part in parts])
+    assert (held[large] > 0).all()
+    assert bool(caught) == (not (held > 0).all())
+    assert not (large.all() and caught)
+    if shares.min() >= 1:  # no share can be rounded to 0, so nothing had to be exchanged
+        assert is_proportional(classes, parts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(class_sizes(), st.integers(2, LEAST))
+def test_every_class_is_validated_and_trained_on_in_every_fold(members, k):
+    classes = np.repeat(np.arange(len(members)), members)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if len(classes) // k >= len(members) else "ignore")
+        folds = k_fold(jax.random.key(0), np.arange(len(classes)), k, stratify=classes)
+    if len(classes) // k >= len(members):
+        for rows in (*folds.validation, *folds.train):
+            assert (counts(classes, rows) > 0).all()
+
+
+def test_two_rows_of_a_class_are_shared_by_two_parts(key):
+    """The shares of the small class are 1.8 and 0.2, which rounding makes 2 and 0."""
+    classes = np.repeat([0, 1], [98, 2])
+    parts = split(key, 100, validation=10, test=0, stratify=classes)
+    assert counts(classes, parts.train).tolist() == [89, 1]
+    assert counts(classes, parts.validation).tolist() == [9, 1]
+
+
+def test_a_part_too_small_for_all_classes_is_warned_of(key):
+    classes = np.repeat(np.arange(5), 10)
+    with pytest.warns(UserWarning, match=r"^split: .* each of the 5 classes, got parts of \[3\]"):
+        parts = split(key, 50, validation=3, test=5, stratify=classes)
+    assert counts(classes, parts.test).tolist() == [1] * 5
+    assert sorted(counts(classes, parts.validation)) == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:split. a stratified part")
 def test_awkward_class_sizes_keep_their_proportions_and_the_sizes_of_parts():
     generator, n = np.random.default_rng(0), 41
     for trial in range(100):
@@ -57,7 +136,10 @@ def test_awkward_class_sizes_keep_their_proportions_and_the_sizes_of_parts():
         parts = split(jax.random.key(trial), n, validation=validation, test=test, stratify=classes)
         assert (len(parts.validation), len(parts.test)) == (validation, test)
         assert sorted(np.concatenate(parts)) == list(range(n))
-        assert is_proportional(classes, parts)
+        shares, held = shares_and_rows(classes, parts)
+        if (shares >= 1).all():
+            assert is_proportional(classes, parts)
+        assert (held[[len(part) >= k for part in parts]] > 0).all()
 
 
 def test_an_unstratified_split_would_be_noticed(key):

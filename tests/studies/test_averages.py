@@ -16,7 +16,8 @@ def test_cross_validation_is_the_mean_over_folds_and_seeds(key):
     scores = expected_scores([{"rate": 0.3}], key, range(3))[0]
     np.testing.assert_allclose(report.scores, scores, rtol=1e-6)
     assert report.mean == pytest.approx(scores.mean(), rel=1e-6)
-    assert report.standard_error == pytest.approx(scores.std(ddof=1) / np.sqrt(6), rel=1e-6)
+    spread = scores.mean(1).std(ddof=1)  # over folds, within which seeds are averaged
+    assert report.standard_error == pytest.approx(spread / np.sqrt(2), rel=1e-6)
     assert report.history["loss"].shape == (2, 3, 3)
     assert str(report).endswith("over 2 folds x 3 seeds")
     diverged = cross_validate(descend, FOLDS, key=key, hyperparameters={"rate": 2.0})
