@@ -43,7 +43,8 @@ def evaluate(
         ``"loss"`` and the task's metrics. One program is compiled for each task and shape.
 
     Raises:
-        ValueError: if there is no example, or inputs and targets differ in number.
+        ValueError: if there is no example, inputs and targets differ in number, or the task's
+            problem does not allow a target.
     """
     check_integer("evaluate", "batch_size", batch_size, "[1, inf)")
     examples = as_examples("evaluate", (inputs, targets))

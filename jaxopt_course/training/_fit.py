@@ -133,8 +133,9 @@ def fit(
 
     Raises:
         TypeError: if `task`, `optimizer`, `key` or the like is something else.
-        ValueError: if an argument is out of range, there is no example, or a stream ends before
-            ``steps``.
+        ValueError: if an argument is out of range, there is no example, a stream ends before
+            ``steps``, or the task's problem does not allow a target: of a row that is used with a
+            weight above 0, before the training begins; of a stream, batch by batch.
         DivergenceError: if something is not finite and ``on_divergence`` is ``"raise"``.
         FileExistsError: if there is a log already.
         CheckpointError: if the directory is in use, of another training, holds other things, or

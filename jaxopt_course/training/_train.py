@@ -72,8 +72,10 @@ def make_train(
 
     Raises:
         TypeError: if `build` is no function, or, when ``train`` is called, returns something else.
-        ValueError: if a number is out of range or there is no example. A ``batch_size`` above the
-            number of training rows is refused when ``train`` is called, for rows come then.
+        ValueError: if a number is out of range or there is no example. When ``train`` is called,
+            for rows come then: if ``batch_size`` is above the number of training rows, or the
+            task's problem does not allow a target of a row that is used. Where ``rows`` are traced,
+            as in a search, all rows of ``data`` count as used.
 
     Examples:
         >>> import optax

@@ -72,17 +72,15 @@ def test_a_search_takes_its_errors_over_folds_or_else_over_seeds(folds):
 
 def test_cross_validation_and_reevaluation_count_folds():
     result = searched()
-    score = lambda key, hyperparameters, rows: jnp.sum(rows.validation) + jax.random.normal(key)
+
+    def score(key, hyperparameters, rows):
+        return jnp.sum(rows.validation).astype(float) + jax.random.normal(key)
+
     report = cross_validate(
         score, FOLDS, key=jax.random.key(0), seeds=5, metric=lambda score: score
     )
     assert report.standard_error == pytest.approx(stats.sem(report.scores.mean(1)))
-    again = reevaluate(
-        lambda key, hyperparameters, rows: score(key, hyperparameters, rows),
-        result,
-        seeds=3,
-        best=2,
-    )
+    again = reevaluate(score, result, seeds=3, best=2)
     np.testing.assert_allclose(again.standard_errors, stats.sem(again.scores.mean(2), axis=1))
 
 
