@@ -324,6 +324,7 @@ from .transforms import add_decayed_weights as add_decayed_weights
 from .transforms import add_l1 as add_l1
 from .transforms import add_noise as add_noise
 from .transforms import add_penalty as add_penalty
+from .transforms import apply_accumulated as apply_accumulated
 from .transforms import apply_every as apply_every
 from .transforms import apply_if_finite as apply_if_finite
 from .transforms import apply_updates as apply_updates

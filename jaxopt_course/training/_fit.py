@@ -73,7 +73,11 @@ def fit(
 
     Averages of the parameters, accumulation of gradients and the like are wrappers of the
     optimizer: :func:`~jaxopt_course.transforms.ema_params`,
-    :class:`~jaxopt_course.transforms.MultiSteps`.
+    :class:`~jaxopt_course.transforms.MultiSteps`. Accumulated batches count by their rows, or by
+    the weights of these, as they do in one large batch. Gradients that are still accumulated after
+    the last step are applied then; the last evaluation and ``state`` are those after this update.
+    A checkpoint is as of before it, so a training that is resumed with more steps completes its
+    group of batches. A training that stops early or diverges drops them, which ``str(run)`` says.
 
     Args:
         task: what is trained.

@@ -28,11 +28,14 @@ from jaxopt_course.core import (
     check_integer,
     check_number,
     global_norm,
+    is_pending,
+    was_applied,
 )
 from jaxopt_course.optimizers import lookahead_params
+from jaxopt_course.transforms import apply_accumulated
 
 from ._judgement import loses_finiteness, without_reports
-from ._step import take_step
+from ._step import ValueFn, take_step
 
 
 __all__ = ["MinimizeOutcome", "Minimum", "describe_minimum", "minimize"]
@@ -106,7 +109,8 @@ def minimize(
         params: where to start.
         optimizer: any gradient transformation. Its ``update`` is also offered ``value``, ``grad``
             and ``value_fn``. Where a line search is its last link, value and gradient that the
-            search has found are used again.
+            search has found are used again. Gradients that it still accumulates at the limit of
+            steps are applied (:func:`~jaxopt_course.transforms.apply_accumulated`).
         args: further arguments of ``fn``: arrays, or pytrees of them.
         max_steps: steps at most, in [0, inf).
         gtol: the norm of the gradient at which to stop, in [0, inf).
@@ -151,12 +155,14 @@ def minimize(
             new = _stepped(tx, value_fn, old)
             finite = all_finite((new.value, new.grads)) & ~_is_lost(old, new)
             lost = old._replace(outcome=jnp.full_like(old.outcome, int(MinimizeOutcome.NOT_FINITE)))
-            new = _judged(new, old.value, limits)
+            # Without an update there is no change to judge.
+            before = jnp.where(_moved(new, old), old.value, jnp.nan)
+            new = _judged(new, before, limits)
             return jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, lost)
 
         start = _started(tx, value_fn, params, history_size)
         start = _judged(start, jnp.full_like(start.value, jnp.nan), limits)
-        end = jax.lax.while_loop(going, step, start)
+        end = _finished(tx, value_fn, jax.lax.while_loop(going, step, start))
         return Minimum(
             params=end.point,
             value=end.value,
@@ -228,7 +234,8 @@ def _stepped(
     tx: GradientTransformationExtraArgs, value_fn: Callable[[Params], Array], old: _Progress
 ) -> _Progress:
     """The progress one step after ``old``, not judged yet."""
-    params, state = take_step(tx, old.params, old.state, value_fn, old.value, old.grads)
+    offered = _same_in_every_batch(value_fn)
+    params, state = take_step(tx, old.params, old.state, offered, old.value, old.grads)
     point = lookahead_params(state, params)
     anew = lambda: jax.value_and_grad(value_fn)(point)
     stored = _stored(state, old.value) if point is params else None
@@ -237,7 +244,7 @@ def _stepped(
     else:
         value, grads = jax.lax.cond(all_finite(stored), lambda: stored, anew)
     lower = value < old.lowest
-    return old._replace(
+    new = old._replace(
         params=params,
         state=state,
         point=point,
@@ -245,8 +252,41 @@ def _stepped(
         grads=grads,
         steps=old.steps + 1,
         lowest=jnp.where(lower, value, old.lowest),
-        steps_since_lowest=jnp.where(lower, 0, old.steps_since_lowest + 1),
     )
+    more = _moved(new, old).astype(jnp.int32)
+    return new._replace(steps_since_lowest=jnp.where(lower, 0, old.steps_since_lowest + more))
+
+
+def _same_in_every_batch(value_fn: Callable[[Params], Array]) -> ValueFn:
+    """``value_fn`` as it is offered: the mean over the batches of an accumulation is itself."""
+    return ValueFn(value_fn, lambda count, at_most: value_fn)
+
+
+def _moved(new: _Progress, old: _Progress) -> Array:
+    """Whether the step from ``old`` to ``new`` was an update, and no mere accumulation."""
+    applied = was_applied(new.state, old.state)
+    return jnp.array(True) if applied is None else applied
+
+
+def _finished(
+    tx: GradientTransformationExtraArgs, value_fn: Callable[[Params], Array], end: _Progress
+) -> _Progress:
+    """``end``, or, at the limit of steps, what the gradients that are still accumulated lead to."""
+    if is_pending(end.state) is None:
+        return end
+    offered = _same_in_every_batch(value_fn)
+    params, state = apply_accumulated(tx, end.state, end.params, value_fn=offered)
+    point = lookahead_params(state, params)
+    value, grads = jax.value_and_grad(value_fn)(point)
+    history = end.history
+    if history.size > 0:
+        history = history.at[end.steps].set(value, mode="drop")
+    new = end._replace(
+        params=params, state=state, point=point, value=value, grads=grads, history=history
+    )
+    at_limit = end.outcome == int(MinimizeOutcome.ITERATION_LIMIT)
+    better = at_limit & all_finite((value, grads))
+    return jax.tree.map(lambda x, y: jnp.where(better, x, y), new, end)
 
 
 def _is_lost(old: _Progress, new: _Progress) -> Array:

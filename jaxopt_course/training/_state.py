@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxopt_course.core import Params, State, is_traced
+from jaxopt_course.core import Params, State, is_pending, is_traced
 
 
 __all__ = [
@@ -131,7 +131,10 @@ class Run(NamedTuple):
         last = np.argmax(steps == steps[-1])  # after the end the step stays
         figures = ", ".join(f"{name} {values[last]:.4g}" for name, values in history.items())
         happened = describe_outcome(self.outcome, int(self.skipped))
-        return f"{happened}\nEvaluated at step {steps[last]}: {figures}."
+        text = f"{happened}\nEvaluated at step {steps[last]}: {figures}."
+        if is_pending(self.state.opt_state):
+            text += "\nGradients accumulated since the last update were not applied."
+        return text
 
     @property
     def skipped(self) -> Int[Array, "..."]:

@@ -83,7 +83,8 @@ def make_step(
             :func:`~jaxopt_course.optimizers.lookahead_params`. Its ``update`` is also offered
             ``value``, ``grad`` and ``value_fn``, which line searches and plateau schedules ask for,
             and ``weight``, the total weight of the batch (its number of rows where it has no
-            weights), by which :class:`~jaxopt_course.transforms.MultiSteps` weighs batches.
+            weights), by which :class:`~jaxopt_course.transforms.MultiSteps` weighs batches. A loop
+            around the step ends with :func:`~jaxopt_course.transforms.apply_accumulated`.
             Where it scales the loss (:func:`~jaxopt_course.transforms.dynamic_loss_scale`), a step
             whose gradients are not finite changes nothing but the scale and the step count.
 

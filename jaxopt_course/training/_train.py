@@ -48,7 +48,9 @@ def make_train(
     It is pure: jit it, ``vmap`` it over keys, hyperparameters and rows, differentiate it with
     respect to hyperparameters. It does not compile itself. An epoch sees every training row once,
     in an order of its own; the last batch is filled up with rows of weight 0. A training that
-    diverges or stops early is frozen from that evaluation on.
+    diverges or stops early is frozen from that evaluation on. Gradients that
+    :class:`~jaxopt_course.transforms.MultiSteps` still accumulates after the last step are applied
+    before the last evaluation.
 
     Args:
         build: ``build(hyperparameters) -> (task, optimizer)``. It is called while ``train`` is
