@@ -65,8 +65,8 @@ def apply_accumulated(
     extended = as_transformation("apply_accumulated", "optimizer", optimizer)
 
     def applied() -> tuple[Params, State]:
-        trained = getattr(params, "fast", params)  # of lookahead's two sets one has gradients
-        nothing = jax.tree.map(jnp.zeros_like, trained)
+        has_two_sets = hasattr(params, "fast") and hasattr(params, "slow")  # those of lookahead
+        nothing = jax.tree.map(jnp.zeros_like, params.fast if has_two_sets else params)
         if loss_scale(state) is not None:  # then gradients are wide
             nothing = widened(nothing)
         offers: dict[str, Any] = {
