@@ -27,12 +27,11 @@ GRADS = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=(GROUPS, K, *p.shape)
 TOLERANCE = 1e-6
 
 CALL_VALUE_FN = {  # search or differentiate the loss itself, and the loss of the group is gone
-    "lbfgs",
+    "lbfgs:line search",
     "newton_cg",
     "sam:opaque",
     "scale_by_newton_cg",
     "scale_by_sophia",
-    "scale_by_sophia:hutchinson",
     "sophia",
 }
 
@@ -105,7 +104,7 @@ WRAPPERS = {
 } | {
     "chain": lambda inner: transforms.chain(inner, transforms.add_decayed_weights(0.1)),
     "named_chain": lambda inner: transforms.named_chain(
-        ("inner", inner), ("ema", transforms.ema(0.5)), ("plateau", optimizers.scale_by_adam())
+        ("inner", inner), ("ema", transforms.ema(0.5)), ("adam", optimizers.scale_by_adam())
     ),
     "plateau": lambda inner: transforms.chain(
         inner, transforms.reduce_on_plateau(0.5, patience=1, accumulation_size=2)
