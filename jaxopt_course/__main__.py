@@ -1,9 +1,6 @@
 """``python -m jaxopt_course`` and ``jaxopt-course``: the command line."""
 
-import sys
-
-from jaxopt_course.cli import keep_compiled_programs
-from jaxopt_course.cli import main as run
+from jaxopt_course.cli import run_program
 
 
 __all__ = ["main"]
@@ -11,10 +8,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
-    arguments = sys.argv[1:]
-    if arguments and not arguments[0].startswith("-"):
-        keep_compiled_programs()
-    sys.exit(run(arguments))
+    run_program()
 
 
 if __name__ == "__main__":

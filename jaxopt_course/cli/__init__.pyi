@@ -3,6 +3,7 @@ from ._comparison_report import write_comparison_report as write_comparison_repo
 from ._compilation_cache import keep_compiled_programs as keep_compiled_programs
 from ._main import main as main
 from ._options import TrainOptions as TrainOptions
+from ._program import run_program as run_program
 from ._setup import Examples as Examples
 from ._setup import describe_model as describe_model
 from ._setup import load_data as load_data

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,12 +16,14 @@ from jaxopt_course.core import check_integer
 
 from ._claims_report import FILES, PAGE, summary_text, write_claims_report
 from ._errors import COMPLETED, UsageError, usage_errors
+from ._html import picture_name
 from ._options import check_names
 from ._parse import parse
 from ._progress import show_stage
 from ._record import describe_versions
 from ._report import as_json, default_directory, make_directory, print_json, say, write_text
 from ._signals import stopped_by_signals
+from ._streams import print_out
 
 
 __all__ = ["ClaimsOptions", "run_claims"]
@@ -58,10 +59,11 @@ def run_claims(arguments: Sequence[str]) -> int:
         parse(ClaimsOptions, arguments, prog="jaxopt-course claims", description=_description())
     )
     out = options.out or default_directory("claims", options.seed)
-    make_directory(out, FILES, "results", overwrite=options.overwrite, resume=options.resume)
+    files = (*FILES, *map(picture_name, CLAIMS))
+    make_directory(out, files, "results", overwrite=options.overwrite, resume=options.resume)
     say(f"{len(options.names)} claims with {options.seeds} seeds; results in {out}")
     verdicts, seconds = [], {}
-    with stopped_by_signals(saved=options.resume is not None):
+    with stopped_by_signals(options.resume):
         for number, name in enumerate(options.names, 1):
             verdict, seconds[name] = _kept_or_tried(name, options, f"{number}/{len(options.names)}")
             verdicts.append(verdict)
@@ -78,7 +80,7 @@ def run_claims(arguments: Sequence[str]) -> int:
     if options.json:
         print_json(record)
     else:
-        sys.stdout.write(f"{summary_text(verdicts)}\n")
+        print_out(f"{summary_text(verdicts)}\n")
     say(f"report in {out / PAGE}")
     return COMPLETED
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from ._parse import parse
 from ._record import describe_versions
 from ._report import default_directory, make_directory, print_json, say
 from ._signals import stopped_by_signals
+from ._streams import print_out
 
 
 __all__ = ["CompareOptions", "run_comparison"]
@@ -78,7 +78,7 @@ def run_comparison(arguments: Sequence[str]) -> int:
         f"{len(options.optimizers)} optimizers on {len(options.workloads)} workloads and their "
         f"held-out variants: {trainings} cells of {options.trials} trials; results in {out}"
     )
-    with stopped_by_signals(saved=options.resume is not None), usage_errors():
+    with stopped_by_signals(options.resume), usage_errors():
         comparison = compare(
             [CONTENDERS[name] for name in options.optimizers],
             [WORKLOADS[name] for name in options.workloads],
@@ -99,7 +99,7 @@ def run_comparison(arguments: Sequence[str]) -> int:
     if options.json:
         print_json(record)
     else:
-        sys.stdout.write(f"{summary}\n")
+        print_out(f"{summary}\n")
     say(f"report in {out / PAGE}")
     return COMPLETED
 

@@ -14,7 +14,10 @@ from ._report import as_json, write_text
 
 __all__ = ["FILES", "write_comparison_report"]
 
-FILES = RECORD, TABLES, PAGE = "comparison.json", "report.md", "report.html"
+RECORD, TABLES, PAGE = "comparison.json", "report.md", "report.html"
+VIEWS = [f"{c}_{s}" for c in ("steps", "seconds") for s in ("fresh_seed", "held_out")]
+STEMS = [f"{figure}_{view}" for figure in ("tuning", "profiles", "pairs") for view in VIEWS]
+FILES = (RECORD, TABLES, PAGE, *(f"{stem}.png" for stem in ("curves", "tuning_each", *STEMS)))
 TITLE = "Comparison of optimizers"
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -35,6 +34,7 @@ from ._html import Section, as_png, picture_name, write_report
 from ._options import TrainOptions, parse_options
 from ._progress import show_stage
 from ._report import make_directory, print_json, say, write_text
+from ._streams import print_out
 
 
 __all__ = ["DiagnoseOptions", "diagnose_training"]
@@ -96,16 +96,16 @@ def diagnose_training(arguments: Sequence[str]) -> int:
     sections = _sections(subject, looks)
     text = "\n".join(f"{s.title}\n{'-' * len(s.title)}\n{s.text}\n" for s in sections)
     text = f"{title}\n{'=' * len(title)}\n\n{text}"
-    if options.json:
-        print_json(_numbers(options, looks) | {"seconds": seconds})
-    else:
-        sys.stdout.write(text)
     if options.out is not None:
         write_text(options.out / TEXT, text)
         pictures = _pictures(subject, looks)
         placed = [s._replace(pictures=pictures.get(s.title, {})) for s in sections]
         write_report(options.out / HTML, title, placed)
         say(f"report in {options.out / HTML}")
+    if options.json:
+        print_json(_numbers(options, looks) | {"seconds": seconds})
+    else:
+        print_out(text)
     return DIVERGED if looks.fit is None else COMPLETED
 
 

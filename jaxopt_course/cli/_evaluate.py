@@ -2,9 +2,9 @@
 
 import csv
 import dataclasses
-import json
+import io
+import math
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -15,12 +15,13 @@ from jaxopt_course.data import hash_dataset
 from jaxopt_course.training import Bundle, apply_bundle, load_bundle
 
 from ._errors import COMPLETED, UsageError
-from ._options import TrainOptions
 from ._parse import parse
 from ._report import print_json, print_table
-from ._rows import class_numbers, numbers, read_rows, take_features
+from ._rows import NewRows, class_numbers, numbers, read_rows, take_features
+from ._run_record import RunRecord, read_record
 from ._score import score_bundle
 from ._setup import load_data, prepare
+from ._streams import print_out
 from ._train import BUNDLE, RECORD
 
 
@@ -52,26 +53,26 @@ def evaluate(arguments: Sequence[str]) -> int:
     options = parse(EvaluateOptions, arguments, prog="jaxopt-course evaluate")
     if options.run is None:
         raise UsageError("--run DIR is missing.")
-    if not (options.run / RECORD).is_file():
-        raise UsageError(f"{str(options.run)!r} holds no run: it has no {RECORD}.")
-    record = json.loads((options.run / RECORD).read_text())
+    record = read_record(options.run / RECORD)
     if not (options.run / BUNDLE).is_file():
-        raise ValueError(f"{options.run} holds no model, for its training has {record['outcome']}.")
+        raise ValueError(
+            f"{str(options.run)!r} holds no model {BUNDLE}: its training ended as "
+            f"{record.outcome!r}."
+        )
     bundle = load_bundle(options.run / BUNDLE)
     if options.file is None:
         _show({"test": _test_figures(record, bundle)}, options.json)
         return COMPLETED
     if not options.file.is_file():
         raise UsageError(f"there is no file {str(options.file)!r}.")
-    table = read_rows(options.file)
-    inputs = take_features(table, record["dataset"]["feature_names"])
-    inputs = inputs.reshape(-1, *bundle.input_shape)
-    target = options.target or record["config"]["target"] or "target"
-    if target in table.column_names:
+    rows = read_rows(options.file)
+    inputs = _take_inputs(rows, record, bundle)
+    target = options.target or record.options.target or "target"
+    if target in rows.table.column_names:
         targets = (
-            numbers(table, target)[:, None]
+            numbers(rows, target)[:, None]
             if bundle.label_names is None
-            else class_numbers(table, target, bundle.label_names)
+            else class_numbers(rows, target, bundle.label_names)
         )
         _show(score_bundle(bundle, {options.file.name: (inputs, targets)}), options.json)
         return COMPLETED
@@ -88,15 +89,34 @@ def _show(figures: dict[str, Any], as_json: bool) -> None:
         print_table(figures)
 
 
-def _test_figures(record: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
+def _take_inputs(rows: NewRows, record: RunRecord, bundle: Bundle) -> np.ndarray:
+    """The features as the model takes them."""
+    wanted, named = math.prod(bundle.input_shape), len(record.feature_names)
+    if named != wanted:
+        raise ValueError(
+            f"{record.path} is not the record of the model beside it: it names {named} features, "
+            f"the model takes {wanted}."
+        )
+    return take_features(rows, record.feature_names).reshape(-1, *bundle.input_shape)
+
+
+def _test_figures(record: RunRecord, bundle: Bundle) -> dict[str, Any]:
     """The figures of the rows that the run held apart for its test."""
-    config = record["config"]
-    paths = {key: config[key] and pathlib.Path(config[key]) for key in ("file", "out")}
-    options = TrainOptions(**{**config, **paths, "hidden": tuple(config["hidden"])})
-    dataset = load_data(options)
-    if hash_dataset(dataset) != record["dataset"]["sha256"]:
-        raise ValueError(f"{dataset.name} is not the data set of the run any more: it has changed.")
-    examples = prepare(options, dataset)
+    try:
+        dataset = load_data(record.options)
+    except UsageError as error:  # it is not the user who asked for it
+        raise ValueError(f"{record.path}: {error}") from error
+    if hash_dataset(dataset) != record.data_sha256:
+        raise ValueError(
+            f"{dataset.name} is not the data set of the run in {record.path} any more: it has "
+            "changed."
+        )
+    try:
+        examples = prepare(record.options, dataset)
+    except UsageError as error:
+        raise ValueError(f"{record.path}: {error}") from error
+    if bundle.problem != dataset.problem or bundle.input_shape != examples.raw.shape[1:]:
+        raise ValueError(f"{record.path} is not the record of the model beside it.")
     rows = examples.parts.test
     return score_bundle(bundle, {"test": (examples.raw[rows], dataset.targets[rows])})["test"]
 
@@ -112,6 +132,8 @@ def _predict(bundle: Bundle, inputs: np.ndarray, as_json: bool) -> None:
     if as_json:
         print_json(table)
         return
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(table)
     writer.writerows(zip(*table.values(), strict=True))
+    print_out(lines.getvalue())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from ._report import write_text
+from ._report import write_bytes, write_text
 
 
 __all__ = ["Section", "as_png", "picture_name", "write_html", "write_report"]
@@ -53,7 +53,7 @@ def write_report(path: pathlib.Path, title: str, sections: Sequence[Section]) ->
     """Write a report as :func:`write_html` does, and each of its pictures beside it too."""
     for section in sections:
         for caption, png in section.pictures.items():
-            path.with_name(picture_name(caption)).write_bytes(png)
+            write_bytes(path.with_name(picture_name(caption)), png)
     write_html(path, title, sections)
 
 

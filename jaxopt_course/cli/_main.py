@@ -1,11 +1,14 @@
 """The command ``jaxopt-course``: which subcommand runs, and what its end means to the shell."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
 from jaxopt_course._version import __version__
 
-from ._errors import COMPLETED, DIVERGED, FAILED, INTERRUPTED, USAGE, UsageError
+from ._errors import COMPLETED, DIVERGED, FAILED, USAGE, UsageError
+from ._interrupts import requested
+from ._streams import print_out
 
 
 __all__ = ["main"]
@@ -39,36 +42,56 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted, 143 te
 """
 
 
+# The first that fits, and its exit code.
+ENDS: dict[type[BaseException] | tuple[type[BaseException], ...], int] = {
+    UsageError: USAGE,
+    FloatingPointError: DIVERGED,
+    (ValueError, OSError, ImportError, RuntimeError): FAILED,
+    (MemoryError, OverflowError): FAILED,
+}
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the command line ``argv``, without the program's name.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted. Failures and
-        wrong usage are one line on stderr.
+        The exit code: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted, 143 terminated.
+        Failures and wrong usage are one line on stderr.
 
     Raises:
-        SystemExit: with code 143, if a training was terminated and has saved.
+        SystemExit: with code 0, after the help of a command.
     """
     command, *arguments = argv or ["--help"]
-    if command in ("-h", "--help"):
-        sys.stdout.write(HELP)
-        return COMPLETED
-    if command == "--version":
-        sys.stdout.write(f"jaxopt-course {__version__}\n")
-        return COMPLETED
     try:
-        return _run(command, arguments)
-    except UsageError as error:
-        return _complain(command, error, USAGE)
-    except FloatingPointError as error:
-        return _complain(command, error, DIVERGED)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        return _complain(command, error, FAILED)
-    except KeyboardInterrupt:
-        return _complain(command, "interrupted.", INTERRUPTED)
+        code = _run(command, arguments)
+    except BaseException as error:
+        # Whatever a request to end has become on its way through other code.
+        number = requested() or _request_in(error)
+        if number:
+            said = {signal.SIGINT: "interrupted.", signal.SIGTERM: "terminated."}
+            return _complain(command, said.get(number, "ended."), 128 + number)
+        for kinds, failure in ENDS.items():
+            if isinstance(error, kinds):
+                return _complain(command, error, failure)
+        raise
+    return code
+
+
+def _request_in(error: BaseException) -> int:
+    """The signal that ``error`` stands for, or 0."""
+    if isinstance(error, KeyboardInterrupt):
+        return int(signal.SIGINT)
+    is_terminated = isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM
+    return int(signal.SIGTERM) if is_terminated else 0
 
 
 def _run(command: str, arguments: list[str]) -> int:
+    if command in ("-h", "--help"):
+        print_out(HELP)
+        return COMPLETED
+    if command == "--version":
+        print_out(f"jaxopt-course {__version__}\n")
+        return COMPLETED
     if command == "train":
         from ._train import train
 

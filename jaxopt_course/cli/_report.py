@@ -3,9 +3,11 @@
 import io
 import json
 import math
+import os
 import pathlib
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +15,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from jaxopt_course.core import replacing
+from jaxopt_course.core import delete_own, foreign_files, replacing_own
 
 from ._errors import UsageError
+from ._streams import print_out
 
 
 __all__ = [
@@ -24,8 +27,10 @@ __all__ = [
     "make_directory",
     "print_json",
     "print_table",
+    "refuse_foreign",
     "say",
     "table_text",
+    "write_bytes",
     "write_text",
 ]
 
@@ -37,7 +42,7 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON on stdout."""
-    sys.stdout.write(as_json(value, indent=2) + "\n")
+    print_out(as_json(value, indent=2) + "\n")
 
 
 def print_table(figures: Mapping[str, Mapping[str, float]]) -> None:
@@ -47,7 +52,7 @@ def print_table(figures: Mapping[str, Mapping[str, float]]) -> None:
         (part, *(_shown(name, values[name]) for name in names)) for part, values in figures.items()
     ]
     text = table_text(["", *(name.replace("_", " ") for name in names)], rows)
-    sys.stdout.write(f"{text}\n")
+    print_out(f"{text}\n")
 
 
 def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -86,26 +91,46 @@ def make_directory(
     """The directory ``out``, made, and without ``files`` of an earlier time.
 
     Raises:
-        UsageError: if it is no directory, or holds one of ``files`` and is not to be overwritten,
-            or is the one that ``resume`` goes on from.
+        UsageError: if it is no directory, or holds one of ``files`` and is not to be overwritten
+            or the file was written by something else, or is the one that ``resume`` goes on from.
+        OSError: if nothing can be written there.
     """
     if resume is not None and resume.resolve() == out.resolve():
         raise UsageError("--resume and --out must be two directories.")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a directory.")
-    earlier = [name for name in files if (out / name).exists()]
+    earlier = [name for name in files if os.path.lexists(out / name)]
     if earlier and not overwrite:
         raise UsageError(f"{out} holds {what} already: give another --out, or --overwrite.")
-    for name in earlier:
-        (out / name).unlink()
+    refuse_foreign(out, files)
+    delete_own(out, files)
     out.mkdir(parents=True, exist_ok=True)
-    return out
+    with tempfile.TemporaryFile(dir=out):  # before hours of work, not after them
+        return out
+
+
+def refuse_foreign(out: pathlib.Path, files: Sequence[str]) -> None:
+    """Raise a UsageError if one of ``files`` is in ``out`` and another program wrote it."""
+    for name in foreign_files(out, files):
+        raise UsageError(
+            f"{out / name} was not written by this program, so it is not replaced: move it, or "
+            "give another --out."
+        )
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Write ``path``; whoever reads there sees the old text or the new one."""
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    """Write a file of results; whoever reads there sees the old text or the new one.
+
+    Raises:
+        OSError: if it cannot be written, or another program wrote what is there.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """The same of bytes."""
+    with replacing_own(path) as part:
+        part.write_bytes(content)
 
 
 def _shown(name: str, value: float) -> str:

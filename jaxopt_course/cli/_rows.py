@@ -2,72 +2,72 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from pyarrow import ArrowException, Table, csv, parquet, types
 
-from jaxopt_course.data import check_features
-
-
-__all__ = ["class_numbers", "numbers", "read_rows", "take_features"]
+from jaxopt_course.data import column_labels, column_numbers, open_table
 
 
-def read_rows(path: pathlib.Path) -> Table:
-    """The table in a .csv or .parquet file.
+__all__ = ["NewRows", "class_numbers", "numbers", "read_rows", "take_features"]
+
+
+class NewRows(NamedTuple):
+    """A table that was read.
+
+    place: what messages call it: the command and the file.
+    table: the ``pyarrow.Table``.
+    """
+
+    place: str
+    table: Any
+
+
+def read_rows(path: pathlib.Path) -> NewRows:
+    """The table in a .csv or .parquet file, read as a training reads it.
 
     Raises:
         ValueError: if the file is unreadable or has no row.
     """
-    try:
-        if path.suffix.lower() == ".parquet":
-            with parquet.ParquetFile(path) as file:
-                table = file.read()
-        else:
-            options = csv.ConvertOptions(strings_can_be_null=True)
-            table = csv.read_csv(path, convert_options=options)
-    except (ArrowException, OSError) as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error}") from error
+    table = open_table("evaluate", path)
     if not table.num_rows:
-        raise ValueError(f"{str(path)!r} has no rows.")
-    return table
+        raise ValueError(f"evaluate: {str(path)!r} has no rows.")
+    return NewRows(f"evaluate: {str(path)!r}", table)
 
 
-def take_features(table: Table, names: Sequence[str]) -> np.ndarray:
+def take_features(rows: NewRows, names: Sequence[str]) -> np.ndarray:
     """The columns ``names`` as f32[rows, features]; other columns are left aside.
 
     Raises:
-        ValueError: if one is missing, not numeric, or has a value that is missing or not finite.
+        ValueError: if one is missing, not numeric, or has a value that is missing, not finite or
+            beyond the range of float32.
     """
-    missing = [name for name in names if name not in table.column_names]
+    missing = [name for name in names if name not in rows.table.column_names]
     if missing:
-        raise ValueError(f"the table lacks {len(missing)} features, first of all {missing[0]!r}.")
-    return np.stack([numbers(table, name) for name in names], axis=1)
+        raise ValueError(
+            f"{rows.place} lacks {len(missing)} of the model's {len(names)} features, first of all "
+            f"{missing[0]!r}."
+        )
+    return np.stack([numbers(rows, name) for name in names], axis=1)
 
 
-def numbers(table: Table, name: str) -> np.ndarray:
+def numbers(rows: NewRows, name: str) -> np.ndarray:
     """A numeric column as finite f32[rows]."""
-    column = table[name]
-    kind = column.type
-    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
-        raise ValueError(f"column {name!r} must hold numbers, not values of type {kind}.")
-    values = np.array([np.nan if v is None else v for v in column.to_pylist()], np.float64)
-    check_features("evaluate", values[:, None], (name,))
-    return values.astype(np.float32)
+    return column_numbers(rows.place, rows.table, name)
 
 
-def class_numbers(table: Table, name: str, labels: Sequence[str]) -> np.ndarray:
+def class_numbers(rows: NewRows, name: str, labels: Sequence[str]) -> np.ndarray:
     """A column of labels as the class numbers of a model, i32[rows].
 
     Raises:
         ValueError: if one of them is not among the model's classes.
     """
     known = {label: number for number, label in enumerate(labels)}
-    values: list[Any] = table[name].to_pylist()
+    values = column_labels(rows.place, rows.table, name)
     for row, value in enumerate(values):
         if str(value) not in known:
             raise ValueError(
-                f"column {name!r}: the model's classes are {', '.join(labels)}, "
-                f"got {value!r} in row {row}."
+                f"{rows.place}: column {name!r} must hold the model's classes "
+                f"{', '.join(labels)}, got {value!r} in row {row}."
             )
     return np.array([known[str(value)] for value in values], np.int32)

@@ -81,7 +81,7 @@ def run_search(arguments: Sequence[str]) -> int:
     plan = _make_plan(options)
     out = None if options.smoke else _directory(options, plan.dataset)
     say(_describe(plan, out))
-    with stopped_by_signals(saved=plan.resume is not None):
+    with stopped_by_signals(plan.resume):
         found = find(plan)
     if out is None:
         say("Everything works.")

@@ -3,12 +3,12 @@
 import csv
 import math
 import pathlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from jaxopt_course.core import replacing_own
 from jaxopt_course.plots import parallel_coordinates, rung_scores, search_curves, slices
 from jaxopt_course.studies import Choice, write_table
 from jaxopt_course.training import OutcomeCode
@@ -19,6 +19,7 @@ from ._parse import flag
 from ._record import describe_training
 from ._report import table_text
 from ._space import Range, spell, values_at, with_values
+from ._streams import print_out
 from ._trials import Found, Plan
 
 
@@ -86,14 +87,21 @@ def describe(plan: Plan, found: Found) -> dict[str, Any]:
 
 def print_found(plan: Plan, found: Found, record: Mapping[str, Any]) -> None:
     """Print the ten best and what is to be said of the first, on stdout."""
-    sys.stdout.write(f"{_best_table(plan, found, record)}\n{_on_best(record)}\n")
+    print_out(f"{_best_table(plan, found, record)}\n{_on_best(record)}\n")
 
 
 def write_trials(path: pathlib.Path, plan: Plan, found: Found) -> None:
     """Write a CSV file: a row for each training or, of brackets, for each rung it reached."""
-    if found.trials is not None:
-        write_table(found.trials, path)
-        return
+    with replacing_own(path) as part:
+        if found.trials is not None:
+            table = part.with_suffix(".csv")
+            write_table(found.trials, table)
+            table.replace(part)
+        else:
+            _write_rungs(part, plan, found)
+
+
+def _write_rungs(path: pathlib.Path, plan: Plan, found: Found) -> None:
     names = sorted(plan.ranges)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,17 +1,17 @@
 """The command ``train``: from options to a directory with a model and its record."""
 
+import contextlib
 import functools
 import pathlib
 import re
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxopt_course.core import Params, check_number
+from jaxopt_course.core import Params, check_number, replacing_own
 from jaxopt_course.data import Dataset, Scaler
 from jaxopt_course.plots import learning_curves
 from jaxopt_course.training import (
@@ -27,6 +27,7 @@ from jaxopt_course.training import (
 )
 
 from ._errors import COMPLETED, DIVERGED, UsageError, usage_errors
+from ._html import as_png
 from ._options import TrainOptions, parse_options
 from ._record import describe_training
 from ._report import (
@@ -35,7 +36,9 @@ from ._report import (
     make_directory,
     print_json,
     print_table,
+    refuse_foreign,
     say,
+    write_bytes,
     write_text,
 )
 from ._score import score_bundle
@@ -68,13 +71,14 @@ def train(arguments: Sequence[str]) -> int:
     record = describe_training(options, dataset, examples.parts)
     say(_describe(options, dataset, record["rows"], out))
     begin = time.perf_counter()
-    run = _run(planned, options, record, out)
-    if options.smoke:
-        say("Everything works.")
-        return COMPLETED
-    record |= _keep(run, options, dataset, examples, model, out)
-    record["seconds"] = time.perf_counter() - begin
-    _write_record(out, record)
+    with _recorded(record, out):
+        run = _run(planned, options, record, out)
+        if options.smoke:
+            say("Everything works.")
+            return COMPLETED
+        ended = _keep(run, options, dataset, examples, model, out)
+        record |= {**ended, "seconds": time.perf_counter() - begin}
+        _write_record(out, record)
     if options.json:
         print_json(record)
     elif "figures" in record:
@@ -124,25 +128,46 @@ def _describe(
     )
 
 
-def _run(
-    planned: Callable[..., Run], options: TrainOptions, record: dict[str, Any], out: pathlib.Path
-) -> Run:
-    """Train; if that ends otherwise than by itself, leave a record which says so."""
+@contextlib.contextmanager
+def _recorded(record: dict[str, Any], out: pathlib.Path) -> Iterator[None]:
+    """If what is inside ends otherwise than by itself, leave a record which says so."""
     try:
-        return planned(
-            checkpoint=Checkpointing(out / CHECKPOINTS, every_seconds=options.checkpoint_every),
-            resume="auto" if options.resume else "never",
-            config={k: v for k, v in record["config"].items() if k not in OF_THIS_CALL},
-            log=out,
-        )
+        yield
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         diverged = isinstance(error, DivergenceError)
         outcome = "interrupted" if stopped else "diverged" if diverged else "failed"
-        _write_record(out, {**record, "outcome": outcome})
+        with contextlib.suppress(OSError):  # a full disk, perhaps, which `error` says
+            _write_record(out, {**record, "outcome": outcome})
         if stopped:
-            say(f"Stopped and saved; `--out {out} --resume` goes on.")
+            say(_what_is_saved(out))
         raise
+
+
+def _what_is_saved(out: pathlib.Path) -> str:
+    """What a training that was stopped has left."""
+    step = None
+    if (out / CHECKPOINTS).is_dir():
+        with (
+            contextlib.suppress(CheckpointError, OSError),
+            CheckpointStore(out / CHECKPOINTS) as store,
+        ):
+            step = store.latest()
+    if step is None:
+        return "Stopped before anything was saved."
+    return f"Stopped; step {step} is saved, and `--out {out} --resume` resumes from it."
+
+
+def _run(
+    planned: Callable[..., Run], options: TrainOptions, record: dict[str, Any], out: pathlib.Path
+) -> Run:
+    """Train."""
+    return planned(
+        checkpoint=Checkpointing(out / CHECKPOINTS, every_seconds=options.checkpoint_every),
+        resume="auto" if options.resume else "never",
+        config={k: v for k, v in record["config"].items() if k not in OF_THIS_CALL},
+        log=out,
+    )
 
 
 def _keep(
@@ -158,13 +183,14 @@ def _keep(
     unit = "" if examples.target_scaler is None else ", targets scaled"
     title = f"{dataset.name}, {options.optimizer}{unit}"
     figure = learning_curves(run, steps_per_epoch=steps_per_epoch, title=title)
-    figure.savefig(out / CURVES, dpi=150)
+    write_bytes(out / CURVES, as_png(figure))
     outcome = OutcomeCode(int(run.outcome.code))
     ended = {"outcome": outcome.name.lower(), "steps": int(run.outcome.step)}
     if outcome is OutcomeCode.DIVERGED:
         return ended
     bundle = _bundle(run, model, dataset, examples)
-    save_bundle(out / BUNDLE, bundle)
+    with replacing_own(out / BUNDLE) as part:
+        save_bundle(part, bundle)
     parts = {
         name: (examples.raw[rows], dataset.targets[rows])
         for name, rows in examples.parts._asdict().items()
@@ -184,14 +210,17 @@ def _run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path:
         raise UsageError(
             f"the name of a run may hold letters, digits, and _ . - (not first), got {out.name!r}."
         )
+    if (out / CHECKPOINTS).is_symlink():
+        raise UsageError(f"{out / CHECKPOINTS} is a symbolic link: give another --out.")
     if options.resume:
+        refuse_foreign(out, (RECORD, BUNDLE, CURVES))
         return make_directory(out, (), "a run", overwrite=False)
     files = (RECORD, BUNDLE, CURVES, "history.jsonl", "history.csv")
-    make_directory(out, files, "a run", overwrite=options.overwrite)
-    if options.overwrite and (out / CHECKPOINTS).is_dir():
-        with CheckpointStore(out / CHECKPOINTS):  # which nobody else is using
-            shutil.rmtree(out / CHECKPOINTS)
-    return out
+    if options.overwrite and (out / CHECKPOINTS).exists():
+        refuse_foreign(out, files)
+        with CheckpointStore(out / CHECKPOINTS) as store:  # which nobody else is using
+            store.clear()
+    return make_directory(out, files, "a run", overwrite=options.overwrite)
 
 
 def _best_epoch(run: Run, steps_per_epoch: int) -> int:

@@ -23,7 +23,7 @@ from ._checks import (
     shown,
 )
 from ._derivatives import hvp
-from ._files import replacing
+from ._files import claim_file, delete_own, foreign_files, list_file, replacing, replacing_own
 from ._handed_on import ALIASES, HANDED_ON, OTHERS, handed_on
 from ._norms import global_norm, l2_norm, root_mean_square
 from ._numerics import (
@@ -111,13 +111,16 @@ __all__ = [
     "check_number",
     "check_parts",
     "check_state",
+    "claim_file",
     "compiled_for",
     "complement",
     "count_applied",
+    "delete_own",
     "difference",
     "divide_by_root",
     "divide_tree",
     "for_tree",
+    "foreign_files",
     "global_norm",
     "handed_on",
     "hvp",
@@ -130,6 +133,7 @@ __all__ = [
     "is_pending",
     "is_traced",
     "l2_norm",
+    "list_file",
     "magnitude",
     "nonzero_in_dtype",
     "of_rates",
@@ -139,6 +143,7 @@ __all__ = [
     "refuse_accumulation",
     "remembered",
     "replacing",
+    "replacing_own",
     "require_params",
     "root_mean_square",
     "running_mean",

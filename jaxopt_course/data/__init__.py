@@ -20,6 +20,7 @@ from ._bundled import (
     load,
     wine,
 )
+from ._columns import column_labels, column_numbers, open_table
 from ._dataset import Dataset, check_examples, check_features, hash_dataset
 from ._download import download
 from ._folds import Folds, bootstrap_weights, class_weights, k_fold
@@ -56,6 +57,8 @@ __all__ = [
     "check_examples",
     "check_features",
     "class_weights",
+    "column_labels",
+    "column_numbers",
     "compose",
     "cutout",
     "diabetes",
@@ -74,6 +77,7 @@ __all__ = [
     "load",
     "mixup",
     "mnist",
+    "open_table",
     "padded_stream",
     "prefetched",
     "random_affine",

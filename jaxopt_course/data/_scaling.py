@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, Shaped
 
-from jaxopt_course.core import check_choice, wide_dtype
+from jaxopt_course.core import check_choice, is_traced, wide_dtype
 
 from ._dataset import check_examples, check_features
 
@@ -74,9 +74,17 @@ def scale_features(
     Args:
         scaler: from :func:`fit_scaler`.
         inputs: the features on the last axes, as many of them as the scaler has.
+
+    Raises:
+        ValueError: if a scaled number is NaN or infinite, where it is not traced: inputs far
+            beyond those that the scaler was fitted to can leave the range of the dtype.
     """
     offset, scale, values = _wide("scale_features", scaler, inputs)
-    return ((values - offset) / scale).astype(_float_dtype(inputs))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = ((values - offset) / scale).astype(_float_dtype(inputs))
+    if not is_traced(scaled):
+        check_features("scale_features", scaled)
+    return scaled
 
 
 def unscale_features(

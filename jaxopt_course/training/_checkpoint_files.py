@@ -1,5 +1,9 @@
 """The directory of a store: a folder a step, as Orbax writes it, and what a save has in the making.
 
+Only what this library and Orbax put there is ever deleted: a folder with a step's number and other
+content is no checkpoint, what somebody put beside the parts of a checkpoint stays when it goes, and
+no symbolic link is followed.
+
 A step is never deleted under its own name: it is set aside first, ``20`` as
 ``20.superseded-by-15``. Whoever finds that knows what to do, whenever the process died: delete it
 where step 15 exists, for that was saved in its stead; else give it back its name.
@@ -14,26 +18,45 @@ from collections.abc import Iterable, Sequence
 
 from ._checkpoint_errors import CheckpointCorruptError, briefly
 from ._lock import NAME as LOCK
+from ._lock import is_lock
 from ._manifest import Manifest, decode_manifest
 
 
 __all__ = [
     "MANIFEST",
     "clean_up",
+    "delete_steps",
     "is_foreign",
     "named_directory",
+    "other_steps",
     "read_manifest",
     "set_aside",
     "steps_in",
 ]
 
 MANIFEST = "manifest"
+STEP = "(0|[1-9][0-9]{0,18})"
+PARTS = {MANIFEST, "arrays", "_CHECKPOINT_METADATA", "commit_success.txt"}  # of a step's folder
 
 
 def steps_in(directory: pathlib.Path) -> Sequence[int]:
     """The steps of which there is a folder, ascending; what is in it may be damaged."""
-    names = (path.name for path in directory.iterdir() if path.is_dir())
-    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+    return sorted(int(path.name) for path in _numbered(directory) if _is_step(path))
+
+
+def other_steps(directory: pathlib.Path) -> Sequence[str]:
+    """The folders with the number of a step that hold nothing of a checkpoint."""
+    return sorted(path.name for path in _numbered(directory) if not _is_step(path))
+
+
+def _numbered(directory: pathlib.Path) -> Sequence[pathlib.Path]:
+    return [p for p in directory.iterdir() if re.fullmatch(STEP, p.name) and p.is_dir()]
+
+
+def _is_step(folder: pathlib.Path) -> bool:
+    """Whether ``folder`` has a part of a checkpoint, or has lost them all."""
+    names = set(os.listdir(folder))
+    return not names or bool(names & PARTS)
 
 
 def named_directory(owner: str, directory: str | os.PathLike[str]) -> pathlib.Path:
@@ -54,7 +77,7 @@ def named_directory(owner: str, directory: str | os.PathLike[str]) -> pathlib.Pa
 def is_foreign(directory: pathlib.Path) -> bool:
     """Whether ``directory`` holds something, but neither a lock nor a checkpoint of a store."""
     try:
-        if not directory.is_dir() or (directory / LOCK).exists():
+        if not directory.is_dir() or is_lock(directory / LOCK):
             return False
         is_filled = any(not path.name.startswith(".") for path in directory.iterdir())
         return is_filled and not any(directory.glob(f"[0-9]*/{MANIFEST}"))
@@ -92,12 +115,44 @@ def clean_up(directory: pathlib.Path) -> None:
 
     What was set aside for a step that does not exist, since saving it failed, comes back.
     """
-    for path in directory.glob("[0-9]*.orbax-checkpoint-tmp*"):
+    for path in _folders(directory, rf"{STEP}\.orbax-checkpoint-tmp(-[0-9]+)?"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in directory.glob("[0-9]*.superseded-by-[0-9]*"):
+    for path in _folders(directory, rf"{STEP}\.superseded-by-{STEP}"):
         step, _, by = path.name.partition(".superseded-by-")
         if (directory / by).exists():
-            shutil.rmtree(path, ignore_errors=True)
+            _delete(path)
         else:
             with contextlib.suppress(OSError):  # it keeps its name until the next time
                 path.rename(directory / step)
+
+
+def delete_steps(directory: pathlib.Path) -> None:
+    """Delete all checkpoints; what else lies in ``directory`` is left."""
+    for step in steps_in(directory):
+        _delete(directory / str(step))
+
+
+def _folders(directory: pathlib.Path, pattern: str) -> Sequence[pathlib.Path]:
+    """The folders, and no links to such, whose names match."""
+    return [
+        path
+        for path in directory.iterdir()
+        if re.fullmatch(pattern, path.name) and path.is_dir() and not path.is_symlink()
+    ]
+
+
+def _delete(folder: pathlib.Path) -> None:
+    """Delete the parts of a checkpoint, and their folder if nothing else is in it."""
+    if folder.is_symlink():
+        return
+    for name in PARTS:
+        part = folder / name
+        if part.is_symlink():
+            continue
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not empty: somebody has put something there
+        folder.rmdir()

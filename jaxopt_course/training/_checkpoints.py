@@ -31,8 +31,10 @@ from ._checkpoint_errors import (
 )
 from ._checkpoint_files import (
     clean_up,
+    delete_steps,
     is_foreign,
     named_directory,
+    other_steps,
     read_manifest,
     set_aside,
     steps_in,
@@ -232,6 +234,12 @@ class CheckpointStore:
             f"steps {', '.join(map(str, steps))}."
         )
 
+    def clear(self) -> None:
+        """Delete all checkpoints, and nothing else that lies in the directory."""
+        self._require_directory()
+        if self._lock is not None:
+            delete_steps(self.directory)
+
     def latest(self) -> int | None:
         """The last step, sound or not; None if there is none."""
         self._require_directory()
@@ -316,11 +324,11 @@ class CheckpointStore:
         return f"{OWNER}: the checkpoint of step {step} in {self.directory}"
 
     def _own_steps(self) -> Sequence[int]:
-        """The steps there are, of which one at least is known to be this library's."""
+        """The steps there are; there are none of others, and one at least is sound."""
         steps = steps_in(self.directory)
-        if steps and not self.list():
+        if other_steps(self.directory) or (steps and not self.list()):
             raise CheckpointError(
-                f"{OWNER}: {self.directory} holds steps, but none that this library knows as its "
+                f"{OWNER}: {self.directory} holds steps that this library does not know as its "
                 "own: choose another directory."
             )
         return steps

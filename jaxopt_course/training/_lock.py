@@ -14,9 +14,10 @@ from typing import IO
 from ._checkpoint_errors import CheckpointError, CheckpointLockedError, briefly
 
 
-__all__ = ["acquire_lock", "is_in_place", "release_lock"]
+__all__ = ["acquire_lock", "is_in_place", "is_lock", "release_lock"]
 
 NAME = ".lock"
+LONGEST = 10_000  # bytes
 
 
 def acquire_lock(directory: pathlib.Path) -> IO[str]:
@@ -31,8 +32,13 @@ def acquire_lock(directory: pathlib.Path) -> IO[str]:
     """
     import fcntl  # here, for it does not exist on Windows, where the package can be imported
 
+    path = directory / NAME
+    if os.path.lexists(path) and not is_lock(path):
+        raise CheckpointError(
+            f"CheckpointStore: {path} is not the lock of a store: give a directory of its own."
+        )
     try:
-        file = open(directory / NAME, "a+", encoding="utf-8")  # noqa: SIM115
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise CheckpointError(
             f"CheckpointStore: cannot write in {directory}: {briefly(error)}."
@@ -57,6 +63,17 @@ def acquire_lock(directory: pathlib.Path) -> IO[str]:
             f"CheckpointStore: cannot lock {directory}: {briefly(error)}."
         ) from error
     return file
+
+
+def is_lock(path: pathlib.Path) -> bool:
+    """Whether ``path`` is a lock file, held or not: one that says who held it last, or nothing."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LONGEST:
+        return False
+    try:
+        content = path.read_bytes()
+        return not content or "pid" in json.loads(content)
+    except (OSError, RecursionError, TypeError, ValueError):
+        return False
 
 
 def is_in_place(lock: IO[str], directory: pathlib.Path) -> bool:

@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from jaxopt_course.core import claim_file, delete_own, list_file
+
 from ._sources import History
 from ._timetable import Timetable
 
@@ -36,16 +38,18 @@ def open_log(
         tensorboard: whether there is the last of them.
 
     Raises:
-        FileExistsError: if there are logs and they are not to be replaced.
+        FileExistsError: if there are logs and they are not to be replaced, or another program wrote
+            what would be.
         ImportError: if tensorboardX is asked for and not there.
     """
     directory = pathlib.Path(directory)
-    if not replace and (directory / "history.jsonl").exists():
+    if not replace and any(os.path.lexists(directory / name) for name in LOGS):
         raise FileExistsError(f"fit: `log`: {directory} holds a log already; name another one.")
     directory.mkdir(parents=True, exist_ok=True)
     writers: list[WriteRows] = []
     with contextlib.ExitStack() as stack:
-        for name, of in (("history.jsonl", _json_lines), ("history.csv", _csv)):
+        for name, of in LOGS.items():
+            claim_file(directory / name)
             writers.append(of(stack.enter_context(open(directory / name, "w", newline="\n"))))
         if tensorboard:
             writers.append(_tensorboard(directory / "tensorboard", stack))
@@ -94,6 +98,12 @@ def _csv(file: Any) -> WriteRows:
     return write
 
 
+LOGS: dict[str, Callable[[Any], WriteRows]] = {
+    "history.jsonl": _json_lines,
+    "history.csv": _csv,
+}
+
+
 def _tensorboard(directory: pathlib.Path, stack: contextlib.ExitStack) -> WriteRows:
     try:
         from tensorboardX import SummaryWriter
@@ -101,10 +111,15 @@ def _tensorboard(directory: pathlib.Path, stack: contextlib.ExitStack) -> WriteR
         raise ImportError(
             "fit: `tensorboard` needs tensorboardX: pip install 'jaxopt_course[tensorboard]'."
         ) from error
-    for earlier in directory.glob("events.out.tfevents.*"):
-        earlier.unlink()
+    if directory.is_symlink():
+        raise FileExistsError(f"fit: {directory} is a symbolic link, which no log follows.")
+    events_in = lambda: {path.name for path in directory.glob("events.out.tfevents.*")}
+    delete_own(directory, events_in())
+    others = events_in()
     events = SummaryWriter(str(directory))
     stack.callback(events.close)
+    for name in events_in() - others:
+        list_file(directory / name)
 
     def write(rows: Sequence[Row]) -> None:
         for row in rows:

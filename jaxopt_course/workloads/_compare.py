@@ -28,7 +28,7 @@ from jaxopt_course.training import make_population, make_train
 
 from ._comparison import Comparison, Trials
 from ._contenders import Contender, point_of
-from ._store import check_name, comparison_of, read_cell, write_cell, write_index
+from ._store import check_index, check_name, comparison_of, read_cell, write_cell, write_index
 from ._workload import VARIANTS, Workload
 
 
@@ -96,6 +96,8 @@ def compare(
     about = {
         _cell(job): _about(*job, designs[job[0].name], seed_key, numbers[job[2]]) for job in jobs
     }
+    if directory is not None:
+        check_index(directory)
     found = {} if directory is None else _kept(directory, about)
     say = _Lines(len(jobs), len(found), shown=progress)
 

@@ -20,6 +20,7 @@ from ._workload import VARIANTS
 
 
 __all__ = [
+    "check_index",
     "check_name",
     "comparison_of",
     "load_comparison",
@@ -84,8 +85,25 @@ def write_index(directory: pathlib.Path, comparison: Comparison) -> None:
         "workloads": comparison.workloads,
         "targets": [[*place, target] for place, target in comparison.targets.items()],
     }
+    check_index(directory)
     with replacing(directory / INDEX) as part, part.open("wb") as file:
         file.write(f"{json.dumps(about, indent=2)}\n".encode())
+
+
+def check_index(directory: pathlib.Path) -> None:
+    """Raise if the index of ``directory`` is none of a comparison: it would be replaced."""
+    path = directory / INDEX
+    if not os.path.lexists(path):
+        return
+    try:
+        about = {} if path.is_symlink() else json.loads(path.read_bytes())
+    except (OSError, RecursionError, ValueError):
+        about = {}
+    if not (isinstance(about, dict) and {"contenders", "workloads", "targets"} <= about.keys()):
+        raise ValueError(
+            f"compare: {path} is not the index of a comparison, so it is not replaced: give "
+            "another directory."
+        )
 
 
 def load_comparison(directory: str | os.PathLike[str]) -> Comparison:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import shutil
 
 import jax
 import numpy as np
@@ -151,32 +150,6 @@ def test_an_earlier_run_is_kept_unless_told_otherwise(tmp_path, capsys):
     assert (record["outcome"], record["best_epoch"]) == ("stopped_early", 1)
     assert len((out / "history.jsonl").read_text().splitlines()) == 2
     assert (out / "note.txt").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("flow,heat,state\n1,2,ugly\n", "classes are bad, good, got 'ugly' in row 0"),
-        ("flow,state\n1,good\n", "lacks 1 features, first of all 'heat'"),
-        ("flow,heat\n1,2\n1,\n", "finite, got nan in row 1, column 'heat'"),
-        ("flow,heat\n1,warm\n", "column 'heat' must hold numbers"),
-        ("flow,heat\n", "has no rows"),
-    ],
-)
-def test_rows_that_a_model_cannot_take_are_refused(content, sentence, pumps_run, tmp_path, capsys):
-    path = tmp_path / "new.csv"
-    path.write_text(content)
-    assert call("evaluate", path, "--run", pumps_run[1]) == 1
-    assert sentence in capsys.readouterr().err
-
-
-def test_a_data_set_that_has_changed_is_refused(pumps_run, tmp_path, capsys):
-    out = shutil.copytree(pumps_run[1], tmp_path / "run")
-    record = json.loads((out / "run.json").read_text())
-    record["config"]["file"] = str(write_pumps(tmp_path / "pumps.csv", 61))
-    (out / "run.json").write_text(json.dumps(record))
-    assert call("evaluate", "--run", out) == 1
-    assert "has changed" in capsys.readouterr().err
 
 
 @pytest.mark.exhaustive

@@ -267,7 +267,7 @@ def test_what_a_killed_process_left_is_put_right(directory):
 
 def test_steps_of_another_program_are_not_replaced(store, directory):
     (directory / "100" / "default").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="none that this library knows as its own"):
+    with pytest.raises(CheckpointError, match="this library does not know as its own"):
         store.save(5, SMALL)
     assert sorted(os.listdir(directory)) == [".lock", "100"]
 
