@@ -12,7 +12,7 @@ import tyro
 
 from jaxopt_course._version import __version__
 from jaxopt_course.claims import CLAIMS, QUICK_SEEDS, SEEDS, Verdict
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import check_integer, replacing
 
 from ._claims_report import FILES, PAGE, summary_text, write_claims_report
 from ._errors import COMPLETED, UsageError, usage_errors
@@ -21,7 +21,7 @@ from ._options import check_names
 from ._parse import parse
 from ._progress import show_stage
 from ._record import describe_versions
-from ._report import as_json, default_directory, make_directory, print_json, say, write_text
+from ._report import as_json, default_directory, make_directory, print_json, say
 from ._signals import stopped_by_signals
 from ._streams import print_out
 
@@ -104,7 +104,8 @@ def _kept_or_tried(name: str, options: ClaimsOptions, place: str) -> tuple[Verdi
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         stored = {"about": about, "seconds": seconds, "verdict": verdict.as_json()}
-        write_text(path, as_json(stored) + "\n")
+        with replacing(path) as part:
+            part.write_text(as_json(stored) + "\n", encoding="utf-8")
     return verdict, seconds
 
 

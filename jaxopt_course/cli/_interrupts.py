@@ -1,9 +1,11 @@
 """Ctrl-C and SIGTERM to a command, from its first line to its last.
 
-A signal is noted and raised as KeyboardInterrupt. Python loses that exception where it cannot raise
-one, in callbacks of the garbage collector and in finalizers, and foreign code may catch it. So a
-timer raises it again, until it is on its way. A second signal ends the process at once; a thread
-waits for it, since the main thread may be in a compiled program that takes minutes.
+Before a command has begun to work, while its modules are imported, a signal ends the process. After
+that it is noted and raised as KeyboardInterrupt. Python loses that exception where it cannot raise
+one, in callbacks of the garbage collector and in finalizers, and foreign code may catch it; modules
+in C print it while they are imported. So it waits for an import to end, and a timer raises it again
+until it is on its way. A second signal ends the process at once; a thread waits for it, since the
+main thread may be in a compiled program that takes minutes.
 """
 
 import os
@@ -15,9 +17,10 @@ from types import FrameType
 from typing import Any
 
 
-__all__ = ["commands_end", "requested", "watch_signals"]
+__all__ = ["command_begins", "command_ends", "requested", "said_of", "watch_signals"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+IMPORTER = "<frozen importlib._bootstrap>"
 AGAIN = 0.1  # seconds until the exception is raised once more
 ONE_REQUEST = 0.05  # seconds: `timeout` signals a process and then its group, which is one request
 
@@ -26,11 +29,11 @@ class _Noted:
     """What has come so far.
 
     number: the first signal, or 0.
-    is_over: whether the command has ended, so that there is nothing to interrupt.
+    works: whether the command has begun, and has not ended.
     """
 
     number = 0
-    is_over = False
+    works = False
 
 
 def watch_signals() -> None:
@@ -46,31 +49,49 @@ def watch_signals() -> None:
     say, sys.unraisablehook = sys.unraisablehook, lambda args: None if _is_lost(args) else say(args)
 
 
+def said_of(number: int) -> str:
+    """What a person is told of a signal that has ended a command."""
+    return {signal.SIGINT: "interrupted.", signal.SIGTERM: "terminated."}.get(number, "ended.")
+
+
 def requested() -> int:
     """The signal that asked for an end, 0 if none has."""
     return _Noted.number
 
 
-def commands_end() -> None:
+def command_begins() -> None:
+    """From here on a signal is an exception: there is something to be saved, or tidied up."""
+    _Noted.works = True
+
+
+def command_ends() -> None:
     """Raise no more exceptions: the command has ended, and says how."""
-    _Noted.is_over = True
+    _Noted.works = False
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _note(number: int, _: FrameType | None) -> None:
-    if _Noted.is_over:
+def _note(number: int, frame: FrameType | None) -> None:
+    if not _Noted.works:
+        os.write(2, f"jaxopt-course: {said_of(number)}\n".encode())
         _leave(number)
     if not _Noted.number:
         _Noted.number = number
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
+        _raise_again(number, frame)
+
+
+def _raise_again(_: int, frame: FrameType | None) -> None:
+    if _Noted.works and not _is_on_its_way(sys.exception()) and not _imports(frame):
         raise KeyboardInterrupt
 
 
-def _raise_again(_: int, __: FrameType | None) -> None:
-    if not (_Noted.is_over or _is_on_its_way(sys.exception())):
-        raise KeyboardInterrupt
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported."""
+    while frame is not None and frame.f_code.co_filename != IMPORTER:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_on_its_way(error: BaseException | None) -> bool:

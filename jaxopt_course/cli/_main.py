@@ -2,12 +2,12 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jaxopt_course._version import __version__
 
 from ._errors import COMPLETED, DIVERGED, FAILED, USAGE, UsageError
-from ._interrupts import requested
+from ._interrupts import command_begins, requested, said_of
 from ._streams import print_out
 
 
@@ -63,13 +63,14 @@ def main(argv: Sequence[str]) -> int:
     """
     command, *arguments = argv or ["--help"]
     try:
-        code = _run(command, arguments)
+        run = _command(command)
+        command_begins()
+        code = run(arguments)
     except BaseException as error:
         # Whatever a request to end has become on its way through other code.
         number = requested() or _request_in(error)
         if number:
-            said = {signal.SIGINT: "interrupted.", signal.SIGTERM: "terminated."}
-            return _complain(command, said.get(number, "ended."), 128 + number)
+            return _complain(command, said_of(number), 128 + number)
         for kinds, failure in ENDS.items():
             if isinstance(error, kinds):
                 return _complain(command, error, failure)
@@ -85,41 +86,45 @@ def _request_in(error: BaseException) -> int:
     return int(signal.SIGTERM) if is_terminated else 0
 
 
-def _run(command: str, arguments: list[str]) -> int:
-    if command in ("-h", "--help"):
-        print_out(HELP)
-        return COMPLETED
-    if command == "--version":
-        print_out(f"jaxopt-course {__version__}\n")
-        return COMPLETED
-    if command == "train":
+def _command(name: str) -> Callable[[list[str]], int]:
+    """What runs the command ``name``, with its imports."""
+    if name in ("-h", "--help"):
+        return lambda _: _say(HELP)
+    if name == "--version":
+        return lambda _: _say(f"jaxopt-course {__version__}\n")
+    if name == "train":
         from ._train import train
 
-        return train(arguments)
-    if command == "evaluate":
+        return train
+    if name == "evaluate":
         from ._evaluate import evaluate
 
-        return evaluate(arguments)
-    if command == "diagnose":
+        return evaluate
+    if name == "diagnose":
         from ._diagnose import diagnose_training
 
-        return diagnose_training(arguments)
-    if command == "search":
+        return diagnose_training
+    if name == "search":
         from ._search import run_search
 
-        return run_search(arguments)
-    if command == "compare":
+        return run_search
+    if name == "compare":
         from ._compare import run_comparison
 
-        return run_comparison(arguments)
-    if command == "claims":
+        return run_comparison
+    if name == "claims":
         from ._claims import run_claims
 
-        return run_claims(arguments)
+        return run_claims
     raise UsageError(
-        f"there is no command {command!r}; there are train, evaluate, diagnose, search, compare "
+        f"there is no command {name!r}; there are train, evaluate, diagnose, search, compare "
         "and claims."
     )
+
+
+def _say(text: str) -> int:
+    print_out(text)
+    return COMPLETED
 
 
 def _complain(command: str, error: Exception | str, code: int) -> int:

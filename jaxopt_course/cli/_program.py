@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from ._compilation_cache import keep_compiled_programs
 from ._errors import COMPLETED, FAILED, INTERRUPTED
-from ._interrupts import commands_end, requested, watch_signals
+from ._interrupts import command_ends, requested, watch_signals
 from ._main import main
 from ._streams import close_output, open_streams
 
@@ -21,11 +21,11 @@ def run_program() -> NoReturn:
         open_streams()  # before anything else is opened
         watch_signals()
         code = _run(sys.argv[1:])
-        commands_end()
+        command_ends()
     except KeyboardInterrupt:
-        commands_end()
+        command_ends()
     except SystemExit as end:  # of a help, which has been printed
-        commands_end()
+        command_ends()
         code = end.code
     number = requested()
     if number:

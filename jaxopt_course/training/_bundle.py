@@ -1,7 +1,8 @@
 """A trained model in one file: all that it takes to apply it to new rows.
 
-The file is one line of JSON (what the model is), then the arrays in Flax's msgpack format. Nothing
-in it is code, so a file of unknown origin can at worst be refused.
+The file is a line ``jaxopt_course bundle 2 DIGEST``, a line of JSON (what the model is), then the
+arrays in Flax's msgpack format. The digest is the sha256 of all that follows its line. Nothing in
+the file is code, so one of unknown origin can at worst be refused.
 """
 
 import functools
@@ -9,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -17,19 +19,22 @@ import numpy as np
 from flax import serialization
 from jaxtyping import Array, PyTree, Shaped
 
-from jaxopt_course.core import Params, check_choice, check_like, replacing
-from jaxopt_course.data import Scaler, scale_features
+from jaxopt_course.core import Params, check_choice, replacing
+from jaxopt_course.data import Scaler, check_features, scale_features
 from jaxopt_course.nn import MODELS
-from jaxopt_course.problems import PROBLEMS, problem
+from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Task, linen_task
 
+from ._bundle_checks import check_arrays, check_description, check_label_names, check_scaler
 from ._checkpoint_errors import briefly
 from ._evaluate import predict
 
 
 __all__ = ["Bundle", "Predictions", "apply_bundle", "load_bundle", "save_bundle"]
 
-FORMAT, VERSION = "jaxopt_course bundle", 1
+FORMAT, VERSION = "jaxopt_course bundle", "2"
+LONGEST_SEAL, LONGEST_HEADER = 200, 1_000_000  # bytes
+HEADER = ("model", "input_shape", "problem", "label_names")
 
 
 class Bundle(NamedTuple):
@@ -70,26 +75,24 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     """Write ``bundle`` to the file ``path``; whoever reads there sees the old file or the new one.
 
     Raises:
-        ValueError: if the bundle does not fit together: unknown model or problem, wrong shapes,
-            a config that JSON cannot write.
+        ValueError: if the bundle does not fit together: unknown model or problem, a config that
+            JSON cannot write, arrays of other shapes or dtypes than the model's or that are not
+            finite, a scaler that divides by 0.
+        OSError: if the file cannot be written, or is there and is no bundle.
     """
     _check_bundle("save_bundle", bundle)
     path = pathlib.Path(path)
+    if path.is_file() and path.stat().st_size and _kind_of(path) is None:
+        raise FileExistsError(f"save_bundle: {path} is not a model bundle, so it is not replaced.")
     arrays = {"params": bundle.params, "model_state": bundle.model_state}
     if bundle.scaler is not None:
         arrays["scaler"] = bundle.scaler._asdict()
     payload = serialization.msgpack_serialize(jax.tree.map(np.asarray, arrays))
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": bundle.model,
-        "input_shape": bundle.input_shape,
-        "problem": bundle.problem,
-        "label_names": bundle.label_names,
-        "sha256": hashlib.sha256(payload).hexdigest(),
-    }
+    header = json.dumps({name: getattr(bundle, name) for name in HEADER})
+    content = header.encode() + b"\n" + payload
+    seal = f"{FORMAT} {VERSION} {hashlib.sha256(content).hexdigest()}\n"
     with replacing(path) as part:
-        part.write_bytes(json.dumps(header).encode() + b"\n" + payload)
+        part.write_bytes(seal.encode() + content)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -102,36 +105,52 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"load_bundle: there is no file {path}.")
-    line, _, payload = path.read_bytes().partition(b"\n")
-    try:
-        header = json.loads(line)
-    except ValueError:
-        header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    version = _kind_of(path)
+    if version is None:
         raise ValueError(f"load_bundle: {path} is not a model bundle.")
-    if header.get("version") != VERSION:
+    if version != VERSION:
         raise ValueError(
-            f"load_bundle: {path} has version {header.get('version')!r}, "
-            f"this library reads version {VERSION}."
+            f"load_bundle: {path} has version {version}, this library reads version {VERSION}: "
+            "save the model again."
         )
-    if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
+    seal, _, content = path.read_bytes().partition(b"\n")
+    if seal != f"{FORMAT} {VERSION} {hashlib.sha256(content).hexdigest()}".encode():
         raise ValueError(f"load_bundle: {path} is truncated or damaged: its checksum differs.")
+    bundle = _unpacked(path, content)
+    _check_bundle(f"load_bundle: {path}", bundle)
+    return bundle
+
+
+def _kind_of(path: pathlib.Path) -> str | None:
+    """The version of the bundle in ``path``, from its first line; None if it is no bundle."""
+    with path.open("rb") as file:
+        line = file.readline(LONGEST_SEAL)
+    if line.startswith(b'{"format": "jaxopt_course bundle"'):
+        return "1"
+    found = re.fullmatch(rf"{FORMAT} ([0-9]+) [0-9a-f]{{64}}\n".encode(), line)
+    return found[1].decode() if found else None
+
+
+def _unpacked(path: pathlib.Path, content: bytes) -> Bundle:
+    """The parts of a bundle, which need not fit together."""
+    line, _, payload = content.partition(b"\n")
     try:
+        if len(line) > LONGEST_HEADER:
+            raise ValueError(f"its header has {len(line)} bytes, at most {LONGEST_HEADER} are read")
+        header = json.loads(line)
         arrays = serialization.msgpack_restore(payload)
-        names = header["label_names"]
-        bundle = Bundle(
+        names, scaler = header["label_names"], arrays.get("scaler")
+        return Bundle(
             model=header["model"],
             input_shape=tuple(header["input_shape"]),
             problem=header["problem"],
             params=arrays["params"],
             model_state=arrays["model_state"],
-            scaler=Scaler(**arrays["scaler"]) if "scaler" in arrays else None,
+            scaler=None if scaler is None else Scaler(**scaler),
             label_names=None if names is None else tuple(names),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # msgpack and what Flax makes of it raise errors of many kinds
         raise ValueError(f"load_bundle: {path} is incomplete: {briefly(error)}.") from error
-    _check_bundle("load_bundle", bundle)
-    return bundle
 
 
 def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predictions:
@@ -143,16 +162,20 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
         batch_size: how many are computed at once, in [1, inf).
 
     Raises:
-        ValueError: if the examples have another shape than the model was trained on.
+        ValueError: if the examples have another shape than the model was trained on, or a number is
+            not finite in float32, scaled or not.
     """
     shape = jnp.shape(inputs)
     if not shape or shape[1:] != bundle.input_shape:
         wanted = ", ".join(map(str, ("rows", *bundle.input_shape)))
         raise ValueError(f"apply_bundle: `inputs` must have the shape ({wanted}), got {shape}.")
+    values = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
     if bundle.scaler is not None:
-        inputs = scale_features(bundle.scaler, inputs)
+        values = scale_features(bundle.scaler, values)
+    with np.errstate(over="ignore"):  # in the model's dtype, where 1e300 is infinite
+        check_features("apply_bundle", np.asarray(values).astype(np.float32))
     task = _task_of("apply_bundle", bundle)
-    outputs = predict(task, bundle.params, bundle.model_state, inputs, batch_size)
+    outputs = predict(task, bundle.params, bundle.model_state, values, batch_size)
     row = problem(bundle.problem)
     labels = np.asarray(row.predict_label(outputs))
     if bundle.label_names is not None and labels.ndim == 1:
@@ -161,29 +184,28 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
 
 
 def _check_bundle(owner: str, bundle: Bundle) -> None:
-    """Raise unless the parts of ``bundle`` fit together."""
-    check_choice(owner, "problem", bundle.problem, PROBLEMS)
+    """Raise unless the parts of ``bundle`` fit together; arrays are looked at last."""
+    check_description(owner, bundle.model, bundle.input_shape, bundle.problem)
+    lists = [x for x in bundle.model["config"].values() if isinstance(x, list | tuple)]
+    n_leaves = len(jax.tree.leaves(bundle.params))
+    if any(len(entries) > n_leaves for entries in lists):
+        raise ValueError(
+            f"{owner}: `model` does not make a model of {n_leaves} parameter arrays: it has more "
+            "layers."
+        )
     task = _task_of(owner, bundle)
-    for what, made, given in zip(
-        ("parameter", "model state"),
-        jax.eval_shape(task.init, jax.random.key(0)),
-        (bundle.params, bundle.model_state),
-        strict=True,
-    ):
-        shaped = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), made)
-        check_like(owner, what, given, shaped, than="model")
-    n_names = len(bundle.label_names or ())
+    check_arrays(owner, task.init, bundle.params, bundle.model_state)
+    if bundle.scaler is not None:
+        check_scaler(owner, bundle.scaler, bundle.input_shape)
     outputs = bundle.model["config"]["outputs"]
-    n_classes = 2 if bundle.problem == "binary" and outputs == 1 else outputs
-    if bundle.label_names is not None and n_names != n_classes:
-        raise ValueError(f"{owner}: `label_names` must be {n_classes} names, got {n_names}.")
+    check_label_names(owner, bundle.label_names, bundle.problem, outputs)
 
 
 def _task_of(owner: str, bundle: Bundle) -> Task:
     """The bundle's model as a task whose predictions are outputs before the activation."""
     try:
         return _make_task(json.dumps(bundle.model, sort_keys=True), bundle.input_shape)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{owner}: `model` does not make a model: {error}") from error
 
 
@@ -192,4 +214,5 @@ def _make_task(model: str, input_shape: tuple[int, ...]) -> Task:
     name, config = (json.loads(model)[field] for field in ("name", "config"))
     check_choice("Bundle", "model name", name, MODELS)
     as_it_is = problem("regression")  # its activation is the identity
-    return linen_task(MODELS[name](**config), jnp.zeros((1, *input_shape)), as_it_is)
+    example = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)  # of any size
+    return linen_task(MODELS[name](**config), example, as_it_is)

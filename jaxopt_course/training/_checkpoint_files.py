@@ -16,7 +16,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 
-from ._checkpoint_errors import CheckpointCorruptError, briefly
+from ._checkpoint_errors import CheckpointCorruptError, CheckpointError, briefly
 from ._lock import NAME as LOCK
 from ._lock import is_lock
 from ._manifest import Manifest, decode_manifest
@@ -127,9 +127,21 @@ def clean_up(directory: pathlib.Path) -> None:
 
 
 def delete_steps(directory: pathlib.Path) -> None:
-    """Delete all checkpoints; what else lies in ``directory`` is left."""
-    for step in steps_in(directory):
-        _delete(directory / str(step))
+    """Delete all checkpoints; what else lies in ``directory`` is left.
+
+    Raises:
+        CheckpointError: if something else lies in the folder of one, before any is deleted.
+    """
+    folders = _numbered(directory)
+    for folder in folders:
+        others = sorted(set(os.listdir(folder)) - PARTS)
+        if others or folder.is_symlink():
+            raise CheckpointError(
+                f"CheckpointStore: {folder / others[0] if others else folder} is not of a "
+                "checkpoint, so nothing is deleted: move it, or give another directory."
+            )
+    for folder in folders:
+        _delete(folder)
 
 
 def _folders(directory: pathlib.Path, pattern: str) -> Sequence[pathlib.Path]:

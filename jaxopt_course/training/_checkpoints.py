@@ -235,7 +235,11 @@ class CheckpointStore:
         )
 
     def clear(self) -> None:
-        """Delete all checkpoints, and nothing else that lies in the directory."""
+        """Delete all checkpoints, and nothing else that lies in the directory.
+
+        Raises:
+            CheckpointError: if somebody has put something into the folder of a checkpoint.
+        """
         self._require_directory()
         if self._lock is not None:
             delete_steps(self.directory)

@@ -49,6 +49,8 @@ def open_log(
     writers: list[WriteRows] = []
     with contextlib.ExitStack() as stack:
         for name, of in LOGS.items():
+            if _is_log(directory / name):
+                list_file(directory / name)
             claim_file(directory / name)
             writers.append(of(stack.enter_context(open(directory / name, "w", newline="\n"))))
         if tensorboard:
@@ -60,6 +62,14 @@ def open_log(
 
         write(rows)
         yield write
+
+
+def _is_log(path: pathlib.Path) -> bool:
+    """Whether ``path`` begins as a log does: one that lay in a directory without a list."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(100).startswith((b'{"epoch": ', b"epoch,step,loss"))
 
 
 def describe_rows(rows: History, timetable: Timetable) -> list[Row]:

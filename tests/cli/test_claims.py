@@ -115,7 +115,7 @@ def test_one_that_is_stopped_keeps_what_is_done(tried, tmp_path, monkeypatch, ca
     monkeypatch.setitem(_claims.CLAIMS, "odd", Claim("odd", "Stops.", "T", stop))
     arguments = ("claims", "--resume", tmp_path / "kept", "--out", tmp_path / "out")
     assert call(*arguments) == 130
-    assert "Stopped and saved; the same command goes on." in capsys.readouterr().err
+    assert "Stopped; what is done is saved in" in capsys.readouterr().err
     assert [path.name for path in sorted((tmp_path / "kept").iterdir())] == [
         *("bad.json", "good.json")
     ]
