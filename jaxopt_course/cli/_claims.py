@@ -28,6 +28,8 @@ from ._streams import print_out
 
 __all__ = ["ClaimsOptions", "run_claims"]
 
+MOST_SEEDS = 10_000  # whose trainings are kept in memory
+
 
 @dataclasses.dataclass(frozen=True)
 class ClaimsOptions:
@@ -38,7 +40,7 @@ class ClaimsOptions:
     ] = ()
     """Which, of the list above. None given: all."""
     seeds: int | None = None
-    """Trainings of each that differ in their seed, in [2, inf). None: 20; quick: 5."""
+    """Trainings of each that differ in their seed, in [2, 10000]. None: 20; quick: 5."""
     seed: int = 0
     """Of everything that is random, in [0, 2^32)."""
     quick: bool = False
@@ -139,7 +141,7 @@ def _with_defaults(options: ClaimsOptions) -> Any:
     check_names("claim", options.names, CLAIMS)
     seeds = (QUICK_SEEDS if options.quick else SEEDS) if options.seeds is None else options.seeds
     with usage_errors():
-        check_integer("claims", "seeds", seeds, "[2, inf)")
+        check_integer("claims", "seeds", seeds, f"[2, {MOST_SEEDS}]")
         check_integer("claims", "seed", options.seed, "[0, 4294967296)")
     return dataclasses.replace(options, names=options.names or tuple(CLAIMS), seeds=seeds)
 

@@ -25,6 +25,7 @@ from ._streams import print_out
 __all__ = ["CompareOptions", "run_comparison"]
 
 TRIALS = 100
+MOST_TRIALS, MOST_SEEDS = 100_000, 1000  # whose curves are kept in memory
 QUICK: dict[str, Any] = {
     "trials": 8,
     "optimizers": ("sgd", "momentum", "adam"),
@@ -41,9 +42,9 @@ class CompareOptions:
     workloads: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
     """On which, of the list above. None given: all."""
     trials: int | None = None
-    """Configurations of each optimizer on each workload, in [1, inf). None: 100; quick: 8."""
+    """Configurations of each optimizer on each workload, in [1, 100000]. None: 100; quick: 8."""
     seeds: int = 2
-    """Trainings of each that differ in their seed, in [2, inf): to pick by, and to score."""
+    """Trainings of each that differ in their seed, in [2, 1000]: to pick by, and to score."""
     seed: int = 0
     """Of everything that is random, in [0, 2^32)."""
     quick: bool = False
@@ -120,8 +121,8 @@ def _with_defaults(options: CompareOptions) -> Any:
         chosen["trials"] = QUICK["trials"] if options.quick else TRIALS
     found = dataclasses.replace(options, **chosen)
     with usage_errors():
-        check_integer("compare", "trials", found.trials, "[1, inf)")
-        check_integer("compare", "seeds", found.seeds, "[2, inf)")
+        check_integer("compare", "trials", found.trials, f"[1, {MOST_TRIALS}]")
+        check_integer("compare", "seeds", found.seeds, f"[2, {MOST_SEEDS}]")
         check_integer("compare", "seed", found.seed, "[0, 4294967296)")
     return found
 

@@ -63,7 +63,7 @@ class TrainOptions:
     warmup: float = 0.1
     """The share of the steps that the learning rate rises for, in [0, 1]."""
     epochs: int = 40
-    """How often every training row is seen, in [1, inf)."""
+    """How often every training row is seen, in [1, inf); at most 2^31 - 1 steps in all."""
     batch_size: int = 64
     """Rows a step, in [1, training rows]."""
     patience: int | None = None

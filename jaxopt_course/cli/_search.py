@@ -17,7 +17,7 @@ from ._html import write_report
 from ._options import TrainOptions, parse_options
 from ._report import as_json, default_directory, make_directory, print_json, say, write_text
 from ._search_report import FILES, HTML, describe, print_found, sections, write_trials
-from ._setup import load_data, prepare
+from ._setup import describe_model, load_data, make_rule, prepare
 from ._signals import stopped_by_signals
 from ._space import check_ends, default_space, read_space, spell
 from ._trials import Plan, find
@@ -27,6 +27,7 @@ __all__ = ["SearchOptions", "run_search"]
 
 RECORD, TABLE = "search.json", "trials.csv"
 SMOKE_TRIALS = 2
+MOST_TRAININGS = 1_000_000  # their scores and curves are kept in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class SearchOptions(TrainOptions):
     ] = ()
     """What is searched otherwise than by default, in one of the ways shown above; repeatable."""
     trials: int = 32
-    """How many configurations, in [1, inf); hyperband takes as many as its brackets need."""
+    """How many configurations, in [1, 1000000]; hyperband takes as many as its brackets need."""
     method: Literal["sobol", "random", "grid", "tpe", "gp", "halving", "hyperband"] = "sobol"
     """Which ones: spread evenly, drawn, a grid, by Optuna, or ever fewer of them for longer."""
     seeds: int = 1
@@ -107,14 +108,22 @@ def _make_plan(options: SearchOptions) -> Plan:
     """
     with usage_errors():
         for name in ("trials", "seeds", "folds"):
-            check_integer("search", name, getattr(options, name), "[1, inf)")
-        check_integer("search", "reevaluate", options.reevaluate, "[0, inf)")
+            check_integer("search", name, getattr(options, name), f"[1, {MOST_TRAININGS}]")
+        check_integer("search", "reevaluate", options.reevaluate, f"[0, {MOST_TRAININGS}]")
+        trainings = options.trials * options.seeds * options.folds
+        if trainings > MOST_TRAININGS:
+            raise ValueError(
+                f"a search has at most {MOST_TRAININGS} trainings, got {trainings}: trials x "
+                "seeds x folds."
+            )
+    make_rule(options)
     ranges, fixed = read_space(options, options.space)
     if options.method in ("halving", "hyperband"):
         _check_for_halving(options, ranges)
     mesh = pop_mesh(options.devices)
     dataset = load_data(options)
     examples = prepare(options, dataset)
+    describe_model(options, dataset)
     check_ends(fixed, ranges, dataset, len(examples.parts.train))
     return Plan(
         options=fixed,

@@ -55,6 +55,7 @@ __all__ = [
     "total_steps",
 ]
 
+MOST_STEPS = 2**31 - 1  # which a step counter of int32 counts
 IMAGES = {"digits": digit_images}  # data sets whose rows are images, and how to unfold them
 
 
@@ -225,8 +226,9 @@ def make_optimizer(
         UsageError: if a number is out of range.
     """
     with usage_errors():
-        check_integer("train", "epochs", options.epochs, "[1, inf)")
         check_integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
+        most = MOST_STEPS // epoch_steps(options, n_train)
+        check_integer("train", "epochs", options.epochs, f"[1, {most}]")
         learning_rate = numbers.get("learning_rate", options.learning_rate)
         share = numbers.get("warmup", options.warmup)
         check_learning_rate("train", learning_rate)
@@ -250,5 +252,5 @@ def make_rule(options: TrainOptions) -> EarlyStopping | None:
     if options.patience is None:
         return None
     with usage_errors():
-        check_integer("train", "patience", options.patience, "[1, inf)")
+        check_integer("train", "patience", options.patience, f"[1, {MOST_STEPS}]")
     return EarlyStopping(options.patience)

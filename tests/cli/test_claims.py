@@ -90,7 +90,7 @@ def test_finished_claims_are_kept_and_not_tried_again(tried, tmp_path, capsys):
     [
         ("momentun", "no claim 'momentun'; there are momentum, .* Did you mean 'momentum'"),
         ("momentum momentum", "'momentum' is there twice"),
-        ("--seeds 1", r"`seeds` must lie in \[2, inf\), got 1"),
+        ("--seeds 1", r"`seeds` must lie in \[2, 10000\], got 1"),
         ("--seed -1", r"`seed` must lie in \[0, 4294967296\), got -1"),
         ("--seeds few", "few"),
         ("--resume a --out a", "--resume and --out must be two directories"),

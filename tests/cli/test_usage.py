@@ -83,7 +83,7 @@ def test_every_optimizer_takes_its_defaults_and_shows_them(name, capsys, monkeyp
         ("--optimizer sgd --nesterov", "nesterov"),
         ("--batch-size 0", r"`batch_size` must lie in \[1, 1168\], got 0"),
         ("--batch-size 2000", r"`batch_size` must lie in \[1, 1168\], got 2000"),
-        ("--epochs 0", r"`epochs` must lie in \[1, inf\)"),
+        ("--epochs 0", r"`epochs` must lie in \[1, 113025455\]"),
         ("--epochs 1.5", "--epochs: invalid literal"),
         ("--hidden 8 wide", "--hidden"),
         ("--hidden -3", r"`hidden` must lie in \[1, inf\)"),
