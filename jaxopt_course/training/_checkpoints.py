@@ -235,11 +235,7 @@ class CheckpointStore:
         )
 
     def clear(self) -> None:
-        """Delete all checkpoints, and nothing else that lies in the directory.
-
-        Raises:
-            CheckpointError: if somebody has put something into the folder of a checkpoint.
-        """
+        """Delete all checkpoints, or raise CheckpointError if one's folder holds something else."""
         self._require_directory()
         if self._lock is not None:
             delete_steps(self.directory)
