@@ -16,6 +16,7 @@ from jaxopt_course.data import Dataset, Scaler
 from jaxopt_course.plots import learning_curves
 from jaxopt_course.training import (
     Bundle,
+    CheckpointError,
     Checkpointing,
     CheckpointStore,
     DivergenceError,
