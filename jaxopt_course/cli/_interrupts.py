@@ -51,7 +51,7 @@ def watch_signals() -> None:
 
 def said_of(number: int) -> str:
     """What a person is told of a signal that has ended a command."""
-    return {signal.SIGINT: "interrupted.", signal.SIGTERM: "terminated."}.get(number, "ended.")
+    return "interrupted." if number == signal.SIGINT else "terminated."
 
 
 def requested() -> int:

@@ -38,7 +38,7 @@ def test_a_report_is_printed_and_written_with_its_pictures(tmp_path, capsys):
     assert re.search(r"Learning rate \S+ has the lowest loss", printed)
     assert "Completed 12 steps." in printed
 
-    assert {path.name for path in out.iterdir()} == REPORT
+    assert {path.name for path in out.glob("[!.]*")} == REPORT
     assert (out / "report.txt").read_text() == printed
     page = (out / "report.html").read_text()
     assert re.findall(r"<h2>(.*?)</h2>", page) == HEADINGS

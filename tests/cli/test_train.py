@@ -43,7 +43,7 @@ def pumps_run(tmp_path_factory):
 
 
 def test_a_run_leaves_its_model_its_curves_and_its_record(digits_run):
-    assert {path.name for path in digits_run.iterdir()} == {
+    assert {path.name for path in digits_run.glob("[!.]*")} == {
         *("checkpoints", "curves.png", "history.csv", "history.jsonl", "model.bundle", "run.json")
     }
     record = json.loads((digits_run / "run.json").read_text())

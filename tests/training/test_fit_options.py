@@ -44,7 +44,7 @@ def test_logs_hold_a_line_an_evaluation(tmp_path):
     with open(tmp_path / "history.csv", newline="") as file:
         table = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert table == lines
-    (events,) = (tmp_path / "tensorboard").iterdir()
+    (events,) = (tmp_path / "tensorboard").glob("[!.]*")
     losses = [v for _, tag, v in read_events(events.read_bytes()) if tag == "validation_loss"]
     np.testing.assert_allclose(losses, run.history["validation_loss"], rtol=1e-6)  # float32
     with pytest.raises(FileExistsError, match=r"fit: `log`: .* holds a log already"):
