@@ -2,10 +2,12 @@
 
 from ._catalogue import CLAIMS, claim
 from ._claim import QUICK_SEEDS, SEEDS, Claim, Evidence, Verdict
+from ._claimed import Claimed
 from ._effects import (
     DEPENDS,
     FAILS,
     HOLDS,
+    UNDECIDED,
     Effect,
     exact_effect,
     mean_effect,
@@ -23,7 +25,9 @@ __all__ = [
     "HOLDS",
     "QUICK_SEEDS",
     "SEEDS",
+    "UNDECIDED",
     "Claim",
+    "Claimed",
     "Curves",
     "Effect",
     "Evidence",

@@ -1,7 +1,7 @@
 """Claim 19: an L2 penalty on weights and biases, over one on the weights alone.
 
-Little difference is less than five per cent of the loss on rows held apart, at the strength that is
-best for the other seeds when weights alone are penalized.
+A little difference is less than 5 % of the loss on rows held apart, at the strength that is best
+for the other seeds when weights alone are penalized.
 """
 
 from typing import Any
@@ -17,16 +17,17 @@ from jaxopt_course.training import make_train
 from jaxopt_course.transforms import add_penalty, chain
 
 from ._claim import Claim, Evidence
+from ._claimed import SAME_LOSS
 from ._effects import ratio_effect
-from ._experiment import by_seed, combinations, pick_by_others, picked, scaled_data, validated
+from ._experiment import by_seed, combinations, scaled_data, validated
 from ._pictures import Curves
+from ._selection import pick_by_others, picked
 
 
 __all__ = ["BIASES"]
 
 TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 1000, 200
 STRENGTHS = np.array([0.001, 0.003, 0.01, 0.03])
-LITTLE = (0.95, 1.05)
 
 
 def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
@@ -47,7 +48,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         "The loss with penalized biases over that without.",
         picked(losses[1], best),
         picked(losses[0], best),
-        LITTLE,
+        SAME_LOSS,
     )
     return Evidence(
         (effect,),

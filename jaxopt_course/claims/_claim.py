@@ -1,10 +1,11 @@
 """A claim of the course, the experiment that tries it, and the verdict, which the numbers give.
 
-The thresholds stand in the experiments, which say before they measure what would bear them out. A
-claim holds if all of its effects do, and does not hold if none does. In between it depends.
+The experiments say before they measure which numbers would bear them out, and why those: see
+``_claimed``. The verdicts, and what leads to each of them, are in ``_effects``.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from jaxtyping import Array, Key
 
 from jaxopt_course.core import check_integer
 
-from ._effects import DEPENDS, FAILS, HOLDS, Effect
+from ._claimed import Claimed
+from ._effects import Effect, judge_claim
 from ._pictures import Picture, picture_from_json, picture_to_json
 
 
@@ -26,7 +28,7 @@ class Evidence(NamedTuple):
     """What an experiment gives.
 
     effects: the main one first.
-    condition: one sentence: under which conditions, and what the verdict hangs on.
+    condition: under which conditions, and what the verdict depends on.
     picture: what there is to see.
     """
 
@@ -42,7 +44,7 @@ class Verdict(NamedTuple):
     claim: in one sentence.
     source: the letters of the decks that make it.
     effects: what was measured, the main effect first.
-    condition: one sentence: under which conditions, and what the verdict hangs on.
+    condition: under which conditions, and what the verdict depends on.
     picture: what there is to see.
     seeds: how many.
     quick: whether the experiment was cut short: a try, not a result.
@@ -69,59 +71,73 @@ class Verdict(NamedTuple):
 
     @property
     def low(self) -> float:
-        """Where the 95 % interval of the main effect begins."""
+        """Lower end of the interval of the main effect."""
         return self.effects[0].low
 
     @property
     def high(self) -> float:
-        """Where it ends."""
+        """Upper end of it."""
         return self.effects[0].high
 
     @property
     def verdict(self) -> str:
-        """``"holds"``, ``"does not hold"`` or ``"it depends"``."""
-        found = {effect.verdict for effect in self.effects}
-        return HOLDS if found == {HOLDS} else FAILS if found == {FAILS} else DEPENDS
+        """``"holds"``, ``"does not hold"``, ``"it depends"`` or ``"undecided"``.
+
+        It holds if all effects hold and does not hold if none does. It depends if some hold and
+        others do not, and otherwise is undecided while an effect is.
+        """
+        return judge_claim(self.effects)
 
     def __str__(self) -> str:
         quick = " (quick: a try, not a result)" if self.quick else ""
         lines = [f"{self.claim} [{self.source}] {self.verdict.capitalize()}{quick}."]
-        for effect in self.effects:
-            least, most = effect.accepted
-            lines.append(
-                f"  {effect.what} {effect.value:.3g} [{effect.low:.3g}, {effect.high:.3g}], "
-                f"claimed in ({least:g}, {most:g}): {effect.verdict}"
-            )
+        lines += [
+            f"  {effect.what} {effect.shown} {effect.interval}, claimed {effect.claimed}: "
+            f"{effect.verdict}"
+            for effect in self.effects
+        ]
         return "\n".join([*lines, f"  {self.condition} {self.seeds} seeds."])
 
     def as_json(self) -> dict[str, Any]:
         """Everything, in a form that JSON can write; :meth:`from_json` reads it."""
-        ends = lambda accepted: [end if abs(end) < float("inf") else None for end in accepted]
         return {
             **self._asdict(),
             "verdict": self.verdict,
-            "effects": [
-                {**e._asdict(), "accepted": ends(e.accepted), "verdict": e.verdict}
-                for e in self.effects
-            ],
+            "effects": [_effect_to_json(effect) for effect in self.effects],
             "picture": picture_to_json(self.picture),
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Verdict":
-        """The verdict that was stored; judged anew, by the stored numbers."""
-        effects = []
-        for each in stored["effects"]:
-            low, high = each["accepted"]
-            accepted = (
-                float("-inf") if low is None else float(low),
-                float("inf") if high is None else float(high),
-            )
-            value, lower, upper = (float(each[name]) for name in ("value", "low", "high"))
-            effects.append(Effect(each["what"], value, lower, upper, accepted))
+        """The verdict that was stored, judged again by the stored numbers."""
+        effects = tuple(map(_effect_from_json, stored["effects"]))
         plain = {name: stored[name] for name in cls._fields}
         picture = picture_from_json(stored["picture"])
-        return cls(**{**plain, "effects": tuple(effects), "picture": picture})
+        return cls(**{**plain, "effects": effects, "picture": picture})
+
+
+def _effect_to_json(effect: Effect) -> dict[str, Any]:
+    """JSON has no infinities: a range without an end there has None."""
+    finite = lambda end: end if math.isfinite(end) else None
+    fields = {name: finite(getattr(effect, name)) for name in ("low", "high")}
+    least, most, reason = effect.claimed
+    claimed = {"least": finite(least), "most": finite(most), "reason": reason}
+    return {**effect._asdict(), **fields, "claimed": claimed, "verdict": effect.verdict}
+
+
+def _effect_from_json(stored: Mapping[str, Any]) -> Effect:
+    low = lambda end: -math.inf if end is None else float(end)
+    high = lambda end: math.inf if end is None else float(end)
+    own = stored["claimed"]
+    return Effect(
+        stored["what"],
+        float(stored["value"]),
+        low(stored["low"]),
+        high(stored["high"]),
+        Claimed(low(own["least"]), high(own["most"]), own["reason"]),
+        stored["at_least"],
+        stored["at_most"],
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,14 +16,17 @@ from jaxopt_course.tasks import linen_task
 from jaxopt_course.training import make_train
 
 from ._claim import Claim, Evidence
+from ._claimed import LARGER_LOSS, Claimed
 from ._effects import ratio_effect
-from ._experiment import by_seed, finite_or_worst, pick_by_others, picked, scaled_data, validated
+from ._experiment import by_seed, scaled_data, validated
 from ._pictures import Curves
+from ._selection import finite_or_worst, pick_by_others, picked
 
 
 __all__ = ["DEFAULTS"]
 
-STEPS, BATCH, WELL = 600, 32, 1.25
+STEPS, BATCH = 600, 32
+WELL = Claimed(-np.inf, 1.25, "untuned works well if tuning gains less than a quarter of the loss")
 OPTIMIZERS = {"Adam": (adam, 1e-4), "gradient descent": (sgd, 1e-3)}  # and the lowest rate
 FACTORS = 10 ** np.arange(0.0, 3.5, 0.5)  # of the lowest rate; 10 gives the default
 DEFAULT = 2
@@ -37,28 +40,33 @@ PROBLEMS = {
 def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     factors = FACTORS[::2] if quick else FACTORS
     default = int(np.flatnonzero(factors == FACTORS[DEFAULT])[0])
-    logs, lines = {}, {}
+    excesses, capped, lines = {}, {}, {}
     for name, (make, lowest) in OPTIMIZERS.items():
-        excess = []
+        own = []
+        diverged = np.zeros(seeds, bool)
         for place in list(PROBLEMS)[: 1 if quick else None]:
-            losses = finite_or_worst(_losses(place, make, key, seeds, factors * lowest))
+            found = _losses(place, make, key, seeds, factors * lowest)
+            losses, diverged = finite_or_worst(found), diverged | ~np.isfinite(found[default])
             best = picked(losses, pick_by_others(losses))
-            excess.append(np.log(losses / best))
-        lines[name] = np.exp(np.mean(excess, 0)).T
-        logs[name] = lines[name][:, default]
+            own.append(np.log(losses[:, None] / best))  # of factors, resamples, seeds
+        excess = np.exp(np.mean(own, 0))
+        excesses[name], capped[name], lines[name] = excess[default], diverged, excess[:, 0].T
     return Evidence(
         (
             ratio_effect(
                 "Adam: the loss with the default rate over that with a tuned one.",
-                logs["Adam"],
+                excesses["Adam"],
                 np.ones(seeds),
-                (0.0, WELL),
+                WELL,
+                above_capped=capped["Adam"],
             ),
             ratio_effect(
                 "That excess of gradient descent over that of Adam.",
-                logs["gradient descent"],
-                logs["Adam"],
-                (1.0, np.inf),
+                excesses["gradient descent"],
+                excesses["Adam"],
+                LARGER_LOSS,
+                above_capped=capped["gradient descent"],
+                below_capped=capped["Adam"],
             ),
         ),
         f"{', '.join(PROBLEMS)}: small models, {STEPS} steps of {BATCH} examples, scaled features; "

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._claim import Claim, Evidence
+from ._claimed import Claimed
 from ._effects import mean_effect, ratio_effect
 from ._experiment import by_seed
 from ._pictures import Curves
@@ -26,6 +27,9 @@ __all__ = ["DOUBLE_DESCENT"]
 N, D, TEST, NOISE, TRAININGS, QUICK_TRAININGS = 40, 5, 200, 0.2, 30, 10
 FEATURES = (2, 5, 10, 20, 30, 40, 60, 100, 200, 400)
 QUICK_FEATURES = (2, 10, 40, 400)
+FALLS = Claimed(0.05, np.inf, "less than 5 % of the variance of the truth, 1, counts as no change")
+_FIFTH = "an error that differs by less than a fifth counts as the same"
+LARGER_ERROR, SMALLER_ERROR = Claimed(1.2, np.inf, _FIFTH), Claimed(-np.inf, 1 / 1.2, _FIFTH)
 
 
 def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
@@ -57,19 +61,19 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
             mean_effect(
                 f"By how much the squared bias falls from 2 to {N // 4} features.",
                 bias[:, few] - bias[:, many],
-                (0.0, np.inf),
+                FALLS,
             ),
             ratio_effect(
                 f"The variance with {N // 4} features over that with 2.",
                 variance[:, many],
                 variance[:, few],
-                (1.0, np.inf),
+                LARGER_ERROR,
             ),
             ratio_effect(
                 f"The error with {10 * N} features over that with {N}, as many as examples.",
                 error[:, most],
                 error[:, critical],
-                (0.0, 1.0),
+                SMALLER_ERROR,
             ),
         ),
         f"{N} examples of {D} inputs with noise {NOISE:g}, least squares on random features; with "

@@ -1,12 +1,12 @@
-"""What the experiments share: many seeds in one program, rows by the key, honest picks."""
+"""What the experiments share: many seeds in one program, rows by the key, costs to a target."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree, Real
+from jaxtyping import Array, Bool, Float, Int, PyTree, Real
 
 from jaxopt_course.data import breast_cancer, diabetes, digits, fit_scaler, scale_features
 from jaxopt_course.tasks import Batch, Task, losses_of
@@ -14,15 +14,13 @@ from jaxopt_course.training import Rows, make_population
 
 
 __all__ = [
+    "Cost",
     "by_seed",
     "combinations",
     "cross_entropy",
     "drawn_rows",
-    "finite_or_worst",
     "first_at_most",
     "mean_loss",
-    "pick_by_others",
-    "picked",
     "scaled_data",
     "validated",
 ]
@@ -120,34 +118,24 @@ def scaled_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     return scaled(data.inputs), scaled(data.targets) if name == "diabetes" else data.targets
 
 
-def finite_or_worst(losses: np.ndarray) -> np.ndarray:
-    """``losses`` with the worst finite one instead of those that are not finite."""
-    finite = np.isfinite(losses)
-    return np.where(finite, losses, losses[finite].max())
+class Cost(NamedTuple):
+    """What it took to reach a target.
 
-
-def pick_by_others(
-    losses: Float[np.ndarray, "configurations seeds"],
-) -> Int[np.ndarray, "seeds"]:
-    """For each seed the configuration that is best, in the mean of logarithms, for the others.
-
-    A configuration that is picked and judged by the same numbers looks better than it is.
+    values: f[...]; of those that never reach it, the cost of the whole.
+    capped: bool[...]: which never reach it, so that the value is only a lower bound.
     """
-    logs = np.log(finite_or_worst(losses))
-    return (logs.sum(1, keepdims=True) - logs).argmin(0)
 
-
-def picked(values: np.ndarray, picks: np.ndarray) -> np.ndarray:
-    """Of values [configurations, seeds, ...] those of each seed's pick, [seeds, ...]."""
-    return values[picks, np.arange(values.shape[1])]
+    values: Float[np.ndarray, "*batch"]
+    capped: Bool[np.ndarray, "*batch"]
 
 
 def first_at_most(
     values: Real[np.ndarray, "*batch evaluations"],
     target: float | Real[np.ndarray, "*batch"],
-    costs: Real[np.ndarray, "evaluations"],
-) -> Float[np.ndarray, "*batch"]:
-    """The cost at which ``values`` first reach ``target``; where never, that of the whole."""
+    costs: Real[np.ndarray, "*batch evaluations"],
+) -> Cost:
+    """The cost at which ``values`` first reach ``target``."""
     reached = values <= np.asarray(target)[..., None]
-    at = np.where(reached.any(-1), reached.argmax(-1), len(costs) - 1)
-    return np.asarray(np.asarray(costs, float)[at])
+    at = np.where(reached.any(-1), reached.argmax(-1), reached.shape[-1] - 1)
+    spent = np.broadcast_to(np.asarray(costs, float), reached.shape)
+    return Cost(np.take_along_axis(spent, at[..., None], -1)[..., 0], ~reached.any(-1))

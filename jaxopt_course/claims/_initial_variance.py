@@ -15,6 +15,7 @@ from jaxopt_course.activations import activation
 from jaxopt_course.initializers import initializer
 
 from ._claim import Claim, Evidence
+from ._claimed import Claimed
 from ._effects import Effect, mean_effect
 from ._experiment import by_seed
 from ._pictures import Curves
@@ -23,8 +24,9 @@ from ._pictures import Curves
 __all__ = ["INITIAL_VARIANCE"]
 
 DEPTH, WIDTH, ROWS = 10, 128, 128
-KEPT, FAILED = (-1.0, 1.0), (-np.inf, 1.0 - DEPTH)  # orders of magnitude
-SATURATED, MANY = 0.99, 0.5  # of tanh; the share of the units that is many
+KEPT = Claimed(-1.0, 1.0, "the variance counts as kept within an order of magnitude")
+FAILED = Claimed(-np.inf, 1.0 - DEPTH, "to fail is to lose an order of magnitude in each layer")
+SATURATED, MANY = 0.99, Claimed(0.5, np.inf, "a layer saturates if more than half of its units do")
 CASES = {
     "Xavier, tanh": ("glorot_normal", "tanh"),
     "N(0, 1), tanh": ("standard_normal", "tanh"),
@@ -41,17 +43,17 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     found = by_seed(layers, key, seeds, strategy="vmap")
     variances = {name: variance for name, (variance, _) in found.items()}
 
-    def orders(name: str, accepted: tuple[float, float]) -> Effect:
+    def orders(name: str, claimed: Claimed) -> Effect:
         return mean_effect(
             f"{name}: orders of magnitude that the variance gains from layer 1 to {DEPTH}.",
             np.log10(variances[name][:, -1] / variances[name][:, 1]),
-            accepted,
+            claimed,
         )
 
     saturated = mean_effect(
         f"N(0, 1), tanh: the share of the units beyond {SATURATED} in the last layer.",
         found["N(0, 1), tanh"][1][:, -1],
-        (MANY, np.inf),
+        MANY,
     )
     effects = (
         orders("Xavier, tanh", KEPT),

@@ -20,6 +20,7 @@ from jaxopt_course.surfaces import ravine
 from jaxopt_course.training import trajectory
 
 from ._claim import Claim, Evidence
+from ._claimed import LARGER_COST
 from ._effects import ratio_effect
 from ._experiment import by_seed, combinations
 from ._pictures import Curves
@@ -48,25 +49,24 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         train, key, seeds, combinations(momentum=MOMENTA, share=SHARES), strategy="vmap"
     )
     zigzag, steps = (x.reshape(len(MOMENTA), len(SHARES), seeds) for x in found)
-    most = (1.0, np.inf)
     effects = (
         ratio_effect(
             "How many times the zig-zag of momentum plain descent has, at its best rate.",
             zigzag[0, -1],
             zigzag[1, -1],
-            most,
+            LARGER_COST,
         ),
         ratio_effect(
             f"The same at {SHARES[-2]:g} of that rate.",
             zigzag[0, -2],
             zigzag[1, -2],
-            most,
+            LARGER_COST,
         ),
         ratio_effect(
             "How many times the steps of momentum plain descent takes along the floor.",
             steps[0, -1],
             steps[1, -1],
-            most,
+            LARGER_COST,
         ),
     )
     low, high = zigzag[:, 1].mean(-1)

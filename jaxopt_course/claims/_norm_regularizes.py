@@ -17,9 +17,11 @@ from jaxopt_course.training import make_train
 from jaxopt_course.transforms import add_decayed_weights, chain
 
 from ._claim import Claim, Evidence
+from ._claimed import LARGER_LOSS_GAIN
 from ._effects import mean_effect
-from ._experiment import by_seed, pick_by_others, picked, scaled_data, validated
+from ._experiment import by_seed, scaled_data, validated
 from ._pictures import Groups
+from ._selection import pick_by_others, picked
 
 
 __all__ = ["NORM_REGULARIZES"]
@@ -28,7 +30,6 @@ TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 600, 200
 NONE = (0.0, 0.0)
 DROPOUTS = [(rate, 0.0) for rate in (0.2, 0.4, 0.6)]
 DECAYS = [(0.0, decay) for decay in (0.003, 0.01, 0.03)]
-POSITIVE = (0.0, np.inf)
 
 
 def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
@@ -48,12 +49,12 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         mean_effect(
             f"The gain of {what} without batch normalization, less that with it.",
             gain["plain", what] - gain["normalized", what],
-            POSITIVE,
+            LARGER_LOSS_GAIN,
         )
         for what in choices
     )
     shown = {
-        f"{name}, {what or 'none'}": best[name, what] if what else losses[name][0]
+        f"{name}, {what or 'none'}": best[name, what][0] if what else losses[name][0]
         for name in losses
         for what in (None, *choices)
     }

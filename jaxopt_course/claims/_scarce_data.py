@@ -22,9 +22,11 @@ from jaxopt_course.training import make_train
 from jaxopt_course.transforms import add_decayed_weights, chain
 
 from ._claim import Claim, Evidence
+from ._claimed import BETTER_LOSS
 from ._effects import ratio_effect
-from ._experiment import by_seed, drawn_rows, mean_loss, pick_by_others, picked, scaled_data
+from ._experiment import by_seed, drawn_rows, mean_loss, scaled_data
 from ._pictures import Groups
+from ._selection import pick_by_others, picked
 
 
 __all__ = ["SCARCE_DATA"]
@@ -67,27 +69,31 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
 
     strengths = np.array([s for some in STRENGTHS.values() for s in some], np.float32)
     last, best = np.moveaxis(by_seed(losses, key, seeds, strengths), -1, 0)
-    shown, first = {}, 0
+    tried, first = {}, 0
     for name, some in STRENGTHS.items():  # all includes early stopping
-        own = (best if name == "all" else last)[first : first + len(some)]
-        shown[name] = picked(own, pick_by_others(own))
+        tried[name] = (best if name == "all" else last)[first : first + len(some)]
         first += len(some)
         if name == "none":
-            shown["early stopping"] = best[0]
-    alone = [name for name in shown if name not in ("none", "all")]
+            tried["early stopping"] = best[:1]
+    chosen = {name: picked(own, pick_by_others(own)) for name, own in tried.items()}
+    alone = [name for name in tried if name not in ("none", "all")]
     effects = [
         ratio_effect(
-            f"The loss with {name} over that without any.", shown[name], shown["none"], (0.0, 1.0)
+            f"The loss with {name} over that without any.",
+            chosen[name],
+            chosen["none"],
+            BETTER_LOSS,
         )
         for name in ("all", *alone)
     ]
-    leader = min(alone, key=lambda name: np.log(shown[name]).mean())
+    single = np.concatenate([tried[name] for name in alone])
     together = ratio_effect(
-        f"The loss with all over that with the best alone ({leader}).",
-        shown["all"],
-        shown[leader],
-        (0.0, 1.0),
+        "The loss with all over that with the best one alone.",
+        chosen["all"],
+        picked(single, pick_by_others(single)),
+        BETTER_LOSS,
     )
+    shown = {name: own[0] for name, own in chosen.items()}
     return Evidence(
         (*effects, together),
         f"{TRAIN} digits, a perceptron with two hidden layers of 64, {steps} steps of Adam, judged "

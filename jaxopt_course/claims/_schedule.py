@@ -17,17 +17,11 @@ from jaxopt_course.tasks import linen_task
 from jaxopt_course.training import make_train
 
 from ._claim import Claim, Evidence
+from ._claimed import LARGER_LOSS
 from ._effects import ratio_effect
-from ._experiment import (
-    by_seed,
-    combinations,
-    finite_or_worst,
-    pick_by_others,
-    picked,
-    scaled_data,
-    validated,
-)
+from ._experiment import by_seed, combinations, scaled_data, validated
 from ._pictures import Curves
+from ._selection import finite_or_worst, pick_by_others, picked
 
 
 __all__ = ["SCHEDULE"]
@@ -47,13 +41,18 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     )
     grid = combinations(decay=list(DECAYS.values()), rate=rates)
     losses = by_seed(validated(train, len(inputs), TRAIN, VALIDATION), key, seeds, grid)
+    diverged = ~np.isfinite(losses).reshape(2, len(rates), seeds)
     losses = finite_or_worst(losses).reshape(2, len(rates), seeds)
-    constant, decaying = (picked(each, pick_by_others(each)) for each in losses)
+    picks = [pick_by_others(each) for each in losses]
+    constant, decaying = map(picked, losses, picks)
+    constant_capped, decaying_capped = map(picked, diverged, picks)
     effect = ratio_effect(
         "The final validation loss of the best constant rate over that of the best decaying one.",
         constant,
         decaying,
-        (1.0, np.inf),
+        LARGER_LOSS,
+        above_capped=constant_capped,
+        below_capped=decaying_capped,
     )
     return Evidence(
         (effect,),

@@ -18,6 +18,7 @@ from jaxopt_course.training import trajectory
 from jaxopt_course.transforms import add_decayed_weights, add_l1, chain
 
 from ._claim import Claim, Evidence
+from ._claimed import Claimed
 from ._effects import mean_effect
 from ._experiment import by_seed
 from ._pictures import Groups
@@ -27,7 +28,9 @@ __all__ = ["SPARSITY"]
 
 ROWS, FEATURES, TRUE, NOISE = 100, 50, 5, 0.5
 RATE, STRENGTH, STEPS, SMALL = 0.05, 0.2, 1000, 0.01
-MOST, FEW = (0.5, np.inf), (-np.inf, 0.1)  # of the weights, nine tenths of which are truly zero
+MOST = Claimed(0.5, np.inf, "sparse is more than half of the weights; nine tenths are truly zero")
+FEW = Claimed(-np.inf, 0.1, "less than a tenth of the weights counts as few")
+MORE = Claimed(0.1, np.inf, "less than a tenth of the weights counts as few")
 OPTIMIZERS = {
     "L1, soft threshold": lambda: ista(functools.partial(prox_l1, strength=STRENGTH), RATE),
     "L1, subgradient": lambda: chain(add_l1(STRENGTH), sgd(RATE)),
@@ -53,13 +56,13 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     names = tuple(OPTIMIZERS)
     effects = (
         *(
-            mean_effect(f"{name}: the share of weights exactly zero.", zero[name], accepted)
-            for name, accepted in zip(names, (MOST, FEW, FEW), strict=True)
+            mean_effect(f"{name}: the share of weights exactly zero.", zero[name], claimed)
+            for name, claimed in zip(names, (MOST, FEW, FEW), strict=True)
         ),
         mean_effect(
             f"L1, subgradient: the share of weights below {SMALL}, less that of L2.",
             small[names[1]] - small[names[2]],
-            (0.0, np.inf),
+            MORE,
         ),
     )
     shown = {

@@ -16,6 +16,7 @@ from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, linen_task, losses_of
 
 from ._claim import Claim, Evidence
+from ._claimed import Claimed
 from ._effects import mean_effect
 from ._experiment import by_seed, drawn_rows, scaled_data
 from ._pictures import Groups
@@ -24,7 +25,8 @@ from ._pictures import Groups
 __all__ = ["VANISHING"]
 
 LAYERS, WIDTH, ROWS = 8, 32, 128
-LOST, CURED = (-np.inf, -2.0), (-1.0, np.inf)
+LOST = Claimed(-np.inf, -2.0, "two orders of magnitude below the top layer count as lost")
+CURED = Claimed(-1.0, np.inf, "less than one order of magnitude below the top layer is cured")
 MODELS = {
     "sigmoid": MLP(10, (WIDTH,) * LAYERS, activation="sigmoid"),
     "ReLU": MLP(10, (WIDTH,) * LAYERS),

@@ -148,7 +148,7 @@ def _with_defaults(options: ClaimsOptions) -> Any:
 
 def _description() -> str:
     lines = [
-        "Try what the course claims: effects with 95 % intervals over seeds, and verdicts.",
+        "Try what the course claims: effects with simultaneous intervals over seeds, verdicts.",
         "",
         "Claims:",
         *(f"  {own.name}: {own.sentence}" for own in CLAIMS.values()),

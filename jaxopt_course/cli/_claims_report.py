@@ -52,9 +52,9 @@ def summary_text(verdicts: Sequence[Verdict]) -> str:
     rows = [
         (
             f"{own.name}: {own.claim}",
-            f"{own.value:.3g} [{own.low:.3g}, {own.high:.3g}]",
+            f"{own.effects[0].shown} {own.effects[0].interval}",
             f"{own.verdict} (quick)" if own.quick else own.verdict,
         )
         for own in verdicts
     ]
-    return table_text(("claim", "effect and 95 % interval", "verdict"), rows)
+    return table_text(("claim", "effect and interval", "verdict"), rows)
