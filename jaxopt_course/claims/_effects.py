@@ -119,11 +119,11 @@ def judge_claim(effects: Iterable[Effect]) -> str:
 
 def mean_effect(
     what: str,
-    values: Real[np.ndarray, "*resamples seeds"],
+    values: Real[np.ndarray, "..."],
     claimed: Claimed,
     *,
-    at_least: Bool[np.ndarray, "*resamples seeds"] | None = None,
-    at_most: Bool[np.ndarray, "*resamples seeds"] | None = None,
+    at_least: Bool[np.ndarray, "..."] | None = None,
+    at_most: Bool[np.ndarray, "..."] | None = None,
 ) -> Effect:
     """The mean over seeds.
 
@@ -147,12 +147,12 @@ def mean_effect(
 
 def ratio_effect(
     what: str,
-    above: Real[np.ndarray, "*resamples seeds"],
-    below: Real[np.ndarray, "*resamples seeds"],
+    above: Real[np.ndarray, "..."],
+    below: Real[np.ndarray, "..."],
     claimed: Claimed,
     *,
-    above_capped: Bool[np.ndarray, "*resamples seeds"] | None = None,
-    below_capped: Bool[np.ndarray, "*resamples seeds"] | None = None,
+    above_capped: Bool[np.ndarray, "..."] | None = None,
+    below_capped: Bool[np.ndarray, "..."] | None = None,
 ) -> Effect:
     """The geometric mean over seeds of ``above / below``.
 

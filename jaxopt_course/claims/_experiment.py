@@ -132,7 +132,7 @@ class Cost(NamedTuple):
 def first_at_most(
     values: Real[np.ndarray, "*batch evaluations"],
     target: float | Real[np.ndarray, "*batch"],
-    costs: Real[np.ndarray, "*batch evaluations"],
+    costs: Real[np.ndarray, "..."],
 ) -> Cost:
     """The cost at which ``values`` first reach ``target``."""
     reached = values <= np.asarray(target)[..., None]

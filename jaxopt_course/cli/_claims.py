@@ -12,7 +12,7 @@ import tyro
 
 from jaxopt_course._version import __version__
 from jaxopt_course.claims import CLAIMS, QUICK_SEEDS, SEEDS, Verdict
-from jaxopt_course.core import check_integer, replacing
+from jaxopt_course.core import check_integer, counted, replacing
 
 from ._claims_report import FILES, PAGE, summary_text, write_claims_report
 from ._errors import COMPLETED, UsageError, usage_errors
@@ -63,7 +63,7 @@ def run_claims(arguments: Sequence[str]) -> int:
     out = options.out or default_directory("claims", options.seed)
     files = (*FILES, *map(picture_name, CLAIMS))
     make_directory(out, files, "results", overwrite=options.overwrite, resume=options.resume)
-    say(f"{len(options.names)} claims with {options.seeds} seeds; results in {out}")
+    say(f"{counted(len(options.names), 'claim')} with {options.seeds} seeds; results in {out}")
     verdicts, seconds = [], {}
     with stopped_by_signals(options.resume):
         for number, name in enumerate(options.names, 1):

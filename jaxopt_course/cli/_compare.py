@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jax
 import tyro
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import check_integer, counted
 from jaxopt_course.workloads import CONTENDERS, WORKLOADS, compare
 
 from ._comparison_report import FILES, PAGE, write_comparison_report
@@ -76,8 +76,10 @@ def run_comparison(arguments: Sequence[str]) -> int:
     make_directory(out, FILES, "a comparison", overwrite=options.overwrite, resume=options.resume)
     trainings = len(options.optimizers) * len(options.workloads) * 2
     say(
-        f"{len(options.optimizers)} optimizers on {len(options.workloads)} workloads and their "
-        f"held-out variants: {trainings} cells of {options.trials} trials; results in {out}"
+        f"{counted(len(options.optimizers), 'optimizer')} on "
+        f"{counted(len(options.workloads), 'workload')} and their "
+        f"held-out variants: {counted(trainings, 'cell')} of "
+        f"{counted(options.trials, 'trial')}; results in {out}"
     )
     with stopped_by_signals(options.resume), usage_errors():
         comparison = compare(

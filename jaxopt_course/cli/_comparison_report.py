@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from jaxopt_course.core import counted
 from jaxopt_course.plots import comparison_figures
 from jaxopt_course.workloads import Comparison, Summary, summarize
 
@@ -47,8 +48,8 @@ def write_comparison_report(
     figures = comparison_figures(comparison, summary)
     pictures = {_caption(stem): as_png(figure) for stem, figure in figures.items()}
     counts = (
-        f"{len(comparison.contenders)} optimizers: {', '.join(comparison.contenders)}.\n"
-        f"{len(comparison.workloads)} workloads: {', '.join(comparison.workloads)}."
+        f"{counted(len(comparison.contenders), 'optimizer')}: {', '.join(comparison.contenders)}.\n"
+        f"{counted(len(comparison.workloads), 'workload')}: {', '.join(comparison.workloads)}."
     )
     parts = [Section("What is compared", counts), Section("In short", str(summary))]
     parts += [Section(caption, "", {caption: png}) for caption, png in pictures.items()]

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import tyro
 
+from jaxopt_course.core import counted
 from jaxopt_course.diagnostics import (
     DiagnosisReport,
     GradientCheckReport,
@@ -127,9 +128,10 @@ def _sections(subject: Subject, looks: _Looks) -> list[Section]:
     size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(looks.run.best_params))
     training = (
         f"{subject.dataset.name}: {subject.dataset.problem}, {len(parts.train)} training and "
-        f"{len(parts.validation)} validation rows.\n"
+        f"{counted(len(parts.validation), 'validation row')}.\n"
         f"{options.model} of {size} parameters; {options.optimizer} at {options.learning_rate:g}, "
-        f"{options.schedule}; {options.epochs} epochs in batches of {options.batch_size}."
+        f"{options.schedule}; {counted(options.epochs, 'epoch')} in batches of "
+        f"{options.batch_size}."
     )
     fit = "" if looks.fit is None else f"\n{looks.fit}"
     return [
@@ -168,12 +170,14 @@ def _numbers(options: TrainOptions, looks: _Looks) -> dict[str, Any]:
             for key, value in vars(options).items()
             if key not in ("config", "json", "overwrite", "out", *NOT_USED)
         },
-        "gradient_check": looks.gradients._asdict() | {"wrong": looks.gradients.wrong},
+        "gradient_check": looks.gradients._asdict()
+        | {"wrong": looks.gradients.wrong, "unclear": looks.gradients.unclear},
         "gradient_flow": {
             "loss": flow.loss,
             "layers": {name: layer._asdict() for name, layer in flow.layers.items()},
             "leaves": {path: leaf._asdict() for path, leaf in flow.leaves.items()},
             "flags": flow.flags,
+            "depth_ratios": dict(flow.depth_ratios),
         },
         "learning_rate_range": {
             "rates": rates.rates.tolist(),

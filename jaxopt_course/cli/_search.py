@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import check_integer, counted
 from jaxopt_course.data import Dataset
 from jaxopt_course.studies import Choice
 
@@ -163,11 +163,11 @@ def _directory(options: SearchOptions, dataset: Dataset) -> pathlib.Path:
 
 def _describe(plan: Plan, out: pathlib.Path | None) -> str:
     """The line before the first training."""
-    trials = "" if plan.method == "hyperband" else f"{plan.trials} trials, "
+    trials = "" if plan.method == "hyperband" else f"{counted(plan.trials, 'trial')}, "
     place = "" if out is None else f"; results in {out}"
     return (
         f"{plan.dataset.name}: {plan.method}, {trials}{plan.options.optimizer}, "
-        f"{plan.options.epochs} epochs, {', '.join(spell(plan.ranges))}{place}"
+        f"{counted(plan.options.epochs, 'epoch')}, {', '.join(spell(plan.ranges))}{place}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxopt_course.core import replacing_own
+from jaxopt_course.core import counted, replacing_own
 from jaxopt_course.plots import parallel_coordinates, rung_scores, search_curves, slices
 from jaxopt_course.studies import Choice, write_table
 from jaxopt_course.training import OutcomeCode
@@ -124,10 +124,12 @@ def sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Sectio
     count = len(found.values)
     about = [
         f"{plan.dataset.name}: {plan.dataset.problem}, {rows['train']} training and "
-        f"{rows['validation']} validation rows; the {rows['test']} test rows were not used.",
+        f"{counted(rows['validation'], 'validation row')}; {counted(rows['test'], 'test row')} "
+        "not used.",
         f"{config['model']}, {config['optimizer']}, {config['schedule']}, {config['epochs']} "
         f"epochs in batches of {config['batch_size']}.",
-        f"{plan.method}: {count} configurations x {plan.folds} folds x {plan.seeds} seeds, in "
+        f"{plan.method}: {counted(count, 'configuration')} x {counted(plan.folds, 'fold')} x "
+        f"{counted(plan.seeds, 'seed')}, in "
         f"{found.seconds:.1f} s.",
         "",
         "Space:",
@@ -170,12 +172,16 @@ def _on_best(record: Mapping[str, Any]) -> str:
         return FAILED
     score = record["metric"].replace("_", " ")
     of_rungs = "brackets" in record
-    said = f" after {best['steps']} steps" if of_rungs else "; the best of many, and so too good"
+    said = (
+        f" after {counted(best['steps'], 'step')}"
+        if of_rungs
+        else "; the best of many, and so too good"
+    )
     lines = [f"Best: configuration {best['number']}, {score} {_with_error(best)}{said}."]
     if "fresh_seeds" in best:
         fresh = best["fresh_seeds"]
         at = ", each at its best epoch" if of_rungs else ""
-        trainings = f"{np.size(fresh['scores'])} trainings with fresh seeds{at}"
+        trainings = f"{counted(np.size(fresh['scores']), 'training')} with fresh seeds{at}"
         lines.append(f"Again, over {trainings}: {_with_error(fresh)}.")
     lines += [f"Note: {text}" for text in best["at_edges"]]
     return "\n".join([*lines, "", "Train it:", "", best["command"]])

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxopt_course.core import Params, check_number, replacing_own
+from jaxopt_course.core import Params, check_number, counted, replacing_own
 from jaxopt_course.data import Dataset, Scaler
 from jaxopt_course.plots import learning_curves
 from jaxopt_course.training import (
@@ -124,7 +124,8 @@ def _describe(
     """The line before the first step."""
     return (
         f"{dataset.name}: {dataset.problem}, {rows['train']} training, {rows['validation']} "
-        f"validation and {rows['test']} test rows; {options.optimizer}, {options.epochs} epochs; "
+        f"validation and {counted(rows['test'], 'test row')}; {options.optimizer}, "
+        f"{counted(options.epochs, 'epoch')}; "
         f"results in {out}; figures below are of training / validation"
     )
 

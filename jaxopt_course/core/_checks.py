@@ -24,6 +24,7 @@ __all__ = [
     "check_number",
     "check_parts",
     "check_state",
+    "counted",
     "is_traced",
     "require_params",
     "shown",
@@ -45,6 +46,21 @@ def shown(value: Any) -> str:
         text = ""
     is_short = 0 < len(text) <= 60 and "\n" not in text
     return text if is_short else f"a {type(value).__name__}"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun, for messages.
+
+    Args:
+        count: how many.
+        noun: of one.
+        plural: of several. None: ``noun`` with an s.
+
+    Examples:
+        >>> counted(1, "step"), counted(2, "step"), counted(0, "leaf", "leaves")
+        ('1 step', '2 steps', '0 leaves')
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def check_number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> None:

@@ -2,11 +2,11 @@
 
 With predictions p_b(x) of trainings on bootstrap samples b, their mean p(x), and y = f(x) + noise:
 
-    E (p_b - y)^2  =  E (p - f)^2  +  E (p_b - p)^2  +  E (y - f)^2
-      error            bias^2          variance          noise
+    E (p_b - y)^2  =  E (p - f)^2  +  E (p_b - p)^2  +  E (y - f)^2  -  2 E (p - f)(y - f)
+      error            bias^2          variance          noise          chance
 
-up to the correlation of p - f with the noise, which is 0 in the mean. Without f, y stands for it
-and the noise is counted as bias.
+The last part is 0 in the mean over the noise of the test points, and is what the draw of that noise
+happens to add. Without f, y stands for it and the noise is counted as bias.
 
 Reference: Geman, Bienenstock & Doursat, "Neural Networks and the Bias/Variance Dilemma", Neural
 Computation 1992; bootstrap samples as in Efron & Tibshirani, 1993, chapter 6.
@@ -29,11 +29,11 @@ __all__ = ["BiasVarianceReport", "bias_variance"]
 
 
 class BiasVarianceReport(NamedTuple):
-    """The mean squared error over test points and trainings, and its three parts.
+    """The mean squared error over test points and trainings, and its parts, which add up to it.
 
     error, bias_squared, variance, noise: in the squared unit of the target.
-    standard_errors: of these four, over the test points.
-    trainings: how many.
+    standard_errors: of these four and of ``chance``, over the test points.
+    trainings: number of bootstrap trainings.
     """
 
     error: float
@@ -43,12 +43,18 @@ class BiasVarianceReport(NamedTuple):
     standard_errors: dict[str, float]
     trainings: int
 
+    @property
+    def chance(self) -> float:
+        """What the error exceeds the sum of the other parts by: the draw of the noise."""
+        return self.error - self.bias_squared - self.variance - self.noise
+
     def __str__(self) -> str:
-        names = ("error", "bias_squared", "variance", "noise")
+        names = ("error", "bias_squared", "variance", "noise", "chance")
         said = {n: f"{getattr(self, n):.4g} +- {self.standard_errors[n]:.2g}" for n in names}
         return (
             f"error {said['error']} = bias^2 {said['bias_squared']} + variance {said['variance']} "
-            f"+ noise {said['noise']}, over {self.trainings} bootstrap trainings"
+            f"+ noise {said['noise']} + chance {said['chance']}, over {self.trainings} bootstrap "
+            "trainings"
         )
 
 
@@ -121,11 +127,12 @@ def bias_variance(
         "variance": predictions.var(0),
         "noise": (y - f) ** 2,
     }
+    chance = -2 * (mean - f) * (y - f)
     return BiasVarianceReport(
         **{name: float(values.mean()) for name, values in parts.items()},
         standard_errors={
             name: float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-            for name, values in parts.items()
+            for name, values in (parts | {"chance": chance}).items()
         },
         trainings=trainings,
     )

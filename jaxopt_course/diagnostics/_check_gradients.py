@@ -1,13 +1,22 @@
 """Are the gradients right? Slopes from automatic differentiation against central differences.
 
-    g . d   against   (f(w + h d) - f(w - h d)) / 2h
+    g . d   against   D(h) = (f(w + h d) - f(w - h d)) / 2h
 
 leaf by leaf, in float64: along every axis of a small leaf, along random directions of a large one.
-The difference is off by h^2 f'''/6 and by rounding, eps |f| / h; h = 1e-7 (1 + |w|) keeps both
-below 1e-8 of their scale. At a kink (of a ReLU at 0, say) the two may differ, and rightly so: the
-smaller h is, the fewer kinks lie between w - h d and w + h d.
+D(h) is off by h^2 / 6 times the third derivative f_3, and by rounding, eps |f| / h. Their sum is
+least near h = (3 eps |f| / f_3)^(1/3): 6e-6 where f and its derivatives are about 1, and elsewhere
+not known. So h goes from 1e-2 to 1e-7 in tenths, each pair of neighbours is extrapolated to h = 0
+(Richardson), and that pair counts whose uncertainty u is least:
 
-Reference: Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 11.5.
+    d = D(h/10) + (D(h/10) - D(h)) / 99      u = |D(h/10) - D(h)| + 8 eps |f| / (h/10)
+
+A leaf is wrong if a slope is further than u from its difference by more than the tolerance. It is
+unclear if u is too large to tell: for a function whose value is large, or a leaf whose slopes are
+small, the differences are mostly rounding. At a kink (of a ReLU at 0, say) slope and difference may
+differ, and rightly so.
+
+References: Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 11.5; Press et al.,
+"Numerical Recipes", 3rd edition, section 5.7.
 """
 
 from collections.abc import Callable
@@ -24,42 +33,66 @@ __all__ = ["GradientCheckReport", "check_gradients"]
 
 EVERY_AXIS = 32  # entries of a leaf that is checked along each of its axes
 DIRECTIONS = 16  # of a larger one
+STEPS = 10.0 ** -np.arange(2, 8)  # h, as a share of 1 + |w|
+ROUNDING = 8 * float(np.finfo(np.float64).eps)  # of a value that is a sum of many terms
 
 
 class GradientCheckReport(NamedTuple):
     """How far slopes are from differences.
 
-    errors: path of a leaf -> the largest |slope - difference| over its directions, as a share of
-        the largest of both; differences of pure rounding count as 0.
+    errors: path of a leaf -> the largest distance of a slope from its difference over the
+        directions, beyond the uncertainty of that difference, as a share of the leaf's largest
+        slope or difference.
     tolerance: the error up to which a leaf counts as right.
+    uncertainties: path of a leaf -> the largest uncertainty of a difference, as the same share.
     """
 
     errors: dict[str, float]
     tolerance: float
+    uncertainties: dict[str, float]
 
     @property
     def worst(self) -> str:
-        """The path of the leaf with the largest error; one that is no number is larger than all."""
+        """The path of the leaf with the largest error; NaN is larger than all."""
         return max(self.errors, key=lambda path: np.nan_to_num(self.errors[path], nan=np.inf))
 
     @property
     def wrong(self) -> list[str]:
-        """The paths of the leaves above the tolerance, or with an error that is no number."""
+        """The paths of the leaves whose error is above the tolerance, or NaN."""
         return [path for path, error in self.errors.items() if not error <= self.tolerance]
 
+    @property
+    def unclear(self) -> list[str]:
+        """The paths of the other leaves whose uncertainty is above the tolerance."""
+        unsure = [path for path, u in self.uncertainties.items() if not u <= self.tolerance]
+        return [path for path in unsure if path not in self.wrong]
+
     def __str__(self) -> str:
-        width = max(map(len, self.errors))
-        lines = [
-            f"{path:{width}}  {error:.1e}{'  WRONG' if path in self.wrong else ''}"
-            for path, error in self.errors.items()
-        ]
-        verdict = (
-            f"{len(self.wrong)} of {len(self.errors)} leaves have a wrong gradient, worst at "
-            f"{self.worst}: look at its derivative rule, or for a kink at this point."
-            if self.wrong
-            else f"All {len(self.errors)} leaves have the gradient of the differences."
-        )
-        return "\n".join([*lines, verdict])
+        width, total = max(map(len, self.errors)), len(self.errors)
+        lines = [f"{path:{width}}  {self._said(path)}" for path in self.errors]
+        if self.wrong:
+            have = "leaf has" if total == 1 else "leaves have"
+            lines.append(
+                f"{len(self.wrong)} of {total} {have} a wrong gradient, worst at {self.worst}: "
+                "look at its derivative rule, or for a kink at this point."
+            )
+        if self.unclear:
+            lines.append(
+                f"The differences cannot tell of {', '.join(self.unclear)}: the value is too large "
+                "or the slopes are too small for them, or a kink is near. Subtract a constant from "
+                "the value, or look at other parameters."
+            )
+        if not self.wrong and not self.unclear:
+            have = "The leaf has" if total == 1 else f"All {total} leaves have"
+            lines.append(f"{have} the gradient of the differences.")
+        return "\n".join(lines)
+
+    def _said(self, path: str) -> str:
+        if path in self.wrong:
+            return f"{self.errors[path]:.1e}  WRONG"
+        if path in self.unclear:
+            return f"cannot tell: uncertain by {self.uncertainties[path]:.1e}"
+        return f"{self.errors[path]:.1e}"
 
 
 def check_gradients(
@@ -70,6 +103,9 @@ def check_gradients(
     tolerance: float = 1e-5,
 ) -> GradientCheckReport:
     """Compare the gradient of ``fn`` with central differences, leaf by leaf, in float64.
+
+    The report tells the leaves that are wrong, and those of which the differences cannot tell,
+    because they are rounding for the most part.
 
     A leaf is flagged as well where ``params`` lie at a kink, though slope and difference rightly
     differ there: a ReLU gets exactly 0 from blank pixels and a bias of 0, as most initializers
@@ -105,28 +141,21 @@ def check_gradients(
         raise ValueError("check_gradients: `params` must have at least one leaf, got none.")
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         point = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-        value_at = jax.jit(fn)
-        value = float(value_at(point))
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        slopes, differences = _both(value_at, point, rng)
+        judged = _judge_leaves(jax.jit(fn), point, rng)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
-    # What rounding of the value makes of a difference is no error: 1e-16 |f| / 1e-7, with room.
-    # Of what is finite: an infinite slope would excuse all others.
-    rounding = 1e-8 * max(
-        float(np.max(np.abs(x), initial=0, where=np.isfinite(x)))
-        for x in map(np.asarray, (value, *slopes, *differences))
+    errors, uncertainties = zip(*judged, strict=True)
+    return GradientCheckReport(
+        dict(zip(paths, errors, strict=True)),
+        tolerance,
+        dict(zip(paths, uncertainties, strict=True)),
     )
-    errors = {
-        path: _error(slope, difference, rounding)
-        for path, slope, difference in zip(paths, slopes, differences, strict=True)
-    }
-    return GradientCheckReport(errors, tolerance)
 
 
-def _both(
+def _judge_leaves(
     value_at: Callable[[Params], Array], point: Params, rng: np.random.Generator
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """For each leaf: the slopes along its directions, and the differences.
+) -> list[tuple[float, float]]:
+    """For each leaf its error and its uncertainty.
 
     The loop is on the host: the function compiles once, and not once for each leaf.
     """
@@ -136,14 +165,17 @@ def _both(
     def moved(i: int, leaf: np.ndarray | np.floating) -> float:
         return float(value_at(jax.tree.unflatten(structure, [*leaves[:i], leaf, *leaves[i + 1 :]])))
 
-    slopes, differences = [], []
+    judged = []
     for i, (leaf, slope) in enumerate(zip(leaves, gradient, strict=True)):
-        h = 1e-7 * (1 + np.linalg.norm(leaf))
-        along = _directions(leaf, rng)
-        slopes.append(np.tensordot(along, np.asarray(slope), leaf.ndim))
-        ends = [(moved(i, leaf + h * d), moved(i, leaf - h * d)) for d in along]
-        differences.append(np.array([(ahead - behind) / (2 * h) for ahead, behind in ends]))
-    return slopes, differences
+        along, steps = _directions(leaf, rng), STEPS * (1 + np.linalg.norm(leaf))
+        slopes = np.tensordot(along, np.asarray(slope), leaf.ndim)
+        ends = [
+            [(moved(i, leaf + h * d), moved(i, leaf - h * d)) for h in steps.tolist()]
+            for d in along
+        ]
+        values = np.array(ends, float).reshape(len(along), len(steps), 2)
+        judged.append(_judge(slopes, *_extrapolated(values, steps)))
+    return judged
 
 
 def _directions(leaf: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "directions ..."]:
@@ -155,7 +187,34 @@ def _directions(leaf: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray,
     return drawn.reshape(-1, *leaf.shape)
 
 
-def _error(slope: np.ndarray, difference: np.ndarray, rounding: float) -> float:
-    largest = float(np.max(np.abs([slope, difference]), initial=0))
-    worst = float(np.max(np.abs(slope - difference), initial=0))
-    return 0.0 if worst <= rounding else worst / largest
+def _extrapolated(
+    values: Float[np.ndarray, "directions steps 2"], steps: Float[np.ndarray, "steps"]
+) -> tuple[Float[np.ndarray, "directions"], Float[np.ndarray, "directions"]]:
+    """The best difference of each direction, and its uncertainty; infinite where there is none."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        differences = (values[..., 0] - values[..., 1]) / (2 * steps)
+        rounding = ROUNDING * np.abs(values).max(-1) / steps
+        change = np.diff(differences, axis=1)
+        uncertainty = np.abs(change) + rounding[:, 1:]
+        found = differences[:, 1:] + change / 99
+    uncertainty = np.where(np.isfinite(uncertainty), uncertainty, np.inf)
+    best = np.arange(len(values)), uncertainty.argmin(1)
+    still = (values == values[:, :1, :1]).all((1, 2))  # no step changes the value at all
+    return np.where(still, 0.0, found[best]), np.where(still, rounding[:, 0], uncertainty[best])
+
+
+def _judge(
+    slopes: Float[np.ndarray, "directions"],
+    differences: Float[np.ndarray, "directions"],
+    uncertainty: Float[np.ndarray, "directions"],
+) -> tuple[float, float]:
+    """The error and the uncertainty of a leaf, as shares of its largest slope or difference."""
+    if not np.isfinite(slopes).all():
+        return float("nan"), 0.0
+    known = np.isfinite(uncertainty)
+    largest = float(np.max(np.abs([slopes, np.where(known, differences, 0)]), initial=0))
+    if largest == 0:
+        return 0.0, 0.0 if known.all() else float("inf")
+    apart = np.where(known, np.abs(slopes - differences) - uncertainty, 0)
+    error, unsure = (float(np.max(x, initial=0) / largest) for x in (apart, uncertainty))
+    return error, unsure

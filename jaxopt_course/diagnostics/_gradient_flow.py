@@ -3,13 +3,20 @@
 A healthy gradient has a norm within [1e-6, 1e3]; below it a layer hardly learns, above it a step
 throws it away. Half precision holds less: magnitudes from 6e-5 to 6e4 at full accuracy.
 
-A unit is *dead* if it gives 0 for every example of the batch (a ReLU below its threshold), and
-*saturated* if it gives nearly the same number for all of them (a sigmoid far from 0). The weights
-that lead to a dead unit get no gradient: they are *silent*.
+A gradient *vanishes over depth* if that of the first of several layers of one kind is less than a
+hundredth of that of the last one, each as the root of its mean square, however large both are. What
+a layer hands on to the one below is multiplied by the slope of its activation: a unit is
+*saturated* for an example if that slope is below a fiftieth of the largest one (a tanh beyond 0.99,
+a sigmoid beyond 0.995), as happens where the weights are too large. Sigmoids lose gradient even
+where they are not saturated, since their largest slope is 1/4.
+
+A unit is *dead* if it gives 0 for every example of the batch (a ReLU below its threshold). The
+weights that lead to a dead unit get no gradient: they are *silent*.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -27,8 +34,18 @@ __all__ = ["GradientFlowReport", "LayerFlow", "LeafFlow", "gradient_flow"]
 
 HEALTHY = (1e-6, 1e3)
 HALF_PRECISION = (6e-5, 6e4)
-SPREAD = 1e-3  # a unit whose standard deviation over the batch is below it is saturated
+OVER_DEPTH = 1e-2  # the ratio of the gradients of the first to the last layer that vanishes
+DEEP = 3  # layers of one kind, at least, that make a depth
+FLAT = 0.02  # of the largest slope: 1 - tanh^2 is below it where |tanh| is above 0.99
+SATURATED = 1 / 3  # the share of the entries from which on a layer counts as saturated
 MANY = 0.5  # the share of units, or of entries, from which on they are worth a flag
+
+
+VANISHING_CURES = (
+    "Use ReLU, batch normalization or residual sums, and the initializer that keeps the variance: "
+    "Glorot for tanh, He for ReLU."
+)
+EXPLODING_CURES = "Clip it, lower the scale of the initial weights, or normalize the layers."
 
 
 class LayerFlow(NamedTuple):
@@ -36,8 +53,9 @@ class LayerFlow(NamedTuple):
 
     mean, variance: over all its entries.
     dead: the share of its units, the entries of the last axis, that are 0 for every example.
-    saturated: the share of its units that are not dead, and whose standard deviation over the
-        examples is below 1e-3.
+    saturated: the share of its entries, of all units and examples, at which the slope of the
+        activation is below 0.02 of the largest; NaN where the slope is not known, as of a linear
+        layer: the models of this library tell it of sigmoid and tanh.
     """
 
     mean: float
@@ -71,12 +89,15 @@ class GradientFlowReport(NamedTuple):
     layers: name -> :class:`LayerFlow`; empty where the task offers no activations.
     leaves: path -> :class:`LeafFlow`.
     flags: sentences, one for each thing that lies outside what is healthy.
+    depth_ratios: kind of layer -> the root mean square of the gradient of its first matrix over
+        that of its last one, for kinds of three numbered layers or more, as ``Dense_0``, ...
     """
 
     loss: float
     layers: dict[str, LayerFlow]
     leaves: dict[str, LeafFlow]
     flags: list[str]
+    depth_ratios: Mapping[str, float] = MappingProxyType({})
 
     def __str__(self) -> str:
         blocks = [f"loss {self.loss:.4g}"]
@@ -86,6 +107,10 @@ class GradientFlowReport(NamedTuple):
             )
         heads = "parameters  gradient  update/weight  silent  under 6e-5  largest"
         blocks.append(_table(heads, "2e 2e 0% 0% 2e", self.leaves))
+        blocks += [
+            f"gradient of the first over that of the last of {kind}: {ratio:.1e}"
+            for kind, ratio in self.depth_ratios.items()
+        ]
         blocks.append("\n".join(self.flags) or "Nothing lies outside what is healthy.")
         return "\n\n".join(blocks)
 
@@ -117,8 +142,8 @@ def gradient_flow(
         >>> task = linen_task(model, jnp.zeros((1, 3)), problem("multiclass"))
         >>> state = init_state(task, sgd(0.1), jax.random.key(0))
         >>> batch = Batch(jnp.ones((8, 3)), jnp.zeros(8, int))
-        >>> gradient_flow(task, state, batch).flags[0][:40]
-        "Vanishing gradient at ['Dense_0']['bias'"
+        >>> gradient_flow(task, state, batch).flags[0][:30]
+        'Vanishing gradient over depth:'
     """
     counted = None
     if batch.weights is not None and not is_traced(batch.weights):
@@ -144,7 +169,12 @@ def gradient_flow(
         outputs = {}
         if task.activations is not None:
             outputs = task.activations(state.params, state.model_state, batch.inputs)
-        layers = {name: _layer(x) for name, x in outputs.items() if jnp.ndim(x) > 1}
+        slopes = {_of_slope(name): x for name, x in outputs.items() if _of_slope(name) != name}
+        layers = {
+            name: _layer(x, slopes.get(name))
+            for name, x in outputs.items()
+            if jnp.ndim(x) > 1 and _of_slope(name) == name
+        }
         leaves = map(_leaf, *map(jax.tree.leaves, (state.params, grads, updates)))
         return loss, layers, list(leaves)
 
@@ -153,7 +183,29 @@ def gradient_flow(
     of_path = dict(zip(paths, leaves, strict=True))
     by_layer = {name: LayerFlow(*layers[name]) for name in _by_number(layers)}
     by_path = {path: LeafFlow(*of_path[path]) for path in _by_number(of_path)}
-    return GradientFlowReport(loss, by_layer, by_path, _flags(by_layer, by_path))
+    sizes = [x.size if x.ndim > 1 else 0 for x in jax.tree.leaves(state.params)]
+    ratios = _depth_ratios(by_path, dict(zip(paths, sizes, strict=True)))
+    flags = _flags_of_depth(ratios) + _flags(by_layer, by_path)
+    return GradientFlowReport(loss, by_layer, by_path, flags, ratios)
+
+
+def _of_slope(name: str) -> str:
+    """The hidden layer that a slope belongs to; other names as they are."""
+    return re.sub(r"(^|/)slope_(\d+)$", r"\1hidden_\2", name)
+
+
+def _depth_ratios(leaves: dict[str, LeafFlow], sizes: dict[str, int]) -> dict[str, float]:
+    """First over last layer, of the matrices whose paths differ in one number; in their order."""
+    kinds: dict[str, list[float]] = {}
+    for path, leaf in leaves.items():
+        kind = re.sub(r"\d+(?=\D*$)", "#", path)
+        if sizes[path] and kind != path:
+            kinds.setdefault(kind, []).append(leaf.gradient_norm / sizes[path] ** 0.5)
+    return {
+        kind: float(np.divide(norms[0], norms[-1]))
+        for kind, norms in kinds.items()
+        if len(norms) >= DEEP and norms[-1] > 0
+    }
 
 
 def _by_number(names: Iterable[str]) -> list[str]:
@@ -161,12 +213,12 @@ def _by_number(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(9), name))
 
 
-def _layer(x: Array) -> tuple[Array, ...]:
+def _layer(x: Array, slope: Array | None) -> tuple[Array, ...]:
     """The fields of :class:`LayerFlow`."""
     x = x.reshape(-1, x.shape[-1]).astype(wide_dtype(x.dtype))
     dead = jnp.all(x == 0, axis=0)
-    saturated = ~dead & (jnp.std(x, axis=0) < SPREAD)
-    return jnp.mean(x), jnp.var(x), jnp.mean(dead), jnp.mean(saturated)
+    saturated = jnp.array(jnp.nan) if slope is None else jnp.mean(jnp.abs(slope) < FLAT)
+    return jnp.mean(x), jnp.var(x), jnp.mean(dead), saturated
 
 
 def _leaf(param: Array, grad: Array, update: Array) -> tuple[Array, ...]:
@@ -183,8 +235,28 @@ def _leaf(param: Array, grad: Array, update: Array) -> tuple[Array, ...]:
     )
 
 
+def _shown(number: float, form: str) -> str:
+    return "-" if np.isnan(number) and form.endswith("%") else f"{number:.{form}}"
+
+
 def _of_zeros(leaf: LeafFlow) -> bool:
     return bool(np.isinf(leaf.update_ratio) and np.isfinite(leaf.gradient_norm))
+
+
+def _flags_of_depth(ratios: dict[str, float]) -> list[str]:
+    flags = []
+    for kind, ratio in ratios.items():
+        if ratio < OVER_DEPTH:
+            flags.append(
+                f"Vanishing gradient over depth: the first of {kind} has {ratio:.1e} times the "
+                f"gradient of the last. {VANISHING_CURES}"
+            )
+        elif ratio > 1 / OVER_DEPTH:
+            flags.append(
+                f"Exploding gradient over depth: the first of {kind} has {ratio:.1e} times the "
+                f"gradient of the last. {EXPLODING_CURES}"
+            )
+    return flags
 
 
 def _flags(layers: dict[str, LayerFlow], leaves: dict[str, LeafFlow]) -> list[str]:
@@ -196,12 +268,12 @@ def _flags(layers: dict[str, LayerFlow], leaves: dict[str, LeafFlow]) -> list[st
         elif norm > HEALTHY[1]:
             flags.append(
                 f"Exploding gradient at {path}: norm {norm:.1e}, healthy up to {HEALTHY[1]:.0e}. "
-                "Clip it, lower the scale of the initial weights, or normalize the layers."
+                f"{EXPLODING_CURES}"
             )
         elif norm < HEALTHY[0]:
             flags.append(
                 f"Vanishing gradient at {path}: norm {norm:.1e}, healthy from {HEALTHY[0]:.0e}. "
-                "Use ReLU, normalization, residual sums, or another initializer."
+                f"{VANISHING_CURES}"
             )
         if leaf.silent >= MANY and norm > 0:
             flags.append(f"{leaf.silent:.0%} of the units at {path} get no gradient.")
@@ -220,10 +292,11 @@ def _flags(layers: dict[str, LayerFlow], leaves: dict[str, LeafFlow]) -> list[st
                 f"Dead layer {name}: {layer.dead:.0%} of its units give 0 for every example. "
                 "Lower the learning rate, or use a leaky activation."
             )
-        if layer.saturated >= MANY:
+        if layer.saturated >= SATURATED:
             flags.append(
-                f"Saturated layer {name}: {layer.saturated:.0%} of its units give the same for "
-                "every example. Scale the inputs, or lower the scale of the initial weights."
+                f"Saturated layer {name}: at {layer.saturated:.0%} of its entries the activation "
+                f"has less than {FLAT:.0%} of its largest slope. Scale the inputs, lower the scale "
+                "of the initial weights (Glorot), normalize before the activation, or use ReLU."
             )
     return flags
 
@@ -232,7 +305,7 @@ def _table(heads: str, formats: str, rows: dict[str, LayerFlow] | dict[str, Leaf
     """A line a row, with ``formats`` of its numbers; two blanks part the ``heads``."""
     table = [heads.split("  ")]
     for name, numbers in rows.items():
-        shown = [f"{x:.{form}}" for x, form in zip(numbers, formats.split(), strict=True)]
+        shown = [_shown(x, form) for x, form in zip(numbers, formats.split(), strict=True)]
         if isinstance(numbers, LeafFlow) and _of_zeros(numbers):
             shown[1] = "parameters are 0"
         table.append([name, *shown])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Real, ScalarLike
@@ -30,7 +31,9 @@ from ._layer_norm import LayerNorm
 from ._shapes import check_rank
 
 
-__all__ = ["CNN", "MLP", "check_model", "dense", "normalized"]
+__all__ = ["CNN", "MLP", "activated", "check_model", "dense", "normalized"]
+
+SATURATING = ("sigmoid", "tanh")  # activations that are flat on both sides
 
 
 class MLP(nn.Module):
@@ -192,11 +195,23 @@ def _hidden(
     x = affine(model, width, (model.normalization, position) != ("batch", "before"))(x)
     if position == "before":
         x = normalized(model, x, train, mask)
-    x = activation(model.activation)(x)
+    x = activated(model, x)
     if position == "after":
         x = normalized(model, x, train, mask)
     model.sow("intermediates", "hidden", x)
     return x if rate is None else Dropout(rate)(x, train)
+
+
+def activated(model: Any, x: Array) -> Array:
+    """``x`` behind the activation that ``model`` names; the slope of one that saturates is sown.
+
+    What is sown is a'(x) as a share of the largest slope that the activation has.
+    """
+    act = activation(model.activation)
+    if model.activation in SATURATING and model.is_mutable_collection("intermediates"):
+        slope = lambda x: jax.jvp(act, (x,), (jnp.ones_like(x),))[1]
+        model.sow("intermediates", "slope", slope(x) / slope(jnp.zeros((), x.dtype)))
+    return act(x)
 
 
 def normalized(model: Any, x: Array, train: bool, mask: Array | None) -> Array:

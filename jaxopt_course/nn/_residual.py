@@ -18,11 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Key, Real, ScalarLike
 
-from jaxopt_course.activations import activation
 from jaxopt_course.core import check_integer, check_number
 
 from ._dropout import dropout
-from ._models import check_model, dense, normalized
+from ._models import activated, check_model, dense, normalized
 from ._shapes import check_rank
 
 
@@ -133,7 +132,7 @@ class ResidualMLP(nn.Module):
         h = dense(self, self.width)(jnp.reshape(jnp.asarray(x), (x.shape[0], -1)))
         for _ in range(self.blocks):
             branch = dense(self, self.width)(normalized(self, h, train, mask))
-            branch = dense(self, self.width)(activation(self.activation)(branch))
+            branch = dense(self, self.width)(activated(self, branch))
             if self.stochastic_depth is not None:
                 branch = StochasticDepth(self.stochastic_depth)(branch, train)
             h = h + branch

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.figure import Figure
 
+from jaxopt_course.core import counted
 from jaxopt_course.surfaces import Surface
 
 from ._style import BEST, finish, line_style, new_figure, value_levels
@@ -64,12 +65,11 @@ def optimizer_paths(
     figure.colorbar(filled, ax=axes, label="value", ticks=ticks, format="%g")
     for index, (name, path) in enumerate(points.items()):
         steps = len(path) - 1
-        plural = "" if steps == 1 else "s"
         axes.plot(
             *path.T,
             **line_style(index),
             markevery=max(1, steps // SYMBOLS),
-            label=f"{name}: {_values(surface, path[-1]):.2g} after {steps} step{plural}",
+            label=f"{name}: {_values(surface, path[-1]):.2g} after {counted(steps, 'step')}",
         )
     if surface.minimum is not None:
         star = {**BEST, "markersize": 16, "markeredgecolor": "w", "zorder": 3}

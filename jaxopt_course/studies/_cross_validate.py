@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
+from jaxopt_course.core import counted
 from jaxopt_course.data import Folds
 
 from ._result import with_error
@@ -39,9 +40,9 @@ class CrossValidationReport(NamedTuple):
     def __str__(self) -> str:
         folds, seeds = self.scores.shape
         failed = int(np.isnan(self.scores).sum())
-        said = f"; {failed} trainings failed" if failed else ""
+        said = f"; {counted(failed, 'training')} failed" if failed else ""
         mean = with_error(self.mean, self.standard_error)
-        return f"{mean} over {folds} folds x {seeds} seeds{said}"
+        return f"{mean} over {counted(folds, 'fold')} x {counted(seeds, 'seed')}{said}"
 
 
 def cross_validate(

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
+from jaxopt_course.core import counted
 from jaxopt_course.training import Rows
 
 from ._differences import PairedDifferences, paired_differences, standard_errors_of
@@ -102,7 +103,8 @@ class SearchResult(NamedTuple):
         return (
             f"{table}\n{trainings} trainings (configurations x folds x seeds) in "
             f"{self.seconds['run']:.1f} s, compiled in {self.seconds['compile']:.1f} s; "
-            f"{failed} configurations with a failed training{_close_ones(self.differences)}"
+            f"{counted(failed, 'configuration')} with a failed training"
+            f"{_close_ones(self.differences)}"
         )
 
 
@@ -125,7 +127,8 @@ class BestConfiguration(NamedTuple):
     def __str__(self) -> str:
         return (
             f"configuration {self.number}, {self.configuration}: "
-            f"{with_error(self.mean, self.standard_error)} over {self.trainings} trainings, the "
+            f"{with_error(self.mean, self.standard_error)} over "
+            f"{counted(self.trainings, 'training')}, the "
             "best of many and so too good: reevaluate it"
         )
 

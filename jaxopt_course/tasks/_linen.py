@@ -45,7 +45,9 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
     Returns:
         The task. Its ``loss`` refuses batches with row weights in training where the module has
         batch statistics and no ``mask``; its ``activations`` are what each submodule returns, and
-        what the module sows: the models of this library sow ``"hidden"``, each hidden layer.
+        what the module sows: the models of this library sow ``"hidden"``, each hidden layer,
+        and ``"slope"``, what the slope of its activation is there over the largest that it has,
+        where that activation is a sigmoid or a tanh.
 
     Raises:
         TypeError: if ``module`` is no module, or ``problem`` no problem.

@@ -8,6 +8,7 @@ import optax
 from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import PyTree
 
+from jaxopt_course.core import counted
 from jaxopt_course.tasks import Task
 
 from ._sharding import batch_sharding, state_shardings
@@ -100,7 +101,7 @@ def plan(
 def describe_plan(plan: MemoryPlan) -> str:
     """The plan as a table for a person, in GiB of 2^30 bytes."""
     parts = plan._asdict()
-    lines = [f"GiB on each of {parts.pop('devices')} devices"]
+    lines = [f"GiB on each of {counted(parts.pop('devices'), 'device')}"]
     return "\n".join(lines + [f"{name:16}{size / 2**30:9.3f}" for name, size in parts.items()])
 
 

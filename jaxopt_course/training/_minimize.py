@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     as_transformation,
     check_integer,
     check_number,
+    counted,
     global_norm,
     is_pending,
     was_applied,
@@ -188,25 +189,25 @@ def describe_minimum(minimum: Minimum) -> str:
         >>> import optax
         >>> found = minimize(lambda x: x**2, jnp.array(1.0), optax.sgd(0.5))
         >>> describe_minimum(found)
-        'Converged after 1 steps: value 0, gradient norm 0.'
+        'Converged after 1 step: value 0, gradient norm 0.'
     """
-    steps, norm = int(minimum.steps), float(minimum.gradient_norm)
+    step, norm = int(minimum.steps), float(minimum.gradient_norm)
+    steps = counted(step, "step")
     texts = {
         MinimizeOutcome.CONVERGED: (
-            f"Converged after {steps} steps: value {float(minimum.value):.6g}, "
-            f"gradient norm {norm:.3g}."
+            f"Converged after {steps}: value {float(minimum.value):.6g}, gradient norm {norm:.3g}."
         ),
         MinimizeOutcome.ITERATION_LIMIT: (
-            f"Stopped at the limit of {steps} steps, where the gradient norm is {norm:.3g}. "
+            f"Stopped at the limit of {steps}, where the gradient norm is {norm:.3g}. "
             "Raise `max_steps` or the learning rate, or take a second-order optimizer."
         ),
         MinimizeOutcome.NO_PROGRESS: (
-            f"No progress: the steps before step {steps} reached no new lowest value, and the "
+            f"No progress: the steps before step {step} reached no new lowest value, and the "
             f"gradient norm is {norm:.3g}. Lower the learning rate; if it is small already, this "
             "is as far as the precision goes: raise `gtol` or compute in float64."
         ),
         MinimizeOutcome.NOT_FINITE: (
-            f"Not finite: after {steps} steps, the next one leads to a value, a gradient or a "
+            f"Not finite: after {steps}, the next one leads to a value, a gradient or a "
             "state that is not finite. Lower the learning rate, or look whether the function is "
             "bounded below."
             if all_finite((minimum.value, minimum.gradient_norm))

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
+from jaxopt_course.core import counted
 from jaxopt_course.tasks import Task
 
 from ._checkpoint_errors import CheckpointError
@@ -135,7 +136,8 @@ def run_session(session: Session) -> Run:
         raise
     if has_ended and timetable.steps != WITHOUT_END:
         raise ValueError(
-            f"fit: the stream ended after {done} batches, but {timetable.steps} were asked for."
+            f"fit: the stream ended after {counted(done, 'batch', 'batches')}, but "
+            f"{timetable.steps} were asked for."
         )
     outcome = progress.outcome
     if is_late and progress.running and done < timetable.steps:

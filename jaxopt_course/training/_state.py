@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxopt_course.core import Params, State, is_pending, is_traced
+from jaxopt_course.core import Params, State, counted, is_pending, is_traced
 
 
 __all__ = [
@@ -156,6 +156,7 @@ def describe_outcome(outcome: Outcome, skipped: int = 0) -> str:
         'Completed 40 steps.'
     """
     step, code = int(outcome.step), OutcomeCode(int(outcome.code))
+    steps = counted(step, "step")
     if code is OutcomeCode.DIVERGED and 0 < skipped == step:
         return (
             f"Diverged: every one of the {step} steps was skipped because none was finite, and the "
@@ -163,9 +164,9 @@ def describe_outcome(outcome: Outcome, skipped: int = 0) -> str:
             "not scaled, or choose another initialization."
         )
     texts = {
-        OutcomeCode.COMPLETED: f"Completed {step} steps.",
+        OutcomeCode.COMPLETED: f"Completed {steps}.",
         OutcomeCode.STOPPED_EARLY: (
-            f"Stopped early after {step} steps: no evaluation within patience improved the loss. "
+            f"Stopped early after {steps}: no evaluation within patience improved the loss. "
             "Use the best parameters."
         ),
         OutcomeCode.DIVERGED: (
@@ -173,7 +174,7 @@ def describe_outcome(outcome: Outcome, skipped: int = 0) -> str:
             "finite. Lower the learning rate, clip the gradients, or look for values in the data "
             "that are not finite or not scaled."
         ),
-        OutcomeCode.OUT_OF_TIME: f"Out of time after {step} steps.",
+        OutcomeCode.OUT_OF_TIME: f"Out of time after {steps}.",
     }
     of_them = f" {skipped} of the {step} steps had no effect, because they were not finite."
     return texts[code] + (of_them if skipped else "")

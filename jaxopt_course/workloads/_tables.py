@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxopt_course.core import counted
+
 from ._pairs import PairwiseDifferences, ratio_of
 from ._tuning import TuningCurves
 
@@ -21,7 +23,14 @@ def terminal(summary: Any) -> str:
     steps, held_out = summary.tuning[view], summary.tuning["steps", "held_out"]
     seconds = summary.tuning["seconds", "fresh_seed"]
     budget = summary.budgets[-1]
-    head = ["contender", "reached", f"steps, {budget} trials", "held out", "seconds", "untuned"]
+    head = [
+        "contender",
+        "reached",
+        f"steps, {counted(budget, 'trial')}",
+        "held out",
+        "seconds",
+        "untuned",
+    ]
     rows = [
         [
             summary.contenders[i],
@@ -38,7 +47,8 @@ def terminal(summary: Any) -> str:
         "  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)) for row in (head, *rows)
     ]
     return "\n".join(line.rstrip() for line in lines) + (
-        f"\ncost to the target over {len(summary.workloads)} workloads (geometric mean; steps in "
+        f"\ncost to the target over {counted(len(summary.workloads), 'workload')} (geometric "
+        "mean; steps in "
         "lengths of a training,\nnever = 2) with the middle 95 % of tuning studies"
     )
 
@@ -54,9 +64,10 @@ def markdown(summary: Any) -> str:
             "of targets reached, by the number of trials; 1 is the defaults. A target that is "
             "never reached counts as two of the longest trainings.",
             _tuning(curves),
-            f"Median cost on each workload after {budget} trials:",
+            f"Median cost on each workload after {counted(budget, 'trial')}:",
             _each(curves),
-            f"Row over column after {budget} trials: ratio of costs, median over workloads, with "
+            f"Row over column after {counted(budget, 'trial')}: ratio of costs, median over "
+            "workloads, with "
             "the middle 95 % of studies; and the share of workloads on which the row is cheaper. "
             "Bold: the interval leaves 1 out.",
             _pairs(summary.pairs[clock, setting]),
@@ -120,7 +131,8 @@ def _edges(summary: Any) -> list[str]:
         return ["No range has a quarter of its picks within 5 % of an end."]
     rows = ([own, name, end, f"{share:.0%}"] for own, name, end, share in flags)
     return [
-        f"Ranges with a quarter of their picks, after {summary.edges.budget} trials, within 5 % of "
+        f"Ranges with a quarter of their picks, after "
+        f"{counted(summary.edges.budget, 'trial')}, within 5 % of "
         "an end: what lies beyond may be better.",
         _table(["contender", "range", "end", "share of picks"], rows),
     ]

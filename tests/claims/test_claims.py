@@ -6,18 +6,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxopt_course.claims import CLAIMS, DEPENDS, FAILS, HOLDS, Curves, Verdict, claim
+from jaxopt_course.claims import CLAIMS, DEPENDS, FAILS, HOLDS, UNDECIDED, Curves, Verdict, claim
 from jaxopt_course.plots import verdict_figure
 
 
 def check(verdict: Verdict, name: str, seeds: int) -> None:
     """It says what it is, its picture has all seeds, and it can be stored and drawn."""
     assert verdict.name == name
-    assert verdict.verdict in (HOLDS, FAILS, DEPENDS)
+    assert verdict.verdict in (HOLDS, FAILS, DEPENDS, UNDECIDED)
     for effect in verdict.effects:
         assert effect.low <= effect.value <= effect.high
         assert effect.what.endswith(".")
-        assert effect.accepted[0] < effect.accepted[1]
+        assert effect.claimed.least < effect.claimed.most
+        assert effect.claimed.reason
     assert verdict.condition.endswith(".")
     picture = verdict.picture
     if isinstance(picture, Curves):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxopt_course.claims import CLAIMS, Claim, Evidence, Groups, exact_effect
+from jaxopt_course.claims import CLAIMS, Claim, Claimed, Evidence, Groups, exact_effect
 from jaxopt_course.cli import _claims, main
 
 from .pages import check_page
@@ -22,7 +22,7 @@ def tried(monkeypatch):
     def claim(name, value):
         def measure(key, seeds, quick):
             names.append(name)
-            effect = exact_effect(f"A number of {name}.", value, (0.0, 2.0))
+            effect = exact_effect(f"A number of {name}.", value, Claimed(0.0, 2.0, "size"))
             return Evidence((effect,), "Nowhere.", Groups({"it": np.full(seeds, value)}, "y"))
 
         return Claim(name, f"The claim {name}.", "T", measure)
@@ -51,7 +51,8 @@ def test_claims_leave_a_record_a_table_and_a_page(tried, tmp_path, capsys):
     assert {"jax", "jaxopt_course"} < set(record["versions"])
     tables = (out / "report.md").read_text()
     assert (
-        "| good | holds |  |  |  | The claim good. |\n|  | holds | 1 | [1, 1] | (0, 2) |" in tables
+        "| good | holds |  |  |  | The claim good. |  |\n"
+        "|  | holds | 1 | [1, 1] | 0 to 2 | A number of good. | size |" in tables
     )
     assert "- good (T; 20 seeds): Nowhere." in tables
     page = check_page(out / "report.html")

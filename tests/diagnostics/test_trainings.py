@@ -1,5 +1,7 @@
 """Diagnostics that train: rates, bias and variance; and what curves and planes say."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,8 +76,13 @@ def test_bias_falls_and_variance_rises_with_capacity_and_the_parts_add_up(key):
         report = bias_variance(predict, np.arange(N), targets, key=key, truth=truth, trainings=200)
         reports[degree] = report
         parts = report.bias_squared + report.variance + report.noise
-        spread = np.sqrt(sum(error**2 for error in report.standard_errors.values()))
-        assert abs(parts - report.error) < 3 * spread
+        # The rest is the draw of the noise of the test points, and is counted as such: the sides
+        # of the printed equation agree to its four digits.
+        assert abs(report.chance) < 3 * report.standard_errors["chance"]
+        np.testing.assert_allclose(parts + report.chance, report.error)
+        numbers = [float(x) for x in re.findall(r"(-?[\d.e-]+) \+-", str(report))]
+        assert len(numbers) == 5
+        np.testing.assert_allclose(numbers[0], sum(numbers[1:]), rtol=1e-3)
         # without the truth nothing is left over: the noise is bias
         whole = bias_variance(predict, np.arange(N), targets, key=key, trainings=200)
         assert whole.noise == 0
@@ -98,11 +105,58 @@ def test_a_column_of_truth_is_not_spread_over_all_targets(key, as_users_run_it):
 
 T = np.arange(40)
 CURVES = {
-    "good": ({"loss": np.exp(-T / 4), "validation_loss": 0.1 + np.exp(-T / 4)}, ["good"]),
+    "good": ({"loss": np.exp(-T / 4), "validation_loss": 0.09 + np.exp(-T / 4)}, ["good"]),
     "bad on training data": ({"loss": 1 - 0.3 * (1 - np.exp(-T / 4))}, ["underfitting"]),
     "bad on validation only": (
         {"loss": np.exp(-T / 4), "validation_loss": np.exp(-T / 4) + (T / 40) ** 2},
         ["overfitting"],
+    ),
+    "good on training data, bad on others from the start": (
+        {"loss": 10.0 ** -(14 * T / 39), "validation_loss": np.full(40, 1.0)},
+        ["overfitting"],
+    ),
+    "a gap of more than a tenth of what there is to win": (
+        {"loss": np.exp(-T / 4), "validation_loss": 0.12 + 0.88 * np.exp(-T / 4)},
+        ["overfitting"],
+    ),
+    "bad on both": (
+        {"loss": 1 - 0.3 * (1 - np.exp(-T / 4)), "validation_loss": 1.0 + 0.2 * T / 39},
+        ["underfitting", "overfitting"],
+    ),
+    "equally bad on both": (
+        {"loss": 1 - 0.3 * (1 - np.exp(-T / 4)), "validation_loss": 1.05 - 0.3 * T / 39},
+        ["underfitting"],
+    ),
+    "a rise without a gap": (
+        {
+            "loss": 0.5 * np.exp(-T / 4) + 0.4,
+            "validation_loss": 0.3 + 0.6 * np.exp(-T / 4) + 0.15 * (T / 39) ** 4,
+        },
+        ["overfitting"],
+    ),
+    "just less than half of what there is": ({"loss": 1 - 0.49 * (1 - 0.5**T)}, ["underfitting"]),
+    "just more than half of it": ({"loss": 1 - 0.51 * (1 - 0.5**T)}, ["good"]),
+    "of accuracies": (
+        {"accuracy": 1 - 0.9 * 0.5**T, "validation_accuracy": 0.8 - 0.7 * 0.5**T},
+        ["overfitting"],
+    ),
+    "of low accuracies": ({"accuracy": 0.4 - 0.3 * 0.5**T}, ["underfitting"]),
+    "of good accuracies": (
+        {"accuracy": 1 - 0.9 * 0.5**T, "validation_accuracy": 0.95 - 0.8 * 0.5**T},
+        ["good"],
+    ),
+    "a gap of the accuracy that the loss does not show": (
+        {
+            "loss": 0.5**T,
+            "validation_loss": 0.5**T,
+            "accuracy": 1 - 0.5**T,
+            "validation_accuracy": 0.7 - 0.5**T,
+        },
+        ["overfitting"],
+    ),
+    "validation to infinity": (
+        {"loss": np.exp(-T / 4), "validation_loss": np.where(T > 20, np.nan, 1.0)},
+        ["diverged"],
     ),
     "slow": ({"loss": 1 - 0.7 * T / 39}, ["learning rate too small"]),
     "up and down": (
@@ -128,8 +182,31 @@ def test_curves_are_read_as_the_course_reads_them(name):
     assert report.findings[0].remedy in str(report)
 
 
+@pytest.mark.parametrize("attainable", [0.0, 0.4])
+@pytest.mark.parametrize("won", [0.45, 0.55])
+def test_underfitting_is_to_win_less_than_half_of_what_is_attainable(won, attainable):
+    loss = 1 - won * (1 - attainable) * (1 - 0.5**T)
+    found = diagnose({"loss": loss}, attainable=attainable).names
+    assert ("underfitting" in found) == (won < 0.5)
+
+
+def test_the_evidence_names_the_numbers_as_the_history_has_them():
+    history = {"accuracy": 1 - 0.9 * 0.5**T, "validation_accuracy": 0.8 - 0.7 * 0.5**T}
+    text = str(diagnose(history))
+    assert "the accuracy ended at 1 on training and at 0.8 on validation data." in text
+    rising = {"loss": np.exp(-T / 4), "validation_loss": np.exp(-T / 4) + (T / 39) ** 2}
+    text = str(diagnose(rising))
+    assert "ended at 5.83e-05 on training and at 1 on validation data, and the validation" in text
+    assert "the validation loss was" in text
+    assert "ended at 1." in text
+    for remedy in ("more data", "augment", "regularize", "smaller model", "stop early"):
+        assert remedy in text
+
+
 def test_what_cannot_be_read_is_refused():
-    with pytest.raises(ValueError, match="must have 'loss'"):
+    with pytest.raises(ValueError, match=r"must have 'loss' or 'accuracy', got \['error'\]"):
+        diagnose({"error": [1.0]})
+    with pytest.raises(ValueError, match="must have 4 evaluations or more, got 1"):
         diagnose({"accuracy": [1.0]})
     with pytest.raises(ValueError, match="must have 4 evaluations or more, got 2"):
         diagnose({"loss": [1.0, 0.5, np.nan, np.nan, np.nan]})

@@ -41,7 +41,22 @@ def test_each_fan_keeps_the_variance_of_its_direction():
 def test_what_is_known_of_initializers_and_activations(initializer, activation, trend):
     """Course 4, initializers: He for ReLU, Glorot for what is nearly linear."""
     found = report(initializer, activation, depth=12, widths=(128, 128), rows=128)
-    assert f"activations {found.forward_gain:.3g} ({trend})" in str(found)
+    total = found.forward_gain**12
+    said = f"activations {found.forward_gain:.3g} a layer, {total:.2g} in all ({trend})"
+    assert said in str(found)
+
+
+@pytest.mark.parametrize(
+    ("total", "trend"),
+    [(5e-3, "vanishing"), (0.25, "shrinking"), (0.6, "kept"), (1.9, "kept"), (4.0, "growing")],
+)
+def test_what_loses_or_gains_a_factor_of_four_is_not_kept(total, trend):
+    forward = np.geomspace(1, total, 5)
+    text = str(VarianceReport(np.full(5, 8), forward, forward[::-1]))
+    assert text.count(f"{total:.2g} in all ({trend})") == 2
+    assert text.startswith("Variance through 4 layers: activations")
+    one = VarianceReport(np.full(2, 8), np.ones(2), np.ones(2))
+    assert "through 1 layer:" in str(one)
 
 
 def test_a_gain_is_the_known_factor():

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from jaxopt_course.claims import Curves, Groups, Verdict, exact_effect
+from jaxopt_course.claims import Claimed, Curves, Groups, Verdict, exact_effect
 from jaxopt_course.plots import verdict_figure
 
 
 def verdict(picture, *, quick=False):
-    effect = exact_effect("A number.", 2.0, (1.0, 3.0))
+    effect = exact_effect("A number.", 2.0, Claimed(1.0, 3.0))
     return Verdict("momentum", "It speeds up.", "T", (effect,), "Here.", picture, 5, quick)
 
 

@@ -102,7 +102,7 @@ def test_a_plan_is_told_in_gibibytes():
     )
     found = plan(task, sgd(0.1), mesh_of(1), jax.ShapeDtypeStruct((2**20, 2**7), jnp.float32))
     assert describe_plan(found).splitlines() == [
-        "GiB on each of 1 devices",
+        "GiB on each of 1 device",
         "params              1.000",
         "gradients           1.000",
         "optimizer_state     0.000",
