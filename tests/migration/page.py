@@ -5,14 +5,12 @@ of "Your loop" have a check each, by their first cell.
 """
 
 import ast
-import os
 import pathlib
 import re
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import jaxopt_course as jc
 
@@ -56,8 +54,3 @@ def value_of(source, **names):
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     own = {name: getattr(jc, name) for name in used - names.keys() if hasattr(jc, name)}
     return eval(source, {"jnp": jnp, **own, **names})
-
-
-def the_keras():
-    os.environ["KERAS_BACKEND"] = "jax"
-    return pytest.importorskip("keras")

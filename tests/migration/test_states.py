@@ -13,7 +13,8 @@ import optax
 import pytest
 
 import jaxopt_course as jc
-from tests.migration.page import PAGE, the_keras
+from tests.migration.page import PAGE
+from tests.migration.sides import the_keras
 from tests.optimizers.trajectories import (
     GRADIENTS,
     PARAMS,

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.data import k_fold
+from jaxopt_course.data import bootstrap_weights, k_fold
+from jaxopt_course.diagnostics import bias_variance
 from jaxopt_course.studies import bagging, cross_validate, ensemble, out_of_bag
 
 from .problems import FOLDS, descend, expected_scores
@@ -75,3 +76,15 @@ def test_bags_draw_with_replacement_and_out_of_bag_leaves_out_who_saw_a_row(key)
     assert float(bags.mean.max()) > 5.5  # as those say who did see it
     with pytest.raises(ValueError, match="must predict the rows it trains on"):
         out_of_bag(bags._replace(predictions=bags.predictions[:, :7]))
+
+
+def test_a_bag_is_drawn_by_another_key_than_its_training():
+    """Else what a training draws first would depend on the rows that it sees."""
+    rows, key = jnp.arange(30), jax.random.key(7)
+    own = lambda key, hyperparameters, rows: bootstrap_weights(key, 30) - rows.weights
+    apart = bagging(own, rows, key=key, members=20).predictions
+    assert (jnp.abs(apart).max(1) > 0).all()
+    keys = lambda key, hyperparameters, rows: jax.random.key_data(key).astype(float)
+    assert len(np.unique(bagging(keys, rows, key=key, members=20).predictions, axis=0)) == 20
+    report = bias_variance(own, rows, np.zeros(30), key=key, trainings=20)
+    assert report.error > 0.5  # counts of variance 1 each: 2 if they are independent

@@ -59,6 +59,21 @@ def test_it_stops_at_the_right_evaluation_and_restores_the_best():
     assert {case for case in CASES if oracle(*case)[2]} not in (set(), set(CASES))
 
 
+@pytest.mark.parametrize(
+    ("losses", "min_delta"), [([1.0, 1.0, 1.0], 0.0), ([1.0, 0.75, 0.75], 0.25), ([0.0] * 3, 0.0)]
+)
+def test_a_loss_that_only_ties_is_no_improvement(losses, min_delta):
+    """A loss improves if it is below the best by more than ``min_delta``, and not by just that."""
+    rule = EarlyStopping(patience=2, min_delta=min_delta)
+    state = rule.init()
+    for count, loss in enumerate(losses):
+        assert not state.should_stop
+        state = rule.update(state, jnp.array(loss))
+        assert int(state.patience_count) == count
+        assert float(state.best_metric) == losses[0]
+    assert state.should_stop
+
+
 def test_nan_is_the_worst_and_a_run_without_numbers_keeps_its_start():
     rule = EarlyStopping(patience=2)
     state = rule.init()
