@@ -144,9 +144,9 @@ def _sections(subject: Subject, looks: _Looks) -> list[Section]:
 
 
 def _on_rates(report: LearningRateRangeReport, rate: float) -> str:
-    if np.isnan(report.suggested):
-        return str(report)
     low, high = report.usable
+    if np.isnan(low):
+        return str(report)
     place = "below them" if rate < low else "above them" if rate > high else "one of them"
     return f"{report}\nThe training's own rate is {rate:.1e}: {place}."
 

@@ -43,15 +43,30 @@ class LearningRateRangeReport(NamedTuple):
 
     @property
     def usable(self) -> tuple[float, float]:
-        """The smallest and largest rate that win at least half of what the best one wins."""
-        bar = (self.start + np.fmin.reduce(self.losses)) / 2
-        good = self.rates[np.nan_to_num(self.losses, nan=np.inf) <= bar]
-        return (float(good[0]), float(good[-1])) if good.size else (float("nan"), float("nan"))
+        """The ends of the rates around the best that win at least half of what it wins.
+
+        NaN where no rate lowers the loss.
+        """
+        if not self.start > np.fmin.reduce(self.losses):
+            return float("nan"), float("nan")
+        bar = (self.start + np.nanmin(self.losses)) / 2
+        good = np.nan_to_num(self.losses, nan=np.inf) <= bar
+        best = int(np.nanargmin(self.losses))
+        bad = np.flatnonzero(~good)
+        first = bad[bad < best].max(initial=-1) + 1
+        last = bad[bad > best].min(initial=len(good)) - 1
+        return float(self.rates[first]), float(self.rates[last])
 
     def __str__(self) -> str:
         if np.isnan(self.suggested):
             return f"All rates from {self.rates[0]:.1e} up diverge: look at the data, or clip."
         low, high = self.usable
+        if np.isnan(low):
+            return (
+                f"No rate from {self.rates[0]:.1e} to {self.rates[-1]:.1e} lowers the loss, "
+                f"{self.start:.3g} at the start: train longer, widen the range, or check the "
+                "gradients."
+            )
         at_end = self.suggested in (self.rates[0], self.rates[-1])
         return (
             f"Learning rate {self.suggested:.1e} has the lowest loss, "

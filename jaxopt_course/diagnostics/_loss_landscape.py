@@ -38,12 +38,16 @@ class LossLandscape(NamedTuple):
     path: np.ndarray | None
 
     def __str__(self) -> str:
-        if np.isnan(self.losses).all():
-            return "No loss on the plane is a number."
-        i, j = np.unravel_index(np.nanargmin(self.losses), self.losses.shape)
+        finite = np.isfinite(self.losses)
+        if not finite.any():
+            return "No loss on the plane is finite."
+        least = np.where(finite, self.losses, np.inf)
+        i, j = np.unravel_index(least.argmin(), self.losses.shape)
+        others = int((~finite).sum())
         return (
-            f"Losses from {np.nanmin(self.losses):.4g}, at ({self.first[i]:.3g}, "
-            f"{self.second[j]:.3g}), to {np.nanmax(self.losses):.4g}."
+            f"Losses from {least.min():.4g}, at ({self.first[i]:.3g}, {self.second[j]:.3g}), to "
+            f"{self.losses[finite].max():.4g}"
+            + (f"; {others} of {finite.size} are not finite." if others else ".")
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxopt_course.diagnostics import (
+    LearningRateRangeReport,
     bias_variance,
     diagnose,
     filter_normalized_direction,
@@ -47,6 +48,22 @@ def test_rates_that_all_diverge_are_said_to(key):
     assert np.isnan(report.suggested)
     assert np.isnan(report.usable).all()
     assert "diverge" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("losses", "usable", "said"),
+    [
+        ([0.9, 0.2, 0.1, 0.2, np.nan], (1e-3, 1e-1), "rates from 1.0e-03 to 1.0e-01 win"),
+        # What lies between two good rates and is bad itself parts them.
+        ([0.2, 0.9, 0.1, 0.2, 2.0], (1e-2, 1e-1), "rates from 1.0e-02 to 1.0e-01 win"),
+        ([0.3, 0.9, np.nan, 0.1, 0.1], (1e-1, 1.0), "rates from 1.0e-01 to 1.0e+00 win"),
+        ([1.0, 1.2, 5.0, np.nan, np.nan], (np.nan, np.nan), "No rate from 1.0e-04 to 1.0e+00 low"),
+    ],
+)
+def test_usable_rates_lie_side_by_side_and_lower_the_loss(losses, usable, said):
+    report = LearningRateRangeReport(10.0 ** np.arange(-4, 1), np.array(losses), 1.0)
+    np.testing.assert_allclose(report.usable, usable, rtol=1e-12)
+    assert said in str(report)
 
 
 N, POINTS, NOISE = 60, 400, 0.3
@@ -227,6 +244,10 @@ def test_a_plane_shows_the_loss_and_the_path_on_it(key):
     np.testing.assert_allclose(land.path, [[0, 0], [-0.5, 0.5]], atol=1e-12)
     assert "(-1, 0)" in str(land)
     assert "No loss" in str(land._replace(losses=np.full((5, 5), np.nan)))
+    holed = land.losses.copy()
+    holed[0, :2] = np.nan, np.inf
+    assert "inf" not in str(land._replace(losses=holed))
+    assert "2 of 25 are not finite." in str(land._replace(losses=holed))
 
 
 def test_filters_of_a_direction_have_the_norms_of_the_parameters(key):
