@@ -174,7 +174,7 @@ def _curves(history: Mapping[str, Any], name: str, attainable: float) -> _Curves
     if name == "accuracy":
         training, validation, attainable, possible = 1 - training, 1 - validation, 0.0, 1.0
     else:
-        possible = float(max(training[0], *validation[:1]) - attainable)
+        possible = float(max([training[0], *validation[:1]]) - attainable)
     return _Curves(name, training, validation if validation.size else None, attainable, possible)
 
 

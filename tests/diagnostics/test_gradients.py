@@ -106,7 +106,7 @@ def test_the_best_step_is_found_for_curves_of_any_sharpness(scale, key):
 def test_relus_near_their_kinks_are_no_error(key):
     """Long steps cross kinks, and short ones do not: those count."""
     x = jax.random.normal(jax.random.key(3), (200, 8))
-    loss = lambda p: jnp.mean(jnp.sum(jax.nn.relu(x @ p["w"] + p["b"]), 1))
+    loss = lambda p: jnp.mean(jnp.sum(jax.nn.relu(x @ p["w"] + p["b"][None]), 1))
     params = {"w": jax.random.normal(key, (8, 64)) / 3, "b": 0.1 * jnp.ones(64)}
     report = check_gradients(loss, params, key=key)
     assert not report.wrong
