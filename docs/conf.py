@@ -70,8 +70,10 @@ def write_pages() -> None:
     shutil.copytree(HERE.parent / "benchmarks/results/claims", claims, ignore=left_out)
     pictures = [f"![{path.stem}]({path.name})" for path in sorted(claims.glob("*.png"))]
     report = claims / "report.md"
-    parts = ["# The claims, measured", report.read_text(), *pictures]
+    changes = claims / "changes.md"
+    parts = ["# The claims, measured", report.read_text(), changes.read_text(), *pictures]
     report.write_text("\n\n".join(parts) + "\n")
+    changes.unlink()
 
 
 def entry(package: Any, name: str) -> list[str]:
