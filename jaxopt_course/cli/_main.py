@@ -74,8 +74,21 @@ def main(argv: Sequence[str]) -> int:
         for kinds, failure in ENDS.items():
             if isinstance(error, kinds):
                 return _complain(command, error, failure)
+        if isinstance(error, AssertionError) and (why := _no_device()):
+            return _complain(command, why, FAILED)
         raise
     return code
+
+
+def _no_device() -> str | None:
+    """Why JAX has no device, if that is so: of a platform that is not there its errors vary."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:
+        return f"JAX finds no device on the platform that JAX_PLATFORMS names: {error}"
+    return None
 
 
 def _request_in(error: BaseException) -> int:
