@@ -1,5 +1,6 @@
 """The command ``jaxopt-course``: which subcommand runs, and what its end means to the shell."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -86,8 +87,9 @@ def _no_device() -> str | None:
 
     try:
         jax.devices()
-    except Exception as error:
-        return f"JAX finds no device on the platform that JAX_PLATFORMS names: {error}"
+    except Exception:
+        named = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX finds no device on the platform {named!r}: set JAX_PLATFORMS=cpu, or unset it."
     return None
 
 

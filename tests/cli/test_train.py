@@ -139,6 +139,7 @@ def test_an_earlier_run_is_kept_unless_told_otherwise(tmp_path, capsys):
     table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "run"
     out.mkdir()
     (out / "run.json").write_text("earlier")
+    (out / ".jaxopt_course.json").write_text('{"files": ["run.json"]}')
     (out / "note.txt").write_text("mine")
     options = (*LINEAR, "--epochs", 5, "--patience", 1, "--learning-rate", 0, "--batch-size", 16)
     arguments = ("train", table, "--target", "state", *options, "--out", out)
