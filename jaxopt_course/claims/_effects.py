@@ -167,7 +167,8 @@ def ratio_effect(
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.asarray(above, float)) - np.log(np.asarray(below, float))
     effect = mean_effect(what, logs, claimed, at_least=above_capped, at_most=below_capped)
-    value, low, high = map(math.exp, (effect.value, effect.low, effect.high))
+    with np.errstate(over="ignore"):  # of two seeds an interval may end beyond what floats hold
+        value, low, high = (float(np.exp(x)) for x in (effect.value, effect.low, effect.high))
     return effect._replace(value=value, low=low, high=high)
 
 

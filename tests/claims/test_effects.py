@@ -50,6 +50,12 @@ def test_a_ratio_is_the_geometric_mean():
     )
 
 
+def test_an_interval_of_two_seeds_that_differ_widely_has_no_end():
+    effect = ratio_effect("x", np.array([1.0, 1e4]), np.ones(2), ABOVE_0)
+    assert (effect.low, effect.high) == (0.0, np.inf)
+    assert effect.verdict == UNDECIDED
+
+
 def test_the_interval_of_a_share_has_its_closed_forms_at_both_ends():
     none, all_of_them = (share_effect("x", np.full(10, hit), ABOVE_0) for hit in (False, True))
     bound = TAIL ** (1 / 10)  # all of n with the probability p: p^n is one tail

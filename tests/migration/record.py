@@ -9,8 +9,6 @@ Keras is added or changed.
 import json
 
 import jax
-import keras
-import torch
 
 from tests.migration.page import ROWS, code
 from tests.migration.sides import RECORDED, STEPS, kept, theirs
@@ -18,6 +16,9 @@ from tests.migration.sides import RECORDED, STEPS, kept, theirs
 
 def main():
     """Write the values of all rows to fourteen digits, and the versions."""
+    import keras
+    import torch
+
     jax.config.update("jax_enable_x64", True)
     rows = {
         code(row.theirs): [
