@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree
 
 from ._numerics import abs_sq, wide_dtype
@@ -21,6 +22,13 @@ from ._tree import divide_tree, scalar_dtype, widened
 
 
 __all__ = ["global_norm", "l2_norm", "root_mean_square"]
+
+ONE_PASS = 2**16
+"""Entries of a leaf up to which its squares are summed for all factors at once.
+
+This takes one pass without a branch, which compiles faster than two passes and suits ``vmap``.
+For longer leaves one pass with all factors would take twice as long as the plain formula.
+"""
 
 Axis = int | Sequence[int] | None
 
@@ -67,26 +75,34 @@ def _axes(axis: int | Sequence[int]) -> tuple[int, ...]:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Array:
     """The norm of all ``leaves``, or along ``axes`` of the only one, which stay with size 1."""
-    size = _group_size(leaves, axes)
-    over = size if mean else 1
-    squares = _sum_of_squares(leaves, axes)
-    limits = jnp.finfo(squares.dtype)
-    # Squares below tiny are lost, in all `size * tiny` at most: the rounding of this bound.
-    too_small = squares < float(limits.tiny) / float(limits.eps) * size
-    too_large = ~(squares <= float(limits.max))
+    dtype = scalar_dtype(leaves)
+    size, limits = _group_size(leaves, axes), jnp.finfo(dtype)
     # The root of the largest number and 16 bits more, for the sum of up to 2^31 squares.
     power = 2.0 ** (limits.maxexp // 2 + 16)
+    factors = jnp.array([1, 1 / power, power], dtype)
+    short = [x for x in leaves if x.size <= ONE_PASS]
+    long = [x for x in leaves if x.size > ONE_PASS]
+
+    by_factor = _sums_of_squares(short, axes, factors)
+    plain = by_factor[0] + _sums_of_squares(long, axes, factors[:1])[0]
+    too_large = ~(plain <= float(limits.max))
+    # Squares below tiny are lost, in all `size * tiny` at most: the rounding of this bound.
+    too_small = plain < float(limits.tiny) / float(limits.eps) * size
+
+    def chosen(options: Array) -> Array:
+        return jnp.where(too_large, options[1], jnp.where(too_small, options[2], options[0]))
 
     def scaled() -> Array:
-        factor = jnp.where(too_large, 1 / power, jnp.where(too_small, power, 1))
-        factor = factor.astype(squares.dtype)
-        sums = _sum_of_squares(leaves, axes, factor)
-        norm = jnp.sqrt(sums / over) / factor
+        factor = chosen(factors)
+        sums = chosen(by_factor) + _sums_of_squares(long, axes, factor[None])[0]
+        norm = jnp.sqrt(sums / (size if mean else 1)) / factor
         return jnp.where(jnp.isfinite(sums), jnp.minimum(norm, float(limits.max)), norm)
 
-    # One pass over the numbers where the plain formula is right, and one more where it is not.
-    usual = ~jnp.any(too_small | too_large)
-    return jax.lax.cond(usual, lambda: jnp.sqrt(squares / over), scaled)
+    if not long:
+        return scaled()
+    # One pass over long leaves where the plain formula is right, and one more where it is not.
+    usual = lambda: jnp.sqrt(plain / (size if mean else 1))
+    return jax.lax.cond(jnp.any(too_large | too_small), scaled, usual)
 
 
 @_norm.defjvp
@@ -106,18 +122,18 @@ def _norm_jvp(axes, mean, primals, tangents):  # type: ignore[no-untyped-def]
     return norm, jnp.where(positive, sum(slopes[1:], start=slopes[0]), 0)
 
 
-def _sum_of_squares(
-    leaves: list[Array], axes: tuple[int, ...] | None, factor: Array | None = None
-) -> Array:
-    """Of all entries, or along ``axes``; of ``factor`` times the entries where one is given."""
-    dtype = scalar_dtype(leaves)
+def _sums_of_squares(leaves: list[Array], axes: tuple[int, ...] | None, factors: Array) -> Array:
+    """The sum over ``leaves`` of |f x|^2, for each f along the first axis of ``factors``."""
 
     def summed(x: Array) -> Array:
-        x = x if factor is None else x * factor.astype(x.dtype)
-        return jnp.sum(abs_sq(x), axes, keepdims=axes is not None).astype(dtype)
+        over = range(x.ndim) if axes is None else (axis % x.ndim for axis in axes)
+        factor = factors.reshape(factors.shape + (1,) * (x.ndim + 1 - factors.ndim))
+        dtype = np.promote_types(x.dtype, factors.dtype)  # that of the widest leaf
+        squares = abs_sq(factor.astype(dtype) * x[None].astype(dtype))
+        return jnp.sum(squares, tuple(i + 1 for i in over), keepdims=axes is not None)
 
-    sums = [summed(x) for x in leaves]
-    return sum(sums[1:], start=sums[0])
+    sums = [summed(x).astype(factors.dtype) for x in leaves]
+    return sum(sums[1:], start=sums[0]) if sums else jnp.zeros(len(factors), factors.dtype)
 
 
 def _group_size(leaves: list[Array], axes: tuple[int, ...] | None) -> int:

@@ -93,10 +93,25 @@ def test_the_curvature_is_that_of_a_sphere():
     np.testing.assert_allclose(curvature, expected, atol=1e-15)
 
 
-def test_usual_numbers_keep_the_bits_of_the_plain_formula():
-    x = jax.random.normal(jax.random.key(0), (1000,), jnp.float32)
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_usual_numbers_keep_the_bits_of_the_plain_formula(size):
+    x = jax.random.normal(jax.random.key(0), (size,), jnp.float32)
     plain = jax.jit(lambda x: jnp.sqrt(jnp.sum(jnp.square(x))))
     assert jax.jit(global_norm)(x) == plain(x)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1.0, 1e-30])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_long_leaves_and_short_ones_make_one_norm(dtype, scale):
+    """The squares of long leaves take a second pass; the short leaf is the wider one."""
+    tree = {
+        "long": jnp.full((400, 400), scale, jnp.float32),
+        "short": jnp.full(3, 300 * scale, dtype),
+    }
+    expected = scale * math.sqrt(160_000 + 3 * 300**2)
+    np.testing.assert_allclose(jax.jit(global_norm)(tree), expected, rtol=1e-6)
+    rows = l2_norm(tree["long"] * jnp.float32([[1.0]] * 399 + [[0.0]]), 1)
+    np.testing.assert_allclose(rows, [20 * scale] * 399 + [0.0], rtol=1e-6)
 
 
 def test_division_by_numbers_of_any_size():
