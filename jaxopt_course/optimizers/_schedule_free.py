@@ -173,14 +173,14 @@ def schedule_free(
         moves = cast_like(jax.tree.map(moved, widened(params), state.z, z), updates)
         new = moves, (weight_sum, increment(state.step_count), max_lr)
         stays = jax.tree.map(jnp.zeros_like, moves)
-        moves, averaging = if_applied(
+        moves, (weight_sum, step_count, max_lr) = if_applied(
             base_state,
             state.base_optimizer_state,
             new,
             (stays, (state.weight_sum, state.step_count, state.max_lr)),
         )
         return moves, ScheduleFreeState(
-            jnp.asarray(b1, state.b1.dtype), *averaging, base_optimizer_state=base_state, z=z
+            jnp.asarray(b1, state.b1.dtype), weight_sum, step_count, max_lr, base_state, z
         )
 
     return GradientTransformationExtraArgs(init, update)

@@ -108,9 +108,9 @@ def make_stages(
         carry = (hold(progress), feed.table(key, begin))
         return release(jax.lax.fori_loop(begin, end, step, carry)[0])
 
-    def evaluate(
+    def evaluate_end(
         progress: Progress, hyperparameters: Any, rows: Rows | None = None
     ) -> tuple[Progress, dict[str, Array]]:
         return parts(hyperparameters, rows)[0].evaluate(progress, True)
 
-    return Stages(start, advance, evaluate, build, -(-n // batch_size))
+    return Stages(start, advance, evaluate_end, build, -(-n // batch_size))

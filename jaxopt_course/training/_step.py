@@ -5,6 +5,7 @@ L(params) = sum_i w_i l_i / sum_i w_i,        0 where all weights are 0
 Where the optimizer scales the loss, by s, the gradient is that of s L, divided by s in float32.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -174,7 +175,8 @@ def step_function(
     return step
 
 
-class ValueFn(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class ValueFn:
     """The mean loss of a batch as a function of the parameters, as it is offered to an optimizer.
 
     loss: ``loss(params) -> f[]``.

@@ -148,7 +148,8 @@ def ema_params(
         mean = running_mean(state.ema, apply_updates(params, updates), decay)
         weight = running_mean(state.weight, jnp.ones_like(state.weight), decay)
         new = cast_like(mean, state.ema), weight if debias else state.weight
-        kept = if_applied(inner_state, state.inner_state, new, (state.ema, state.weight))
-        return updates, EmaParamsState(*kept, inner_state)
+        old = state.ema, state.weight
+        ema, weight = if_applied(inner_state, state.inner_state, new, old)
+        return updates, EmaParamsState(ema, weight, inner_state)
 
     return GradientTransformationExtraArgs(init, update)

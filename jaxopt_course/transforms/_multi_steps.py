@@ -357,8 +357,10 @@ def _offers(
         offers["grad"] = grads
     if "value_fn" in offers:
         of_last = getattr(offers["value_fn"], "of_last", None)
-        is_known = of_last is not None and at_most is not None
-        offers["value_fn"] = of_last(group.mini_step, at_most) if is_known else no_value_fn
+        if of_last is None or at_most is None:
+            offers["value_fn"] = no_value_fn
+        else:
+            offers["value_fn"] = of_last(group.mini_step, at_most)
     return offers
 
 
