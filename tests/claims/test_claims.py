@@ -1,6 +1,7 @@
 """The 22 claims: all there, the cheap ones tried as they are, each in its quick form."""
 
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from jaxopt_course.claims import CLAIMS, DEPENDS, FAILS, HOLDS, UNDECIDED, Curves, Verdict, claim
 from jaxopt_course.plots import verdict_figure
+
+
+QUICK = json.loads(pathlib.Path(__file__).with_name("quick.json").read_text())
 
 
 def check(verdict: Verdict, name: str, seeds: int) -> None:
@@ -88,7 +92,13 @@ def test_variance_through_depth_is_halved_by_relu_and_kept_by_he(key):
     assert abs(per_layer["N(0, 0.01), tanh"] - np.log(128e-4)) < 0.1
 
 
-@pytest.mark.by_hand
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"storage"}))
-def test_every_claim_comes_to_a_verdict_in_its_quick_form(name, key):
-    check(CLAIMS[name](key, seeds=2, quick=True), name, 2)
+def test_every_claim_gives_the_recorded_numbers_in_its_quick_form(name, key):
+    """Those of jax 0.12: a changed experiment gives others. Seconds are not recorded."""
+    found = CLAIMS[name](key, seeds=2, quick=True)
+    check(found, name, 2)
+    if name in QUICK:
+        # Rounding, which differs between versions of jax, grows in the course of a training.
+        values = [effect.value for effect in found.effects]
+        np.testing.assert_allclose(values, QUICK[name], rtol=0.1, atol=1e-3)
