@@ -173,7 +173,9 @@ def test_a_run_that_diverges_says_where_if_it_is_to(tmp_path, capsys):
     table = write_pumps(tmp_path / "pumps.csv", labels=False)
     command = ("train", table, "--target", "state", *SMALL, *options, "--out", out)
     assert call(*command, "--epochs", 50, "--on-divergence", "raise") == 3
-    assert "the loss is not finite at step" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "the loss of step " in err
+    assert " is not finite, because of rows [" in err
     assert json.loads((out / "run.json").read_text())["outcome"] == "diverged"
 
 
