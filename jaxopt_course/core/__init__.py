@@ -26,6 +26,15 @@ from ._checks import (
 from ._derivatives import hvp
 from ._files import claim_file, delete_own, foreign_files, list_file, replacing, replacing_own
 from ._handed_on import ALIASES, HANDED_ON, OTHERS, handed_on
+from ._meshes import (
+    explicit_mesh,
+    is_split,
+    on_auto_axes,
+    on_own_axes,
+    placed_like,
+    shapes_of,
+    spec_of,
+)
 from ._norms import global_norm, l2_norm, root_mean_square
 from ._numerics import (
     abs_sq,
@@ -77,6 +86,7 @@ from ._tree import (
     squared,
     total,
     widened,
+    zeros_like,
 )
 
 
@@ -121,6 +131,7 @@ __all__ = [
     "difference",
     "divide_by_root",
     "divide_tree",
+    "explicit_mesh",
     "for_tree",
     "foreign_files",
     "global_norm",
@@ -133,13 +144,17 @@ __all__ = [
     "is_due",
     "is_idle",
     "is_pending",
+    "is_split",
     "is_traced",
     "l2_norm",
     "list_file",
     "magnitude",
     "nonzero_in_dtype",
     "of_rates",
+    "on_auto_axes",
+    "on_own_axes",
     "one_minus_power",
+    "placed_like",
     "power_of_two",
     "real_accumulator_like",
     "refuse_accumulation",
@@ -154,10 +169,13 @@ __all__ = [
     "safe_sqrt",
     "scalar_dtype",
     "scale_tree",
+    "shapes_of",
     "shown",
+    "spec_of",
     "squared",
     "total",
     "was_applied",
     "wide_dtype",
     "widened",
+    "zeros_like",
 ]

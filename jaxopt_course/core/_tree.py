@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
+from ._meshes import on_auto_axes, placed_like
 from ._numerics import abs_sq, complement, one_minus_power, power_of_two, safe_sqrt, wide_dtype
 
 
@@ -36,6 +37,7 @@ __all__ = [
     "squared",
     "total",
     "widened",
+    "zeros_like",
 ]
 
 
@@ -43,9 +45,7 @@ def accumulator_like(
     tree: PyTree, dtype: DTypeLike | None = None, fill: ScalarLike = 0.0
 ) -> PyTree:
     """``fill`` in the shapes of ``tree``, in ``dtype``, or else in float32 or wider."""
-    return jax.tree.map(
-        lambda x: jnp.full_like(x, fill, dtype or wide_dtype(jnp.result_type(x))), tree
-    )
+    return jax.tree.map(lambda x: _filled(x, fill, dtype or wide_dtype(jnp.result_type(x))), tree)
 
 
 def for_tree(values: PyTree | Callable[[PyTree], PyTree], tree: PyTree) -> PyTree:
@@ -59,7 +59,7 @@ def for_tree(values: PyTree | Callable[[PyTree], PyTree], tree: PyTree) -> PyTre
 
 def real_accumulator_like(tree: PyTree, fill: ScalarLike = 0.0) -> PyTree:
     """``fill`` in the shapes of ``tree``, float32 or wider, and real: to keep squares in."""
-    return jax.tree.map(lambda x: jnp.full_like(x, fill, scalar_dtype(x)), tree)
+    return jax.tree.map(lambda x: _filled(x, fill, scalar_dtype(x)), tree)
 
 
 def cast_like(tree: PyTree, like: PyTree) -> PyTree:
@@ -99,6 +99,11 @@ def bias_corrected(mean: PyTree, decay: ScalarLike, count: Int[Array, ""]) -> Py
     """``mean / (1 - decay^count)``: a running mean from zeros, without their pull."""
     correction = functools.cache(lambda dtype: one_minus_power(decay, count, dtype))
     return jax.tree.map(lambda m: m / correction(m.dtype), mean)
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    """Zeros in the shapes, dtypes and places of the leaves of ``tree``."""
+    return jax.tree.map(lambda x: placed_like(jnp.zeros_like(x), x), tree)
 
 
 def widened(tree: PyTree) -> PyTree:
@@ -216,8 +221,13 @@ def inner_product(a: PyTree, b: PyTree) -> Float[Array, ""]:
     """The sum of ``Re(conj(a) b)`` over all entries, in float32 or wider."""
     dtype = scalar_dtype(a)
     leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    terms = (jnp.vdot(_wide(x), _wide(y)).real.astype(dtype) for x, y in leaves)
+    product = lambda x, y: on_auto_axes(jnp.vdot, _wide(x), _wide(y)).real.astype(dtype)
+    terms = (product(x, y) for x, y in leaves)
     return sum(terms, start=jnp.zeros((), dtype))
+
+
+def _filled(x: Any, fill: ScalarLike, dtype: Any) -> Array:
+    return placed_like(jnp.full_like(x, fill, dtype), x)
 
 
 def _wide(x: Any) -> Array:

@@ -43,6 +43,7 @@ from jaxopt_course.core import (
     running_mean,
     safe_divide,
     safe_sqrt,
+    shapes_of,
     squared,
     wide_dtype,
 )
@@ -132,7 +133,7 @@ def scale_by_factored_rms(
         return row, column
 
     def init(params: Params) -> FactoredState:
-        shapes = jax.eval_shape(lambda tree: means(jax.tree.map(abs_sq, tree)), params)
+        shapes = shapes_of(lambda tree: means(jax.tree.map(abs_sq, tree)), params)
         row, column = (accumulator_like(part) for part in shapes)
         whole = real_accumulator_like(kept_whole(params))
         return FactoredState(jnp.zeros((), jnp.int32), row, column, whole)

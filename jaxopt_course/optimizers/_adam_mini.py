@@ -34,6 +34,7 @@ from jaxopt_course.core import (
     divide_by_root,
     increment,
     running_mean,
+    shapes_of,
     squared,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
@@ -118,8 +119,7 @@ def scale_by_adam_mini(
         return jax.tree.map_with_path(mean, squared(tree))
 
     def init(params: Params) -> ScaleByAdamMiniState:
-        blocks = jax.eval_shape(mean_squares, params)
-        nu = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blocks)
+        nu = accumulator_like(shapes_of(mean_squares, params))
         return ScaleByAdamMiniState(
             jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu
         )

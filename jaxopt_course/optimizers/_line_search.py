@@ -22,6 +22,9 @@ from jaxopt_course.core import (
     as_transformation,
     cast_like,
     check_state,
+    on_auto_axes,
+    on_own_axes,
+    placed_like,
     require_params,
 )
 from jaxopt_course.transforms import identity, scale, scale_by_learning_rate
@@ -61,8 +64,9 @@ def line_search(
         # It takes its dtype from the first leaf: a tree without leaves gets one on loan.
         has_leaves = bool(jax.tree.leaves(params))
         state = inner.init(params if has_leaves else (jnp.zeros(()), params))
-        if not has_leaves and getattr(state, "grad", None) is not None:
-            state = state._replace(grad=state.grad[1])
+        if getattr(state, "grad", None) is not None:
+            grad = state.grad if has_leaves else state.grad[1]
+            state = state._replace(grad=jax.tree.map(placed_like, grad, params))
         return cast_like(state, state)  # which makes weak types strong
 
     def update(
@@ -80,7 +84,13 @@ def line_search(
             return updates, state
         offered = {name: extra_args[name] for name in needed}
         if "value_fn" in needed:
-            offered["value_fn"] = bound_value_fn(extra_args["value_fn"], extra_args)
+            value_fn = bound_value_fn(extra_args["value_fn"], extra_args)
+            offered["value_fn"] = on_own_axes(value_fn, params)
+        return on_auto_axes(step, updates, state, params, offered, like=(updates, state))
+
+    def step(
+        updates: Updates, state: State, params: Params, offered: dict[str, Any]
+    ) -> tuple[Updates, State]:
         with jax.numpy_dtype_promotion("standard"):
             new_updates, new_state = inner.update(updates, state, params, **offered)
         return cast_like(new_updates, updates), cast_like(new_state, state)

@@ -39,6 +39,7 @@ from jaxopt_course.core import (
     check_number,
     check_state,
     increment,
+    on_auto_axes,
     running_mean,
     scale_tree,
 )
@@ -137,7 +138,11 @@ def scale_by_muon(
         count = increment(state.count)
         mu = running_mean(state.mu, updates, beta)
         mean = mean_of_step(mu, updates, beta, count, nesterov)
-        coefficients = functools.cache(jnp.array(state.ns_coeffs).astype)
+        steps = cast_like(on_auto_axes(directions, mean, state.ns_coeffs, eps, like=mean), updates)
+        return steps, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
+
+    def directions(mean: Updates, ns_coeffs: Any, eps: ScalarLike) -> Updates:
+        coefficients = functools.cache(jnp.array(ns_coeffs).astype)
 
         def orthogonal(matrices: Array) -> Array:
             own = coefficients(jnp.finfo(matrices.dtype).dtype)
@@ -147,10 +152,9 @@ def scale_by_muon(
             y = unfolded(matrices, x.shape, spec)
             return jnp.sum(x.conj() * y) * y if adaptive else y
 
-        specs = specs_of(weight_dimension_numbers, updates)
+        specs = specs_of(weight_dimension_numbers, mean)
         matrices = map_stacked(orthogonal, jax.tree.map(folded, mean, specs))
-        steps = cast_like(jax.tree.map(scaled, matrices, mean, specs), updates)
-        return steps, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
+        return jax.tree.map(scaled, matrices, mean, specs)
 
     return GradientTransformationExtraArgs(init, update)
 

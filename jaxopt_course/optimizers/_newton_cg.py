@@ -42,6 +42,7 @@ from jaxopt_course.core import (
     running_sum,
     safe_sqrt,
     scale_tree,
+    zeros_like,
 )
 from jaxopt_course.transforms import chain
 
@@ -166,7 +167,7 @@ def _solve(
     norm = global_norm(gradient)
     # The solution for g / |g|, times |g|: squares of a large residual are infinite.
     g = divide_tree(gradient, jnp.where(norm > 0, norm, 1))
-    zeros = jax.tree.map(jnp.zeros_like, g)
+    zeros = zeros_like(g)
     enough = jnp.minimum(0.5, safe_sqrt(norm))
 
     def going(carry: Any) -> Array:

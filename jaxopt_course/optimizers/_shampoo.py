@@ -34,6 +34,8 @@ from jaxopt_course.core import (
     check_state,
     increment,
     is_due,
+    on_auto_axes,
+    placed_like,
     running_sum,
     safe_divide,
     wide_dtype,
@@ -93,10 +95,14 @@ def scale_by_shampoo(
     def starts(p: Any) -> tuple[Array, ...]:
         dtype = wide_dtype(jnp.result_type(p))
         start = jnp.asarray(eps, jnp.finfo(dtype).dtype)
-        return tuple(
-            start.astype(dtype) * jnp.eye(size[0], dtype=dtype) if full else jnp.full(size, start)
-            for size, full in factor_sizes(jnp.shape(p), max_precond_dim)
-        )
+
+        def factor(size: tuple[int, ...], full: bool) -> Array:
+            if full:
+                return start.astype(dtype) * jnp.eye(size[0], dtype=dtype)
+            diagonal = jnp.full(size, start)
+            return placed_like(diagonal, p) if jnp.ndim(p) == 1 else diagonal
+
+        return tuple(factor(*kind) for kind in factor_sizes(jnp.shape(p), max_precond_dim))
 
     def init(params: Params) -> ScaleByShampooState:
         factors, roots = (jax.tree.map(starts, params) for _ in range(2))
@@ -111,10 +117,15 @@ def scale_by_shampoo(
         check_state("scale_by_shampoo", state, ScaleByShampooState)
         if params is not None:
             check_like("scale_by_shampoo", "gradient", updates, params)
+        return on_auto_axes(step, updates, state, preconditioning_period, like=(updates, state))
+
+    def step(
+        updates: Updates, state: ScaleByShampooState, period: ScalarLike
+    ) -> tuple[Updates, ScaleByShampooState]:
         grads = widened(updates)
         factors = running_sum(state.factors, jax.tree.map(grams, grads, state.factors), 1.0)
         roots = jax.lax.cond(
-            is_due(state.count, preconditioning_period),
+            is_due(state.count, period),
             lambda: _recomputed(grads, factors),
             lambda: state.roots,
         )

@@ -36,6 +36,7 @@ from jaxopt_course.core import (
     divide_by_root,
     in_dtype,
     running_mean,
+    shapes_of,
     squared,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
@@ -77,7 +78,7 @@ def scale_by_sm3(
 
     def init(params: Params) -> ScaleBySM3State:
         peaks = lambda tree: jax.tree.map(lambda x: _peaks(abs_sq(x)), tree)
-        mu = accumulator_like(jax.eval_shape(peaks, params))  # shapes and shardings alone
+        mu = accumulator_like(shapes_of(peaks, params))  # shapes and shardings alone
         return ScaleBySM3State(mu, accumulator_like(params))
 
     def update(

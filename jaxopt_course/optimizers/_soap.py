@@ -41,6 +41,7 @@ from jaxopt_course.core import (
     divide_by_root,
     increment,
     is_due,
+    on_auto_axes,
     real_accumulator_like,
     running_mean,
     squared,
@@ -125,6 +126,13 @@ def scale_by_soap(
     ) -> tuple[Updates, ScaleBySoapState]:
         check_state("scale_by_soap", state, ScaleBySoapState)
         check_like("scale_by_soap", "gradient", updates, state.mu)
+        numbers = (b1, b2, eps, precondition_frequency)
+        return on_auto_axes(step, updates, state, numbers, like=(updates, state))
+
+    def step(
+        updates: Updates, state: ScaleBySoapState, numbers: tuple[ScalarLike, ...]
+    ) -> tuple[Updates, ScaleBySoapState]:
+        b1, b2, eps, frequency = numbers
         is_first, t = state.count == 0, jnp.maximum(state.count, 1)
         grads = cast_like(updates, state.mu)
         seen = jax.tree.map(lambda g: jnp.where(is_first, 0, g), grads)
@@ -135,7 +143,7 @@ def scale_by_soap(
         scaled = cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
 
         factors = running_mean(state.factors, jax.tree.map(grams, grads, state.factors), b2)
-        turns = is_due(state.count, precondition_frequency).astype(jnp.int32)
+        turns = is_due(state.count, frequency).astype(jnp.int32)
         bases = jax.lax.switch(
             jnp.where(is_first, 2, turns),
             [

@@ -17,6 +17,7 @@ from jaxopt_course.core import (
     check_number,
     divide_tree,
     l2_norm,
+    placed_like,
     wide_dtype,
 )
 
@@ -53,7 +54,8 @@ def unitwise_norm(
                 f"unitwise_norm: `axis` must be given for an array of {x.ndim} axes, got None."
             )
         axis = UNIT_AXES[x.ndim]
-    return jnp.broadcast_to(l2_norm(x, axis, keepdims=True), x.shape)
+    norms = l2_norm(x, axis, keepdims=True)
+    return placed_like(jnp.broadcast_to(norms, x.shape), x)
 
 
 def unitwise_clip(

@@ -19,6 +19,7 @@ from jaxopt_course.core import (
     check_state,
     increment,
     was_applied,
+    zeros_like,
 )
 
 
@@ -86,7 +87,7 @@ def apply_if_finite(
         new_updates, inner_state = jax.lax.cond(
             finite | hopeless,
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
-            lambda: (jax.tree.map(jnp.zeros_like, updates), state.inner_state),
+            lambda: (zeros_like(updates), state.inner_state),
         )
         total = jnp.where(finite, state.total_notfinite, increment(state.total_notfinite))
         return new_updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)

@@ -21,7 +21,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
+
+from jaxopt_course.core import explicit_mesh, on_auto_axes, spec_of
 
 
 __all__ = [
@@ -101,8 +104,24 @@ def _scale_shape(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
     return (-(-math.prod(shape) // block),)
 
 
+def _scale_spec(x: Float[Array, "*shape"], block: int) -> PartitionSpec:
+    """How scales are split on an explicit mesh: as ``x``, where devices hold whole blocks."""
+    shape, mesh = _scale_shape(x.shape, block), explicit_mesh(x)
+    if mesh is None or math.prod(shape) * block != x.size:
+        return PartitionSpec()
+    *first, last = (*spec_of(x), *[None] * x.ndim)[: len(shape)]
+    names = last if isinstance(last, tuple) else (last,)
+    devices = math.prod(mesh.shape[name] for name in names if name)
+    return PartitionSpec(*first, last if shape[-1] % devices == 0 else None)
+
+
 def encode(x: Float[Array, "*shape"], block: int, positive: bool) -> QuantizedArray:
     """``x``, float32, in blocks; the last one may be short."""
+    like = QuantizedArray(x, _scale_spec(x, block), block)
+    return on_auto_axes(lambda x: _encoded(x, block, positive), x, like=like)
+
+
+def _encoded(x: Float[Array, "*shape"], block: int, positive: bool) -> QuantizedArray:
     shape = _scale_shape(x.shape, block)
     missing = math.prod(shape) * block - x.size
     padded = jnp.pad(x.reshape(-1), (0, missing)) if missing else x
@@ -123,6 +142,10 @@ def is_coded(part: Any) -> bool:
 
 def decode(array: QuantizedArray) -> Float[Array, "*shape"]:
     """The array in float32."""
+    return on_auto_axes(_decoded, array, like=array.codes)
+
+
+def _decoded(array: QuantizedArray) -> Float[Array, "*shape"]:
     codes, scales, block = array.codes, array.scales, array.block
     missing = scales.size * block - codes.size
     padded = jnp.pad(codes.reshape(-1), (0, missing)) if missing else codes

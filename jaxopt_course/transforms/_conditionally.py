@@ -17,6 +17,7 @@ from jaxopt_course.core import (
     check_state,
     increment,
     refuse_accumulation,
+    zeros_like,
 )
 
 
@@ -119,7 +120,7 @@ def conditionally_mask(
         should_transform_fn,
         forward_extra_args,
         ConditionallyMaskState,
-        otherwise=lambda updates: jax.tree.map(jnp.zeros_like, updates),
+        otherwise=zeros_like,
     )
 
 

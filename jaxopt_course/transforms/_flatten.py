@@ -16,6 +16,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     check_like,
+    on_auto_axes,
 )
 
 
@@ -40,16 +41,17 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraA
     inner = as_transformation("flatten", "inner", inner)
 
     def init(params: Params) -> State:
-        return inner.init(_joined(params))
+        return inner.init(on_auto_axes(_joined, params))
 
     def update(
         updates: Updates, state: State, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
         if params is not None:
             check_like("flatten", "gradient", updates, params)
-            params = _joined(params)
-        new_updates, state = inner.update(_joined(updates), state, params, **extra_args)
-        return _split(new_updates, updates), state
+            params = on_auto_axes(_joined, params)
+        vector = on_auto_axes(_joined, updates)
+        new_updates, state = inner.update(vector, state, params, **extra_args)
+        return on_auto_axes(_split, new_updates, updates, like=updates), state
 
     return GradientTransformationExtraArgs(init, update)
 

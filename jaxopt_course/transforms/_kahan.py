@@ -28,6 +28,7 @@ from jaxopt_course.core import (
     check_state,
     require_params,
     widened,
+    zeros_like,
 )
 
 from ._narrow import is_narrow, landing, two_trees
@@ -74,7 +75,7 @@ def kahan(optimizer: optax.GradientTransformation) -> GradientTransformationExtr
     inner = as_transformation("kahan", "optimizer", optimizer)
 
     def init(params: Params) -> KahanState:
-        nothing = lambda p: jnp.zeros_like(p) if is_narrow(p) else MaskedNode()
+        nothing = lambda p: zeros_like(p) if is_narrow(p) else MaskedNode()
         return KahanState(jax.tree.map(nothing, params), inner.init(params))
 
     def update(

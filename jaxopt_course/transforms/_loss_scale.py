@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     count_applied,
     is_due,
     was_applied,
+    zeros_like,
 )
 
 
@@ -118,7 +119,7 @@ def dynamic_loss_scale(
         new_updates, inner_state = jax.lax.cond(
             finite,
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
-            lambda: (jax.tree.map(jnp.zeros_like, updates), state.inner_state),
+            lambda: (zeros_like(updates), state.inner_state),
         )
         good_steps = count_applied(state.good_steps, inner_state, state.inner_state)
         grows = (good_steps > state.good_steps) & is_due(good_steps, growth_interval)

@@ -23,6 +23,7 @@ from jaxopt_course.core import (
     check_state,
     wide_dtype,
     widened,
+    zeros_like,
 )
 
 from ._chain import chain
@@ -161,7 +162,7 @@ def _as_link(name: str, measure: Any) -> GradientTransformationExtraArgs:
 
 
 def _zeros(params: Params) -> Updates:
-    return jax.tree.map(jnp.zeros_like, params)
+    return zeros_like(params)
 
 
 def _kept(measurement: PyTree) -> PyTree:

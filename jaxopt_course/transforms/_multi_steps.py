@@ -36,12 +36,14 @@ from jaxopt_course.core import (
     increment,
     is_pending,
     is_traced,
+    placed_like,
     running_sum,
     safe_divide,
     scale_tree,
     squared,
     total,
     was_applied,
+    zeros_like,
 )
 
 
@@ -164,7 +166,7 @@ class MultiSteps(GradientTransformationExtraArgs):
         def init(params: Params) -> MultiStepsState:
             skip_state = ()
             if should_skip_update_fn is not None:
-                zeros = jax.tree.map(jnp.zeros_like, params)
+                zeros = zeros_like(params)
                 _, skip_state = should_skip_update_fn(zeros, jnp.zeros((), jnp.int32), params)
             mini_step, gradient_step = (jnp.zeros((), jnp.int32) for _ in range(2))
             accumulated = accumulator_like(params, accumulator_dtype)
@@ -203,7 +205,8 @@ class MultiSteps(GradientTransformationExtraArgs):
                 )
 
             shapes, _ = jax.eval_shape(run)  # an optimizer may give updates of another kind
-            nothing = lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            zeros = lambda s: placed_like(jnp.zeros(s.shape, s.dtype), s)
+            nothing = lambda: jax.tree.map(zeros, shapes)
             wait = lambda: (nothing(), added())
             skip = lambda: (nothing(), state)
 
@@ -366,12 +369,11 @@ def _offers(
 
 def _emptied(state: MultiStepsState) -> MultiStepsState:
     """``state`` at the beginning of a group."""
-    zero = lambda tree: jax.tree.map(jnp.zeros_like, tree)
     return state._replace(
-        mini_step=zero(state.mini_step),
-        acc_grads=zero(state.acc_grads),
-        acc_weight=zero(state.acc_weight),
-        acc_value=zero(state.acc_value),
+        mini_step=zeros_like(state.mini_step),
+        acc_grads=zeros_like(state.acc_grads),
+        acc_weight=zeros_like(state.acc_weight),
+        acc_value=zeros_like(state.acc_value),
     )
 
 

@@ -19,6 +19,7 @@ from jaxopt_course.core import (
     cast_like,
     check_integer,
     check_like,
+    is_split,
 )
 
 from ._elementwise import NotElementwiseError, kinds_of, leaf_programs
@@ -63,10 +64,11 @@ def packed(
     """Run an elementwise ``optimizer`` on small leaves joined to a few arrays; large ones stay.
 
     Leaves of one dtype are joined whose shapes differ in the first axis only, and which the
-    optimizer treats alike. Whether it is elementwise is read from the jaxpr of its ``update``
-    when ``init`` is called. Put what looks at whole leaves or trees, such as a clip by norm,
-    outside. Trainings of this library hold the parameters packed too, where this wrapper is the
-    outermost, and hand them out as the tree that they are.
+    optimizer treats alike; leaves that an explicit mesh splits over devices stay as they are.
+    Whether the optimizer is elementwise is read from the jaxpr of its ``update`` when ``init`` is
+    called. Put what looks at whole leaves or trees, such as a clip by norm, outside. Trainings of
+    this library hold the parameters packed too, where this wrapper is the outermost, and hand them
+    out as the tree that they are.
 
     Args:
         optimizer: the transformation.
@@ -95,7 +97,7 @@ def packed(
     known: dict[Any, Layout] = {}  # of such parameters
 
     def init(params: Params) -> PackedState:
-        kinds = kinds_of(params)
+        kinds = (kinds_of(params), *map(is_split, jax.tree.leaves(params)))
         if kinds not in known:
             known[kinds] = _layout(exact, params, max_size)
         return PackedState(known[kinds], inner.init(pack(params, known[kinds])))

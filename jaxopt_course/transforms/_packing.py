@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from jaxopt_course.core import is_split
+
 
 __all__ = ["Layout", "PackedTree", "can_unpack", "pack", "packed_shapes", "plan", "unpack"]
 
@@ -83,6 +85,8 @@ class PackedTree:
 def plan(tree: PyTree, max_size: int, apart: tuple[Hashable, ...] | None = None) -> Layout:
     """The layout of ``tree``, of which leaves up to ``max_size`` entries are packed.
 
+    Leaves that are split over devices of an explicit mesh stay as they are.
+
     Args:
         tree: of arrays.
         max_size: entries.
@@ -92,7 +96,7 @@ def plan(tree: PyTree, max_size: int, apart: tuple[Hashable, ...] | None = None)
     shapes = tuple(jnp.shape(leaf) for leaf in leaves)
     found: dict[Any, list[int]] = {}
     for i, (leaf, shape) in enumerate(zip(leaves, shapes, strict=True)):
-        if np.prod(shape) <= max_size:
+        if np.prod(shape) <= max_size and not is_split(leaf):
             kind = (jnp.result_type(leaf), shape[1:], apart and apart[i])
             found.setdefault(kind, []).append(i)
     groups = tuple(tuple(group) for group in found.values() if len(group) > 1)

@@ -23,6 +23,7 @@ from jaxopt_course.core import (
     check_integer,
     check_like,
     check_state,
+    explicit_mesh,
 )
 
 from ._chunks import by_chunks, row
@@ -76,7 +77,8 @@ def quantized_state(
             Positive ones may not be negative; they never become 0.
         min_size: entries from which a leaf counts as large, static, in [1, inf).
         chunk: entries that an elementwise optimizer is run on at a time, static, a multiple of
-            ``block``. None: whole leaves, which is right where these are spread over devices.
+            ``block``. None: whole leaves, which is right where these are spread over devices;
+            on an explicit mesh they are worked on whole in any case.
 
     Raises:
         ValueError: if a number lies outside its range.
@@ -126,7 +128,8 @@ def quantized_state(
         run = lambda *args: inner.update(*args, **extra_args)
         old, like = state.inner_state, updates if params is None else params
         sizes = [x.size for x in jax.tree.leaves(like)]
-        if chunk is not None and max(sizes, default=0) > chunk and is_elementwise(like, chunk):
+        is_large = chunk is not None and max(sizes, default=0) > chunk
+        if is_large and explicit_mesh(like) is None and is_elementwise(like, chunk):
             updates, after = by_chunks(run, chunk, updates, old, params)
             return updates, QuantizedState(after)
         whole = jax.tree.map(lambda x: decode(x) if is_coded(x) else x, old, is_leaf=is_coded)

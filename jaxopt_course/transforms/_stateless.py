@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxopt_course.core import (
@@ -17,6 +16,7 @@ from jaxopt_course.core import (
     check_floats,
     check_like,
     require_params,
+    zeros_like,
 )
 
 
@@ -125,4 +125,4 @@ def identity() -> GradientTransformationExtraArgs:
 
 def set_to_zero() -> GradientTransformationExtraArgs:
     """Replace the updates by zeros: what it is applied to stays as it is."""
-    return stateless(lambda updates, params: jax.tree.map(jnp.zeros_like, updates))
+    return stateless(lambda updates, params: zeros_like(updates))

@@ -1,0 +1,138 @@
+"""Explicit meshes: arrays whose sharding is part of their type, as ``jax.make_mesh`` gives them.
+
+There JAX refuses every product and reshape whose output sharding is ambiguous. Such operations run
+here with the mesh's axes turned to ``AxisType.Auto``, so that the compiler shards what lies in
+between, and the results are sharded as stated. Without an explicit mesh nothing is changed: the
+program is the same.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+
+__all__ = [
+    "explicit_mesh",
+    "is_split",
+    "on_auto_axes",
+    "on_own_axes",
+    "placed_like",
+    "shapes_of",
+    "spec_of",
+]
+
+WHOLE = PartitionSpec()  # every device holds the whole array
+
+
+def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
+    """The mesh with explicit axes on which leaves of ``tree`` lie; None if there is none."""
+    for x in jax.tree.leaves(tree):
+        sharding = _sharding(x)
+        if sharding is not None and AxisType.Explicit in sharding.mesh.axis_types:
+            return sharding.mesh
+    return None
+
+
+def spec_of(x: Any) -> PartitionSpec:
+    """The axes of an explicit mesh over which each axis of ``x`` is split, one entry for each."""
+    sharding = _sharding(x)
+    if sharding is None:
+        return WHOLE
+    names = set(_explicit_axes(sharding.mesh))
+    parts = (part if isinstance(part, tuple) else (part,) for part in sharding.spec)
+    kept = [tuple(name for name in part if name in names) for part in parts]
+    return PartitionSpec(*(part if len(part) > 1 else next(iter(part), None) for part in kept))
+
+
+def is_split(x: Any) -> bool:
+    """Whether ``x`` is split over devices of an explicit mesh."""
+    return any(spec_of(x))
+
+
+def placed_like(x: jax.Array, like: Any) -> jax.Array:
+    """``x`` on the explicit mesh of ``like``, of the same shape and split as that.
+
+    In a traced function ``jnp.zeros_like`` does not keep the sharding of its argument, unless
+    ``jax.set_mesh`` names the mesh.
+    """
+    mesh = explicit_mesh(like)
+    if mesh is None or _sharding(x) == _sharding(like):
+        return x
+    return jax.sharding.reshard(x, NamedSharding(mesh, spec_of(like)))
+
+
+def shapes_of(f: Callable[..., Any], *args: Any) -> Any:
+    """Shapes and dtypes of ``f(*args)``; on an explicit mesh its value, which has a place too."""
+    return jax.eval_shape(f, *args) if explicit_mesh(args) is None else f(*args)
+
+
+def on_auto_axes(f: Callable[..., Any], *args: Any, like: PyTree = WHOLE) -> Any:
+    """``f(*args)``, inside of which the compiler decides how arrays are sharded.
+
+    Args:
+        f: a function of arrays; those that it closes over must not lie on an explicit mesh.
+        args: its arguments, trees of arrays and of anything else.
+        like: a tree with the structure of the result, or with a prefix of it: arrays that lie as
+            the results shall, or a ``PartitionSpec``. By default every device holds all.
+
+    Returns:
+        What ``f`` returns; without an explicit mesh among ``args`` just that.
+    """
+    mesh = explicit_mesh(args)
+    if mesh is None:
+        return f(*args)
+    leaves, structure = jax.tree.flatten(args)
+    arrays = {i: x for i, x in enumerate(leaves) if isinstance(x, jax.Array)}
+
+    def of_arrays(arrays: dict[int, Any]) -> Any:
+        return f(*jax.tree.unflatten(structure, [arrays.get(i, x) for i, x in enumerate(leaves)]))
+
+    def place(x: Any) -> NamedSharding:
+        return NamedSharding(mesh, x if isinstance(x, PartitionSpec) else spec_of(x))
+
+    run = jax.sharding.auto_axes(
+        of_arrays,
+        axes=_explicit_axes(mesh),
+        out_sharding=jax.tree.map(place, like, is_leaf=lambda x: isinstance(x, PartitionSpec)),
+    )
+    with _devices_of(arrays.values()):
+        return run(arrays)
+
+
+def on_own_axes(f: Callable[[Any], Any], like: PyTree) -> Callable[[Any], Any]:
+    """``f`` of one tree, for :func:`on_auto_axes` to call: it runs on the explicit mesh again.
+
+    Args:
+        f: a function that closes over arrays of the explicit mesh, as a loss over its batch.
+        like: a tree shaped like the argument, of arrays outside.
+    """
+    mesh = explicit_mesh(like)
+    if mesh is None:
+        return f
+    specs = jax.tree.map(spec_of, like)
+    return jax.sharding.explicit_axes(f, axes=_explicit_axes(mesh), in_sharding=(specs,))
+
+
+def _sharding(x: Any) -> Any:
+    """How ``x``, an array or the shape of one, is sharded by its type; None if it is neither."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return x.sharding
+    return jax.typeof(x).sharding if isinstance(x, jax.Array) else None
+
+
+def _explicit_axes(mesh: AbstractMesh) -> tuple[str, ...]:
+    """The names of the axes of ``mesh`` that are explicit."""
+    kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    return tuple(name for name, kind in kinds if kind == AxisType.Explicit)
+
+
+def _devices_of(arrays: Any) -> contextlib.AbstractContextManager[Any]:
+    """Outside of traced functions: the mesh in whose context single operations find devices."""
+    found = [x for x in arrays if explicit_mesh(x) is not None]
+    if any(isinstance(x, jax.core.Tracer) for x in arrays):
+        return contextlib.nullcontext()
+    return jax.set_mesh(found[0].sharding.mesh)
