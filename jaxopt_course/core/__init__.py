@@ -27,9 +27,11 @@ from ._derivatives import hvp
 from ._files import claim_file, delete_own, foreign_files, list_file, replacing, replacing_own
 from ._handed_on import ALIASES, HANDED_ON, OTHERS, handed_on
 from ._meshes import (
+    automatic,
     explicit_mesh,
     is_split,
     on_auto_axes,
+    on_mesh,
     on_own_axes,
     placed_like,
     shapes_of,
@@ -111,6 +113,7 @@ __all__ = [
     "as_float",
     "as_transformation",
     "at_count",
+    "automatic",
     "bias_corrected",
     "cast_like",
     "check_choice",
@@ -152,6 +155,7 @@ __all__ = [
     "nonzero_in_dtype",
     "of_rates",
     "on_auto_axes",
+    "on_mesh",
     "on_own_axes",
     "one_minus_power",
     "placed_like",

@@ -11,14 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 
 __all__ = [
+    "automatic",
     "explicit_mesh",
     "is_split",
     "on_auto_axes",
+    "on_mesh",
     "on_own_axes",
     "placed_like",
     "shapes_of",
@@ -115,6 +117,28 @@ def on_own_axes(f: Callable[[Any], Any], like: PyTree) -> Callable[[Any], Any]:
         return f
     specs = jax.tree.map(spec_of, like)
     return jax.sharding.explicit_axes(f, axes=_explicit_axes(mesh), in_sharding=(specs,))
+
+
+def automatic(mesh: Any) -> Any:
+    """``mesh``, a ``Mesh`` or an ``AbstractMesh``, with all its axes of ``AxisType.Auto``."""
+    kinds = (AxisType.Auto,) * len(mesh.axis_names)
+    if mesh.axis_types == kinds:
+        return mesh
+    if isinstance(mesh, AbstractMesh):
+        return AbstractMesh(mesh.axis_sizes, mesh.axis_names, axis_types=kinds)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
+
+
+def on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
+    """The arrays of ``tree`` that lie on these devices, split as they are, on ``mesh`` itself."""
+
+    def moved(x: Any) -> Any:
+        sharding = getattr(x, "sharding", None)
+        if not isinstance(sharding, NamedSharding) or sharding.mesh == mesh:
+            return x
+        return jax.device_put(x, NamedSharding(mesh, sharding.spec))
+
+    return jax.tree.map(moved, tree)
 
 
 def _sharding(x: Any) -> Any:

@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+from jaxopt_course.core import automatic
 
 
 __all__ = [
     "agreed",
-    "check_mesh",
+    "checked_mesh",
     "copied",
     "dealt",
     "fetched",
@@ -26,17 +28,13 @@ __all__ = [
 ]
 
 
-def check_mesh(owner: str, mesh: Mesh | None) -> None:
-    """Raise unless ``mesh`` is None or has an axis "pop", and axes of ``AxisType.Auto`` only."""
+def checked_mesh(owner: str, mesh: Mesh | None) -> Mesh | None:
+    """``mesh`` with automatic axes, after a check that it has an axis "pop"; None for None."""
     if mesh is None:
-        return
+        return None
     if "pop" not in mesh.axis_names:
         raise ValueError(f"{owner}: `mesh` must have an axis 'pop', got {mesh.axis_names}.")
-    if set(mesh.axis_types) != {AxisType.Auto}:  # explicit ones are the default of jax.make_mesh
-        raise ValueError(
-            f"{owner}: all axes of `mesh` must be of AxisType.Auto, got {mesh.axis_types}; "
-            "pass `axis_types=(AxisType.Auto,)` where it is made."
-        )
+    return automatic(mesh)
 
 
 def shards_of(mesh: Mesh | None) -> int:

@@ -155,7 +155,7 @@ def successive_halving(
     setting = Setting(
         "successive_halving", stages, space, key, rows, metric, mode, mesh, resume, progress
     )
-    setting.check()
+    setting = setting.checked()
     if points is None:
         points = sobol_design(key, space, rungs.sizes[0])
     return _bracket(setting, rungs, setting.first(points, rungs.sizes[0]))
@@ -207,7 +207,7 @@ def hyperband(
     ends = np.cumsum([rungs.sizes[0] for rungs in brackets])
     design = sobol_design(key, space, int(ends[-1]))
     setting = Setting("hyperband", stages, space, key, rows, metric, mode, mesh, resume, progress)
-    setting.check()
+    setting = setting.checked()
     results = []
     for number, (rungs, end) in enumerate(zip(brackets, ends, strict=True)):
         directory = None if resume is None else pathlib.Path(resume, f"bracket-{number}")

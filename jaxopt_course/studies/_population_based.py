@@ -193,7 +193,7 @@ def population_based_training(
     owner = "population_based_training"
     how = _checked(owner, members, rounds, interval, quantile, factors, resample)
     setting = Setting(owner, stages, space, key, rows, metric, mode, mesh, resume, progress)
-    setting.check()
+    setting = setting.checked()
     begin = setting.first(sobol_design(key, space, members) if points is None else points, members)
     ranges: Any = dimensions_of(space).ranges  # of numbers: a choice was refused
     steps = interval * np.arange(1, rounds + 1, dtype=np.int32)

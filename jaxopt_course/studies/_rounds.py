@@ -13,7 +13,7 @@ from jaxopt_course.training import Rows, Stages, fingerprint
 
 from ._cohort import Cohort, programs_of
 from ._designs import Points, is_design
-from ._devices import check_mesh
+from ._devices import checked_mesh
 from ._progress import show_trials
 from ._saves import describe, digest, open_saves
 from ._score import check_mode
@@ -42,15 +42,15 @@ class Setting(NamedTuple):
     resume: str | os.PathLike[str] | None
     progress: bool
 
-    def check(self) -> None:
-        """Raise unless the mode, the mesh and the space are as they must be."""
+    def checked(self) -> "Setting":
+        """Raise unless mode, mesh and space are as they must be; explicit axes become automatic."""
         check_mode(self.owner, self.metric, self.mode)
-        check_mesh(self.owner, self.mesh)
         if any(isinstance(kind, Choice) for kind in dimensions_of(self.space).ranges):
             raise ValueError(
                 f"{self.owner}: `space` must hold numbers only, for a choice is a program of its "
                 "own; search each option, or use `search`."
             )
+        return self._replace(mesh=checked_mesh(self.owner, self.mesh))
 
     def first(self, points: Points, n: int) -> Points:
         """The first ``n`` of the ``points`` that were given."""

@@ -19,7 +19,7 @@ from jaxopt_course.data import Folds
 from jaxopt_course.training import Rows, fingerprint
 
 from ._designs import Points
-from ._devices import check_mesh, copied
+from ._devices import checked_mesh, copied
 from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
 from ._saves import describe, digest
@@ -52,7 +52,7 @@ class Study:
         check_mode("search", self.metric, self.mode)
         check_choice("search", "strategy", self.strategy, ("map", "chunk", "vmap", "auto"))
         check_integer("search", "chunk_size", self.chunk_size, "[1, inf)")
-        check_mesh("search", self.mesh)
+        object.__setattr__(self, "mesh", checked_mesh("search", self.mesh))
 
     @property
     def trainings(self) -> tuple[int, int]:

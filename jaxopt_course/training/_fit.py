@@ -17,7 +17,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from jaxopt_course.core import check_choice, check_integer, check_number
+from jaxopt_course.core import check_choice, check_integer, check_number, on_mesh
 from jaxopt_course.tasks import Task
 
 from ._arguments import check_key, check_parts
@@ -25,7 +25,7 @@ from ._array_source import open_arrays
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._log import describe_rows, open_log
 from ._loop import Evaluated
-from ._placement import make_placement
+from ._placement import check_divided, make_placement
 from ._progress_bar import show_progress
 from ._resume import Checkpointing, describe_training, open_keeper
 from ._session import Record, Session, run_session
@@ -111,8 +111,11 @@ def fit(
             four is not finite, and counts it in the history; gradients are left to an optimizer
             that scales the loss. The last two judge every step, which takes longer.
         mesh: devices with an axis ``"data"`` over which batches are spread; it must divide the
-            batch size. Every process must call ``fit`` alike; a stream gives each its part.
-        sharding: how the state lies on the mesh: ``"replicated"``, or ``"fsdp"``, spread too.
+            batch size. Every process must call ``fit`` alike; a stream gives each its part. A mesh
+            with explicit axes is taken as one of ``AxisType.Auto`` during the training; the
+            arrays of the run lie on the mesh that was given.
+        sharding: how the state lies on the mesh: ``"replicated"``, or ``"fsdp"``, spread too,
+            which needs ``mesh``.
         checkpoint: a directory for checkpoints, or a :class:`Checkpointing`.
         resume: ``"auto"`` goes on from the newest valid checkpoint, bit for bit, or begins where
             there is none; ``"never"`` refuses a directory that has some.
@@ -179,6 +182,8 @@ def fit(
         steps = WITHOUT_END
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
     timetable, make_source = _opened(data, rows, validation, batch_size, lengths, keep=explain)
+    shares = jax.process_count() if is_stream("fit", data) else 1  # each has its part of a batch
+    check_divided("fit", "the batch size", shares * timetable.batch_size, placement)
     timetable = smoke_timetable(timetable) if smoke else timetable
     parts = Parts(task, optimizer, timetable, on_divergence, evaluate, placement)
     source = make_source(early_stopping, parts)
@@ -228,7 +233,7 @@ def fit(
         )
         if smoke and keeper is not None:
             keeper.restore(start, row_like, ())  # what was saved can be read
-        return run
+        return run if mesh is None else on_mesh(run, mesh)
 
 
 def _opened(

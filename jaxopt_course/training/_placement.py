@@ -7,12 +7,21 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import automatic, check_choice
 
 from ._sharding import batch_sharding, state_shardings
 
 
-__all__ = ["Placement", "agree", "make_placement", "place", "place_batch", "replicate", "spread"]
+__all__ = [
+    "Placement",
+    "agree",
+    "check_divided",
+    "make_placement",
+    "place",
+    "place_batch",
+    "replicate",
+    "spread",
+]
 
 
 class Placement(NamedTuple):
@@ -29,12 +38,26 @@ class Placement(NamedTuple):
 def make_placement(
     owner: str, mesh: Mesh | None, kind: Literal["replicated", "fsdp"]
 ) -> Placement | None:
-    """The placement, checked; None without a mesh."""
+    """The placement, checked; None without a mesh. An explicit mesh becomes an automatic one."""
     check_choice(owner, "sharding", kind, ("replicated", "fsdp"))
     if mesh is None:
+        if kind != "replicated":
+            raise ValueError(
+                f"{owner}: `sharding={kind!r}` needs `mesh`, the devices to spread to."
+            )
         return None
     batch_sharding(mesh)  # which checks it
-    return Placement(mesh, kind)
+    return Placement(automatic(mesh), kind)
+
+
+def check_divided(owner: str, what: str, rows: int, placement: Placement | None) -> None:
+    """Raise unless the axis "data" of the mesh divides the number of ``rows``."""
+    devices = 1 if placement is None else placement.mesh.shape["data"]
+    if rows % devices:
+        raise ValueError(
+            f"{owner}: {what} must be a multiple of {devices}, the size of axis 'data' of `mesh`, "
+            f"got {rows}."
+        )
 
 
 def place(tree: Any, placement: Placement | None) -> Any:

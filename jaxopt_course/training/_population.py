@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import automatic, check_choice, check_integer, on_auto_axes
 
 
 __all__ = ["make_population"]
@@ -50,8 +50,8 @@ def make_population(
             "chunk": ``chunk_size`` at a time, vectorized; faster while the model is small.
             "vmap": all at once, in memory too.
         chunk_size: in [1, inf).
-        mesh: members are shared out over its axis "pop", to be run at the same time. None: one
-            device.
+        mesh: members are shared out over its axis "pop", to be run at the same time. Explicit
+            axes are taken as automatic ones. None: one device.
 
     Raises:
         ValueError: if an argument is not as said, or, when called, if two arguments that vary
@@ -78,6 +78,9 @@ def make_population(
     shards = 1 if mesh is None else mesh.shape["pop"]
 
     def run(key: Any, hyperparameters: Any = None, rows: Any = None) -> Any:
+        return on_auto_axes(population, key, hyperparameters, rows)
+
+    def population(key: Any, hyperparameters: Any, rows: Any) -> Any:
         tables = {"key": key, "hyperparameters": hyperparameters, "rows": rows}
         sizes = _sizes(varying, tables)
         count = math.prod(sizes)
@@ -100,7 +103,11 @@ def make_population(
         if mesh is not None:
             everywhere, shared = PartitionSpec(), PartitionSpec("pop")
             part = jax.shard_map(
-                part, mesh=mesh, in_specs=(everywhere, shared), out_specs=shared, check_vma=False
+                part,
+                mesh=automatic(mesh),
+                in_specs=(everywhere, shared),
+                out_specs=shared,
+                check_vma=False,
             )
         results = part(tables, numbers)
         return jax.tree.map(lambda x: x[:count].reshape(*sizes, *x.shape[1:]), results)

@@ -13,7 +13,7 @@ Models", 2020, https://arxiv.org/abs/1910.02054: "fsdp" is its stage 3.
 from typing import Any, Literal
 
 import jax
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxopt_course.core import check_choice
@@ -31,7 +31,7 @@ def state_shardings(
 
     Args:
         tree: of arrays, or of anything that has a ``shape``, such as ``jax.eval_shape`` gives.
-        mesh: has an axis "data"; its axes are of ``AxisType.Auto``. It need not exist.
+        mesh: has an axis "data". It need not exist.
         kind: "replicated" or "fsdp".
 
     Returns:
@@ -72,9 +72,4 @@ def _data_devices(owner: str, mesh: Mesh | AbstractMesh) -> int:
     """The size of the axis "data" of ``mesh``, which is checked."""
     if _AXIS not in mesh.axis_names:
         raise ValueError(f"{owner}: `mesh` must have an axis {_AXIS!r}, got {mesh.axis_names}.")
-    if set(mesh.axis_types) != {AxisType.Auto}:  # explicit ones are the default of jax.make_mesh
-        raise ValueError(
-            f"{owner}: all axes of `mesh` must be of AxisType.Auto, got {mesh.axis_types}; "
-            "pass `axis_types=(AxisType.Auto,)` where it is made."
-        )
     return int(mesh.shape[_AXIS])

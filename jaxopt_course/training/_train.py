@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import check_choice, check_integer, on_auto_axes
 from jaxopt_course.data import BatchTable
 from jaxopt_course.tasks import targets_check
 
@@ -56,7 +56,8 @@ def make_train(
         build: ``build(hyperparameters) -> (task, optimizer)``. It is called while ``train`` is
             traced, so every number in it can be a hyperparameter: rates, decays, dropout.
         data: a pair (inputs, targets), or anything with these attributes, of all rows. It becomes
-            part of the program.
+            part of the program. Where it, the hyperparameters or the key lie on a mesh with
+            explicit axes, the training runs on automatic ones, and every device gets the run.
         epochs: how often to see every training row, in [1, inf); or else
         steps: how many batches to see, in [1, inf).
         batch_size: in [1, training rows].
@@ -117,6 +118,9 @@ def make_train(
     make_timetable("make_train", max(n, batch_size), **numbers)  # all checks but that on the rows
 
     def train(key: Any, hyperparameters: Any = None, rows: Rows | None = None) -> Run:
+        return on_auto_axes(training, key, hyperparameters, rows, examples)
+
+    def training(key: Any, hyperparameters: Any, rows: Rows | None, examples: Any) -> Run:
         task, optimizer = built("make_train", build, hyperparameters)
         check_key("train", key)
         used = as_rows("train", rows, n)

@@ -40,7 +40,6 @@ def test_the_largest_axis_that_the_devices_divide_is_sharded_and_the_first_of_se
     ("mesh", "kind", "message"),
     [
         (mesh_of(8, names=("pop",)), "fsdp", "must have an axis 'data', got"),
-        (mesh_of(8, kind=AxisType.Explicit), "fsdp", "must be of AxisType.Auto, got"),
         (mesh_of(8), "fdsp", "`kind` must be one of replicated, fsdp, got 'fdsp'. Did you"),
     ],
 )

@@ -1,0 +1,153 @@
+"""On eight forced devices: meshes with explicit axes give what one device gives.
+
+Run by ``tests/test_own_process.py`` as a program, for the device count is fixed at the start.
+"""
+
+import functools
+import sys
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxopt_course.core import automatic
+from jaxopt_course.nn import MLP
+from jaxopt_course.optimizers import adam, muon
+from jaxopt_course.problems import problem
+from jaxopt_course.studies import Float, search
+from jaxopt_course.tasks import linen_task
+from jaxopt_course.training import fit, make_population, make_train
+from tests.catalogue import TRANSFORMATIONS
+
+
+DEVICES = 8
+DIFFER = {  # reason why a member's numbers on several devices are not those on one
+    "add_noise": "random numbers",
+    "noisy_sgd": "random numbers",
+    "stochastic_rounding": "random numbers",
+    "hutchinson_estimator_diag_hessian": "random numbers",
+    "scale_by_sophia": "random numbers",
+    "sophia": "random numbers",
+}
+SPECS = {
+    "kernel": ((16, 8), PartitionSpec("a", "b")),
+    "cube": ((4, 16, 24), PartitionSpec(None, "b", "a")),
+    "vector": ((40,), PartitionSpec(("a", "b"))),
+}
+
+
+def on_cpus():
+    return np.array(jax.devices())
+
+
+def explicit(shape, names):
+    kinds = (AxisType.Explicit,) * len(names)
+    return Mesh(on_cpus().reshape(shape), names, axis_types=kinds)
+
+
+def two_updates(tx, params, update):
+    """The second updates, of other gradients than the first."""
+    updates, state = update(params, tx.init(params), params)
+    return update(jax.tree.map(lambda u: u * 0.5, updates), state, params)[0]
+
+
+def check_transformation(name, how):
+    tx = TRANSFORMATIONS[name].build()
+    keys = jax.random.split(jax.random.key(0), len(SPECS))
+    whole = {
+        name: jax.random.normal(key, shape)
+        for key, (name, (shape, _)) in zip(keys, SPECS.items(), strict=True)
+    }
+    mesh = explicit((4, 2), ("a", "b"))
+    split = {
+        name: jax.device_put(x, NamedSharding(mesh, SPECS[name][1])) for name, x in whole.items()
+    }
+    update = jax.jit(tx.update)
+    expected = two_updates(tx, whole, update)
+    found = two_updates(tx, split, update if how == "jit" else tx.update)
+    for path, x in jax.tree.leaves_with_path(found):
+        name_of_leaf = jax.tree_util.keystr(path, simple=True)
+        assert x.sharding.is_equivalent_to(split[name_of_leaf].sharding, x.ndim), (name, path)
+    chex.assert_trees_all_close(*map(jax.device_get, (found, expected)), rtol=1e-6, atol=1e-9)
+
+
+def data():
+    inputs = np.asarray(jax.random.normal(jax.random.key(0), (48, 6)))
+    return inputs, inputs[:, :1] - inputs[:, 1:2] ** 2
+
+
+def task():
+    return linen_task(MLP(outputs=1, hidden=(16,)), data()[0][:1], problem("regression"))
+
+
+def same(run, other):
+    tree = lambda run: (run.state.params, run.state.opt_state, run.best_params, run.history)
+    chex.assert_trees_all_close(*map(jax.device_get, map(tree, (run, other))), rtol=1e-9, atol=0)
+
+
+def check_fit():
+    mesh = explicit((DEVICES,), ("data",))
+    options = {"key": jax.random.key(1), "epochs": 2, "progress": False}
+    batches = [tuple(b) for b in zip(*(np.split(x, 3) for x in data()), strict=True)]
+    for optimizer in (adam(1e-2), muon(1e-2)):
+        for kind in ("replicated", "fsdp"):
+            both = [
+                fit(task(), optimizer, data(), batch_size=16, mesh=m, sharding=kind, **options)
+                for m in (mesh, automatic(mesh))
+            ]
+            same(*both)
+            kernel = both[0].state.params["Dense_0"]["kernel"]
+            assert jax.typeof(kernel).sharding.mesh == mesh.abstract_mesh
+            assert kernel.sharding.is_fully_replicated == (kind == "replicated")
+    streams = [fit(task(), adam(1e-2), batches, mesh=m, **options) for m in (mesh, automatic(mesh))]
+    same(*streams)
+    given = jax.device_put(data(), NamedSharding(mesh, PartitionSpec("data")))
+    both = [
+        fit(task(), adam(1e-2), d, batch_size=16, mesh=mesh, **options) for d in (data(), given)
+    ]
+    same(*both)
+
+
+def check_train():
+    mesh = explicit((DEVICES,), ("pop",))
+    split = functools.partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec("pop")))
+    build = lambda hp: (task(), optax.sgd(hp["rate"]))
+    train = make_train(build, data(), epochs=2, batch_size=16)
+    of_split_rows = make_train(build, split(data()), epochs=2, batch_size=16)
+    hp = {"rate": jnp.float32(0.05)}
+    everywhere = jax.device_put(hp, NamedSharding(mesh, PartitionSpec()))
+    one = jax.jit(train)(jax.random.key(2), hp)
+    same(jax.jit(of_split_rows)(jax.random.key(2), everywhere), one)
+    rates = {"rate": jnp.linspace(0.01, 0.08, 8, dtype=jnp.float32)}
+    population = functools.partial(make_population, train, ["hyperparameters"])
+    many = jax.jit(population())(jax.random.key(2), rates)
+    for given in (rates, split(rates)):
+        same(jax.jit(population(mesh=mesh))(jax.random.key(2), given), many)
+    space = {"rate": Float(0.01, 0.08)}
+    found = [
+        search(
+            train, space, trials=8, key=jax.random.key(3), strategy="map", mesh=m, progress=False
+        )
+        for m in (None, mesh)
+    ]
+    np.testing.assert_allclose(found[1].scores, found[0].scores, rtol=1e-6)
+
+
+def main(names):
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    jax.config.update("jax_enable_x64", True)
+    check_fit()
+    check_train()
+    for name in names or TRANSFORMATIONS:
+        if name.split(":")[0] not in DIFFER:
+            check_transformation(name, "jit")
+    for name in ("muon", "soap", "quantized_state", "lbfgs:line search"):
+        check_transformation(name, "eager")
+    print("an explicit mesh gives what one device gives")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
