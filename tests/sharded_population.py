@@ -24,8 +24,8 @@ def main():
     rates = {"learning_rate": jnp.linspace(0.01, 0.2, 3)}
     axes = ("hyperparameters", "key")  # 21 members, which 8 does not divide
     expected = jax.jit(make_population(train, axes))(keys, rates)
-    for strategy in ("map", "chunk", "vmap"):
-        run = jax.jit(make_population(train, axes, strategy=strategy, chunk_size=2, mesh=mesh))
+    for strategy, size in (("map", None), ("chunk", 2), ("vmap", None)):
+        run = jax.jit(make_population(train, axes, strategy=strategy, chunk_size=size, mesh=mesh))
         runs = run(keys, rates)
         assert len(runs.history["loss"].sharding.device_set) == 8
         if strategy == "map":

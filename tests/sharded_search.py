@@ -56,7 +56,7 @@ def searched(mesh, strategy="map", **options):
         trials=5,
         folds=k_fold(jax.random.key(1), np.arange(12), 3),
         strategy=strategy,
-        chunk_size=2,
+        chunk_size=2 if strategy == "chunk" else None,
         mesh=mesh,
         progress=False,
         **options,

@@ -51,6 +51,11 @@ def test_the_state_is_sharded_as_the_params_are():
 
 
 @pytest.mark.exhaustive
+def test_an_explicit_mesh_gives_what_one_device_gives():
+    assert "gives what one device gives" in run("-m", "tests.sharded_explicit")
+
+
+@pytest.mark.exhaustive
 def test_a_population_on_eight_devices_is_that_of_one():
     assert "is that of one" in run("-m", "tests.sharded_population")
 

@@ -9,6 +9,7 @@ from ._applied import (
     was_applied,
 )
 from ._checks import (
+    check_beside,
     check_choice,
     check_empty_state,
     check_floats,
@@ -116,6 +117,7 @@ __all__ = [
     "automatic",
     "bias_corrected",
     "cast_like",
+    "check_beside",
     "check_choice",
     "check_empty_state",
     "check_floats",

@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 
 
 __all__ = [
+    "check_beside",
     "check_choice",
     "check_empty_state",
     "check_floats",
@@ -84,6 +85,20 @@ def check_number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)
     _require_scalar(owner, name, value, f"a number in {interval}")
     if not is_traced(value) and not _contains(interval, float(value)):
         raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
+
+
+def check_beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
+    """Raise if an argument that means something only beside another one is given without that.
+
+    Args:
+        owner: who speaks in errors.
+        needed: what the arguments need, as a person writes it.
+        present: whether that is there.
+        given: the arguments by name; None, False and what is empty are not given.
+    """
+    for name, value in given.items():
+        if value and not present:
+            raise ValueError(f"{owner}: `{name}` needs {needed}, got {value!r}.")
 
 
 def check_integer(owner: str, name: str, value: Any, interval: str) -> None:

@@ -80,7 +80,7 @@ class Program:
                 self.member,
                 [("key", "hyperparameters")],
                 strategy="map" if chunk == 1 else "chunk",
-                chunk_size=chunk,
+                chunk_size=None if chunk == 1 else chunk,
                 mesh=self.mesh,
             )
             begin = time.perf_counter()

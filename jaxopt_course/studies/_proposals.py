@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import check_beside, check_choice, check_integer
 
 from ._designs import Points, grid_design, host_seed, is_design, random_design, sobol_design
 from ._saves import digest
@@ -26,6 +26,8 @@ from ._space import Choice, dimensions_of
 __all__ = ["check_method", "describe_method", "proposals"]
 
 LEARNING = ("tpe", "gp")
+LEARNER = "a `method` that learns, 'tpe' or 'gp'"
+ROUNDS = 16
 METHODS = ("sobol", "random", "grid", *LEARNING)
 
 Proposals = Generator[Points, np.ndarray, None]
@@ -94,8 +96,10 @@ def _learned(
                 study.tell(trial, told)
 
 
-def check_method(method: str | Points, space: PyTree, trials: int | None, rounds: int) -> int:
-    """How many trials that makes.
+def check_method(
+    method: str | Points, space: PyTree, trials: int | None, rounds: int | None
+) -> tuple[int, int]:
+    """How many trials that makes, and how many rounds of a method that learns.
 
     Raises:
         ValueError: if there is no such method, no number of trials, or points do not fit the space.
@@ -105,8 +109,12 @@ def check_method(method: str | Points, space: PyTree, trials: int | None, rounds
         if trials is None:
             raise ValueError(f"search: `trials` must be given where `method` is {method!r}.")
         check_integer("search", "trials", trials, "[1, inf)")
-        check_integer("search", "rounds", rounds, "[8, inf)")
-        return len(grid_design(space, trials)) if method == "grid" else trials
+        if rounds is not None:
+            check_integer("search", "rounds", rounds, "[8, inf)")
+        check_beside("search", LEARNER, present=method in LEARNING, rounds=rounds)
+        trials = len(grid_design(space, trials)) if method == "grid" else trials
+        return trials, rounds or ROUNDS
+    check_beside("search", LEARNER, present=False, rounds=rounds)
     shape, d = np.shape(method), len(dimensions_of(space).ranges)
     if not is_design(method, d):
         raise ValueError(
@@ -115,7 +123,7 @@ def check_method(method: str | Points, space: PyTree, trials: int | None, rounds
         )
     if trials not in (None, shape[0]):
         raise ValueError(f"search: `trials` must be the {shape[0]} of `method`, got {trials}.")
-    return shape[0]
+    return shape[0], ROUNDS
 
 
 def describe_method(method: str | Points) -> str:

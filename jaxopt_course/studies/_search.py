@@ -40,11 +40,11 @@ def search(
     seeds: int | Sequence[int] = 1,
     folds: Folds | Rows | None = None,
     method: str | Points = "sobol",
-    rounds: int = 16,
+    rounds: int | None = None,
     metric: Metric = None,
     mode: Literal["min", "max"] = "min",
     strategy: Strategy = "auto",
-    chunk_size: int = 8,
+    chunk_size: int | None = None,
     mesh: Mesh | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -74,7 +74,8 @@ def search(
         method: ``"sobol"``, ``"random"``, ``"grid"``; ``"tpe"`` or ``"gp"``, Optuna's, which
             learn from round to round ("gp" needs torch); or points of the unit cube,
             f[trials, ranges].
-        rounds: of a method that learns, in [8, inf): each is ``trials / rounds`` configurations.
+        rounds: of a method that learns alone, in [8, inf); 16 by default. Each is
+            ``trials / rounds`` configurations.
         metric: what is ranked: a name in the history, of which the best evaluation counts, or a
             function of what ``train`` returns. None: the validation loss, if there is one.
         mode: whether the lowest or the highest is best; of an accuracy it must be "max".
@@ -82,7 +83,7 @@ def search(
             "chunk": ``chunk_size`` at a time; "vmap": all at a time, in memory too; both round
             differently. "auto": whichever of "map" and chunks of 8, 32 and 128 is measured to be
             fastest; it measures while it works.
-        chunk_size: of "chunk", in [1, inf).
+        chunk_size: of "chunk" alone, in [1, inf); 8 by default.
         mesh: trainings are shared out over its axis "pop". None: one device.
         resume: a directory, in which what is done is saved every few seconds. A search that was
             killed goes on from there, and ends as it would have ended. It is not extended: with
@@ -117,7 +118,7 @@ def search(
         chunk_size=chunk_size,
         mesh=mesh,
     )
-    trials = check_method(method, space, trials, rounds)
+    trials, rounds = check_method(method, space, trials, rounds)
     described = {"trials": trials, "rounds": rounds, "method": describe_method(method)}
     about = lambda: {**described, **study.about()}
     table = Table.of_size(trials * math.prod(study.trainings))

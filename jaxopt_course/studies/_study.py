@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import check_beside, check_choice, check_integer
 from jaxopt_course.data import Folds
 from jaxopt_course.training import Rows, fingerprint
 
@@ -45,13 +45,16 @@ class Study:
     metric: Metric
     mode: Literal["min", "max"]
     strategy: Strategy
-    chunk_size: int
+    chunk_size: int | None
     mesh: Mesh | None
 
     def __post_init__(self) -> None:
         check_mode("search", self.metric, self.mode)
         check_choice("search", "strategy", self.strategy, ("map", "chunk", "vmap", "auto"))
-        check_integer("search", "chunk_size", self.chunk_size, "[1, inf)")
+        if self.chunk_size is not None:
+            check_integer("search", "chunk_size", self.chunk_size, "[1, inf)")
+        in_chunks = self.strategy == "chunk"
+        check_beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=self.chunk_size)
         object.__setattr__(self, "mesh", checked_mesh("search", self.mesh))
 
     @property
@@ -87,7 +90,7 @@ class Study:
             program = self._program(picks)
             begin = time.perf_counter()
             compiled = sum(program.compile_seconds.values())
-            trained = execute(program, members, rows, self.strategy, self.chunk_size)
+            trained = execute(program, members, rows, self.strategy, self.chunk_size or 8)
             for some, kept, chunk in self._unless_it_raises(trained, picks, failures):
                 table.record(numbers[some], kept)
                 table.chunks[chunk] += len(some)

@@ -17,7 +17,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from jaxopt_course.core import check_choice, check_integer, check_number, on_mesh
+from jaxopt_course.core import check_beside, check_choice, check_integer, check_number, on_mesh
 from jaxopt_course.tasks import Task
 
 from ._arguments import check_key, check_parts
@@ -174,8 +174,13 @@ def fit(
         check_integer("fit", "segment", segment, "[1, inf)")
     if max_time is not None:
         check_number("fit", "max_time", max_time, "(0, inf)")
-    if tensorboard and log is None:
-        raise ValueError("fit: `tensorboard` needs `log`, the directory to write to.")
+    kept, written = checkpoint is not None, log is not None
+    check_beside("fit", "`log`", present=written, tensorboard=tensorboard)
+    check_beside("fit", "`checkpoint`", present=kept, config=config)
+    is_again = "auto" if resume == "auto" else None
+    check_beside("fit", "`checkpoint` or `log`", present=kept or written, resume=is_again)
+    resumed = "`checkpoint` and `resume='auto'`"
+    check_beside("fit", resumed, present=kept and bool(is_again), accept=tuple(accept))
     placement = make_placement("fit", mesh, sharding)
     explain = on_divergence == "raise"
     if epochs is steps is None and max_time is not None:

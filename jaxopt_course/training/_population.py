@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-from jaxopt_course.core import automatic, check_choice, check_integer, on_auto_axes
+from jaxopt_course.core import automatic, check_beside, check_choice, check_integer, on_auto_axes
 
 
 __all__ = ["make_population"]
@@ -27,7 +27,7 @@ def make_population(
     axes: Sequence[str | Sequence[str]],
     *,
     strategy: Literal["map", "chunk", "vmap"] = "map",
-    chunk_size: int = 8,
+    chunk_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[..., Any]:
     """The function ``run(key, hyperparameters=None, rows=None)`` of a population of trainings.
@@ -49,7 +49,7 @@ def make_population(
         strategy: "map": one member after the other, each with the bits that it has alone.
             "chunk": ``chunk_size`` at a time, vectorized; faster while the model is small.
             "vmap": all at once, in memory too.
-        chunk_size: in [1, inf).
+        chunk_size: of strategy "chunk" alone, in [1, inf); 8 by default.
         mesh: members are shared out over its axis "pop", to be run at the same time. Explicit
             axes are taken as automatic ones. None: one device.
 
@@ -67,7 +67,7 @@ def make_population(
     """
     owner = "make_population"
     check_choice(owner, "strategy", strategy, ("map", "chunk", "vmap"))
-    check_integer(owner, "chunk_size", chunk_size, "[1, inf)")
+    chunk_size = checked_chunk_size(owner, strategy, chunk_size)
     varying = [(axis,) if isinstance(axis, str) else tuple(axis) for axis in axes]
     for name in (name for names in varying for name in names):
         check_choice(owner, "axes", name, ARGUMENTS)
@@ -113,6 +113,15 @@ def make_population(
         return jax.tree.map(lambda x: x[:count].reshape(*sizes, *x.shape[1:]), results)
 
     return run
+
+
+def checked_chunk_size(owner: str, strategy: str, chunk_size: int | None) -> int:
+    """``chunk_size``, or 8 for None; refused beside another strategy, which would ignore it."""
+    if chunk_size is None:
+        return 8
+    check_integer(owner, "chunk_size", chunk_size, "[1, inf)")
+    check_beside(owner, "`strategy='chunk'`", present=strategy == "chunk", chunk_size=chunk_size)
+    return chunk_size
 
 
 def _sizes(varying: list[tuple[str, ...]], tables: dict[str, PyTree]) -> tuple[int, ...]:

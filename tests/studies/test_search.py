@@ -37,7 +37,14 @@ quietly = functools.partial(search, progress=False)
 @pytest.mark.parametrize("strategy", ["map", "chunk", "vmap", "auto"])
 def test_every_training_gets_its_configuration_fold_and_seed(strategy, key):
     result = quietly(
-        descend, SPACE, key=key, trials=7, seeds=3, folds=FOLDS, strategy=strategy, chunk_size=4
+        descend,
+        SPACE,
+        key=key,
+        trials=7,
+        seeds=3,
+        folds=FOLDS,
+        strategy=strategy,
+        chunk_size=4 if strategy == "chunk" else None,
     )
     expected = expected_scores(result.configurations, key, range(3))
     assert 0 < np.isnan(expected).sum() < expected.size
@@ -284,6 +291,9 @@ WRONG = {
     r"points in \[0, 1\] of shape \(trials, 1\)": {"method": np.zeros((3, 2)), "trials": None},
     r"`trials` must be the 3": {"method": np.zeros((3, 1)), "trials": 4},
     "`strategy` must be one of": {"strategy": "serial"},
+    "`rounds` needs a `method` that learns, 'tpe' or 'gp', got 12": {"rounds": 12},
+    "`rounds` needs .*, got 9": {"method": np.zeros((3, 1)), "trials": None, "rounds": 9},
+    "`chunk_size` needs `strategy='chunk'`, got 2": {"strategy": "map", "chunk_size": 2},
     "`mode` must be one of": {"mode": "lowest"},
     "`metric` must be one of accuracy, loss, step": {"metric": "error"},
     "search: `mode` must be 'max' for the metric 'accuracy', .* got mode='min'": {

@@ -11,6 +11,7 @@ from jaxopt_course.optimizers import adamw, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
 from jaxopt_course.training import batch_sharding, describe_plan, plan, state_shardings
+from jaxopt_course.training._placement import check_divided, make_placement
 
 
 def mesh_of(*sizes, names=("data",), kind=AxisType.Auto):
@@ -46,6 +47,20 @@ def test_the_largest_axis_that_the_devices_divide_is_sharded_and_the_first_of_se
 def test_meshes_and_kinds_that_do_not_fit_are_refused(mesh, kind, message, as_users_run_it):
     with pytest.raises(ValueError, match=f"state_shardings: .*{message}"):
         state_shardings({}, mesh, kind)
+
+
+def test_explicit_axes_become_automatic_in_a_training():
+    placement = make_placement("fit", mesh_of(8, kind=AxisType.Explicit), "fsdp")
+    assert placement.mesh == mesh_of(8)
+    assert make_placement("fit", mesh_of(8), "fsdp") == placement
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused(as_users_run_it):
+    placement = make_placement("fit", mesh_of(8), "replicated")
+    check_divided("fit", "the batch size", 16, placement)
+    check_divided("fit", "the batch size", 12, None)
+    with pytest.raises(ValueError, match="batch size must be a multiple of 8, .*'data'.*, got 12"):
+        check_divided("fit", "the batch size", 12, placement)
 
 
 LAYERS, WIDTH, HIDDEN, SHARED, WORDS = 80, 8192, 28672, 1024, 128256

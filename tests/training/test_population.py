@@ -26,7 +26,8 @@ def told(key, hyperparameters, rows):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "chunk_size"), [("map", 8), ("chunk", 1), ("chunk", 5), ("chunk", 50), ("vmap", 8)]
+    ("strategy", "chunk_size"),
+    [("map", None), ("chunk", 1), ("chunk", 5), ("chunk", 50), ("vmap", None)],
 )
 def test_members_get_their_arguments_however_they_are_run(strategy, chunk_size):
     run = make_population(
@@ -138,6 +139,8 @@ def test_it_is_differentiable():
         (lambda: make_population(told, ("keys",)), "Did you mean 'key'"),
         (lambda: make_population(told, ("key",), strategy="serial"), "`strategy` must be one of"),
         (lambda: make_population(told, ("key",), strategy="chunk", chunk_size=0), r"\[1, inf\)"),
+        (lambda: make_population(told, ("key",), strategy="vmap", chunk_size=4),
+         "make_population: `chunk_size` needs `strategy='chunk'`, got 4"),
         (lambda: make_population(told, ("key",), mesh=jax.make_mesh((1,), ("data",))),
          "`mesh` must have an axis 'pop'"),
         (lambda: make_population(told, [("key", "rows")])(KEYS[:1], RATES, FOLDS),
