@@ -32,11 +32,13 @@ from ._meshes import (
     explicit_mesh,
     is_split,
     on_auto_axes,
+    on_automatic_mesh,
     on_mesh,
     on_own_axes,
     placed_like,
     shapes_of,
     spec_of,
+    under_automatic_mesh,
 )
 from ._norms import global_norm, l2_norm, root_mean_square
 from ._numerics import (
@@ -157,6 +159,7 @@ __all__ = [
     "nonzero_in_dtype",
     "of_rates",
     "on_auto_axes",
+    "on_automatic_mesh",
     "on_mesh",
     "on_own_axes",
     "one_minus_power",
@@ -180,6 +183,7 @@ __all__ = [
     "spec_of",
     "squared",
     "total",
+    "under_automatic_mesh",
     "was_applied",
     "wide_dtype",
     "widened",

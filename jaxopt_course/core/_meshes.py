@@ -7,8 +7,9 @@ program is the same.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
@@ -20,12 +21,16 @@ __all__ = [
     "explicit_mesh",
     "is_split",
     "on_auto_axes",
+    "on_automatic_mesh",
     "on_mesh",
     "on_own_axes",
     "placed_like",
     "shapes_of",
     "spec_of",
+    "under_automatic_mesh",
 ]
+
+_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
 
 WHOLE = PartitionSpec()  # every device holds the whole array
 
@@ -129,12 +134,38 @@ def automatic(mesh: Any) -> Any:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
 
 
+def under_automatic_mesh(f: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """``f``, run on automatic axes where ``jax.set_mesh`` has set a mesh of explicit ones."""
+
+    @functools.wraps(f)
+    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        mesh = jax.sharding.get_mesh()
+        if AxisType.Explicit not in mesh.axis_types:
+            return f(*args, **kwargs)
+        with jax.set_mesh(automatic(mesh)):
+            result = f(*args, **kwargs)
+        return on_mesh(result, mesh)
+
+    return run
+
+
+def on_automatic_mesh(tree: PyTree) -> PyTree:
+    """``tree`` with the arrays of explicit meshes on the automatic meshes of the same devices."""
+    mesh = explicit_mesh(tree)
+    if mesh is None:
+        return tree
+    (found,) = {x.sharding.mesh for x in jax.tree.leaves(tree) if explicit_mesh(x) is not None}
+    return on_mesh(tree, automatic(found))
+
+
 def on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
-    """The arrays of ``tree`` that lie on these devices, split as they are, on ``mesh`` itself."""
+    """``tree`` with arrays that lie on ``mesh`` with other kinds of axes on ``mesh`` itself."""
 
     def moved(x: Any) -> Any:
         sharding = getattr(x, "sharding", None)
         if not isinstance(sharding, NamedSharding) or sharding.mesh == mesh:
+            return x
+        if automatic(sharding.mesh) != automatic(mesh):
             return x
         return jax.device_put(x, NamedSharding(mesh, sharding.spec))
 

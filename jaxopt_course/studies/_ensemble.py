@@ -19,7 +19,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import (
+    check_integer,
+    under_automatic_mesh,
+)
 from jaxopt_course.data import bootstrap_weights
 from jaxopt_course.training import Rows, make_population
 
@@ -51,6 +54,7 @@ class Ensemble(NamedTuple):
         return self.predictions.std(0)
 
 
+@under_automatic_mesh
 def ensemble(
     predict: Callable[..., Array],
     *,
@@ -83,6 +87,7 @@ def ensemble(
     return Ensemble(run(_keys(key, members), hyperparameters, rows))
 
 
+@under_automatic_mesh
 def bagging(
     predict: Callable[..., Array],
     rows: Int[Array, "n"],

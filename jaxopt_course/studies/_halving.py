@@ -28,7 +28,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import check_integer, check_number
+from jaxopt_course.core import (
+    check_integer,
+    check_number,
+    under_automatic_mesh,
+)
 from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points, sobol_design
@@ -89,6 +93,7 @@ class HalvingResult(NamedTuple):
         return "\n".join([*lines, f"best: {self.configurations[self.best]}"])
 
 
+@under_automatic_mesh
 def successive_halving(
     stages: Stages,
     space: PyTree,
@@ -161,6 +166,7 @@ def successive_halving(
     return _bracket(setting, rungs, setting.first(points, rungs.sizes[0]))
 
 
+@under_automatic_mesh
 def hyperband(
     stages: Stages,
     space: PyTree,

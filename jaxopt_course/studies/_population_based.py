@@ -19,7 +19,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import check_integer, check_number
+from jaxopt_course.core import (
+    check_integer,
+    check_number,
+    under_automatic_mesh,
+)
 from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points, host_seed, sobol_design
@@ -112,6 +116,7 @@ class PopulationResult(NamedTuple):
         return "\n".join([*lines, f"best: member {self.best}, {self.scores[-1, self.best]:.4g}"])
 
 
+@under_automatic_mesh
 def population_based_training(
     stages: Stages,
     space: PyTree,

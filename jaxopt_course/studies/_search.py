@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
+from jaxopt_course.core import under_automatic_mesh
 from jaxopt_course.data import Folds
 from jaxopt_course.training import Rows
 
@@ -31,6 +32,7 @@ DESIGN = 2**32 - 1  # the use of the key that is no seed's
 BETWEEN = 0.2  # seconds from one look at the table to the next
 
 
+@under_automatic_mesh
 def search(
     train: Callable[..., Any],
     space: PyTree,

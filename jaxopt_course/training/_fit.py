@@ -17,7 +17,14 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from jaxopt_course.core import check_beside, check_choice, check_integer, check_number, on_mesh
+from jaxopt_course.core import (
+    check_beside,
+    check_choice,
+    check_integer,
+    check_number,
+    on_mesh,
+    under_automatic_mesh,
+)
 from jaxopt_course.tasks import Task
 
 from ._arguments import check_key, check_parts
@@ -40,6 +47,7 @@ from ._timetable import WITHOUT_END, Timetable, smoke_timetable
 __all__ = ["fit"]
 
 
+@under_automatic_mesh
 def fit(
     task: Task,
     optimizer: optax.GradientTransformation,

@@ -7,7 +7,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxopt_course.core import automatic, check_choice
+from jaxopt_course.core import automatic, check_choice, on_automatic_mesh
 
 from ._sharding import batch_sharding, state_shardings
 
@@ -77,7 +77,7 @@ def place_batch(batch: Any, placement: Placement | None) -> Any:
 def spread(batch: Any, placement: Placement | None) -> Any:
     """``batch``, of which this process has its part, on the device or over the devices."""
     if placement is None:
-        return jax.tree.map(jax.numpy.asarray, batch)
+        return on_automatic_mesh(jax.tree.map(jax.numpy.asarray, batch))
     sharding = batch_sharding(placement.mesh)
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch
@@ -85,9 +85,9 @@ def spread(batch: Any, placement: Placement | None) -> Any:
 
 
 def replicate(tree: Any, placement: Placement | None) -> Any:
-    """A copy of ``tree``, which every process has, on every device."""
+    """A copy of ``tree``, which every process has, on every device; without a mesh, ``tree``."""
     if placement is None:
-        return tree
+        return on_automatic_mesh(tree)
     sharding = NamedSharding(placement.mesh, PartitionSpec())
 
     def copy(x: Any) -> Any:

@@ -59,7 +59,7 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused(as_users_run_it):
     placement = make_placement("fit", mesh_of(8), "replicated")
     check_divided("fit", "the batch size", 16, placement)
     check_divided("fit", "the batch size", 12, None)
-    with pytest.raises(ValueError, match="batch size must be a multiple of 8, .*'data'.*, got 12"):
+    with pytest.raises(ValueError, match=r"batch size must be a multiple of 8, .*'data'.*, got 12"):
         check_divided("fit", "the batch size", 12, placement)
 
 
