@@ -49,7 +49,7 @@ def test_meshes_and_kinds_that_do_not_fit_are_refused(mesh, kind, message, as_us
         state_shardings({}, mesh, kind)
 
 
-def test_explicit_axes_become_automatic_in_a_training():
+def test_explicit_axes_become_automatic_in_a_training(as_users_run_it):
     placement = make_placement("fit", mesh_of(8, kind=AxisType.Explicit), "fsdp")
     assert placement.mesh == mesh_of(8)
     assert make_placement("fit", mesh_of(8), "fsdp") == placement
