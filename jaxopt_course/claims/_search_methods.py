@@ -59,7 +59,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
             key=own,
             trials=None if name == "grid" else trials,
             method=method,
-            rounds=min(ROUNDS, trials),
+            rounds=min(ROUNDS, trials) if name == "Bayesian" else None,
             metric=score,
             strategy="chunk",
             progress=False,
