@@ -27,6 +27,7 @@ GRADS = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=(GROUPS, K, *p.shape)
 TOLERANCE = 1e-6
 
 CALL_VALUE_FN = {  # search or differentiate the loss itself, and the loss of the group is gone
+    "hutchinson_estimator_diag_hessian",
     "lbfgs:line search",
     "newton_cg",
     "sam:opaque",
