@@ -109,7 +109,7 @@ def _standing_in(part: Any) -> Any:
         return tuple.__new__(type(part), map(_standing_in, part))
     if not _is_function(part):
         return part
-    reference = weakref.ref(part)
+    reference: Callable[[], Any] = weakref.ref(part)
     stand_in = lambda *arguments, **keywords: reference()(*arguments, **keywords)
     stand_in.__name__ = getattr(part, "__name__", type(part).__name__)
     return stand_in
