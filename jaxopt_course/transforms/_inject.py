@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, DTypeLike, Int
+from jaxtyping import Array, Bool, DTypeLike, Int
 
 from jaxopt_course.core import (
     EmptyState,
@@ -159,7 +159,7 @@ def _injected(
         states, scheduled = {}, {}
         for name, schedule in schedules.items():
             before, last = state.hyperparams_states[name], state.scheduled[name]
-            by_hand = hyperparams[name] != last
+            by_hand = _differs(hyperparams[name], last)
             value = entry(schedule(before, **extra_args))
             hyperparams[name] = jnp.where(by_hand, hyperparams[name], value)
             scheduled[name] = jnp.where(by_hand, last, value)
@@ -176,6 +176,15 @@ def _injected(
         return updates, InjectHyperparamsState(count, hyperparams, states, inner_state, scheduled)
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _differs(value: Array, scheduled: Array) -> Bool[Array, ""]:
+    """Whether ``value`` was set by hand, and is not ``scheduled``, perhaps in other last bits.
+
+    A compiler may compute the schedule once for each of the two fields, rounded differently.
+    """
+    rounding = 8 * jnp.finfo(value.dtype).eps * jnp.abs(scheduled)
+    return (value != scheduled) & ~(jnp.abs(value - scheduled) <= rounding)
 
 
 def _signature(function: Callable) -> inspect.Signature:
