@@ -18,9 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Num, Real, ScalarLike, Shaped
 
 from jaxopt_course.core import (
+    as_array,
     check_integer,
     check_like,
     check_number,
+    check_rank,
     safe_divide,
     wide_dtype,
     widened,
@@ -57,7 +59,8 @@ def weighted_mean(values: Real[Array, "n"], weights: Real[Array, "n"]) -> Float[
         >>> float(weighted_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0])))
         2.0
     """
-    values, weights = jnp.asarray(values), jnp.asarray(weights)
+    values = as_array("weighted_mean", "values", values)
+    weights = as_array("weighted_mean", "weights", weights)
     check_like("weighted_mean", "`weights`", weights, values, than="`values`")
     v = widened(values)
     w = weights.astype(v.dtype)
@@ -99,6 +102,7 @@ def top_k_accuracy(
         ValueError: if ``k`` is out of range or the shapes do not go together.
         TypeError: if ``k`` is no integer, or traced.
     """
+    check_rank("top_k_accuracy", "outputs", outputs, 1)
     check_integer("top_k_accuracy", "k", k, f"[1, {outputs.shape[-1]}]")
     labels, known = _class_numbers("top_k_accuracy", outputs, targets)
     guesses = jax.lax.top_k(outputs, k)[1].astype(labels.dtype)
@@ -210,9 +214,13 @@ def confusion_matrix(
         [[1, 1], [0, 1]]
     """
     check_integer("confusion_matrix", "n_classes", n_classes, "[1, inf)")
-    predicted, targets = jnp.asarray(predicted), jnp.asarray(targets)
+    predicted = as_array("confusion_matrix", "predicted", predicted)
+    targets = as_array("confusion_matrix", "targets", targets)
     check_like("confusion_matrix", "`targets`", targets, predicted, than="`predicted`")
-    weights = jnp.ones(predicted.shape, jnp.int32) if weights is None else widened(weights)
+    if weights is None:
+        weights = jnp.ones(predicted.shape, jnp.int32)
+    else:
+        weights = widened(as_array("confusion_matrix", "weights", weights))
     check_like("confusion_matrix", "`weights`", weights, predicted, than="`predicted`")
     outside = [(x < 0) | (x >= n_classes) for x in (predicted, targets)]
     counted = jnp.where(outside[0] | outside[1], 0, weights)
@@ -225,6 +233,7 @@ def precision(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
+    check_rank("precision", "matrix", matrix, 2)
     m = widened(matrix)
     return safe_divide(jnp.diagonal(m), m.sum(0))
 
@@ -235,6 +244,7 @@ def recall(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
+    check_rank("recall", "matrix", matrix, 2)
     m = widened(matrix)
     return safe_divide(jnp.diagonal(m), m.sum(1))
 
@@ -245,6 +255,7 @@ def f1_score(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
+    check_rank("f1_score", "matrix", matrix, 2)
     m = widened(matrix)
     return safe_divide(2 * jnp.diagonal(m), m.sum(0) + m.sum(1))
 
@@ -255,7 +266,7 @@ def _as_numbers(right: Bool[Array, "*shape"], outputs: Any) -> Float[Array, "*sh
 
 
 def _paired(owner: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
+    outputs, targets = as_array(owner, "outputs", outputs), as_array(owner, "targets", targets)
     check_like(owner, "`targets`", targets, outputs, than="`outputs`")
     outputs = widened(outputs)
     return outputs, targets.astype(outputs.dtype)
@@ -273,9 +284,10 @@ def _nan_unless(known: Bool[Array, "*batch"], values: Float[Array, "*batch"]) ->
 
 def _class_numbers(owner: str, outputs: Any, targets: Any) -> tuple[Array, Bool[Array, "..."]]:
     """The right classes, from their numbers or one-hot rows, and where there is one."""
-    targets = jnp.asarray(targets)
+    outputs, targets = as_array(owner, "outputs", outputs), as_array(owner, "targets", targets)
+    check_rank(owner, "outputs", outputs, 1)
     if targets.ndim == jnp.ndim(outputs):
-        check_like(owner, "`targets`", targets, jnp.asarray(outputs), than="`outputs`")
+        check_like(owner, "`targets`", targets, outputs, than="`outputs`")
         return jnp.argmax(targets, -1), jnp.any(targets > 0, -1)
     check_like(owner, "`targets`", targets, outputs[..., 0], than="one class of the `outputs`")
     known = (targets >= 0) & (targets < jnp.shape(outputs)[-1])

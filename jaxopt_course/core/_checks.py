@@ -11,19 +11,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 
 __all__ = [
+    "as_array",
+    "check_array",
+    "check_axes",
     "check_beside",
+    "check_callable",
     "check_choice",
+    "check_dtype",
     "check_empty_state",
+    "check_flag",
     "check_floats",
     "check_integer",
     "check_learning_rate",
     "check_like",
     "check_number",
     "check_parts",
+    "check_rank",
+    "check_schedule",
     "check_state",
     "counted",
     "is_traced",
@@ -41,9 +49,11 @@ def shown(value: Any) -> str:
     """``value`` as a part of a sentence: its kind where its text is long."""
     if not is_traced(value) and isinstance(value, jax.Array | np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
+    if isinstance(value, int) and abs(value) > 10**30:
+        return f"an int of about {int(value.bit_length() * math.log10(2)) + 1} digits"
     try:
         text = repr(value)
-    except ValueError:  # an int of more digits than Python prints
+    except ValueError:  # it holds an int of more digits than Python prints
         text = ""
     is_short = 0 < len(text) <= 60 and "\n" not in text
     return text if is_short else f"a {type(value).__name__}"
@@ -83,7 +93,7 @@ def check_number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)
         ValueError: adam: `b1` must lie in [0, 1), got 1.0.
     """
     _require_scalar(owner, name, value, f"a number in {interval}")
-    if not is_traced(value) and not _contains(interval, float(value)):
+    if not is_traced(value) and not _contains(interval, _as_float(owner, name, value)):
         raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
 
 
@@ -114,8 +124,8 @@ def check_integer(owner: str, name: str, value: Any, interval: str) -> None:
             f"it must be an int in {interval}, got a traced value."
         )
     if isinstance(value, bool | np.bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{owner}: `{name}` must be an int in {interval}, got {value!r}.")
-    if not _contains(interval, float(value)):
+        raise TypeError(f"{owner}: `{name}` must be an int in {interval}, got {shown(value)}.")
+    if not _contains(interval, _as_float(owner, name, value)):
         raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
 
 
@@ -127,21 +137,139 @@ def check_learning_rate(
     ``hint`` is a sentence that says what to use for a negative number.
     """
     if callable(value):
+        check_schedule(owner, name, value)
         return
     _require_scalar(owner, name, value, "a number in [0, inf) or a schedule")
-    if not is_traced(value) and not _contains("[0, inf)", float(value)):
+    if not is_traced(value) and not _contains("[0, inf)", _as_float(owner, name, value)):
         hint = f" {hint}" if hint and float(value) < 0 else ""
         raise ValueError(f"{owner}: `{name}` must lie in [0, inf), got {value!r}.{hint}")
+
+
+def check_schedule(owner: str, name: str, value: Any) -> None:
+    """Raise if ``value`` is no function of a step count that returns a number.
+
+    A function that fails where the count is traced passes: it may serve outside of ``jit``.
+
+    Raises:
+        TypeError: if it is not callable, or returns something else.
+    """
+    rule = f"{owner}: `{name}` must be a schedule, a function from a step count to a number"
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{rule}, got {shown(value)}.")
+    try:
+        result: Any = jax.eval_shape(value, jax.ShapeDtypeStruct((), jnp.int32))
+    except Exception:  # the function's own, which its caller will see
+        return
+    is_number = isinstance(result, jax.ShapeDtypeStruct) and result.shape == ()
+    if not is_number or not jnp.issubdtype(result.dtype, np.number):
+        raise TypeError(f"{rule}, got a function that returns {shown(result)}.")
+
+
+def check_flag(owner: str, name: str, value: Any) -> None:
+    """Raise unless ``value`` is True or False; what is merely true or false is refused.
+
+    Raises:
+        TypeError: if it is anything else.
+    """
+    if not isinstance(value, bool | np.bool):
+        raise TypeError(f"{owner}: `{name}` must be True or False, got {shown(value)}.")
+
+
+def check_dtype(owner: str, name: str, value: Any) -> None:
+    """Raise unless ``value`` is None or the dtype of floats or complex numbers, or its name.
+
+    Raises:
+        TypeError: if it is anything else.
+    """
+    if value is None:
+        return
+    try:
+        is_inexact = jnp.issubdtype(jnp.dtype(value), jnp.inexact)
+    except (TypeError, ValueError):
+        is_inexact = False
+    if not is_inexact:
+        raise TypeError(
+            f"{owner}: `{name}` must be a float or complex dtype, such as 'float32', or None, "
+            f"got {shown(value)}."
+        )
+
+
+def as_array(owner: str, name: str, value: Any) -> Array:
+    """``value`` as an array of numbers.
+
+    Raises:
+        TypeError: if it is none: None, a text, a function, a dictionary.
+    """
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(
+            f"{owner}: `{name}` must be an array of numbers, got {shown(value)}."
+        ) from None
+
+
+def check_array(owner: str, name: str, value: Any) -> None:
+    """Raise unless ``value`` is an array of floats or complex numbers, which may be traced.
+
+    Raises:
+        TypeError: if it is anything else, a Python number included.
+    """
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic)
+    if not is_array or not jnp.issubdtype(value.dtype, jnp.inexact):
+        raise TypeError(
+            f"{owner}: `{name}` must be an array of floats or complex numbers, got {shown(value)}."
+        )
+
+
+def check_rank(owner: str, name: str, value: Any, least: int) -> None:
+    """Raise unless ``value`` is an array of numbers with at least ``least`` axes.
+
+    Raises:
+        TypeError: if it is not an array.
+        ValueError: if it has fewer axes.
+    """
+    if not isinstance(value, jax.Array | np.ndarray) or not jnp.issubdtype(value.dtype, np.number):
+        raise TypeError(f"{owner}: `{name}` must be an array of numbers, got {shown(value)}.")
+    if value.ndim < least:
+        raise ValueError(
+            f"{owner}: `{name}` must have at least {least} axes, got shape {value.shape}."
+        )
+
+
+def check_callable(owner: str, name: str, value: Any) -> None:
+    """Raise unless ``value`` can be called, and is no class.
+
+    Raises:
+        TypeError: if it cannot.
+    """
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{owner}: `{name}` must be a function, got {shown(value)}.")
+
+
+def check_axes(owner: str, name: str, value: Any) -> None:
+    """Raise unless ``value`` names axes: an int, several of them, or None for all.
+
+    Raises:
+        TypeError: if it is anything else.
+    """
+    is_axis = lambda axis: isinstance(axis, int | np.integer) and not isinstance(axis, bool)
+    several = value if isinstance(value, tuple | list) else (value,)
+    if isinstance(value, int) and abs(value) > 2**31:
+        several = ()
+    if value is not None and not (several and all(map(is_axis, several))):
+        raise TypeError(
+            f"{owner}: `{name}` must be an int, a tuple of ints or None, got {shown(value)}."
+        )
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise unless ``value`` is one of ``choices``; suggest the nearest one."""
     choices = list(choices)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"{owner}: `{name}` must be one of {', '.join(choices)}, got {value!r}.{hint}"
+            f"{owner}: `{name}` must be one of {', '.join(choices)}, got {shown(value)}.{hint}"
         )
 
 
@@ -257,13 +385,22 @@ def _require_scalar(owner: str, name: str, value: Any, rule: str) -> None:
     is_number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array)
     dtype = getattr(value, "dtype", type(value))
     if not (is_number and jnp.issubdtype(dtype, np.number)):
-        raise TypeError(f"{owner}: `{name}` must be {rule}, got {value!r}.")
+        raise TypeError(f"{owner}: `{name}` must be {rule}, got {shown(value)}.")
     if jnp.issubdtype(dtype, np.complexfloating):
         raise TypeError(f"{owner}: `{name}` must be {rule}, got the complex {value!r}.")
     if jnp.shape(value) != ():
         raise TypeError(
             f"{owner}: `{name}` must be {rule}, got an array of shape {jnp.shape(value)}."
         )
+
+
+def _as_float(owner: str, name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(
+            f"{owner}: `{name}` must be a number that fits into a float, got {shown(value)}."
+        ) from None
 
 
 def _contains(interval: str, value: float) -> bool:

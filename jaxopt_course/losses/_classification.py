@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, Real, Shaped
 
-from jaxopt_course.core import check_like
+from jaxopt_course.core import as_array, check_axes, check_like, check_rank
 
-from ._inputs import infinite_alone, nothing_times, wide, wide_pair
+from ._inputs import check_where, infinite_alone, nothing_times, wide, wide_pair
 
 
 __all__ = [
@@ -73,6 +73,7 @@ def multilabel_cross_entropy(
     Raises:
         ValueError: if the shapes differ.
     """
+    check_axes("multilabel_cross_entropy", "axis", axis)
     x, y, dtype = wide_pair("multilabel_cross_entropy", "logits", logits, labels)
     return jnp.sum(sigmoid_binary_cross_entropy(x, y), axis).astype(dtype)
 
@@ -103,6 +104,7 @@ def softmax_cross_entropy(
         >>> round(float(loss), 4)  # -log(0.8)
         0.2231
     """
+    check_axes("softmax_cross_entropy", "axis", axis)
     x, y, dtype = wide_pair("softmax_cross_entropy", "logits", logits, labels)
     mask = _mask(where, x, axis)
     x = infinite_alone(x if mask is None else jnp.where(mask, x, 0), axis)
@@ -134,9 +136,11 @@ def softmax_cross_entropy_with_integer_labels(
         TypeError: if the labels are no integers.
         ValueError: if their shape is not the logits' without ``axis``.
     """
+    check_axes("softmax_cross_entropy_with_integer_labels", "axis", axis)
     owner = "softmax_cross_entropy_with_integer_labels"
     x, dtype = wide(owner, "logits", logits)
-    labels, mask = jnp.asarray(labels), _mask(where, x, axis)
+    check_rank(owner, "logits", x, 1)
+    labels, mask = as_array(owner, "labels", labels), _mask(where, x, axis)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
     x = _classes_last(x, axis)
@@ -176,6 +180,7 @@ def _mask(where: Array | None, x: Array, axis: Axis) -> Array | None:
     """``where`` in the shape of ``x``; None stays None."""
     if where is None:
         return None
+    check_where(where)
     if where.ndim != x.ndim:
         where = jnp.expand_dims(where, tuple(range(x.ndim)) if axis is None else axis)
     return jnp.broadcast_to(where, x.shape)

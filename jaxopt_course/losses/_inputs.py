@@ -5,10 +5,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxopt_course.core import check_like, wide_dtype
+from jaxopt_course.core import as_array, check_like, shown, wide_dtype
 
 
-__all__ = ["infinite_alone", "nothing_times", "wide", "wide_pair"]
+__all__ = ["check_where", "infinite_alone", "nothing_times", "wide", "wide_pair"]
 
 
 def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
@@ -17,10 +17,21 @@ def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
     Raises:
         TypeError: if they are not real floating-point numbers.
     """
-    values = jnp.asarray(values)
+    values = as_array(owner, what, values)
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise TypeError(f"{owner}: `{what}` must be floating-point, got {values.dtype}.")
     return values.astype(wide_dtype(values.dtype)), values.dtype
+
+
+def check_where(where: Any) -> None:
+    """Raise unless ``where`` is an array of bools, or None.
+
+    Raises:
+        TypeError: if it is anything else.
+    """
+    if where is None or jnp.issubdtype(getattr(where, "dtype", object), jnp.bool_):
+        return
+    raise TypeError(f"`where` must be an array of bools or None, got {shown(where)}.")
 
 
 def wide_pair(
@@ -36,7 +47,7 @@ def wide_pair(
         ValueError: if the shapes differ.
     """
     wide_outputs, dtype = wide(owner, what, outputs)
-    targets = jnp.asarray(targets)
+    targets = as_array(owner, "targets", targets)
     check_like(owner, "`targets`", targets, wide_outputs, than=f"`{what}`")
     return wide_outputs, targets.astype(wide_outputs.dtype), dtype
 

@@ -11,6 +11,8 @@ That saturated outputs learn nothing more is what the forms from logits are ther
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Shaped
 
+from jaxopt_course.core import check_axes
+
 from ._inputs import wide_pair
 
 
@@ -59,6 +61,7 @@ def categorical_cross_entropy(
     Raises:
         ValueError: if the shapes differ.
     """
+    check_axes("categorical_cross_entropy", "axis", axis)
     p, y, dtype = wide_pair("categorical_cross_entropy", "probabilities", probabilities, labels)
     return -jnp.sum(y * _safe_log(p, dtype), axis).astype(dtype)
 

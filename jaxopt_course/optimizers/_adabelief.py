@@ -26,6 +26,7 @@ from jaxopt_course.core import (
     Updates,
     bias_corrected,
     cast_like,
+    check_flag,
     check_like,
     check_state,
     divide_by_root,
@@ -84,6 +85,7 @@ def scale_by_belief(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_belief", "nesterov", nesterov)
     check_moments("scale_by_belief", b1, b2, eps, eps_root)
 
     def update(

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     abs_sq,
     accumulator_like,
     as_float,
+    check_flag,
     check_integer,
     check_learning_rate,
     check_like,
@@ -106,6 +107,7 @@ def scale_by_factored_rms(
         ValueError: if a number lies outside its range.
         TypeError: if ``min_dim_size_to_factor`` is traced, or no integer.
     """
+    check_flag("scale_by_factored_rms", "factored", factored)
     owner = "scale_by_factored_rms"
     check_number(owner, "decay_rate", decay_rate, "[0, inf)")
     check_number(owner, "step_offset", step_offset)
@@ -217,6 +219,7 @@ def adafactor(
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
     """
+    check_flag("adafactor", "multiply_by_parameter_scale", multiply_by_parameter_scale)
     links = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
     if clipping_threshold is not None:
         check_number("adafactor", "clipping_threshold", clipping_threshold, "[0, inf)")

@@ -25,6 +25,7 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     Updates,
     cast_like,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -63,6 +64,7 @@ def scale_by_rss(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_rss", "eps_in_sqrt", eps_in_sqrt)
     check_number("scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)")
     check_number("scale_by_rss", "eps", eps, "[0, inf)")
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)

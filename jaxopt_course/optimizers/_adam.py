@@ -32,6 +32,8 @@ from jaxopt_course.core import (
     accumulator_like,
     bias_corrected,
     cast_like,
+    check_dtype,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -97,6 +99,9 @@ def scale_by_adam(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_adam", "bias_correction", bias_correction)
+    check_flag("scale_by_adam", "nesterov", nesterov)
+    check_dtype("scale_by_adam", "mu_dtype", mu_dtype)
     check_moments("scale_by_adam", b1, b2, eps, eps_root)
 
     def init(params: Params) -> ScaleByAdamState:

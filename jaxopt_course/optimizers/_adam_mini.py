@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     accumulator_like,
     bias_corrected,
     cast_like,
+    check_dtype,
     check_like,
     check_state,
     divide_by_root,
@@ -107,6 +108,7 @@ def scale_by_adam_mini(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_dtype("scale_by_adam_mini", "mu_dtype", mu_dtype)
     check_moments("scale_by_adam_mini", b1, b2, eps, eps_root)
 
     def mean_squares(tree: PyTree) -> PyTree:

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     accumulator_like,
     bias_corrected,
     cast_like,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -91,6 +92,7 @@ def scale_by_adan(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_adan", "as_published", as_published)
     check_moments("scale_by_adan", b1, b2, eps, eps_root)
     check_number("scale_by_adan", "b3", b3, "[0, 1)")
     ahead = b2 if as_published else 1 - b2

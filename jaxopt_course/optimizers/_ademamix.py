@@ -29,8 +29,10 @@ from jaxopt_course.core import (
     at_count,
     bias_corrected,
     cast_like,
+    check_dtype,
     check_like,
     check_number,
+    check_schedule,
     check_state,
     divide_by_root,
     increment,
@@ -90,10 +92,15 @@ def scale_by_ademamix(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_dtype("scale_by_ademamix", "mu_dtype", mu_dtype)
     check_moments("scale_by_ademamix", b1, b2, eps, eps_root)
-    if not callable(b3):
+    if callable(b3):
+        check_schedule("scale_by_ademamix", "b3", b3)
+    else:
         check_number("scale_by_ademamix", "b3", b3, "[0, 1)")
-    if not callable(alpha):
+    if callable(alpha):
+        check_schedule("scale_by_ademamix", "alpha", alpha)
+    else:
         check_number("scale_by_ademamix", "alpha", alpha, "[0, inf)")
 
     def init(params: Params) -> ScaleByAdemamixState:

@@ -29,6 +29,8 @@ from jaxopt_course.core import (
     Updates,
     as_float,
     cast_like,
+    check_dtype,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -76,6 +78,9 @@ def scale_by_adopt(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_adopt", "use_clipping", use_clipping)
+    check_flag("scale_by_adopt", "nesterov", nesterov)
+    check_dtype("scale_by_adopt", "mu_dtype", mu_dtype)
     check_number("scale_by_adopt", "b1", b1, "[0, 1)")
     check_number("scale_by_adopt", "b2", b2, "[0, 1)")
     check_number("scale_by_adopt", "eps", eps, "[0, inf)")

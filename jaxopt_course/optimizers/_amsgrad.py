@@ -26,6 +26,8 @@ from jaxopt_course.core import (
     accumulator_like,
     bias_corrected,
     cast_like,
+    check_dtype,
+    check_flag,
     check_like,
     check_state,
     divide_by_root,
@@ -83,6 +85,9 @@ def scale_by_amsgrad(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_amsgrad", "bias_correction_nu", bias_correction_nu)
+    check_flag("scale_by_amsgrad", "bias_correction_mu", bias_correction_mu)
+    check_dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
     check_moments("scale_by_amsgrad", b1, b2, eps, eps_root)
 
     def init(params: Params) -> ScaleByAmsgradState:

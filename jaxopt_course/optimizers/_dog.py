@@ -35,6 +35,7 @@ from jaxopt_course.core import (
     safe_sqrt,
     scalar_dtype,
     scale_tree,
+    shown,
     squared,
     total,
 )
@@ -82,6 +83,11 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
     Raises:
         ValueError: if the way to begin is unknown, or a number lies outside its range.
     """
+    if not isinstance(init_step, tuple | list) or len(init_step) != 2:
+        raise TypeError(
+            "scale_by_dog: `init_step` must be a pair of a name and a number, "
+            f"got {shown(init_step)}."
+        )
     kind, size = init_step
     check_choice("scale_by_dog", "init_step[0]", kind, ["distance", "learning_rate", "heuristic"])
     check_number("scale_by_dog", "init_step[1]", size, "(0, inf)")

@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     Updates,
     accumulator_like,
     cast_like,
+    check_flag,
     check_integer,
     check_like,
     check_state,
@@ -88,6 +89,7 @@ def scale_by_lbfgs(
     Raises:
         ValueError: if ``memory_size`` lies outside its range.
     """
+    check_flag("scale_by_lbfgs", "scale_init_precond", scale_init_precond)
     check_integer("scale_by_lbfgs", "memory_size", memory_size, "[1, inf)")
 
     def memory_like(params: Params) -> Params:

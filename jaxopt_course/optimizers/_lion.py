@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     accumulator_like,
     cast_like,
     check_choice,
+    check_dtype,
     check_like,
     check_number,
     check_state,
@@ -79,6 +80,7 @@ def scale_by_lion(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_dtype("scale_by_lion", "mu_dtype", mu_dtype)
     check_number("scale_by_lion", "b1", b1, "[0, 1)")
     check_number("scale_by_lion", "b2", b2, "[0, 1)")
     check_choice("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))

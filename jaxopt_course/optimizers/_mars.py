@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     accumulator_like,
     as_float,
     cast_like,
+    check_dtype,
     check_like,
     check_number,
     check_state,
@@ -83,6 +84,7 @@ def scale_by_mars(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_dtype("scale_by_mars", "mu_dtype", mu_dtype)
     check_moments("scale_by_mars", b1, b2, eps, eps_root)
     check_number("scale_by_mars", "gamma", gamma, "[0, inf)")
     moments = scale_by_adam(b1, b2, eps, eps_root, mu_dtype)

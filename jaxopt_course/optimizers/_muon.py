@@ -33,6 +33,8 @@ from jaxopt_course.core import (
     as_float,
     cast_like,
     check_choice,
+    check_dtype,
+    check_flag,
     check_floats,
     check_integer,
     check_like,
@@ -119,6 +121,9 @@ def scale_by_muon(
     Raises:
         ValueError: if a number lies outside its range, or a leaf is no matrix.
     """
+    check_flag("scale_by_muon", "adaptive", adaptive)
+    check_flag("scale_by_muon", "nesterov", nesterov)
+    check_dtype("scale_by_muon", "mu_dtype", mu_dtype)
     check_integer("scale_by_muon", "ns_steps", ns_steps, "[1, inf)")
     check_coefficients("scale_by_muon", ns_coeffs, ns_steps)
     check_number("scale_by_muon", "beta", beta, "[0, 1)")
@@ -254,6 +259,9 @@ def muon(
         >>> all(bool(jnp.linalg.norm(p) < 1e-2) for p in params.values())
         True
     """
+    check_flag("muon", "adaptive", adaptive)
+    check_flag("muon", "nesterov", nesterov)
+    check_dtype("muon", "mu_dtype", mu_dtype)
     coefficients: Any = ns_coeffs
     if isinstance(ns_coeffs, str):
         check_choice("muon", "ns_coeffs", ns_coeffs, PRESETS)

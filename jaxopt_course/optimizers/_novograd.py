@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     accumulator_like,
     at_count,
     cast_like,
+    check_dtype,
     check_learning_rate,
     check_like,
     check_state,
@@ -84,6 +85,7 @@ def scale_by_novograd(
     Raises:
         ValueError: if a number lies outside its range; from ``update``, without ``params``.
     """
+    check_dtype("scale_by_novograd", "mu_dtype", mu_dtype)
     check_moments("scale_by_novograd", b1, b2, eps, eps_root)
     check_learning_rate("scale_by_novograd", weight_decay, "weight_decay")
 

@@ -33,6 +33,7 @@ from jaxopt_course.core import (
     accumulator_like,
     at_count,
     cast_like,
+    check_flag,
     check_learning_rate,
     check_like,
     check_number,
@@ -116,6 +117,7 @@ def prodigy(
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
     """
+    check_flag("prodigy", "safeguard_warmup", safeguard_warmup)
     check_learning_rate("prodigy", learning_rate)
     b1, b2 = check_betas("prodigy", betas)
     decay = root_of(b2) if beta3 is None else beta3

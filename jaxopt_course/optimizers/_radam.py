@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     as_float,
     bias_corrected,
     cast_like,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -71,6 +72,7 @@ def scale_by_radam(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_radam", "nesterov", nesterov)
     check_moments("scale_by_radam", b1, b2, eps, eps_root)
     check_number("scale_by_radam", "threshold", threshold, "[4, inf)")
 

@@ -29,6 +29,7 @@ from jaxopt_course.core import (
     Updates,
     accumulator_like,
     bias_corrected,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -99,6 +100,9 @@ def scale_by_rms(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_rms", "from_first_gradient", from_first_gradient)
+    check_flag("scale_by_rms", "bias_correction", bias_correction)
+    check_flag("scale_by_rms", "eps_in_sqrt", eps_in_sqrt)
     _check("scale_by_rms", decay, eps, initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
@@ -144,6 +148,8 @@ def scale_by_stddev(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_stddev", "bias_correction", bias_correction)
+    check_flag("scale_by_stddev", "eps_in_sqrt", eps_in_sqrt)
     _check("scale_by_stddev", decay, eps, initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
@@ -220,6 +226,11 @@ def rmsprop(
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
     """
+    check_flag("rmsprop", "from_first_gradient", from_first_gradient)
+    check_flag("rmsprop", "bias_correction", bias_correction)
+    check_flag("rmsprop", "nesterov", nesterov)
+    check_flag("rmsprop", "centered", centered)
+    check_flag("rmsprop", "eps_in_sqrt", eps_in_sqrt)
     if nesterov and momentum is None:
         raise ValueError("rmsprop: `nesterov` needs a `momentum` in [0, 1), got None.")
     if centered and from_first_gradient:

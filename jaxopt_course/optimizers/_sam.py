@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     cast_like,
+    check_flag,
     check_integer,
     check_like,
     check_state,
@@ -101,6 +102,8 @@ def sam(
         >>> bool(jnp.linalg.norm(params) < 0.05)
         True
     """
+    check_flag("sam", "opaque_mode", opaque_mode)
+    check_flag("sam", "reset_state", reset_state)
     check_integer("sam", "sync_period", sync_period, "[1, inf)")
     down = as_transformation("sam", "optimizer", optimizer)
     up = as_transformation("sam", "adv_optimizer", adv_optimizer)

@@ -37,6 +37,7 @@ from jaxopt_course.core import (
     as_transformation,
     at_count,
     cast_like,
+    check_dtype,
     check_learning_rate,
     check_like,
     check_number,
@@ -125,6 +126,7 @@ def schedule_free(
         >>> bool(jnp.linalg.norm(schedule_free_eval_params(state, params)) < 1e-2)
         True
     """
+    check_dtype("schedule_free", "state_dtype", state_dtype)
     check_learning_rate("schedule_free", learning_rate)
     check_number("schedule_free", "b1", b1, "(0, 1]")
     check_number("schedule_free", "weight_lr_power", weight_lr_power, "[0, inf)")

@@ -17,7 +17,12 @@ https://proceedings.mlr.press/v28/sutskever13.html.
 
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    ScalarOrSchedule,
+    check_flag,
+    check_number,
+)
 from jaxopt_course.transforms import chain, identity, scale_by_learning_rate, trace
 
 
@@ -55,6 +60,7 @@ def sgd(
         >>> bool(jnp.linalg.norm(params) < 1e-6)
         True
     """
+    check_flag("sgd", "nesterov", nesterov)
     if momentum is None:
         if nesterov:
             raise ValueError("sgd: `nesterov` needs a `momentum` in [0, 1), got None.")

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     cast_like,
     check_like,
     check_number,
+    check_schedule,
     check_state,
     divide_by_root,
     increment,
@@ -87,7 +88,9 @@ def scale_by_simplified_ademamix(
         ValueError: if a number lies outside its range.
     """
     check_moments("scale_by_simplified_ademamix", b1, b2, eps, eps_root)
-    if not callable(alpha):
+    if callable(alpha):
+        check_schedule("scale_by_simplified_ademamix", "alpha", alpha)
+    else:
         check_number("scale_by_simplified_ademamix", "alpha", alpha, "[0, inf)")
 
     def init(params: Params) -> ScaleBySimplifiedAdEMAMixState:

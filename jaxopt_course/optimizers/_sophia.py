@@ -35,6 +35,8 @@ from jaxopt_course.core import (
     as_transformation,
     bias_corrected,
     cast_like,
+    check_dtype,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -103,6 +105,8 @@ def scale_by_sophia(
     Raises:
         ValueError: if a number lies outside its range.
     """
+    check_flag("scale_by_sophia", "verbose", verbose)
+    check_dtype("scale_by_sophia", "mu_dtype", mu_dtype)
     check_number("scale_by_sophia", "b1", b1, "[0, 1)")
     check_number("scale_by_sophia", "b2", b2, "[0, 1)")
     check_number("scale_by_sophia", "eps", eps, "[0, inf)")

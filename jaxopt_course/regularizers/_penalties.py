@@ -17,7 +17,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
 from jaxopt_course.core import (
+    check_array,
+    check_axes,
     check_number,
+    check_rank,
     l2_norm,
     magnitude,
     scale_tree,
@@ -56,6 +59,7 @@ def l1_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
 
     Reference: Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996.
     """
+    check_array("l1_penalty", "w", w)
     check_number("l1_penalty", "strength", strength, "[0, inf)")
     return scale_tree(total(magnitude(w)), strength)
 
@@ -80,6 +84,7 @@ def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
 
     Reference: Hoerl & Kennard, "Ridge Regression", 1970.
     """
+    check_array("l2_penalty", "w", w)
     check_number("l2_penalty", "strength", strength, "[0, inf)")
     return scale_tree(total(squared(w)) / 2, strength)
 
@@ -107,6 +112,7 @@ def elastic_net_penalty(
 
     Reference: Zou & Hastie, "Regularization and Variable Selection via the Elastic Net", 2005.
     """
+    check_array("elastic_net_penalty", "w", w)
     check_number("elastic_net_penalty", "l1", l1, "[0, inf)")
     check_number("elastic_net_penalty", "l2", l2, "[0, inf)")
     return l1_penalty(w, l1) + l2_penalty(w, l2)
@@ -137,6 +143,8 @@ def group_lasso_penalty(
     Reference: Yuan & Lin, "Model Selection and Estimation in Regression with Grouped
     Variables", 2006.
     """
+    check_axes("group_lasso_penalty", "axis", axis)
+    check_array("group_lasso_penalty", "w", w)
     check_number("group_lasso_penalty", "strength", strength, "[0, inf)")
     return scale_tree(total(group_norms(w, axis)), strength)
 
@@ -163,6 +171,7 @@ def nuclear_norm_penalty(
 
     Reference: Fazel, "Matrix Rank Minimization with Applications", 2002.
     """
+    check_rank("nuclear_norm_penalty", "w", w, 2)
     check_number("nuclear_norm_penalty", "strength", strength, "[0, inf)")
     return scale_tree(total(jnp.linalg.svd(widened(w), compute_uv=False)), strength)
 

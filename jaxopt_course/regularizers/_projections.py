@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Real, ScalarLike
 
 from jaxopt_course.core import (
     Params,
+    check_array,
     check_number,
     global_norm,
     is_traced,
@@ -51,6 +52,7 @@ def prox_box(
         >>> prox_box(jnp.array([3.0, -0.5, 0.25]), lower=0.0, upper=1.0).tolist()
         [1.0, 0.0, 0.25]
     """
+    check_array("prox_box", "x", x)
     check_entries("prox_box", "lower", lower, "[-inf, inf]", x)
     check_entries("prox_box", "upper", upper, "[-inf, inf]", x)
     if not (is_traced(lower) or is_traced(upper) or np.all(np.less_equal(lower, upper))):
@@ -81,6 +83,7 @@ def prox_simplex(
 
     Reference: Held, Wolfe & Crowder, "Validation of subgradient optimization", 1974.
     """
+    check_array("prox_simplex", "x", x)
     check_number("prox_simplex", "total", total, "(0, inf)")
     check_number("prox_simplex", "scaling", scaling, "[0, inf)")
     wide = widened(x)

@@ -21,7 +21,15 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import check_number, safe_divide, safe_sqrt, scalar_dtype, widened
+from jaxopt_course.core import (
+    check_array,
+    check_axes,
+    check_number,
+    safe_divide,
+    safe_sqrt,
+    scalar_dtype,
+    widened,
+)
 
 from ._penalties import group_norms
 
@@ -59,6 +67,7 @@ def prox_l1(
         >>> prox_l1(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [2.0, 0.0, -1.0]
     """
+    check_array("prox_l1", "x", x)
     threshold = _threshold("prox_l1", x, strength, scaling)
     return _soft(widened(x), threshold).astype(x.dtype)
 
@@ -86,6 +95,7 @@ def prox_l2(
         >>> prox_l2(jnp.array([3.0, -0.5]), strength=1.0).tolist()
         [1.5, -0.25]
     """
+    check_array("prox_l2", "x", x)
     wide, weight = widened(x), _threshold("prox_l2", x, strength, scaling)
     return (wide / (1 + weight).astype(wide.dtype)).astype(x.dtype)
 
@@ -114,6 +124,7 @@ def prox_elastic_net(
         >>> prox_elastic_net(jnp.array([3.0, -0.5]), l1=1.0, l2=1.0).tolist()
         [1.0, 0.0]
     """
+    check_array("prox_elastic_net", "x", x)
     wide = widened(x)
     threshold = _threshold("prox_elastic_net", x, l1, scaling, "l1")
     weight = _threshold("prox_elastic_net", x, l2, scaling, "l2")
@@ -143,6 +154,7 @@ def prox_l0(
         >>> prox_l0(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [3.0, 0.0, -2.0]
     """
+    check_array("prox_l0", "x", x)
     price = _threshold("prox_l0", x, strength, scaling)
     return jnp.where(jnp.abs(widened(x)) > safe_sqrt(2 * price), x, jnp.zeros_like(x))
 
@@ -171,6 +183,8 @@ def prox_group_lasso(
         >>> prox_group_lasso(jnp.array([[6.0, 8.0], [0.3, 0.4]]), strength=5.0).tolist()
         [[3.0, 4.0], [0.0, 0.0]]
     """
+    check_array("prox_group_lasso", "x", x)
+    check_axes("prox_group_lasso", "axis", axis)
     check_number("prox_group_lasso", "scaling", scaling, "[0, inf)")
     wide, threshold = widened(x), _threshold("prox_group_lasso", x, strength, scaling)
     norms = group_norms(x, axis, keepdims=True)
@@ -205,6 +219,7 @@ def prox_nuclear(
     Reference: Cai, Candès & Shen, "A Singular Value Thresholding Algorithm for Matrix
     Completion", 2010, https://arxiv.org/abs/0810.3286, theorem 2.1.
     """
+    check_array("prox_nuclear", "x", x)
     check_number("prox_nuclear", "scaling", scaling, "[0, inf)")
     threshold = _threshold("prox_nuclear", x, strength, scaling)
     left, values, right = jnp.linalg.svd(widened(x), full_matrices=False)

@@ -18,7 +18,7 @@ from itertools import accumulate
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, alike, as_float
+from jaxopt_course.core import Schedule, alike, as_float, check_flag
 
 from ._join import join_schedules
 from ._progress import after, check_numbers, geometric, periods, remaining
@@ -63,6 +63,7 @@ def cyclic_schedule(
         >>> [float(schedule(count)) for count in (0, 1, 2, 3, 4, 6)]
         [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
     """
+    check_flag("cyclic_schedule", "staircase", staircase)
     owner = "cyclic_schedule"
     check_numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
     check_numbers(owner, "[0, inf)", up_steps=up_steps, down_steps=down_steps)

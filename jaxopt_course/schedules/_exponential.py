@@ -9,7 +9,7 @@ At count t >= B, with begin B, period T and initial value I,
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float
+from jaxopt_course.core import Schedule, as_float, check_flag
 
 from ._progress import check_numbers, geometric, has_ended, periods
 
@@ -49,6 +49,7 @@ def exponential_decay(
         >>> [float(schedule(count)) for count in (0, 1, 2)]
         [1.0, 0.5, 0.25]
     """
+    check_flag("exponential_decay", "staircase", staircase)
     owner = "exponential_decay"
     check_numbers(owner, "(-inf, inf)", init_value=init_value)
     check_numbers(

@@ -12,7 +12,7 @@ be infinite, the sum of their squares finite. Inverse time meets both conditions
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float, safe_divide, safe_sqrt
+from jaxopt_course.core import Schedule, as_float, check_flag, safe_divide, safe_sqrt
 
 from ._progress import check_numbers, has_ended, periods
 
@@ -48,6 +48,7 @@ def inverse_time_decay(
         >>> [float(schedule(count)) for count in (0, 10, 30)]
         [1.0, 0.5, 0.25]
     """
+    check_flag("inverse_time_decay", "staircase", staircase)
     owner = "inverse_time_decay"
     check_numbers(owner, "(-inf, inf)", init_value=init_value)
     check_numbers(

@@ -1,12 +1,20 @@
 """Schedules one after another, each counting from its own beginning."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
 
-from jaxopt_course.core import Schedule, alike, as_float, check_number, is_traced
+from jaxopt_course.core import (
+    Schedule,
+    alike,
+    as_float,
+    check_callable,
+    check_number,
+    is_traced,
+    shown,
+)
 
 from ._progress import elapsed
 
@@ -40,7 +48,12 @@ def join_schedules(
         >>> [float(schedule(count)) for count in (0, 1, 2, 3)]
         [0.0, 0.5, 1.0, 0.5]
     """
+    for name, value in {"schedules": schedules, "boundaries": boundaries}.items():
+        if not isinstance(value, Iterable):
+            raise TypeError(f"join_schedules: `{name}` must be a list, got {shown(value)}.")
     schedules, joints = list(schedules), list(boundaries)
+    for i, part in enumerate(schedules):
+        check_callable("join_schedules", f"schedules[{i}]", part)
     if len(schedules) != len(joints) + 1:
         raise ValueError(
             "join_schedules: `boundaries` must hold one number less than `schedules`, "

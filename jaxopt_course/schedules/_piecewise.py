@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real, ScalarLike, Shaped
 
-from jaxopt_course.core import Schedule, alike, as_float, check_choice, check_number
+from jaxopt_course.core import Schedule, alike, as_float, check_choice, check_number, shown
 
 from ._cosine import half_cosine
 from ._progress import check_numbers, remaining
@@ -123,6 +123,12 @@ def interpolated(
 
 def _columns(owner: str, table: Table | None) -> tuple[list[ScalarLike], list[ScalarLike]]:
     """The boundaries and the scales of ``table``, checked."""
+    is_pair = isinstance(table, tuple | list) and len(table) == 2
+    if table is not None and not isinstance(table, Mapping) and not is_pair:
+        raise TypeError(
+            f"{owner}: `boundaries_and_scales` must be a dictionary, or a pair of lists, "
+            f"got {shown(table)}."
+        )
     pair = (table.keys(), table.values()) if isinstance(table, Mapping) else table or ((), ())
     boundaries, scales = (list(column) for column in pair)
     if len(boundaries) != len(scales):

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, Inexact, ScalarLike
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
+    check_array,
+    check_axes,
     check_number,
     divide_tree,
     l2_norm,
@@ -48,6 +50,8 @@ def unitwise_norm(
         >>> unitwise_norm(jnp.array([[3.0, 0.0], [4.0, 1.0]])).tolist()
         [[5.0, 1.0], [5.0, 1.0]]
     """
+    check_array("unitwise_norm", "x", x)
+    check_axes("unitwise_norm", "axis", axis)
     if axis is None and sum(n != 1 for n in x.shape) > 1:
         if x.ndim not in UNIT_AXES:
             raise ValueError(

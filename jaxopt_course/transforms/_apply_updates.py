@@ -33,7 +33,10 @@ def apply_updates(params: Params, updates: Updates) -> Params:
         0.75
     """
     is_none = lambda x: x is None
-    kept = jax.tree.map(lambda u, p: None if u is None else p, updates, params, is_leaf=is_none)
+    try:
+        kept = jax.tree.map(lambda u, p: None if u is None else p, updates, params, is_leaf=is_none)
+    except ValueError:
+        kept = params  # of another structure: the check below says where
     check_like("apply_updates", "update", updates, kept)
 
     def moved(u: Any, p: Any) -> Array | None:

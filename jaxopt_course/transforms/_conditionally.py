@@ -14,6 +14,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    check_callable,
     check_state,
     increment,
     refuse_accumulation,
@@ -133,6 +134,7 @@ def _when(
     otherwise: Callable[[Updates], Updates],
 ) -> GradientTransformationExtraArgs:
     """``inner`` at the steps that ``condition`` names, ``otherwise`` at the others."""
+    check_callable(owner, "should_transform_fn", condition)
     inner = as_transformation(owner, "inner", inner)
 
     def init(params: Params) -> State:
@@ -144,8 +146,11 @@ def _when(
         updates: Updates, state: Any, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, State]:
         check_state(owner, state, new_state)
+        due = condition(state.step, **(extra_args if forward_extra_args else {}))
+        if due is None:
+            raise TypeError(f"{owner}: `should_transform_fn` must return a bool, got None.")
         updates, inner_state = jax.lax.cond(
-            condition(state.step, **(extra_args if forward_extra_args else {})),
+            due,
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
             lambda: (otherwise(updates), state.inner_state),
         )

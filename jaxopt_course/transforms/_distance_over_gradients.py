@@ -22,6 +22,7 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     Updates,
+    check_dtype,
     check_like,
     check_number,
     check_state,
@@ -86,6 +87,7 @@ def scale_by_distance_over_gradients(
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True
     """
+    check_dtype("scale_by_distance_over_gradients", "param_dtype", param_dtype)
     owner = "scale_by_distance_over_gradients"
     check_number(owner, "reps_rel", reps_rel, "[0, inf)")
     check_number(owner, "eps", eps, "[0, inf)")

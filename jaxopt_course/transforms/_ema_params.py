@@ -27,6 +27,7 @@ from jaxopt_course.core import (
     as_float,
     as_transformation,
     cast_like,
+    check_flag,
     check_number,
     check_state,
     if_applied,
@@ -129,6 +130,7 @@ def ema_params(
         >>> round(float(evaluation_params(state, params)), 4)  # (1/4 + 2/2) / (3/4)
         1.6667
     """
+    check_flag("ema_params", "debias", debias)
     check_number("ema_params", "decay", decay, "[0, 1)")
     inner = as_transformation("ema_params", "inner", inner)
 

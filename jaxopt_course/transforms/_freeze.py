@@ -6,9 +6,9 @@ import jax
 import optax
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformationExtraArgs, Params, for_tree
+from jaxopt_course.core import GradientTransformationExtraArgs, Params
 
-from ._masked import masked, partition
+from ._masked import marks_of, masked, partition
 from ._stateless import set_to_zero
 
 
@@ -62,4 +62,4 @@ def selective_transform(
 
 def _frozen(mask: PyTree | Callable[[Params], PyTree], tree: Params) -> PyTree:
     """The mask as Python bools."""
-    return jax.tree.map(bool, for_tree(mask, tree))
+    return jax.tree.map(bool, marks_of("freeze", mask, tree))

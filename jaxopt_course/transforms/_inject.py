@@ -23,6 +23,7 @@ from jaxopt_course.core import (
     check_state,
     if_applied,
     increment,
+    shown,
     wide_dtype,
 )
 
@@ -85,6 +86,15 @@ def inject_hyperparams(
         >>> float(updates)
         -0.25
     """
+    if not callable(inner_factory):
+        raise TypeError(
+            f"inject_hyperparams: `inner_factory` must be a function, got {shown(inner_factory)}."
+        )
+    if not isinstance(static_args, str | Iterable):
+        raise TypeError(
+            "inject_hyperparams: `static_args` must be names of arguments, "
+            f"got {shown(static_args)}."
+        )
     signature = _signature(inner_factory)
     owner = getattr(inner_factory, "__name__", repr(inner_factory))
     static_args = {static_args} if isinstance(static_args, str) else set(static_args)

@@ -24,6 +24,7 @@ from jaxopt_course.core import (
     as_float,
     as_transformation,
     cast_like,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -100,6 +101,7 @@ def lookahead(
         >>> bool(jnp.linalg.norm(params.slow) < 1e-6)
         True
     """
+    check_flag("lookahead", "reset_state", reset_state)
     check_number("lookahead", "sync_period", sync_period, "[1, inf)")
     check_number("lookahead", "slow_step_size", slow_step_size, "[0, 1]")
     fast_optimizer = as_transformation("lookahead", "fast_optimizer", fast_optimizer)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
@@ -14,10 +15,12 @@ from jaxopt_course.core import (
     State,
     Updates,
     as_transformation,
+    check_flag,
     check_parts,
     check_state,
     for_tree,
     is_idle,
+    shown,
 )
 
 
@@ -60,17 +63,18 @@ def masked(
         >>> float(updates["kernel"]), float(updates["bias"])
         (10.0, 1.0)
     """
+    check_flag("masked", "mask_compatible_extra_args", mask_compatible_extra_args)
     inner = as_transformation("masked", "inner", inner)
 
     def init(params: Params) -> MaskedState:
-        marks = _marks(mask, params)
+        marks = marks_of("masked", mask, params)
         return MaskedState(inner.init(_select(params, marks, True)))
 
     def update(
         updates: Updates, state: MaskedState, params: Params | None = None, **extra_args: Any
     ) -> tuple[Updates, MaskedState]:
         check_state("masked", state, MaskedState)
-        marks = _marks(mask, updates)
+        marks = marks_of("masked", mask, updates)
         if mask_compatible_extra_args:
             extra_args = _select_like(updates, extra_args, marks, True)
         inner_updates, inner_state = inner.update(
@@ -123,6 +127,12 @@ def partition(
         >>> float(updates["kernel"]), float(updates["bias"])
         (10.0, 0.0)
     """
+    check_flag("partition", "mask_compatible_extra_args", mask_compatible_extra_args)
+    if not isinstance(transforms, Mapping):
+        raise TypeError(
+            "partition: `transforms` must be a dictionary, label -> transformation, "
+            f"got {shown(transforms)}."
+        )
     links = {
         label: as_transformation("partition", f"transforms[{label!r}]", tx)
         for label, tx in transforms.items()
@@ -131,10 +141,10 @@ def partition(
     def labels_of(tree: PyTree) -> PyTree:
         labels = _labels("partition", "param_labels", param_labels, tree)
         for path, label in jax.tree.leaves_with_path(labels):
-            if label not in links:
+            if not isinstance(label, Hashable) or label not in links:
                 place = f" at {jax.tree_util.keystr(path)}" if path else ""
                 raise ValueError(
-                    f"partition: label {label!r}{place} has no transformation; "
+                    f"partition: label {shown(label)}{place} has no transformation; "
                     f"`transforms` has {', '.join(map(repr, links))}."
                 )
         return labels
@@ -180,6 +190,8 @@ def _labels(owner: str, name: str, labels: Any, tree: PyTree) -> PyTree:
     """The tree of labels, checked; a tree without leaves has nothing to label."""
     if not jax.tree.leaves(tree):
         return tree
+    if isinstance(labels, type):
+        raise TypeError(f"{owner}: `{name}` must be a tree or a function, got {shown(labels)}.")
     labels = for_tree(labels, tree)
     try:
         jax.tree.map(lambda label, subtree: None, labels, tree)
@@ -191,13 +203,13 @@ def _labels(owner: str, name: str, labels: Any, tree: PyTree) -> PyTree:
     return labels
 
 
-def _marks(mask: Any, params: PyTree) -> PyTree:
+def marks_of(owner: str, mask: Any, params: PyTree) -> PyTree:
     """The mask of the params, whose leaves must be true or false."""
-    marks = _labels("masked", "mask", mask, params)
-    for mark in jax.tree.leaves(marks) if jax.tree.leaves(params) else ():
-        if mark not in (True, False):
-            raise TypeError(f"masked: the leaves of `mask` must be bools, got {mark!r}.")
-    return marks
+    found = _labels(owner, "mask", mask, params)
+    for mark in jax.tree.leaves(found) if jax.tree.leaves(params) else ():
+        if jnp.shape(mark) != () or mark not in (True, False):
+            raise TypeError(f"{owner}: the leaves of `mask` must be bools, got {shown(mark)}.")
+    return found
 
 
 def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:

@@ -19,8 +19,10 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     cast_like,
+    check_callable,
     check_parts,
     check_state,
+    shown,
     wide_dtype,
     widened,
     zeros_like,
@@ -56,6 +58,9 @@ def snapshot(
         >>> float(optax.tree.get(state, "largest"))
         5.0
     """
+    check_callable("snapshot", "measure", measure)
+    if not isinstance(measure_name, str):
+        raise TypeError(f"snapshot: `measure_name` must be a str, got {shown(measure_name)}.")
 
     def init(params: Params) -> SnapshotState:
         return SnapshotState({measure_name: _kept(measure(_zeros(params)))})
@@ -101,6 +106,10 @@ def monitor(
         >>> float(state.measurements["mean"]), float(state.measurements["smooth"])
         (4.0, 3.0)
     """
+    if not isinstance(measures, Mapping):
+        raise TypeError(
+            f"monitor: `measures` must be a dictionary, name -> measure, got {shown(measures)}."
+        )
     links = {name: _as_link(name, measure) for name, measure in measures.items()}
 
     def init(params: Params) -> MonitorState:
@@ -146,6 +155,7 @@ def measure_with_ema(
     Raises:
         ValueError: if ``decay`` lies outside [0, 1).
     """
+    check_callable("measure_with_ema", "measure", measure)
     average = ema(decay, debias, accumulator_dtype)
     measured = lambda updates: widened(measure(updates))
     shaped = GradientTransformationExtraArgs(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key, ScalarLike
 
 from jaxopt_course.core import (
@@ -23,6 +24,7 @@ from jaxopt_course.core import (
     increment,
     running_sum,
     safe_sqrt,
+    shown,
     wide_dtype,
 )
 
@@ -103,4 +105,12 @@ def own_key(key: jax.Array | int) -> Key[Array, ""]:
     """The key of a state: a copy, for who donates the state must not delete the caller's."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return jax.random.clone(key)
-    return jax.random.key(key)
+    is_seed = isinstance(key, int | np.integer) or jnp.issubdtype(
+        getattr(key, "dtype", object), jnp.integer
+    )
+    if not is_seed or isinstance(key, bool) or jnp.shape(key) != ():
+        raise TypeError(f"`key` must be a typed key, or an int as its seed, got {shown(key)}.")
+    try:
+        return jax.random.key(key)
+    except OverflowError:
+        raise ValueError(f"`key` must be a seed of 64 bits, got {shown(key)}.") from None

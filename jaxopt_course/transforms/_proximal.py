@@ -35,6 +35,7 @@ from jaxopt_course.core import (
     as_transformation,
     at_count,
     cast_like,
+    check_callable,
     check_learning_rate,
     check_like,
     check_state,
@@ -95,6 +96,7 @@ def proximal(
         >>> (params + updates).tolist()
         [1.5, 0.0]
     """
+    check_callable("proximal", "operator", operator)
     check_learning_rate("proximal", learning_rate)
 
     def init(params: Params) -> ProximalState:
@@ -184,6 +186,7 @@ def scaled_proximal(
         >>> (params + updates).tolist()
         [2.0, 0.0]
     """
+    check_callable("scaled_proximal", "operator", operator)
     check_learning_rate("scaled_proximal", learning_rate)
     inner = as_transformation("scaled_proximal", "inner", inner)
 

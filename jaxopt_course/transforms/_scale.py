@@ -12,10 +12,12 @@ from jaxopt_course.core import (
     Schedule,
     Updates,
     at_count,
+    check_flag,
     check_floats,
     check_learning_rate,
     check_like,
     check_number,
+    check_schedule,
     check_state,
     increment,
     scale_tree,
@@ -58,10 +60,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
     Raises:
         TypeError: if ``step_size_fn`` is not callable.
     """
-    if not callable(step_size_fn):
-        raise TypeError(
-            f"scale_by_schedule: `step_size_fn` must be a schedule, got {step_size_fn!r}."
-        )
+    check_schedule("scale_by_schedule", "step_size_fn", step_size_fn)
 
     def init(params: Params) -> ScaleByScheduleState:
         return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
@@ -112,6 +111,7 @@ def scale_by_learning_rate(
         >>> round(float(updates), 3), int(state.step)
         (-0.2, 1)
     """
+    check_flag("scale_by_learning_rate", "flip_sign", flip_sign)
     hint = "To multiply by a number of either sign, use `scale`."
     check_learning_rate("scale_by_learning_rate", learning_rate, hint=hint)
 

@@ -12,6 +12,7 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
+    check_callable,
     check_empty_state,
     check_floats,
     check_like,
@@ -47,6 +48,7 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
         >>> updates.tolist()
         [-1.0, 1.0]
     """
+    check_callable("stateless", "f", f)
     return _without_state(_owner(f), f)
 
 
@@ -96,6 +98,7 @@ def stateless_with_tree_map(
         >>> float(updates["w"])
         -1.0
     """
+    check_callable("stateless_with_tree_map", "f", f)
 
     def mapped(updates: Updates, params: Params | None) -> Updates:
         if params is None:

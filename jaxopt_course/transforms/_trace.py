@@ -22,6 +22,8 @@ from jaxopt_course.core import (
     accumulator_like,
     bias_corrected,
     cast_like,
+    check_dtype,
+    check_flag,
     check_like,
     check_number,
     check_state,
@@ -60,6 +62,8 @@ def trace(
         >>> float(tx.update(jnp.array(1.0), state)[0])
         1.5
     """
+    check_dtype("trace", "accumulator_dtype", accumulator_dtype)
+    check_flag("trace", "nesterov", nesterov)
     check_number("trace", "decay", decay, "[0, 1]")
 
     def init(params: Params) -> TraceState:
@@ -107,6 +111,8 @@ def ema(
         >>> round(float(tx.update(jnp.array(5.0), tx.init(jnp.array(0.0)))[0]), 5)
         5.0
     """
+    check_dtype("ema", "accumulator_dtype", accumulator_dtype)
+    check_flag("ema", "debias", debias)
     check_number("ema", "decay", decay, "[0, 1)")
 
     def init(params: Params) -> EmaState:
