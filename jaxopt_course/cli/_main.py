@@ -142,7 +142,7 @@ def _say(text: str) -> int:
     return COMPLETED
 
 
-def _complain(command: str, error: Exception | str, code: int) -> int:
+def _complain(command: str, error: BaseException | str, code: int) -> int:
     # Of `diagnose`, the options that it shares are checked in the name of `train`.
     text = (
         " ".join(str(error).split())

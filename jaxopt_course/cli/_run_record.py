@@ -77,8 +77,8 @@ def read_record(path: pathlib.Path) -> RunRecord:
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{path} is not JSON, so not the record of a run: {said}.") from error
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"{path} is not JSON, so not the record of a run: {why}.") from error
     if not isinstance(record, dict):
         raise ValueError(f"{path} is not the record of a run: it must hold an object.")
     config, dataset = (_part(path, record, name, TABLE) for name in ("config", "dataset"))

@@ -30,7 +30,8 @@ __all__ = [
     "under_automatic_mesh",
 ]
 
-_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 WHOLE = PartitionSpec()  # every device holds the whole array
 

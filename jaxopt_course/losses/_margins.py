@@ -9,6 +9,8 @@
 Each is computed in float32 or wider and returned in the logits' dtype.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, ScalarLike, Shaped
@@ -180,7 +182,7 @@ def sigmoid_focal_loss(
 
 def _margins(
     owner: str, scores: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"]
-) -> tuple[Array, Array, object]:
+) -> tuple[Array, Array, Any]:
     """The scores less that of the right class, where they are exactly 0; and which class it is."""
     x, dtype = wide(owner, "scores", scores)
     labels = jnp.asarray(labels)

@@ -53,7 +53,7 @@ def _source(
     used = rows_used(rows, count_rows("fit", examples))
     targets_check(parts.task, examples[0])("fit", examples[1], used)
     given = replicate((examples, rows, rule), parts.placement)
-    feed = make_feed(*given[:2], parts.timetable)
+    feed = make_feed(given[0], given[1], parts.timetable)
 
     def advance(progress: Progress, begin: int, end: int) -> tuple[Progress, Piece]:
         progress, report = _advance(*given, progress, np.int32(begin), np.int32(end), parts=parts)

@@ -127,9 +127,9 @@ def quantized_state(
             check_like(owner, "gradient", updates, params)
         run = lambda *args: inner.update(*args, **extra_args)
         old, like = state.inner_state, updates if params is None else params
-        sizes = [x.size for x in jax.tree.leaves(like)]
-        is_large = chunk is not None and max(sizes, default=0) > chunk
-        if is_large and explicit_mesh(like) is None and is_elementwise(like, chunk):
+        largest = max((x.size for x in jax.tree.leaves(like)), default=0)
+        may_chunk = chunk is not None and largest > chunk and explicit_mesh(like) is None
+        if chunk is not None and may_chunk and is_elementwise(like, chunk):
             updates, after = by_chunks(run, chunk, updates, old, params)
             return updates, QuantizedState(after)
         whole = jax.tree.map(lambda x: decode(x) if is_coded(x) else x, old, is_leaf=is_coded)
