@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, Real, Shaped
 
-from jaxopt_course.core import as_array, check_axes, check_like, check_rank
+from jaxopt_course.core import as_array, check_like
 
-from ._inputs import check_where, infinite_alone, nothing_times, wide, wide_pair
+from ._inputs import check_reduction, check_where, infinite_alone, nothing_times, wide, wide_pair
 
 
 __all__ = [
@@ -73,8 +73,8 @@ def multilabel_cross_entropy(
     Raises:
         ValueError: if the shapes differ.
     """
-    check_axes("multilabel_cross_entropy", "axis", axis)
     x, y, dtype = wide_pair("multilabel_cross_entropy", "logits", logits, labels)
+    check_reduction("multilabel_cross_entropy", x, axis)
     return jnp.sum(sigmoid_binary_cross_entropy(x, y), axis).astype(dtype)
 
 
@@ -104,8 +104,8 @@ def softmax_cross_entropy(
         >>> round(float(loss), 4)  # -log(0.8)
         0.2231
     """
-    check_axes("softmax_cross_entropy", "axis", axis)
     x, y, dtype = wide_pair("softmax_cross_entropy", "logits", logits, labels)
+    check_reduction("softmax_cross_entropy", x, axis)
     mask = _mask(where, x, axis)
     x = infinite_alone(x if mask is None else jnp.where(mask, x, 0), axis)
     if mask is None:
@@ -126,7 +126,8 @@ def softmax_cross_entropy_with_integer_labels(
         logits: log-probabilities up to a constant.
         labels: the right class of each example, in [0, classes); the logits' shape without
             ``axis``. A label outside of this range gives NaN.
-        axis: the axis of the classes; of several, a label numbers their flattened entries.
+        axis: the axis of the classes; of several, or of all where None, a label numbers their
+            flattened entries.
         where: which entries take part, in the shape of ``logits``, or without ``axis``.
 
     Returns:
@@ -136,14 +137,16 @@ def softmax_cross_entropy_with_integer_labels(
         TypeError: if the labels are no integers.
         ValueError: if their shape is not the logits' without ``axis``.
     """
-    check_axes("softmax_cross_entropy_with_integer_labels", "axis", axis)
     owner = "softmax_cross_entropy_with_integer_labels"
     x, dtype = wide(owner, "logits", logits)
-    check_rank(owner, "logits", x, 1)
+    check_reduction(owner, x, axis)
+    axis = tuple(range(x.ndim)) if axis is None else axis
     labels, mask = as_array(owner, "labels", labels), _mask(where, x, axis)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
-    x = _classes_last(x, axis)
+    shape, x = x.shape, _classes_last(x, axis)
+    if x.shape[-1] == 0:
+        raise ValueError(f"{owner}: `logits` must have at least one class, got shape {shape}.")
     check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `logits`")
     mask = None if mask is None else _classes_last(mask, axis)
     kept = None if mask is None else _never_empty(mask, -1)

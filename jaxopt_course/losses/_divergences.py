@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ._inputs import nothing_times, wide_pair
+from ._inputs import check_reduction, nothing_times, wide_pair
 
 
 __all__ = [
@@ -57,6 +57,7 @@ def kl_divergence(
         0.6931
     """
     q, t, dtype = wide_pair("kl_divergence", "log_predictions", log_predictions, targets)
+    check_reduction("kl_divergence", q, axis, where)
     positive = t > 0
     log_t = jnp.where(positive, jnp.log(jnp.where(positive, t, 1)), 0)
     return _divergence(q, t, log_t, axis, where).astype(dtype)
@@ -81,6 +82,7 @@ def kl_divergence_with_log_targets(
     """
     owner = "kl_divergence_with_log_targets"
     q, log_t, dtype = wide_pair(owner, "log_predictions", log_predictions, log_targets)
+    check_reduction(owner, q, axis, where)
     finite = jnp.where(log_t == -jnp.inf, 0, log_t)
     t = jnp.where(log_t == -jnp.inf, 0, jnp.exp(finite))
     return _divergence(q, t, finite, axis, where).astype(dtype)
@@ -112,6 +114,7 @@ def generalized_kl_divergence(
     """
     owner = "generalized_kl_divergence"
     q, t, dtype = wide_pair(owner, "log_predictions", log_predictions, targets)
+    check_reduction(owner, q, axis, where)
     positive = t > 0
     safe = jnp.where(positive, t, 1)
     gap = q - jnp.log(safe)

@@ -5,10 +5,18 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxopt_course.core import as_array, check_like, shown, wide_dtype
+from jaxopt_course.core import as_array, check_axes, check_like, shown, wide_dtype
 
 
-__all__ = ["check_where", "infinite_alone", "nothing_times", "wide", "wide_pair"]
+__all__ = [
+    "broadcast_pair",
+    "check_reduction",
+    "check_where",
+    "infinite_alone",
+    "nothing_times",
+    "wide",
+    "wide_pair",
+]
 
 
 def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
@@ -21,6 +29,47 @@ def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise TypeError(f"{owner}: `{what}` must be floating-point, got {values.dtype}.")
     return values.astype(wide_dtype(values.dtype)), values.dtype
+
+
+def check_reduction(owner: str, x: Array, axis: Any, where: Any = None) -> None:
+    """Raise unless ``axis`` names axes of ``x``, and ``where`` is a mask that fits it, or None.
+
+    Raises:
+        TypeError: if one of them is something else.
+        ValueError: if ``x`` has no such axis, or the mask has a shape that does not fit.
+    """
+    check_axes(owner, "axis", axis)
+    axes = axis if isinstance(axis, tuple | list) else () if axis is None else (axis,)
+    if not all(-x.ndim <= a < x.ndim for a in axes):
+        raise ValueError(f"{owner}: `axis` must name axes of the shape {x.shape}, got {axis!r}.")
+    check_where(where)
+    if where is not None and not _broadcasts(jnp.shape(where), x.shape):
+        raise ValueError(
+            f"{owner}: `where` must broadcast to the shape {x.shape}, got {jnp.shape(where)}."
+        )
+
+
+def broadcast_pair(owner: str, what: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Outputs and targets in the shape that both broadcast to.
+
+    Raises:
+        TypeError: if one of them is not an array of numbers.
+        ValueError: if their shapes do not broadcast.
+    """
+    a, b = as_array(owner, what, outputs), as_array(owner, "targets", targets)
+    try:
+        shape = jnp.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ValueError(
+            f"{owner}: `targets` must have a shape that broadcasts with {a.shape}, got {b.shape}."
+        ) from None
+    return jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of ``shape`` broadcasts to the shape ``to``."""
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in pairs)
 
 
 def check_where(where: Any) -> None:

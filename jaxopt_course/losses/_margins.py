@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, ScalarLike, Shaped
 
-from jaxopt_course.core import check_like
+from jaxopt_course.core import as_array, check_like, check_number
 
 from ._classification import sigmoid_binary_cross_entropy, softmax_cross_entropy
-from ._inputs import infinite_alone, nothing_times, wide, wide_pair
+from ._inputs import broadcast_pair, check_reduction, infinite_alone, nothing_times, wide, wide_pair
 
 
 __all__ = [
@@ -42,8 +42,9 @@ def safe_softmax_cross_entropy(
         logits: log-probabilities up to a constant; -inf where a class is impossible.
         labels: one-hot rows, or probabilities, of a shape that broadcasts to that of the logits.
     """
-    logits = jnp.asarray(logits)
-    return softmax_cross_entropy(logits, jnp.broadcast_to(jnp.asarray(labels), logits.shape))
+    return softmax_cross_entropy(
+        *broadcast_pair("safe_softmax_cross_entropy", "logits", logits, labels)
+    )
 
 
 def multiclass_hinge_loss(
@@ -131,7 +132,10 @@ def poly_loss_cross_entropy(
 
     Reference: Leng et al., "PolyLoss", 2022, https://arxiv.org/abs/2204.12511.
     """
-    x, y, dtype = wide_pair("poly_loss_cross_entropy", "logits", logits, labels)
+    owner = "poly_loss_cross_entropy"
+    x, y, dtype = wide_pair(owner, "logits", logits, labels)
+    check_number(owner, "epsilon", epsilon)
+    check_reduction(owner, x, axis, where)
     x = infinite_alone(x if where is None else jnp.where(where, x, -jnp.inf), axis)
     log_p = jax.nn.log_softmax(x, axis)
     strength = jnp.asarray(epsilon, x.dtype)
@@ -161,9 +165,12 @@ def sigmoid_focal_loss(
     Reference: Lin et al., "Focal Loss for Dense Object Detection", 2017,
     https://arxiv.org/abs/1708.02002.
     """
-    logits = jnp.asarray(logits)
-    labels = jnp.broadcast_to(jnp.asarray(labels), logits.shape)
-    x, y, dtype = wide_pair("sigmoid_focal_loss", "logits", logits, labels)
+    owner = "sigmoid_focal_loss"
+    logits, labels = broadcast_pair(owner, "logits", logits, labels)
+    x, y, dtype = wide_pair(owner, "logits", logits, labels)
+    check_number(owner, "gamma", gamma, "[0, inf)")
+    if alpha is not None:
+        check_number(owner, "alpha", alpha, "[0, 1]")
     entropy = sigmoid_binary_cross_entropy(x, y)
     # Beyond, the sigmoid is 0 or 1, and the product of slopes would be 0 * inf.
     inner = jnp.clip(x, -1e30, 1e30)
@@ -185,7 +192,10 @@ def _margins(
 ) -> tuple[Array, Array, Any]:
     """The scores less that of the right class, where they are exactly 0; and which class it is."""
     x, dtype = wide(owner, "scores", scores)
-    labels = jnp.asarray(labels)
+    labels = as_array(owner, "labels", labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
+    check_reduction(owner, x, -1)
     check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `scores`")
     n_classes = x.shape[-1]
     known = (labels >= 0) & (labels < n_classes)

@@ -11,9 +11,7 @@ That saturated outputs learn nothing more is what the forms from logits are ther
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Shaped
 
-from jaxopt_course.core import check_axes
-
-from ._inputs import wide_pair
+from ._inputs import check_reduction, wide_pair
 
 
 __all__ = ["binary_cross_entropy", "categorical_cross_entropy"]
@@ -61,8 +59,8 @@ def categorical_cross_entropy(
     Raises:
         ValueError: if the shapes differ.
     """
-    check_axes("categorical_cross_entropy", "axis", axis)
     p, y, dtype = wide_pair("categorical_cross_entropy", "probabilities", probabilities, labels)
+    check_reduction("categorical_cross_entropy", p, axis)
     return -jnp.sum(y * _safe_log(p, dtype), axis).astype(dtype)
 
 

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, ScalarLike
 
-from jaxopt_course.core import l2_norm, magnitude, power_of_two, safe_sqrt
+from jaxopt_course.core import check_number, l2_norm, magnitude, power_of_two, safe_sqrt
 
-from ._inputs import wide_pair
+from ._inputs import broadcast_pair, check_reduction, wide_pair
 
 
 __all__ = ["cosine_distance", "cosine_similarity", "triplet_margin_loss"]
@@ -113,6 +113,10 @@ def triplet_margin_loss(
     owner = "triplet_margin_loss"
     a, near, dtype = wide_pair(owner, "anchors", anchors, positives)
     _, far, _ = wide_pair(owner, "anchors", anchors, negatives)
+    check_reduction(owner, a, axis)
+    check_number(owner, "norm_degree", norm_degree, "[1, inf)")
+    check_number(owner, "margin", margin)
+    check_number(owner, "eps", eps, "[0, inf)")
     p, more = jnp.asarray(norm_degree, a.dtype), jnp.asarray(eps, a.dtype)
 
     def distance(r: Array) -> Array:
@@ -132,8 +136,10 @@ def _units(
     owner: str, predictions: Any, targets: Any, epsilon: ScalarLike, axis: Axis, where: Any
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Any]:
     """Each vector over its norm, and by how much its squared norm then falls short of 1."""
-    a, b = jnp.broadcast_arrays(jnp.asarray(predictions), jnp.asarray(targets))
+    check_number(owner, "epsilon", epsilon, "[0, inf)")
+    a, b = broadcast_pair(owner, "predictions", predictions, targets)
     a, b, dtype = wide_pair(owner, "predictions", a, b)
+    check_reduction(owner, a, axis, where)
     least = safe_sqrt(jnp.asarray(epsilon, a.dtype))
 
     def unit(x: Array) -> tuple[Array, Array]:
