@@ -48,13 +48,14 @@ from ._meshes import (
     spec_of,
     under_automatic_mesh,
 )
-from ._norms import global_norm, l2_norm, root_mean_square
+from ._norms import global_norm, l2_norm, root_mean_square, shrink_to
 from ._numerics import (
     abs_sq,
     alike,
     as_float,
     at_count,
     complement,
+    has_reached,
     increment,
     is_due,
     magnitude,
@@ -159,6 +160,7 @@ __all__ = [
     "foreign_files",
     "global_norm",
     "handed_on",
+    "has_reached",
     "hvp",
     "if_applied",
     "in_dtype",
@@ -196,6 +198,7 @@ __all__ = [
     "scale_tree",
     "shapes_of",
     "shown",
+    "shrink_to",
     "spec_of",
     "squared",
     "total",

@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact, PyTree
+from jaxtyping import Array, Float, Inexact, PyTree, ScalarLike
 
 from ._numerics import abs_sq, wide_dtype
-from ._tree import divide_tree, scalar_dtype, widened
+from ._tree import cast_like, divide_tree, scalar_dtype, scale_tree, widened
 
 
-__all__ = ["global_norm", "l2_norm", "root_mean_square"]
+__all__ = ["global_norm", "l2_norm", "root_mean_square", "shrink_to"]
 
 ONE_PASS = 2**16
 """Entries of a leaf up to which its squares are summed for all factors at once.
@@ -55,6 +55,17 @@ def root_mean_square(
 ) -> Float[Array, "..."]:
     """The root of the mean of ``|x|^2`` along ``axis``, as finite as :func:`global_norm`."""
     return _along(x, axis, keepdims, True)
+
+
+def shrink_to(tree: PyTree, norm: Float[Array, ""], bound: ScalarLike) -> PyTree:
+    """``tree`` times min(1, bound / norm); as it is where the norm is NaN, or both are 0.
+
+    It is divided by the norm first: norm / bound may be infinite where both are finite.
+    """
+    limit = jnp.asarray(bound, norm.dtype)
+    exceeds = norm > limit
+    units = divide_tree(tree, jnp.where(exceeds, norm, 1))
+    return cast_like(scale_tree(units, jnp.where(exceeds, limit, 1)), tree)
 
 
 def _along(x: Any, axis: Axis, keepdims: bool, mean: bool) -> Array:

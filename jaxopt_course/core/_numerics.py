@@ -19,6 +19,7 @@ __all__ = [
     "as_float",
     "at_count",
     "complement",
+    "has_reached",
     "increment",
     "is_due",
     "magnitude",
@@ -179,7 +180,25 @@ def is_due(count: Int[Array, ""], interval: ScalarLike) -> Bool[Array, ""]:
     """
     now, every = alike(count, interval)
     if not jnp.issubdtype(every.dtype, jnp.integer):
-        # The largest float that the count's dtype holds: 2^31 - 128 of float32 and int32.
-        most = np.nextafter(every.dtype.type(jnp.iinfo(count.dtype).max), every.dtype.type(0))
+        most = _most(count, every)
         now, every = count, jnp.rint(jnp.minimum(every, most)).astype(count.dtype)
     return now % jnp.maximum(every, 1) == 0
+
+
+def has_reached(count: Int[Array, ""], bound: ScalarLike) -> Bool[Array, ""]:
+    """``count >= bound``, compared as integers.
+
+    Prevents counts beyond 2^24 from being rounded to float32. A bound between two integers is
+    reached at the larger one; NaN, and what exceeds the count's dtype, never.
+    """
+    now, least = alike(count, bound)
+    if jnp.issubdtype(least.dtype, jnp.integer):
+        return now >= least
+    most = _most(count, least)
+    return (least <= most) & (count >= jnp.ceil(jnp.minimum(least, most)).astype(count.dtype))
+
+
+def _most(count: Array, number: Array) -> Any:
+    """The largest float that the count's dtype holds: 2^31 - 128 of float32 and int32."""
+    kind = number.dtype.type
+    return np.nextafter(kind(jnp.iinfo(count.dtype).max), kind(0))

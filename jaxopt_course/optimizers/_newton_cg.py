@@ -29,13 +29,13 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    as_float,
     cast_like,
     check_like,
     check_number,
     check_state,
     divide_tree,
     global_norm,
+    has_reached,
     increment,
     inner_product,
     require_params,
@@ -172,7 +172,7 @@ def _solve(
 
     def going(carry: Any) -> Array:
         steps, _, _, _, rr, positive = carry
-        affordable = as_float(steps) < as_float(max_iterations)
+        affordable = ~has_reached(steps, max_iterations)
         return positive & (safe_sqrt(rr) > enough) & affordable
 
     def step(carry: Any) -> Any:

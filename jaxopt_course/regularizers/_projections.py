@@ -18,9 +18,8 @@ from jaxopt_course.core import (
     check_number,
     global_norm,
     is_traced,
-    safe_divide,
     safe_sqrt,
-    scale_tree,
+    shrink_to,
     widened,
 )
 
@@ -110,10 +109,10 @@ def project_l2_constraint(params: Params, limit: ScalarLike) -> Params:
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> project_l2_constraint(jnp.array([6.0, 8.0]), limit=25.0).tolist()
-        [3.0, 4.0]
+        >>> project_l2_constraint(jnp.array([0.0, 8.0]), limit=4.0).tolist()
+        [0.0, 2.0]
     """
     check_number("project_l2_constraint", "limit", limit, "[0, inf)")
     norm = global_norm(params)
     radius = safe_sqrt(jnp.asarray(limit, norm.dtype))
-    return scale_tree(params, jnp.where(norm > radius, safe_divide(radius, norm), 1))
+    return shrink_to(params, norm, radius)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from jaxopt_course.core import as_float, check_number
+from jaxopt_course.core import as_float, check_number, has_reached, increment
 
 
 __all__ = ["EarlyStopping", "EarlyStoppingState", "check_early_stopping"]
@@ -58,11 +58,11 @@ class EarlyStopping(NamedTuple):
         """The state after one more evaluation. NaN never improves."""
         loss = as_float(loss)
         improves = loss < state.best_metric - as_float(self.min_delta)
-        count = jnp.where(improves, 0, state.patience_count + 1)
+        count = jnp.where(improves, 0, increment(state.patience_count))
         return EarlyStoppingState(
             best_metric=jnp.where(improves, loss, state.best_metric),
             patience_count=count,
-            should_stop=as_float(count) >= as_float(self.patience),
+            should_stop=has_reached(count, self.patience),
         )
 
 

@@ -11,11 +11,11 @@ from jaxopt_course.core import (
     Params,
     Updates,
     accumulator_like,
-    as_float,
     cast_like,
     check_like,
     check_number,
     check_state,
+    has_reached,
     increment,
 )
 
@@ -75,7 +75,7 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
         check_state("apply_every", state, ApplyEvery)
         check_like("apply_every", "gradient", updates, state.grad_acc)
         count = increment(state.count)
-        due = (as_float(count) >= as_float(k)) | ("flush" in extra_args)
+        due = has_reached(count, k) | ("flush" in extra_args)
         total = jax.tree.map(jnp.add, state.grad_acc, cast_like(updates, state.grad_acc))
 
         def chosen(condition: Array, tree: Updates) -> Updates:

@@ -8,18 +8,16 @@ https://arxiv.org/abs/1211.5063, algorithm 1, for the norm.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, ScalarLike
+from jaxtyping import Array, Inexact, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     Updates,
-    cast_like,
     check_number,
-    divide_tree,
     global_norm,
     root_mean_square,
-    scale_tree,
+    shrink_to,
     wide_dtype,
 )
 
@@ -77,7 +75,7 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs
     check_number("clip_by_global_norm", "max_norm", max_norm, "[0, inf)")
 
     def clipped(updates: Updates, params: Params | None) -> Updates:
-        return _shrunk(updates, global_norm(updates), max_norm)
+        return shrink_to(updates, global_norm(updates), max_norm)
 
     return of_floats(clipped)
 
@@ -105,19 +103,8 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
 
     def clipped_tree(updates: Updates, params: Params | None) -> Updates:
         def clipped(u: Inexact[Array, "*shape"]) -> Updates:
-            return _shrunk(u, root_mean_square(u), threshold) if u.size else u
+            return shrink_to(u, root_mean_square(u), threshold) if u.size else u
 
         return jax.tree.map(clipped, updates)
 
     return of_floats(clipped_tree)
-
-
-def _shrunk(updates: Updates, norm: Float[Array, ""], bound: ScalarLike) -> Updates:
-    """``updates`` times min(1, bound / norm); as they are where the norm is NaN, or both are 0.
-
-    They are divided by the norm first: norm / bound may be infinite where both are finite.
-    """
-    limit = jnp.asarray(bound, norm.dtype)
-    exceeds = norm > limit
-    units = divide_tree(updates, jnp.where(exceeds, norm, 1))
-    return cast_like(scale_tree(units, jnp.where(exceeds, limit, 1)), updates)

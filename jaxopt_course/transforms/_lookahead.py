@@ -21,7 +21,6 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
-    as_float,
     as_transformation,
     cast_like,
     check_flag,
@@ -29,6 +28,7 @@ from jaxopt_course.core import (
     check_number,
     check_state,
     difference,
+    has_reached,
     if_applied,
     in_dtype,
     increment,
@@ -120,7 +120,7 @@ def lookahead(
             updates, state.fast_state, both.fast, **extra_args
         )
         steps = increment(state.steps_since_sync)
-        due = as_float(steps) >= as_float(sync_period)
+        due = has_reached(steps, sync_period)
         steps, sync = if_applied(
             fast_state,
             state.fast_state,

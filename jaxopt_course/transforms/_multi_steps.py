@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
@@ -33,12 +34,15 @@ from jaxopt_course.core import (
     check_number,
     check_state,
     difference,
+    global_norm,
+    has_reached,
     increment,
     is_pending,
     is_traced,
     placed_like,
     running_sum,
     safe_divide,
+    safe_sqrt,
     scale_tree,
     squared,
     total,
@@ -215,7 +219,7 @@ class MultiSteps(GradientTransformationExtraArgs):
             every_k = every_k_schedule
             if callable(every_k):
                 every_k = every_k(state.gradient_step)
-            due = as_float(increment(state.mini_step)) >= as_float(every_k)
+            due = has_reached(increment(state.mini_step), every_k)
             branch = (due | ("flush" in extra_args)).astype(jnp.int32)
             if should_skip_update_fn is None:
                 return jax.lax.switch(branch, [wait, run])
@@ -283,9 +287,20 @@ def skip_large_updates(
         ValueError: if the bound is negative or NaN.
     """
     check_number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
-    squares = as_float(total(squared(updates)))
-    should_skip = ~(squares < as_float(max_squared_norm))
-    return should_skip, {"should_skip": should_skip, "norm_squared": squares}
+    squares, norm = total(squared(updates)), global_norm(updates)
+    with np.errstate(over="ignore"):  # the root decides where the bound itself is out of range
+        bound, root = as_float(max_squared_norm), as_float(_root(max_squared_norm))
+    limits = jnp.finfo(norm.dtype)
+    in_range = (squares > float(limits.tiny / limits.eps)) & (squares < float(limits.max))
+    should_skip = ~jnp.where(
+        in_range & (bound < jnp.inf), as_float(squares) < bound, as_float(norm) < root
+    )
+    return should_skip, {"should_skip": should_skip, "norm_squared": as_float(squares)}
+
+
+def _root(bound: ScalarLike) -> Any:
+    """The square root, also of a Python number beyond the range of the gradients' dtype."""
+    return math.sqrt(bound) if isinstance(bound, int | float) else safe_sqrt(as_float(bound))
 
 
 def no_value_fn(params: Params, weight: Any = None, **extra_args: Any) -> Any:

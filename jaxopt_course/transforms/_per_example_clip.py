@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree, ScalarLike, Shaped
 
-from jaxopt_course.core import Updates, check_number, global_norm, wide_dtype
+from jaxopt_course.core import Updates, check_number, divide_tree, global_norm
 
 
 __all__ = ["per_example_global_norm_clip", "per_example_layer_norm_clip"]
@@ -83,14 +83,14 @@ def _clipped_sum(grads: PyTree, bound: ScalarLike) -> tuple[Updates, Int[Array, 
     norms = jax.vmap(global_norm)(grads)
     bounds = jnp.asarray(bound, norms.dtype)
     exceed = norms > bounds
-    factors = jnp.where(exceed, bounds / jnp.where(exceed, norms, 1), 1)
+    units = jax.vmap(divide_tree)(grads, jnp.where(exceed, norms, 1))
+    factors = jnp.where(exceed, bounds, 1)
 
-    def total(g: Array) -> Array:
-        wide = g.astype(wide_dtype(g.dtype))
-        summed = jnp.tensordot(factors.astype(wide.dtype), wide, axes=1)
-        return summed.astype(g.dtype if jnp.issubdtype(g.dtype, jnp.inexact) else wide.dtype)
+    def total(g: Array, unit: Array) -> Array:
+        summed = jnp.tensordot(factors.astype(unit.dtype), unit, axes=1)
+        return summed.astype(g.dtype if jnp.issubdtype(g.dtype, jnp.inexact) else unit.dtype)
 
-    return jax.tree.map(total, grads), jnp.sum(exceed)
+    return jax.tree.map(total, grads, units), jnp.sum(exceed)
 
 
 def _check_examples(owner: str, grads: PyTree) -> None:

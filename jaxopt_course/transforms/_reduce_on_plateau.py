@@ -19,9 +19,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     Updates,
+    alike,
     as_float,
     check_number,
     check_state,
+    has_reached,
     increment,
     safe_divide,
     scale_tree,
@@ -135,7 +137,7 @@ def reduce_on_plateau(
                 "value=loss)`."
             )
         state = _with_value(state, as_float(value), as_float(weight))
-        full = as_float(state.count) >= as_float(accumulation_size)
+        full = has_reached(state.count, accumulation_size)
         judged = _where(state.avg_weight > 0, _after_a_mean(rule, state.avg_value, state), state)
         new_state = _where(full, _emptied(judged), state)
         return scale_tree(updates, new_state.scale), new_state
@@ -164,9 +166,9 @@ def _after_a_mean(
     improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
     waiting = state.cooldown_count > 0
     bad = jnp.where(improved, 0, increment(state.plateau_count))
-    reduce = ~waiting & (as_float(bad) >= as_float(rule.patience))
+    reduce = ~waiting & has_reached(bad, rule.patience)
     smaller = jnp.maximum(state.scale * as_float(rule.factor), as_float(rule.min_scale))
-    pause = jnp.ceil(as_float(rule.cooldown)).astype(jnp.int32)
+    pause = jnp.ceil(alike(rule.cooldown)[0]).astype(jnp.int32)
     return ReduceLROnPlateauState(
         scale=jnp.where(reduce, smaller, state.scale),
         best_value=jnp.where(improved, mean, best),

@@ -7,6 +7,7 @@ import pytest
 
 from jaxopt_course import optimizers, regularizers, transforms
 from jaxopt_course.core import GradientTransformationExtraArgs
+from tests.catalogue import TRANSFORMATIONS
 
 
 # Built without an eps, which is a scale of its own: the update is that of any multiple.
@@ -28,10 +29,29 @@ BOUNDED = {
     "adaptive_grad_clip": (lambda: transforms.adaptive_grad_clip(0.5, axis=(0, 1)), 0.5 * 2.0),
     "normalize_by_update_norm": (lambda: transforms.normalize_by_update_norm(0.5), 0.5),
 }
+ONE = np.ones((), np.float32)
 PARAMS = np.array([[1.0, 0.5, -1.0], [0.5, 1.0, 0.5]]) * 2 / 3.75**0.5  # of norm 2
 GRADIENT = np.array([[0.5, -1.0, 0.25], [0.75, 0.125, -0.5]])
 LARGE = [("float32", 1e30), ("bfloat16", 1e30), ("float16", 6e4), ("float32", 2e38)]
 ROUNDING = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
+
+
+# The states of these are squares by definition. They are infinite where the squares are, and these
+# methods subtract or divide two of them.
+SQUARES = (
+    "adafactor:factored",
+    "ftrl",
+    "rmsprop:centered",
+    "scale_by_factored_rms:factored",
+    "scale_by_shampoo",
+    "scale_by_soap",
+    "scale_by_stddev",
+    "scale_by_yogi",
+    "shampoo",
+    "soap",
+    "yogi",
+)
+EVERY_DAY = ("clip_by_global_norm", "lars", "lion", "normalize_by_update_norm", "sgd")
 
 
 def two_updates(tx, dtype, size):
@@ -42,6 +62,11 @@ def two_updates(tx, dtype, size):
         updates, state = update(jnp.asarray(sign * size * GRADIENT, dtype), state, params)
         results.append(np.asarray(updates, float))
     return results
+
+
+def check_finite(tx, dtype, size):
+    updates = two_updates(tx, dtype, size)
+    assert np.isfinite(updates).all(), updates
 
 
 def check_scale_free(tx, dtype, size):
@@ -64,6 +89,28 @@ def test_updates_do_not_depend_on_the_scale_of_gradients(name, dtype, size):
     check_scale_free(SCALE_FREE[name](), dtype, size)
 
 
+@pytest.mark.parametrize("name", EVERY_DAY)
+def test_updates_are_finite_for_gradients_of_any_size(name):
+    check_finite(TRANSFORMATIONS[name].build(), "float32", 1e30)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", sorted(TRANSFORMATIONS))
+def test_updates_of_the_whole_catalogue_are_finite(name):
+    sizes = [("float32", 1e-30), ("bfloat16", 1e-30)]
+    if name not in SQUARES:
+        sizes += [("float32", 1e30), ("bfloat16", 1e30), ("float16", 6e4)]
+    for dtype, size in sizes:
+        check_finite(TRANSFORMATIONS[name].build(), dtype, size)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", SQUARES)
+def test_the_exempted_ones_need_their_exemption(name):
+    with pytest.raises(AssertionError):
+        check_finite(TRANSFORMATIONS[name].build(), "float32", 1e30)
+
+
 @pytest.mark.parametrize(("dtype", "size"), LARGE)
 @pytest.mark.parametrize("name", BOUNDED)
 def test_bounds_hold_for_gradients_of_any_size(name, dtype, size):
@@ -81,6 +128,8 @@ def test_the_checks_reject_the_plain_formula():
     for size in (1e30, 1e-30):
         with pytest.raises(AssertionError):
             check_scale_free(plain, "float32", size)
+    with pytest.raises(AssertionError):
+        check_finite(plain, "float32", 1e-30)
     with pytest.raises(AssertionError):
         check_bounded(plain, 1.0, "float32", 1e30)
 
@@ -111,13 +160,31 @@ def test_newton_steps_are_right_at_any_size():
 
 
 def test_per_example_clips_and_projections_hold_at_any_size():
+    for size in (1.0, 1e30, 5e37):
+        rows = jnp.asarray([[3 * size, 4 * size], [3.0, 4.0]], jnp.float32)
+        total, shrunk = transforms.per_example_global_norm_clip(rows, 1.0)
+        np.testing.assert_allclose(total, [1.2, 1.6], rtol=1e-6)
+        assert shrunk == 2
+        projected = regularizers.project_l2_constraint(rows[0], 25.0)
+        np.testing.assert_allclose(projected, [3.0, 4.0], rtol=1e-6)
     rows = jnp.asarray([[3e30, 4e30], [3.0, 4.0]], jnp.float32)
-    total, shrunk = transforms.per_example_global_norm_clip(rows, 1.0)
-    np.testing.assert_allclose(total, [1.2, 1.6], rtol=1e-6)
-    assert shrunk == 2
-    np.testing.assert_allclose(
-        regularizers.project_l2_constraint(rows[0], 25.0), [3.0, 4.0], rtol=1e-6
-    )
     np.testing.assert_allclose(regularizers.group_lasso_penalty(rows), 5e30, rtol=1e-6)
     small = jnp.float32(1e-30)
     assert regularizers.prox_l0(small, strength=0.0) == small
+
+
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_large_gradients_are_skipped_by_their_norm(size):
+    grads = {"a": jnp.asarray(3 * size, jnp.float32), "b": jnp.asarray([4 * size], jnp.float32)}
+
+    def skipped(root):
+        return transforms.skip_large_updates(grads, 0, None, (root * size) ** 2)[0]
+
+    assert skipped(4.9)
+    assert not skipped(5.1)
+    assert not skipped(np.inf)
+    assert transforms.skip_large_updates({"a": jnp.inf * ONE}, 0, None, np.inf)[0]
+
+
+def test_a_norm_at_the_bound_is_skipped():
+    assert transforms.skip_large_updates(jnp.float32([3, 4]), 0, None, 25.0)[0]
