@@ -201,6 +201,6 @@ def _margins(
     known = (labels >= 0) & (labels < n_classes)
     place = jnp.where(known, labels, 0).astype(jnp.int32)
     right = jnp.take_along_axis(x, place[..., None], -1)
-    is_right = jnp.arange(n_classes, dtype=jnp.int32) == place[..., None]
+    is_right = jax.nn.one_hot(place, n_classes, dtype=bool)
     margins = jnp.where(is_right, 0, x - jnp.where(is_right, 0, right))
     return jnp.where(known[..., None], margins, jnp.nan), is_right, dtype
