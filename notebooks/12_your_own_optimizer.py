@@ -64,7 +64,7 @@ def sign_of_mean(decay):
     def init(params):
         return SignOfMeanState(jax.tree.map(jnp.zeros_like, params))
 
-    def update(updates, state, params=None, **extra):
+    def update(updates, state, params=None):
         mean = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, state.mean, updates)
         return jax.tree.map(jnp.sign, mean), SignOfMeanState(mean)
 
@@ -124,7 +124,7 @@ def scale_by_our_lion(b1=0.9, b2=0.99):
     init = lambda params: SignOfMeanState(jax.tree.map(jnp.zeros_like, params))
     mix = lambda b, m, g: jax.tree.map(lambda m, g: b * m + (1 - b) * g, m, g)
 
-    def update(updates, state, params=None, **extra):
+    def update(updates, state, params=None):
         signs = jax.tree.map(jnp.sign, mix(b1, state.mean, updates))
         return signs, SignOfMeanState(mix(b2, state.mean, updates))
 

@@ -123,8 +123,9 @@ def diagnose(history: Mapping[str, Any], *, attainable: float = 0.0) -> Diagnosi
     Examples:
         >>> history = {"loss": [2.0, 1.0, 0.5, 0.2, 0.1], "validation_loss": [2, 1.2, 1, 1.1, 1.1]}
         >>> print(diagnose(history))
-        Overfitting: the loss ended at 0.1 on training and at 1.1 on validation data. Get more \
-data or augment it, regularize (L2, L1, dropout), stop early, use a smaller model.
+        Overfitting: the loss ended at 0.1 on training and at 1.1 on validation data, and the \
+validation loss was 1 at evaluation 3 of 5 and ended at 1.1. Get more data or augment it, \
+regularize (L2, L1, dropout), stop early, use a smaller model.
     """
     check_number("diagnose", "attainable", attainable)
     names = [name for name in ("loss", "accuracy") if name in history]

@@ -150,7 +150,10 @@ def softmax_cross_entropy_with_integer_labels(
     check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `logits`")
     mask = None if mask is None else _classes_last(mask, axis)
     kept = None if mask is None else _never_empty(mask, -1)
-    x = infinite_alone(x if mask is None else jnp.where(mask, x, 0), -1)
+    if mask is None:
+        x = infinite_alone(x, -1)
+    else:
+        x = jnp.where(mask, infinite_alone(jnp.where(mask, x, 0), -1), x)
     # From the largest logit down: near 1e4, float32 would leave log(sum(exp)) three decimals.
     top = jnp.max(x, -1, keepdims=True, where=kept, initial=-jnp.inf)
     x = x - jax.lax.stop_gradient(top)

@@ -10,6 +10,8 @@ References: Kullback & Leibler, "On Information and Sufficiency", 1951; Bregman,
 method of finding the common point of convex sets", 1967.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -60,7 +62,7 @@ def kl_divergence(
     check_reduction("kl_divergence", q, axis, where)
     positive = t > 0
     log_t = jnp.where(positive, jnp.log(jnp.where(positive, t, 1)), 0)
-    return _divergence(q, t, log_t, axis, where).astype(dtype)
+    return _divergence(q, t, log_t, axis, where, eps=_eps(log_predictions, targets)).astype(dtype)
 
 
 def kl_divergence_with_log_targets(
@@ -85,7 +87,8 @@ def kl_divergence_with_log_targets(
     check_reduction(owner, q, axis, where)
     finite = jnp.where(log_t == -jnp.inf, 0, log_t)
     t = jnp.where(log_t == -jnp.inf, 0, jnp.exp(finite))
-    return _divergence(q, t, finite, axis, where).astype(dtype)
+    eps = _eps(log_predictions, log_targets)
+    return _divergence(q, t, finite, axis, where, eps=eps).astype(dtype)
 
 
 def generalized_kl_divergence(
@@ -138,11 +141,16 @@ def convex_kl_divergence(
     return generalized_kl_divergence(log_predictions, targets, axis, where)
 
 
+def _eps(*arguments: Any) -> float:
+    """The relative rounding of arguments that were given in these dtypes."""
+    dtypes = [jnp.result_type(x) for x in arguments]
+    return max(float(jnp.finfo(d).eps) for d in dtypes if jnp.issubdtype(d, jnp.floating))
+
+
 def _divergence(
-    q: Array, t: Array, log_t: Array, axis: Axis, where: Array | None
+    q: Array, t: Array, log_t: Array, axis: Axis, where: Array | None, *, eps: float
 ) -> Float[Array, "..."]:
     value = jnp.sum(nothing_times(t, log_t - q), axis, where=where)
-    eps = float(jnp.finfo(q.dtype).eps)
     sizes = nothing_times(t, jnp.abs(log_t) + jnp.abs(q) + 1)
     # Log-probabilities are off by a few units in their last place, or in that of 1.
     rounding = jax.lax.stop_gradient(8 * eps * jnp.sum(sizes, axis, where=where))

@@ -46,7 +46,8 @@ def cosine_similarity(
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> float(cosine_similarity(jnp.array([2.0, 0.0]), jnp.array([1e30, 0.0])))
+        >>> cosine = cosine_similarity(jnp.array([2.0, 0.0]), jnp.array([1e30, 0.0]))
+        >>> round(float(cosine), 6)
         1.0
     """
     (a, _), (b, _), dtype = _units("cosine_similarity", predictions, targets, epsilon, axis, where)

@@ -124,9 +124,9 @@ def test_a_comparison_that_is_stopped_says_how_to_go_on(tmp_path, monkeypatch, c
     monkeypatch.setattr(_compare, "compare", stop)
     arguments = ("compare", "--quick", "--out", tmp_path / "out")
     assert call(*arguments, "--resume", tmp_path / "kept") == 130
-    assert "Stopped and saved; the same command goes on." in capsys.readouterr().err
+    assert "the same command begins again" in capsys.readouterr().err
     assert call(*arguments) == 130
-    assert "with `--resume DIR`" in capsys.readouterr().err
+    assert "With `--resume DIR`" in capsys.readouterr().err
 
 
 def test_help_names_optimizers_and_workloads(capsys, monkeypatch):

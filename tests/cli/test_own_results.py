@@ -19,7 +19,7 @@ def everything_in(directory):
     """The content of all files below ``directory``, and where links lead."""
     found = {}
     for folder, folders, names in os.walk(directory):
-        for name in [*folders, *names]:
+        for name in {*folders, *names} - {".lock"}:  # whoever opens a store signs it
             path = os.path.join(folder, name)
             if os.path.islink(path):
                 found[path] = os.readlink(path)

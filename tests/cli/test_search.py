@@ -272,7 +272,7 @@ def test_trainings_that_all_diverge_have_an_exit_code_of_their_own(pumps, tmp_pa
         ("--trials 0", r"`trials` must lie in \[1, 1000000\], got 0"),
         ("--seeds 0", r"`seeds` must lie in \[1, 1000000\]"),
         ("--folds 0", r"`folds` must lie in \[1, 1000000\]"),
-        ("--reevaluate -1", r"`reevaluate` must lie in \[0, inf\)"),
+        ("--reevaluate -1", r"`reevaluate` must lie in \[0, 1000000\]"),
         ("--devices 4000", "--devices must lie in"),
         ("--method sobbol", "invalid choice 'sobbol'"),
         ("--method halving --seeds 2", "halving cannot do with --seeds"),
@@ -311,7 +311,7 @@ def test_a_search_that_is_stopped_says_how_to_go_on(
     assert ended == code
     assert signal.getsignal(signal.SIGTERM) is handler
     said = capsys.readouterr().err
-    expected = "the same command goes on" if kept else "with `--resume DIR`"
+    expected = "the same command begins again" if kept else "With `--resume DIR`"
     assert expected in said
 
 

@@ -192,7 +192,8 @@ def check_edges(loss, rows, dtype):
     rounding = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5, "float64": 1e-12}[x.dtype.name]
     for found in (values, mapped, again):
         found = np.asarray(found, float)
-        np.testing.assert_allclose(found, limits, rtol=rounding, atol=rounding / 100)
+        # An argument such as -log(2) is itself rounded to the dtype.
+        np.testing.assert_allclose(found, limits, rtol=rounding, atol=rounding / 10)
         assert (found >= 0).all()
     assert not jnp.isnan(slopes).any()
     assert not jnp.isnan(along).any()
@@ -221,9 +222,9 @@ def test_every_loss_has_a_case():
     ],
 )
 def test_the_check_rejects_those_of_optax(name, standard_promotion):
-    loss = getattr(optax, name)
+    loss = getattr(optax.losses, name)
     if name == "triplet_margin_loss":
-        loss = lambda a, b: optax.triplet_margin_loss(a, b, jnp.zeros_like(a), margin=0.5)
+        loss = lambda a, b: optax.losses.triplet_margin_loss(a, b, jnp.zeros_like(a), margin=0.5)
     with pytest.raises(AssertionError):
         check_edges(loss, CASES[name][1], jnp.float32)
 

@@ -310,7 +310,7 @@ def test_a_state_of_lbfgs_has_placeholders_where_the_params_are():
         ),
         (lambda: newton_cg(max_iterations=0), ValueError, r"`max_iterations` must lie in \[1, inf"),
         (
-            lambda: scale_by_newton_cg().update(START, None, START),
+            lambda: scale_by_newton_cg().update(START, scale_by_newton_cg().init(START), START),
             ValueError,
             "scale_by_newton_cg differentiates the function: call",
         ),

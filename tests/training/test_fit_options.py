@@ -274,7 +274,7 @@ def test_labels_out_of_range_are_found_by_their_rows():
     task = function_task(init, lambda p, x: x @ p["w"], problem("multiclass"))
     data = (line().inputs, jnp.arange(12) % 3)
     bad = (data[0], data[1].at[4].set(3))
-    with pytest.raises(DivergenceError, match=r"rows \[4\]"):
+    with pytest.raises(ValueError, match=r"targets must lie in \[0, 3\), got 3 at row 4\."):
         fit(task, sgd(0.1), bad, key=KEY, epochs=1, batch_size=4, on_divergence="raise")
     run = fit(task, sgd(0.1), data, key=KEY, epochs=1, batch_size=4)
     assert np.isfinite(run.history["loss"]).all()

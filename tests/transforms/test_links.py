@@ -83,8 +83,8 @@ def test_the_peer_still_never_fires_for_negative_values(standard_promotion):
 def test_a_plateau_asks_for_the_loss():
     with pytest.raises(ValueError, match=r"reduce_on_plateau reads the loss: call `update\("):
         step(transforms.reduce_on_plateau())
-    fields = transforms.ReduceLROnPlateauState._fields
-    assert fields == optax.contrib.ReduceLROnPlateauState._fields
+    theirs = optax.contrib.ReduceLROnPlateauState._fields
+    assert transforms.ReduceLROnPlateauState._fields[: len(theirs)] == theirs
 
 
 # Measurements
