@@ -1,5 +1,6 @@
 """What is printed and written: the table of figures, and JSON that any reader takes."""
 
+import contextlib
 import io
 import json
 import math
@@ -8,7 +9,7 @@ import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -24,6 +25,7 @@ from ._streams import print_out
 __all__ = [
     "as_json",
     "default_directory",
+    "held_alone",
     "make_directory",
     "print_json",
     "print_table",
@@ -107,6 +109,30 @@ def make_directory(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):  # before hours of work, not after them
         return out
+
+
+@contextlib.contextmanager
+def held_alone(out: pathlib.Path | None) -> Iterator[None]:
+    """Keep other commands out of the directory ``out``; the lock ends with the process at last.
+
+    Raises:
+        UsageError: if another command holds it.
+    """
+    if out is None:
+        yield
+        return
+    import fcntl
+
+    held = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"{out} is in use by another command: give another --out."
+            raise UsageError(text) from None
+        yield
+    finally:
+        os.close(held)
 
 
 def refuse_foreign(out: pathlib.Path, files: Sequence[str]) -> None:

@@ -15,12 +15,20 @@ from ._devices import pop_mesh
 from ._errors import COMPLETED, DIVERGED, UsageError, usage_errors
 from ._html import write_report
 from ._options import TrainOptions, parse_options
-from ._report import as_json, default_directory, make_directory, print_json, say, write_text
+from ._report import (
+    as_json,
+    default_directory,
+    held_alone,
+    make_directory,
+    print_json,
+    say,
+    write_text,
+)
 from ._search_report import FILES, HTML, describe, print_found, sections, write_trials
 from ._setup import describe_model, load_data, make_rule, prepare
 from ._signals import stopped_by_signals
 from ._space import check_ends, default_space, read_space, spell
-from ._trials import Plan, find
+from ._trials import Found, Plan, find
 
 
 __all__ = ["SearchOptions", "run_search"]
@@ -82,8 +90,14 @@ def run_search(arguments: Sequence[str]) -> int:
     plan = _make_plan(options)
     out = None if options.smoke else _directory(options, plan.dataset)
     say(_describe(plan, out))
-    with stopped_by_signals(plan.resume):
-        found = find(plan)
+    with held_alone(out):
+        with stopped_by_signals(plan.resume):
+            found = find(plan)
+        return _report(options, plan, found, out)
+
+
+def _report(options: SearchOptions, plan: Plan, found: Found, out: pathlib.Path | None) -> int:
+    """Write and print what was found; the exit code."""
     if out is None:
         say("Everything works.")
         return COMPLETED

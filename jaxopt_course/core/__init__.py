@@ -8,6 +8,14 @@ from ._applied import (
     refuse_accumulation,
     was_applied,
 )
+from ._check_trees import (
+    check_empty_state,
+    check_floats,
+    check_like,
+    check_parts,
+    check_state,
+    require_params,
+)
 from ._checks import (
     as_array,
     check_array,
@@ -16,20 +24,14 @@ from ._checks import (
     check_callable,
     check_choice,
     check_dtype,
-    check_empty_state,
     check_flag,
-    check_floats,
     check_integer,
     check_learning_rate,
-    check_like,
     check_number,
-    check_parts,
     check_rank,
     check_schedule,
-    check_state,
     counted,
     is_traced,
-    require_params,
     shown,
 )
 from ._derivatives import hvp

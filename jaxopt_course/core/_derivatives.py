@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from ._checks import check_like
+from ._check_trees import check_like
 from ._protocols import Params
 from ._tree import cast_like
 

@@ -18,6 +18,7 @@ import pytest
 from jaxopt_course.cli import _trials, main
 from jaxopt_course.cli._options import _default, command_of, parse_options
 from jaxopt_course.cli._recipes import RECIPES
+from jaxopt_course.cli._report import held_alone
 from jaxopt_course.cli._search import SearchOptions, _make_plan
 from jaxopt_course.cli._search_report import _at_edges
 from jaxopt_course.cli._space import default_space, read_space, spell, values_at, with_values
@@ -313,6 +314,15 @@ def test_a_search_that_is_stopped_says_how_to_go_on(
     said = capsys.readouterr().err
     expected = "the same command begins again" if kept else "With `--resume DIR`"
     assert expected in said
+
+
+def test_two_searches_do_not_share_a_directory(pumps, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_trials, "search", lambda *_, **__: pytest.fail("it has begun"))
+    (tmp_path / "out").mkdir()
+    with held_alone(tmp_path / "out"):
+        arguments = ("search", pumps, "--target", "state", *SMALL, "--out", tmp_path / "out")
+        assert call(*arguments) == 2
+    assert "out is in use by another command: give another --out." in capsys.readouterr().err
 
 
 def test_a_config_file_holds_ranges_too(pumps, tmp_path):
