@@ -13,7 +13,7 @@ from jaxopt_course import optimizers, transforms
 from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.transforms import MultiSteps, evaluation_params
 from tests.catalogue import TRANSFORMATIONS, wrappers
-from tests.catalogue.member import bowl
+from tests.catalogue.member import bowl, matrices
 from tests.contracts.test_transformations import is_everyday
 
 
@@ -91,6 +91,10 @@ def test_accumulated_batches_are_one_large_batch(name):
         check(tx, MultiSteps(tx, K))
 
 
+def vectors(tree):
+    return jax.tree.map(lambda marked: not marked, matrices(tree))
+
+
 def of_catalogue(name):
     """The wrapper of that name in the catalogue, around a transformation of ours."""
     member = wrappers.MEMBERS[name]
@@ -109,6 +113,11 @@ WRAPPERS = {
     ),
     "plateau": lambda inner: transforms.chain(
         inner, transforms.reduce_on_plateau(0.5, patience=1, accumulation_size=2)
+    ),
+    # What a mask leaves out passes in every batch, as it is; here it is frozen.
+    "masked": lambda inner: transforms.chain(
+        transforms.masked(inner, matrices),
+        transforms.masked(transforms.set_to_zero(), vectors),
     ),
     "partition": lambda inner: transforms.partition(
         {"vector": inner, "other": optimizers.sgd(0.0)}, wrappers.kinds
