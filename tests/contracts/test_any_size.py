@@ -99,13 +99,15 @@ def test_updates_are_finite_for_gradients_of_any_size(name):
 def test_updates_of_the_whole_catalogue_are_finite(name):
     sizes = [("float32", 1e-30), ("bfloat16", 1e-30)]
     if name not in SQUARES:
-        sizes += [("float32", 1e30), ("bfloat16", 1e30), ("float16", 6e4)]
+        sizes += [("float32", 1e30), ("bfloat16", 1e30)]
+        sizes += [("float16", 3e3)]  # whose square is infinite; updates may be some ten times it
     for dtype, size in sizes:
         check_finite(TRANSFORMATIONS[name].build(), dtype, size)
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", SQUARES)
+# Of an infinite difference of squares jax 0.10 makes 0, and jax 0.12 NaN.
+@pytest.mark.parametrize("name", sorted(set(SQUARES) - {"scale_by_stddev"}))
 def test_the_exempted_ones_need_their_exemption(name):
     with pytest.raises(AssertionError):
         check_finite(TRANSFORMATIONS[name].build(), "float32", 1e30)
