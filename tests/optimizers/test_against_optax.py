@@ -27,7 +27,7 @@ def test_updates_are_those_of_optax(name, args, standard_promotion):
     build = lambda factory: factory(**args) if isinstance(args, dict) else factory(*args)
     theirs = updates_of(build(getattr(optax, name, None) or getattr(optax.contrib, name)))
     # rms and stddev of optax multiply by a reciprocal root; the last bits differ
-    # Alone, the trust ratio makes parameters grow to 1e30 in 200 steps, and their rounding with them.
+    # Alone, the trust ratio makes parameters grow to 1e30 in 200 steps, and rounding with them.
     tolerance = 1e-4 if name == "scale_by_trust_ratio" else 1e-12
     assert distance(updates_of(build(ours(name))), theirs) <= tolerance
 
