@@ -90,8 +90,8 @@ def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Arra
     size, limits = _group_size(leaves, axes), jnp.finfo(dtype)
     # The root of the largest number and 16 bits more, for the sum of up to 2^31 squares.
     power = 2.0 ** (limits.maxexp // 2 + 16)
-    # Upwards its square must be finite: a compiler may multiply a sum of zeros by it.
-    factors = jnp.array([1, 1 / power, 2.0 ** (limits.maxexp // 2 - 1)], dtype)
+    # Behind a barrier, or a compiler takes the factor out of the sum, and its square is infinite.
+    factors = jax.lax.optimization_barrier(jnp.array([1, 1 / power, power], dtype))
     short = [x for x in leaves if x.size <= ONE_PASS]
     long = [x for x in leaves if x.size > ONE_PASS]
 
