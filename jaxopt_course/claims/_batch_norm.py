@@ -107,7 +107,7 @@ def _highest(losses: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, ...]:
     In these two cases the lowest and the last rate are bounds, from above and from below.
     """
     working = losses < GOOD
-    none = ~working.any(0)
+    none = np.asarray(~working.any(0))
     highest = np.where(none, rates[0], rates[len(rates) - 1 - working[::-1].argmax(0)])
     return highest, none, working[-1]
 

@@ -138,4 +138,4 @@ def first_at_most(
     reached = values <= np.asarray(target)[..., None]
     at = np.where(reached.any(-1), reached.argmax(-1), reached.shape[-1] - 1)
     spent = np.broadcast_to(np.asarray(costs, float), reached.shape)
-    return Cost(np.take_along_axis(spent, at[..., None], -1)[..., 0], ~reached.any(-1))
+    return Cost(np.take_along_axis(spent, at[..., None], -1)[..., 0], np.asarray(~reached.any(-1)))
