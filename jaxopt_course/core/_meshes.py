@@ -70,6 +70,8 @@ def placed_like(x: jax.Array, like: Any) -> jax.Array:
     mesh = explicit_mesh(like)
     if mesh is None or _sharding(x) == _sharding(like):
         return x
+    if not isinstance(like, jax.ShapeDtypeStruct | jax.core.Tracer):
+        return jax.device_put(x, like.sharding)  # a single operation does not find the devices
     return jax.sharding.reshard(x, NamedSharding(mesh, spec_of(like)))
 
 
