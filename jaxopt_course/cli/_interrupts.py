@@ -50,7 +50,7 @@ def watch_signals() -> None:
 
 
 def said_of(number: int) -> str:
-    """What a person is told of a signal that has ended a command."""
+    """The sentence about a signal that has ended a command."""
     return "interrupted." if number == signal.SIGINT else "terminated."
 
 

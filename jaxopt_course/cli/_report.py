@@ -94,7 +94,7 @@ def make_directory(
 
     Raises:
         UsageError: if it is no directory, or holds one of ``files`` and is not to be overwritten
-            or the file was written by something else, or is the one that ``resume`` goes on from.
+            or the file was written by something else, or is the one that ``resume`` resumes from.
         OSError: if nothing can be written there.
     """
     if resume is not None and resume.resolve() == out.resolve():

@@ -3,7 +3,8 @@
     |x| = sqrt(sum |s x_i|^2) / s        s = 1, or a power of two
 
 The squares of float32 numbers overflow from 1.8e19 on and vanish below 1e-23: s is then 2^-80 or
-2^80. Such a factor rounds nothing, and numbers of usual size keep the bits of the plain formula.
+2^80. Such a factor rounds nothing, so numbers of usual size have the norm of the plain formula, to
+the rounding of the sum.
 
 Reference: Blue, "A Portable Fortran Program to Find the Euclidean Norm of a Vector", 1978.
 """

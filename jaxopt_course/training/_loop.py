@@ -248,7 +248,7 @@ def _skipped(progress: Progress) -> Progress:
 def _judged(
     progress: Progress, params: Params, loss: Array, lost: Array, rule: EarlyStopping | None
 ) -> Progress:
-    """``progress`` after an evaluation: what is best, whether it goes on, and empty totals.
+    """``progress`` after an evaluation: what is best, whether it continues, and empty totals.
 
     ``params`` were evaluated by a validation, ``loss`` is that of the evaluation, ``lost`` whether
     parameters or states are not finite.
@@ -262,7 +262,7 @@ def _judged(
         (loss, params, state.model_state),
         (progress.best_loss, progress.best_params, progress.best_model_state),
     )
-    lost |= ~jnp.isfinite(loss) & (progress.weight > 0)  # the mean of no example is no number
+    lost |= ~jnp.isfinite(loss) & (progress.weight > 0)  # the mean over no example is NaN
     outcome = _unless_ended(outcome, lost, OutcomeCode.DIVERGED, state.step)
     if rule is not None and stopping is not None:
         stopping = rule.update(stopping, loss)

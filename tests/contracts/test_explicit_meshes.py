@@ -33,7 +33,7 @@ SHAPES = {"scalar": (), "vector": (40,), "kernel": (16, 8), "wide": (8, 64), "cu
 
 
 def params_in(place):
-    """A tree with a leaf of each shape, split as said; no two shapes are the same."""
+    """A tree with a leaf of each shape, sharded by its specification; no two shapes are equal."""
     mesh, axes = PLACES[place]
 
     def leaf(shape):

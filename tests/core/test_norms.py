@@ -101,6 +101,17 @@ def test_usual_numbers_have_the_norm_of_the_plain_formula(size):
     np.testing.assert_allclose(jax.jit(global_norm)(x), plain(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e30, 1.0, 1e-30, 0.0])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3,)])
+def test_a_compiler_does_not_take_the_factor_out_of_the_sum(shape, size):
+    """Its square is infinite: the norm of one entry, or of equal ones, would be NaN."""
+    x = jnp.full(shape, size, jnp.float32)
+    expected = float(x.ravel()[0]) * math.sqrt(x.size)
+    np.testing.assert_allclose(jax.jit(global_norm)(x), expected, rtol=1e-6)
+    norms = jax.jit(lambda x: jax.lax.scan(lambda c, _: (c, global_norm(c)), x, length=2)[1])(x)
+    np.testing.assert_allclose(norms, [expected, expected], rtol=1e-6)
+
+
 @pytest.mark.parametrize("scale", [1e30, 1.0, 1e-30])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_long_leaves_and_short_ones_make_one_norm(dtype, scale):
