@@ -4,11 +4,13 @@ Before a command has begun to work, while its modules are imported, a signal end
 that it is noted and raised as KeyboardInterrupt. Python loses that exception where it cannot raise
 one, in callbacks of the garbage collector and in finalizers, and foreign code may catch it; modules
 in C print it while they are imported. So it waits for an import to end, and a timer raises it again
-until it is on its way. A second signal ends the process at once; a thread waits for it, since the
+until it is on its way, after times that differ, for the place that loses it may come back in equal
+ones. A second signal ends the process at once; a thread waits for it, since the
 main thread may be in a compiled program that takes minutes.
 """
 
 import os
+import random
 import signal
 import sys
 import threading
@@ -21,7 +23,7 @@ __all__ = ["command_begins", "command_ends", "requested", "said_of", "watch_sign
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 IMPORTER = "<frozen importlib._bootstrap>"
-AGAIN = 0.1  # seconds until the exception is raised once more
+AGAIN = 0.02, 0.2  # seconds until the exception is raised once more: at least, and at most
 ONE_REQUEST = 0.05  # seconds: `timeout` signals a process and then its group, which is one request
 
 
@@ -77,13 +79,15 @@ def _note(number: int, frame: FrameType | None) -> None:
         _leave(number)
     if not _Noted.number:
         _Noted.number = number
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
         _raise_again(number, frame)
 
 
 def _raise_again(_: int, frame: FrameType | None) -> None:
-    if _Noted.works and not _is_on_its_way(sys.exception()) and not _imports(frame):
+    if not _Noted.works:
+        return
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(*AGAIN))
+    if not _is_on_its_way(sys.exception()) and not _imports(frame):
         raise KeyboardInterrupt
 
 

@@ -61,7 +61,7 @@ def is_split(x: Any) -> bool:
     return any(spec_of(x))
 
 
-def placed_like(x: jax.Array, like: Any) -> jax.Array:
+def placed_like(x: Any, like: Any) -> Any:
     """``x`` on the explicit mesh of ``like``, of the same shape and split as that.
 
     In a traced function ``jnp.zeros_like`` does not keep the sharding of its argument, unless

@@ -41,6 +41,7 @@ def state_shardings(
         ValueError: if the mesh or the kind is not as said.
 
     Examples:
+        >>> from jax.sharding import AbstractMesh, AxisType
         >>> mesh = AbstractMesh((8,), ("data",), axis_types=(AxisType.Auto,))
         >>> weights = jax.ShapeDtypeStruct((3, 16), float)
         >>> tuple(state_shardings(weights, mesh, "fsdp").spec)

@@ -132,7 +132,7 @@ def projected(projection: Callable[[Params], Params]) -> GradientTransformationE
         >>> tx = projected(lambda params: project_l2_constraint(params, limit=25.0))
         >>> params = jnp.array([3.0, 4.0])
         >>> updates, _ = tx.update(jnp.array([3.0, 4.0]), tx.init(params), params)
-        >>> (params + updates).tolist()
+        >>> (params + updates).round(6).tolist()
         [3.0, 4.0]
     """
     return stateless(lambda updates, params: _towards("projected", projection, updates, params))

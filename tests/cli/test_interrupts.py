@@ -27,7 +27,12 @@ def start(*command, **options):
 
 def ended(process, code, seconds=60):
     """What it said, with this exit code and no traceback."""
-    out, said = process.communicate(timeout=seconds)
+    try:
+        out, said = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:  # it would outlive the test, and warn in another one
+        process.kill()
+        process.communicate()
+        raise
     assert process.returncode == code, (process.returncode, out, said)
     for word in ("Traceback", "KeyboardInterrupt", "Exception ignored"):
         assert word not in said, said
