@@ -19,7 +19,7 @@ def shardings(tree):
     return {
         jax.tree_util.keystr(path): leaf.sharding
         for path, leaf in jax.tree.leaves_with_path(tree)
-        if leaf.ndim > 0
+        if leaf.size > 1  # a single number takes the place of factors that a leaf does not have
     }
 
 

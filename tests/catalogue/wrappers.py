@@ -35,6 +35,8 @@ def on_plain_params(factory):
             return {"lookahead": tx.init(params), "slow": slow}
 
         def update(updates, state, params=None, **extra_args):
+            if not (isinstance(state, dict) and "slow" in state):
+                return tx.update(updates, state, transforms.LookaheadParams(params, params))
             both = transforms.LookaheadParams(params, state["slow"])
             moves, own = tx.update(updates, state["lookahead"], both, **extra_args)
             slow = transforms.apply_updates(state["slow"], moves.slow)

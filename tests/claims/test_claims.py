@@ -95,10 +95,16 @@ def test_variance_through_depth_is_halved_by_relu_and_kept_by_he(key):
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(set(CLAIMS) - {"storage"}))
 def test_every_claim_gives_the_recorded_numbers_in_its_quick_form(name, key):
-    """Those of jax 0.12: a changed experiment gives others. Seconds are not recorded."""
+    """Those of jax 0.12: a changed experiment gives others.
+
+    Neither seconds are recorded nor where momentum with noise ends among many minima: of 16 starts
+    some end in other minima after another rounding of the first step.
+    """
     found = CLAIMS[name](key, seeds=2, quick=True)
     check(found, name, 2)
     if name in QUICK:
         # Rounding, which differs between versions of jax, grows in the course of a training.
         values = [effect.value for effect in found.effects]
-        np.testing.assert_allclose(values, QUICK[name], rtol=0.1, atol=1e-3)
+        recorded = np.array(QUICK[name], float)
+        values = np.where(np.isnan(recorded), np.nan, values)
+        np.testing.assert_allclose(values, recorded, rtol=0.1, atol=1e-3)

@@ -76,13 +76,14 @@ def kind(state):
 
 def check_refused(name, others):
     tx, own = TRANSFORMATIONS[name].build(), state_of(name)
+    unpacked = kind(jax.eval_shape(jc.unpacked_state, own))  # `packed` takes it too
     family = lambda name: name.split(":")[0]  # one optimizer, with other options
     for other in others:
         if family(other) == family(name):
             continue
         state = state_of(other)
         nothing_lost = not jax.tree.leaves(own) and not jax.tree.leaves(state)
-        if kind(state) == kind(own) or nothing_lost:
+        if kind(state) in (kind(own), unpacked) or nothing_lost:
             continue
         refused = refusal(tx, GRADS, state)
         names_the_state = "the state" in refused or "tree must have the structure" in refused
