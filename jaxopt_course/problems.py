@@ -184,7 +184,9 @@ def check_target_values(
         return
     rule, low, high = allowed
     # Two passes without temporaries: a NaN comes out of both, and every comparison with it fails.
-    if not (low <= float(values.min()) and float(values.max()) <= high):
+    with np.errstate(invalid="ignore"):  # NumPy warns of a NaN among half-precision numbers
+        least, largest = float(values.min()), float(values.max())
+    if not (low <= least and largest <= high):
         wide = values.astype(np.float64)
         _require(owner, problem, rule, values, (wide >= low) & (wide <= high), first_row, used)
     if problem.targets == "classes" and high == 1 and values.shape[1:] == outputs:
