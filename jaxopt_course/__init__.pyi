@@ -28,6 +28,7 @@ from .core import Params as Params
 from .core import ScalarOrSchedule as ScalarOrSchedule
 from .core import Schedule as Schedule
 from .core import Updates as Updates
+from .core import canonical_convolutions as canonical_convolutions
 from .core import global_norm as global_norm
 from .core import hvp as hvp
 from .losses import absolute_error as absolute_error

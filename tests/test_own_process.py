@@ -56,6 +56,11 @@ def test_an_explicit_mesh_gives_what_one_device_gives():
 
 
 @pytest.mark.exhaustive
+def test_packed_leaves_cost_no_exchange_between_devices():
+    assert "cost no exchange" in run("-m", "tests.sharded_packed")
+
+
+@pytest.mark.exhaustive
 def test_a_population_on_eight_devices_is_that_of_one():
     assert "is that of one" in run("-m", "tests.sharded_population")
 

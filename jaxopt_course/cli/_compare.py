@@ -50,7 +50,8 @@ class CompareOptions:
     quick: bool = False
     """Few trials, and if no names are given three optimizers on three workloads: a minute."""
     devices: int | None = None
-    """Work on so many cells at a time, each on a device; on a CPU, a core. None: one."""
+    """Number of devices, each with a cell of its own; on a CPU a device is a core. None: all.
+    Seconds are measured while the other devices work; use 1 to measure them undisturbed."""
     resume: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Keep what is done in DIR, and go on from what is kept there. None: nothing is kept."""
     out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -71,14 +72,14 @@ def run_comparison(arguments: Sequence[str]) -> int:
             description=_description(),
         )
     )
-    devices = take_devices(options.devices)
+    cells = len(options.optimizers) * len(options.workloads) * 2
+    devices = take_devices(options.devices, most=cells)
     out = options.out or default_directory("compare", options.seed)
     make_directory(out, FILES, "a comparison", overwrite=options.overwrite, resume=options.resume)
-    trainings = len(options.optimizers) * len(options.workloads) * 2
     say(
         f"{counted(len(options.optimizers), 'optimizer')} on "
         f"{counted(len(options.workloads), 'workload')} and their "
-        f"held-out variants: {counted(trainings, 'cell')} of "
+        f"held-out variants: {counted(cells, 'cell')} of "
         f"{counted(options.trials, 'trial')}; results in {out}"
     )
     with stopped_by_signals(options.resume), usage_errors():
@@ -96,7 +97,8 @@ def run_comparison(arguments: Sequence[str]) -> int:
         "seeds": options.seeds,
         "seed": options.seed,
         "versions": describe_versions(),
-        "device": str(jax.devices()[0].device_kind),
+        "device": str(devices[0].device_kind),
+        "devices": len(devices),
     }
     summary, record = write_comparison_report(comparison, out, about=about)
     if options.json:

@@ -67,7 +67,7 @@ class SearchOptions(TrainOptions):
     strategy: Literal["auto", "map", "chunk", "vmap"] = "auto"
     """Trainings one by one, some at a time, or all; auto: what is measured to be fastest."""
     devices: int | None = None
-    """Share the trainings out over so many devices; on a CPU, cores. None: one."""
+    """Number of devices that share the trainings; on a CPU a device is a core. None: all."""
     # mypy: of `train` it says whether, here also where
     resume: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None  # type: ignore[assignment]
     """Keep what is done in DIR, and go on from what is kept there. None: nothing is kept."""
@@ -134,7 +134,7 @@ def _make_plan(options: SearchOptions) -> Plan:
     ranges, fixed = read_space(options, options.space)
     if options.method in ("halving", "hyperband"):
         _check_for_halving(options, ranges)
-    mesh = pop_mesh(options.devices)
+    mesh = pop_mesh(options.devices, most=_side_by_side(options))
     dataset = load_data(options)
     examples = prepare(options, dataset)
     describe_model(options, dataset)
@@ -153,6 +153,15 @@ def _make_plan(options: SearchOptions) -> Plan:
         mesh=mesh,
         resume=None if options.smoke else options.resume,
     )
+
+
+def _side_by_side(options: SearchOptions) -> int | None:
+    """The largest number of trainings that can run at a time; None if the method decides it."""
+    if options.smoke:
+        return SMOKE_TRIALS * options.folds
+    if options.method == "hyperband":
+        return None
+    return max(options.trials * options.seeds * options.folds, options.reevaluate)
 
 
 def _check_for_halving(options: SearchOptions, ranges: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from ._checks import (
     is_traced,
     shown,
 )
+from ._convolutions import canonical_convolutions
 from ._derivatives import hvp
 from ._files import claim_file, delete_own, foreign_files, list_file, replacing, replacing_own
 from ._handed_on import ALIASES, HANDED_ON, OTHERS, handed_on
@@ -48,6 +49,7 @@ from ._meshes import (
     placed_like,
     shapes_of,
     spec_of,
+    split_by,
     under_automatic_mesh,
 )
 from ._norms import global_norm, l2_norm, root_mean_square, shrink_to
@@ -130,6 +132,7 @@ __all__ = [
     "at_count",
     "automatic",
     "bias_corrected",
+    "canonical_convolutions",
     "cast_like",
     "check_array",
     "check_axes",
@@ -202,6 +205,7 @@ __all__ = [
     "shown",
     "shrink_to",
     "spec_of",
+    "split_by",
     "squared",
     "total",
     "under_automatic_mesh",

@@ -7,12 +7,13 @@ program is the same.
 """
 
 import contextlib
+import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import PyTree
 
 
@@ -27,6 +28,7 @@ __all__ = [
     "placed_like",
     "shapes_of",
     "spec_of",
+    "split_by",
     "under_automatic_mesh",
 ]
 
@@ -34,6 +36,11 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 WHOLE = PartitionSpec()  # every device holds the whole array
+
+ShapeRule = Callable[[tuple[int, ...]], bool]
+_split_by: contextvars.ContextVar[ShapeRule | None] = contextvars.ContextVar(
+    "split_by", default=None
+)
 
 
 def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
@@ -57,8 +64,38 @@ def spec_of(x: Any) -> PartitionSpec:
 
 
 def is_split(x: Any) -> bool:
-    """Whether ``x`` is split over devices of an explicit mesh."""
-    return any(spec_of(x))
+    """Whether ``x`` is split over several devices, or may be.
+
+    A concrete array knows its sharding, and so does a ``jax.ShapeDtypeStruct`` that was given one.
+    A traced array knows how it is split over explicit axes only. On a mesh with automatic axes the
+    rule of :func:`split_by` decides; without such a rule the array may be split.
+    """
+    if not isinstance(x, jax.core.Tracer):
+        placed = isinstance(x, jax.Array | jax.ShapeDtypeStruct)
+        return placed and _is_split(getattr(x, "sharding", None))
+    sharding, rule = _sharding(x), _split_by.get()
+    if _is_split(sharding):
+        return True
+    if rule is not None:
+        return rule(tuple(x.shape))
+    return any(
+        kind == AxisType.Auto and size > 1
+        for kind, size in zip(sharding.mesh.axis_types, sharding.mesh.axis_sizes, strict=True)
+    )
+
+
+@contextlib.contextmanager
+def split_by(rule: ShapeRule | None) -> Iterator[None]:
+    """A context in which ``rule(shape)`` says whether a traced array is split over automatic axes.
+
+    Args:
+        rule: None changes nothing.
+    """
+    token = _split_by.set(_split_by.get() if rule is None else rule)
+    try:
+        yield
+    finally:
+        _split_by.reset(token)
 
 
 def placed_like(x: Any, like: Any) -> Any:
@@ -180,6 +217,15 @@ def _sharding(x: Any) -> Any:
     if isinstance(x, jax.ShapeDtypeStruct):
         return x.sharding
     return jax.typeof(x).sharding if isinstance(x, jax.Array) else None
+
+
+def _is_split(sharding: Any) -> bool:
+    """Whether an array of this sharding is split over several devices; None: it has none."""
+    return (
+        isinstance(sharding, Sharding)
+        and sharding.num_devices > 1
+        and not sharding.is_fully_replicated
+    )
 
 
 def _explicit_axes(mesh: AbstractMesh) -> tuple[str, ...]:

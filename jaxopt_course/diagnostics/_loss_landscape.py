@@ -17,7 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxopt_course.core import Params, check_integer, check_like, check_number, l2_norm, safe_divide
+from jaxopt_course.core import (
+    Params,
+    canonical_convolutions,
+    check_integer,
+    check_like,
+    check_number,
+    l2_norm,
+    safe_divide,
+)
 
 
 __all__ = ["LossLandscape", "filter_normalized_direction", "loss_landscape"]
@@ -106,7 +114,8 @@ def loss_landscape(
         )
 
     grid = jnp.stack(jnp.meshgrid(ticks, ticks, indexing="ij"), -1).reshape(-1, 2)
-    losses = jax.jit(lambda grid: jax.lax.map(at, grid))(grid).reshape(points, points)
+    of_grid = canonical_convolutions(lambda grid: jax.lax.map(at, grid))
+    losses = jax.jit(of_grid)(grid).reshape(points, points)
     seen = None if path is None else _coordinates(path, params, directions)
     return LossLandscape(np.asarray(ticks), np.asarray(ticks), np.asarray(losses), seen)
 

@@ -36,7 +36,7 @@ from jaxopt_course.core import (
     require_params,
     running_sum,
 )
-from jaxopt_course.transforms import apply_updates
+from jaxopt_course.transforms import apply_updates, packed_state
 
 
 __all__ = ["SAMState", "sam"]
@@ -117,6 +117,10 @@ def sam(
         refuse_accumulation("sam", "adv_optimizer", adv_state)
         return SAMState(zero, opt_state, adv_state, cache)
 
+    def started(params: Params, like: State) -> State:
+        """The first state of the climb, with the leaves joined that ``like`` joins."""
+        return packed_state(up.init(params), like)
+
     def climb(
         updates: Updates, state: State, params: Params, extra_args: dict[str, Any]
     ) -> tuple[Updates, State]:
@@ -134,7 +138,7 @@ def sam(
         def descended() -> tuple[Updates, State, State]:
             steps, opt_state = down.update(updates, state.opt_state, start, **extra_args)
             back = running_sum(difference(start, params), steps, 1.0)
-            fresh = up.init(params) if reset_state else state.adv_state
+            fresh = started(params, state.adv_state) if reset_state else state.adv_state
             return cast_like(back, updates), opt_state, fresh
 
         def climbed() -> tuple[Updates, State, State]:
@@ -158,7 +162,7 @@ def sam(
             if batch_axis_name is not None:
                 grads = jax.lax.pmean(grads, batch_axis_name)
         if reset_state:
-            adv_state = up.init(params)
+            adv_state = started(params, adv_state)
         grads = cast_like(grads, updates)
         updates, opt_state = down.update(grads, state.opt_state, params, **extra_args)
         return updates, SAMState(jnp.zeros((), jnp.int32), opt_state, adv_state, None)

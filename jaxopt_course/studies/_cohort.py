@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import remembered
+from jaxopt_course.core import canonical_convolutions, remembered
 from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points
@@ -70,7 +70,8 @@ def programs_of(
 
         places = jax.tree.leaves(trainings)[0].shape[0]
         scores = jnp.full(places, jnp.nan, jnp.result_type(float))
-        return jax.lax.fori_loop(0, counts[0], one, (trainings, scores))
+        run = canonical_convolutions(lambda carry: jax.lax.fori_loop(0, counts[0], one, carry))
+        return run((trainings, scores))
 
     def take(trainings: Any, sources: Any) -> Any:
         return jax.tree.map(lambda x: x[sources], trainings)

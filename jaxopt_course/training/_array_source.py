@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from jaxopt_course.core import canonical_convolutions
 from jaxopt_course.data import BatchTable
 from jaxopt_course.tasks import Batch, targets_check
 
@@ -126,16 +127,15 @@ def _advance(
         )
         return stop, line, progress, table, losses, written
 
-    done, line, progress, _, losses, written = jax.lax.while_loop(
-        lambda carry: (carry[0] < end) & carry[2].running,
-        interval,
-        (
-            begin,
-            jnp.zeros((), jnp.int32),
-            hold(progress),
-            feed.table(progress.state.key, begin),
-            jnp.zeros(capacity, progress.best_loss.dtype),
-            {name: jnp.zeros((lines, *x.shape), x.dtype) for name, x in row.items()},
-        ),
+    going = lambda carry: (carry[0] < end) & carry[2].running
+    carry = (
+        begin,
+        jnp.zeros((), jnp.int32),
+        hold(progress),
+        feed.table(progress.state.key, begin),
+        jnp.zeros(capacity, progress.best_loss.dtype),
+        {name: jnp.zeros((lines, *x.shape), x.dtype) for name, x in row.items()},
     )
+    run = canonical_convolutions(lambda carry: jax.lax.while_loop(going, interval, carry))
+    done, line, progress, _, losses, written = run(carry)
     return release(progress), (done, line, losses, written)

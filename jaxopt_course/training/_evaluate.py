@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxopt_course.core import Params, check_integer, compiled_for, safe_divide
+from jaxopt_course.core import (
+    Params,
+    canonical_convolutions,
+    check_integer,
+    compiled_for,
+    safe_divide,
+)
 from jaxopt_course.tasks import Batch, Task, targets_check
 
 from ._rows import as_arrays, as_examples, count_rows, take_rows
@@ -93,7 +99,8 @@ def mean_over_rows(
         means, _ = batch_means(task, params, model_state, batch, key=None, train=False)
         return {name: mean * jnp.sum(weights).astype(mean.dtype) for name, mean in means.items()}
 
-    totals = jax.lax.map(sums, (table, weights))
+    of_all = canonical_convolutions(lambda batches: jax.lax.map(sums, batches))
+    totals = of_all((table, weights))
     whole = jnp.sum(weights)
     return {name: safe_divide(jnp.sum(x), whole.astype(x.dtype)) for name, x in totals.items()}
 
@@ -127,9 +134,8 @@ def _predict(
 ) -> Any:
     n = count_rows("predict", inputs)
     table, _ = _padded(jnp.arange(n, dtype=jnp.int32), None, batch_size)
-    batches = jax.lax.map(
-        lambda rows: task.predict(params, model_state, take_rows(inputs, rows)), table
-    )
+    of_some = lambda rows: task.predict(params, model_state, take_rows(inputs, rows))
+    batches = canonical_convolutions(lambda table: jax.lax.map(of_some, table))(table)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], batches)
 
 

@@ -20,6 +20,7 @@ from jaxopt_course.transforms import (
     apply_accumulated,
     evaluation_params,
     packed_params,
+    packed_state,
     unpack,
 )
 
@@ -193,7 +194,7 @@ def make_loop(
         fine = state._replace(
             params=progress.best_params,
             model_state=progress.best_model_state,
-            opt_state=optimizer.init(unpack(state.params)),
+            opt_state=packed_state(optimizer.init(unpack(state.params)), state.opt_state),
         )
         lost = is_lost(fine, state)
         judged = _judged(progress, point, loss, lost, early_stopping)._replace(state=before)

@@ -8,10 +8,10 @@ import optax
 from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import PyTree
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import counted, split_by
 from jaxopt_course.tasks import Task
 
-from ._sharding import batch_sharding, state_shardings
+from ._sharding import batch_sharding, split_shapes, state_shardings
 from ._step import init_state
 
 
@@ -81,7 +81,8 @@ def plan(
         total               0.055
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(lambda key: init_state(task, optimizer, key), key)
+    with split_by(split_shapes(mesh, sharding)):
+        state = jax.eval_shape(lambda key: init_state(task, optimizer, key), key)
     places = state_shardings(state, mesh, sharding)
     rows = batch_sharding(mesh)
     _check_rows(batch, mesh.shape["data"])

@@ -25,6 +25,7 @@ from jaxopt_course.core import (
     all_finite,
     as_float,
     as_transformation,
+    canonical_convolutions,
     check_integer,
     check_number,
     counted,
@@ -176,7 +177,7 @@ def minimize(
 
     numbers = {"max_steps": max_steps, "gtol": gtol, "ftol": ftol, "patience": patience}
     limits = {name: as_float(number) for name, number in numbers.items()}
-    return jax.jit(program)(params, args, limits)
+    return jax.jit(canonical_convolutions(program))(params, args, limits)
 
 
 def describe_minimum(minimum: Minimum) -> str:

@@ -1,27 +1,34 @@
 """Where the arrays of a training lie: on one device, or over the devices of a mesh."""
 
-from typing import Any, Literal, NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxopt_course.core import automatic, check_choice, on_automatic_mesh
+from jaxopt_course.core import automatic, check_choice, on_automatic_mesh, split_by
 
-from ._sharding import batch_sharding, state_shardings
+from ._sharding import batch_sharding, split_shapes, state_shardings
 
 
 __all__ = [
     "Placement",
     "agree",
     "check_divided",
+    "under_placement",
     "make_placement",
     "place",
     "place_batch",
     "replicate",
     "spread",
 ]
+
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 class Placement(NamedTuple):
@@ -58,6 +65,24 @@ def check_divided(owner: str, what: str, rows: int, placement: Placement | None)
             f"{owner}: {what} must be a multiple of {devices}, the size of axis 'data' of `mesh`, "
             f"got {rows}."
         )
+
+
+def under_placement(
+    placement: Placement | None, function: Callable[_Arguments, _Result]
+) -> Callable[_Arguments, _Result]:
+    """``function`` of a compiled program, inside of which is known which arrays are split.
+
+    There the type of a traced array names the mesh, but not how the array is sharded.
+    """
+    if placement is None:
+        return function
+
+    @functools.wraps(function)
+    def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with split_by(split_shapes(*placement)):
+            return function(*args, **kwargs)
+
+    return run
 
 
 def place(tree: Any, placement: Placement | None) -> Any:

@@ -14,7 +14,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-from jaxopt_course.core import automatic, check_beside, check_choice, check_integer, on_auto_axes
+from jaxopt_course.core import (
+    automatic,
+    canonical_convolutions,
+    check_beside,
+    check_choice,
+    check_integer,
+    on_auto_axes,
+)
 
 
 __all__ = ["make_population"]
@@ -109,7 +116,7 @@ def make_population(
                 out_specs=shared,
                 check_vma=False,
             )
-        results = part(tables, numbers)
+        results = canonical_convolutions(lambda numbers: part(tables, numbers))(numbers)
         return jax.tree.map(lambda x: x[:count].reshape(*sizes, *x.shape[1:]), results)
 
     return run

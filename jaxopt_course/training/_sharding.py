@@ -4,12 +4,15 @@
     "fsdp"         a device holds one slice of each array: along the largest axis that the number
                    of devices divides, the first of several; all of it where there is none
 
-A rule of shapes gives the moments of an optimizer the place of their parameters.
+A rule of shapes gives the moments of an optimizer the place of their parameters. An array in which
+:func:`~jaxopt_course.transforms.packed` has joined leaves that are not split is not split either.
 
 Reference: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter
 Models", 2020, https://arxiv.org/abs/1910.02054: "fsdp" is its stage 3.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -17,9 +20,10 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxopt_course.core import check_choice
+from jaxopt_course.transforms import PackedTree
 
 
-__all__ = ["batch_sharding", "state_shardings"]
+__all__ = ["batch_sharding", "split_shapes", "state_shardings"]
 
 _AXIS = "data"
 
@@ -50,13 +54,36 @@ def state_shardings(
     size = _data_devices("state_shardings", mesh)
     check_choice("state_shardings", "kind", kind, ("replicated", "fsdp"))
 
-    def of(leaf: Any) -> NamedSharding:
-        lengths = [n if n % size == 0 else 0 for n in leaf.shape] if kind == "fsdp" else []
-        if not any(lengths):
+    def of(shape: tuple[int, ...]) -> NamedSharding:
+        axis = _split_axis(shape, size) if kind == "fsdp" else None
+        if axis is None:
             return NamedSharding(mesh, PartitionSpec())
-        return NamedSharding(mesh, PartitionSpec(*[None] * lengths.index(max(lengths)), _AXIS))
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, _AXIS))
 
-    return jax.tree.map(of, tree)
+    def of_leaf(leaf: Any) -> NamedSharding:
+        return of(leaf.shape)
+
+    def of_packed(tree: PackedTree) -> PackedTree:
+        layout, buffers = tree.layout, []
+        for buffer, group in zip(tree.buffers, layout.groups, strict=True):
+            is_split = any(tuple(of(layout.shapes[i]).spec) for i in group)
+            rule = of_leaf if is_split or not hasattr(buffer, "shape") else lambda _: of(())
+            buffers.append(jax.tree.map(rule, buffer))
+        whole = jax.tree.map(of_leaf, tree.whole)
+        return dataclasses.replace(tree, buffers=tuple(buffers), whole=whole)
+
+    def of_part(part: Any) -> Any:
+        return of_packed(part) if isinstance(part, PackedTree) else of_leaf(part)
+
+    return jax.tree.map(of_part, tree, is_leaf=lambda part: isinstance(part, PackedTree))
+
+
+def split_shapes(
+    mesh: Mesh | AbstractMesh, kind: Literal["replicated", "fsdp"]
+) -> Callable[[tuple[int, ...]], bool]:
+    """Which shapes :func:`state_shardings` splits, as :func:`~jaxopt_course.core.split_by` asks."""
+    size = _data_devices("state_shardings", mesh)
+    return lambda shape: kind == "fsdp" and size > 1 and _split_axis(shape, size) is not None
 
 
 def batch_sharding(mesh: Mesh | AbstractMesh) -> NamedSharding:
@@ -67,6 +94,12 @@ def batch_sharding(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """
     _data_devices("batch_sharding", mesh)
     return NamedSharding(mesh, PartitionSpec(_AXIS))
+
+
+def _split_axis(shape: tuple[int, ...], size: int) -> int | None:
+    """The largest axis whose length ``size`` divides; None if there is none."""
+    lengths = [n if n % size == 0 else 0 for n in shape]
+    return lengths.index(max(lengths)) if any(lengths) else None
 
 
 def _data_devices(owner: str, mesh: Mesh | AbstractMesh) -> int:

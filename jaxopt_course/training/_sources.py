@@ -15,7 +15,7 @@ from ._early_stopping import EarlyStopping
 from ._evaluate import validation
 from ._feed import make_feed
 from ._loop import Evaluated, Loop, Progress, hold, make_loop, release
-from ._placement import Placement, place
+from ._placement import Placement, under_placement, place
 from ._state import OnDivergence, Rows, TrainState
 from ._timetable import Timetable
 
@@ -120,7 +120,13 @@ def loop_of(
     }
     if trains and rows is not None:
         options["batch_at"] = make_feed(examples, rows, parts.timetable).batch_at
-    return make_loop(parts.task, parts.optimizer, validate, rule, **options)
+    loop = make_loop(parts.task, parts.optimizer, validate, rule, **options)
+    return Loop(
+        start=under_placement(parts.placement, loop.start),
+        step=under_placement(parts.placement, loop.step),
+        evaluate=under_placement(parts.placement, loop.evaluate),
+        finish=under_placement(parts.placement, loop.finish),
+    )
 
 
 of_both = compiled_for("parts", "trains")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import canonical_convolutions, check_choice, check_integer
 from jaxopt_course.tasks import targets_check
 
 from ._arguments import built
@@ -106,7 +106,8 @@ def make_stages(
 
         end = jnp.where(progress.running, jnp.asarray(end, begin.dtype), begin)
         carry = (hold(progress), feed.table(key, begin))
-        return release(jax.lax.fori_loop(begin, end, step, carry)[0])
+        run = canonical_convolutions(lambda carry: jax.lax.fori_loop(begin, end, step, carry))
+        return release(run(carry)[0])
 
     def evaluate_end(
         progress: Progress, hyperparameters: Any, rows: Rows | None = None

@@ -13,7 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxopt_course.core import check_choice, check_integer, on_auto_axes
+from jaxopt_course.core import (
+    canonical_convolutions,
+    check_choice,
+    check_integer,
+    on_auto_axes,
+)
 from jaxopt_course.data import BatchTable
 from jaxopt_course.tasks import targets_check
 
@@ -196,4 +201,5 @@ def _intervals(
         progress, row = jax.lax.cond(progress.running, evaluate, frozen, progress)
         return (progress, table), row
 
-    return jax.lax.scan(interval, carry, jnp.asarray(firsts))
+    scan = canonical_convolutions(lambda carry, rows: jax.lax.scan(interval, carry, rows))
+    return scan(carry, jnp.asarray(firsts))

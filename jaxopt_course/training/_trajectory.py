@@ -13,7 +13,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_course.core import Params, as_transformation, check_integer
+from jaxopt_course.core import (
+    Params,
+    as_transformation,
+    canonical_convolutions,
+    check_integer,
+)
 from jaxopt_course.optimizers import lookahead_params
 
 from ._step import take_step
@@ -58,5 +63,6 @@ def trajectory(
         params, state = take_step(tx, params, state, fn, value, grads)
         return (params, state), params
 
-    _, points = jax.lax.scan(step, (start, tx.init(start)), length=steps)
+    run = canonical_convolutions(lambda carry: jax.lax.scan(step, carry, length=steps)[1])
+    points = run((start, tx.init(start)))
     return jax.tree.map(lambda first, later: jnp.concatenate([first[None], later]), start, points)

@@ -36,6 +36,8 @@ from jaxopt_course.core import (
     running_sum,
 )
 
+from ._packed import packed_state
+
 
 __all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
 
@@ -141,7 +143,7 @@ def lookahead(
         if reset_state:
             fast_state = jax.tree.map(
                 lambda new, old: jnp.where(sync, new, old),
-                cast_like(fast_optimizer.init(both.fast), fast_state),
+                cast_like(packed_state(fast_optimizer.init(both.fast), fast_state), fast_state),
                 fast_state,
             )
         steps = jnp.where(sync, 0, steps)

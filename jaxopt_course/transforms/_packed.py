@@ -64,7 +64,17 @@ def packed(
     """Run an elementwise ``optimizer`` on small leaves joined to a few arrays; large ones stay.
 
     Leaves of one dtype are joined whose shapes differ in the first axis only, and which the
-    optimizer treats alike; leaves that an explicit mesh splits over devices stay as they are.
+    optimizer treats alike. Leaves that are split over several devices stay as they are, because
+    joining them would exchange data between devices in every step.
+
+    ``init`` decides which leaves are joined, and ``update`` follows its state. A concrete array
+    knows how it is sharded. Inside ``jax.jit`` or ``jax.eval_shape``, an array on an automatic mesh
+    of several devices does not, and therefore stays as it is; call ``init`` on concrete parameters,
+    outside of ``jax.jit``, to have replicated leaves joined. Parameters that are created in the
+    same ``jax.jit`` and get their sharding from its ``out_shardings`` do not even show a mesh:
+    create them first, and call ``init`` afterwards. :func:`~jaxopt_course.training.fit` knows the
+    sharding of its parameters and needs none of this.
+
     Whether the optimizer is elementwise is read from the jaxpr of its ``update`` when ``init`` is
     called. Put what looks at whole leaves or trees, such as a clip by norm, outside. Trainings of
     this library hold the parameters packed too, where this wrapper is the outermost, and hand them
@@ -153,9 +163,15 @@ def packed_state(state: State, like: State) -> State:
     """The reverse of :func:`unpacked_state`: ``state``, laid out as ``like``.
 
     Args:
-        state: of the optimizer without :func:`packed`, one that was saved for instance.
+        state: of the optimizer without :func:`packed`, one that was saved for instance. A state of
+            :func:`packed` is laid out again where ``like`` joins other leaves, as it does if the
+            parameters of one of the two states are sharded.
         like: the state that ``init`` of the packed one gives, or its shapes.
     """
+    structure: Any = jax.tree.structure(state)
+    if structure == jax.tree.structure(like):
+        return state
+    state = unpacked_state(state)
 
     def of(part: Any, own: Any) -> Any:
         if not _can_unpack(part):

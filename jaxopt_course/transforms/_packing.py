@@ -85,7 +85,8 @@ class PackedTree:
 def plan(tree: PyTree, max_size: int, apart: tuple[Hashable, ...] | None = None) -> Layout:
     """The layout of ``tree``, of which leaves up to ``max_size`` entries are packed.
 
-    Leaves that are split over devices of an explicit mesh stay as they are.
+    Leaves that are split over several devices, or may be, stay as they are: joining them would
+    exchange data between devices in every step.
 
     Args:
         tree: of arrays.

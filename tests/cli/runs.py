@@ -20,6 +20,7 @@ def call(*arguments):
         jax.numpy_dtype_promotion("standard"),
         jax.numpy_rank_promotion("allow"),
     ):
+        jax.devices()  # commands make devices only where JAX has none yet
         return main([str(argument) for argument in arguments])
 
 

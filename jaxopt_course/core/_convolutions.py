@@ -1,0 +1,246 @@
+"""Convolutions that run as fast inside a compiled loop on a CPU as outside of it.
+
+XLA's CPU backend computes a convolution with its fast library only if the dimensions are in the
+order (batch, spatial ..., feature) with kernels (spatial ..., in, out). It reorders the dimensions
+of other convolutions in the entry computation of a program, but not inside a loop. There the
+gradients of a convolution, whose dimensions are permuted, are computed by a naive loop that takes
+up to 50 times as long. This file reorders the dimensions before XLA sees them.
+
+Each convolution is replaced by a primitive that all transformations of JAX treat as the same
+operation. Only its lowering on CPUs differs.
+"""
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, jaxpr_as_fun
+from jax.interpreters import ad, batching, mlir
+from jax.lax import ConvDimensionNumbers
+from jaxtyping import Array
+
+from ._meshes import explicit_mesh
+from ._tree import widened
+
+
+__all__ = ["canonical_convolutions"]
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+MOST_TERMS = 64  # of a sum that is written out, which bounds the size of the program: 8 x 8
+
+
+def canonical_convolutions(f: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Make the convolutions of ``f`` run as fast inside a loop on a CPU as outside of it.
+
+    XLA's CPU backend computes the gradients of convolutions up to 50 times as slowly inside
+    ``jax.lax.scan``, ``fori_loop`` and ``while_loop`` as outside. The returned function computes
+    the same results without that. On other platforms its program is that of ``f``, and so it is
+    everywhere if ``f`` contains no convolution. It can be differentiated, compiled and vectorized.
+
+    Only the gradients that ``f`` itself computes are made fast, so apply this to a whole training,
+    or to a whole step, and compile the result. The trainings of this library already apply it.
+
+    Args:
+        f: a function of pytrees of arrays. It is traced in every call, as by ``jax.jit``.
+
+    Examples:
+        >>> images, kernel = jnp.ones((8, 2, 5, 5, 1)), jnp.zeros((3, 3, 1, 4))
+        >>> def loss(kernel, batch):
+        ...     outputs = jax.lax.conv_general_dilated(
+        ...         batch, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        ...     )
+        ...     return jnp.mean((outputs - 1) ** 2)
+        >>> @jax.jit
+        ... @canonical_convolutions
+        ... def train(kernel):
+        ...     step = lambda kernel, batch: (kernel - 0.1 * jax.grad(loss)(kernel, batch), None)
+        ...     return jax.lax.scan(step, kernel, images)[0]
+        >>> train(kernel).shape
+        (3, 3, 1, 4)
+    """
+
+    @functools.wraps(f)
+    def canonical(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        traced, shapes = jax.make_jaxpr(f, return_shape=True)(*args, **kwargs)
+        results = jaxpr_as_fun(_replaced(traced, {}))(*jax.tree.leaves((args, kwargs)))
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    return canonical
+
+
+def _replaced(part: Any, known: dict[int, Any]) -> Any:
+    """``part`` of a jaxpr with ``convolution_p`` in the place of convolutions; itself without any.
+
+    ``known`` holds the jaxprs that were met before, by their identity: a function that is called
+    twice is compiled once.
+    """
+    if isinstance(part, tuple | list):
+        parts = [_replaced(x, known) for x in part]
+        return part if all(map(operator.is_, parts, part)) else type(part)(parts)
+    if not isinstance(part, ClosedJaxpr | Jaxpr):
+        return part
+    if id(part) not in known:
+        inner = getattr(part, "jaxpr", part)
+        if inner is not part:  # closed over constants; since jax 0.11 every jaxpr can be
+            changes = {"jaxpr": _replaced(inner, known)}
+            same = changes["jaxpr"] is inner
+        else:
+            changes = {"eqns": [_replaced_equation(equation, known) for equation in part.eqns]}
+            same = all(map(operator.is_, changes["eqns"], part.eqns))
+        known[id(part)] = part if same else part.replace(**changes)
+    return known[id(part)]
+
+
+def _replaced_equation(equation: Any, known: dict[int, Any]) -> Any:
+    if equation.primitive is plain_p:
+        return equation.replace(primitive=convolution_p)
+    params = {name: _replaced(value, known) for name, value in equation.params.items()}
+    same = all(params[name] is value for name, value in equation.params.items())
+    return equation if same else equation.replace(params=params)
+
+
+def _plain(lhs: Array, rhs: Array, **params: Any) -> Array:
+    """The convolution as JAX has it."""
+    return plain_p.bind(lhs, rhs, **params)
+
+
+def _on_cpu(lhs: Array, rhs: Array, **params: Any) -> Array:
+    """The convolution in the form that is fast on CPUs."""
+    if explicit_mesh((lhs, rhs)) is not None:  # where JAX may refuse to reorder what is split
+        return _plain(lhs, rhs, **params)
+    lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
+    lhs = lhs.transpose(lhs_spec[0], *lhs_spec[2:], lhs_spec[1])
+    rhs = rhs.transpose(*rhs_spec[2:], rhs_spec[1], rhs_spec[0])
+    window = _Window(**{name: params[name] for name in _Window._fields})
+    groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
+    places = window.places(lhs.shape[1:-1], rhs.shape[:-2])
+    channels = rhs.shape[-1]
+    by_channel = channels > 1 and jnp.issubdtype(lhs.dtype, jnp.inexact)
+    if by_channel and groups == channels == lhs.shape[-1] and _few(rhs.shape[:-2]):
+        out = _depthwise(lhs, rhs, window, places)
+    elif by_channel and batch_groups == channels == lhs.shape[0] and _few(places):
+        out = _depthwise_kernel(lhs, rhs, window, places)
+    else:
+        out = _dense_or_grouped(lhs, rhs, window, groups, batch_groups)
+    out = out.astype(params["preferred_element_type"] or lhs.dtype)
+    return out.transpose(*np.argsort((out_spec[0], *out_spec[2:], out_spec[1])))
+
+
+def _few(sizes: Sequence[int]) -> bool:
+    """Whether an array of this shape has few enough entries to write out a term for each."""
+    return 0 < math.prod(sizes) <= MOST_TERMS
+
+
+class _Window(NamedTuple):
+    """How a kernel moves over its input, and the precision of the sums."""
+
+    window_strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    lhs_dilation: tuple[int, ...]
+    rhs_dilation: tuple[int, ...]
+    precision: Any
+    preferred_element_type: Any
+
+    def places(self, lhs_shape: tuple[int, ...], rhs_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The number of outputs along each spatial axis."""
+        sizes = zip(lhs_shape, self.lhs_dilation, self.padding, strict=True)
+        padded = [low + (size - 1) * by + 1 + high for size, by, (low, high) in sizes]
+        windows = zip(padded, rhs_shape, self.rhs_dilation, self.window_strides, strict=True)
+        return tuple((n - (size - 1) * by - 1) // stride + 1 for n, size, by, stride in windows)
+
+    def padded(self, lhs: Array) -> Array:
+        """``lhs``, [batch, spatial ..., feature], with zeros around and between its entries."""
+        edges = zip(self.padding, self.lhs_dilation, strict=True)
+        spatial = [(low, high, by - 1) for (low, high), by in edges]
+        nothing = (0, 0, 0)
+        return jax.lax.pad(lhs, jnp.zeros((), lhs.dtype), [nothing, *spatial, nothing])
+
+
+def _dense_or_grouped(
+    lhs: Array, rhs: Array, window: _Window, groups: int, batch_groups: int
+) -> Array:
+    """One convolution of the CPU's library, for each group of features if there are several."""
+    if batch_groups > 1:  # whose examples convolve with one group of kernels each, as features do
+        apart = lhs.reshape(batch_groups, -1, *lhs.shape[1:])
+        lhs = jnp.moveaxis(apart, 0, -2).reshape(*apart.shape[1:-1], -1)
+        groups = batch_groups
+    rank = lhs.ndim
+    last = (0, rank - 1, *range(1, rank - 1))
+    numbers = ConvDimensionNumbers(last, (rank - 1, rank - 2, *range(rank - 2)), last)
+    return jax.lax.conv_general_dilated(
+        lhs, rhs, dimension_numbers=numbers, feature_group_count=groups, **window._asdict()
+    )
+
+
+def _depthwise(lhs: Array, rhs: Array, window: _Window, places: Sequence[int]) -> Array:
+    """A convolution of each channel with a kernel of its own: a sum over the kernel's entries."""
+    padded, rhs = window.padded(widened(lhs)), widened(rhs)
+
+    def term(entry: tuple[int, ...]) -> Array:
+        start = np.multiply(entry, window.rhs_dilation)
+        factor = rhs[entry].reshape(*[1] * (lhs.ndim - 1), -1)
+        return _slice(padded, start, places, window.window_strides) * factor
+
+    return functools.reduce(operator.add, map(term, np.ndindex(*rhs.shape[:-2])))
+
+
+def _depthwise_kernel(lhs: Array, rhs: Array, window: _Window, places: Sequence[int]) -> Array:
+    """The gradient of :func:`_depthwise` by its kernel: each entry is a sum over all positions.
+
+    ``lhs`` is the input, [channel, spatial ..., batch], ``rhs`` the cotangent of the output,
+    [spatial ..., batch, channel].
+    """
+    inputs = window.padded(jnp.swapaxes(widened(lhs), 0, -1))
+    cotangent = jnp.moveaxis(widened(rhs), -2, 0)
+
+    def entry(place: tuple[int, ...]) -> Array:
+        start = np.multiply(place, window.window_strides)
+        part = _slice(inputs, start, rhs.shape[:-2], window.rhs_dilation)
+        return jnp.sum(part * cotangent, range(part.ndim - 1))
+
+    return jnp.stack([*map(entry, np.ndindex(*places))]).reshape(1, *places, -1)
+
+
+def _slice(x: Array, start: Any, sizes: Sequence[int], strides: Sequence[int]) -> Array:
+    """Along each spatial axis of ``x`` the entries start, start + stride, ..., ``sizes`` in all."""
+    limits = start + np.multiply(np.subtract(sizes, 1), strides) + 1
+    return jax.lax.slice(x, (0, *start, 0), (x.shape[0], *limits, x.shape[-1]), (1, *strides, 1))
+
+
+def _transposed(linear: Callable[[Array], Array], operand: Any, cotangent: Array) -> Array:
+    """The transpose of ``linear``, a function of ``operand``, at a cotangent of its result."""
+    shape = jax.ShapeDtypeStruct(operand.aval.shape, operand.aval.dtype)
+    transpose = lambda cotangent: jax.linear_transpose(linear, shape)(cotangent)[0]
+    return canonical_convolutions(transpose)(cotangent)
+
+
+def _transposed_by_lhs(cotangent: Array, lhs: Any, rhs: Array, **params: Any) -> Array:
+    return _transposed(lambda lhs: _plain(lhs, rhs, **params), lhs, cotangent)
+
+
+def _transposed_by_rhs(cotangent: Array, lhs: Array, rhs: Any, **params: Any) -> Array:
+    return _transposed(lambda rhs: _plain(lhs, rhs, **params), rhs, cotangent)
+
+
+def _batched(operands: Sequence[Array], axes: Sequence[Any], **params: Any) -> tuple[Array, int]:
+    many = jax.vmap(functools.partial(_plain, **params), axes)
+    return canonical_convolutions(many)(*operands), 0
+
+
+plain_p = jax.lax.conv_general_dilated_p
+convolution_p = Primitive("convolution")
+convolution_p.def_impl(_plain)
+convolution_p.def_abstract_eval(lambda *args, **params: plain_p.abstract_eval(*args, **params)[0])
+ad.defbilinear(convolution_p, _transposed_by_lhs, _transposed_by_rhs)
+batching.primitive_batchers[convolution_p] = _batched
+mlir.register_lowering(convolution_p, mlir.lower_fun(_plain, multiple_results=False))
+mlir.register_lowering(
+    convolution_p, mlir.lower_fun(_on_cpu, multiple_results=False), platform="cpu"
+)
