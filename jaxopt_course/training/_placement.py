@@ -18,12 +18,12 @@ __all__ = [
     "Placement",
     "agree",
     "check_divided",
-    "under_placement",
     "make_placement",
     "place",
     "place_batch",
     "replicate",
     "spread",
+    "under_placement",
 ]
 
 

@@ -15,7 +15,7 @@ from ._early_stopping import EarlyStopping
 from ._evaluate import validation
 from ._feed import make_feed
 from ._loop import Evaluated, Loop, Progress, hold, make_loop, release
-from ._placement import Placement, under_placement, place
+from ._placement import Placement, place, under_placement
 from ._state import OnDivergence, Rows, TrainState
 from ._timetable import Timetable
 
