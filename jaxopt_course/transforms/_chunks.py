@@ -57,7 +57,9 @@ class _Step:
     grads: the gradients, a leaf each; of leaves that are done, the updates.
     weights: leaf -> parameters; empty if there are none.
     parts: of the state, as they are kept; of leaves that are done, as they become.
-    owners: for each part the leaf that it belongs to, or None.
+    places: for each part the leaf whose path it has, or None.
+    owners: the same, but None too for parts of another shape than their leaf, such as a
+        placeholder, or a count beside a bare leaf.
     """
 
     def __init__(
@@ -76,12 +78,18 @@ class _Step:
         self.weights = {} if params is None else dict(enumerate(structure.flatten_up_to(params)))
         numbers, found = leaf_numbers(updates), jax.tree.leaves_with_path(state, is_leaf=is_coded)
         self.parts = [part for _, part in found]
-        self.owners = [_owner(path, part, numbers, self.shapes) for path, part in found]
+        self.places = [owner_of(path, numbers)[0] for path, _ in found]
+        shapes = [(part.codes if is_coded(part) else part).shape for part in self.parts]
+        self.owners = [
+            i if i is not None and shape == self.shapes[i] else None
+            for i, shape in zip(self.places, shapes, strict=True)
+        ]
 
     def call(self, grads: dict[int, Any], parts: dict[int, Any], weights: dict[int, Any]) -> Any:
         """The updates and parts of some leaves, the others being None."""
         tree = lambda some: self.structure.unflatten([some.get(i) for i in range(len(self.grads))])
-        given = parts | {k: self.parts[k] for k, i in enumerate(self.owners) if i is None}
+        shared = [k for k, i in enumerate(self.owners) if i is None]
+        given = parts | {k: self.parts[k] for k in shared if self.places[k] in (None, *grads)}
         state = self.state_structure.unflatten([given.get(k) for k in range(len(self.parts))])
         new, after = self.update(tree(grads), state, tree(weights) if self.weights else None)
         return self.structure.flatten_up_to(new), self.state_structure.flatten_up_to(after)
@@ -137,13 +145,6 @@ class _Step:
             for k, (i, x) in enumerate(zip(self.owners, self.parts, strict=True))
         ]
         return self.structure.unflatten(grads), self.state_structure.unflatten(parts)
-
-
-def _owner(path: Any, part: Any, numbers: dict[str, int], shapes: list[Any]) -> int | None:
-    """The leaf that a part of the state belongs to; a count beside a bare leaf is nobody's."""
-    i, _ = owner_of(path, numbers)
-    shape = (part.codes if is_coded(part) else part).shape
-    return None if i is None or shape != shapes[i] else i
 
 
 def _flat(x: Any) -> Any:

@@ -1,5 +1,6 @@
 """Moments of 8 bits: the codes, and the optimizer around them."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,6 +113,16 @@ def test_chunks_do_as_whole_leaves(key):
     for a, b in zip(jax.tree.leaves(whole[0]), jax.tree.leaves(exact), strict=True):
         # 30 steps of 0.01 each, whose errors of some percent partly cancel
         np.testing.assert_allclose(a, b, rtol=0, atol=0.03 * 0.3)
+
+
+def test_chunks_of_a_leaf_leave_out_what_the_state_has_in_the_place_of_another(key):
+    inner = optimizers.scale_by_factored_rms()  # of each leaf it has two placeholders
+    grads = {"a": jax.random.normal(key, (40, 40)), "b": jnp.ones(5), "c": jnp.ones(3000)}
+    tx = transforms.quantized_state(inner, min_size=256, chunk=1024)
+    wanted, wanted_state = inner.update(grads, inner.init(grads), grads)
+    found, state = tx.update(grads, tx.init(grads), grads)
+    chex.assert_trees_all_close(found, wanted, rtol=1e-6)
+    chex.assert_trees_all_equal(state.inner_state.v_row, wanted_state.v_row)
 
 
 def test_adamw_keeps_about_two_bytes_a_parameter():
