@@ -150,17 +150,15 @@ def softmax_cross_entropy_with_integer_labels(
     check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `logits`")
     mask = None if mask is None else _classes_last(mask, axis)
     kept = None if mask is None else _never_empty(mask, -1)
-    if mask is None:
-        x = infinite_alone(x, -1)
-    else:
-        x = jnp.where(mask, infinite_alone(jnp.where(mask, x, 0), -1), x)
-    # From the largest logit down: near 1e4, float32 would leave log(sum(exp)) three decimals.
-    top = jnp.max(x, -1, keepdims=True, where=kept, initial=-jnp.inf)
-    x = x - jax.lax.stop_gradient(top)
+    # From the largest logit down: near 1e4, float32 would leave log(sum(exp)) three decimals. If it
+    # is infinite, its class has all the probability.
+    top = jax.lax.stop_gradient(jnp.max(x, -1, keepdims=True, where=kept, initial=-jnp.inf))
+    x = jnp.where(top == jnp.inf, jnp.where(x == jnp.inf, 0, -jnp.inf), x - top)
     # A negative index would count from the end; one beyond the end is filled with NaN.
     places = jnp.where(labels < 0, x.shape[-1], labels.astype(int))
     chosen = jnp.take_along_axis(x, places[..., None], axis=-1, mode="fill")[..., 0]
-    values = jax.nn.logsumexp(x, axis=-1, where=kept) - chosen
+    counted = x if kept is None else jnp.where(kept, x, -jnp.inf)
+    values = jnp.log(jnp.sum(jnp.exp(counted), -1)) - chosen
     return (values if mask is None else jnp.where(jnp.any(mask, -1), values, 0)).astype(dtype)
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxopt_course.core import canonical_convolutions
-from jaxopt_course.data import BatchTable
 from jaxopt_course.tasks import Batch, targets_check
 
 from ._early_stopping import EarlyStopping
-from ._feed import make_feed
+from ._feed import Epoch, make_feed
 from ._fingerprint import data_fingerprint
 from ._loop import Progress, hold, release
 from ._placement import place, place_batch, replicate
@@ -105,12 +104,12 @@ def _advance(
     row = jax.eval_shape(loop.evaluate, progress)[1]
     lines = capacity // timetable.evaluate_every + 1
 
-    def step(index: Array, carry: tuple[Progress, BatchTable, Array]) -> Any:
-        progress, table, losses = carry
-        table = feed.turn(progress.state.key, table, index)
-        batch = place_batch(feed.batch(table, index), placement)
+    def step(index: Array, carry: tuple[Progress, Epoch, Array]) -> Any:
+        progress, epoch, losses = carry
+        epoch = feed.turn(progress.state.key, epoch, index)
+        batch = place_batch(feed.batch(epoch.table, index), placement)
         progress, loss = loop.step(progress, batch)
-        return place(progress, placement), table, losses.at[index - begin].set(loss)
+        return place(progress, placement), epoch, losses.at[index - begin].set(loss)
 
     def evaluate(progress: Progress, line: Array, written: dict[str, Array]) -> Any:
         progress, row = loop.evaluate(progress, progress.state.step == timetable.steps)
@@ -118,21 +117,21 @@ def _advance(
         return place(progress, placement), line + 1, added
 
     def interval(carry: Any) -> Any:
-        done, line, progress, table, losses, written = carry
+        done, line, progress, epoch, losses, written = carry
         due = timetable.next_evaluation(done)
         stop = jnp.minimum(due, end)
-        progress, table, losses = jax.lax.fori_loop(done, stop, step, (progress, table, losses))
+        progress, epoch, losses = jax.lax.fori_loop(done, stop, step, (progress, epoch, losses))
         progress, line, written = jax.lax.cond(
             stop == due, evaluate, lambda *same: same, progress, line, written
         )
-        return stop, line, progress, table, losses, written
+        return stop, line, progress, epoch, losses, written
 
     going = lambda carry: (carry[0] < end) & carry[2].running
     carry = (
         begin,
         jnp.zeros((), jnp.int32),
         hold(progress),
-        feed.table(progress.state.key, begin),
+        feed.nothing,
         jnp.zeros(capacity, progress.best_loss.dtype),
         {name: jnp.zeros((lines, *x.shape), x.dtype) for name, x in row.items()},
     )

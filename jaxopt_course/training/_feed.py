@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from jaxopt_course.data import BatchTable, epoch_batches
 from jaxopt_course.tasks import Batch
@@ -15,10 +15,21 @@ from ._state import Rows
 from ._timetable import Timetable
 
 
-__all__ = ["DATA_STREAM", "Feed", "make_feed"]
+__all__ = ["DATA_STREAM", "Epoch", "Feed", "make_feed"]
 
 # Step numbers are below 2^31, so this one is free for the second use of the run's key.
 DATA_STREAM = 2**32 - 1
+
+
+class Epoch(NamedTuple):
+    """The batches of an epoch.
+
+    number: the number of the epoch, from 0, i32[]; -1 for none.
+    table: its batches.
+    """
+
+    number: Int[Array, ""]
+    table: BatchTable
 
 
 class Feed(NamedTuple):
@@ -26,14 +37,16 @@ class Feed(NamedTuple):
 
     table: ``table(key, index) -> table``: the batches of the epoch in which step ``index`` is,
         steps counted from 0.
-    turn: ``turn(key, table, index) -> table``: the same, drawn anew only at an epoch's begin.
+    nothing: the :class:`Epoch` before any was drawn.
+    turn: ``turn(key, epoch, index) -> epoch`` of step ``index``, drawn only if that is another one.
     batch: ``batch(table, index) -> batch`` of step ``index``.
     batch_at: ``batch_at(key, index) -> batch`` of step ``index``, of whatever epoch.
     like: shapes and dtypes of a batch.
     """
 
     table: Callable[[Any, Any], BatchTable]
-    turn: Callable[[Any, BatchTable, Any], BatchTable]
+    nothing: Epoch
+    turn: Callable[[Any, Epoch, Any], Epoch]
     batch: Callable[[BatchTable, Any], Batch]
     batch_at: Callable[[Any, Any], Batch]
     like: Batch
@@ -50,9 +63,10 @@ def make_feed(examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable)
         stream = jax.random.fold_in(key, DATA_STREAM)
         return epoch_batches(stream, epoch, rows.train, counted, timetable.batch_size)
 
-    def turn(key: Any, old: BatchTable, index: Any) -> BatchTable:
-        begins = index % timetable.steps_per_epoch == 0
-        return jax.lax.cond(begins, lambda: table(key, index), lambda: old)
+    def turn(key: Any, old: Epoch, index: Any) -> Epoch:
+        number = jnp.asarray(index // timetable.steps_per_epoch, jnp.int32)
+        same = number == old.number
+        return Epoch(number, jax.lax.cond(same, lambda: old.table, lambda: table(key, index)))
 
     def batch(table: BatchTable, index: Array | int) -> Batch:
         position = index % timetable.steps_per_epoch
@@ -61,5 +75,11 @@ def make_feed(examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable)
 
     first = rows.train[: timetable.batch_size]
     like = jax.eval_shape(lambda: Batch(*take_rows(examples, first)))
+    drawn = jax.eval_shape(lambda: table(jax.random.key(0), 0))
+    nothing = Epoch(jnp.full((), -1, jnp.int32), jax.tree.map(_zeros_like, drawn))
     batch_at = lambda key, index: batch(table(key, index), index)
-    return Feed(table, turn, batch, batch_at, like)
+    return Feed(table, nothing, turn, batch, batch_at, like)
+
+
+def _zeros_like(x: Any) -> Array:
+    return jnp.zeros(x.shape, x.dtype)

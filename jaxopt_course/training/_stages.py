@@ -100,12 +100,12 @@ def make_stages(
         begin, key = progress.state.step, progress.state.key
 
         def step(index: Array, carry: Any) -> Any:
-            progress, table = carry
-            table = feed.turn(key, table, index)
-            return loop.step(progress, feed.batch(table, index))[0], table
+            progress, epoch = carry
+            epoch = feed.turn(key, epoch, index)
+            return loop.step(progress, feed.batch(epoch.table, index))[0], epoch
 
         end = jnp.where(progress.running, jnp.asarray(end, begin.dtype), begin)
-        carry = (hold(progress), feed.table(key, begin))
+        carry = (hold(progress), feed.nothing)
         run = canonical_convolutions(lambda carry: jax.lax.fori_loop(begin, end, step, carry))
         return release(run(carry)[0])
 

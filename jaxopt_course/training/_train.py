@@ -19,13 +19,12 @@ from jaxopt_course.core import (
     check_integer,
     on_auto_axes,
 )
-from jaxopt_course.data import BatchTable
 from jaxopt_course.tasks import targets_check
 
 from ._arguments import built, check_key
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._evaluate import validation
-from ._feed import Feed, make_feed
+from ._feed import Epoch, Feed, make_feed
 from ._loop import Evaluated, Loop, Progress, frozen_row, hold, make_loop, release
 from ._rows import as_examples, as_rows, count_rows, rows_used
 from ._state import Rows, Run
@@ -34,7 +33,7 @@ from ._timetable import make_timetable
 
 __all__ = ["make_train"]
 
-_Carry = tuple[Progress, BatchTable]
+_Carry = tuple[Progress, Epoch]
 
 
 def make_train(
@@ -136,7 +135,7 @@ def make_train(
         options: dict[str, Any] = {"evaluated": evaluate, "batch_at": feed.batch_at}
         loop = make_loop(task, optimizer, validate, early_stopping, **options)
         progress = hold(loop.start(key, feed.like))
-        carry, history = (progress, feed.table(progress.state.key, 0)), []
+        carry, history = (progress, feed.nothing), []
         whole, rest = divmod(timetable.steps, timetable.evaluate_every)
         for begin, number, length in [
             (0, whole, timetable.evaluate_every),
@@ -186,20 +185,23 @@ def _intervals(
     steps = jnp.arange(length // firsts.shape[1], dtype=jnp.int32)
 
     def stretch(carry: _Carry, first: Array) -> tuple[_Carry, None]:
-        progress, table = carry
-        table = feed.turn(progress.state.key, table, first)
-        step = lambda progress, index: (loop.step(progress, feed.batch(table, index))[0], None)
+        progress, epoch = carry
+        epoch = feed.turn(progress.state.key, epoch, first)
+        step = lambda progress, index: (
+            loop.step(progress, feed.batch(epoch.table, index))[0],
+            None,
+        )
         run = lambda progress: jax.lax.scan(step, progress, first + steps)[0]
-        return (jax.lax.cond(progress.running, run, lambda same: same, progress), table), None
+        return (jax.lax.cond(progress.running, run, lambda same: same, progress), epoch), None
 
     def interval(carry: _Carry, firsts: Array) -> tuple[_Carry, dict[str, Array]]:
-        (progress, table), _ = jax.lax.scan(stretch, carry, firsts)
+        (progress, epoch), _ = jax.lax.scan(stretch, carry, firsts)
         row = jax.eval_shape(loop.evaluate, progress)[1]
         last = firsts[-1] + steps.shape[0] == end
         evaluate = lambda progress: loop.evaluate(progress, last)
         frozen = lambda progress: (progress, frozen_row(progress, row))
         progress, row = jax.lax.cond(progress.running, evaluate, frozen, progress)
-        return (progress, table), row
+        return (progress, epoch), row
 
     scan = canonical_convolutions(lambda carry, rows: jax.lax.scan(interval, carry, rows))
     return scan(carry, jnp.asarray(firsts))
