@@ -33,7 +33,8 @@ __all__ = ["canonical_convolutions"]
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-MOST_TERMS = 64  # of a sum that is written out, which bounds the size of the program: 8 x 8
+MOST_ENTRIES = 64  # of a kernel whose gradient is written out: the program grows with each
+FEW_OUTPUTS, FEW_PRODUCTS = 4, 9  # of a group up to which the naive loop was the faster one
 
 
 def canonical_convolutions(f: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -119,23 +120,15 @@ def _on_cpu(lhs: Array, rhs: Array, **params: Any) -> Array:
     lhs = lhs.transpose(lhs_spec[0], *lhs_spec[2:], lhs_spec[1])
     rhs = rhs.transpose(*rhs_spec[2:], rhs_spec[1], rhs_spec[0])
     window = _Window(**{name: params[name] for name in _Window._fields})
-    groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
     places = window.places(lhs.shape[1:-1], rhs.shape[:-2])
-    channels = rhs.shape[-1]
-    by_channel = channels > 1 and jnp.issubdtype(lhs.dtype, jnp.inexact)
-    if by_channel and groups == channels == lhs.shape[-1] and _few(rhs.shape[:-2]):
-        out = _depthwise(lhs, rhs, window, places)
-    elif by_channel and batch_groups == channels == lhs.shape[0] and _few(places):
+    channels, entries = rhs.shape[-1], math.prod(places)
+    one_by_one = jnp.issubdtype(lhs.dtype, jnp.inexact) and 0 < entries <= MOST_ENTRIES
+    if one_by_one and params["batch_group_count"] == channels == lhs.shape[0] > 1:
         out = _depthwise_kernel(lhs, rhs, window, places)
     else:
-        out = _dense_or_grouped(lhs, rhs, window, groups, batch_groups)
+        out = _dense_or_grouped(lhs, rhs, window, params)
     out = out.astype(params["preferred_element_type"] or lhs.dtype)
     return out.transpose(*np.argsort((out_spec[0], *out_spec[2:], out_spec[1])))
-
-
-def _few(sizes: Sequence[int]) -> bool:
-    """Whether an array of this shape has few enough entries to write out a term for each."""
-    return 0 < math.prod(sizes) <= MOST_TERMS
 
 
 class _Window(NamedTuple):
@@ -163,36 +156,27 @@ class _Window(NamedTuple):
         return jax.lax.pad(lhs, jnp.zeros((), lhs.dtype), [nothing, *spatial, nothing])
 
 
-def _dense_or_grouped(
-    lhs: Array, rhs: Array, window: _Window, groups: int, batch_groups: int
-) -> Array:
-    """One convolution of the CPU's library, for each group of features if there are several."""
+def _dense_or_grouped(lhs: Array, rhs: Array, window: _Window, params: Any) -> Array:
+    """A convolution by the CPU's library, or by the naive loop where groups are small."""
+    groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
     if batch_groups > 1:  # whose examples convolve with one group of kernels each, as features do
         apart = lhs.reshape(batch_groups, -1, *lhs.shape[1:])
         lhs = jnp.moveaxis(apart, 0, -2).reshape(*apart.shape[1:-1], -1)
         groups = batch_groups
-    rank = lhs.ndim
-    last = (0, rank - 1, *range(1, rank - 1))
-    numbers = ConvDimensionNumbers(last, (rank - 1, rank - 2, *range(rank - 2)), last)
-    return jax.lax.conv_general_dilated(
+    rank, outputs = lhs.ndim, rhs.shape[-1] // groups
+    last = out = (0, rank - 1, *range(1, rank - 1))
+    few = outputs <= FEW_OUTPUTS and outputs * rhs.shape[-2] <= FEW_PRODUCTS
+    if rank > 2 and groups > 1 and few:
+        out = (0, rank - 2, *range(1, rank - 2), rank - 1)  # which the library does not compute
+    numbers = ConvDimensionNumbers(last, (rank - 1, rank - 2, *range(rank - 2)), out)
+    found = jax.lax.conv_general_dilated(
         lhs, rhs, dimension_numbers=numbers, feature_group_count=groups, **window._asdict()
     )
-
-
-def _depthwise(lhs: Array, rhs: Array, window: _Window, places: Sequence[int]) -> Array:
-    """A convolution of each channel with a kernel of its own: a sum over the kernel's entries."""
-    padded, rhs = window.padded(widened(lhs)), widened(rhs)
-
-    def term(entry: tuple[int, ...]) -> Array:
-        start = np.multiply(entry, window.rhs_dilation)
-        factor = rhs[entry].reshape(*[1] * (lhs.ndim - 1), -1)
-        return _slice(padded, start, places, window.window_strides) * factor
-
-    return functools.reduce(operator.add, map(term, np.ndindex(*rhs.shape[:-2])))
+    return found if out == last else jnp.swapaxes(found, -1, -2)
 
 
 def _depthwise_kernel(lhs: Array, rhs: Array, window: _Window, places: Sequence[int]) -> Array:
-    """The gradient of :func:`_depthwise` by its kernel: each entry is a sum over all positions.
+    """The gradient of a depthwise convolution by its kernel: each entry sums over all positions.
 
     ``lhs`` is the input, [channel, spatial ..., batch], ``rhs`` the cotangent of the output,
     [spatial ..., batch, channel].
