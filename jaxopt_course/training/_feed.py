@@ -75,11 +75,8 @@ def make_feed(examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable)
 
     first = rows.train[: timetable.batch_size]
     like = jax.eval_shape(lambda: Batch(*take_rows(examples, first)))
-    drawn = jax.eval_shape(lambda: table(jax.random.key(0), 0))
-    nothing = Epoch(jnp.full((), -1, jnp.int32), jax.tree.map(_zeros_like, drawn))
+    shape = (timetable.steps_per_epoch, timetable.batch_size)
+    empty = BatchTable(jnp.zeros(shape, rows.train.dtype), jnp.zeros(shape, counted.dtype))
+    nothing = Epoch(jnp.full((), -1, jnp.int32), empty)
     batch_at = lambda key, index: batch(table(key, index), index)
     return Feed(table, nothing, turn, batch, batch_at, like)
-
-
-def _zeros_like(x: Any) -> Array:
-    return jnp.zeros(x.shape, x.dtype)
