@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
+from jaxopt_course.core import canonical_convolutions
 from jaxopt_course.tasks import Batch, targets_check
 
 from ._early_stopping import EarlyStopping
@@ -127,5 +128,7 @@ def _start(rule: Any, key: Any, batch: Batch, *, parts: Parts) -> Progress:
 
 @compiled(donate_argnames=("progress",))
 def _step(rule: Any, progress: Progress, batch: Batch, *, parts: Parts) -> tuple[Progress, Array]:
-    progress, loss = loop_of(None, None, rule, parts, trains=False).step(progress, batch)
+    # A step has loops of its own where the optimizer searches along a line, for example.
+    step = canonical_convolutions(loop_of(None, None, rule, parts, trains=False).step)
+    progress, loss = step(progress, batch)
     return place(progress, parts.placement), loss

@@ -86,6 +86,9 @@ DRIVERS = {
     "fit": lambda: training.fit(
         task(), sgd(0.1), (INPUTS, TARGETS), rows=ROWS, key=KEY, epochs=2, batch_size=4
     ),
+    "fit on a stream": lambda: training.fit(
+        task(), sgd(0.1), [(INPUTS[:4], TARGETS[:4])], key=KEY, steps=2
+    ),
     "evaluate": lambda: training.evaluate(task(), PARAMS, {}, INPUTS, TARGETS, 4),
     "predict": lambda: training.predict(task(), PARAMS, {}, INPUTS, 4),
     "minimize": lambda: training.minimize(loss, PARAMS, sgd(0.1), max_steps=3),
