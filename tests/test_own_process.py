@@ -51,11 +51,6 @@ def test_the_state_is_sharded_as_the_params_are():
 
 
 @pytest.mark.exhaustive
-def test_an_explicit_mesh_gives_what_one_device_gives():
-    assert "gives what one device gives" in run("-m", "tests.sharded_explicit")
-
-
-@pytest.mark.exhaustive
 def test_packed_leaves_cost_no_exchange_between_devices():
     assert "cost no exchange" in run("-m", "tests.sharded_packed")
 
