@@ -1,6 +1,6 @@
 """On eight forced devices: meshes with explicit axes give what one device gives.
 
-Run by ``tests/test_own_process.py`` as a program, for the device count is fixed at the start.
+Run by ``tests/test_explicit_mesh.py`` as a program, for the device count is fixed at the start.
 """
 
 import functools
