@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def of_networks(loops: int) -> dict[str, float]:
-    """The table of the CNNs; so many loops of optax are run."""
+    """The figures of the CNNs, beside ``loops`` of the 64 loops of optax."""
     data = digits()
     inputs = jnp.asarray(data.inputs, jnp.float32).reshape(-1, 8, 8, 1)[: 22 * BATCH_SIZE]
     targets = jnp.asarray(data.targets, jnp.int32)[: 22 * BATCH_SIZE]
