@@ -133,7 +133,6 @@ from .optimizers import lamb as lamb
 from .optimizers import lars as lars
 from .optimizers import lbfgs as lbfgs
 from .optimizers import lion as lion
-from .optimizers import lookahead_params as lookahead_params
 from .optimizers import madgrad as madgrad
 from .optimizers import mars as mars
 from .optimizers import muon as muon
@@ -292,6 +291,7 @@ from .transforms import ConditionFn as ConditionFn
 from .transforms import DynamicLossScaleState as DynamicLossScaleState
 from .transforms import EmaParamsState as EmaParamsState
 from .transforms import EmaState as EmaState
+from .transforms import FlatState as FlatState
 from .transforms import InjectHyperparamsState as InjectHyperparamsState
 from .transforms import KahanState as KahanState
 from .transforms import LookaheadParams as LookaheadParams
@@ -348,6 +348,7 @@ from .transforms import inject_hyperparams as inject_hyperparams
 from .transforms import kahan as kahan
 from .transforms import keep_params_nonnegative as keep_params_nonnegative
 from .transforms import lookahead as lookahead
+from .transforms import lookahead_params as lookahead_params
 from .transforms import loss_scale as loss_scale
 from .transforms import masked as masked
 from .transforms import master_weights as master_weights

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
 from ._meshes import on_auto_axes, placed_like
 from ._numerics import abs_sq, complement, one_minus_power, power_of_two, safe_sqrt, wide_dtype
+from ._protocols import MaskedNode
 
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "for_tree",
     "in_dtype",
     "inner_product",
+    "map_unmasked",
     "nonzero_in_dtype",
     "real_accumulator_like",
     "running_mean",
@@ -46,6 +48,13 @@ def accumulator_like(
 ) -> PyTree:
     """``fill`` in the shapes of ``tree``, in ``dtype``, or else in float32 or wider."""
     return jax.tree.map(lambda x: _filled(x, fill, dtype or wide_dtype(jnp.result_type(x))), tree)
+
+
+def map_unmasked(f: Callable[[Any, Any], Any], tree: PyTree, params: PyTree) -> PyTree:
+    """``f`` of each leaf of ``tree`` and of ``params``; the latter where ``tree`` is masked."""
+    is_masked = lambda x: isinstance(x, MaskedNode)
+    own_or_new = lambda x, p: p if is_masked(x) else f(x, p)
+    return jax.tree.map(own_or_new, tree, params, is_leaf=is_masked)
 
 
 def for_tree(values: PyTree | Callable[[PyTree], PyTree], tree: PyTree) -> PyTree:

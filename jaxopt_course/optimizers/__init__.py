@@ -37,7 +37,7 @@ from ._lion import ScaleByLionState, lion, scale_by_lion
 from ._madgrad import MadgradState, madgrad, scale_by_madgrad
 from ._mars import ScaleByMarsState, mars, scale_by_mars
 from ._muon import MuonState, muon, scale_by_muon, scale_by_shape
-from ._nesterov import NesterovState, lookahead_params, nesterov, trace_lookahead
+from ._nesterov import NesterovState, nesterov, trace_lookahead
 from ._newton_cg import ScaleByNewtonCGState, newton_cg, scale_by_newton_cg
 from ._newton_schulz import orthogonalized
 from ._noisy_sgd import noisy_sgd
@@ -154,7 +154,6 @@ __all__ = [
     "lars",
     "lbfgs",
     "lion",
-    "lookahead_params",
     "madgrad",
     "mars",
     "muon",

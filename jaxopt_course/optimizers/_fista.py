@@ -39,10 +39,10 @@ from jaxopt_course.core import (
     require_params,
 )
 from jaxopt_course.regularizers import weights_only
-from jaxopt_course.transforms import apply_updates
+from jaxopt_course.transforms import apply_updates, lookahead_params
 
 from ._ista import ista
-from ._nesterov import NesterovState, lookahead_params
+from ._nesterov import NesterovState
 
 
 __all__ = ["AcceleratedState", "accelerated", "fista"]

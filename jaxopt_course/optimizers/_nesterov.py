@@ -15,14 +15,12 @@ equations 3 and 4.
 
 from typing import Any, NamedTuple
 
-import jax
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    State,
     Updates,
     accumulator_like,
     as_float,
@@ -30,13 +28,14 @@ from jaxopt_course.core import (
     check_like,
     check_number,
     check_state,
+    map_unmasked,
     running_sum,
     scale_tree,
 )
 from jaxopt_course.transforms import apply_updates, chain, scale_by_learning_rate
 
 
-__all__ = ["NesterovState", "lookahead_params", "nesterov", "trace_lookahead"]
+__all__ = ["NesterovState", "nesterov", "trace_lookahead"]
 
 
 class NesterovState(NamedTuple):
@@ -49,9 +48,16 @@ class NesterovState(NamedTuple):
     momentum: Float[Array, ""]
     trace: Params
 
+    def lookahead_params(self, params: Params) -> Params:
+        """``params + momentum * trace``; ``transforms.lookahead_params`` finds it by this name."""
+        ahead = lambda v, p: apply_updates(p, scale_tree(v, self.momentum))
+        return map_unmasked(ahead, self.trace, params)
+
 
 def trace_lookahead(momentum: ScalarLike) -> GradientTransformationExtraArgs:
-    """A decaying sum of updates, v_t = g_t + momentum * v_{t-1}, for :func:`lookahead_params`.
+    """A decaying sum of updates, v_t = g_t + momentum * v_{t-1}.
+
+    Its gradients are taken at :func:`~jaxopt_course.transforms.lookahead_params`.
 
     Args:
         momentum: in [0, 1).
@@ -73,31 +79,6 @@ def trace_lookahead(momentum: ScalarLike) -> GradientTransformationExtraArgs:
         return cast_like(total, updates), NesterovState(state.momentum, total)
 
     return GradientTransformationExtraArgs(init, update)
-
-
-def lookahead_params(state: State, params: Params) -> Params:
-    """The point at which to evaluate the loss: where the velocity alone would take ``params``.
-
-    Args:
-        state: the state of :func:`nesterov`, or of any chain or wrapper around it.
-        params: the parameters.
-
-    Returns:
-        ``params + momentum * trace``, in the dtypes of the params; ``params`` as they are for an
-        optimizer that does not look ahead.
-
-    Raises:
-        ValueError: if the state holds more than one :class:`NesterovState`.
-    """
-    is_ours = lambda part: isinstance(part, NesterovState)
-    found = [part for part in jax.tree.leaves(state, is_leaf=is_ours) if is_ours(part)]
-    if len(found) > 1:
-        raise ValueError(
-            f"lookahead_params: `state` must hold one NesterovState at most, got {len(found)}."
-        )
-    for velocity in found:
-        params = apply_updates(params, scale_tree(velocity.trace, velocity.momentum))
-    return params
 
 
 def nesterov(

@@ -28,7 +28,6 @@ from jaxtyping import Array, DTypeLike, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    MaskedNode,
     Params,
     ScalarOrSchedule,
     State,
@@ -46,6 +45,7 @@ from jaxopt_course.core import (
     if_applied,
     in_dtype,
     increment,
+    map_unmasked,
     of_rates,
     require_params,
     running_sum,
@@ -208,13 +208,11 @@ def schedule_free_eval_params(state: State, params: Params) -> Params:
         )
 
     def average(z: Any, y: Any) -> Any:
-        if isinstance(z, MaskedNode):  # masked out: trained by another optimizer
-            return y
         wide = jnp.asarray(y, wide_dtype(jnp.result_type(y)))
         b1 = jnp.asarray(state.b1, wide.dtype)
         return ((wide - (1 - b1) * jnp.asarray(z, wide.dtype)) / b1).astype(jnp.result_type(y))
 
-    return jax.tree.map(average, state.z, params, is_leaf=lambda x: isinstance(x, MaskedNode))
+    return map_unmasked(average, state.z, params)
 
 
 def schedule_free_sgd(

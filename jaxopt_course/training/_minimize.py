@@ -33,8 +33,7 @@ from jaxopt_course.core import (
     is_pending,
     was_applied,
 )
-from jaxopt_course.optimizers import lookahead_params
-from jaxopt_course.transforms import apply_accumulated
+from jaxopt_course.transforms import apply_accumulated, lookahead_params
 
 from ._judgement import loses_finiteness, without_reports
 from ._step import ValueFn, take_step

@@ -26,9 +26,8 @@ from jaxopt_course.core import (
     safe_divide,
     widened,
 )
-from jaxopt_course.optimizers import lookahead_params
 from jaxopt_course.tasks import Batch, Task, losses_of
-from jaxopt_course.transforms import apply_updates, loss_scale, unpack
+from jaxopt_course.transforms import apply_updates, lookahead_params, loss_scale, unpack
 
 from ._arguments import check_key, check_parts
 from ._rows import count_rows
@@ -81,7 +80,7 @@ def make_step(
     Args:
         task: what is trained.
         optimizer: any gradient transformation. Gradients are taken where it looks, at
-            :func:`~jaxopt_course.optimizers.lookahead_params`. Its ``update`` is also offered
+            :func:`~jaxopt_course.transforms.lookahead_params`. Its ``update`` is also offered
             ``value``, ``grad`` and ``value_fn``, which line searches and plateau schedules ask for,
             and ``weight``, the total weight of the batch (its number of rows where it has no
             weights), by which :class:`~jaxopt_course.transforms.MultiSteps` weighs batches. A loop

@@ -19,7 +19,7 @@ from jaxopt_course.core import (
     canonical_convolutions,
     check_integer,
 )
-from jaxopt_course.optimizers import lookahead_params
+from jaxopt_course.transforms import lookahead_params
 
 from ._step import take_step
 

@@ -25,8 +25,8 @@ from ._distance_over_gradients import (
     ScaleByDistanceOverGradientsState,
     scale_by_distance_over_gradients,
 )
-from ._ema_params import EmaParamsState, ema_params, evaluation_params
-from ._flatten import flatten
+from ._ema_params import EmaParamsState, ema_params
+from ._flatten import FlatState, flatten
 from ._freeze import freeze, selective_transform
 from ._inject import InjectHyperparamsState, inject_hyperparams
 from ._kahan import KahanState, kahan
@@ -57,6 +57,7 @@ from ._packed import PackedState, packed, packed_params, packed_state, unpacked_
 from ._packing import PackedTree, unpack
 from ._penalty import AddL1State, add_l1, add_penalty
 from ._per_example_clip import per_example_global_norm_clip, per_example_layer_norm_clip
+from ._points import evaluation_params, lookahead_params
 from ._proximal import (
     ProximalState,
     ScaledProximalState,
@@ -93,6 +94,7 @@ __all__ = [
     "DynamicLossScaleState",
     "EmaParamsState",
     "EmaState",
+    "FlatState",
     "InjectHyperparamsState",
     "KahanState",
     "LookaheadParams",
@@ -150,6 +152,7 @@ __all__ = [
     "kahan",
     "keep_params_nonnegative",
     "lookahead",
+    "lookahead_params",
     "loss_scale",
     "masked",
     "master_weights",

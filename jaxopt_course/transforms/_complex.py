@@ -4,6 +4,7 @@ The gradient of a real loss that jax gives is the conjugate of the direction of 
 it before it is handed to ``update``.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,8 @@ from jaxopt_course.core import (
     check_state,
 )
 
+from ._points import evaluation_params, lookahead_params
+
 
 __all__ = ["SplitRealAndImaginaryState", "split_real_and_imaginary"]
 
@@ -28,6 +31,19 @@ class SplitRealAndImaginaryState(NamedTuple):
     """``inner_state``: the inner state; each complex leaf is a pair of real ones there."""
 
     inner_state: State
+
+    def evaluation_params(self, params: Params) -> Params:
+        """What the state inside has to evaluate with."""
+        return self._point(evaluation_params, params)
+
+    def lookahead_params(self, params: Params) -> Params:
+        """Where the state inside wants the gradient."""
+        return self._point(lookahead_params, params)
+
+    def _point(self, point: Callable[[State, Params], Params], params: Params) -> Params:
+        pairs = _split(params)
+        own_or_new = lambda own, old, new: own if new is old else _joined(new)
+        return jax.tree.map(own_or_new, params, pairs, point(self.inner_state, pairs))
 
 
 class RealAndImaginary(NamedTuple):

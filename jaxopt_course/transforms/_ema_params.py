@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    MaskedNode,
     Params,
     State,
     Updates,
@@ -31,6 +30,7 @@ from jaxopt_course.core import (
     check_number,
     check_state,
     if_applied,
+    map_unmasked,
     require_params,
     running_mean,
     wide_dtype,
@@ -39,7 +39,7 @@ from jaxopt_course.core import (
 from ._apply_updates import apply_updates
 
 
-__all__ = ["EmaParamsState", "ema_params", "evaluation_params"]
+__all__ = ["EmaParamsState", "ema_params"]
 
 
 class EmaParamsState(NamedTuple):
@@ -60,46 +60,10 @@ class EmaParamsState(NamedTuple):
         weight = jnp.where(begun, self.weight, 1)
 
         def mean_or_own(mean: Any, own: Any) -> Any:
-            if isinstance(mean, MaskedNode):  # masked out: the mean of other leaves
-                return own
             unbiased = mean / weight.astype(mean.dtype)
             return jnp.where(begun, unbiased.astype(jnp.result_type(own)), own)
 
-        return jax.tree.map(
-            mean_or_own, self.ema, params, is_leaf=lambda x: isinstance(x, MaskedNode)
-        )
-
-
-def evaluation_params(state: State, params: Params) -> Params:
-    """The parameters to evaluate and keep, for whatever optimizer.
-
-    A state takes part by a method ``evaluation_params(params)``, which returns the parameters
-    with those replaced that it has better ones for. It is found anywhere inside chains and
-    wrappers; of one state inside another, the outer one speaks, and of several side by side
-    each in turn, so that the groups of a partition may keep a mean each.
-
-    Args:
-        state: the state of any transformation.
-        params: the parameters that are trained.
-
-    Returns:
-        The evaluation weights, in the dtypes of ``params``; ``params`` themselves for an
-        optimizer that keeps none.
-
-    Raises:
-        TypeError: if ``params`` is a state.
-
-    Examples:
-        >>> evaluation_params(optax.sgd(0.1).init(1.0), 1.0)
-        1.0
-    """
-    takes_part = lambda part: hasattr(part, "evaluation_params")
-    if any(map(takes_part, jax.tree.leaves(params, is_leaf=takes_part))):
-        raise TypeError("evaluation_params: `params` must be parameters, got a state; it is first.")
-    for part in jax.tree.leaves(state, is_leaf=takes_part):
-        if takes_part(part):
-            params = part.evaluation_params(params)
-    return params
+        return map_unmasked(mean_or_own, self.ema, params)
 
 
 def ema_params(

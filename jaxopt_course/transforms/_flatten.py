@@ -1,6 +1,8 @@
 """One long vector in place of a tree: fewer, larger operations for an elementwise optimizer."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,11 +18,40 @@ from jaxopt_course.core import (
     Updates,
     as_transformation,
     check_like,
+    check_state,
     on_auto_axes,
 )
 
+from ._points import evaluation_params, in_own_layout, lookahead_params
 
-__all__ = ["flatten"]
+
+__all__ = ["FlatState", "flatten"]
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["inner_state"], meta_fields=["structure"]
+)
+@dataclasses.dataclass(frozen=True)
+class FlatState:
+    """The state of the optimizer, on one vector.
+
+    inner_state: the inner state; a vector for each tree shaped like the params.
+    structure: of the params, static.
+    """
+
+    inner_state: State
+    structure: Any
+
+    def evaluation_params(self, params: Params) -> Params:
+        """What the state inside has to evaluate with."""
+        return self._point(evaluation_params, params)
+
+    def lookahead_params(self, params: Params) -> Params:
+        """Where the state inside wants the gradient."""
+        return self._point(lookahead_params, params)
+
+    def _point(self, point: Callable[[State, Params], Params], params: Params) -> Params:
+        return in_own_layout(point, self.inner_state, params, _joined, _split, self.structure)
 
 
 def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraArgs:
@@ -35,23 +66,26 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraA
     Examples:
         >>> import jax.numpy as jnp
         >>> tx = flatten(optax.trace(0.9))
-        >>> tx.init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}).trace.shape
+        >>> tx.init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}).inner_state.trace.shape
         (9,)
     """
     inner = as_transformation("flatten", "inner", inner)
 
-    def init(params: Params) -> State:
-        return inner.init(on_auto_axes(_joined, params))
+    def init(params: Params) -> FlatState:
+        vector = on_auto_axes(_joined, params)
+        return FlatState(inner.init(vector), jax.tree.structure(params))
 
     def update(
-        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
+        updates: Updates, state: FlatState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, FlatState]:
+        check_state("flatten", state, FlatState)
         if params is not None:
             check_like("flatten", "gradient", updates, params)
             params = on_auto_axes(_joined, params)
         vector = on_auto_axes(_joined, updates)
-        new_updates, state = inner.update(vector, state, params, **extra_args)
-        return on_auto_axes(_split, new_updates, updates, like=updates), state
+        moves, inner_state = inner.update(vector, state.inner_state, params, **extra_args)
+        moves = on_auto_axes(_split, moves, updates, like=updates)
+        return moves, FlatState(inner_state, state.structure)
 
     return GradientTransformationExtraArgs(init, update)
 

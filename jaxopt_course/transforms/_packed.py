@@ -4,6 +4,7 @@ What an elementwise optimizer does to an entry does not hang on where the entry 
 end, a thousand small leaves are one operation instead of a thousand, compiled once.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from jaxopt_course.core import (
 
 from ._elementwise import NotElementwiseError, kinds_of, leaf_programs
 from ._packing import Layout, PackedTree, can_unpack, pack, packed_shapes, plan, unpack
+from ._points import evaluation_params, in_own_layout, lookahead_params
 
 
 __all__ = ["PackedState", "packed", "packed_params", "packed_state", "unpacked_state"]
@@ -41,21 +43,18 @@ class PackedState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """What the state inside has to evaluate with."""
-        return self._replaced("evaluation_params", params)
+        return self._point(evaluation_params, params)
 
     def lookahead_params(self, params: Params) -> Params:
         """Where the state inside wants the gradient."""
-        return self._replaced("lookahead_params", params)
+        return self._point(lookahead_params, params)
 
-    def _replaced(self, method: str, params: Params) -> Params:
-        takes_part = lambda part: hasattr(part, method)
-        parts = jax.tree.leaves(self.inner_state, is_leaf=takes_part)
-        if not any(map(takes_part, parts)):
-            return params
-        found = packed_params(self, params)
-        for part in filter(takes_part, parts):
-            found = getattr(part, method)(found)
-        return found if isinstance(params, PackedTree) else unpack(found)
+    def _point(self, point: Callable[[State, Params], Params], params: Params) -> Params:
+        if isinstance(params, PackedTree):
+            return point(self.inner_state, params)
+        to = lambda leaves: pack(leaves, self.layout)
+        back = lambda tree, _: jax.tree.leaves(unpack(tree))
+        return in_own_layout(point, self.inner_state, params, to, back, self.layout.structure)
 
 
 def packed(

@@ -150,6 +150,21 @@ def _is_elementwise(inner: GradientTransformationExtraArgs, like: PyTree, chunk:
         return jax.ShapeDtypeStruct(shape, x.dtype)
 
     try:
-        return leaf_programs(inner, like) == leaf_programs(inner, jax.tree.map(part, like))
+        same = leaf_programs(inner, like) == leaf_programs(inner, jax.tree.map(part, like))
     except NotElementwiseError:
         return False
+    return same and _can_leave_out(inner, like)
+
+
+def _can_leave_out(inner: GradientTransformationExtraArgs, like: PyTree) -> bool:
+    """Whether a state without its parts for some leaves is the state of a tree without them.
+
+    It is not where a leaf has a container of its own in the state, such as a tuple for each axis.
+    """
+    numbers, state = leaf_numbers(like), jax.eval_shape(inner.init, like)
+    first = jax.tree.unflatten(
+        jax.tree.structure(like), jax.tree.leaves(like)[:1] + [None] * (len(numbers) - 1)
+    )
+    of_first = lambda path, part: part if owner_of(path, numbers)[0] in (None, 0) else None
+    left = jax.tree_util.tree_map_with_path(of_first, state)
+    return jax.tree.structure(left) == jax.tree.structure(jax.eval_shape(inner.init, first))

@@ -46,7 +46,7 @@ def path(tx, steps=STEPS, moment=MOMENT):
 
     def body(carry, _):
         w, state = carry
-        grads = GRAM @ optimizers.lookahead_params(state, w) - moment
+        grads = GRAM @ transforms.lookahead_params(state, w) - moment
         updates, state = tx.update(grads, state, w)
         w = apply_updates(w, updates)
         return (w, state), w

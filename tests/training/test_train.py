@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxopt_course.nn import MLP
-from jaxopt_course.optimizers import adam, lookahead_params, nesterov, sgd
+from jaxopt_course.optimizers import adam, nesterov, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import linen_task
 from jaxopt_course.training import (
@@ -20,6 +20,7 @@ from jaxopt_course.training import (
     evaluate,
     make_train,
 )
+from jaxopt_course.transforms import lookahead_params
 
 from .problems import (
     HYPERPARAMETERS,

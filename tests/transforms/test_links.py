@@ -259,7 +259,7 @@ def test_a_tree_of_several_dtypes_is_one_vector():
     updates, state = step(tx, tree, tree)
     chex.assert_trees_all_equal(updates, tree)
     chex.assert_trees_all_equal_dtypes(updates, tree)
-    assert state.trace.shape == (10,)
+    assert state.inner_state.trace.shape == (10,)
 
 
 def test_complex_params_move_as_pairs_of_real_ones():

@@ -170,7 +170,7 @@ def test_only_soft_thresholds_make_exact_zeros_of_a_real_training():
     def trained(tx):
         def body(carry, _):
             params, state = carry
-            ahead = optimizers.lookahead_params(state, params)
+            ahead = transforms.lookahead_params(state, params)
             updates, state = tx.update(jax.grad(loss)(ahead), state, params)
             return (transforms.apply_updates(params, updates), state), None
 
