@@ -51,12 +51,12 @@ def write_pages() -> None:
     for name in PACKAGES:
         module = f"jaxopt_course.{name}"
         package = importlib.import_module(module)
-        links = ", ".join(f":py:obj:`{public}`" for public in package.__all__)
+        links = ", ".join(f":py:obj:`{public}`" for public in public_names(package))
         lines = [
             name, "=" * len(name), "",
             f".. automodule:: {module}", "   :no-members:", "",
             f".. currentmodule:: {module}", "", links, "",
-            *(line for public in package.__all__ for line in entry(package, public)),
+            *(line for public in public_names(package) for line in entry(package, public)),
         ]  # fmt: skip
         (api / f"{name}.rst").write_text("\n".join(lines))
     course = HERE / "course"

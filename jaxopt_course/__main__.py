@@ -14,9 +14,6 @@ if sys.argv[0].endswith((os.path.join("jaxopt_course", "__main__.py"), "jaxopt-c
 from jaxopt_course.cli import run_program
 
 
-__all__ = ["main"]
-
-
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     run_program()

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.nn import relu, sigmoid, silu, softmax, softplus, tanh
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxopt_course.core import check_array, check_choice, check_flag, check_number, wide_dtype
+from jaxopt_course.core import checks, numerics
 
 
 __all__ = [
@@ -50,8 +50,8 @@ def elu(x: Float[Array, "*shape"], alpha: ScalarLike = 1.0) -> Float[Array, "*sh
 
     Reference: Clevert et al., 2016, https://arxiv.org/abs/1511.07289.
     """
-    check_number("elu", "alpha", alpha)
-    check_array("elu", "x", x)
+    checks.number("elu", "alpha", alpha)
+    checks.array("elu", "x", x)
     return jax.nn.elu(x, jnp.asarray(alpha, x.dtype))
 
 
@@ -64,8 +64,8 @@ def leaky_relu(
         x: any array.
         negative_slope: the slope on the left. It may be traced.
     """
-    check_number("leaky_relu", "negative_slope", negative_slope)
-    check_array("leaky_relu", "x", x)
+    checks.number("leaky_relu", "negative_slope", negative_slope)
+    checks.array("leaky_relu", "x", x)
     return jax.nn.leaky_relu(x, jnp.asarray(negative_slope, x.dtype))
 
 
@@ -78,9 +78,9 @@ def gelu(x: Float[Array, "*shape"], approximate: bool = True) -> Float[Array, "*
 
     Reference: Hendrycks & Gimpel, 2016, https://arxiv.org/abs/1606.08415.
     """
-    check_flag("gelu", "approximate", approximate)
-    check_array("gelu", "x", x)
-    return jax.nn.gelu(x.astype(wide_dtype(x.dtype)), approximate).astype(x.dtype)
+    checks.flag("gelu", "approximate", approximate)
+    checks.array("gelu", "x", x)
+    return jax.nn.gelu(x.astype(numerics.wide_dtype(x.dtype)), approximate).astype(x.dtype)
 
 
 def maxout(pieces: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
@@ -128,5 +128,5 @@ def activation(name: str) -> Callable[[Array], Array]:
         ValueError: activation: `name` must be one of elu, gelu, identity, leaky_relu, relu, \
 sigmoid, silu, softmax, softplus, tanh, got 'rellu'. Did you mean 'relu'?
     """
-    check_choice("activation", "name", name, ACTIVATIONS)
+    checks.choice("activation", "name", name, ACTIVATIONS)
     return ACTIVATIONS[name]

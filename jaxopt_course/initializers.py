@@ -20,9 +20,6 @@ References: Glorot & Bengio, 2010, https://proceedings.mlr.press/v9/glorot10a.ht
 (orthogonal).
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import (
@@ -36,9 +33,9 @@ from jax.nn.initializers import (
     variance_scaling,
     zeros,
 )
-from jaxtyping import Array, DTypeLike, Float, Key, ScalarLike
+from jaxtyping import ScalarLike
 
-from jaxopt_course.core import check_choice, check_number, wide_dtype
+from jaxopt_course.core import checks, numerics
 
 
 __all__ = [
@@ -85,18 +82,13 @@ def orthogonal(scale: ScalarLike = 1.0, column_axis: int = -1) -> Initializer:
     Raises:
         ValueError: if ``scale`` is not finite; when called, if the shape has less than two axes.
     """
-    check_number("orthogonal", "scale", scale)
+    checks.number("orthogonal", "scale", scale)
     init_wide = jax.nn.initializers.orthogonal(scale, column_axis)
 
-    def init(
-        key: Key[Array, ""],
-        shape: Sequence[int],
-        dtype: DTypeLike | None = None,
-        out_sharding: Any = None,
-    ) -> Float[Array, "..."]:
+    def init(key, shape, dtype=None, out_sharding=None):
         dtype = jnp.result_type(float if dtype is None else dtype)
         # The decomposition exists in float32 and float64 only.
-        return init_wide(key, shape, wide_dtype(dtype), out_sharding).astype(dtype)
+        return init_wide(key, shape, numerics.wide_dtype(dtype), out_sharding).astype(dtype)
 
     return init
 
@@ -130,5 +122,5 @@ def initializer(name: str = "glorot_uniform") -> Initializer:
         >>> initializer("zeros")(jax.random.key(0), (2,), jnp.float32).tolist()
         [0.0, 0.0]
     """
-    check_choice("initializer", "name", name, INITIALIZERS)
+    checks.choice("initializer", "name", name, INITIALIZERS)
     return INITIALIZERS[name]

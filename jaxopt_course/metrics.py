@@ -17,16 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Num, Real, ScalarLike, Shaped
 
-from jaxopt_course.core import (
-    as_array,
-    check_integer,
-    check_like,
-    check_number,
-    check_rank,
-    safe_divide,
-    wide_dtype,
-    widened,
-)
+from jaxopt_course.core import checks, numerics, tree
 
 
 __all__ = [
@@ -59,12 +50,12 @@ def weighted_mean(values: Real[Array, "n"], weights: Real[Array, "n"]) -> Float[
         >>> float(weighted_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0])))
         2.0
     """
-    values = as_array("weighted_mean", "values", values)
-    weights = as_array("weighted_mean", "weights", weights)
-    check_like("weighted_mean", "`weights`", weights, values, than="`values`")
-    v = widened(values)
+    values = checks.as_array("weighted_mean", "values", values)
+    weights = checks.as_array("weighted_mean", "weights", weights)
+    checks.like("weighted_mean", "`weights`", weights, values, than="`values`")
+    v = tree.widened(values)
     w = weights.astype(v.dtype)
-    return safe_divide(jnp.sum(w * jnp.where(w != 0, v, 0)), jnp.sum(w))
+    return numerics.safe_divide(jnp.sum(w * jnp.where(w != 0, v, 0)), jnp.sum(w))
 
 
 def accuracy(
@@ -102,8 +93,8 @@ def top_k_accuracy(
         ValueError: if ``k`` is out of range or the shapes do not go together.
         TypeError: if ``k`` is no integer, or traced.
     """
-    check_rank("top_k_accuracy", "outputs", outputs, 1)
-    check_integer("top_k_accuracy", "k", k, f"[1, {outputs.shape[-1]}]")
+    checks.rank("top_k_accuracy", "outputs", outputs, 1)
+    checks.integer("top_k_accuracy", "k", k, f"[1, {outputs.shape[-1]}]")
     labels, known = _class_numbers("top_k_accuracy", outputs, targets)
     guesses = jax.lax.top_k(outputs, k)[1].astype(labels.dtype)
     right = jnp.any(guesses == labels[..., None], -1)
@@ -188,7 +179,7 @@ def r2_score(
     unexplained = mean(jnp.square(t - y), weights)
     total = mean(jnp.square(t - mean(t, weights)[None]), weights)
     missed = (total == 0) & (unexplained > 0)
-    return jnp.mean(jnp.where(missed, 0, 1 - safe_divide(unexplained, total)))
+    return jnp.mean(jnp.where(missed, 0, 1 - numerics.safe_divide(unexplained, total)))
 
 
 def confusion_matrix(
@@ -213,15 +204,15 @@ def confusion_matrix(
         >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
         [[1, 1], [0, 1]]
     """
-    check_integer("confusion_matrix", "n_classes", n_classes, "[1, inf)")
-    predicted = as_array("confusion_matrix", "predicted", predicted)
-    targets = as_array("confusion_matrix", "targets", targets)
-    check_like("confusion_matrix", "`targets`", targets, predicted, than="`predicted`")
+    checks.integer("confusion_matrix", "n_classes", n_classes, "[1, inf)")
+    predicted = checks.as_array("confusion_matrix", "predicted", predicted)
+    targets = checks.as_array("confusion_matrix", "targets", targets)
+    checks.like("confusion_matrix", "`targets`", targets, predicted, than="`predicted`")
     if weights is None:
         weights = jnp.ones(predicted.shape, jnp.int32)
     else:
-        weights = widened(as_array("confusion_matrix", "weights", weights))
-    check_like("confusion_matrix", "`weights`", weights, predicted, than="`predicted`")
+        weights = tree.widened(checks.as_array("confusion_matrix", "weights", weights))
+    checks.like("confusion_matrix", "`weights`", weights, predicted, than="`predicted`")
     outside = [(x < 0) | (x >= n_classes) for x in (predicted, targets)]
     counted = jnp.where(outside[0] | outside[1], 0, weights)
     return jnp.zeros((n_classes, n_classes), weights.dtype).at[targets, predicted].add(counted)
@@ -233,9 +224,9 @@ def precision(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
-    check_rank("precision", "matrix", matrix, 2)
-    m = widened(matrix)
-    return safe_divide(jnp.diagonal(m), m.sum(0))
+    checks.rank("precision", "matrix", matrix, 2)
+    m = tree.widened(matrix)
+    return numerics.safe_divide(jnp.diagonal(m), m.sum(0))
 
 
 def recall(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
@@ -244,9 +235,9 @@ def recall(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
-    check_rank("recall", "matrix", matrix, 2)
-    m = widened(matrix)
-    return safe_divide(jnp.diagonal(m), m.sum(1))
+    checks.rank("recall", "matrix", matrix, 2)
+    m = tree.widened(matrix)
+    return numerics.safe_divide(jnp.diagonal(m), m.sum(1))
 
 
 def f1_score(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
@@ -255,25 +246,28 @@ def f1_score(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
     Args:
         matrix: a confusion matrix, true classes in rows.
     """
-    check_rank("f1_score", "matrix", matrix, 2)
-    m = widened(matrix)
-    return safe_divide(2 * jnp.diagonal(m), m.sum(0) + m.sum(1))
+    checks.rank("f1_score", "matrix", matrix, 2)
+    m = tree.widened(matrix)
+    return numerics.safe_divide(2 * jnp.diagonal(m), m.sum(0) + m.sum(1))
 
 
 def _as_numbers(right: Bool[Array, "*shape"], outputs: Any) -> Float[Array, "*shape"]:
     """1 where ``right``, else 0, in float32 or wider."""
-    return right.astype(wide_dtype(jnp.result_type(outputs)))
+    return right.astype(numerics.wide_dtype(jnp.result_type(outputs)))
 
 
 def _paired(owner: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    outputs, targets = as_array(owner, "outputs", outputs), as_array(owner, "targets", targets)
-    check_like(owner, "`targets`", targets, outputs, than="`outputs`")
-    outputs = widened(outputs)
+    outputs, targets = (
+        checks.as_array(owner, "outputs", outputs),
+        checks.as_array(owner, "targets", targets),
+    )
+    checks.like(owner, "`targets`", targets, outputs, than="`outputs`")
+    outputs = tree.widened(outputs)
     return outputs, targets.astype(outputs.dtype)
 
 
 def _bits_agree(owner: str, outputs: Any, targets: Any, threshold: ScalarLike) -> Array:
-    check_number(owner, "threshold", threshold)
+    checks.number(owner, "threshold", threshold)
     y, t = _paired(owner, outputs, targets)
     return (y > jnp.asarray(threshold, y.dtype)) == (t > 0.5)
 
@@ -284,11 +278,14 @@ def _nan_unless(known: Bool[Array, "*batch"], values: Float[Array, "*batch"]) ->
 
 def _class_numbers(owner: str, outputs: Any, targets: Any) -> tuple[Array, Bool[Array, "..."]]:
     """The right classes, from their numbers or one-hot rows, and where there is one."""
-    outputs, targets = as_array(owner, "outputs", outputs), as_array(owner, "targets", targets)
-    check_rank(owner, "outputs", outputs, 1)
+    outputs, targets = (
+        checks.as_array(owner, "outputs", outputs),
+        checks.as_array(owner, "targets", targets),
+    )
+    checks.rank(owner, "outputs", outputs, 1)
     if targets.ndim == jnp.ndim(outputs):
-        check_like(owner, "`targets`", targets, outputs, than="`outputs`")
+        checks.like(owner, "`targets`", targets, outputs, than="`outputs`")
         return jnp.argmax(targets, -1), jnp.any(targets > 0, -1)
-    check_like(owner, "`targets`", targets, outputs[..., 0], than="one class of the `outputs`")
+    checks.like(owner, "`targets`", targets, outputs[..., 0], than="one class of the `outputs`")
     known = (targets >= 0) & (targets < jnp.shape(outputs)[-1])
     return targets if jnp.issubdtype(targets.dtype, jnp.floating) else targets.astype(int), known

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Shaped
 
-from jaxopt_course.core import check_choice, check_integer, is_traced, widened
+from jaxopt_course.core import checks, tree
 from jaxopt_course.losses import (
     mean_squared_error,
     multilabel_cross_entropy,
@@ -102,7 +102,7 @@ def problem(name: str) -> Problem:
         >>> round(float(losses[0]), 4)  # log(4)
         1.3863
     """
-    check_choice("problem", "name", name, PROBLEMS)
+    checks.choice("problem", "name", name, PROBLEMS)
     return PROBLEMS[name]
 
 
@@ -140,7 +140,7 @@ def check_targets(problem: Problem, targets: ArrayLike, n_outputs: int) -> None:
         Traceback (most recent call last):
         ValueError: check_targets: multiclass targets must lie in [0, 3), got 3 at row 1.
     """
-    check_integer("check_targets", "n_outputs", n_outputs, "[1, inf)")
+    checks.integer("check_targets", "n_outputs", n_outputs, "[1, inf)")
     values = _concrete("check_targets", targets)
     numbered = problem.targets == "classes" and values.ndim == 1
     rows_fit = values.shape[1:] == (n_outputs,)
@@ -248,7 +248,7 @@ def _check_numbers(owner: str, dtype: Any) -> None:
 
 def _concrete(owner: str, targets: ArrayLike) -> np.ndarray:
     """``targets`` as a NumPy array of at least one row of numbers."""
-    if is_traced(targets):
+    if checks.is_traced(targets):
         raise TypeError(f"{owner} reads the values of the targets: call it outside jit and vmap.")
     values = np.asarray(targets)
     _check_numbers(owner, values.dtype)
@@ -270,7 +270,7 @@ def _fitted(function: PerExample) -> PerExample:
             targets = targets[..., None]
         elif targets.shape == (*outputs.shape, 1):
             targets = targets[..., 0]
-        return _mean_of_rows(function(widened(outputs), targets))
+        return _mean_of_rows(function(tree.widened(outputs), targets))
 
     return per_example
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxopt_course.core import check_number, check_rank, safe_sqrt
+from jaxopt_course.core import checks, numerics
 
 
 __all__ = [
@@ -42,8 +42,8 @@ def ravine(
         point: (x, y) on the last axis.
         condition_number: how much steeper y is than x, in (0, inf).
     """
-    check_rank("ravine", "point", point, 1)
-    check_number("ravine", "condition_number", condition_number, "(0, inf)")
+    checks.rank("ravine", "point", point, 1)
+    checks.number("ravine", "condition_number", condition_number, "(0, inf)")
     x, y = point[..., 0], point[..., 1]
     return (jnp.square(x) + jnp.asarray(condition_number, point.dtype) * jnp.square(y)) / 2
 
@@ -53,14 +53,14 @@ def saddle(point: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
     Stationary at (0, 0), where the Hessian has the eigenvalues 2 and -2; without a minimum.
     """
-    check_rank("saddle", "point", point, 1)
+    checks.rank("saddle", "point", point, 1)
     x, y = point[..., 0], point[..., 1]
     return jnp.square(x) - jnp.square(y)
 
 
 def rosenbrock(point: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
     """A curved valley with a flat floor: ``(1 - x)^2 + 100 (y - x^2)^2``. Minimum 0 at (1, 1)."""
-    check_rank("rosenbrock", "point", point, 1)
+    checks.rank("rosenbrock", "point", point, 1)
     x, y = point[..., 0], point[..., 1]
     return jnp.square(1 - x) + 100 * jnp.square(y - jnp.square(x))
 
@@ -70,7 +70,7 @@ def beale(point: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
     With c = (1.5, 2.25, 2.625). Minimum 0 at (3, 0.5).
     """
-    check_rank("beale", "point", point, 1)
+    checks.rank("beale", "point", point, 1)
     x, y = point[..., 0], point[..., 1]
     residuals = (1.5 - x + x * y, 2.25 - x + x * y**2, 2.625 - x + x * y**3)
     first, second, third = map(jnp.square, residuals)
@@ -82,7 +82,7 @@ def himmelblau(point: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
     Minimum 0 at (3, 2), and near (-2.8051, 3.1313), (-3.7793, -3.2832) and (3.5844, -1.8481).
     """
-    check_rank("himmelblau", "point", point, 1)
+    checks.rank("himmelblau", "point", point, 1)
     x, y = point[..., 0], point[..., 1]
     return jnp.square(jnp.square(x) + y - 11) + jnp.square(x + jnp.square(y) - 7)
 
@@ -92,7 +92,7 @@ def rastrigin(point: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
     Minimum 0 at (0, 0), with a poorer local one near every other integer point.
     """
-    check_rank("rastrigin", "point", point, 1)
+    checks.rank("rastrigin", "point", point, 1)
     return jnp.sum(10 + jnp.square(point) - 10 * jnp.cos(2 * math.pi * point), axis=-1)
 
 
@@ -103,8 +103,8 @@ def ackley(point: Float[Array, "*batch 2"]) -> Float[Array, "*batch"]:
 
     Minimum 0 at (0, 0): the tip of a cone, where the slope is taken as 0.
     """
-    check_rank("ackley", "point", point, 1)
-    r = safe_sqrt(jnp.mean(jnp.square(point), axis=-1))
+    checks.rank("ackley", "point", point, 1)
+    r = numerics.safe_sqrt(jnp.mean(jnp.square(point), axis=-1))
     waves = jnp.mean(jnp.cos(2 * math.pi * point), axis=-1)
     return -20 * jnp.expm1(-r / 5) - math.e * jnp.expm1(waves - 1)
 

@@ -10,12 +10,13 @@ from tests.catalogue import (
     is_factory,
     numeric_arguments,
 )
+from tests.names import public_names
 
 
 PUBLIC = {
     name: getattr(package, name)
     for package in (optimizers, transforms)
-    for name in package.__all__
+    for name in public_names(package)
     if is_factory(getattr(package, name)) and name not in NO_TRANSFORMATIONS
 }
 

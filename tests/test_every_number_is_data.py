@@ -15,6 +15,7 @@ from tests.catalogue import (
     is_factory,
     numeric_arguments,
 )
+from tests.names import public_names
 from tests.schedules.cases import SCHEDULES
 
 
@@ -24,7 +25,7 @@ COUNT = 5
 
 def factories():
     for package in (optimizers, transforms, schedules):
-        for name in package.__all__:
+        for name in public_names(package):
             factory = getattr(package, name)
             if is_factory(factory) and name not in NO_TRANSFORMATIONS:
                 yield name, factory

@@ -32,6 +32,7 @@ from jaxopt_course import (
 )
 from tests.catalogue import TRANSFORMATIONS
 from tests.catalogue.member import bowl
+from tests.names import public_names
 
 
 PARAMS = {"w": jnp.linspace(0.5, 1.5, 6).reshape(2, 3), "b": jnp.ones(3)}
@@ -149,7 +150,7 @@ SPECIFIC = {  # arguments without a default, by function
 
 def public_functions():
     for package in PACKAGES:
-        for name in package.__all__:
+        for name in public_names(package):
             thing = getattr(package, name)
             if inspect.isfunction(thing) and thing.__module__.startswith("jaxopt_course"):
                 yield name, thing

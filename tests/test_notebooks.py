@@ -63,9 +63,14 @@ def imported_and_used(source):
 def offered(package):
     """The public names of a package, read and not imported; None if it is none."""
     places = [LIBRARY / package.replace(".", "/") / "__init__.py", LIBRARY / f"{package}.py"]
-    for node in ast.parse("".join(p.read_text() for p in places if p.exists())).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return ast.literal_eval(node.value)
+    for place in filter(pathlib.Path.exists, places):
+        body = ast.parse(place.read_text()).body
+        if place.name == "__init__.py":
+            listed = [n for n in body if isinstance(n, ast.ImportFrom) and n.level == 1]
+            return {alias.asname for node in listed for alias in node.names}
+        for node in body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                return set(ast.literal_eval(node.value))
     return None
 
 

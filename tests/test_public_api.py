@@ -9,6 +9,7 @@ import pkgutil
 import pytest
 
 import jaxopt_course
+from tests.names import public_names
 
 
 ROOT = pathlib.Path(jaxopt_course.__file__).parent
@@ -17,7 +18,7 @@ PACKAGES = [
     for info in pkgutil.iter_modules(jaxopt_course.__path__)
     if not info.name.startswith("_") and info.name != "contrib"  # which repeats names of others
 ]
-PUBLIC = [(package, name) for package in PACKAGES for name in getattr(package, "__all__", ())]
+PUBLIC = [(package, name) for package in PACKAGES for name in public_names(package)]
 
 
 def is_ours(thing) -> bool:
@@ -27,7 +28,7 @@ def is_ours(thing) -> bool:
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.__name__)
 def test_a_package_says_what_it_is_and_what_it_offers(package):
     assert inspect.getdoc(package)
-    assert package.__all__
+    assert public_names(package)
 
 
 @pytest.mark.parametrize(("package", "name"), PUBLIC, ids=lambda x: getattr(x, "__name__", x))
@@ -69,16 +70,17 @@ OF_THEIR_PACKAGE = {  # what only those need who hold packed trees themselves, o
 
 @pytest.mark.parametrize("package", ["optimizers", "transforms"])
 def test_every_transformation_is_at_the_top_level(package):
-    public = set(getattr(jaxopt_course, package).__all__)
+    public = set(public_names(getattr(jaxopt_course, package)))
     missing = sorted(public - set(jaxopt_course.__all__) - OF_THEIR_PACKAGE)
     assert not missing, f"add to jaxopt_course/__init__.pyi: from .{package} import {missing}"
 
 
 @pytest.mark.parametrize("package", ["optimizers", "transforms"])
 def test_every_scaling_is_exported(package):
-    public = set(getattr(jaxopt_course, package).__all__)
+    public = set(public_names(getattr(jaxopt_course, package)))
     for path in (ROOT / package).glob("_[!_]*.py"):
         module = importlib.import_module(f"jaxopt_course.{package}.{path.stem}")
-        links = {name for name in module.__all__ if name.startswith("scale_by_")}
+        own = lambda thing: getattr(thing, "__module__", None) == module.__name__
+        links = {n for n, thing in vars(module).items() if n.startswith("scale_by_") and own(thing)}
         missing = sorted(links - public)
         assert not missing, f"add to jaxopt_course/{package}/__init__.py: {missing}"

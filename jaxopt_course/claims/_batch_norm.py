@@ -30,8 +30,6 @@ from ._pictures import Curves
 from ._selection import finite_or_worst, pick_by_others, picked
 
 
-__all__ = ["BATCH_NORMALIZATION"]
-
 STEPS, QUICK_STEPS, BATCH, GOOD = 200, 100, 64, 0.5
 RATES = 10 ** np.arange(-2.0, 2.0, 0.5)
 SCALES = (0.25, 1.0, 4.0)
@@ -181,7 +179,7 @@ def _losses(
     task = linen_task(model, data[0][:1], problem("multiclass"))
 
     def build(numbers: Any) -> Any:
-        def init(key: Any) -> Any:
+        def init(key):
             params, state = task.init(key)
             larger = lambda path, x: x * numbers["scale"] if "kernel" in str(path) else x
             return jax.tree.map_with_path(larger, params), state

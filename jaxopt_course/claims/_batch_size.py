@@ -28,8 +28,6 @@ from ._pictures import Curves
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["BATCH_SIZE"]
-
 TRAIN, VALIDATION, EVALUATIONS, TARGET = 1280, 256, 40, 0.3
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0)  # single examples have the lower three, batches the higher
 MINI = (64, 512)

@@ -24,8 +24,6 @@ from ._pictures import Curves
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["BIASES"]
-
 TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 1000, 200
 STRENGTHS = np.array([0.001, 0.003, 0.01, 0.03])
 

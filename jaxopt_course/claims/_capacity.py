@@ -26,8 +26,6 @@ from ._experiment import by_seed, scaled_data, validated
 from ._pictures import Curves
 
 
-__all__ = ["CAPACITY"]
-
 RATES = np.array([0.025, 0.05, 0.1, 0.2])
 STEPS, QUICK_STEPS, BATCH, TRAIN, VALIDATION, POINTS = 3200, 800, 64, 320, 512, 80
 ALIKE = Claimed(-np.inf, 0.1, "a tenth of the spread at equal tau counts as alike")

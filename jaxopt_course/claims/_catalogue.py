@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 
 from ._batch_norm import BATCH_NORMALIZATION
 from ._batch_size import BATCH_SIZE
@@ -29,8 +29,6 @@ from ._sparsity import SPARSITY
 from ._storage import STORAGE
 from ._vanishing import VANISHING
 
-
-__all__ = ["CLAIMS", "claim"]
 
 CLAIMS: Mapping[str, Claim] = MappingProxyType(
     {
@@ -74,5 +72,5 @@ def claim(name: str) -> Claim:
         >>> claim("storage")(jax.random.key(0)).verdict
         'does not hold'
     """
-    check_choice("claim", "name", name, CLAIMS)
+    checks.choice("claim", "name", name, CLAIMS)
     return CLAIMS[name]

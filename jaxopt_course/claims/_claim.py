@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Key
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
 from ._claimed import Claimed
 from ._effects import Effect, judge_claim
 from ._pictures import Picture, picture_from_json, picture_to_json
 
-
-__all__ = ["QUICK_SEEDS", "SEEDS", "Claim", "Evidence", "Verdict"]
 
 SEEDS, QUICK_SEEDS = 20, 5
 
@@ -175,7 +173,7 @@ class Claim:
             ValueError: if ``seeds`` is below 2.
         """
         count = (QUICK_SEEDS if quick else SEEDS) if seeds is None else seeds
-        check_integer(self.name, "seeds", count, "[2, inf)")
+        checks.integer(self.name, "seeds", count, "[2, inf)")
         # Other draws and other roundings would be another experiment.
         with (
             jax.enable_x64(False),

@@ -8,19 +8,6 @@ import math
 from typing import NamedTuple
 
 
-__all__ = [
-    "BETTER_LOSS",
-    "LARGER_COST",
-    "LARGER_LOSS",
-    "LARGER_LOSS_GAIN",
-    "LEAST_COST",
-    "LEAST_LOSS",
-    "SAME_LOSS",
-    "SMALLER_COST",
-    "Claimed",
-]
-
-
 class Claimed(NamedTuple):
     """The range that a claim says a number lies in, strictly between the two ends.
 

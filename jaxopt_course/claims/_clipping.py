@@ -25,8 +25,6 @@ from ._experiment import by_seed, drawn_rows, scaled_data
 from ._pictures import Curves
 
 
-__all__ = ["CLIPPING"]
-
 STEPS, POINTS, BATCH, TRAIN, VALIDATION = 400, 20, 32, 320, 122
 RATE, NORMS = 0.3, (1.0, np.inf)
 MOST = Claimed(0.5, np.inf, "most trainings are more than half of them")

@@ -23,8 +23,6 @@ from ._pictures import Curves
 from ._selection import finite_or_worst, pick_by_others, picked
 
 
-__all__ = ["DEFAULTS"]
-
 STEPS, BATCH = 600, 32
 WELL = Claimed(-np.inf, 1.25, "untuned works well if tuning gains less than a quarter of the loss")
 OPTIMIZERS = {"Adam": (adam, 1e-4), "gradient descent": (sgd, 1e-3)}  # and the lowest rate

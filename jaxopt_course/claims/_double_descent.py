@@ -22,8 +22,6 @@ from ._experiment import by_seed
 from ._pictures import Curves
 
 
-__all__ = ["DOUBLE_DESCENT"]
-
 N, D, TEST, NOISE, TRAININGS, QUICK_TRAININGS = 40, 5, 200, 0.2, 30, 10
 FEATURES = (2, 5, 10, 20, 30, 40, 60, 100, 200, 400)
 QUICK_FEATURES = (2, 10, 40, 400)

@@ -29,8 +29,6 @@ from ._pictures import Groups
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["DROPOUT_ENSEMBLE"]
-
 TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 1000, 200
 RATES, MEMBERS, SAMPLES = (0.1, 0.25, 0.5), 5, 30
 HALF = Claimed(0.0, np.inf, "half of what the ensemble gains is the least that counts as like it")

@@ -34,8 +34,6 @@ from ._pictures import Groups
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["DROPOUT_L2"]
-
 RATE = 0.4
 ROWS, FEATURES, LINEAR_STEPS = 200, 10, 4000
 TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 1000, 200

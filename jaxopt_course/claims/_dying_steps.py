@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_course.core import difference, global_norm
+from jaxopt_course.core import global_norm, tree
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adagrad, rmsprop
 from jaxopt_course.problems import problem
@@ -26,8 +26,6 @@ from ._effects import Effect, ratio_effect
 from ._experiment import by_seed, scaled_data
 from ._pictures import Curves
 
-
-__all__ = ["DYING_STEPS"]
 
 LENGTHS, QUICK_LENGTHS, STRETCH, BATCH = (8000, 32_000), (1000, 2000), 80, 32
 QUICK_STRETCH = 10
@@ -87,7 +85,7 @@ def _sizes(optimizer: Any, points: int, stretch: int) -> Any:
     def step(state: Any, key: Any) -> Any:
         rows = jax.random.randint(key, (BATCH,), 0, len(data[0]))
         new, _ = take(state, Batch(*(x[rows] for x in data)))
-        return new, global_norm(difference(new.params, state.params))
+        return new, global_norm(tree.difference(new.params, state.params))
 
     def train(key: Any, numbers: Any, rows: Any) -> Any:
         state = init_state(task, optimizer, key)

@@ -33,21 +33,6 @@ from ._claimed import Claimed
 from ._selection import resamples
 
 
-__all__ = [
-    "COMPARISONS",
-    "COVERAGE",
-    "DEPENDS",
-    "FAILS",
-    "HOLDS",
-    "UNDECIDED",
-    "Effect",
-    "exact_effect",
-    "judge_claim",
-    "mean_effect",
-    "ratio_effect",
-    "share_effect",
-]
-
 HOLDS, FAILS, DEPENDS, UNDECIDED = "holds", "does not hold", "it depends", "undecided"
 COMPARISONS = 63  # the effects of all claims, which a test counts
 COVERAGE = 1 - 0.05 / COMPARISONS

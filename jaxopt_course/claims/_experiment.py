@@ -13,19 +13,6 @@ from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.training import Rows, make_population
 
 
-__all__ = [
-    "Cost",
-    "by_seed",
-    "combinations",
-    "cross_entropy",
-    "drawn_rows",
-    "first_at_most",
-    "mean_loss",
-    "scaled_data",
-    "validated",
-]
-
-
 def by_seed(
     train: Callable[..., Any],
     key: Any,

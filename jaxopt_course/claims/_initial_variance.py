@@ -21,8 +21,6 @@ from ._experiment import by_seed
 from ._pictures import Curves
 
 
-__all__ = ["INITIAL_VARIANCE"]
-
 DEPTH, WIDTH, ROWS = 10, 128, 128
 KEPT = Claimed(-1.0, 1.0, "the variance counts as kept within an order of magnitude")
 FAILED = Claimed(-np.inf, 1.0 - DEPTH, "to fail is to lose an order of magnitude in each layer")

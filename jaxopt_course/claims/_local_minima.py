@@ -24,8 +24,6 @@ from ._pictures import Groups
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["LOCAL_MINIMA"]
-
 EXAMPLES, SMALL, MOVES, STARTS, WIDE = 32, 2, 0.15, 16, 4.0
 STEPS, LAST, MOMENTUM = 600, 300, 0.9
 RATES = (0.0005, 0.001, 0.002, 0.004)  # plain descent is stable up to about 0.005

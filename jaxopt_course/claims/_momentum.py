@@ -26,8 +26,6 @@ from ._experiment import by_seed, combinations
 from ._pictures import Curves
 
 
-__all__ = ["MOMENTUM"]
-
 LOW, HIGH = 30.0, 300.0  # of k, spread evenly in the logarithm
 MOMENTA = (0.0, 0.9)
 STEPS, NEAR = 800, 0.01

@@ -24,8 +24,6 @@ from ._pictures import Groups
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["NORM_REGULARIZES"]
-
 TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 600, 200
 NONE = (0.0, 0.0)
 DROPOUTS = [(rate, 0.0) for rate in (0.2, 0.4, 0.6)]

@@ -7,9 +7,6 @@ import numpy as np
 from jaxtyping import Float
 
 
-__all__ = ["Curves", "Groups", "Picture", "picture_from_json", "picture_to_json"]
-
-
 class Curves(NamedTuple):
     """Something that goes along something else.
 

@@ -24,8 +24,6 @@ from ._pictures import Groups
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["RARE_FEATURES"]
-
 FEATURES, STEPS, TEST, DEVIATION = 50, 2000, 4000, 2.0
 PROBABILITIES = np.geomspace(0.5, 0.005, FEATURES).astype(np.float32)
 RARE = FEATURES // 3

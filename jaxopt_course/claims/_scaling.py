@@ -24,8 +24,6 @@ from ._pictures import Curves
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["SCALING"]
-
 TRAIN, TARGET = 120, 0.1  # the loss before the first step is log 3 = 1.10
 STEPS, QUICK_STEPS = 3000, 1000
 RATES = np.geomspace(1e-7, 10.0, 9)

@@ -29,8 +29,6 @@ from ._pictures import Groups
 from ._selection import pick_by_others, picked
 
 
-__all__ = ["SCARCE_DATA"]
-
 TRAIN, CHOOSE, TEST, BATCH = 100, 100, 1000, 25
 STEPS, QUICK_STEPS = 1200, 200
 STRENGTHS = {  # dropout rate; L2; rotation in degrees, a fifteenth of it the shift in pixels; noise

@@ -24,8 +24,6 @@ from ._pictures import Curves
 from ._selection import finite_or_worst, pick_by_others, picked
 
 
-__all__ = ["SCHEDULE"]
-
 DECAYS = {"constant": 1.0, "decaying to a hundredth": 0.01}
 RATES = np.geomspace(0.02, 2.0, 9)
 STEPS, QUICK_STEPS, BATCH, TRAIN, VALIDATION = 800, 200, 8, 1280, 512

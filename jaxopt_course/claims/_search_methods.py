@@ -29,8 +29,6 @@ from ._experiment import first_at_most, scaled_data, validated
 from ._pictures import Curves
 
 
-__all__ = ["SEARCH_METHODS"]
-
 TRIALS, QUICK_TRIALS, ROUNDS = 81, 16, 16
 TRAIN, VALIDATION, BATCH, STEPS = 300, 269, 30, 60
 WORST = 10.0  # the loss of a trial that diverged, or is worse

@@ -11,8 +11,6 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 
-__all__ = ["finite_or_worst", "pick_by_others", "picked", "resamples"]
-
 RESAMPLES = 2000  # the standard error over them is itself known to 1 / sqrt(4000) = 1.6 %
 
 

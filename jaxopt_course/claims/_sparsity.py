@@ -24,8 +24,6 @@ from ._experiment import by_seed
 from ._pictures import Groups
 
 
-__all__ = ["SPARSITY"]
-
 ROWS, FEATURES, TRUE, NOISE = 100, 50, 5, 0.5
 RATE, STRENGTH, STEPS, SMALL = 0.05, 0.2, 1000, 0.01
 MOST = Claimed(0.5, np.inf, "sparse is more than half of the weights; nine tenths are truly zero")

@@ -17,8 +17,6 @@ from ._effects import exact_effect
 from ._pictures import Groups
 
 
-__all__ = ["STORAGE"]
-
 LESS = Claimed(-np.inf, 0.0, "the numbers are exact, so that any difference counts")
 OPTIMIZERS = {
     "gradient descent": lambda: sgd(0.1),

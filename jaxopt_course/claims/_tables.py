@@ -6,8 +6,6 @@ from ._claim import Verdict
 from ._effects import COMPARISONS, COVERAGE, Effect
 
 
-__all__ = ["verdicts_markdown"]
-
 HEADER = ("name", "verdict", "effect", "interval", "claimed", "what it is", "why that size counts")
 INTERVALS = (
     f"All {COMPARISONS} intervals hold the true numbers at once with a probability of 95 %: each "

@@ -22,8 +22,6 @@ from ._experiment import by_seed, drawn_rows, scaled_data
 from ._pictures import Groups
 
 
-__all__ = ["VANISHING"]
-
 LAYERS, WIDTH, ROWS = 8, 32, 128
 LOST = Claimed(-np.inf, -2.0, "two orders of magnitude below the top layer count as lost")
 CURED = Claimed(-1.0, np.inf, "less than one order of magnitude below the top layer is cured")

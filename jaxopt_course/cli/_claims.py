@@ -12,7 +12,7 @@ import tyro
 
 from jaxopt_course._version import __version__
 from jaxopt_course.claims import CLAIMS, QUICK_SEEDS, SEEDS, Verdict
-from jaxopt_course.core import check_integer, counted, replacing
+from jaxopt_course.core import checks, replacing
 
 from ._claims_report import FILES, PAGE, summary_text, write_claims_report
 from ._errors import COMPLETED, UsageError, usage_errors
@@ -25,8 +25,6 @@ from ._report import as_json, default_directory, make_directory, print_json, say
 from ._signals import stopped_by_signals
 from ._streams import print_out
 
-
-__all__ = ["ClaimsOptions", "run_claims"]
 
 MOST_SEEDS = 10_000  # whose trainings are kept in memory
 
@@ -63,7 +61,8 @@ def run_claims(arguments: Sequence[str]) -> int:
     out = options.out or default_directory("claims", options.seed)
     files = (*FILES, *map(picture_name, CLAIMS))
     make_directory(out, files, "results", overwrite=options.overwrite, resume=options.resume)
-    say(f"{counted(len(options.names), 'claim')} with {options.seeds} seeds; results in {out}")
+    count = checks.counted(len(options.names), "claim")
+    say(f"{count} with {options.seeds} seeds; results in {out}")
     verdicts, seconds = [], {}
     with stopped_by_signals(options.resume):
         for number, name in enumerate(options.names, 1):
@@ -141,8 +140,8 @@ def _with_defaults(options: ClaimsOptions) -> Any:
     check_names("claim", options.names, CLAIMS)
     seeds = (QUICK_SEEDS if options.quick else SEEDS) if options.seeds is None else options.seeds
     with usage_errors():
-        check_integer("claims", "seeds", seeds, f"[2, {MOST_SEEDS}]")
-        check_integer("claims", "seed", options.seed, "[0, 4294967296)")
+        checks.integer("claims", "seeds", seeds, f"[2, {MOST_SEEDS}]")
+        checks.integer("claims", "seed", options.seed, "[0, 4294967296)")
     return dataclasses.replace(options, names=options.names or tuple(CLAIMS), seeds=seeds)
 
 

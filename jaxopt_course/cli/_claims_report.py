@@ -12,8 +12,6 @@ from ._html import Section, as_png, write_report
 from ._report import as_json, table_text, write_text
 
 
-__all__ = ["FILES", "PAGE", "summary_text", "write_claims_report"]
-
 FILES = RECORD, TABLES, PAGE = "claims.json", "report.md", "report.html"
 TITLE = "The course's claims"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jax
 import tyro
 
-from jaxopt_course.core import check_integer, counted
+from jaxopt_course.core import checks
 from jaxopt_course.workloads import CONTENDERS, WORKLOADS, compare
 
 from ._comparison_report import FILES, PAGE, write_comparison_report
@@ -21,8 +21,6 @@ from ._report import default_directory, make_directory, print_json, say
 from ._signals import stopped_by_signals
 from ._streams import print_out
 
-
-__all__ = ["CompareOptions", "run_comparison"]
 
 TRIALS = 100
 MOST_TRIALS, MOST_SEEDS = 100_000, 1000  # whose curves are kept in memory
@@ -77,10 +75,10 @@ def run_comparison(arguments: Sequence[str]) -> int:
     out = options.out or default_directory("compare", options.seed)
     make_directory(out, FILES, "a comparison", overwrite=options.overwrite, resume=options.resume)
     say(
-        f"{counted(len(options.optimizers), 'optimizer')} on "
-        f"{counted(len(options.workloads), 'workload')} and their "
-        f"held-out variants: {counted(cells, 'cell')} of "
-        f"{counted(options.trials, 'trial')}; results in {out}"
+        f"{checks.counted(len(options.optimizers), 'optimizer')} on "
+        f"{checks.counted(len(options.workloads), 'workload')} and their "
+        f"held-out variants: {checks.counted(cells, 'cell')} of "
+        f"{checks.counted(options.trials, 'trial')}; results in {out}"
     )
     with stopped_by_signals(options.resume), usage_errors():
         comparison = compare(
@@ -125,9 +123,9 @@ def _with_defaults(options: CompareOptions) -> Any:
         chosen["trials"] = QUICK["trials"] if options.quick else TRIALS
     found = dataclasses.replace(options, **chosen)
     with usage_errors():
-        check_integer("compare", "trials", found.trials, f"[1, {MOST_TRIALS}]")
-        check_integer("compare", "seeds", found.seeds, f"[2, {MOST_SEEDS}]")
-        check_integer("compare", "seed", found.seed, "[0, 4294967296)")
+        checks.integer("compare", "trials", found.trials, f"[1, {MOST_TRIALS}]")
+        checks.integer("compare", "seeds", found.seeds, f"[2, {MOST_SEEDS}]")
+        checks.integer("compare", "seed", found.seed, "[0, 4294967296)")
     return found
 
 

@@ -5,15 +5,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import checks
 from jaxopt_course.plots import comparison_figures
 from jaxopt_course.workloads import Comparison, Summary, summarize
 
 from ._html import Section, as_png, write_report
 from ._report import as_json, write_text
 
-
-__all__ = ["FILES", "write_comparison_report"]
 
 RECORD, TABLES, PAGE = "comparison.json", "report.md", "report.html"
 VIEWS = [f"{c}_{s}" for c in ("steps", "seconds") for s in ("fresh_seed", "held_out")]
@@ -47,9 +45,12 @@ def write_comparison_report(
     write_text(place / TABLES, tables)
     figures = comparison_figures(comparison, summary)
     pictures = {_caption(stem): as_png(figure) for stem, figure in figures.items()}
-    counts = (
-        f"{counted(len(comparison.contenders), 'optimizer')}: {', '.join(comparison.contenders)}.\n"
-        f"{counted(len(comparison.workloads), 'workload')}: {', '.join(comparison.workloads)}."
+    counts = "\n".join(
+        f"{checks.counted(len(names), noun)}: {', '.join(names)}."
+        for noun, names in (
+            ("optimizer", comparison.contenders),
+            ("workload", comparison.workloads),
+        )
     )
     parts = [Section("What is compared", counts), Section("In short", str(summary))]
     parts += [Section(caption, "", {caption: png}) for caption, png in pictures.items()]

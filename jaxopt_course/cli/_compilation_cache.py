@@ -7,8 +7,6 @@ import tempfile
 import warnings
 
 
-__all__ = ["keep_compiled_programs"]
-
 DIRECTORY, ENABLE = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
 SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 OFF = ("0", "false", "no", "off", "n", "f")

@@ -9,8 +9,6 @@ from jax.sharding import AxisType, Mesh
 from ._errors import UsageError
 
 
-__all__ = ["pop_mesh", "take_devices"]
-
 FORCED = "--xla_force_host_platform_device_count"  # the older way to have several devices on a CPU
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import tyro
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import checks
 from jaxopt_course.diagnostics import (
     DiagnosisReport,
     GradientCheckReport,
@@ -37,8 +37,6 @@ from ._progress import show_stage
 from ._report import make_directory, print_json, say, write_text
 from ._streams import print_out
 
-
-__all__ = ["DiagnoseOptions", "diagnose_training"]
 
 TEXT, HTML = "report.txt", "report.html"
 FLOW, RANGE, CURVES = "Gradient flow", "Learning rate", "Learning curves"  # the pictures
@@ -128,9 +126,9 @@ def _sections(subject: Subject, looks: _Looks) -> list[Section]:
     size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(looks.run.best_params))
     training = (
         f"{subject.dataset.name}: {subject.dataset.problem}, {len(parts.train)} training and "
-        f"{counted(len(parts.validation), 'validation row')}.\n"
+        f"{checks.counted(len(parts.validation), 'validation row')}.\n"
         f"{options.model} of {size} parameters; {options.optimizer} at {options.learning_rate:g}, "
-        f"{options.schedule}; {counted(options.epochs, 'epoch')} in batches of "
+        f"{options.schedule}; {checks.counted(options.epochs, 'epoch')} in batches of "
         f"{options.batch_size}."
     )
     fit = "" if looks.fit is None else f"\n{looks.fit}"

@@ -4,16 +4,6 @@ import contextlib
 from collections.abc import Iterator
 
 
-__all__ = [
-    "COMPLETED",
-    "DIVERGED",
-    "FAILED",
-    "INTERRUPTED",
-    "USAGE",
-    "UsageError",
-    "usage_errors",
-]
-
 COMPLETED, FAILED, USAGE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130  # what the shell is told
 
 

@@ -25,9 +25,6 @@ from ._streams import print_out
 from ._train import BUNDLE, RECORD
 
 
-__all__ = ["EvaluateOptions", "evaluate"]
-
-
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
     """Apply a trained model.

@@ -35,16 +35,6 @@ from ._setup import (
 )
 
 
-__all__ = [
-    "RATES",
-    "Subject",
-    "check_slopes",
-    "look_at_batch",
-    "make_subject",
-    "train_fully",
-    "try_rates",
-]
-
 # A check evaluates the loss hundreds of times; a few rows show a wrong derivative as well as many.
 CHECKED_ROWS = 8
 # At the initial parameters biases of 0 and blank parts of images put a ReLU exactly at its kink,

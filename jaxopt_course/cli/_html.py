@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 from ._report import write_bytes, write_text
 
 
-__all__ = ["Section", "as_png", "picture_name", "write_html", "write_report"]
-
 STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff; }

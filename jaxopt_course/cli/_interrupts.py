@@ -19,8 +19,6 @@ from types import FrameType
 from typing import Any
 
 
-__all__ = ["command_begins", "command_ends", "requested", "said_of", "watch_signals"]
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 IMPORTER = "<frozen importlib._bootstrap>"
 AGAIN = 0.02, 0.2  # seconds until the exception is raised once more: at least, and at most

@@ -12,9 +12,6 @@ from ._interrupts import command_begins, requested, said_of
 from ._streams import print_out
 
 
-__all__ = ["main"]
-
-
 HELP = """\
 usage: jaxopt-course [-h] [--version] COMMAND ...
 

@@ -21,9 +21,6 @@ from ._parse import flag, nearest, parse, unknown_keys, value_of
 from ._recipes import RECIPES
 
 
-__all__ = ["TrainOptions", "check_known", "check_names", "command_of", "parse_options"]
-
-
 # For small data sets, more than the recipe's own.
 _DECAY: Mapping[str, Any] = MappingProxyType({"weight_decay": 1e-2})
 

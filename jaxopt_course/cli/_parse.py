@@ -12,8 +12,6 @@ import tyro
 from ._errors import UsageError
 
 
-__all__ = ["flag", "nearest", "parse", "unknown_keys", "value_of"]
-
 _FRAME = "╭╮╰╯│─ "
 
 

@@ -11,9 +11,6 @@ from ._main import main
 from ._streams import close_output, open_streams
 
 
-__all__ = ["run_program"]
-
-
 def run_program() -> NoReturn:
     """Run the command line of this process, and end it with its exit code."""
     code: object = INTERRUPTED

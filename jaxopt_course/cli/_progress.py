@@ -9,9 +9,6 @@ from rich.console import Console
 from ._report import say
 
 
-__all__ = ["show_stage"]
-
-
 @contextlib.contextmanager
 def show_stage(text: str) -> Iterator[None]:
     """Say what is being done inside the ``with``."""

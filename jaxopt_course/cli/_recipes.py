@@ -7,16 +7,13 @@ docstring; dtypes and masks do not.
 
 import inspect
 import re
-import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
+from jaxopt_course import optimizers
 from jaxopt_course.core import GradientTransformationExtraArgs
-from jaxopt_course.optimizers import __all__ as NAMES
 
-
-__all__ = ["RECIPES", "Option", "Recipe"]
 
 # Rates that train small networks on scaled data; where a recipe is not named, Adam's.
 ADAM_RATE = 3e-3
@@ -110,8 +107,10 @@ def _argument_helps(doc: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-_CATALOGUE = vars(sys.modules["jaxopt_course.optimizers"])
-
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {name: recipe for name in NAMES if (recipe := _read(name, _CATALOGUE[name])) is not None}
+    {
+        name: recipe
+        for name, function in sorted(vars(optimizers).items())
+        if (recipe := _read(name, function)) is not None
+    }
 )

@@ -16,9 +16,6 @@ from jaxopt_course.data import Dataset, Split, hash_dataset
 from ._options import TrainOptions
 
 
-__all__ = ["describe_training", "describe_versions"]
-
-
 def describe_training(options: TrainOptions, dataset: Dataset, parts: Split) -> dict[str, Any]:
     """Options, data, versions and device, in a form that JSON can write."""
     config = {

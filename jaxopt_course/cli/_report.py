@@ -22,21 +22,6 @@ from ._errors import UsageError
 from ._streams import print_out
 
 
-__all__ = [
-    "as_json",
-    "default_directory",
-    "held_alone",
-    "make_directory",
-    "print_json",
-    "print_table",
-    "refuse_foreign",
-    "say",
-    "table_text",
-    "write_bytes",
-    "write_text",
-]
-
-
 def as_json(value: Any, indent: int | None = None) -> str:
     """``value`` as JSON, floats in full; those that are not finite are null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)

@@ -9,9 +9,6 @@ import numpy as np
 from jaxopt_course.data import column_labels, column_numbers, open_table
 
 
-__all__ = ["NewRows", "class_numbers", "numbers", "read_rows", "take_features"]
-
-
 class NewRows(NamedTuple):
     """A table that was read.
 

@@ -10,9 +10,6 @@ from ._errors import UsageError
 from ._options import TrainOptions
 
 
-__all__ = ["RunRecord", "read_record"]
-
-
 class RunRecord(NamedTuple):
     """What ``evaluate`` needs of a run's record.
 

@@ -13,9 +13,6 @@ from jaxopt_course.training import Bundle, evaluate, predict
 from ._setup import make_task
 
 
-__all__ = ["score_bundle"]
-
-
 def score_bundle(
     bundle: Bundle, parts: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, dict[str, Any]]:

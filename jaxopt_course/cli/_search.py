@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from jaxopt_course.core import check_integer, counted
+from jaxopt_course.core import checks
 from jaxopt_course.data import Dataset
 from jaxopt_course.studies import Choice
 
@@ -30,8 +30,6 @@ from ._signals import stopped_by_signals
 from ._space import check_ends, default_space, read_space, spell
 from ._trials import Found, Plan, find
 
-
-__all__ = ["SearchOptions", "run_search"]
 
 RECORD, TABLE = "search.json", "trials.csv"
 SMOKE_TRIALS = 2
@@ -122,8 +120,8 @@ def _make_plan(options: SearchOptions) -> Plan:
     """
     with usage_errors():
         for name in ("trials", "seeds", "folds"):
-            check_integer("search", name, getattr(options, name), f"[1, {MOST_TRAININGS}]")
-        check_integer("search", "reevaluate", options.reevaluate, f"[0, {MOST_TRAININGS}]")
+            checks.integer("search", name, getattr(options, name), f"[1, {MOST_TRAININGS}]")
+        checks.integer("search", "reevaluate", options.reevaluate, f"[0, {MOST_TRAININGS}]")
         trainings = options.trials * options.seeds * options.folds
         if trainings > MOST_TRAININGS:
             raise ValueError(
@@ -186,11 +184,11 @@ def _directory(options: SearchOptions, dataset: Dataset) -> pathlib.Path:
 
 def _describe(plan: Plan, out: pathlib.Path | None) -> str:
     """The line before the first training."""
-    trials = "" if plan.method == "hyperband" else f"{counted(plan.trials, 'trial')}, "
+    trials = "" if plan.method == "hyperband" else f"{checks.counted(plan.trials, 'trial')}, "
     place = "" if out is None else f"; results in {out}"
     return (
         f"{plan.dataset.name}: {plan.method}, {trials}{plan.options.optimizer}, "
-        f"{counted(plan.options.epochs, 'epoch')}, {', '.join(spell(plan.ranges))}{place}"
+        f"{checks.counted(plan.options.epochs, 'epoch')}, {', '.join(spell(plan.ranges))}{place}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxopt_course.core import counted, replacing_own
+from jaxopt_course.core import checks, replacing_own
 from jaxopt_course.plots import parallel_coordinates, rung_scores, search_curves, slices
 from jaxopt_course.studies import Choice, write_table
 from jaxopt_course.training import OutcomeCode
@@ -22,8 +22,6 @@ from ._space import Range, spell, values_at, with_values
 from ._streams import print_out
 from ._trials import Found, Plan
 
-
-__all__ = ["FILES", "HTML", "describe", "print_found", "sections", "write_trials"]
 
 HTML = "report.html"
 PICTURES = COORDINATES, SLICES, CURVES, RUNGS = "Parallel coordinates", "Slices", "Curves", "Rungs"
@@ -121,16 +119,15 @@ def sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Sectio
     """The page, with its pictures."""
     config, rows = record["config"], record["rows"]
     title = f"{plan.dataset.name}, {config['optimizer']}"
-    count = len(found.values)
+    counted = checks.counted
     about = [
         f"{plan.dataset.name}: {plan.dataset.problem}, {rows['train']} training and "
         f"{counted(rows['validation'], 'validation row')}; {counted(rows['test'], 'test row')} "
         "not used.",
         f"{config['model']}, {config['optimizer']}, {config['schedule']}, {config['epochs']} "
         f"epochs in batches of {config['batch_size']}.",
-        f"{plan.method}: {counted(count, 'configuration')} x {counted(plan.folds, 'fold')} x "
-        f"{counted(plan.seeds, 'seed')}, in "
-        f"{found.seconds:.1f} s.",
+        f"{plan.method}: {counted(len(found.values), 'configuration')} x "
+        f"{counted(plan.folds, 'fold')} x {counted(plan.seeds, 'seed')}, in {found.seconds:.1f} s.",
         "",
         "Space:",
         *(f"  {text}" for text in record["space"]),
@@ -173,7 +170,7 @@ def _on_best(record: Mapping[str, Any]) -> str:
     score = record["metric"].replace("_", " ")
     of_rungs = "brackets" in record
     said = (
-        f" after {counted(best['steps'], 'step')}"
+        f" after {checks.counted(best['steps'], 'step')}"
         if of_rungs
         else "; the best of many, and so too good"
     )
@@ -181,7 +178,7 @@ def _on_best(record: Mapping[str, Any]) -> str:
     if "fresh_seeds" in best:
         fresh = best["fresh_seeds"]
         at = ", each at its best epoch" if of_rungs else ""
-        trainings = f"{counted(np.size(fresh['scores']), 'training')} with fresh seeds{at}"
+        trainings = f"{checks.counted(np.size(fresh['scores']), 'training')} with fresh seeds{at}"
         lines.append(f"Again, over {trainings}: {_with_error(fresh)}.")
     lines += [f"Note: {text}" for text in best["at_edges"]]
     return "\n".join([*lines, "", "Train it:", "", best["command"]])

@@ -12,13 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    check_integer,
-    check_learning_rate,
-    check_number,
-    is_traced,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, checks
 from jaxopt_course.data import (
     Dataset,
     Scaler,
@@ -42,18 +36,6 @@ from ._errors import UsageError, usage_errors
 from ._options import TrainOptions
 from ._recipes import RECIPES
 
-
-__all__ = [
-    "Examples",
-    "describe_model",
-    "epoch_steps",
-    "load_data",
-    "make_optimizer",
-    "make_rule",
-    "make_task",
-    "prepare",
-    "total_steps",
-]
 
 MOST_STEPS = 2**31 - 1  # which a step counter of int32 counts
 IMAGES = {"digits": digit_images}  # data sets whose rows are images, and how to unfold them
@@ -113,9 +95,9 @@ def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
     """
     regression = dataset.problem == "regression"
     with usage_errors():
-        check_integer("train", "seed", options.seed, "[0, 4294967296)")
+        checks.integer("train", "seed", options.seed, "[0, 4294967296)")
         for name in ("validation", "test"):
-            check_number("train", name, getattr(options, name), "(0, 1)")
+            checks.number("train", name, getattr(options, name), "(0, 1)")
         split_key, key = jax.random.split(jax.random.key(options.seed))
         parts = split(
             split_key,
@@ -178,7 +160,7 @@ def describe_model(
         "normalization": None if options.normalization == "none" else options.normalization,
         # Of short trainings: at 0.99 the statistics would lag several epochs behind.
         "batch_momentum": 0.9,
-        "dropout": dropout if is_traced(dropout) else dropout or None,
+        "dropout": dropout if checks.is_traced(dropout) else dropout or None,
     }
     with usage_errors():
         MODELS[name](**config)
@@ -226,18 +208,18 @@ def make_optimizer(
         UsageError: if a number is out of range.
     """
     with usage_errors():
-        check_integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
+        checks.integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
         most = MOST_STEPS // epoch_steps(options, n_train)
-        check_integer("train", "epochs", options.epochs, f"[1, {most}]")
+        checks.integer("train", "epochs", options.epochs, f"[1, {most}]")
         learning_rate = numbers.get("learning_rate", options.learning_rate)
         share = numbers.get("warmup", options.warmup)
-        check_learning_rate("train", learning_rate)
-        check_number("train", "warmup", share, "[0, 1]")
+        checks.learning_rate("train", learning_rate)
+        checks.number("train", "warmup", share, "[0, 1]")
         rate: Any = learning_rate if constant_rate is None else constant_rate
         if options.schedule == "warmup_cosine" and constant_rate is None:
             steps = total_steps(options, n_train)
             warmup = share * steps
-            warmup = jnp.round(warmup) if is_traced(warmup) else round(warmup)
+            warmup = jnp.round(warmup) if checks.is_traced(warmup) else round(warmup)
             rate = warmup_cosine_decay_schedule(0.0, rate, warmup, steps)
         optimizer = RECIPES[options.optimizer].build(rate, **options.hyperparameters)
         return dynamic_loss_scale(optimizer) if options.precision == "float16" else optimizer
@@ -252,5 +234,5 @@ def make_rule(options: TrainOptions) -> EarlyStopping | None:
     if options.patience is None:
         return None
     with usage_errors():
-        check_integer("train", "patience", options.patience, f"[1, {MOST_STEPS}]")
+        checks.integer("train", "patience", options.patience, f"[1, {MOST_STEPS}]")
     return EarlyStopping(options.patience)

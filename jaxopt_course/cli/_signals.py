@@ -10,9 +10,6 @@ from typing import Any
 from ._report import say
 
 
-__all__ = ["stopped_by_signals"]
-
-
 @contextlib.contextmanager
 def stopped_by_signals(kept: pathlib.Path | None) -> Iterator[None]:
     """Let SIGTERM end what is inside as Ctrl-C does, and say what is kept of it.

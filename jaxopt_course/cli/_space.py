@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 from jaxopt_course.data import Dataset
 from jaxopt_course.studies import Choice, Float
 
@@ -25,17 +25,6 @@ from ._parse import flag, nearest
 from ._recipes import RECIPES
 from ._setup import describe_model, make_optimizer
 
-
-__all__ = [
-    "Range",
-    "check_ends",
-    "default_space",
-    "read_space",
-    "spell",
-    "traced_apart",
-    "values_at",
-    "with_values",
-]
 
 Range = Float | Choice
 
@@ -50,14 +39,14 @@ def _width(text: str) -> tuple[int, ...]:
 
 def _one_of(key: str, *names: str) -> Callable[[str], str]:
     def read(text: str) -> str:
-        check_choice("search", key, text, names)
+        checks.choice("search", key, text, names)
         return text
 
     return read
 
 
 def _switch(text: str) -> bool:
-    check_choice("search", "space", text, ("true", "false"))
+    checks.choice("search", "space", text, ("true", "false"))
     return text == "true"
 
 

@@ -9,9 +9,6 @@ import os
 import sys
 
 
-__all__ = ["close_output", "open_streams", "print_out"]
-
-
 def open_streams() -> None:
     """Give the process the streams that it lacks, and a stderr that never fails."""
     # A file that is opened later would get the number of a closed stream, and its output.

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxopt_course.core import Params, check_number, counted, replacing_own
+from jaxopt_course.core import Params, checks, replacing_own
 from jaxopt_course.data import Dataset, Scaler
 from jaxopt_course.plots import learning_curves
 from jaxopt_course.training import (
@@ -55,8 +55,6 @@ from ._setup import (
 )
 
 
-__all__ = ["BUNDLE", "RECORD", "train"]
-
 RECORD, BUNDLE, CURVES, CHECKPOINTS = "run.json", "model.bundle", "curves.png", "checkpoints"
 OF_THIS_CALL = ("out", "resume", "max_time", "checkpoint_every", "smoke", "tensorboard")
 
@@ -97,9 +95,9 @@ def _plan(
         UsageError: if a number is out of range.
     """
     with usage_errors():
-        check_number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")
+        checks.number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")
         if options.max_time is not None:
-            check_number("train", "max_time", options.max_time, "(0, inf)")
+            checks.number("train", "max_time", options.max_time, "(0, inf)")
     shape = examples.inputs.shape[1:]
     return functools.partial(
         fit,
@@ -124,8 +122,8 @@ def _describe(
     """The line before the first step."""
     return (
         f"{dataset.name}: {dataset.problem}, {rows['train']} training, {rows['validation']} "
-        f"validation and {counted(rows['test'], 'test row')}; {options.optimizer}, "
-        f"{counted(options.epochs, 'epoch')}; "
+        f"validation and {checks.counted(rows['test'], 'test row')}; {options.optimizer}, "
+        f"{checks.counted(options.epochs, 'epoch')}; "
         f"results in {out}; figures below are of training / validation"
     )
 

@@ -40,8 +40,6 @@ from ._setup import (
 from ._space import Range, traced_apart, with_values
 
 
-__all__ = ["Found", "Plan", "find"]
-
 FOLDS, TRIALS = 1, 2  # uses of the key
 ETA, SHORTEST = 3.0, 27  # of halving: its factor, and the first rung as a share of all steps
 SMOKE_STEPS = 2

@@ -1,218 +1,51 @@
 """Floor 0: the interface, pytrees, safe numerics, checks. Imports nothing of this package."""
 
-from ._applied import (
-    count_applied,
-    if_applied,
-    is_idle,
-    is_pending,
-    refuse_accumulation,
-    was_applied,
-)
-from ._check_trees import (
-    check_empty_state,
-    check_floats,
-    check_like,
-    check_parts,
-    check_state,
-    require_params,
-)
-from ._checks import (
-    as_array,
-    check_array,
-    check_axes,
-    check_beside,
-    check_callable,
-    check_choice,
-    check_dtype,
-    check_flag,
-    check_integer,
-    check_learning_rate,
-    check_number,
-    check_rank,
-    check_schedule,
-    counted,
-    is_traced,
-    shown,
-)
-from ._convolutions import canonical_convolutions
-from ._derivatives import hvp
-from ._files import claim_file, delete_own, foreign_files, list_file, replacing, replacing_own
-from ._handed_on import ALIASES, HANDED_ON, OTHERS, handed_on
-from ._meshes import (
-    automatic,
-    explicit_mesh,
-    is_split,
-    on_auto_axes,
-    on_automatic_mesh,
-    on_mesh,
-    on_own_axes,
-    placed_like,
-    shapes_of,
-    spec_of,
-    split_by,
-    under_automatic_mesh,
-)
-from ._norms import global_norm, l2_norm, root_mean_square, shrink_to
-from ._numerics import (
-    abs_sq,
-    alike,
-    as_float,
-    at_count,
-    complement,
-    has_reached,
-    increment,
-    is_due,
-    magnitude,
-    of_rates,
-    one_minus_power,
-    power_of_two,
-    safe_divide,
-    safe_sqrt,
-    wide_dtype,
-)
-from ._protocols import (
-    NO_STEPS,
-    EmptyState,
-    GradientTransformation,
-    GradientTransformationExtraArgs,
-    MaskedNode,
-    Params,
-    ScalarOrSchedule,
-    Schedule,
-    State,
-    Updates,
-    as_transformation,
-)
-from ._remembered import compiled_for, remembered
-from ._tree import (
-    accumulator_like,
-    all_finite,
-    bias_corrected,
-    cast_like,
-    difference,
-    divide_by_root,
-    divide_tree,
-    for_tree,
-    in_dtype,
-    inner_product,
-    map_unmasked,
-    nonzero_in_dtype,
-    real_accumulator_like,
-    running_mean,
-    running_sum,
-    scalar_dtype,
-    scale_tree,
-    squared,
-    total,
-    widened,
-    zeros_like,
-)
-
-
-__all__ = [
-    "ALIASES",
-    "HANDED_ON",
-    "NO_STEPS",
-    "OTHERS",
-    "EmptyState",
-    "GradientTransformation",
-    "GradientTransformationExtraArgs",
-    "MaskedNode",
-    "Params",
-    "ScalarOrSchedule",
-    "Schedule",
-    "State",
-    "Updates",
-    "abs_sq",
-    "accumulator_like",
-    "alike",
-    "all_finite",
-    "as_array",
-    "as_float",
-    "as_transformation",
-    "at_count",
-    "automatic",
-    "bias_corrected",
-    "canonical_convolutions",
-    "cast_like",
-    "check_array",
-    "check_axes",
-    "check_beside",
-    "check_callable",
-    "check_choice",
-    "check_dtype",
-    "check_empty_state",
-    "check_flag",
-    "check_floats",
-    "check_integer",
-    "check_learning_rate",
-    "check_like",
-    "check_number",
-    "check_parts",
-    "check_rank",
-    "check_schedule",
-    "check_state",
-    "claim_file",
-    "compiled_for",
-    "complement",
-    "count_applied",
-    "counted",
-    "delete_own",
-    "difference",
-    "divide_by_root",
-    "divide_tree",
-    "explicit_mesh",
-    "for_tree",
-    "foreign_files",
-    "global_norm",
-    "handed_on",
-    "has_reached",
-    "hvp",
-    "if_applied",
-    "in_dtype",
-    "increment",
-    "inner_product",
-    "is_due",
-    "is_idle",
-    "is_pending",
-    "is_split",
-    "is_traced",
-    "l2_norm",
-    "list_file",
-    "magnitude",
-    "map_unmasked",
-    "nonzero_in_dtype",
-    "of_rates",
-    "on_auto_axes",
-    "on_automatic_mesh",
-    "on_mesh",
-    "on_own_axes",
-    "one_minus_power",
-    "placed_like",
-    "power_of_two",
-    "real_accumulator_like",
-    "refuse_accumulation",
-    "remembered",
-    "replacing",
-    "replacing_own",
-    "require_params",
-    "root_mean_square",
-    "running_mean",
-    "running_sum",
-    "safe_divide",
-    "safe_sqrt",
-    "scalar_dtype",
-    "scale_tree",
-    "shapes_of",
-    "shown",
-    "shrink_to",
-    "spec_of",
-    "split_by",
-    "squared",
-    "total",
-    "under_automatic_mesh",
-    "was_applied",
-    "wide_dtype",
-    "widened",
-    "zeros_like",
-]
+from . import checks as checks
+from . import numerics as numerics
+from . import tree as tree
+from ._applied import count_applied as count_applied
+from ._applied import if_applied as if_applied
+from ._applied import is_idle as is_idle
+from ._applied import is_pending as is_pending
+from ._applied import refuse_accumulation as refuse_accumulation
+from ._applied import was_applied as was_applied
+from ._convolutions import canonical_convolutions as canonical_convolutions
+from ._derivatives import hvp as hvp
+from ._files import claim_file as claim_file
+from ._files import delete_own as delete_own
+from ._files import foreign_files as foreign_files
+from ._files import list_file as list_file
+from ._files import replacing as replacing
+from ._files import replacing_own as replacing_own
+from ._handed_on import ALIASES as ALIASES
+from ._handed_on import HANDED_ON as HANDED_ON
+from ._handed_on import OTHERS as OTHERS
+from ._handed_on import handed_on as handed_on
+from ._meshes import automatic as automatic
+from ._meshes import explicit_mesh as explicit_mesh
+from ._meshes import is_split as is_split
+from ._meshes import on_auto_axes as on_auto_axes
+from ._meshes import on_automatic_mesh as on_automatic_mesh
+from ._meshes import on_mesh as on_mesh
+from ._meshes import on_own_axes as on_own_axes
+from ._meshes import placed_like as placed_like
+from ._meshes import shapes_of as shapes_of
+from ._meshes import spec_of as spec_of
+from ._meshes import split_by as split_by
+from ._meshes import under_automatic_mesh as under_automatic_mesh
+from ._norms import global_norm as global_norm
+from ._norms import l2_norm as l2_norm
+from ._norms import root_mean_square as root_mean_square
+from ._norms import shrink_to as shrink_to
+from ._protocols import NO_STEPS as NO_STEPS
+from ._protocols import EmptyState as EmptyState
+from ._protocols import GradientTransformation as GradientTransformation
+from ._protocols import GradientTransformationExtraArgs as GradientTransformationExtraArgs
+from ._protocols import MaskedNode as MaskedNode
+from ._protocols import Params as Params
+from ._protocols import ScalarOrSchedule as ScalarOrSchedule
+from ._protocols import Schedule as Schedule
+from ._protocols import State as State
+from ._protocols import Updates as Updates
+from ._remembered import compiled_for as compiled_for
+from ._remembered import remembered as remembered

@@ -24,18 +24,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
-from ._numerics import increment
+from . import numerics
 from ._protocols import State
-
-
-__all__ = [
-    "count_applied",
-    "if_applied",
-    "is_idle",
-    "is_pending",
-    "refuse_accumulation",
-    "was_applied",
-]
 
 
 def was_applied(new: State, old: State) -> Bool[Array, ""] | None:
@@ -73,7 +63,7 @@ def if_applied(new_state: State, old_state: State, new: PyTree, old: PyTree) -> 
 
 def count_applied(count: Int[Array, ""], new_state: State, old_state: State) -> Int[Array, ""]:
     """``count``, one more where the update from ``old_state`` to ``new_state`` was applied."""
-    counted: Array = if_applied(new_state, old_state, increment(count), count)
+    counted: Array = if_applied(new_state, old_state, numerics.increment(count), count)
     return counted
 
 

@@ -24,11 +24,9 @@ from jax.interpreters import ad, batching, mlir
 from jax.lax import ConvDimensionNumbers
 from jaxtyping import Array
 
+from . import tree
 from ._meshes import explicit_mesh
-from ._tree import widened
 
-
-__all__ = ["canonical_convolutions"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -181,8 +179,8 @@ def _depthwise_kernel(lhs: Array, rhs: Array, window: _Window, places: Sequence[
     ``lhs`` is the input, [channel, spatial ..., batch], ``rhs`` the cotangent of the output,
     [spatial ..., batch, channel].
     """
-    inputs = window.padded(jnp.swapaxes(widened(lhs), 0, -1))
-    cotangent = jnp.moveaxis(widened(rhs), -2, 0)
+    inputs = window.padded(jnp.swapaxes(tree.widened(lhs), 0, -1))
+    cotangent = jnp.moveaxis(tree.widened(rhs), -2, 0)
 
     def entry(place: tuple[int, ...]) -> Array:
         start = np.multiply(place, window.window_strides)

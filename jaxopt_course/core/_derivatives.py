@@ -5,12 +5,8 @@ from typing import Any
 
 import jax
 
-from ._check_trees import check_like
+from . import checks, tree
 from ._protocols import Params
-from ._tree import cast_like
-
-
-__all__ = ["hvp"]
 
 
 def hvp(fn: Callable[[Params], Any], params: Params, vector: Params) -> Params:
@@ -39,5 +35,5 @@ def hvp(fn: Callable[[Params], Any], params: Params, vector: Params) -> Params:
         >>> hvp(fn, jnp.array([1.0, 5.0]), jnp.array([1.0, 0.0])).tolist()
         [2.0, 3.0]
     """
-    check_like("hvp", "vector", vector, params)
-    return jax.jvp(jax.grad(fn), (params,), (cast_like(vector, params),))[1]
+    checks.like("hvp", "vector", vector, params)
+    return jax.jvp(jax.grad(fn), (params,), (tree.cast_like(vector, params),))[1]

@@ -13,8 +13,6 @@ import tempfile
 from collections.abc import Iterable, Iterator
 
 
-__all__ = ["claim_file", "delete_own", "foreign_files", "list_file", "replacing", "replacing_own"]
-
 LIST = ".jaxopt_course.json"
 PURPOSE = "files in this directory that jaxopt_course wrote, and may replace"
 

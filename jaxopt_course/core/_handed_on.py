@@ -11,8 +11,6 @@ from typing import Any
 import optax
 
 
-__all__ = ["ALIASES", "HANDED_ON", "OTHERS", "handed_on"]
-
 # Second names that optax has for a thing which this library makes itself.
 ALIASES: dict[str, str] = {
     "InjectStatefulHyperparamsState": "InjectHyperparamsState",

@@ -17,21 +17,6 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from jaxtyping import PyTree
 
 
-__all__ = [
-    "automatic",
-    "explicit_mesh",
-    "is_split",
-    "on_auto_axes",
-    "on_automatic_mesh",
-    "on_mesh",
-    "on_own_axes",
-    "placed_like",
-    "shapes_of",
-    "spec_of",
-    "split_by",
-    "under_automatic_mesh",
-]
-
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 

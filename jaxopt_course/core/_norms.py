@@ -18,11 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, PyTree, ScalarLike
 
-from ._numerics import abs_sq, wide_dtype
-from ._tree import cast_like, divide_tree, scalar_dtype, scale_tree, widened
+from . import numerics, tree
 
-
-__all__ = ["global_norm", "l2_norm", "root_mean_square", "shrink_to"]
 
 ONE_PASS = 2**16
 """Entries of a leaf up to which its squares are summed for all factors at once.
@@ -34,14 +31,14 @@ For longer leaves one pass with all factors would take twice as long as the plai
 Axis = int | Sequence[int] | None
 
 
-def global_norm(tree: PyTree) -> Float[Array, ""]:
-    """The L2 norm of all entries of ``tree`` taken together, in float32 or wider.
+def global_norm(updates: PyTree) -> Float[Array, ""]:
+    """The L2 norm of all entries of ``updates`` taken together, in float32 or wider.
 
     It is finite where all entries are, the largest float at most, and 0 only where all are. Its
-    slope at a zero tree is 0.
+    slope at 0 is 0.
     """
-    leaves = [leaf for leaf in jax.tree.leaves(widened(tree)) if leaf.size]
-    return _norm(leaves, None, False) if leaves else jnp.zeros((), scalar_dtype(tree))
+    leaves = [leaf for leaf in jax.tree.leaves(tree.widened(updates)) if leaf.size]
+    return _norm(leaves, None, False) if leaves else jnp.zeros((), tree.scalar_dtype(updates))
 
 
 def l2_norm(
@@ -58,21 +55,21 @@ def root_mean_square(
     return _along(x, axis, keepdims, True)
 
 
-def shrink_to(tree: PyTree, norm: Float[Array, ""], bound: ScalarLike) -> PyTree:
-    """``tree`` times min(1, bound / norm); as it is where the norm is NaN, or both are 0.
+def shrink_to(updates: PyTree, norm: Float[Array, ""], bound: ScalarLike) -> PyTree:
+    """``updates`` times min(1, bound / norm); as it is where the norm is NaN, or both are 0.
 
     It is divided by the norm first: norm / bound may be infinite where both are finite.
     """
     limit = jnp.asarray(bound, norm.dtype)
     exceeds = norm > limit
-    units = divide_tree(tree, jnp.where(exceeds, norm, 1))
-    return cast_like(scale_tree(units, jnp.where(exceeds, limit, 1)), tree)
+    units = tree.divide(updates, jnp.where(exceeds, norm, 1))
+    return tree.cast_like(tree.scale(units, jnp.where(exceeds, limit, 1)), updates)
 
 
 def _along(x: Any, axis: Axis, keepdims: bool, mean: bool) -> Array:
-    x = jnp.asarray(x, wide_dtype(jnp.result_type(x)))
+    x = jnp.asarray(x, numerics.wide_dtype(jnp.result_type(x)))
     if not x.size:
-        return jnp.sum(abs_sq(x), axis if axis is None else _axes(axis), keepdims=keepdims)
+        return jnp.sum(numerics.abs_sq(x), axis if axis is None else _axes(axis), keepdims=keepdims)
     if axis is None:
         norm = _norm([x], None, mean)
         return jnp.expand_dims(norm, tuple(range(x.ndim))) if keepdims else norm
@@ -87,7 +84,7 @@ def _axes(axis: int | Sequence[int]) -> tuple[int, ...]:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Array:
     """The norm of all ``leaves``, or along ``axes`` of the only one, which stay with size 1."""
-    dtype = scalar_dtype(leaves)
+    dtype = tree.scalar_dtype(leaves)
     size, limits = _group_size(leaves, axes), jnp.finfo(dtype)
     # The root of the largest number and 16 bits more, for the sum of up to 2^31 squares.
     power = 2.0 ** (limits.maxexp // 2 + 16)
@@ -124,7 +121,7 @@ def _norm_jvp(axes, mean, primals, tangents):  # type: ignore[no-untyped-def]
     (leaves,), (directions,) = primals, tangents
     norm = _norm(leaves, axes, mean)
     positive = norm > 0
-    units = divide_tree(leaves, jnp.where(positive, norm, 1))
+    units = tree.divide(leaves, jnp.where(positive, norm, 1))
     size = _group_size(leaves, axes) if mean else 1
 
     def slope(unit: Array, dx: Array) -> Array:
@@ -142,7 +139,7 @@ def _sums_of_squares(leaves: list[Array], axes: tuple[int, ...] | None, factors:
         over = range(x.ndim) if axes is None else (axis % x.ndim for axis in axes)
         factor = factors.reshape(factors.shape + (1,) * (x.ndim + 1 - factors.ndim))
         dtype = np.promote_types(x.dtype, factors.dtype)  # that of the widest leaf
-        squares = abs_sq(factor.astype(dtype) * x[None].astype(dtype))
+        squares = numerics.abs_sq(factor.astype(dtype) * x[None].astype(dtype))
         return jnp.sum(squares, tuple(i + 1 for i in over), keepdims=axes is not None)
 
     sums = [summed(x).astype(factors.dtype) for x in leaves]

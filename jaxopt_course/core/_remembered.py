@@ -15,8 +15,6 @@ import jax
 from jax.sharding import Mesh
 
 
-__all__ = ["compiled_for", "remembered"]
-
 Made = TypeVar("Made")
 REMEMBERED = 64  # results of one maker; a function that lives on may be used with many others
 

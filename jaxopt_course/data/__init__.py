@@ -1,95 +1,53 @@
 """Floor 1: data sets, tables, files, splits, folds, scaling, batches, streams, augmentation."""
 
-from ._affine import affine, resample
-from ._augmentation import (
-    Augmentation,
-    compose,
-    cutout,
-    gaussian_noise,
-    random_affine,
-    random_flip,
-)
-from ._batches import BatchTable, epoch_batches, epoch_order
-from ._bundled import (
-    DATASETS,
-    breast_cancer,
-    diabetes,
-    digit_images,
-    digits,
-    iris,
-    load,
-    wine,
-)
-from ._columns import column_labels, column_numbers, open_table
-from ._dataset import Dataset, check_examples, check_features, hash_dataset
-from ._download import download
-from ._folds import Folds, bootstrap_weights, class_weights, k_fold
-from ._idx import mnist, read_idx
-from ._mixup import mixup
-from ._scaling import Scaler, fit_scaler, scale_features, unscale_features
-from ._split import Split, split
-from ._streams import array_stream, padded_stream, prefetched
-from ._synthetic import (
-    Quadratic,
-    ill_conditioned_quadratic,
-    linear_regression,
-    spirals,
-    teacher,
-    two_moons,
-)
-from ._table import UnknownColumnError, read_table
-
-
-__all__ = [
-    "DATASETS",
-    "Augmentation",
-    "BatchTable",
-    "Dataset",
-    "Folds",
-    "Quadratic",
-    "Scaler",
-    "Split",
-    "UnknownColumnError",
-    "affine",
-    "array_stream",
-    "bootstrap_weights",
-    "breast_cancer",
-    "check_examples",
-    "check_features",
-    "class_weights",
-    "column_labels",
-    "column_numbers",
-    "compose",
-    "cutout",
-    "diabetes",
-    "digit_images",
-    "digits",
-    "download",
-    "epoch_batches",
-    "epoch_order",
-    "fit_scaler",
-    "gaussian_noise",
-    "hash_dataset",
-    "ill_conditioned_quadratic",
-    "iris",
-    "k_fold",
-    "linear_regression",
-    "load",
-    "mixup",
-    "mnist",
-    "open_table",
-    "padded_stream",
-    "prefetched",
-    "random_affine",
-    "random_flip",
-    "read_idx",
-    "read_table",
-    "resample",
-    "scale_features",
-    "spirals",
-    "split",
-    "teacher",
-    "two_moons",
-    "unscale_features",
-    "wine",
-]
+from ._affine import affine as affine
+from ._affine import resample as resample
+from ._augmentation import Augmentation as Augmentation
+from ._augmentation import compose as compose
+from ._augmentation import cutout as cutout
+from ._augmentation import gaussian_noise as gaussian_noise
+from ._augmentation import random_affine as random_affine
+from ._augmentation import random_flip as random_flip
+from ._batches import BatchTable as BatchTable
+from ._batches import epoch_batches as epoch_batches
+from ._batches import epoch_order as epoch_order
+from ._bundled import DATASETS as DATASETS
+from ._bundled import breast_cancer as breast_cancer
+from ._bundled import diabetes as diabetes
+from ._bundled import digit_images as digit_images
+from ._bundled import digits as digits
+from ._bundled import iris as iris
+from ._bundled import load as load
+from ._bundled import wine as wine
+from ._columns import column_labels as column_labels
+from ._columns import column_numbers as column_numbers
+from ._columns import open_table as open_table
+from ._dataset import Dataset as Dataset
+from ._dataset import check_examples as check_examples
+from ._dataset import check_features as check_features
+from ._dataset import hash_dataset as hash_dataset
+from ._download import download as download
+from ._folds import Folds as Folds
+from ._folds import bootstrap_weights as bootstrap_weights
+from ._folds import class_weights as class_weights
+from ._folds import k_fold as k_fold
+from ._idx import mnist as mnist
+from ._idx import read_idx as read_idx
+from ._mixup import mixup as mixup
+from ._scaling import Scaler as Scaler
+from ._scaling import fit_scaler as fit_scaler
+from ._scaling import scale_features as scale_features
+from ._scaling import unscale_features as unscale_features
+from ._split import Split as Split
+from ._split import split as split
+from ._streams import array_stream as array_stream
+from ._streams import padded_stream as padded_stream
+from ._streams import prefetched as prefetched
+from ._synthetic import Quadratic as Quadratic
+from ._synthetic import ill_conditioned_quadratic as ill_conditioned_quadratic
+from ._synthetic import linear_regression as linear_regression
+from ._synthetic import spirals as spirals
+from ._synthetic import teacher as teacher
+from ._synthetic import two_moons as two_moons
+from ._table import UnknownColumnError as UnknownColumnError
+from ._table import read_table as read_table

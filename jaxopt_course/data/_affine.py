@@ -17,10 +17,7 @@ import numpy as np
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import check_number, wide_dtype
-
-
-__all__ = ["affine", "check_floats", "image_shape", "resample"]
+from jaxopt_course.core import checks, numerics
 
 
 def affine(
@@ -57,7 +54,7 @@ def affine(
         [[0.0, 0.0], [1.0, 2.0]]
     """
     batch, *size = image_shape("affine", images)
-    dtype = wide_dtype(images.dtype)
+    dtype = numerics.wide_dtype(images.dtype)
 
     def each(value: ArrayLike, *shape: int) -> Array:
         return jnp.broadcast_to(jnp.asarray(value, dtype), (batch, *shape))
@@ -91,8 +88,8 @@ def resample(
         ValueError: if they have another number of axes.
     """
     batch, height, width = image_shape("resample", images)
-    check_number("resample", "fill", fill)
-    dtype = wide_dtype(images.dtype)
+    checks.number("resample", "fill", fill)
+    dtype = numerics.wide_dtype(images.dtype)
     matrix = jnp.broadcast_to(matrix.astype(dtype), (batch, 2, 2))
     offset = jnp.broadcast_to(offset.astype(dtype), (batch, 2))
     # A position is a sum of three terms as large as the image: a few roundings of its size.

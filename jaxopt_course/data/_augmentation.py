@@ -16,19 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, ScalarLike
 
-from jaxopt_course.core import as_float, check_choice, check_number, wide_dtype
+from jaxopt_course.core import checks, numerics
 
 from ._affine import affine, check_floats, image_shape
 
-
-__all__ = [
-    "Augmentation",
-    "compose",
-    "cutout",
-    "gaussian_noise",
-    "random_affine",
-    "random_flip",
-]
 
 Augmentation = Callable[[Key[Array, ""], Array], Array]
 
@@ -82,15 +73,15 @@ def random_affine(
         [1.0, 1.0]
     """
     owner = "random_affine"
-    check_number(owner, "rotation", rotation, "[0, 180]")
-    check_number(owner, "shift", shift, "[0, inf)")
-    check_number(owner, "zoom", zoom, "[1, inf)")
-    check_number(owner, "shear", shear, "[0, inf)")
-    check_number(owner, "fill", fill)
+    checks.number(owner, "rotation", rotation, "[0, 180]")
+    checks.number(owner, "shift", shift, "[0, inf)")
+    checks.number(owner, "zoom", zoom, "[1, inf)")
+    checks.number(owner, "shear", shear, "[0, inf)")
+    checks.number(owner, "fill", fill)
 
     def augment(key: Key[Array, ""], images: Array) -> Array:
         batch, *_ = image_shape(owner, images)
-        dtype = wide_dtype(images.dtype)
+        dtype = numerics.wide_dtype(images.dtype)
         draws = jax.random.uniform(key, (5, batch), dtype, -1.0, 1.0)
         turn, down, right, growth, slant = draws
         return affine(
@@ -114,12 +105,12 @@ def random_flip(
         probability: of each image to be mirrored, in [0, 1].
         direction: in which pixels move.
     """
-    check_number("random_flip", "probability", probability, "[0, 1]")
-    check_choice("random_flip", "direction", direction, ("horizontal", "vertical"))
+    checks.number("random_flip", "probability", probability, "[0, 1]")
+    checks.choice("random_flip", "direction", direction, ("horizontal", "vertical"))
 
     def augment(key: Key[Array, ""], images: Array) -> Array:
         batch, *_ = image_shape("random_flip", images)
-        flips = jax.random.uniform(key, (batch,)) < as_float(probability)
+        flips = jax.random.uniform(key, (batch,)) < numerics.as_float(probability)
         mirrored = jnp.flip(images, 2 if direction == "horizontal" else 1)
         return jnp.where(_per_example(flips, images), mirrored, images)
 
@@ -132,11 +123,11 @@ def gaussian_noise(deviation: ScalarLike) -> Augmentation:
     Args:
         deviation: the standard deviation, in the unit of the inputs, in [0, inf).
     """
-    check_number("gaussian_noise", "deviation", deviation, "[0, inf)")
+    checks.number("gaussian_noise", "deviation", deviation, "[0, inf)")
 
     def augment(key: Key[Array, ""], inputs: Array) -> Array:
         check_floats("gaussian_noise", "inputs", inputs)
-        noise = jax.random.normal(key, inputs.shape, wide_dtype(inputs.dtype))
+        noise = jax.random.normal(key, inputs.shape, numerics.wide_dtype(inputs.dtype))
         return inputs + (jnp.asarray(deviation, noise.dtype) * noise).astype(inputs.dtype)
 
     return augment
@@ -149,8 +140,8 @@ def cutout(size: ScalarLike, fill: ScalarLike = 0.0) -> Augmentation:
         size: the side of the square, in pixels, in [0, inf).
         fill: the value it is filled with.
     """
-    check_number("cutout", "size", size, "[0, inf)")
-    check_number("cutout", "fill", fill)
+    checks.number("cutout", "size", size, "[0, inf)")
+    checks.number("cutout", "fill", fill)
 
     def augment(key: Key[Array, ""], images: Array) -> Array:
         batch, height, width = image_shape("cutout", images)
@@ -159,7 +150,7 @@ def cutout(size: ScalarLike, fill: ScalarLike = 0.0) -> Augmentation:
             centre = jax.random.randint(key, (batch, 1), 0, n)
             distance = jnp.broadcast_to(jnp.arange(n), (batch, n)) - centre
             twice = (2 * distance).astype(jnp.result_type(float))
-            return (-as_float(size) <= twice) & (twice < as_float(size))
+            return (-numerics.as_float(size) <= twice) & (twice < numerics.as_float(size))
 
         row_key, column_key = jax.random.split(key)
         rows, columns = covered(row_key, height), covered(column_key, width)

@@ -11,10 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, Key, ScalarLike
 
-from jaxopt_course.core import check_integer, check_number
-
-
-__all__ = ["BatchTable", "epoch_batches", "epoch_order"]
+from jaxopt_course.core import checks
 
 
 class BatchTable(NamedTuple):
@@ -36,8 +33,8 @@ def epoch_order(key: Key[Array, ""], epoch: ScalarLike, n: int) -> Int32[Array, 
         epoch: which epoch, from 0; may be traced.
         n: how many rows there are; static.
     """
-    check_integer("epoch_order", "n", n, "[1, inf)")
-    check_number("epoch_order", "epoch", epoch, "[0, inf)")
+    checks.integer("epoch_order", "n", n, "[1, inf)")
+    checks.number("epoch_order", "epoch", epoch, "[0, inf)")
     return jax.random.permutation(jax.random.fold_in(key, epoch), jnp.arange(n, dtype=jnp.int32))
 
 
@@ -70,7 +67,7 @@ def epoch_batches(
         ((3, 2), 5.0)
     """
     n = indices.shape[0]
-    check_integer("epoch_batches", "batch_size", batch_size, f"[1, {n}]")
+    checks.integer("epoch_batches", "batch_size", batch_size, f"[1, {n}]")
     order = epoch_order(key, epoch, n)
     padding = -n % batch_size  # fewer than n: the first rows suffice to fill up
     padded = jnp.concatenate([order, order[:padding]])

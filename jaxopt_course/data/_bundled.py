@@ -8,21 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 
 from ._dataset import Dataset, needs
-
-
-__all__ = [
-    "DATASETS",
-    "breast_cancer",
-    "diabetes",
-    "digit_images",
-    "digits",
-    "iris",
-    "load",
-    "wine",
-]
 
 
 def digits() -> Dataset:
@@ -86,7 +74,7 @@ def load(name: str) -> Dataset:
         >>> load("iris").inputs.shape
         (150, 4)
     """
-    check_choice("load", "name", name, DATASETS)
+    checks.choice("load", "name", name, DATASETS)
     return _LOADERS[name]()
 
 

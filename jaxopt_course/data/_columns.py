@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 
 from ._dataset import check_features, needs
 
-
-__all__ = ["as_float32", "column_labels", "column_numbers", "exact_numbers", "open_table"]
 
 ENDINGS = (".csv", ".parquet")
 
@@ -35,7 +33,7 @@ def open_table(owner: str, path: str | os.PathLike[str]) -> Any:
         ImportError: if pyarrow is missing.
     """
     path = pathlib.Path(path)
-    check_choice(owner, "path ending", path.suffix.lower(), ENDINGS)
+    checks.choice(owner, "path ending", path.suffix.lower(), ENDINGS)
     if not path.is_file():
         raise FileNotFoundError(f"{owner}: there is no file {str(path)!r}.")
     place = f"{owner}: {str(path)!r}"

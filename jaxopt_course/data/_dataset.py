@@ -10,9 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float32, Num, Shaped
 
 
-__all__ = ["Dataset", "check_examples", "check_features", "hash_dataset", "needs"]
-
-
 class Dataset(NamedTuple):
     """Examples as NumPy arrays, one a row, and what their columns mean.
 

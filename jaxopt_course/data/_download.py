@@ -8,10 +8,8 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-from jaxopt_course.core import check_choice, check_integer, replacing
+from jaxopt_course.core import checks, replacing
 
-
-__all__ = ["download"]
 
 _CHUNK = 2**20
 _PATIENCE = 60.0  # seconds without a byte
@@ -46,7 +44,7 @@ def download(
     """
     owner = "download"
     _check_scheme(url)
-    check_integer(owner, "max_bytes", max_bytes, "[1, inf)")
+    checks.integer(owner, "max_bytes", max_bytes, "[1, inf)")
     if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"{owner}: `sha256` must be 64 hexadecimal digits, got {sha256!r}.")
     path, wanted = pathlib.Path(path), sha256.lower()
@@ -62,7 +60,7 @@ def download(
 
 
 def _check_scheme(url: str) -> None:
-    check_choice("download", "url scheme", urllib.parse.urlsplit(url).scheme, ("https", "file"))
+    checks.choice("download", "url scheme", urllib.parse.urlsplit(url).scheme, ("https", "file"))
 
 
 def _fetch(

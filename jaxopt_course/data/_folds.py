@@ -13,12 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int32, Integer, Key
 
-from jaxopt_course.core import check_integer, safe_divide
+from jaxopt_course.core import checks, numerics
 
 from ._split import deal
-
-
-__all__ = ["Folds", "bootstrap_weights", "class_weights", "k_fold"]
 
 
 class Folds(NamedTuple):
@@ -76,7 +73,7 @@ def k_fold(
             f"k_fold: `rows` must be a vector of integers, such as np.arange(n), got {rows}."
         )
     rows, n = rows.astype(np.int32), len(rows)
-    check_integer("k_fold", "k", k, f"[2, {n}]")
+    checks.integer("k_fold", "k", k, f"[2, {n}]")
     if len(np.unique(rows)) < n:
         raise ValueError("k_fold: `rows` must hold each row once, or it is on both sides.")
     more = n % k
@@ -100,7 +97,7 @@ def bootstrap_weights(key: Key[Array, ""], n: int) -> Float[Array, " n"]:
         >>> float(bootstrap_weights(jax.random.key(0), 10).sum())
         10.0
     """
-    check_integer("bootstrap_weights", "n", n, "[1, inf)")
+    checks.integer("bootstrap_weights", "n", n, "[1, inf)")
     draws = jax.random.randint(key, (n,), 0, n)
     return jnp.bincount(draws, length=n).astype(jnp.result_type(float))
 
@@ -123,14 +120,14 @@ def class_weights(labels: Int[Array, " n"], n_classes: int) -> Float[Array, " n_
         >>> class_weights(jnp.array([0, 0, 1, 1, 1, 1]), 2).tolist()
         [1.5, 0.75]
     """
-    check_integer("class_weights", "n_classes", n_classes, "[1, inf)")
+    checks.integer("class_weights", "n_classes", n_classes, "[1, inf)")
     labels = jnp.asarray(labels)
     inside = (labels >= 0) & (labels < n_classes)
     # ``bincount`` counts what is too large for nothing, and what is negative for class 0.
     counted = jnp.where(inside, labels, n_classes)
     members = jnp.bincount(counted, length=n_classes).astype(jnp.result_type(float))
     n = jnp.sum(inside).astype(members.dtype)
-    return safe_divide(jnp.full_like(members, 1 / n_classes) * n, members)
+    return numerics.safe_divide(jnp.full_like(members, 1 / n_classes) * n, members)
 
 
 def _table(parts: list[Int32[np.ndarray, "_"]]) -> tuple[np.ndarray, np.ndarray]:

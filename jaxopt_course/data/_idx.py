@@ -20,8 +20,6 @@ from jaxtyping import Shaped
 from ._dataset import Dataset, check_examples
 
 
-__all__ = ["mnist", "read_idx"]
-
 _DTYPES = {8: "u1", 9: "i1", 11: "i2", 12: "i4", 13: "f4", 14: "f8"}
 _CHUNK = 2**20  # a header may claim any size: memory is taken only as data come
 

@@ -10,12 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree, ScalarLike, Shaped
 
-from jaxopt_course.core import as_float, check_integer, check_number, wide_dtype
+from jaxopt_course.core import checks, numerics
 
 from ._affine import check_floats
-
-
-__all__ = ["mixup"]
 
 
 def mixup(
@@ -57,7 +54,7 @@ def mixup(
         >>> bool(jnp.allclose(x[:, 0], 4 * y[:, 1]))
         True
     """
-    check_number("mixup", "alpha", alpha, "[0, inf)")
+    checks.number("mixup", "alpha", alpha, "[0, inf)")
     for values in jax.tree.leaves(inputs):
         check_floats("mixup", "inputs", values)
     rows = _with_means(targets, n_classes, weights)
@@ -68,7 +65,7 @@ def mixup(
     shares = _shares(share_key, alpha, batch)
 
     def mixed(values: Array) -> Array:
-        wide = values.astype(wide_dtype(values.dtype))
+        wide = values.astype(numerics.wide_dtype(values.dtype))
         own = shares.astype(wide.dtype).reshape(batch, *[1] * (wide.ndim - 1))
         own = jnp.broadcast_to(own, wide.shape)
         return (own * wide + (1 - own) * wide[partners]).astype(values.dtype)
@@ -80,7 +77,7 @@ def _with_means(
     targets: Array, n_classes: int | None, weights: Array | None
 ) -> Float[Array, "batch ..."]:
     if n_classes is not None:
-        check_integer("mixup", "n_classes", n_classes, "[2, inf)")
+        checks.integer("mixup", "n_classes", n_classes, "[2, inf)")
         if targets.ndim != 1 or not jnp.issubdtype(targets.dtype, jnp.integer):
             raise TypeError(
                 "mixup: with `n_classes` the targets must be a vector of integers, "
@@ -96,7 +93,7 @@ def _with_means(
 
 def _shares(key: Key[Array, ""], alpha: ScalarLike, batch: int) -> Float[Array, " batch"]:
     """How much of each example is itself: all of it where ``alpha`` is 0."""
-    alpha = as_float(alpha)
+    alpha = numerics.as_float(alpha)
     positive = jnp.where(alpha > 0, alpha, 1.0)
     # g / (g + g') of two Gamma variables is Beta distributed; of small ones only logs are numbers.
     logs = jax.random.loggamma(key, positive, (2, batch))

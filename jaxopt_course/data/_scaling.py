@@ -13,12 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, Shaped
 
-from jaxopt_course.core import check_choice, is_traced, wide_dtype
+from jaxopt_course.core import checks, numerics
 
 from ._dataset import check_examples, check_features
 
-
-__all__ = ["Scaler", "fit_scaler", "scale_features", "unscale_features"]
 
 # A smaller spread would be 0 in float32, and a division by it infinite.
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
@@ -51,7 +49,7 @@ def fit_scaler(inputs: Num[np.ndarray | Array, "n *features"], kind: str = "stan
         >>> scale_features(fit_scaler(inputs), inputs)
         array([[-1.,  0.], [ 1.,  0.]])
     """
-    check_choice("fit_scaler", "kind", kind, ("standard", "min_max"))
+    checks.choice("fit_scaler", "kind", kind, ("standard", "min_max"))
     check_examples("fit_scaler", inputs, inputs)
     check_features("fit_scaler", inputs)
     exact = np.asarray(inputs, np.float64)
@@ -82,7 +80,7 @@ def scale_features(
     offset, scale, values = _wide("scale_features", scaler, inputs)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = ((values - offset) / scale).astype(_float_dtype(inputs))
-    if not is_traced(scaled):
+    if not checks.is_traced(scaled):
         check_features("scale_features", scaled)
     return scaled
 
@@ -109,7 +107,7 @@ def _wide(
             f"got inputs of shape {inputs.shape}."
         )
     on_host = all(isinstance(x, np.ndarray) for x in (inputs, *scaler))
-    dtype = np.float64 if on_host else wide_dtype(_float_dtype(inputs))
+    dtype = np.float64 if on_host else numerics.wide_dtype(_float_dtype(inputs))
     numpy = np if on_host else jnp
     return tuple(
         numpy.broadcast_to(numpy.asarray(x, dtype), inputs.shape) for x in (*scaler, inputs)

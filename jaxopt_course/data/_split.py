@@ -18,10 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int, Int32, Integer, Key
 
-from jaxopt_course.core import check_integer, check_number
-
-
-__all__ = ["Split", "deal", "split"]
+from jaxopt_course.core import checks
 
 
 class Split(NamedTuple):
@@ -70,7 +67,7 @@ def split(
         >>> [len(part) for part in parts]
         [5, 2, 3]
     """
-    check_integer("split", "n", n, "[1, inf)")
+    checks.integer("split", "n", n, "[1, inf)")
     sizes = [_size("validation", validation, n), _size("test", test, n)]
     sizes.insert(0, n - sum(sizes))
     if sizes[0] < 1:
@@ -133,12 +130,12 @@ def deal(
 
 def _size(name: str, share: float | int, n: int) -> int:
     if isinstance(share, float):
-        check_number("split", name, share, "[0, 1)")
+        checks.number("split", name, share, "[0, 1)")
         size = round(share * n)
         if share > 0 and size == 0:
             raise ValueError(f"split: `{name}` of {share} is no row at all out of {n}.")
         return size
-    check_integer("split", name, share, f"[0, {n})")
+    checks.integer("split", name, share, f"[0, {n})")
     return int(share)
 
 

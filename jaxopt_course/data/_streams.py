@@ -16,12 +16,10 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
 from ._batches import epoch_batches
 
-
-__all__ = ["array_stream", "padded_stream", "prefetched"]
 
 _draw_table = jax.jit(epoch_batches, static_argnums=4)
 
@@ -80,10 +78,10 @@ def array_stream(
     if outside.size:
         raise ValueError(f"{owner}: `rows` must lie in [0, {lengths[0]}), got {outside[0]}.")
     n = len(indices)
-    check_integer(owner, "batch_size", batch_size, f"[1, {n}]")
-    check_integer(owner, "start", start, "[0, inf)")
+    checks.integer(owner, "batch_size", batch_size, f"[1, {n}]")
+    checks.integer(owner, "start", start, "[0, inf)")
     if epochs is not None:
-        check_integer(owner, "epochs", epochs, "[1, inf)")
+        checks.integer(owner, "epochs", epochs, "[1, inf)")
     counted = jnp.ones(n, jnp.result_type(float)) if weights is None else jnp.asarray(weights)
     if counted.shape != (n,):
         raise ValueError(f"{owner}: `weights` must have shape ({n},), got {counted.shape}.")
@@ -123,7 +121,7 @@ def padded_stream(
         >>> [(x.shape, w.tolist()) for x, _, w in padded_stream(ragged, 2)]
         [((2, 3), [1.0, 1.0]), ((2, 3), [1.0, 0.0])]
     """
-    check_integer("padded_stream", "batch_size", batch_size, "[1, inf)")
+    checks.integer("padded_stream", "batch_size", batch_size, "[1, inf)")
     return (_padded(batch, batch_size) for batch in batches)
 
 
@@ -149,7 +147,7 @@ def prefetched(
         >>> sum(float(w.sum()) for _, _, w in prefetched(batches))
         12.0
     """
-    check_integer("prefetched", "size", size, "[1, inf)")
+    checks.integer("prefetched", "size", size, "[1, inf)")
     return _prefetched(iter(stream), size, sharding)
 
 

@@ -11,17 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, Key, ScalarLike
 
-from jaxopt_course.core import as_float, check_integer, check_number
-
-
-__all__ = [
-    "Quadratic",
-    "ill_conditioned_quadratic",
-    "linear_regression",
-    "spirals",
-    "teacher",
-    "two_moons",
-]
+from jaxopt_course.core import checks, numerics
 
 
 def two_moons(
@@ -37,15 +27,15 @@ def two_moons(
     Returns:
         Inputs, and the moons they belong to: 0 the upper, 1 the lower.
     """
-    check_integer("two_moons", "n", n, "[1, inf)")
-    check_number("two_moons", "noise", noise, "[0, inf)")
+    checks.integer("two_moons", "n", n, "[1, inf)")
+    checks.number("two_moons", "noise", noise, "[0, inf)")
     angle_key, noise_key = jax.random.split(key)
     labels = jnp.arange(n, dtype=jnp.int32) % 2
     angle = math.pi * jax.random.uniform(angle_key, (n,))
     upper = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     lower = jnp.stack([1 - jnp.cos(angle), 0.5 - jnp.sin(angle)], axis=-1)
     points = jnp.where(labels[:, None] == 0, upper, lower)
-    return points + as_float(noise) * jax.random.normal(noise_key, (n, 2)), labels
+    return points + numerics.as_float(noise) * jax.random.normal(noise_key, (n, 2)), labels
 
 
 def spirals(
@@ -70,16 +60,18 @@ def spirals(
     Returns:
         Inputs, and the arms they belong to.
     """
-    check_integer("spirals", "n", n, "[2, inf)")
-    check_number("spirals", "turns", turns)
-    check_number("spirals", "noise", noise, "[0, inf)")
-    check_integer("spirals", "classes", classes, f"[2, {n}]")
+    checks.integer("spirals", "n", n, "[2, inf)")
+    checks.number("spirals", "turns", turns)
+    checks.number("spirals", "noise", noise, "[0, inf)")
+    checks.integer("spirals", "classes", classes, f"[2, {n}]")
     radius_key, noise_key = jax.random.split(key)
     labels = jnp.arange(n, dtype=jnp.int32) % classes
     radius = jax.random.uniform(radius_key, (n,))
-    angle = 2 * math.pi * (as_float(turns) * radius + labels.astype(radius.dtype) / classes)
+    angle = (
+        2 * math.pi * (numerics.as_float(turns) * radius + labels.astype(radius.dtype) / classes)
+    )
     points = radius[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-    return points + as_float(noise) * jax.random.normal(noise_key, (n, 2)), labels
+    return points + numerics.as_float(noise) * jax.random.normal(noise_key, (n, 2)), labels
 
 
 def teacher(
@@ -102,14 +94,14 @@ def teacher(
         Inputs and targets.
     """
     for name, size in (("n", n), ("features", features), ("width", width)):
-        check_integer("teacher", name, size, "[1, inf)")
-    check_number("teacher", "noise", noise, "[0, inf)")
+        checks.integer("teacher", name, size, "[1, inf)")
+    checks.number("teacher", "noise", noise, "[0, inf)")
     hidden_key, output_key, input_key, noise_key = jax.random.split(key, 4)
     hidden = jax.random.normal(hidden_key, (features, width)) / math.sqrt(features)
     output = jax.random.normal(output_key, (width, 1)) / math.sqrt(width)
     inputs = jax.random.normal(input_key, (n, features))
     clean = jnp.tanh(inputs @ hidden) @ output
-    return inputs, clean + as_float(noise) * jax.random.normal(noise_key, (n, 1))
+    return inputs, clean + numerics.as_float(noise) * jax.random.normal(noise_key, (n, 1))
 
 
 def linear_regression(
@@ -136,10 +128,10 @@ def linear_regression(
     Returns:
         Inputs and targets.
     """
-    check_integer("linear_regression", "n", n, "[3, inf)")
-    check_integer("linear_regression", "features", features, f"[2, {n})")
-    check_number("linear_regression", "condition_number", condition_number, "[1, inf)")
-    check_number("linear_regression", "noise", noise, "[0, inf)")
+    checks.integer("linear_regression", "n", n, "[3, inf)")
+    checks.integer("linear_regression", "features", features, f"[2, {n})")
+    checks.number("linear_regression", "condition_number", condition_number, "[1, inf)")
+    checks.number("linear_regression", "noise", noise, "[0, inf)")
     input_key, coefficient_key, noise_key = jax.random.split(key, 3)
     raw = jax.random.normal(input_key, (n, features))
     centred = raw - jnp.broadcast_to(jnp.mean(raw, axis=0), raw.shape)
@@ -148,7 +140,7 @@ def linear_regression(
     targets = standard @ jax.random.normal(coefficient_key, (features, 1))
     return (
         standard * jnp.broadcast_to(deviations, standard.shape),
-        targets + as_float(noise) * jax.random.normal(noise_key, (n, 1)),
+        targets + numerics.as_float(noise) * jax.random.normal(noise_key, (n, 1)),
     )
 
 
@@ -183,8 +175,8 @@ def ill_conditioned_quadratic(
         True
     """
     owner = "ill_conditioned_quadratic"
-    check_integer(owner, "dimension", dimension, "[2, inf)")
-    check_number(owner, "condition_number", condition_number, "[1, inf)")
+    checks.integer(owner, "dimension", dimension, "[2, inf)")
+    checks.number(owner, "condition_number", condition_number, "[1, inf)")
     axes_key, minimum_key = jax.random.split(key)
     axes = jnp.linalg.qr(jax.random.normal(axes_key, (dimension, dimension)))[0]
     eigenvalues = jnp.broadcast_to(_spectrum(dimension, condition_number), axes.shape)
@@ -196,4 +188,4 @@ def ill_conditioned_quadratic(
 
 def _spectrum(size: int, condition_number: ScalarLike) -> Float[Array, " size"]:
     """From 1 to ``condition_number`` in equal ratios."""
-    return jnp.exp(jnp.linspace(0.0, 1.0, size) * jnp.log(as_float(condition_number)))
+    return jnp.exp(jnp.linspace(0.0, 1.0, size) * jnp.log(numerics.as_float(condition_number)))

@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 
 from ._columns import as_float32, column_labels, exact_numbers, open_table
 from ._dataset import Dataset
-
-
-__all__ = ["UnknownColumnError", "read_table"]
 
 
 class UnknownColumnError(ValueError):
@@ -66,7 +63,7 @@ def read_table(path: str | os.PathLike[str], *, target: str) -> Dataset:
     table = open_table(_OWNER, path)
     names = table.column_names
     try:
-        check_choice(place, "target", target, names)
+        checks.choice(place, "target", target, names)
     except ValueError as error:
         raise UnknownColumnError(str(error)) from None
     feature_names = tuple(name for name in names if name != target)

@@ -1,31 +1,20 @@
 """Floor 5: what is wrong with a training, and why. Reports are values; ``print`` them."""
 
-from ._bias_variance import BiasVarianceReport, bias_variance
-from ._check_gradients import GradientCheckReport, check_gradients
-from ._diagnose import DiagnosisReport, Finding, diagnose
-from ._gradient_flow import GradientFlowReport, LayerFlow, LeafFlow, gradient_flow
-from ._learning_rate_range import LearningRateRangeReport, learning_rate_range
-from ._loss_landscape import LossLandscape, filter_normalized_direction, loss_landscape
-from ._variance_through_depth import VarianceReport, variance_through_depth
-
-
-__all__ = [
-    "BiasVarianceReport",
-    "DiagnosisReport",
-    "Finding",
-    "GradientCheckReport",
-    "GradientFlowReport",
-    "LayerFlow",
-    "LeafFlow",
-    "LearningRateRangeReport",
-    "LossLandscape",
-    "VarianceReport",
-    "bias_variance",
-    "check_gradients",
-    "diagnose",
-    "filter_normalized_direction",
-    "gradient_flow",
-    "learning_rate_range",
-    "loss_landscape",
-    "variance_through_depth",
-]
+from ._bias_variance import BiasVarianceReport as BiasVarianceReport
+from ._bias_variance import bias_variance as bias_variance
+from ._check_gradients import GradientCheckReport as GradientCheckReport
+from ._check_gradients import check_gradients as check_gradients
+from ._diagnose import DiagnosisReport as DiagnosisReport
+from ._diagnose import Finding as Finding
+from ._diagnose import diagnose as diagnose
+from ._gradient_flow import GradientFlowReport as GradientFlowReport
+from ._gradient_flow import LayerFlow as LayerFlow
+from ._gradient_flow import LeafFlow as LeafFlow
+from ._gradient_flow import gradient_flow as gradient_flow
+from ._learning_rate_range import LearningRateRangeReport as LearningRateRangeReport
+from ._learning_rate_range import learning_rate_range as learning_rate_range
+from ._loss_landscape import LossLandscape as LossLandscape
+from ._loss_landscape import filter_normalized_direction as filter_normalized_direction
+from ._loss_landscape import loss_landscape as loss_landscape
+from ._variance_through_depth import VarianceReport as VarianceReport
+from ._variance_through_depth import variance_through_depth as variance_through_depth

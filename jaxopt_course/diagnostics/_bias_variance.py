@@ -20,12 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.data import bootstrap_weights
 from jaxopt_course.training import Rows, make_population
-
-
-__all__ = ["BiasVarianceReport", "bias_variance"]
 
 
 class BiasVarianceReport(NamedTuple):
@@ -96,7 +93,7 @@ def bias_variance(
         >>> bool(report.bias_squared > 3 * report.variance)
         True
     """
-    check_integer("bias_variance", "trainings", trainings, "[2, inf)")
+    checks.integer("bias_variance", "trainings", trainings, "[2, inf)")
     y = np.asarray(targets, float)
     f = y if truth is None else np.asarray(truth, float)
     if f.shape != y.shape:

@@ -26,10 +26,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxopt_course.core import Params, check_number
+from jaxopt_course.core import Params, checks
 
-
-__all__ = ["GradientCheckReport", "check_gradients"]
 
 EVERY_AXIS = 32  # entries of a leaf that is checked along each of its axes
 DIRECTIONS = 16  # of a larger one
@@ -136,7 +134,7 @@ def check_gradients(
         >>> check_gradients(fn, params, key=jax.random.key(0)).wrong
         ["['a']"]
     """
-    check_number("check_gradients", "tolerance", tolerance, "(0, inf)")
+    checks.number("check_gradients", "tolerance", tolerance, "(0, inf)")
     if not jax.tree.leaves(params):
         raise ValueError("check_gradients: `params` must have at least one leaf, got none.")
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):

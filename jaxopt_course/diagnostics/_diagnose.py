@@ -24,10 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxopt_course.core import check_number
+from jaxopt_course.core import checks
 
-
-__all__ = ["DiagnosisReport", "Finding", "diagnose"]
 
 BIAS = 0.5  # of what there is to win; to win less on the training data is underfitting
 GAP = 0.1  # of what there is to win; validation further above training is overfitting
@@ -127,7 +125,7 @@ def diagnose(history: Mapping[str, Any], *, attainable: float = 0.0) -> Diagnosi
 validation loss was 1 at evaluation 3 of 5 and ended at 1.1. Get more data or augment it, \
 regularize (L2, L1, dropout), stop early, use a smaller model.
     """
-    check_number("diagnose", "attainable", attainable)
+    checks.number("diagnose", "attainable", attainable)
     names = [name for name in ("loss", "accuracy") if name in history]
     if not names:
         raise ValueError(

@@ -25,12 +25,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import as_transformation, global_norm, is_traced, wide_dtype
+from jaxopt_course.core import checks, global_norm, numerics
 from jaxopt_course.tasks import Batch, Task, losses_of, targets_check
 from jaxopt_course.training import TrainState
 
-
-__all__ = ["GradientFlowReport", "LayerFlow", "LeafFlow", "gradient_flow"]
 
 HEALTHY = (1e-6, 1e3)
 HALF_PRECISION = (6e-5, 6e4)
@@ -146,7 +144,7 @@ def gradient_flow(
         'Vanishing gradient over depth:'
     """
     counted = None
-    if batch.weights is not None and not is_traced(batch.weights):
+    if batch.weights is not None and not checks.is_traced(batch.weights):
         counted = np.asarray(batch.weights) > 0
     check = targets_check(task, batch.inputs, (state.params, state.model_state))
     check("gradient_flow", batch.targets, counted)
@@ -163,7 +161,7 @@ def gradient_flow(
         loss, grads = jax.value_and_grad(mean_loss)(state.params)
         updates = jax.tree.map(lambda g: jnp.full_like(g, jnp.nan), grads)
         if optimizer is not None:
-            extended = as_transformation("gradient_flow", "optimizer", optimizer)
+            extended = checks.transformation("gradient_flow", "optimizer", optimizer)
             offered = {"value": loss, "grad": grads, "value_fn": mean_loss}
             updates, _ = extended.update(grads, state.opt_state, state.params, **offered)
         outputs = {}
@@ -215,7 +213,7 @@ def _by_number(names: Iterable[str]) -> list[str]:
 
 def _layer(x: Array, slope: Array | None) -> tuple[Array, ...]:
     """The fields of :class:`LayerFlow`."""
-    x = x.reshape(-1, x.shape[-1]).astype(wide_dtype(x.dtype))
+    x = x.reshape(-1, x.shape[-1]).astype(numerics.wide_dtype(x.dtype))
     dead = jnp.all(x == 0, axis=0)
     saturated = jnp.array(jnp.nan) if slope is None else jnp.mean(jnp.abs(slope) < FLAT)
     return jnp.mean(x), jnp.var(x), jnp.mean(dead), saturated

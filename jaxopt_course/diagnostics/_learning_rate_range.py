@@ -15,11 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxopt_course.core import check_integer, check_number
+from jaxopt_course.core import checks
 from jaxopt_course.training import OutcomeCode, Rows, make_population
-
-
-__all__ = ["LearningRateRangeReport", "learning_rate_range"]
 
 
 class LearningRateRangeReport(NamedTuple):
@@ -105,9 +102,9 @@ def learning_rate_range(
         ValueError: if a number is out of range.
     """
     owner = "learning_rate_range"
-    check_number(owner, "low", low, "(0, inf)")
-    check_number(owner, "high", high, f"({low}, inf)")
-    check_integer(owner, "points", points, "[2, inf)")
+    checks.number(owner, "low", low, "(0, inf)")
+    checks.number(owner, "high", high, f"({low}, inf)")
+    checks.integer(owner, "points", points, "[2, inf)")
     rates = jnp.geomspace(low, high, points)
 
     def losses(key: Any, rate: Array, rows: Any) -> tuple[Array, Array]:

@@ -17,18 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from jaxopt_course.core import (
-    Params,
-    canonical_convolutions,
-    check_integer,
-    check_like,
-    check_number,
-    l2_norm,
-    safe_divide,
-)
-
-
-__all__ = ["LossLandscape", "filter_normalized_direction", "loss_landscape"]
+from jaxopt_course.core import Params, canonical_convolutions, checks, l2_norm, numerics
 
 
 class LossLandscape(NamedTuple):
@@ -97,12 +86,12 @@ def loss_landscape(
         >>> print(land.path)
         [[1. 1.]]
     """
-    check_number("loss_landscape", "span", span, "(0, inf)")
-    check_integer("loss_landscape", "points", points, "[2, inf)")
+    checks.number("loss_landscape", "span", span, "(0, inf)")
+    checks.integer("loss_landscape", "points", points, "[2, inf)")
     for direction in directions:
-        check_like("loss_landscape", "direction", direction, params)
+        checks.like("loss_landscape", "direction", direction, params)
     if path is not None:
-        check_like(
+        checks.like(
             "loss_landscape", "point of the path", jax.tree.map(lambda x: x[0], path), params
         )
     ticks = jnp.linspace(-span, span, points)
@@ -135,7 +124,7 @@ def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
             return jnp.zeros_like(w)
         drawn = jax.random.normal(k, w.shape, w.dtype)
         norm = lambda x: l2_norm(x, range(x.ndim - 1), keepdims=True).astype(x.dtype)
-        return drawn * jnp.broadcast_to(safe_divide(norm(w), norm(drawn)), w.shape)
+        return drawn * jnp.broadcast_to(numerics.safe_divide(norm(w), norm(drawn)), w.shape)
 
     keys = jax.random.split(key, len(leaves))
     drawn = [direction(w, k) for w, k in zip(leaves, keys, strict=True)]

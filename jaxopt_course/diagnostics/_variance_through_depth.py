@@ -19,11 +19,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from jaxopt_course.activations import activation as activation_named
-from jaxopt_course.core import check_integer, compiled_for, counted
+from jaxopt_course.core import checks, compiled_for
 from jaxopt_course.initializers import initializer as initializer_named
 
-
-__all__ = ["VarianceReport", "variance_through_depth"]
 
 # What becomes of a variance that is multiplied, in all, by less than the bound; else it explodes.
 # The draws of 12 layers of 128 units alone move it by a factor of about 2.
@@ -59,7 +57,7 @@ class VarianceReport(NamedTuple):
             f"{name} {gain:.3g} a layer, {gain**depth:.2g} in all ({_trend(gain**depth)})"
             for name, gain in gains
         ]
-        return f"Variance through {counted(depth, 'layer')}: {', '.join(parts)}."
+        return f"Variance through {checks.counted(depth, 'layer')}: {', '.join(parts)}."
 
 
 def variance_through_depth(
@@ -94,10 +92,10 @@ def variance_through_depth(
         Variance through 8 layers: activations ... (kept), slopes ... (kept).
     """
     owner = "variance_through_depth"
-    check_integer(owner, "depth", depth, "[1, inf)")
-    check_integer(owner, "rows", rows, "[2, inf)")
+    checks.integer(owner, "depth", depth, "[1, inf)")
+    checks.integer(owner, "rows", rows, "[2, inf)")
     for width in widths:
-        check_integer(owner, "widths", width, "[1, inf)")
+        checks.integer(owner, "widths", width, "[1, inf)")
     draw = initializer_named(initializer) if isinstance(initializer, str) else initializer
     act = activation_named(activation) if isinstance(activation, str) else activation
     sizes = np.rint(np.geomspace(*widths, depth + 1)).astype(int).tolist()

@@ -18,18 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, Real, Shaped
 
-from jaxopt_course.core import as_array, check_like
+from jaxopt_course.core import checks
 
 from ._inputs import check_reduction, check_where, infinite_alone, nothing_times, wide, wide_pair
 
-
-__all__ = [
-    "hinge_loss",
-    "multilabel_cross_entropy",
-    "sigmoid_binary_cross_entropy",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_with_integer_labels",
-]
 
 Axis = int | tuple[int, ...] | None
 
@@ -141,13 +133,13 @@ def softmax_cross_entropy_with_integer_labels(
     x, dtype = wide(owner, "logits", logits)
     check_reduction(owner, x, axis)
     axis = tuple(range(x.ndim)) if axis is None else axis
-    labels, mask = as_array(owner, "labels", labels), _mask(where, x, axis)
+    labels, mask = checks.as_array(owner, "labels", labels), _mask(where, x, axis)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
     shape, x = x.shape, _classes_last(x, axis)
     if x.shape[-1] == 0:
         raise ValueError(f"{owner}: `logits` must have at least one class, got shape {shape}.")
-    check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `logits`")
+    checks.like(owner, "`labels`", labels, x[..., 0], than="one class of the `logits`")
     mask = None if mask is None else _classes_last(mask, axis)
     kept = None if mask is None else _never_empty(mask, -1)
     # From the largest logit down: near 1e4, float32 would leave log(sum(exp)) three decimals. If it

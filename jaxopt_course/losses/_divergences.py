@@ -19,13 +19,6 @@ from jaxtyping import Array, Bool, Float
 from ._inputs import check_reduction, nothing_times, wide_pair
 
 
-__all__ = [
-    "convex_kl_divergence",
-    "generalized_kl_divergence",
-    "kl_divergence",
-    "kl_divergence_with_log_targets",
-]
-
 Axis = int | tuple[int, ...] | None
 NEAR = 0.3  # up to here a series of TERMS terms leaves out less than 1e-16 of the sum
 TERMS = 14

@@ -5,18 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxopt_course.core import as_array, check_axes, check_like, shown, wide_dtype
-
-
-__all__ = [
-    "broadcast_pair",
-    "check_reduction",
-    "check_where",
-    "infinite_alone",
-    "nothing_times",
-    "wide",
-    "wide_pair",
-]
+from jaxopt_course.core import checks, numerics
 
 
 def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
@@ -25,10 +14,10 @@ def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
     Raises:
         TypeError: if they are not real floating-point numbers.
     """
-    values = as_array(owner, what, values)
+    values = checks.as_array(owner, what, values)
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise TypeError(f"{owner}: `{what}` must be floating-point, got {values.dtype}.")
-    return values.astype(wide_dtype(values.dtype)), values.dtype
+    return values.astype(numerics.wide_dtype(values.dtype)), values.dtype
 
 
 def check_reduction(owner: str, x: Array, axis: Any, where: Any = None) -> None:
@@ -38,7 +27,7 @@ def check_reduction(owner: str, x: Array, axis: Any, where: Any = None) -> None:
         TypeError: if one of them is something else.
         ValueError: if ``x`` has no such axis, or the mask has a shape that does not fit.
     """
-    check_axes(owner, "axis", axis)
+    checks.axes(owner, "axis", axis)
     axes = axis if isinstance(axis, tuple | list) else () if axis is None else (axis,)
     if not all(-x.ndim <= a < x.ndim for a in axes):
         raise ValueError(f"{owner}: `axis` must name axes of the shape {x.shape}, got {axis!r}.")
@@ -56,7 +45,7 @@ def broadcast_pair(owner: str, what: str, outputs: Any, targets: Any) -> tuple[A
         TypeError: if one of them is not an array of numbers.
         ValueError: if their shapes do not broadcast.
     """
-    a, b = as_array(owner, what, outputs), as_array(owner, "targets", targets)
+    a, b = checks.as_array(owner, what, outputs), checks.as_array(owner, "targets", targets)
     try:
         shape = jnp.broadcast_shapes(a.shape, b.shape)
     except ValueError:
@@ -80,7 +69,7 @@ def check_where(where: Any) -> None:
     """
     if where is None or jnp.issubdtype(getattr(where, "dtype", object), jnp.bool_):
         return
-    raise TypeError(f"`where` must be an array of bools or None, got {shown(where)}.")
+    raise TypeError(f"`where` must be an array of bools or None, got {checks.shown(where)}.")
 
 
 def wide_pair(
@@ -96,8 +85,8 @@ def wide_pair(
         ValueError: if the shapes differ.
     """
     wide_outputs, dtype = wide(owner, what, outputs)
-    targets = as_array(owner, "targets", targets)
-    check_like(owner, "`targets`", targets, wide_outputs, than=f"`{what}`")
+    targets = checks.as_array(owner, "targets", targets)
+    checks.like(owner, "`targets`", targets, wide_outputs, than=f"`{what}`")
     return wide_outputs, targets.astype(wide_outputs.dtype), dtype
 
 

@@ -15,20 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, ScalarLike, Shaped
 
-from jaxopt_course.core import as_array, check_like, check_number
+from jaxopt_course.core import checks
 
 from ._classification import sigmoid_binary_cross_entropy, softmax_cross_entropy
 from ._inputs import broadcast_pair, check_reduction, infinite_alone, nothing_times, wide, wide_pair
 
-
-__all__ = [
-    "multiclass_hinge_loss",
-    "multiclass_perceptron_loss",
-    "poly_loss_cross_entropy",
-    "safe_softmax_cross_entropy",
-    "sigmoid_focal_loss",
-    "sparsemax_loss",
-]
 
 Axis = int | tuple[int, ...] | None
 
@@ -134,7 +125,7 @@ def poly_loss_cross_entropy(
     """
     owner = "poly_loss_cross_entropy"
     x, y, dtype = wide_pair(owner, "logits", logits, labels)
-    check_number(owner, "epsilon", epsilon)
+    checks.number(owner, "epsilon", epsilon)
     check_reduction(owner, x, axis, where)
     x = infinite_alone(x if where is None else jnp.where(where, x, -jnp.inf), axis)
     log_p = jax.nn.log_softmax(x, axis)
@@ -168,9 +159,9 @@ def sigmoid_focal_loss(
     owner = "sigmoid_focal_loss"
     logits, labels = broadcast_pair(owner, "logits", logits, labels)
     x, y, dtype = wide_pair(owner, "logits", logits, labels)
-    check_number(owner, "gamma", gamma, "[0, inf)")
+    checks.number(owner, "gamma", gamma, "[0, inf)")
     if alpha is not None:
-        check_number(owner, "alpha", alpha, "[0, 1]")
+        checks.number(owner, "alpha", alpha, "[0, 1]")
     entropy = sigmoid_binary_cross_entropy(x, y)
     # Beyond, the sigmoid is 0 or 1, and the product of slopes would be 0 * inf.
     inner = jnp.clip(x, -1e30, 1e30)
@@ -192,11 +183,11 @@ def _margins(
 ) -> tuple[Array, Array, Any]:
     """The scores less that of the right class, where they are exactly 0; and which class it is."""
     x, dtype = wide(owner, "scores", scores)
-    labels = as_array(owner, "labels", labels)
+    labels = checks.as_array(owner, "labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
     check_reduction(owner, x, -1)
-    check_like(owner, "`labels`", labels, x[..., 0], than="one class of the `scores`")
+    checks.like(owner, "`labels`", labels, x[..., 0], than="one class of the `scores`")
     n_classes = x.shape[-1]
     known = (labels >= 0) & (labels < n_classes)
     place = jnp.where(known, labels, 0).astype(jnp.int32)

@@ -14,9 +14,6 @@ from jaxtyping import Array, DTypeLike, Float, Shaped
 from ._inputs import check_reduction, wide_pair
 
 
-__all__ = ["binary_cross_entropy", "categorical_cross_entropy"]
-
-
 def binary_cross_entropy(
     probabilities: Float[Array, "*shape"], labels: Shaped[Array, "*shape"]
 ) -> Float[Array, "*shape"]:

@@ -18,20 +18,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real, ScalarLike
 
-from jaxopt_course.core import check_number, magnitude
+from jaxopt_course.core import checks, numerics
 
 from ._inputs import wide, wide_pair
-
-
-__all__ = [
-    "absolute_error",
-    "half_squared_error",
-    "huber_loss",
-    "l2_loss",
-    "log_cosh",
-    "mean_squared_error",
-    "squared_error",
-]
 
 
 def squared_error(
@@ -79,7 +68,7 @@ def absolute_error(
         ValueError: if the shapes differ.
     """
     r, dtype = _residual("absolute_error", predictions, targets)
-    return magnitude(r).astype(dtype)
+    return numerics.magnitude(r).astype(dtype)
 
 
 def huber_loss(
@@ -108,7 +97,7 @@ def huber_loss(
 
     Reference: Huber, "Robust Estimation of a Location Parameter", 1964.
     """
-    check_number("huber_loss", "delta", delta, "(0, inf)")
+    checks.number("huber_loss", "delta", delta, "(0, inf)")
     r, dtype = _residual("huber_loss", predictions, targets)
     size = jnp.abs(r)
     bound = jnp.asarray(delta, r.dtype)

@@ -16,9 +16,6 @@ from jaxtyping import Array, Float, Integer, Real, ScalarLike
 from ._inputs import infinite_alone, wide
 
 
-__all__ = ["ctc_loss", "ctc_loss_with_forward_probs"]
-
-
 def ctc_loss_with_forward_probs(
     logits: Float[Array, "batch time classes"],
     logit_paddings: Real[Array, "batch time"],

@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, ScalarLike
 
-from jaxopt_course.core import check_number, l2_norm, magnitude, power_of_two, safe_sqrt
+from jaxopt_course.core import checks, l2_norm, numerics
 
 from ._inputs import broadcast_pair, check_reduction, wide_pair
 
-
-__all__ = ["cosine_distance", "cosine_similarity", "triplet_margin_loss"]
 
 Axis = int | tuple[int, ...] | None
 
@@ -115,15 +113,15 @@ def triplet_margin_loss(
     a, near, dtype = wide_pair(owner, "anchors", anchors, positives)
     _, far, _ = wide_pair(owner, "anchors", anchors, negatives)
     check_reduction(owner, a, axis)
-    check_number(owner, "norm_degree", norm_degree, "[1, inf)")
-    check_number(owner, "margin", margin)
-    check_number(owner, "eps", eps, "[0, inf)")
+    checks.number(owner, "norm_degree", norm_degree, "[1, inf)")
+    checks.number(owner, "margin", margin)
+    checks.number(owner, "eps", eps, "[0, inf)")
     p, more = jnp.asarray(norm_degree, a.dtype), jnp.asarray(eps, a.dtype)
 
     def distance(r: Array) -> Array:
-        size = magnitude(r)
+        size = numerics.magnitude(r)
         top = jnp.max(jax.lax.stop_gradient(size), axis, keepdims=True)
-        scale = jnp.maximum(power_of_two(top), 1)
+        scale = jnp.maximum(numerics.power_of_two(top), 1)
         share = size / scale
         powers = jnp.where(share > 0, jnp.where(share > 0, share, 1) ** p, 0)
         scale = jnp.squeeze(scale, axis)
@@ -137,18 +135,18 @@ def _units(
     owner: str, predictions: Any, targets: Any, epsilon: ScalarLike, axis: Axis, where: Any
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Any]:
     """Each vector over its norm, and by how much its squared norm then falls short of 1."""
-    check_number(owner, "epsilon", epsilon, "[0, inf)")
+    checks.number(owner, "epsilon", epsilon, "[0, inf)")
     a, b = broadcast_pair(owner, "predictions", predictions, targets)
     a, b, dtype = wide_pair(owner, "predictions", a, b)
     check_reduction(owner, a, axis, where)
-    least = safe_sqrt(jnp.asarray(epsilon, a.dtype))
+    least = numerics.safe_sqrt(jnp.asarray(epsilon, a.dtype))
 
     def unit(x: Array) -> tuple[Array, Array]:
         x = x if where is None else jnp.where(where, x, 0)
         norm = l2_norm(x, axis, keepdims=True)
         divisor = jnp.maximum(norm, least)
         divisor = jnp.where(divisor > 0, divisor, 1)
-        scale = power_of_two(jax.lax.stop_gradient(divisor))
+        scale = numerics.power_of_two(jax.lax.stop_gradient(divisor))
         x = x * (1 / scale) / (divisor / scale)
         is_short = jnp.squeeze((norm < least) | (norm == 0), axis)
         short = jnp.where(is_short, 1 - jnp.sum(jnp.square(x), axis), 0)

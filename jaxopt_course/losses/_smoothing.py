@@ -9,12 +9,9 @@ section 7, https://arxiv.org/abs/1512.00567.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, ScalarLike
 
-from jaxopt_course.core import check_number, complement
+from jaxopt_course.core import checks, numerics
 
 from ._inputs import check_reduction, wide
-
-
-__all__ = ["smooth_labels"]
 
 
 def smooth_labels(
@@ -41,10 +38,10 @@ def smooth_labels(
         >>> smooth_labels(jnp.array([1.0, 0.0]), 0.5).tolist()
         [0.75, 0.25]
     """
-    check_number("smooth_labels", "alpha", alpha, "[0, 1]")
+    checks.number("smooth_labels", "alpha", alpha, "[0, 1]")
     y, dtype = wide("smooth_labels", "labels", labels)
     check_reduction("smooth_labels", y, axis, where)
     counted = jnp.broadcast_to(True if where is None else where, y.shape)
     n_classes = jnp.sum(counted, axis, keepdims=True).astype(y.dtype)
     share = jnp.asarray(alpha, y.dtype) / jnp.maximum(n_classes, 1)
-    return (complement(alpha, y.dtype) * y + share).astype(dtype)
+    return (numerics.complement(alpha, y.dtype) * y + share).astype(dtype)

@@ -15,14 +15,11 @@ import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Real
 
 from jaxopt_course.activations import activation
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.initializers import initializer
 
 from ._models import MLP
 from ._shapes import check_rank
-
-
-__all__ = ["Autoencoder"]
 
 
 class Autoencoder(nn.Module):
@@ -53,9 +50,9 @@ class Autoencoder(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_integer("Autoencoder", "code", self.code, "[1, inf)")
+        checks.integer("Autoencoder", "code", self.code, "[1, inf)")
         for width in self.hidden:
-            check_integer("Autoencoder", "hidden", width, "[1, inf)")
+            checks.integer("Autoencoder", "hidden", width, "[1, inf)")
         activation(self.activation)
         initializer(self.kernel_init)
         super().__post_init__()

@@ -16,14 +16,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, ScalarLike
 
-from jaxopt_course.core import check_number, running_mean, wide_dtype
+from jaxopt_course.core import checks, numerics, tree
 
 from ._learned import learned
 from ._moments import Moments, merge_moments, moments, standardize
 from ._shapes import check_by_feature, check_rank
-
-
-__all__ = ["BatchNorm", "batch_norm"]
 
 
 def batch_norm(
@@ -53,7 +50,7 @@ def batch_norm(
         ValueError: if ``epsilon`` is not positive, ``mask`` has other axes, scale or bias has
             another shape, or ``x`` has no axis to take the mean over.
     """
-    check_number("batch_norm", "epsilon", epsilon, "(0, inf)")
+    checks.number("batch_norm", "epsilon", epsilon, "(0, inf)")
     _check_input("batch_norm", x, axis_name)
     check_by_feature("batch_norm", x, scale=scale, bias=bias)
     return _normalized(x, scale, bias, epsilon, mask, axis_name)
@@ -111,8 +108,8 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
 
     def __post_init__(self) -> None:
-        check_number("BatchNorm", "momentum", self.momentum, "[0, 1]")
-        check_number("BatchNorm", "epsilon", self.epsilon, "(0, inf)")
+        checks.number("BatchNorm", "momentum", self.momentum, "[0, 1]")
+        checks.number("BatchNorm", "epsilon", self.epsilon, "(0, inf)")
         super().__post_init__()
 
     @nn.compact
@@ -138,7 +135,7 @@ class BatchNorm(nn.Module):
                 "`batch_stats`. Apply to {'params': ..., 'batch_stats': ...}, both from `init`."
             )
         shape = x.shape[-1:]
-        stats_dtype = wide_dtype(self.param_dtype)
+        stats_dtype = numerics.wide_dtype(self.param_dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, stats_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, shape, stats_dtype)
         check_by_feature("BatchNorm", x, mean=mean.value, var=var.value)
@@ -149,7 +146,7 @@ class BatchNorm(nn.Module):
             y, seen = _normalized(x, scale, bias, self.epsilon, mask, axis_name)
             if not starting:
                 past = (mean.value, var.value)
-                mixed = running_mean(past, (seen.mean, seen.var), self.momentum)
+                mixed = tree.update_moment((seen.mean, seen.var), past, self.momentum, 1)
                 mean.value, var.value = (
                     jnp.where(seen.weight > 0, new, old)
                     for new, old in zip(mixed, past, strict=True)
@@ -161,7 +158,7 @@ class BatchNorm(nn.Module):
                 "batch_moments",
                 "seen",
                 _batch_moments(x, mask, axis_name),
-                init_fn=lambda: Moments(*(jnp.zeros(shape, wide_dtype(x.dtype)),) * 3),
+                init_fn=lambda: Moments(*(jnp.zeros(shape, numerics.wide_dtype(x.dtype)),) * 3),
                 reduce_fn=merge_moments,
             )
         return y

@@ -8,8 +8,6 @@ from ._residual import ResidualMLP
 from ._sequence import GRU, Transformer
 
 
-__all__ = ["MODELS"]
-
 MODELS: dict[str, type[nn.Module]] = {
     "Autoencoder": Autoencoder,
     "CNN": CNN,

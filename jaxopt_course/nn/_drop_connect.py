@@ -14,15 +14,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
-from jaxopt_course.core import check_integer, check_number
+from jaxopt_course.core import checks
 from jaxopt_course.initializers import initializer
 
 from ._dropout import dropout
 from ._dtypes import promote_dtype
 from ._shapes import check_rank
-
-
-__all__ = ["DropConnect"]
 
 
 class DropConnect(nn.Module):
@@ -52,8 +49,8 @@ class DropConnect(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_integer("DropConnect", "features", self.features, "[1, inf)")
-        check_number("DropConnect", "rate", self.rate, "[0, 1)")
+        checks.integer("DropConnect", "features", self.features, "[1, inf)")
+        checks.number("DropConnect", "rate", self.rate, "[0, 1)")
         initializer(self.kernel_init)
         super().__post_init__()
 

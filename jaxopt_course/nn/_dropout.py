@@ -17,17 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, ScalarLike
 
-from jaxopt_course.core import check_number, complement, safe_divide, safe_sqrt, wide_dtype
-
-
-__all__ = [
-    "ClassicalDropout",
-    "Dropout",
-    "GaussianDropout",
-    "classical_dropout",
-    "dropout",
-    "gaussian_dropout",
-]
+from jaxopt_course.core import checks, numerics
 
 
 def dropout(
@@ -48,9 +38,9 @@ def dropout(
     Raises:
         ValueError: if ``rate`` lies outside [0, 1).
     """
-    check_number("dropout", "rate", rate, "[0, 1)")
+    checks.number("dropout", "rate", rate, "[0, 1)")
     kept, keep = _draw(key, x, rate)
-    return jnp.where(kept, _scaled(x, safe_divide(jnp.ones_like(keep), keep)), 0)
+    return jnp.where(kept, _scaled(x, numerics.safe_divide(jnp.ones_like(keep), keep)), 0)
 
 
 def classical_dropout(
@@ -69,7 +59,7 @@ def classical_dropout(
     Raises:
         ValueError: if ``rate`` lies outside [0, 1).
     """
-    check_number("classical_dropout", "rate", rate, "[0, 1)")
+    checks.number("classical_dropout", "rate", rate, "[0, 1)")
     kept, _ = _draw(key, x, rate)
     return jnp.where(kept, x, 0)
 
@@ -90,9 +80,11 @@ def gaussian_dropout(
     Raises:
         ValueError: if ``rate`` lies outside [0, 1).
     """
-    check_number("gaussian_dropout", "rate", rate, "[0, 1)")
-    dtype = wide_dtype(x.dtype)
-    deviation = safe_sqrt(safe_divide(jnp.asarray(rate, dtype), complement(rate, dtype)))
+    checks.number("gaussian_dropout", "rate", rate, "[0, 1)")
+    dtype = numerics.wide_dtype(x.dtype)
+    deviation = numerics.safe_sqrt(
+        numerics.safe_divide(jnp.asarray(rate, dtype), numerics.complement(rate, dtype))
+    )
     noise = jax.random.normal(key, x.shape, dtype)
     return (x.astype(dtype) * (1 + deviation * noise)).astype(x.dtype)
 
@@ -115,7 +107,7 @@ class Dropout(nn.Module):
     rate: ScalarLike
 
     def __post_init__(self) -> None:
-        check_number("Dropout", "rate", self.rate, "[0, 1)")
+        checks.number("Dropout", "rate", self.rate, "[0, 1)")
         super().__post_init__()
 
     @nn.compact
@@ -134,7 +126,7 @@ class ClassicalDropout(nn.Module):
     rate: ScalarLike
 
     def __post_init__(self) -> None:
-        check_number("ClassicalDropout", "rate", self.rate, "[0, 1)")
+        checks.number("ClassicalDropout", "rate", self.rate, "[0, 1)")
         super().__post_init__()
 
     @nn.compact
@@ -142,7 +134,7 @@ class ClassicalDropout(nn.Module):
         """``(1 - rate) * x`` in evaluation, :func:`classical_dropout` of it in training."""
         if train:
             return classical_dropout(self.make_rng("dropout"), x, self.rate)
-        return _scaled(x, complement(self.rate, wide_dtype(x.dtype)))
+        return _scaled(x, numerics.complement(self.rate, numerics.wide_dtype(x.dtype)))
 
 
 class GaussianDropout(nn.Module):
@@ -155,7 +147,7 @@ class GaussianDropout(nn.Module):
     rate: ScalarLike
 
     def __post_init__(self) -> None:
-        check_number("GaussianDropout", "rate", self.rate, "[0, 1)")
+        checks.number("GaussianDropout", "rate", self.rate, "[0, 1)")
         super().__post_init__()
 
     @nn.compact
@@ -168,7 +160,9 @@ def _draw(
     key: Key[Array, ""], x: Float[Array, "*shape"], rate: ScalarLike
 ) -> tuple[Bool[Array, "*shape"], Float[Array, ""]]:
     """Which entries are kept, and the probability of that."""
-    keep = complement(rate, wide_dtype(x.dtype))  # in one dtype, so that the draw is one too
+    keep = numerics.complement(
+        rate, numerics.wide_dtype(x.dtype)
+    )  # in one dtype, so that the draw is one too
     return jax.random.bernoulli(key, keep, x.shape), keep
 
 

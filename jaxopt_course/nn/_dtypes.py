@@ -6,9 +6,6 @@ import jax
 from flax.linen import dtypes
 
 
-__all__ = ["promote_dtype"]
-
-
 def promote_dtype(*arrays: Any, dtype: Any = None, inexact: bool = True) -> list[Any]:
     """``arrays`` in ``dtype``, or else in the dtype that they promote to; None stays None.
 

@@ -13,14 +13,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
-from jaxopt_course.core import check_integer, check_number
+from jaxopt_course.core import checks
 
 from ._learned import learned
 from ._moments import moments, standardize
 from ._shapes import check_by_feature, check_rank
-
-
-__all__ = ["GroupNorm", "group_norm"]
 
 
 def group_norm(
@@ -49,12 +46,12 @@ def group_norm(
     check_rank("group_norm", x, "batch, features", "batch, places, ...")
     check_by_feature("group_norm", x, scale=scale, bias=bias)
     features = x.shape[-1]
-    check_integer("group_norm", "groups", groups, f"[1, {features}]")
+    checks.integer("group_norm", "groups", groups, f"[1, {features}]")
     if features % groups:
         raise ValueError(
             f"group_norm: `groups` must divide the number of features, {features}, got {groups}."
         )
-    check_number("group_norm", "epsilon", epsilon, "(0, inf)")
+    checks.number("group_norm", "epsilon", epsilon, "(0, inf)")
     grouped = x.reshape(*x.shape[:-1], groups, features // groups)
     within = (*range(1, x.ndim - 1), x.ndim)  # all places, and the features of a group
     seen = moments(grouped, within)
@@ -90,8 +87,8 @@ class GroupNorm(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_integer("GroupNorm", "num_groups", self.num_groups, "[1, inf)")
-        check_number("GroupNorm", "epsilon", self.epsilon, "(0, inf)")
+        checks.integer("GroupNorm", "num_groups", self.num_groups, "[1, inf)")
+        checks.number("GroupNorm", "epsilon", self.epsilon, "(0, inf)")
         super().__post_init__()
 
     @nn.compact

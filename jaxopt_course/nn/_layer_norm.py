@@ -12,14 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
-from jaxopt_course.core import check_number
+from jaxopt_course.core import checks
 
 from ._learned import learned
 from ._moments import moments, standardize
 from ._shapes import check_by_feature, check_rank
-
-
-__all__ = ["LayerNorm", "layer_norm"]
 
 
 def layer_norm(
@@ -42,7 +39,7 @@ def layer_norm(
     Raises:
         ValueError: if ``epsilon`` is not positive, or scale or bias has another shape.
     """
-    check_number("layer_norm", "epsilon", epsilon, "(0, inf)")
+    checks.number("layer_norm", "epsilon", epsilon, "(0, inf)")
     check_rank("layer_norm", x, "features", "batch, ...")
     check_by_feature("layer_norm", x, scale=scale, bias=bias)
     seen = moments(x, (-1,))
@@ -65,7 +62,7 @@ class LayerNorm(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_number("LayerNorm", "epsilon", self.epsilon, "(0, inf)")
+        checks.number("LayerNorm", "epsilon", self.epsilon, "(0, inf)")
         super().__post_init__()
 
     @nn.compact

@@ -6,9 +6,6 @@ import flax.linen as nn
 from jaxtyping import Array
 
 
-__all__ = ["learned"]
-
-
 def learned(module: Any, name: Literal["scale", "bias"], x: Array) -> Array | None:
     """The parameter ``name`` of ``module``, one entry a feature of ``x``; None if it has none."""
     if not getattr(module, f"use_{name}"):

@@ -13,14 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from jaxopt_course.activations import maxout
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.initializers import initializer
 
 from ._dtypes import promote_dtype
 from ._shapes import check_rank
-
-
-__all__ = ["Maxout"]
 
 
 class Maxout(nn.Module):
@@ -41,8 +38,8 @@ class Maxout(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_integer("Maxout", "features", self.features, "[1, inf)")
-        check_integer("Maxout", "pieces", self.pieces, "[1, inf)")
+        checks.integer("Maxout", "features", self.features, "[1, inf)")
+        checks.integer("Maxout", "pieces", self.pieces, "[1, inf)")
         initializer(self.kernel_init)
         super().__post_init__()
 

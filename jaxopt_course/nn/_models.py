@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Real, ScalarLike
 
 from jaxopt_course.activations import activation
-from jaxopt_course.core import check_choice, check_integer, check_number
+from jaxopt_course.core import checks
 from jaxopt_course.initializers import initializer
 
 from ._batch_norm import BatchNorm
@@ -30,8 +30,6 @@ from ._dtypes import promote_dtype
 from ._layer_norm import LayerNorm
 from ._shapes import check_rank
 
-
-__all__ = ["CNN", "MLP", "activated", "check_model", "dense", "normalized"]
 
 SATURATING = ("sigmoid", "tanh")  # activations that are flat on both sides
 
@@ -228,7 +226,7 @@ def _rates(model: MLP | CNN, layers: int) -> list[ScalarLike | None]:
     if dropout is None:
         return [None] * layers
     if not isinstance(dropout, Sequence):
-        check_number(owner, "dropout", dropout, "[0, 1)")
+        checks.number(owner, "dropout", dropout, "[0, 1)")
         return [dropout] * layers
     if len(dropout) != layers:
         raise ValueError(
@@ -236,25 +234,25 @@ def _rates(model: MLP | CNN, layers: int) -> list[ScalarLike | None]:
             f"layers, got {len(dropout)}."
         )
     for rate in dropout:
-        check_number(owner, "dropout", rate, "[0, 1)")
+        checks.number(owner, "dropout", rate, "[0, 1)")
     return list(dropout)
 
 
 def check_model(model: Any, **widths: Sequence[int]) -> None:
     """Refuse what no model takes: in its widths, names and numbers."""
     owner = type(model).__name__
-    check_integer(owner, "outputs", model.outputs, "[1, inf)")
+    checks.integer(owner, "outputs", model.outputs, "[1, inf)")
     for name, values in widths.items():
         for value in values:
-            check_integer(owner, name, value, "[1, inf)")
+            checks.integer(owner, name, value, "[1, inf)")
     activation(model.activation)
     initializer(model.kernel_init)
     if model.normalization is not None:
-        check_choice(owner, "normalization", model.normalization, ("batch", "layer"))
-    check_number(owner, "batch_momentum", model.batch_momentum, "[0, 1]")
+        checks.choice(owner, "normalization", model.normalization, ("batch", "layer"))
+    checks.number(owner, "batch_momentum", model.batch_momentum, "[0, 1]")
 
 
 def _check_layers(model: MLP | CNN, layers: int) -> None:
     owner, positions = type(model).__name__, ("before", "after")
-    check_choice(owner, "normalization_position", model.normalization_position, positions)
+    checks.choice(owner, "normalization_position", model.normalization_position, positions)
     _rates(model, layers)

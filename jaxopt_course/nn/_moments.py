@@ -20,10 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxopt_course.core import safe_divide, wide_dtype
-
-
-__all__ = ["Moments", "merge_moments", "moments", "standardize"]
+from jaxopt_course.core import numerics
 
 
 class Moments(NamedTuple):
@@ -57,7 +54,7 @@ def moments(
     Returns:
         The moments. Their gradient is that of the exact mean and variance.
     """
-    dtype = wide_dtype(x.dtype)
+    dtype = numerics.wide_dtype(x.dtype)
     x = x.astype(dtype)
     if weights is None:
         weights = jnp.ones_like(x)
@@ -72,7 +69,7 @@ def moments(
     weight = total(weights)
 
     def mean_of(values: Array) -> Array:
-        return safe_divide(total(weights * values), weight)
+        return numerics.safe_divide(total(weights * values), weight)
 
     # Exact arithmetic gives the same for every shift, so the gradient need not pass it.
     shift = jax.lax.stop_gradient(mean_of(x))
@@ -85,7 +82,7 @@ def moments(
 def merge_moments(a: Moments, b: Moments) -> Moments:
     """The moments of two samples taken together."""
     weight = a.weight + b.weight
-    share = safe_divide(b.weight, weight)
+    share = numerics.safe_divide(b.weight, weight)
     step = b.mean - a.mean
     return Moments(
         mean=a.mean + share * step,
@@ -112,7 +109,7 @@ def standardize(
         bias: broadcastable to ``x``. None: 0.
         epsilon: in (0, inf).
     """
-    dtype = wide_dtype(x.dtype)
+    dtype = numerics.wide_dtype(x.dtype)
 
     def like_x(values: Array) -> Array:
         return jnp.broadcast_to(values.astype(dtype), x.shape)

@@ -21,9 +21,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ._moments import Moments, merge_moments
 
 
-__all__ = ["recompute_batch_stats"]
-
-
 def recompute_batch_stats(
     module: nn.Module, variables: Mapping[str, Any], batches: Iterable[tuple[Any, Any]]
 ) -> dict[str, Any]:

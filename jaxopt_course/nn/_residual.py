@@ -18,14 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Key, Real, ScalarLike
 
-from jaxopt_course.core import check_integer, check_number
+from jaxopt_course.core import checks
 
 from ._dropout import dropout
 from ._models import activated, check_model, dense, normalized
 from ._shapes import check_rank
-
-
-__all__ = ["ResidualMLP", "StochasticDepth", "stochastic_depth"]
 
 
 def stochastic_depth(
@@ -41,7 +38,7 @@ def stochastic_depth(
     Raises:
         ValueError: if ``rate`` lies outside [0, 1).
     """
-    check_number("stochastic_depth", "rate", rate, "[0, 1)")
+    checks.number("stochastic_depth", "rate", rate, "[0, 1)")
     check_rank("stochastic_depth", x, "batch, ...")
     factors = dropout(key, jnp.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype), rate)
     return x * jnp.broadcast_to(factors, x.shape)
@@ -57,7 +54,7 @@ class StochasticDepth(nn.Module):
     rate: ScalarLike
 
     def __post_init__(self) -> None:
-        check_number("StochasticDepth", "rate", self.rate, "[0, 1)")
+        checks.number("StochasticDepth", "rate", self.rate, "[0, 1)")
         super().__post_init__()
 
     @nn.compact
@@ -109,9 +106,9 @@ class ResidualMLP(nn.Module):
 
     def __post_init__(self) -> None:
         check_model(self, width=[self.width])
-        check_integer("ResidualMLP", "blocks", self.blocks, "[0, inf)")
+        checks.integer("ResidualMLP", "blocks", self.blocks, "[0, inf)")
         if self.stochastic_depth is not None:
-            check_number("ResidualMLP", "stochastic_depth", self.stochastic_depth, "[0, 1)")
+            checks.number("ResidualMLP", "stochastic_depth", self.stochastic_depth, "[0, 1)")
         super().__post_init__()
 
     @nn.compact

@@ -12,14 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
-from jaxopt_course.core import check_number, squared
+from jaxopt_course.core import checks, tree
 
 from ._learned import learned
 from ._moments import standardize
 from ._shapes import check_by_feature, check_rank
-
-
-__all__ = ["RMSNorm", "rms_norm"]
 
 
 def rms_norm(
@@ -40,10 +37,10 @@ def rms_norm(
     Raises:
         ValueError: if ``epsilon`` is not positive, or ``scale`` has another shape.
     """
-    check_number("rms_norm", "epsilon", epsilon, "(0, inf)")
+    checks.number("rms_norm", "epsilon", epsilon, "(0, inf)")
     check_rank("rms_norm", x, "features", "batch, ...")
     check_by_feature("rms_norm", x, scale=scale)
-    square = jnp.mean(squared(x), -1, keepdims=True)
+    square = jnp.mean(tree.squared(x), -1, keepdims=True)
     return standardize(x, jnp.zeros_like(square), square, scale, None, epsilon)
 
 
@@ -69,7 +66,7 @@ class RMSNorm(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_number("RMSNorm", "epsilon", self.epsilon, "(0, inf)")
+        checks.number("RMSNorm", "epsilon", self.epsilon, "(0, inf)")
         super().__post_init__()
 
     @nn.compact

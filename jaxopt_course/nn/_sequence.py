@@ -18,14 +18,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Int, ScalarLike
 
-from jaxopt_course.core import check_integer, check_number
+from jaxopt_course.core import checks
 
 from ._dropout import Dropout
 from ._layer_norm import LayerNorm
 from ._shapes import as_tokens
-
-
-__all__ = ["GRU", "Transformer"]
 
 
 class GRU(nn.Module):
@@ -50,8 +47,8 @@ class GRU(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        check_integer("GRU", "vocabulary", self.vocabulary, "[1, inf)")
-        check_integer("GRU", "width", self.width, "[1, inf)")
+        checks.integer("GRU", "vocabulary", self.vocabulary, "[1, inf)")
+        checks.integer("GRU", "width", self.width, "[1, inf)")
         super().__post_init__()
 
     @nn.compact
@@ -98,14 +95,14 @@ class Transformer(nn.Module):
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "length", "width", "heads"):
-            check_integer("Transformer", name, getattr(self, name), "[1, inf)")
-        check_integer("Transformer", "blocks", self.blocks, "[0, inf)")
+            checks.integer("Transformer", name, getattr(self, name), "[1, inf)")
+        checks.integer("Transformer", "blocks", self.blocks, "[0, inf)")
         if self.width % self.heads:
             raise ValueError(
                 f"Transformer: `heads` must divide `width`, {self.width}, got {self.heads}."
             )
         if self.dropout is not None:
-            check_number("Transformer", "dropout", self.dropout, "[0, 1)")
+            checks.number("Transformer", "dropout", self.dropout, "[0, 1)")
         super().__post_init__()
 
     @nn.compact

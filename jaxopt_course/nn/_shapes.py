@@ -6,9 +6,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 
-__all__ = ["as_tokens", "check_by_feature", "check_rank"]
-
-
 def check_rank(owner: str, x: Any, *shapes: str) -> None:
     """Raise unless ``x`` has as many axes as one of ``shapes`` has names.
 

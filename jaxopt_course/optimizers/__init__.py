@@ -1,229 +1,144 @@
 """Floor 3: named recipes, one algorithm to a file: mathematics, state, link, recipe."""
 
-from ._acprop import acprop, scale_by_acprop
-from ._adabelief import ScaleByBeliefState, adabelief, scale_by_belief
-from ._adadelta import ScaleByAdaDeltaState, adadelta, scale_by_adadelta
-from ._adafactor import FactoredState, adafactor, scale_by_factored_rms
-from ._adagrad import ScaleByRssState, adagrad, scale_by_rss
-from ._adagrad_norm import ScaleByAdagradNormState, adagrad_norm, scale_by_adagrad_norm
-from ._adam import ScaleByAdamState, adam, adamw, nadam, nadamw, scale_by_adam
-from ._adam_l2 import adam_l2
-from ._adam_mini import ScaleByAdamMiniState, adam_mini, neuron_axes, scale_by_adam_mini
-from ._adamax import adamax, adamaxw, scale_by_adamax
-from ._adan import ScaleByAdanState, adan, scale_by_adan
-from ._ademamix import ScaleByAdemamixState, ademamix, scale_by_ademamix
-from ._adopt import adopt, scale_by_adopt
-from ._amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
-from ._dadapt_adamw import DAdaptAdamWState, dadapt_adamw
-from ._delta_bar_delta import (
-    ScaleByDeltaBarDeltaState,
-    delta_bar_delta,
-    scale_by_delta_bar_delta,
-)
-from ._dimension_numbers import MuonDimensionNumbers
-from ._dog import DoGState, dog, scale_by_dog
-from ._dowg import DoWGState, dowg, scale_by_dowg
-from ._ema_sgd import ema_sgd
-from ._fista import AcceleratedState, accelerated, fista
-from ._fromage import fromage
-from ._ftrl import FtrlState, ftrl
-from ._heavy_ball import heavy_ball
-from ._hutchinson import HutchinsonState, hutchinson_estimator_diag_hessian
-from ._ista import ista
-from ._lamb import lamb
-from ._lars import lars
-from ._lbfgs import ScaleByLBFGSState, lbfgs, scale_by_lbfgs
-from ._lion import ScaleByLionState, lion, scale_by_lion
-from ._madgrad import MadgradState, madgrad, scale_by_madgrad
-from ._mars import ScaleByMarsState, mars, scale_by_mars
-from ._muon import MuonState, muon, scale_by_muon, scale_by_shape
-from ._nesterov import NesterovState, nesterov, trace_lookahead
-from ._newton_cg import ScaleByNewtonCGState, newton_cg, scale_by_newton_cg
-from ._newton_schulz import orthogonalized
-from ._noisy_sgd import noisy_sgd
-from ._novograd import ScaleByNovogradState, novograd, scale_by_novograd
-from ._optimistic import (
-    ScaleByOptimisticGradientState,
-    optimistic_adam_v2,
-    optimistic_gradient_descent,
-    scale_by_optimistic_gradient,
-)
-from ._polyak import polyak_sgd, scale_by_polyak
-from ._prodigy import ProdigyState, prodigy
-from ._proximal_adam import proximal_adam
-from ._radam import radam, scale_by_radam
-from ._rmsprop import (
-    ScaleByRmsState,
-    ScaleByRStdDevState,
-    rmsprop,
-    scale_by_rms,
-    scale_by_stddev,
-)
-from ._rprop import ScaleByRpropState, rprop, scale_by_rprop
-from ._sam import SAMState, sam
-from ._schedule_free import (
-    ScheduleFreeState,
-    schedule_free,
-    schedule_free_adamw,
-    schedule_free_eval_params,
-    schedule_free_sgd,
-)
-from ._sgd import sgd
-from ._sgdw import sgdw
-from ._shampoo import ScaleByShampooState, scale_by_shampoo, shampoo
-from ._sign import scale_by_sign, sign_sgd, signum
-from ._simplified_ademamix import (
-    ScaleBySimplifiedAdEMAMixState,
-    scale_by_simplified_ademamix,
-    simplified_ademamix,
-)
-from ._sm3 import ScaleBySM3State, scale_by_sm3, sm3
-from ._soap import ScaleBySoapState, scale_by_soap, soap
-from ._sophia import SophiaState, scale_by_sophia, sophia
-from ._yogi import scale_by_yogi, yogi
-
-
-__all__ = [
-    "AcceleratedState",
-    "DAdaptAdamWState",
-    "DoGState",
-    "DoWGState",
-    "FactoredState",
-    "FtrlState",
-    "HutchinsonState",
-    "MadgradState",
-    "MuonDimensionNumbers",
-    "MuonState",
-    "NesterovState",
-    "ProdigyState",
-    "SAMState",
-    "ScaleByAdaDeltaState",
-    "ScaleByAdagradNormState",
-    "ScaleByAdamMiniState",
-    "ScaleByAdamState",
-    "ScaleByAdanState",
-    "ScaleByAdemamixState",
-    "ScaleByAmsgradState",
-    "ScaleByBeliefState",
-    "ScaleByDeltaBarDeltaState",
-    "ScaleByLBFGSState",
-    "ScaleByLionState",
-    "ScaleByMarsState",
-    "ScaleByNewtonCGState",
-    "ScaleByNovogradState",
-    "ScaleByOptimisticGradientState",
-    "ScaleByRStdDevState",
-    "ScaleByRmsState",
-    "ScaleByRpropState",
-    "ScaleByRssState",
-    "ScaleBySM3State",
-    "ScaleByShampooState",
-    "ScaleBySimplifiedAdEMAMixState",
-    "ScaleBySoapState",
-    "ScheduleFreeState",
-    "SophiaState",
-    "accelerated",
-    "acprop",
-    "adabelief",
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adagrad_norm",
-    "adam",
-    "adam_l2",
-    "adam_mini",
-    "adamax",
-    "adamaxw",
-    "adamw",
-    "adan",
-    "ademamix",
-    "adopt",
-    "amsgrad",
-    "dadapt_adamw",
-    "delta_bar_delta",
-    "dog",
-    "dowg",
-    "ema_sgd",
-    "fista",
-    "fromage",
-    "ftrl",
-    "heavy_ball",
-    "hutchinson_estimator_diag_hessian",
-    "ista",
-    "lamb",
-    "lars",
-    "lbfgs",
-    "lion",
-    "madgrad",
-    "mars",
-    "muon",
-    "nadam",
-    "nadamw",
-    "nesterov",
-    "neuron_axes",
-    "newton_cg",
-    "noisy_sgd",
-    "novograd",
-    "optimistic_adam_v2",
-    "optimistic_gradient_descent",
-    "orthogonalized",
-    "polyak_sgd",
-    "prodigy",
-    "proximal_adam",
-    "radam",
-    "rmsprop",
-    "rprop",
-    "sam",
-    "scale_by_acprop",
-    "scale_by_adadelta",
-    "scale_by_adagrad_norm",
-    "scale_by_adam",
-    "scale_by_adam_mini",
-    "scale_by_adamax",
-    "scale_by_adan",
-    "scale_by_ademamix",
-    "scale_by_adopt",
-    "scale_by_amsgrad",
-    "scale_by_belief",
-    "scale_by_delta_bar_delta",
-    "scale_by_dog",
-    "scale_by_dowg",
-    "scale_by_factored_rms",
-    "scale_by_lbfgs",
-    "scale_by_lion",
-    "scale_by_madgrad",
-    "scale_by_mars",
-    "scale_by_muon",
-    "scale_by_newton_cg",
-    "scale_by_novograd",
-    "scale_by_optimistic_gradient",
-    "scale_by_polyak",
-    "scale_by_radam",
-    "scale_by_rms",
-    "scale_by_rprop",
-    "scale_by_rss",
-    "scale_by_shampoo",
-    "scale_by_shape",
-    "scale_by_sign",
-    "scale_by_simplified_ademamix",
-    "scale_by_sm3",
-    "scale_by_soap",
-    "scale_by_sophia",
-    "scale_by_stddev",
-    "scale_by_yogi",
-    "schedule_free",
-    "schedule_free_adamw",
-    "schedule_free_eval_params",
-    "schedule_free_sgd",
-    "sgd",
-    "sgdw",
-    "shampoo",
-    "sign_sgd",
-    "signum",
-    "simplified_ademamix",
-    "sm3",
-    "soap",
-    "sophia",
-    "trace_lookahead",
-    "yogi",
-]
+from ._acprop import acprop as acprop
+from ._acprop import scale_by_acprop as scale_by_acprop
+from ._adabelief import ScaleByBeliefState as ScaleByBeliefState
+from ._adabelief import adabelief as adabelief
+from ._adabelief import scale_by_belief as scale_by_belief
+from ._adadelta import ScaleByAdaDeltaState as ScaleByAdaDeltaState
+from ._adadelta import adadelta as adadelta
+from ._adadelta import scale_by_adadelta as scale_by_adadelta
+from ._adafactor import FactoredState as FactoredState
+from ._adafactor import adafactor as adafactor
+from ._adafactor import scale_by_factored_rms as scale_by_factored_rms
+from ._adagrad import ScaleByRssState as ScaleByRssState
+from ._adagrad import adagrad as adagrad
+from ._adagrad import scale_by_rss as scale_by_rss
+from ._adagrad_norm import ScaleByAdagradNormState as ScaleByAdagradNormState
+from ._adagrad_norm import adagrad_norm as adagrad_norm
+from ._adagrad_norm import scale_by_adagrad_norm as scale_by_adagrad_norm
+from ._adam import ScaleByAdamState as ScaleByAdamState
+from ._adam import adam as adam
+from ._adam import adamw as adamw
+from ._adam import nadam as nadam
+from ._adam import nadamw as nadamw
+from ._adam import scale_by_adam as scale_by_adam
+from ._adam_l2 import adam_l2 as adam_l2
+from ._adam_mini import ScaleByAdamMiniState as ScaleByAdamMiniState
+from ._adam_mini import adam_mini as adam_mini
+from ._adam_mini import neuron_axes as neuron_axes
+from ._adam_mini import scale_by_adam_mini as scale_by_adam_mini
+from ._adamax import adamax as adamax
+from ._adamax import adamaxw as adamaxw
+from ._adamax import scale_by_adamax as scale_by_adamax
+from ._adan import ScaleByAdanState as ScaleByAdanState
+from ._adan import adan as adan
+from ._adan import scale_by_adan as scale_by_adan
+from ._ademamix import ScaleByAdemamixState as ScaleByAdemamixState
+from ._ademamix import ademamix as ademamix
+from ._ademamix import scale_by_ademamix as scale_by_ademamix
+from ._adopt import adopt as adopt
+from ._adopt import scale_by_adopt as scale_by_adopt
+from ._amsgrad import ScaleByAmsgradState as ScaleByAmsgradState
+from ._amsgrad import amsgrad as amsgrad
+from ._amsgrad import scale_by_amsgrad as scale_by_amsgrad
+from ._dadapt_adamw import DAdaptAdamWState as DAdaptAdamWState
+from ._dadapt_adamw import dadapt_adamw as dadapt_adamw
+from ._delta_bar_delta import ScaleByDeltaBarDeltaState as ScaleByDeltaBarDeltaState
+from ._delta_bar_delta import delta_bar_delta as delta_bar_delta
+from ._delta_bar_delta import scale_by_delta_bar_delta as scale_by_delta_bar_delta
+from ._dimension_numbers import MuonDimensionNumbers as MuonDimensionNumbers
+from ._dog import DoGState as DoGState
+from ._dog import dog as dog
+from ._dog import scale_by_dog as scale_by_dog
+from ._dowg import DoWGState as DoWGState
+from ._dowg import dowg as dowg
+from ._dowg import scale_by_dowg as scale_by_dowg
+from ._ema_sgd import ema_sgd as ema_sgd
+from ._fista import AcceleratedState as AcceleratedState
+from ._fista import accelerated as accelerated
+from ._fista import fista as fista
+from ._fromage import fromage as fromage
+from ._ftrl import FtrlState as FtrlState
+from ._ftrl import ftrl as ftrl
+from ._heavy_ball import heavy_ball as heavy_ball
+from ._hutchinson import HutchinsonState as HutchinsonState
+from ._hutchinson import hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian
+from ._ista import ista as ista
+from ._lamb import lamb as lamb
+from ._lars import lars as lars
+from ._lbfgs import ScaleByLBFGSState as ScaleByLBFGSState
+from ._lbfgs import lbfgs as lbfgs
+from ._lbfgs import scale_by_lbfgs as scale_by_lbfgs
+from ._lion import ScaleByLionState as ScaleByLionState
+from ._lion import lion as lion
+from ._lion import scale_by_lion as scale_by_lion
+from ._madgrad import MadgradState as MadgradState
+from ._madgrad import madgrad as madgrad
+from ._madgrad import scale_by_madgrad as scale_by_madgrad
+from ._mars import ScaleByMarsState as ScaleByMarsState
+from ._mars import mars as mars
+from ._mars import scale_by_mars as scale_by_mars
+from ._muon import MuonState as MuonState
+from ._muon import muon as muon
+from ._muon import scale_by_muon as scale_by_muon
+from ._muon import scale_by_shape as scale_by_shape
+from ._nesterov import NesterovState as NesterovState
+from ._nesterov import nesterov as nesterov
+from ._nesterov import trace_lookahead as trace_lookahead
+from ._newton_cg import ScaleByNewtonCGState as ScaleByNewtonCGState
+from ._newton_cg import newton_cg as newton_cg
+from ._newton_cg import scale_by_newton_cg as scale_by_newton_cg
+from ._newton_schulz import orthogonalized as orthogonalized
+from ._noisy_sgd import noisy_sgd as noisy_sgd
+from ._novograd import ScaleByNovogradState as ScaleByNovogradState
+from ._novograd import novograd as novograd
+from ._novograd import scale_by_novograd as scale_by_novograd
+from ._optimistic import ScaleByOptimisticGradientState as ScaleByOptimisticGradientState
+from ._optimistic import optimistic_adam_v2 as optimistic_adam_v2
+from ._optimistic import optimistic_gradient_descent as optimistic_gradient_descent
+from ._optimistic import scale_by_optimistic_gradient as scale_by_optimistic_gradient
+from ._polyak import polyak_sgd as polyak_sgd
+from ._polyak import scale_by_polyak as scale_by_polyak
+from ._prodigy import ProdigyState as ProdigyState
+from ._prodigy import prodigy as prodigy
+from ._proximal_adam import proximal_adam as proximal_adam
+from ._radam import radam as radam
+from ._radam import scale_by_radam as scale_by_radam
+from ._rmsprop import ScaleByRmsState as ScaleByRmsState
+from ._rmsprop import ScaleByRStdDevState as ScaleByRStdDevState
+from ._rmsprop import rmsprop as rmsprop
+from ._rmsprop import scale_by_rms as scale_by_rms
+from ._rmsprop import scale_by_stddev as scale_by_stddev
+from ._rprop import ScaleByRpropState as ScaleByRpropState
+from ._rprop import rprop as rprop
+from ._rprop import scale_by_rprop as scale_by_rprop
+from ._sam import SAMState as SAMState
+from ._sam import sam as sam
+from ._schedule_free import ScheduleFreeState as ScheduleFreeState
+from ._schedule_free import schedule_free as schedule_free
+from ._schedule_free import schedule_free_adamw as schedule_free_adamw
+from ._schedule_free import schedule_free_eval_params as schedule_free_eval_params
+from ._schedule_free import schedule_free_sgd as schedule_free_sgd
+from ._sgd import sgd as sgd
+from ._sgdw import sgdw as sgdw
+from ._shampoo import ScaleByShampooState as ScaleByShampooState
+from ._shampoo import scale_by_shampoo as scale_by_shampoo
+from ._shampoo import shampoo as shampoo
+from ._sign import scale_by_sign as scale_by_sign
+from ._sign import sign_sgd as sign_sgd
+from ._sign import signum as signum
+from ._simplified_ademamix import ScaleBySimplifiedAdEMAMixState as ScaleBySimplifiedAdEMAMixState
+from ._simplified_ademamix import scale_by_simplified_ademamix as scale_by_simplified_ademamix
+from ._simplified_ademamix import simplified_ademamix as simplified_ademamix
+from ._sm3 import ScaleBySM3State as ScaleBySM3State
+from ._sm3 import scale_by_sm3 as scale_by_sm3
+from ._sm3 import sm3 as sm3
+from ._soap import ScaleBySoapState as ScaleBySoapState
+from ._soap import scale_by_soap as scale_by_soap
+from ._soap import soap as soap
+from ._sophia import SophiaState as SophiaState
+from ._sophia import scale_by_sophia as scale_by_sophia
+from ._sophia import sophia as sophia
+from ._yogi import scale_by_yogi as scale_by_yogi
+from ._yogi import yogi as yogi

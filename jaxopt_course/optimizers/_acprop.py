@@ -16,7 +16,6 @@ Methods", 2021, algorithm 2, https://arxiv.org/abs/2110.05454.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,21 +25,14 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    bias_corrected,
-    check_like,
-    check_state,
-    divide_by_root,
-    increment,
-    running_mean,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adabelief import ScaleByBeliefState, init_belief, updated_spread
 from ._adam import check_moments
-
-
-__all__ = ["acprop", "scale_by_acprop"]
 
 
 def scale_by_acprop(
@@ -65,17 +57,17 @@ def scale_by_acprop(
     """
     check_moments("scale_by_acprop", b1, b2, eps, eps_root)
 
-    def update(
-        updates: Updates, state: ScaleByBeliefState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByBeliefState]:
-        check_state("scale_by_acprop", state, ScaleByBeliefState)
-        check_like("scale_by_acprop", "gradient", updates, state.nu)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_acprop", state, ScaleByBeliefState)
+        checks.like("scale_by_acprop", "gradient", updates, state.nu)
         first, age = state.count == 0, jnp.maximum(state.count, 1)
-        mu = running_mean(state.mu, updates, b1)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = updated_spread(state.nu, updates, state.mu, b2, eps_root)
-        known = jax.tree.map(lambda s: jnp.where(first, 1, s), bias_corrected(state.nu, b2, age))
-        scaled = divide_by_root(updates, known, eps, 0.0)
-        return scaled, ScaleByBeliefState(increment(state.count), mu, nu)
+        known = jax.tree.map(
+            lambda s: jnp.where(first, 1, s), tree.bias_correction(state.nu, b2, age)
+        )
+        scaled = tree.divide_by_root(updates, known, eps, 0.0)
+        return scaled, ScaleByBeliefState(numerics.increment(state.count), mu, nu)
 
     return GradientTransformationExtraArgs(init_belief, update)
 

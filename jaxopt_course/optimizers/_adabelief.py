@@ -13,7 +13,7 @@ Reference: Zhuang et al., "AdaBelief Optimizer: Adapting Stepsizes by the Belief
 Gradients", 2020, algorithm 2, https://arxiv.org/abs/2010.07468.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,29 +24,13 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    bias_corrected,
-    cast_like,
-    check_flag,
-    check_like,
-    check_state,
-    divide_by_root,
-    in_dtype,
-    increment,
-    running_mean,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import check_moments, mean_of_step, zero_moments
-
-
-__all__ = [
-    "ScaleByBeliefState",
-    "adabelief",
-    "init_belief",
-    "scale_by_belief",
-    "updated_spread",
-]
 
 
 class ScaleByBeliefState(NamedTuple):
@@ -85,19 +69,17 @@ def scale_by_belief(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_belief", "nesterov", nesterov)
+    checks.flag("scale_by_belief", "nesterov", nesterov)
     check_moments("scale_by_belief", b1, b2, eps, eps_root)
 
-    def update(
-        updates: Updates, state: ScaleByBeliefState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByBeliefState]:
-        check_state("scale_by_belief", state, ScaleByBeliefState)
-        check_like("scale_by_belief", "gradient", updates, state.nu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, b1)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_belief", state, ScaleByBeliefState)
+        checks.like("scale_by_belief", "gradient", updates, state.nu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = updated_spread(state.nu, updates, mu, b2, eps_root)
-        m, v = mean_of_step(mu, updates, b1, count, nesterov), bias_corrected(nu, b2, count)
-        scaled = cast_like(divide_by_root(m, v, eps, 0.0), updates)
+        m, v = mean_of_step(mu, updates, b1, count, nesterov), tree.bias_correction(nu, b2, count)
+        scaled = tree.cast_like(tree.divide_by_root(m, v, eps, 0.0), updates)
         return scaled, ScaleByBeliefState(count, mu, nu)
 
     return GradientTransformationExtraArgs(init_belief, update)
@@ -113,8 +95,8 @@ def updated_spread(
 ) -> Params:
     """b2 nu + (1 - b2) |updates - around|^2 + eps_root."""
     away = jax.tree.map(lambda g, m: jnp.asarray(g, m.dtype) - m, updates, around)
-    eps = in_dtype(eps_root)
-    return jax.tree.map(lambda s: s + eps(s.dtype), running_mean(nu, squared(away), b2))
+    eps = numerics.in_dtype(eps_root)
+    return jax.tree.map(lambda s: s + eps(s.dtype), tree.update_moment(away, nu, b2, 2))
 
 
 def adabelief(

@@ -15,7 +15,7 @@ https://arxiv.org/abs/1212.5701.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, PyTree, ScalarLike
@@ -24,22 +24,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    nonzero_in_dtype,
-    real_accumulator_like,
-    running_mean,
-    safe_sqrt,
-    squared,
-    widened,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
-
-
-__all__ = ["ScaleByAdaDeltaState", "adadelta", "scale_by_adadelta"]
 
 
 class ScaleByAdaDeltaState(NamedTuple):
@@ -68,30 +57,27 @@ def scale_by_adadelta(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_adadelta", "rho", rho, "[0, 1)")
-    check_number("scale_by_adadelta", "eps", eps, "[0, inf)")
+    checks.number("scale_by_adadelta", "rho", rho, "[0, 1)")
+    checks.number("scale_by_adadelta", "eps", eps, "[0, inf)")
 
-    def init(params: Params) -> ScaleByAdaDeltaState:
-        return ScaleByAdaDeltaState(real_accumulator_like(params), real_accumulator_like(params))
+    def init(params):
+        return ScaleByAdaDeltaState(
+            tree.real_accumulator_like(params), tree.real_accumulator_like(params)
+        )
 
-    def update(
-        updates: Updates,
-        state: ScaleByAdaDeltaState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByAdaDeltaState]:
-        check_state("scale_by_adadelta", state, ScaleByAdaDeltaState)
-        check_like("scale_by_adadelta", "gradient", updates, state.e_g)
-        added = nonzero_in_dtype(eps)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adadelta", state, ScaleByAdaDeltaState)
+        checks.like("scale_by_adadelta", "gradient", updates, state.e_g)
+        added = numerics.nonzero_in_dtype(eps)
 
         def rescaled(g: Array, x: Array, s: Array) -> Array:
             ratio = (x + added(x.dtype)) / (s + added(s.dtype))
-            return safe_sqrt(ratio).astype(g.dtype) * g
+            return numerics.safe_sqrt(ratio).astype(g.dtype) * g
 
-        e_g = running_mean(state.e_g, squared(updates), rho)
-        steps = jax.tree.map(rescaled, widened(updates), state.e_x, e_g)
-        e_x = running_mean(state.e_x, squared(steps), rho)
-        return cast_like(steps, updates), ScaleByAdaDeltaState(e_g, e_x)
+        e_g = tree.update_moment(updates, state.e_g, rho, 2)
+        steps = jax.tree.map(rescaled, tree.widened(updates), state.e_x, e_g)
+        e_x = tree.update_moment(steps, state.e_x, rho, 2)
+        return tree.cast_like(steps, updates), ScaleByAdaDeltaState(e_g, e_x)
 
     return GradientTransformationExtraArgs(init, update)
 

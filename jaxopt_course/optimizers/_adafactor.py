@@ -27,26 +27,10 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    abs_sq,
-    accumulator_like,
-    as_float,
-    check_flag,
-    check_integer,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_state,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    require_params,
-    running_mean,
-    safe_divide,
-    safe_sqrt,
+    checks,
+    numerics,
     shapes_of,
-    squared,
-    wide_dtype,
+    tree,
 )
 from jaxopt_course.transforms import (
     add_decayed_weights,
@@ -57,9 +41,6 @@ from jaxopt_course.transforms import (
     scale_by_learning_rate,
     scale_by_param_block_rms,
 )
-
-
-__all__ = ["FactoredState", "adafactor", "scale_by_factored_rms"]
 
 
 class FactoredState(NamedTuple):
@@ -79,7 +60,7 @@ class FactoredState(NamedTuple):
 
 def power_decay(step: Any, exponent: ScalarLike) -> Float[Array, ""]:
     """``1 - (step + 1)^(-exponent)``, which is 0 at the first step, where ``step`` is 0."""
-    return 1 - jnp.maximum(as_float(step) + 1, 1) ** -as_float(exponent)
+    return 1 - jnp.maximum(numerics.as_float(step) + 1, 1) ** -numerics.as_float(exponent)
 
 
 def scale_by_factored_rms(
@@ -107,12 +88,12 @@ def scale_by_factored_rms(
         ValueError: if a number lies outside its range.
         TypeError: if ``min_dim_size_to_factor`` is traced, or no integer.
     """
-    check_flag("scale_by_factored_rms", "factored", factored)
+    checks.flag("scale_by_factored_rms", "factored", factored)
     owner = "scale_by_factored_rms"
-    check_number(owner, "decay_rate", decay_rate, "[0, inf)")
-    check_number(owner, "step_offset", step_offset)
-    check_integer(owner, "min_dim_size_to_factor", min_dim_size_to_factor, "[0, inf)")
-    check_number(owner, "epsilon", epsilon, "[0, inf)")
+    checks.number(owner, "decay_rate", decay_rate, "[0, inf)")
+    checks.number(owner, "step_offset", step_offset)
+    checks.integer(owner, "min_dim_size_to_factor", min_dim_size_to_factor, "[0, inf)")
+    checks.number(owner, "epsilon", epsilon, "[0, inf)")
 
     def axes_of(x: Any) -> tuple[int, int] | None:
         """The second longest and the longest axis, or None for a leaf that is kept whole."""
@@ -134,38 +115,38 @@ def scale_by_factored_rms(
         row, column = (jax.tree.map(lambda x, i=i: mean(x, i), squares) for i in (1, 0))
         return row, column
 
-    def init(params: Params) -> FactoredState:
-        shapes = shapes_of(lambda tree: means(jax.tree.map(abs_sq, tree)), params)
-        row, column = (accumulator_like(part) for part in shapes)
-        whole = real_accumulator_like(kept_whole(params))
+    def init(params):
+        shapes = shapes_of(lambda tree: means(jax.tree.map(numerics.abs_sq, tree)), params)
+        row, column = (tree.accumulator_like(part) for part in shapes)
+        whole = tree.real_accumulator_like(kept_whole(params))
         return FactoredState(jnp.zeros((), jnp.int32), row, column, whole)
 
     def scaled(g: Array, row: Any, column: Any, whole: Any) -> Array:
         axes = axes_of(g)
         if axes is None:
-            return divide_by_root(g, whole, 0.0, 0.0)
+            return tree.divide_by_root(g, whole, 0.0, 0.0)
         shorter, longest = axes
         mean = jnp.mean(row, axis=shorter - (shorter > longest), keepdims=True)
-        by_row = _inverse_root(safe_divide(row, jnp.broadcast_to(mean, row.shape)))
+        by_row = _inverse_root(numerics.safe_divide(row, jnp.broadcast_to(mean, row.shape)))
         factors = jnp.expand_dims(by_row, longest), jnp.expand_dims(_inverse_root(column), shorter)
-        dtype = wide_dtype(g.dtype)
+        dtype = numerics.wide_dtype(g.dtype)
         first, second = (factor.astype(dtype) for factor in factors)
         return (g.astype(dtype) * first * second).astype(g.dtype)
 
-    def update(
-        updates: Updates, state: FactoredState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, FactoredState]:
-        check_state(owner, state, FactoredState)
-        require_params(owner, params)
-        check_like(owner, "gradient", updates, params)
-        decay = decay_rate_fn(as_float(state.count) - as_float(step_offset), decay_rate)
-        squares = jax.tree.map(lambda s: s + jnp.asarray(epsilon, s.dtype), squared(updates))
+    def update(updates, state, params=None, **extra_args):
+        checks.state(owner, state, FactoredState)
+        checks.params(owner, params)
+        checks.like(owner, "gradient", updates, params)
+        decay = decay_rate_fn(
+            numerics.as_float(state.count) - numerics.as_float(step_offset), decay_rate
+        )
+        squares = jax.tree.map(lambda s: s + jnp.asarray(epsilon, s.dtype), tree.squared(updates))
         row, column, whole = (
-            running_mean(old, new, decay)
+            tree.update_moment(new, old, decay, 1)
             for old, new in zip(state[1:], (*means(squares), kept_whole(squares)), strict=True)
         )
         steps = jax.tree.map(scaled, updates, row, column, whole)
-        return steps, FactoredState(increment(state.count), row, column, whole)
+        return steps, FactoredState(numerics.increment(state.count), row, column, whole)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -219,24 +200,24 @@ def adafactor(
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
     """
-    check_flag("adafactor", "multiply_by_parameter_scale", multiply_by_parameter_scale)
+    checks.flag("adafactor", "multiply_by_parameter_scale", multiply_by_parameter_scale)
     links = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
     if clipping_threshold is not None:
-        check_number("adafactor", "clipping_threshold", clipping_threshold, "[0, inf)")
+        checks.number("adafactor", "clipping_threshold", clipping_threshold, "[0, inf)")
         links.append(clip_by_block_rms(clipping_threshold))
     if learning_rate is not None:
         links.append(scale_by_learning_rate(learning_rate, flip_sign=False))
     if multiply_by_parameter_scale:
         links.append(scale_by_param_block_rms())
     if momentum is not None:
-        check_number("adafactor", "momentum", momentum, "[0, 1)")
+        checks.number("adafactor", "momentum", momentum, "[0, 1)")
         links.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
     if weight_decay_rate is not None:
-        check_learning_rate("adafactor", weight_decay_rate, "weight_decay_rate")
+        checks.learning_rate("adafactor", weight_decay_rate, "weight_decay_rate")
         links.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
     return chain(*links, scale(-1.0))
 
 
 def _inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``1 / sqrt(x)``, and 0 at 0; its slope stays finite where 1 / x^(3/2) would overflow."""
-    return safe_divide(jnp.ones_like(x), safe_sqrt(x))
+    return numerics.safe_divide(jnp.ones_like(x), numerics.safe_sqrt(x))

@@ -13,7 +13,7 @@ Stochastic Optimization", JMLR 2011, https://jmlr.org/papers/v12/duchi11a.html, 
 diagonal matrices.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,20 +23,10 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    cast_like,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    divide_by_root,
-    real_accumulator_like,
-    squared,
+    checks,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
-
-
-__all__ = ["ScaleByRssState", "adagrad", "scale_by_rss"]
 
 
 class ScaleByRssState(NamedTuple):
@@ -64,23 +54,23 @@ def scale_by_rss(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_rss", "eps_in_sqrt", eps_in_sqrt)
-    check_number("scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)")
-    check_number("scale_by_rss", "eps", eps, "[0, inf)")
+    checks.flag("scale_by_rss", "eps_in_sqrt", eps_in_sqrt)
+    checks.number(
+        "scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
+    )
+    checks.number("scale_by_rss", "eps", eps, "[0, inf)")
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
-    def init(params: Params) -> ScaleByRssState:
-        start = real_accumulator_like(params, fill=initial_accumulator_value)
+    def init(params):
+        start = tree.real_accumulator_like(params, fill=initial_accumulator_value)
         return ScaleByRssState(start)
 
-    def update(
-        updates: Updates, state: ScaleByRssState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByRssState]:
-        check_state("scale_by_rss", state, ScaleByRssState)
-        check_like("scale_by_rss", "gradient", updates, state.sum_of_squares)
-        seen = cast_like(squared(updates), state.sum_of_squares)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_rss", state, ScaleByRssState)
+        checks.like("scale_by_rss", "gradient", updates, state.sum_of_squares)
+        seen = tree.cast_like(tree.squared(updates), state.sum_of_squares)
         total = jax.tree.map(jnp.add, state.sum_of_squares, seen)
-        return divide_by_root(updates, total, eps, eps_root), ScaleByRssState(total)
+        return tree.divide_by_root(updates, total, eps, eps_root), ScaleByRssState(total)
 
     return GradientTransformationExtraArgs(init, update)
 

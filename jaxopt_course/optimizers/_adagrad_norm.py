@@ -11,30 +11,19 @@ Reference: Ward, Wu & Bottou, "AdaGrad stepsizes: Sharp convergence over nonconv
 2019, https://arxiv.org/abs/1806.01811, algorithm 1.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     ScalarOrSchedule,
-    Updates,
-    check_like,
-    check_number,
-    check_state,
-    safe_divide,
-    safe_sqrt,
-    scalar_dtype,
-    scale_tree,
-    squared,
-    total,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
-
-
-__all__ = ["ScaleByAdagradNormState", "adagrad_norm", "scale_by_adagrad_norm"]
 
 
 class ScaleByAdagradNormState(NamedTuple):
@@ -58,26 +47,23 @@ def scale_by_adagrad_norm(
     Raises:
         ValueError: if the number lies outside its range.
     """
-    check_number(
+    checks.number(
         "scale_by_adagrad_norm", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
     )
 
-    def init(params: Params) -> ScaleByAdagradNormState:
-        return ScaleByAdagradNormState(jnp.asarray(initial_accumulator_value, scalar_dtype(params)))
+    def init(params):
+        return ScaleByAdagradNormState(
+            jnp.asarray(initial_accumulator_value, tree.scalar_dtype(params))
+        )
 
-    def update(
-        updates: Updates,
-        state: ScaleByAdagradNormState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByAdagradNormState]:
-        check_state("scale_by_adagrad_norm", state, ScaleByAdagradNormState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adagrad_norm", state, ScaleByAdagradNormState)
         if params is not None:
-            check_like("scale_by_adagrad_norm", "gradient", updates, params)
+            checks.like("scale_by_adagrad_norm", "gradient", updates, params)
         before = state.sum_of_squares
-        after = before + total(squared(updates)).astype(before.dtype)
-        factor = safe_divide(jnp.ones_like(after), safe_sqrt(after))
-        return scale_tree(updates, factor), ScaleByAdagradNormState(after)
+        after = before + tree.total(tree.squared(updates)).astype(before.dtype)
+        factor = numerics.safe_divide(jnp.ones_like(after), numerics.safe_sqrt(after))
+        return tree.scale(updates, factor), ScaleByAdagradNormState(after)
 
     return GradientTransformationExtraArgs(init, update)
 

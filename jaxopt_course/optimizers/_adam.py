@@ -19,7 +19,7 @@ Decay Regularization", 2019, algorithm 2, https://arxiv.org/abs/1711.05101.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
@@ -29,34 +29,11 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
-    bias_corrected,
-    cast_like,
-    check_dtype,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    running_mean,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
-
-
-__all__ = [
-    "ScaleByAdamState",
-    "adam",
-    "adamw",
-    "check_moments",
-    "mean_of_step",
-    "nadam",
-    "nadamw",
-    "scale_by_adam",
-    "zero_moments",
-]
 
 
 class ScaleByAdamState(NamedTuple):
@@ -99,26 +76,24 @@ def scale_by_adam(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_adam", "bias_correction", bias_correction)
-    check_flag("scale_by_adam", "nesterov", nesterov)
-    check_dtype("scale_by_adam", "mu_dtype", mu_dtype)
+    checks.flag("scale_by_adam", "bias_correction", bias_correction)
+    checks.flag("scale_by_adam", "nesterov", nesterov)
+    checks.dtype("scale_by_adam", "mu_dtype", mu_dtype)
     check_moments("scale_by_adam", b1, b2, eps, eps_root)
 
-    def init(params: Params) -> ScaleByAdamState:
+    def init(params):
         return zero_moments(params, mu_dtype)
 
-    def update(
-        updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByAdamState]:
-        check_state("scale_by_adam", state, ScaleByAdamState)
-        check_like("scale_by_adam", "gradient", updates, state.nu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, b1)
-        nu = running_mean(state.nu, squared(updates), b2)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adam", state, ScaleByAdamState)
+        checks.like("scale_by_adam", "gradient", updates, state.nu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = tree.update_moment(updates, state.nu, b2, 2)
         m = mean_of_step(mu, updates, b1, count, nesterov, bias_correction)
-        v = bias_corrected(nu, b2, count) if bias_correction else nu
-        scaled = cast_like(divide_by_root(m, v, eps, eps_root), updates)
-        return scaled, ScaleByAdamState(count, cast_like(mu, state.mu), nu)
+        v = tree.bias_correction(nu, b2, count) if bias_correction else nu
+        scaled = tree.cast_like(tree.divide_by_root(m, v, eps, eps_root), updates)
+        return scaled, ScaleByAdamState(count, tree.cast_like(mu, state.mu), nu)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -127,15 +102,15 @@ def check_moments(
     owner: str, b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, eps_root: ScalarLike
 ) -> None:
     """Raise unless both decays lie in [0, 1) and both eps in [0, inf)."""
-    check_number(owner, "b1", b1, "[0, 1)")
-    check_number(owner, "b2", b2, "[0, 1)")
-    check_number(owner, "eps", eps, "[0, inf)")
-    check_number(owner, "eps_root", eps_root, "[0, inf)")
+    checks.number(owner, "b1", b1, "[0, 1)")
+    checks.number(owner, "b2", b2, "[0, 1)")
+    checks.number(owner, "eps", eps, "[0, inf)")
+    checks.number(owner, "eps_root", eps_root, "[0, inf)")
 
 
 def zero_moments(params: Params, mu_dtype: DTypeLike | None = None) -> ScaleByAdamState:
     """Adam's state before the first gradient."""
-    mu, nu = accumulator_like(params, mu_dtype), real_accumulator_like(params)
+    mu, nu = tree.accumulator_like(params, mu_dtype), tree.real_accumulator_like(params)
     return ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
 
@@ -159,12 +134,12 @@ def mean_of_step(
     """
 
     def unbiased(mean: Params, count: Int[Array, ""]) -> Params:
-        return bias_corrected(mean, b1, count) if bias_correction else mean
+        return tree.bias_correction(mean, b1, count) if bias_correction else mean
 
     if not nesterov:
         return unbiased(mu, count)
-    ahead = unbiased(mu, increment(count))
-    return running_mean(ahead, unbiased(cast_like(updates, mu), count), b1)
+    ahead = unbiased(mu, numerics.increment(count))
+    return tree.update_moment(unbiased(tree.cast_like(updates, mu), count), ahead, b1, 1)
 
 
 def adam(

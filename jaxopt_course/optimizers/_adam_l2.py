@@ -18,9 +18,6 @@ from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learni
 from ._adam import scale_by_adam
 
 
-__all__ = ["adam_l2"]
-
-
 def adam_l2(
     learning_rate: ScalarOrSchedule,
     b1: ScalarLike = 0.9,

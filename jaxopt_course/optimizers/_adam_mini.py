@@ -25,25 +25,14 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    bias_corrected,
-    cast_like,
-    check_dtype,
-    check_like,
-    check_state,
-    divide_by_root,
-    increment,
-    running_mean,
+    checks,
+    numerics,
     shapes_of,
-    squared,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import check_moments
-
-
-__all__ = ["ScaleByAdamMiniState", "adam_mini", "neuron_axes", "scale_by_adam_mini"]
 
 
 def neuron_axes(path: tuple[Any, ...], leaf: Any) -> tuple[int, ...]:
@@ -108,38 +97,33 @@ def scale_by_adam_mini(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_dtype("scale_by_adam_mini", "mu_dtype", mu_dtype)
+    checks.dtype("scale_by_adam_mini", "mu_dtype", mu_dtype)
     check_moments("scale_by_adam_mini", b1, b2, eps, eps_root)
 
-    def mean_squares(tree: PyTree) -> PyTree:
+    def mean_squares(grads: PyTree) -> PyTree:
         def mean(path: tuple[Any, ...], x: Any) -> Array:
             kept = {axis % x.ndim for axis in kept_axes(path, x)} if x.ndim else ()
             over = [axis for axis in range(x.ndim) if axis not in kept]
             size = max(math.prod(x.shape[axis] for axis in over), 1)
             return jnp.sum(x, over, keepdims=True) / size
 
-        return jax.tree.map_with_path(mean, squared(tree))
+        return jax.tree.map_with_path(mean, tree.squared(grads))
 
-    def init(params: Params) -> ScaleByAdamMiniState:
-        nu = accumulator_like(shapes_of(mean_squares, params))
+    def init(params):
+        nu = tree.accumulator_like(shapes_of(mean_squares, params))
         return ScaleByAdamMiniState(
-            jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu
+            jnp.zeros((), jnp.int32), tree.accumulator_like(params, mu_dtype), nu
         )
 
-    def update(
-        updates: Updates,
-        state: ScaleByAdamMiniState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByAdamMiniState]:
-        check_state("scale_by_adam_mini", state, ScaleByAdamMiniState)
-        check_like("scale_by_adam_mini", "gradient", updates, state.mu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, b1)
-        nu = running_mean(state.nu, mean_squares(updates), b2)
-        m, v = bias_corrected(mu, b1, count), bias_corrected(nu, b2, count)
-        scaled = cast_like(divide_by_root(m, v, eps, eps_root), updates)
-        return scaled, ScaleByAdamMiniState(count, cast_like(mu, state.mu), nu)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adam_mini", state, ScaleByAdamMiniState)
+        checks.like("scale_by_adam_mini", "gradient", updates, state.mu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = tree.update_moment(mean_squares(updates), state.nu, b2, 1)
+        m, v = tree.bias_correction(mu, b1, count), tree.bias_correction(nu, b2, count)
+        scaled = tree.cast_like(tree.divide_by_root(m, v, eps, eps_root), updates)
+        return scaled, ScaleByAdamMiniState(count, tree.cast_like(mu, state.mu), nu)
 
     return GradientTransformationExtraArgs(init, update)
 

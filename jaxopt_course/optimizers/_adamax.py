@@ -15,7 +15,6 @@ https://arxiv.org/abs/1412.6980; Loshchilov & Hutter, "Decoupled Weight Decay Re
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,23 +24,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    bias_corrected,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    in_dtype,
-    increment,
-    nonzero_in_dtype,
-    running_mean,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, zero_moments
-
-
-__all__ = ["adamax", "adamaxw", "scale_by_adamax"]
 
 
 def scale_by_adamax(
@@ -61,28 +50,30 @@ def scale_by_adamax(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_adamax", "b1", b1, "[0, 1)")
-    check_number("scale_by_adamax", "b2", b2, "[0, 1)")
-    check_number("scale_by_adamax", "eps", eps, "[0, inf)")
+    checks.number("scale_by_adamax", "b1", b1, "[0, 1)")
+    checks.number("scale_by_adamax", "b2", b2, "[0, 1)")
+    checks.number("scale_by_adamax", "eps", eps, "[0, inf)")
 
-    def init(params: Params) -> ScaleByAdamState:
+    def init(params):
         return zero_moments(params)
 
-    def update(
-        updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByAdamState]:
-        check_state("scale_by_adamax", state, ScaleByAdamState)
-        check_like("scale_by_adamax", "gradient", updates, state.nu)
-        count, keep, added = increment(state.count), in_dtype(b2), nonzero_in_dtype(eps)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adamax", state, ScaleByAdamState)
+        checks.like("scale_by_adamax", "gradient", updates, state.nu)
+        count, keep, added = (
+            numerics.increment(state.count),
+            numerics.in_dtype(b2),
+            numerics.nonzero_in_dtype(eps),
+        )
 
         def larger(g: Array, n: Array) -> Array:
             return jnp.maximum(jnp.abs(g) + added(n.dtype), keep(n.dtype) * n)
 
-        mu = running_mean(state.mu, updates, b1)
-        nu = jax.tree.map(larger, cast_like(updates, mu), state.nu)
-        m_hat = bias_corrected(mu, b1, count)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = jax.tree.map(larger, tree.cast_like(updates, mu), state.nu)
+        m_hat = tree.bias_correction(mu, b1, count)
         scaled = jax.tree.map(lambda m, n: m / n.astype(m.dtype), m_hat, nu)
-        return cast_like(scaled, updates), ScaleByAdamState(count, mu, nu)
+        return tree.cast_like(scaled, updates), ScaleByAdamState(count, mu, nu)
 
     return GradientTransformationExtraArgs(init, update)
 

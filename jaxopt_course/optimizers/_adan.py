@@ -17,7 +17,7 @@ Models", 2022, algorithm 1, https://arxiv.org/abs/2208.06677.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,27 +27,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    bias_corrected,
-    cast_like,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    running_mean,
-    running_sum,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import check_moments
-
-
-__all__ = ["ScaleByAdanState", "adan", "scale_by_adan"]
 
 
 class ScaleByAdanState(NamedTuple):
@@ -92,30 +78,28 @@ def scale_by_adan(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_adan", "as_published", as_published)
+    checks.flag("scale_by_adan", "as_published", as_published)
     check_moments("scale_by_adan", b1, b2, eps, eps_root)
-    check_number("scale_by_adan", "b3", b3, "[0, 1)")
+    checks.number("scale_by_adan", "b3", b3, "[0, 1)")
     ahead = b2 if as_published else 1 - b2
 
-    def init(params: Params) -> ScaleByAdanState:
-        m, v, g = (accumulator_like(params) for _ in range(3))
-        n = real_accumulator_like(params)
+    def init(params):
+        m, v, g = (tree.accumulator_like(params) for _ in range(3))
+        n = tree.real_accumulator_like(params)
         return ScaleByAdanState(m, v, n, g, jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates, state: ScaleByAdanState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByAdanState]:
-        check_state("scale_by_adan", state, ScaleByAdanState)
-        check_like("scale_by_adan", "gradient", updates, state.n)
-        t, first, g = increment(state.t), state.t == 0, cast_like(updates, state.g)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adan", state, ScaleByAdanState)
+        checks.like("scale_by_adan", "gradient", updates, state.n)
+        t, first, g = numerics.increment(state.t), state.t == 0, tree.cast_like(updates, state.g)
         change = jax.tree.map(lambda new, old: jnp.where(first, 0, new - old), g, state.g)
-        m, v = running_mean(state.m, g, b1), running_mean(state.v, change, b2)
-        n = running_mean(state.n, squared(running_sum(change, g, ahead)), b3)
+        m, v = tree.update_moment(g, state.m, b1, 1), tree.update_moment(change, state.v, b2, 1)
+        n = tree.update_moment(tree.running_sum(change, g, ahead), state.n, b3, 2)
         m_hat, v_hat, n_hat = (
-            bias_corrected(mean, b, t) for mean, b in ((m, b1), (v, b2), (n, b3))
+            tree.bias_correction(mean, b, t) for mean, b in ((m, b1), (v, b2), (n, b3))
         )
-        scaled = divide_by_root(running_sum(v_hat, m_hat, ahead), n_hat, eps, eps_root)
-        return cast_like(scaled, updates), ScaleByAdanState(m, v, n, g, t)
+        scaled = tree.divide_by_root(tree.running_sum(v_hat, m_hat, ahead), n_hat, eps, eps_root)
+        return tree.cast_like(scaled, updates), ScaleByAdanState(m, v, n, g, t)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -15,7 +15,7 @@ algorithm 1, https://arxiv.org/abs/2409.03137.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
@@ -24,29 +24,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    at_count,
-    bias_corrected,
-    cast_like,
-    check_dtype,
-    check_like,
-    check_number,
-    check_schedule,
-    check_state,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    running_mean,
-    running_sum,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import check_moments
-
-
-__all__ = ["ScaleByAdemamixState", "ademamix", "scale_by_ademamix"]
 
 
 class ScaleByAdemamixState(NamedTuple):
@@ -92,47 +76,42 @@ def scale_by_ademamix(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_dtype("scale_by_ademamix", "mu_dtype", mu_dtype)
+    checks.dtype("scale_by_ademamix", "mu_dtype", mu_dtype)
     check_moments("scale_by_ademamix", b1, b2, eps, eps_root)
     if callable(b3):
-        check_schedule("scale_by_ademamix", "b3", b3)
+        checks.schedule("scale_by_ademamix", "b3", b3)
     else:
-        check_number("scale_by_ademamix", "b3", b3, "[0, 1)")
+        checks.number("scale_by_ademamix", "b3", b3, "[0, 1)")
     if callable(alpha):
-        check_schedule("scale_by_ademamix", "alpha", alpha)
+        checks.schedule("scale_by_ademamix", "alpha", alpha)
     else:
-        check_number("scale_by_ademamix", "alpha", alpha, "[0, inf)")
+        checks.number("scale_by_ademamix", "alpha", alpha, "[0, inf)")
 
-    def init(params: Params) -> ScaleByAdemamixState:
+    def init(params):
         return ScaleByAdemamixState(
             count=jnp.zeros((), jnp.int32),
             count_m2=jnp.zeros((), jnp.int32),
-            m1=accumulator_like(params, mu_dtype),
-            m2=accumulator_like(params, mu_dtype),
-            nu=real_accumulator_like(params),
+            m1=tree.accumulator_like(params, mu_dtype),
+            m2=tree.accumulator_like(params, mu_dtype),
+            nu=tree.real_accumulator_like(params),
         )
 
-    def update(
-        updates: Updates,
-        state: ScaleByAdemamixState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByAdemamixState]:
-        check_state("scale_by_ademamix", state, ScaleByAdemamixState)
-        check_like("scale_by_ademamix", "gradient", updates, state.nu)
-        slow_decay = at_count(b3, state.count_m2)
-        weight = at_count(alpha, state.count_m2)
-        count = increment(state.count)
-        m1 = running_mean(state.m1, updates, b1)
-        m2 = running_mean(state.m2, updates, slow_decay)
-        nu = running_mean(state.nu, squared(updates), b2)
-        mixed = running_sum(m2, bias_corrected(m1, b1, count), weight)
-        scaled = divide_by_root(mixed, bias_corrected(nu, b2, count), eps, eps_root)
-        return cast_like(scaled, updates), ScaleByAdemamixState(
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_ademamix", state, ScaleByAdemamixState)
+        checks.like("scale_by_ademamix", "gradient", updates, state.nu)
+        slow_decay = numerics.at_count(b3, state.count_m2)
+        weight = numerics.at_count(alpha, state.count_m2)
+        count = numerics.increment(state.count)
+        m1 = tree.update_moment(updates, state.m1, b1, 1)
+        m2 = tree.update_moment(updates, state.m2, slow_decay, 1)
+        nu = tree.update_moment(updates, state.nu, b2, 2)
+        mixed = tree.running_sum(m2, tree.bias_correction(m1, b1, count), weight)
+        scaled = tree.divide_by_root(mixed, tree.bias_correction(nu, b2, count), eps, eps_root)
+        return tree.cast_like(scaled, updates), ScaleByAdemamixState(
             count,
-            increment(state.count_m2),
-            cast_like(m1, state.m1),
-            cast_like(m2, state.m2),
+            numerics.increment(state.count_m2),
+            tree.cast_like(m1, state.m1),
+            tree.cast_like(m2, state.m2),
             nu,
         )
 

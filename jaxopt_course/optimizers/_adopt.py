@@ -24,30 +24,14 @@ from jaxtyping import Array, Bool, DTypeLike, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     ScalarOrSchedule,
-    Updates,
-    as_float,
-    cast_like,
-    check_dtype,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    complement,
-    in_dtype,
-    increment,
-    safe_divide,
-    safe_sqrt,
-    squared,
-    widened,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, zero_moments
-
-
-__all__ = ["adopt", "scale_by_adopt"]
 
 
 def scale_by_adopt(
@@ -78,35 +62,37 @@ def scale_by_adopt(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_adopt", "use_clipping", use_clipping)
-    check_flag("scale_by_adopt", "nesterov", nesterov)
-    check_dtype("scale_by_adopt", "mu_dtype", mu_dtype)
-    check_number("scale_by_adopt", "b1", b1, "[0, 1)")
-    check_number("scale_by_adopt", "b2", b2, "[0, 1)")
-    check_number("scale_by_adopt", "eps", eps, "[0, inf)")
+    checks.flag("scale_by_adopt", "use_clipping", use_clipping)
+    checks.flag("scale_by_adopt", "nesterov", nesterov)
+    checks.dtype("scale_by_adopt", "mu_dtype", mu_dtype)
+    checks.number("scale_by_adopt", "b1", b1, "[0, 1)")
+    checks.number("scale_by_adopt", "b2", b2, "[0, 1)")
+    checks.number("scale_by_adopt", "eps", eps, "[0, inf)")
 
-    def init(params: Params) -> ScaleByAdamState:
+    def init(params):
         return zero_moments(params, mu_dtype)
 
-    def update(
-        updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByAdamState]:
-        check_state("scale_by_adopt", state, ScaleByAdamState)
-        check_like("scale_by_adopt", "gradient", updates, state.nu)
-        smallest, first = in_dtype(eps), state.count == 0
-        bound = in_dtype(clip_value_fn(as_float(state.count)) if use_clipping else 0.0)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adopt", state, ScaleByAdamState)
+        checks.like("scale_by_adopt", "gradient", updates, state.nu)
+        smallest, first = numerics.in_dtype(eps), state.count == 0
+        bound = numerics.in_dtype(
+            clip_value_fn(numerics.as_float(state.count)) if use_clipping else 0.0
+        )
 
         def divided(g: Array, nu: Array) -> Array:
-            root = jnp.maximum(safe_sqrt(nu), smallest(nu.dtype))
-            u = safe_divide(g, root.astype(g.dtype))
+            root = jnp.maximum(numerics.safe_sqrt(nu), smallest(nu.dtype))
+            u = numerics.safe_divide(g, root.astype(g.dtype))
             return jnp.clip(u, -bound(u.dtype), bound(u.dtype)) if use_clipping else u
 
-        scaled = jax.tree.map(divided, widened(updates), state.nu)
+        scaled = jax.tree.map(divided, tree.widened(updates), state.nu)
         mu = _mean_from_second(state.mu, scaled, b1, first, 1.0)
         ahead = _mean_from_second(mu, scaled, b1, first, 1.0) if nesterov else mu
-        nu = _mean_from_second(state.nu, squared(updates), b2, first, 0.0)
-        return cast_like(ahead, updates), ScaleByAdamState(
-            increment(state.count), cast_like(mu, state.mu), cast_like(nu, state.nu)
+        nu = _mean_from_second(state.nu, tree.squared(updates), b2, first, 0.0)
+        return tree.cast_like(ahead, updates), ScaleByAdamState(
+            numerics.increment(state.count),
+            tree.cast_like(mu, state.mu),
+            tree.cast_like(nu, state.nu),
         )
 
     return GradientTransformationExtraArgs(init, update)
@@ -120,13 +106,13 @@ def _mean_from_second(
     @functools.cache
     def weights(dtype: Any) -> tuple[Array, Array]:
         keep = jnp.where(first, decay_at_first, jnp.asarray(decay, dtype))
-        return keep, jnp.where(first, 1 - decay_at_first, complement(decay, dtype))
+        return keep, jnp.where(first, 1 - decay_at_first, numerics.complement(decay, dtype))
 
     def mixed(o: Array, n: Any) -> Array:
         keep, add = weights(o.dtype)
         return keep * o + add * jnp.asarray(n, o.dtype)
 
-    return jax.tree.map(mixed, widened(old), new)
+    return jax.tree.map(mixed, tree.widened(old), new)
 
 
 def adopt(

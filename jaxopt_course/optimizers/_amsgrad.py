@@ -12,7 +12,7 @@ Reference: Reddi, Kale & Kumar, "On the Convergence of Adam and Beyond", 2018, a
 https://openreview.net/forum?id=ryQu7f-RZ.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,26 +22,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    bias_corrected,
-    cast_like,
-    check_dtype,
-    check_flag,
-    check_like,
-    check_state,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    running_mean,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import check_moments
-
-
-__all__ = ["ScaleByAmsgradState", "amsgrad", "scale_by_amsgrad"]
 
 
 class ScaleByAmsgradState(NamedTuple):
@@ -85,32 +72,27 @@ def scale_by_amsgrad(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_amsgrad", "bias_correction_nu", bias_correction_nu)
-    check_flag("scale_by_amsgrad", "bias_correction_mu", bias_correction_mu)
-    check_dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
+    checks.flag("scale_by_amsgrad", "bias_correction_nu", bias_correction_nu)
+    checks.flag("scale_by_amsgrad", "bias_correction_mu", bias_correction_mu)
+    checks.dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
     check_moments("scale_by_amsgrad", b1, b2, eps, eps_root)
 
-    def init(params: Params) -> ScaleByAmsgradState:
-        mu = accumulator_like(params, mu_dtype)
-        nu, nu_max = (real_accumulator_like(params) for _ in range(2))
+    def init(params):
+        mu = tree.accumulator_like(params, mu_dtype)
+        nu, nu_max = (tree.real_accumulator_like(params) for _ in range(2))
         return ScaleByAmsgradState(jnp.zeros((), jnp.int32), mu, nu, nu_max)
 
-    def update(
-        updates: Updates,
-        state: ScaleByAmsgradState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByAmsgradState]:
-        check_state("scale_by_amsgrad", state, ScaleByAmsgradState)
-        check_like("scale_by_amsgrad", "gradient", updates, state.nu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, b1)
-        nu = running_mean(state.nu, squared(updates), b2)
-        m = bias_corrected(mu, b1, count) if bias_correction_mu else mu
-        v = bias_corrected(nu, b2, count) if bias_correction_nu else nu
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_amsgrad", state, ScaleByAmsgradState)
+        checks.like("scale_by_amsgrad", "gradient", updates, state.nu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = tree.update_moment(updates, state.nu, b2, 2)
+        m = tree.bias_correction(mu, b1, count) if bias_correction_mu else mu
+        v = tree.bias_correction(nu, b2, count) if bias_correction_nu else nu
         nu_max = jax.tree.map(jnp.maximum, state.nu_max, v)
-        scaled = cast_like(divide_by_root(m, nu_max, eps, eps_root), updates)
-        return scaled, ScaleByAmsgradState(count, cast_like(mu, state.mu), nu, nu_max)
+        scaled = tree.cast_like(tree.divide_by_root(m, nu_max, eps, eps_root), updates)
+        return scaled, ScaleByAmsgradState(count, tree.cast_like(mu, state.mu), nu, nu_max)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -29,41 +29,10 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    as_float,
-    at_count,
-    cast_like,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_state,
-    complement,
-    divide_by_root,
-    increment,
-    inner_product,
-    one_minus_power,
-    real_accumulator_like,
-    require_params,
-    running_mean,
-    running_sum,
-    safe_divide,
-    safe_sqrt,
-    scalar_dtype,
-    scale_tree,
-    squared,
-    total,
+    checks,
+    numerics,
+    tree,
 )
-
-
-__all__ = [
-    "DAdaptAdamWState",
-    "adam_correction",
-    "check_betas",
-    "dadapt_adamw",
-    "l1_norm",
-    "root_of",
-]
 
 
 class DAdaptAdamWState(NamedTuple):
@@ -117,50 +86,48 @@ def dadapt_adamw(
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
     """
-    check_learning_rate("dadapt_adamw", learning_rate)
+    checks.learning_rate("dadapt_adamw", learning_rate)
     b1, b2 = check_betas("dadapt_adamw", betas)
-    check_number("dadapt_adamw", "eps", eps, "[0, inf)")
-    check_number("dadapt_adamw", "estim_lr0", estim_lr0, "(0, inf)")
-    check_number("dadapt_adamw", "weight_decay", weight_decay, "[0, inf)")
+    checks.number("dadapt_adamw", "eps", eps, "[0, inf)")
+    checks.number("dadapt_adamw", "estim_lr0", estim_lr0, "(0, inf)")
+    checks.number("dadapt_adamw", "weight_decay", weight_decay, "[0, inf)")
     root_b2 = root_of(b2)
 
-    def init(params: Params) -> DAdaptAdamWState:
-        dtype = scalar_dtype(params)
+    def init(params):
+        dtype = tree.scalar_dtype(params)
         return DAdaptAdamWState(
-            exp_avg=accumulator_like(params),
-            exp_avg_sq=real_accumulator_like(params),
-            grad_sum=accumulator_like(params),
+            exp_avg=tree.accumulator_like(params),
+            exp_avg_sq=tree.real_accumulator_like(params),
+            grad_sum=tree.accumulator_like(params),
             estim_lr=jnp.asarray(estim_lr0, dtype),
             numerator_weighted=jnp.zeros((), dtype),
             count=jnp.zeros((), jnp.int32),
         )
 
-    def update(
-        updates: Updates, state: DAdaptAdamWState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, DAdaptAdamWState]:
-        check_state("dadapt_adamw", state, DAdaptAdamWState)
-        require_params("dadapt_adamw", params)
-        check_like("dadapt_adamw", "gradient", updates, state.exp_avg)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("dadapt_adamw", state, DAdaptAdamWState)
+        checks.params("dadapt_adamw", params)
+        checks.like("dadapt_adamw", "gradient", updates, state.exp_avg)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
-        count = increment(state.count)
-        rate = at_count(learning_rate, state.count)
+        count = numerics.increment(state.count)
+        rate = numerics.at_count(learning_rate, state.count)
         length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
 
-        grads = cast_like(updates, state.exp_avg)
-        weighted = divide_by_root(state.grad_sum, state.exp_avg_sq, eps, 0.0)
-        progress = length * inner_product(grads, weighted).astype(dtype)
-        numerator = running_mean(state.numerator_weighted, progress, root_b2)
+        grads = tree.cast_like(updates, state.exp_avg)
+        weighted = tree.divide_by_root(state.grad_sum, state.exp_avg_sq, eps, 0.0)
+        progress = length * tree.inner_product(grads, weighted).astype(dtype)
+        numerator = tree.update_moment(progress, state.numerator_weighted, root_b2, 1)
 
-        steps = scale_tree(grads, length)
-        exp_avg = running_mean(state.exp_avg, steps, b1)
-        exp_avg_sq = running_mean(state.exp_avg_sq, squared(grads), b2)
-        grad_sum = running_mean(state.grad_sum, steps, root_b2)
-        norm = complement(root_b2, dtype) * l1_norm(grad_sum).astype(dtype)
-        estimate = jnp.maximum(distance, safe_divide(numerator, norm))
+        steps = tree.scale(grads, length)
+        exp_avg = tree.update_moment(steps, state.exp_avg, b1, 1)
+        exp_avg_sq = tree.update_moment(grads, state.exp_avg_sq, b2, 2)
+        grad_sum = tree.update_moment(steps, state.grad_sum, root_b2, 1)
+        norm = numerics.complement(root_b2, dtype) * l1_norm(grad_sum).astype(dtype)
+        estimate = jnp.maximum(distance, numerics.safe_divide(numerator, norm))
 
-        scaled = divide_by_root(exp_avg, exp_avg_sq, eps, 0.0)
-        uphill = running_sum(params, scaled, jnp.asarray(weight_decay, dtype) * length)
-        return cast_like(scale_tree(uphill, -1.0), updates), DAdaptAdamWState(
+        scaled = tree.divide_by_root(exp_avg, exp_avg_sq, eps, 0.0)
+        uphill = tree.running_sum(params, scaled, jnp.asarray(weight_decay, dtype) * length)
+        return tree.cast_like(tree.scale(uphill, -1.0), updates), DAdaptAdamWState(
             exp_avg, exp_avg_sq, grad_sum, estimate, numerator, count
         )
 
@@ -170,7 +137,7 @@ def dadapt_adamw(
 def check_betas(owner: str, betas: tuple[ScalarLike, ScalarLike]) -> tuple[ScalarLike, ScalarLike]:
     """The two decays, checked."""
     for place, decay in enumerate(betas):
-        check_number(owner, f"betas[{place}]", decay, "[0, 1)")
+        checks.number(owner, f"betas[{place}]", decay, "[0, 1)")
     b1, b2 = betas
     return b1, b2
 
@@ -179,14 +146,20 @@ def adam_correction(
     b1: ScalarLike, b2: ScalarLike, count: Int[Array, ""], dtype: Any
 ) -> Float[Array, ""]:
     """Adam's two bias corrections as one factor of the step: sqrt(1 - b2^t) / (1 - b1^t)."""
-    return safe_sqrt(one_minus_power(b2, count, dtype)) / one_minus_power(b1, count, dtype)
+    return numerics.safe_sqrt(
+        numerics.one_minus_power(b2, count, dtype)
+    ) / numerics.one_minus_power(b1, count, dtype)
 
 
 def root_of(decay: ScalarLike) -> ScalarLike:
     """The square root of a decay, of which ``1 - root`` is still exact for Python numbers."""
-    return decay**0.5 if isinstance(decay, int | float) else safe_sqrt(as_float(decay))
+    return (
+        decay**0.5
+        if isinstance(decay, int | float)
+        else numerics.safe_sqrt(numerics.as_float(decay))
+    )
 
 
-def l1_norm(tree: PyTree) -> Float[Array, ""]:
+def l1_norm(updates: PyTree) -> Float[Array, ""]:
     """The sum of the absolute values of all entries."""
-    return total(jax.tree.map(jnp.abs, tree))
+    return tree.total(jax.tree.map(jnp.abs, updates))

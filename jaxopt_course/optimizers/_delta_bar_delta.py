@@ -13,7 +13,7 @@ Reference: Jacobs, "Increased rates of convergence through learning rate adaptat
 Networks 1(4), 1988, equations 4 and 5.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,18 +23,10 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    running_mean,
+    checks,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
-
-
-__all__ = ["ScaleByDeltaBarDeltaState", "delta_bar_delta", "scale_by_delta_bar_delta"]
 
 
 class ScaleByDeltaBarDeltaState(NamedTuple):
@@ -64,13 +56,13 @@ def scale_by_delta_bar_delta(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_delta_bar_delta", "kappa", kappa, "[0, inf)")
-    check_number("scale_by_delta_bar_delta", "phi", phi, "[0, 1]")
-    check_number("scale_by_delta_bar_delta", "theta", theta, "[0, 1)")
+    checks.number("scale_by_delta_bar_delta", "kappa", kappa, "[0, inf)")
+    checks.number("scale_by_delta_bar_delta", "phi", phi, "[0, 1]")
+    checks.number("scale_by_delta_bar_delta", "theta", theta, "[0, 1)")
 
-    def init(params: Params) -> ScaleByDeltaBarDeltaState:
+    def init(params):
         return ScaleByDeltaBarDeltaState(
-            gains=accumulator_like(params, fill=1.0), mu=accumulator_like(params)
+            gains=tree.accumulator_like(params, fill=1.0), mu=tree.accumulator_like(params)
         )
 
     def gain(old: Array, mean: Array, grad: Array) -> Array:
@@ -79,18 +71,15 @@ def scale_by_delta_bar_delta(
         shrunk = old * (1 - jnp.asarray(phi, old.dtype))
         return jnp.where(agreement > 0, grown, jnp.where(agreement < 0, shrunk, old))
 
-    def update(
-        updates: Updates,
-        state: ScaleByDeltaBarDeltaState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByDeltaBarDeltaState]:
-        check_state("scale_by_delta_bar_delta", state, ScaleByDeltaBarDeltaState)
-        check_like("scale_by_delta_bar_delta", "gradient", updates, state.gains)
-        grads = cast_like(updates, state.mu)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_delta_bar_delta", state, ScaleByDeltaBarDeltaState)
+        checks.like("scale_by_delta_bar_delta", "gradient", updates, state.gains)
+        grads = tree.cast_like(updates, state.mu)
         gains = jax.tree.map(gain, state.gains, state.mu, grads)
-        scaled = cast_like(jax.tree.map(jnp.multiply, gains, grads), updates)
-        return scaled, ScaleByDeltaBarDeltaState(gains, running_mean(state.mu, grads, theta))
+        scaled = tree.cast_like(jax.tree.map(jnp.multiply, gains, grads), updates)
+        return scaled, ScaleByDeltaBarDeltaState(
+            gains, tree.update_moment(grads, state.mu, theta, 1)
+        )
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -8,10 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import Params, for_tree
-
-
-__all__ = ["Dimensions", "MuonDimensionNumbers", "fans", "folded", "specs_of", "unfolded"]
+from jaxopt_course.core import Params, tree
 
 
 class MuonDimensionNumbers(NamedTuple):
@@ -28,14 +25,14 @@ class MuonDimensionNumbers(NamedTuple):
 Dimensions: TypeAlias = MuonDimensionNumbers | PyTree | Callable[[Params], PyTree] | None
 
 
-def specs_of(dimensions: Dimensions, tree: PyTree) -> PyTree:
-    """The dimension numbers, or None, of each leaf of ``tree``."""
-    if not jax.tree.leaves(tree):
-        return tree
+def specs_of(dimensions: Dimensions, params: PyTree) -> PyTree:
+    """The dimension numbers, or None, of each leaf of ``params``."""
+    if not jax.tree.leaves(params):
+        return params
     is_spec = lambda x: x is None or isinstance(x, MuonDimensionNumbers)
-    specs = MuonDimensionNumbers() if dimensions is None else for_tree(dimensions, tree)
+    specs = MuonDimensionNumbers() if dimensions is None else tree.for_tree(dimensions, params)
     return jax.tree.map(
-        lambda spec, below: jax.tree.map(lambda _: spec, below), specs, tree, is_leaf=is_spec
+        lambda spec, below: jax.tree.map(lambda _: spec, below), specs, params, is_leaf=is_spec
     )
 
 

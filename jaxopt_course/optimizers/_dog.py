@@ -13,7 +13,7 @@ Schedule", 2023, equation (DoG), https://arxiv.org/abs/2302.12022.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,21 +23,10 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    check_choice,
-    check_like,
-    check_number,
-    check_state,
-    difference,
+    checks,
     global_norm,
-    require_params,
-    safe_divide,
-    safe_sqrt,
-    scalar_dtype,
-    scale_tree,
-    shown,
-    squared,
-    total,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import (
     add_decayed_weights,
@@ -46,8 +35,6 @@ from jaxopt_course.transforms import (
     scale_by_learning_rate,
 )
 
-
-__all__ = ["DoGState", "InitStep", "dog", "scale_by_dog"]
 
 InitStep = tuple[Literal["distance", "learning_rate", "heuristic"], ScalarLike]
 
@@ -86,15 +73,15 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
     if not isinstance(init_step, tuple | list) or len(init_step) != 2:
         raise TypeError(
             "scale_by_dog: `init_step` must be a pair of a name and a number, "
-            f"got {shown(init_step)}."
+            f"got {checks.shown(init_step)}."
         )
     kind, size = init_step
-    check_choice("scale_by_dog", "init_step[0]", kind, ["distance", "learning_rate", "heuristic"])
-    check_number("scale_by_dog", "init_step[1]", size, "(0, inf)")
-    check_number("scale_by_dog", "eps", eps, "[0, inf)")
+    checks.choice("scale_by_dog", "init_step[0]", kind, ["distance", "learning_rate", "heuristic"])
+    checks.number("scale_by_dog", "init_step[1]", size, "(0, inf)")
+    checks.number("scale_by_dog", "eps", eps, "[0, inf)")
 
-    def init(params: Params) -> DoGState:
-        dtype = scalar_dtype(params)
+    def init(params):
+        dtype = tree.scalar_dtype(params)
         distance = jnp.asarray(size, dtype)
         if kind == "heuristic":
             distance *= 1 + global_norm(params)
@@ -103,21 +90,19 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
         first = jax.tree.map(jnp.copy, params)  # so that the params may be donated
         return DoGState(jnp.array(True), first, distance, jnp.zeros((), dtype))
 
-    def update(
-        updates: Updates, state: DoGState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, DoGState]:
-        check_state("scale_by_dog", state, DoGState)
-        require_params("scale_by_dog", params)
-        check_like("scale_by_dog", "gradient", updates, state.init_params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_dog", state, DoGState)
+        checks.params("scale_by_dog", params)
+        checks.like("scale_by_dog", "gradient", updates, state.init_params)
         dtype = state.max_dist.dtype
-        way = global_norm(difference(params, state.init_params)).astype(dtype)
+        way = global_norm(tree.difference(params, state.init_params)).astype(dtype)
         max_dist = jnp.maximum(state.max_dist, way)
-        squares = state.sum_sq_norm_grads + total(squared(updates)).astype(dtype)
-        rate = safe_divide(max_dist, safe_sqrt(squares + jnp.asarray(eps, dtype)))
+        squares = state.sum_sq_norm_grads + tree.total(tree.squared(updates)).astype(dtype)
+        rate = numerics.safe_divide(max_dist, numerics.safe_sqrt(squares + jnp.asarray(eps, dtype)))
         if kind == "learning_rate":
             rate = jnp.where(state.is_init_step, jnp.asarray(size, dtype), rate)
         new_state = DoGState(jnp.array(False), state.init_params, max_dist, squares)
-        return scale_tree(updates, rate), new_state
+        return tree.scale(updates, rate), new_state
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -13,7 +13,7 @@ Gradient Descent Method", 2023, algorithm 1, https://arxiv.org/abs/2305.16284.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,18 +23,9 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    check_like,
-    check_number,
-    check_state,
-    difference,
-    require_params,
-    safe_divide,
-    safe_sqrt,
-    scalar_dtype,
-    scale_tree,
-    squared,
-    total,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import (
     add_decayed_weights,
@@ -42,9 +33,6 @@ from jaxopt_course.transforms import (
     identity,
     scale_by_learning_rate,
 )
-
-
-__all__ = ["DoWGState", "dowg", "scale_by_dowg"]
 
 
 class DoWGState(NamedTuple):
@@ -75,31 +63,29 @@ def scale_by_dowg(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_dowg", "eps", eps, "[0, inf)")
+    checks.number("scale_by_dowg", "eps", eps, "[0, inf)")
     start = eps if init_estim_sq_dist is None else init_estim_sq_dist
-    check_number("scale_by_dowg", "init_estim_sq_dist", start, "(0, inf)")
+    checks.number("scale_by_dowg", "init_estim_sq_dist", start, "(0, inf)")
 
-    def init(params: Params) -> DoWGState:
-        dtype = scalar_dtype(params)
+    def init(params):
+        dtype = tree.scalar_dtype(params)
         return DoWGState(
             init_params=jax.tree.map(jnp.copy, params),  # so that the params may be donated
             weighted_sq_norm_grads=jnp.zeros((), dtype),
             estim_sq_dist=jnp.asarray(start, dtype),
         )
 
-    def update(
-        updates: Updates, state: DoWGState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, DoWGState]:
-        check_state("scale_by_dowg", state, DoWGState)
-        require_params("scale_by_dowg", params)
-        check_like("scale_by_dowg", "gradient", updates, state.init_params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_dowg", state, DoWGState)
+        checks.params("scale_by_dowg", params)
+        checks.like("scale_by_dowg", "gradient", updates, state.init_params)
         dtype = state.estim_sq_dist.dtype
-        way = total(squared(difference(params, state.init_params))).astype(dtype)
+        way = tree.total(tree.squared(tree.difference(params, state.init_params))).astype(dtype)
         longest = jnp.maximum(state.estim_sq_dist, way)
-        squares = total(squared(updates)).astype(dtype)
+        squares = tree.total(tree.squared(updates)).astype(dtype)
         weighted = state.weighted_sq_norm_grads + longest * squares
-        rate = safe_divide(longest, safe_sqrt(weighted) + jnp.asarray(eps, dtype))
-        return scale_tree(updates, rate), DoWGState(state.init_params, weighted, longest)
+        rate = numerics.safe_divide(longest, numerics.safe_sqrt(weighted) + jnp.asarray(eps, dtype))
+        return tree.scale(updates, rate), DoWGState(state.init_params, weighted, longest)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -15,11 +15,8 @@ procedures for networks", 1986.
 
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, checks
 from jaxopt_course.transforms import chain, ema, scale_by_learning_rate
-
-
-__all__ = ["ema_sgd"]
 
 
 def ema_sgd(
@@ -47,7 +44,7 @@ def ema_sgd(
         >>> round(float(update), 6)
         -0.1
     """
-    check_number("ema_sgd", "momentum", momentum, "[0, 1)")
+    checks.number("ema_sgd", "momentum", momentum, "[0, 1)")
     return chain(
         ema(momentum, debias=False, accumulator_dtype=accumulator_dtype),
         scale_by_learning_rate(learning_rate),

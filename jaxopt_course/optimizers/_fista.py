@@ -15,7 +15,7 @@ Problems", 2009, https://doi.org/10.1137/080716542, section 4, FISTA with consta
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,25 +27,16 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     State,
-    Updates,
-    accumulator_like,
-    as_float,
-    as_transformation,
-    cast_like,
-    check_like,
-    check_state,
-    difference,
+    checks,
     if_applied,
-    require_params,
+    numerics,
+    tree,
 )
 from jaxopt_course.regularizers import weights_only
 from jaxopt_course.transforms import apply_updates, lookahead_params
 
 from ._ista import ista
 from ._nesterov import NesterovState
-
-
-__all__ = ["AcceleratedState", "accelerated", "fista"]
 
 
 class AcceleratedState(NamedTuple):
@@ -74,25 +65,23 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
     Raises:
         ValueError: from ``update``, without ``params``.
     """
-    inner = as_transformation("accelerated", "inner", inner)
+    inner = checks.transformation("accelerated", "inner", inner)
 
-    def init(params: Params) -> AcceleratedState:
-        velocity = NesterovState(as_float(0.0), accumulator_like(params))
-        return AcceleratedState(as_float(1.0), velocity, inner.init(params))
+    def init(params):
+        velocity = NesterovState(numerics.as_float(0.0), tree.accumulator_like(params))
+        return AcceleratedState(numerics.as_float(1.0), velocity, inner.init(params))
 
-    def update(
-        updates: Updates, state: AcceleratedState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, AcceleratedState]:
-        check_state("accelerated", state, AcceleratedState)
-        require_params("accelerated", params)
-        check_like("accelerated", "gradient", updates, params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("accelerated", state, AcceleratedState)
+        checks.params("accelerated", params)
+        checks.like("accelerated", "gradient", updates, params)
         ahead = lookahead_params(state.velocity, params)
         steps, inner_state = inner.update(updates, state.inner_state, ahead, **extra_args)
         # Through the new point, not step by step: so an entry that became 0 is exactly 0.
-        moves = difference(apply_updates(ahead, steps), params)
+        moves = tree.difference(apply_updates(ahead, steps), params)
         age = (1 + jnp.sqrt(1 + 4 * jnp.square(state.age))) / 2
-        velocity = NesterovState((state.age - 1) / age, cast_like(moves, state.velocity.trace))
-        new = cast_like(moves, updates), age, velocity
+        velocity = NesterovState((state.age - 1) / age, tree.cast_like(moves, state.velocity.trace))
+        new = tree.cast_like(moves, updates), age, velocity
         stays = jax.tree.map(jnp.zeros_like, updates), state.age, state.velocity
         moves, age, velocity = if_applied(inner_state, state.inner_state, new, stays)
         return moves, AcceleratedState(age, velocity, inner_state)

@@ -11,14 +11,7 @@ stability of learning", 2020, https://arxiv.org/abs/2002.03432, algorithm 1.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    as_float,
-    check_learning_rate,
-    check_number,
-    of_rates,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, checks, numerics
 from jaxopt_course.transforms import (
     add_decayed_weights,
     chain,
@@ -26,9 +19,6 @@ from jaxopt_course.transforms import (
     scale_by_learning_rate,
     scale_by_trust_ratio,
 )
-
-
-__all__ = ["fromage"]
 
 
 def fromage(
@@ -57,24 +47,24 @@ def fromage(
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True
     """
-    check_learning_rate("fromage", learning_rate)
-    check_number("fromage", "min_norm", min_norm, "[0, inf)")
+    checks.learning_rate("fromage", learning_rate)
+    checks.number("fromage", "min_norm", min_norm, "[0, inf)")
     return chain(
         scale_by_trust_ratio(min_norm),
-        scale_by_learning_rate(of_rates(_shrunk, learning_rate), flip_sign=False),
-        add_decayed_weights(of_rates(_shrinkage, learning_rate)),
+        scale_by_learning_rate(numerics.of_rates(_shrunk, learning_rate), flip_sign=False),
+        add_decayed_weights(numerics.of_rates(_shrinkage, learning_rate)),
         scale(-1.0),
     )
 
 
 def _shrunk(rate: ScalarLike) -> Float[Array, ""]:
     """``a / sqrt(1 + a^2)``."""
-    rate = as_float(rate)
+    rate = numerics.as_float(rate)
     return rate / jnp.sqrt(1 + rate**2)
 
 
 def _shrinkage(rate: ScalarLike) -> Float[Array, ""]:
     """``1 - 1 / sqrt(1 + a^2)``, without the cancellation that leaves no digits at small a."""
-    rate = as_float(rate)
+    rate = numerics.as_float(rate)
     root = jnp.sqrt(1 + rate**2)
     return rate**2 / (root * (1 + root))

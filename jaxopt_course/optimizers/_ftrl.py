@@ -22,7 +22,7 @@ Reference: McMahan et al., "Ad Click Prediction: a View from the Trenches", 2013
 https://research.google/pubs/pub41159/, algorithm 1 (alpha there is the learning rate).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,27 +32,10 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    at_count,
-    cast_like,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_state,
-    difference,
-    in_dtype,
-    increment,
-    real_accumulator_like,
-    require_params,
-    running_sum,
-    safe_divide,
-    safe_sqrt,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
-
-
-__all__ = ["FtrlState", "ftrl"]
 
 
 class FtrlState(NamedTuple):
@@ -103,25 +86,23 @@ def ftrl(
         >>> bool(jnp.abs(params[0]) < 1e-3), float(params[1])
         (True, 0.0)
     """
-    check_learning_rate("ftrl", learning_rate)
-    check_number("ftrl", "beta", beta, "[0, inf)")
-    check_number("ftrl", "l1", l1, "[0, inf)")
-    check_number("ftrl", "l2", l2, "[0, inf)")
+    checks.learning_rate("ftrl", learning_rate)
+    checks.number("ftrl", "beta", beta, "[0, inf)")
+    checks.number("ftrl", "l1", l1, "[0, inf)")
+    checks.number("ftrl", "l2", l2, "[0, inf)")
 
-    def init(params: Params) -> FtrlState:
-        n = real_accumulator_like(params)
-        return FtrlState(jnp.zeros((), jnp.int32), accumulator_like(params), n)
+    def init(params):
+        n = tree.real_accumulator_like(params)
+        return FtrlState(jnp.zeros((), jnp.int32), tree.accumulator_like(params), n)
 
-    def update(
-        updates: Updates, state: FtrlState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, FtrlState]:
-        check_state("ftrl", state, FtrlState)
-        require_params("ftrl", params)
-        check_like("ftrl", "gradient", updates, params)
-        rate = at_count(learning_rate, state.step)
-        rates, betas, ones, twos = (in_dtype(x) for x in (rate, beta, l1, l2))
-        old, grads = cast_like(params, state.z), cast_like(updates, state.z)
-        n = running_sum(state.n, squared(updates), 1.0)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("ftrl", state, FtrlState)
+        checks.params("ftrl", params)
+        checks.like("ftrl", "gradient", updates, params)
+        rate = numerics.at_count(learning_rate, state.step)
+        rates, betas, ones, twos = (numerics.in_dtype(x) for x in (rate, beta, l1, l2))
+        old, grads = tree.cast_like(params, state.z), tree.cast_like(updates, state.z)
+        n = tree.running_sum(state.n, tree.squared(updates), 1.0)
 
         def pushed(w: Array, g: Array, z: Array) -> Array:
             """z_{t-1} + A_{t-1} w_t + g_t."""
@@ -133,16 +114,20 @@ def ftrl(
             point = root.astype(w.dtype) * w - rates(w.dtype) * push
             size = jnp.maximum(jnp.abs(point) - rate * low, 0).astype(w.dtype)
             denominator = (root + rate * curvature).astype(w.dtype)
-            return jnp.where(denominator != 0, safe_divide(jnp.sign(point) * size, denominator), w)
+            return jnp.where(
+                denominator != 0, numerics.safe_divide(jnp.sign(point) * size, denominator), w
+            )
 
         def remembered(w: Array, push: Array, root: Array) -> Array:
             rate = jnp.broadcast_to(rates(w.dtype), w.shape)
-            return push - safe_divide(root.astype(w.dtype) * w, rate)
+            return push - numerics.safe_divide(root.astype(w.dtype) * w, rate)
 
-        roots = jax.tree.map(lambda total: betas(total.dtype) + safe_sqrt(total), n)
+        roots = jax.tree.map(lambda total: betas(total.dtype) + numerics.safe_sqrt(total), n)
         push = jax.tree.map(pushed, old, grads, state.z)
         new = jax.tree.map(solved, old, push, roots)
         z = jax.tree.map(remembered, old, push, roots)
-        return cast_like(difference(new, old), updates), FtrlState(increment(state.step), z, n)
+        return tree.cast_like(tree.difference(new, old), updates), FtrlState(
+            numerics.increment(state.step), z, n
+        )
 
     return GradientTransformationExtraArgs(init, update)

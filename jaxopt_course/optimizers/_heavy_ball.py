@@ -13,11 +13,8 @@ Reference: Polyak, "Some methods of speeding up the convergence of iteration met
 
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, check_number
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, checks
 from jaxopt_course.transforms import chain, scale_by_learning_rate, trace
-
-
-__all__ = ["heavy_ball"]
 
 
 def heavy_ball(
@@ -47,7 +44,7 @@ def heavy_ball(
         >>> round(float(update), 4)  # one push, then none: -0.1 * 0.5**2
         -0.025
     """
-    check_number("heavy_ball", "momentum", momentum, "[0, 1)")
+    checks.number("heavy_ball", "momentum", momentum, "[0, 1)")
     return chain(
         scale_by_learning_rate(learning_rate), trace(momentum, accumulator_dtype=accumulator_dtype)
     )

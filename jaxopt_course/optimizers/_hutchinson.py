@@ -11,27 +11,14 @@ smoothing splines", 1989; Bekas, Kokiopoulou & Saad, "An estimator for the diago
 2007, https://doi.org/10.1016/j.apnum.2007.01.003.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    Params,
-    Updates,
-    cast_like,
-    check_like,
-    check_state,
-    hvp,
-    require_params,
-)
-
-
-__all__ = ["HutchinsonState", "hutchinson_estimator_diag_hessian"]
+from jaxopt_course.core import GradientTransformationExtraArgs, checks, hvp, tree
 
 
 class HutchinsonState(NamedTuple):
@@ -66,21 +53,14 @@ def hutchinson_estimator_diag_hessian(
         [2.0, 6.0]
     """
 
-    def init(params: Params) -> HutchinsonState:
+    def init(params):
         key = jax.random.PRNGKey(0) if random_seed is None else jnp.array(random_seed)
         return HutchinsonState(key)
 
-    def update(
-        updates: Updates,
-        state: HutchinsonState,
-        params: Params | None = None,
-        obj_fn: Callable[[Params], Any] | None = None,
-        value_fn: Callable[[Params], Any] | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, HutchinsonState]:
-        check_state("hutchinson_estimator_diag_hessian", state, HutchinsonState)
-        require_params("hutchinson_estimator_diag_hessian", params)
-        check_like("hutchinson_estimator_diag_hessian", "gradient", updates, params)
+    def update(updates, state, params=None, obj_fn=None, value_fn=None, **extra_args):
+        checks.state("hutchinson_estimator_diag_hessian", state, HutchinsonState)
+        checks.params("hutchinson_estimator_diag_hessian", params)
+        checks.like("hutchinson_estimator_diag_hessian", "gradient", updates, params)
         loss = value_fn if obj_fn is None else obj_fn
         if loss is None:
             raise ValueError(
@@ -91,8 +71,8 @@ def hutchinson_estimator_diag_hessian(
         signs = optax.tree_utils.tree_random_like(
             own, params, jax.random.rademacher, dtype=jnp.float32
         )
-        signs = cast_like(signs, params)
+        signs = tree.cast_like(signs, params)
         estimate = jax.tree.map(jnp.multiply, signs, hvp(loss, params, signs))
-        return cast_like(estimate, updates), HutchinsonState(key)
+        return tree.cast_like(estimate, updates), HutchinsonState(key)
 
     return GradientTransformationExtraArgs(init, update)

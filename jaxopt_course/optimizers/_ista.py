@@ -21,9 +21,6 @@ from jaxopt_course.transforms import chain, proximal
 from ._sgd import sgd
 
 
-__all__ = ["ista"]
-
-
 def ista(
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,

@@ -25,9 +25,6 @@ from jaxopt_course.transforms import (
 from ._adam import scale_by_adam
 
 
-__all__ = ["lamb"]
-
-
 def lamb(
     learning_rate: ScalarOrSchedule,
     b1: ScalarLike = 0.9,

@@ -17,12 +17,7 @@ from collections.abc import Callable
 
 from jaxtyping import PyTree, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    Params,
-    ScalarOrSchedule,
-    check_number,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, ScalarOrSchedule, checks
 from jaxopt_course.transforms import (
     add_decayed_weights,
     chain,
@@ -31,9 +26,6 @@ from jaxopt_course.transforms import (
     scale_by_trust_ratio,
     trace,
 )
-
-
-__all__ = ["lars"]
 
 
 def lars(
@@ -77,7 +69,7 @@ def lars(
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True
     """
-    check_number("lars", "momentum", momentum, "[0, 1)")
+    checks.number("lars", "momentum", momentum, "[0, 1)")
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),
         masked(

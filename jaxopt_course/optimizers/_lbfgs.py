@@ -18,7 +18,7 @@ Nocedal & Wright, "Numerical Optimization", 2nd edition, 2006, section 7.2, algo
 7.5, https://doi.org/10.1007/978-0-387-40065-5.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,26 +31,14 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
-    cast_like,
-    check_flag,
-    check_integer,
-    check_like,
-    check_state,
-    difference,
+    checks,
     global_norm,
-    increment,
-    inner_product,
-    require_params,
-    running_sum,
-    scale_tree,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain
 
 from ._line_search import downhill, line_search
-
-
-__all__ = ["ScaleByLBFGSState", "lbfgs", "scale_by_lbfgs"]
 
 
 class ScaleByLBFGSState(NamedTuple):
@@ -89,53 +77,51 @@ def scale_by_lbfgs(
     Raises:
         ValueError: if ``memory_size`` lies outside its range.
     """
-    check_flag("scale_by_lbfgs", "scale_init_precond", scale_init_precond)
-    check_integer("scale_by_lbfgs", "memory_size", memory_size, "[1, inf)")
+    checks.flag("scale_by_lbfgs", "scale_init_precond", scale_init_precond)
+    checks.integer("scale_by_lbfgs", "memory_size", memory_size, "[1, inf)")
 
     def memory_like(params: Params) -> Params:
         return jax.tree.map(
-            lambda x: jnp.broadcast_to(x, (memory_size, *x.shape)), accumulator_like(params)
+            lambda x: jnp.broadcast_to(x, (memory_size, *x.shape)), tree.accumulator_like(params)
         )
 
-    def init(params: Params) -> ScaleByLBFGSState:
+    def init(params):
         return ScaleByLBFGSState(
             count=jnp.zeros((), jnp.int32),
-            params=accumulator_like(params),
-            updates=accumulator_like(params),
+            params=tree.accumulator_like(params),
+            updates=tree.accumulator_like(params),
             diff_params_memory=memory_like(params),
             diff_updates_memory=memory_like(params),
             weights_memory=jnp.zeros(memory_size, jnp.result_type(float)),
             pairs=jnp.zeros((), jnp.int32),
         )
 
-    def update(
-        updates: Updates, state: ScaleByLBFGSState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByLBFGSState]:
-        check_state("scale_by_lbfgs", state, ScaleByLBFGSState)
-        require_params("scale_by_lbfgs", params)
-        check_like("scale_by_lbfgs", "gradient", updates, state.updates)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_lbfgs", state, ScaleByLBFGSState)
+        checks.params("scale_by_lbfgs", params)
+        checks.like("scale_by_lbfgs", "gradient", updates, state.updates)
         state = _with_newest_pair(state, params, updates)
         s, y, rho = state.diff_params_memory, state.diff_updates_memory, state.weights_memory
         at = lambda memory, k: jax.tree.map(lambda x: x[k], memory)
         oldest_first = (state.pairs + jnp.arange(memory_size, dtype=jnp.int32)) % memory_size
 
         def backward(q: Updates, k: Array) -> tuple[Updates, Array]:
-            along = inner_product(at(s, k), q)
+            along = tree.inner_product(at(s, k), q)
             a = rho[k].astype(along.dtype) * along
-            return running_sum(at(y, k), q, -a), a
+            return tree.running_sum(at(y, k), q, -a), a
 
         def forward(r: Updates, k_and_a: tuple[Array, Array]) -> tuple[Updates, None]:
             k, a = k_and_a
-            along = inner_product(at(y, k), r)
+            along = tree.inner_product(at(y, k), r)
             b = rho[k].astype(along.dtype) * along
-            return running_sum(at(s, k), r, a - b), None
+            return tree.running_sum(at(s, k), r, a - b), None
 
         q, a = jax.lax.scan(backward, state.updates, oldest_first, reverse=True)
         if scale_init_precond:
             newest = oldest_first[-1]
-            q = scale_tree(q, _gamma(state, at(s, newest), at(y, newest)))
+            q = tree.scale(q, _gamma(state, at(s, newest), at(y, newest)))
         r, _ = jax.lax.scan(forward, q, (oldest_first, a))
-        return cast_like(r, updates), state
+        return tree.cast_like(r, updates), state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -194,9 +180,9 @@ def _with_newest_pair(
     state: ScaleByLBFGSState, params: Params, updates: Updates
 ) -> ScaleByLBFGSState:
     """The state after one more point, with the pair that leads to it if that has curvature."""
-    params, updates = cast_like(params, state.params), cast_like(updates, state.updates)
-    s, y = difference(params, state.params), difference(updates, state.updates)
-    curvature = inner_product(s, y)
+    params, updates = tree.cast_like(params, state.params), tree.cast_like(updates, state.updates)
+    s, y = tree.difference(params, state.params), tree.difference(updates, state.updates)
+    curvature = tree.inner_product(s, y)
     limits = jnp.finfo(curvature.dtype)
     rounding = limits.eps * (global_norm(s) * global_norm(y))
     stored = (state.count > 0) & (curvature > jnp.maximum(rounding, limits.tiny))
@@ -205,19 +191,19 @@ def _with_newest_pair(
     place = jnp.where(stored, state.pairs % size, size)  # behind the end: nothing is written
     put = lambda memory, x: memory.at[place].set(x.astype(memory.dtype), mode="drop")
     return ScaleByLBFGSState(
-        count=increment(state.count),
+        count=numerics.increment(state.count),
         params=params,
         updates=updates,
         diff_params_memory=jax.tree.map(put, state.diff_params_memory, s),
         diff_updates_memory=jax.tree.map(put, state.diff_updates_memory, y),
         weights_memory=put(state.weights_memory, rho),
-        pairs=jnp.where(stored, increment(state.pairs), state.pairs),
+        pairs=jnp.where(stored, numerics.increment(state.pairs), state.pairs),
     )
 
 
 def _gamma(state: ScaleByLBFGSState, s: Params, y: Updates) -> Float[Array, ""]:
     """The inverse of the newest pair's curvature; without a pair, what makes the step 1 at most."""
-    change = inner_product(y, y)
+    change = tree.inner_product(y, y)
     known = (state.pairs > 0) & (change > 0)
     first = 1 / jnp.maximum(1, global_norm(state.updates))
-    return jnp.where(known, inner_product(s, y) / jnp.where(known, change, 1), first)
+    return jnp.where(known, tree.inner_product(s, y) / jnp.where(known, change, 1), first)

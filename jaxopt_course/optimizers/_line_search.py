@@ -19,18 +19,13 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     State,
     Updates,
-    as_transformation,
-    cast_like,
-    check_state,
+    checks,
     on_auto_axes,
     on_own_axes,
     placed_like,
-    require_params,
+    tree,
 )
 from jaxopt_course.transforms import identity, scale, scale_by_learning_rate
-
-
-__all__ = ["bound_value_fn", "downhill", "line_search"]
 
 
 def downhill(learning_rate: ScalarOrSchedule | None) -> GradientTransformationExtraArgs:
@@ -49,7 +44,7 @@ def line_search(
     """
     if linesearch is None:
         return identity()
-    inner = as_transformation(owner, "linesearch", linesearch)
+    inner = checks.transformation(owner, "linesearch", linesearch)
     needed = [
         p.name
         for p in inspect.signature(linesearch.update).parameters.values()
@@ -67,13 +62,11 @@ def line_search(
         if getattr(state, "grad", None) is not None:
             grad = state.grad if has_leaves else state.grad[1]
             state = state._replace(grad=jax.tree.map(placed_like, grad, params))
-        return cast_like(state, state)  # which makes weak types strong
+        return tree.cast_like(state, state)  # which makes weak types strong
 
-    def update(
-        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
-        check_state(f"{owner}: the line search", state, state_class())
-        require_params(f"{owner}: the line search", params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state(f"{owner}: the line search", state, state_class())
+        checks.params(f"{owner}: the line search", params)
         missing = [name for name in needed if name not in extra_args]
         if missing:
             raise ValueError(
@@ -93,7 +86,7 @@ def line_search(
     ) -> tuple[Updates, State]:
         with jax.numpy_dtype_promotion("standard"):
             new_updates, new_state = inner.update(updates, state, params, **offered)
-        return cast_like(new_updates, updates), cast_like(new_state, state)
+        return tree.cast_like(new_updates, updates), tree.cast_like(new_state, state)
 
     return GradientTransformationExtraArgs(init, update)
 

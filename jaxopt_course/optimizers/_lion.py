@@ -17,7 +17,7 @@ https://arxiv.org/abs/2302.06675.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,22 +27,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    cast_like,
-    check_choice,
-    check_dtype,
-    check_like,
-    check_number,
-    check_state,
-    in_dtype,
-    increment,
-    running_mean,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
-
-
-__all__ = ["ScaleByLionState", "lion", "scale_by_lion"]
 
 
 class ScaleByLionState(NamedTuple):
@@ -80,31 +69,29 @@ def scale_by_lion(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_dtype("scale_by_lion", "mu_dtype", mu_dtype)
-    check_number("scale_by_lion", "b1", b1, "[0, 1)")
-    check_number("scale_by_lion", "b2", b2, "[0, 1)")
-    check_choice("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))
-    check_number("scale_by_lion", "smooth_beta", smooth_beta, "[0, inf)")
+    checks.dtype("scale_by_lion", "mu_dtype", mu_dtype)
+    checks.number("scale_by_lion", "b1", b1, "[0, 1)")
+    checks.number("scale_by_lion", "b2", b2, "[0, 1)")
+    checks.choice("scale_by_lion", "mode", mode, ("hard", "smooth", "refined"))
+    checks.number("scale_by_lion", "smooth_beta", smooth_beta, "[0, inf)")
 
-    def init(params: Params) -> ScaleByLionState:
-        return ScaleByLionState(jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype))
+    def init(params):
+        return ScaleByLionState(jnp.zeros((), jnp.int32), tree.accumulator_like(params, mu_dtype))
 
-    def update(
-        updates: Updates, state: ScaleByLionState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByLionState]:
-        check_state("scale_by_lion", state, ScaleByLionState)
-        check_like("scale_by_lion", "gradient", updates, state.mu)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_lion", state, ScaleByLionState)
+        checks.like("scale_by_lion", "gradient", updates, state.mu)
         bounded = _bounded(mode, smooth_beta)
-        steps = jax.tree.map(bounded, running_mean(state.mu, updates, b1))
-        mu = cast_like(running_mean(state.mu, updates, b2), state.mu)
-        return cast_like(steps, updates), ScaleByLionState(increment(state.count), mu)
+        steps = jax.tree.map(bounded, tree.update_moment(updates, state.mu, b1, 1))
+        mu = tree.cast_like(tree.update_moment(updates, state.mu, b2, 1), state.mu)
+        return tree.cast_like(steps, updates), ScaleByLionState(numerics.increment(state.count), mu)
 
     return GradientTransformationExtraArgs(init, update)
 
 
 def _bounded(mode: str, smooth_beta: ScalarLike) -> Callable[[Array], Array]:
     """The sign, or one of its continuous relatives."""
-    slope = in_dtype(smooth_beta)
+    slope = numerics.in_dtype(smooth_beta)
 
     def smooth(x: Array) -> Array:
         if not jnp.iscomplexobj(x):

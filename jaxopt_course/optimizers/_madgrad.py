@@ -16,7 +16,7 @@ Averaged Gradient Method for Stochastic Optimization", 2021, algorithm 1,
 https://arxiv.org/abs/2101.11075.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,29 +26,12 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    as_float,
-    at_count,
-    cast_like,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_state,
-    complement,
-    difference,
-    in_dtype,
-    increment,
-    real_accumulator_like,
-    require_params,
-    running_sum,
-    scale_tree,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain
 
-
-__all__ = ["MadgradState", "madgrad", "scale_by_madgrad"]
 
 LEAST_ROOT = 1e-18  # for eps = 0 before any gradient; its inverse square is finite in float32
 
@@ -84,41 +67,41 @@ def scale_by_madgrad(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_learning_rate("scale_by_madgrad", learning_rate)
-    check_number("scale_by_madgrad", "momentum", momentum, "[0, 1)")
-    check_number("scale_by_madgrad", "eps", eps, "[0, inf)")
+    checks.learning_rate("scale_by_madgrad", learning_rate)
+    checks.number("scale_by_madgrad", "momentum", momentum, "[0, 1)")
+    checks.number("scale_by_madgrad", "eps", eps, "[0, inf)")
 
-    def init(params: Params) -> MadgradState:
+    def init(params):
         return MadgradState(
             count=jnp.zeros((), jnp.int32),
-            grad_sum_sq=real_accumulator_like(params),
-            s=accumulator_like(params),
+            grad_sum_sq=tree.real_accumulator_like(params),
+            s=tree.accumulator_like(params),
             x0=jax.tree.map(jnp.copy, params),  # so that the params may be donated
         )
 
-    def update(
-        updates: Updates, state: MadgradState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, MadgradState]:
-        check_state("scale_by_madgrad", state, MadgradState)
-        require_params("scale_by_madgrad", params)
-        check_like("scale_by_madgrad", "gradient", updates, state.x0)
-        rate = at_count(learning_rate, state.count)
-        weight = (as_float(rate) + as_float(eps)) * jnp.sqrt(as_float(state.count) + 1)
-        grads, smallest = cast_like(updates, state.s), in_dtype(eps)
-        grad_sum_sq = running_sum(squared(grads), state.grad_sum_sq, weight)
-        s = running_sum(grads, state.s, weight)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_madgrad", state, MadgradState)
+        checks.params("scale_by_madgrad", params)
+        checks.like("scale_by_madgrad", "gradient", updates, state.x0)
+        rate = numerics.at_count(learning_rate, state.count)
+        weight = (numerics.as_float(rate) + numerics.as_float(eps)) * jnp.sqrt(
+            numerics.as_float(state.count) + 1
+        )
+        grads, smallest = tree.cast_like(updates, state.s), numerics.in_dtype(eps)
+        grad_sum_sq = tree.running_sum(tree.squared(grads), state.grad_sum_sq, weight)
+        s = tree.running_sum(grads, state.s, weight)
 
         def way(s: Array, squares: Array) -> Array:
             root = jnp.maximum(_safe_cbrt(squares) + smallest(squares.dtype), LEAST_ROOT)
             return s / root.astype(s.dtype)
 
-        away = difference(state.x0, params)  # z - w is this less the way from x0
-        moves = scale_tree(
-            difference(away, jax.tree.map(way, s, grad_sum_sq)),
-            complement(momentum, weight.dtype),
+        away = tree.difference(state.x0, params)  # z - w is this less the way from x0
+        moves = tree.scale(
+            tree.difference(away, jax.tree.map(way, s, grad_sum_sq)),
+            numerics.complement(momentum, weight.dtype),
         )
-        return cast_like(moves, updates), MadgradState(
-            increment(state.count), grad_sum_sq, s, state.x0
+        return tree.cast_like(moves, updates), MadgradState(
+            numerics.increment(state.count), grad_sum_sq, s, state.x0
         )
 
     return GradientTransformationExtraArgs(init, update)

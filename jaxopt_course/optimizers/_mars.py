@@ -14,7 +14,7 @@ Models", 2024, algorithm 2 (MARS-AdamW), https://arxiv.org/abs/2411.10438.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
@@ -23,26 +23,14 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    as_float,
-    cast_like,
-    check_dtype,
-    check_like,
-    check_number,
-    check_state,
-    complement,
-    difference,
+    checks,
     global_norm,
-    running_sum,
-    scale_tree,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, check_moments, scale_by_adam
-
-
-__all__ = ["ScaleByMarsState", "mars", "scale_by_mars"]
 
 
 class ScaleByMarsState(NamedTuple):
@@ -84,30 +72,30 @@ def scale_by_mars(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_dtype("scale_by_mars", "mu_dtype", mu_dtype)
+    checks.dtype("scale_by_mars", "mu_dtype", mu_dtype)
     check_moments("scale_by_mars", b1, b2, eps, eps_root)
-    check_number("scale_by_mars", "gamma", gamma, "[0, inf)")
+    checks.number("scale_by_mars", "gamma", gamma, "[0, inf)")
     moments = scale_by_adam(b1, b2, eps, eps_root, mu_dtype)
 
-    def init(params: Params) -> ScaleByMarsState:
+    def init(params):
         start = moments.init(params)
-        return ScaleByMarsState(start.count, start.mu, start.nu, accumulator_like(params))
+        return ScaleByMarsState(start.count, start.mu, start.nu, tree.accumulator_like(params))
 
-    def update(
-        updates: Updates, state: ScaleByMarsState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByMarsState]:
-        check_state("scale_by_mars", state, ScaleByMarsState)
-        check_like("scale_by_mars", "gradient", updates, state.prev_grads)
-        grads = cast_like(updates, state.prev_grads)
-        strength = as_float(gamma) * as_float(b1)
-        strength /= complement(b1, strength.dtype)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_mars", state, ScaleByMarsState)
+        checks.like("scale_by_mars", "gradient", updates, state.prev_grads)
+        grads = tree.cast_like(updates, state.prev_grads)
+        strength = numerics.as_float(gamma) * numerics.as_float(b1)
+        strength /= numerics.complement(b1, strength.dtype)
         strength = jnp.where(state.count == 0, 0, strength)
-        corrected = running_sum(difference(grads, state.prev_grads), grads, strength)
-        clipped = scale_tree(corrected, 1 / jnp.maximum(global_norm(corrected), 1))
+        corrected = tree.running_sum(tree.difference(grads, state.prev_grads), grads, strength)
+        clipped = tree.scale(corrected, 1 / jnp.maximum(global_norm(corrected), 1))
         scaled, adam = moments.update(
             clipped, ScaleByAdamState(state.count, state.mu, state.nu), params
         )
-        return cast_like(scaled, updates), ScaleByMarsState(adam.count, adam.mu, adam.nu, grads)
+        return tree.cast_like(scaled, updates), ScaleByMarsState(
+            adam.count, adam.mu, adam.nu, grads
+        )
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -29,21 +29,10 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
-    as_float,
-    cast_like,
-    check_choice,
-    check_dtype,
-    check_flag,
-    check_floats,
-    check_integer,
-    check_like,
-    check_number,
-    check_state,
-    increment,
+    checks,
+    numerics,
     on_auto_axes,
-    running_mean,
-    scale_tree,
+    tree,
 )
 from jaxopt_course.transforms import (
     add_decayed_weights,
@@ -65,9 +54,6 @@ from ._newton_schulz import (
     rows_of,
 )
 from ._stacks import map_stacked
-
-
-__all__ = ["MuonState", "muon", "scale_by_muon", "scale_by_shape"]
 
 
 class MuonState(NamedTuple):
@@ -121,30 +107,30 @@ def scale_by_muon(
     Raises:
         ValueError: if a number lies outside its range, or a leaf is no matrix.
     """
-    check_flag("scale_by_muon", "adaptive", adaptive)
-    check_flag("scale_by_muon", "nesterov", nesterov)
-    check_dtype("scale_by_muon", "mu_dtype", mu_dtype)
-    check_integer("scale_by_muon", "ns_steps", ns_steps, "[1, inf)")
+    checks.flag("scale_by_muon", "adaptive", adaptive)
+    checks.flag("scale_by_muon", "nesterov", nesterov)
+    checks.dtype("scale_by_muon", "mu_dtype", mu_dtype)
+    checks.integer("scale_by_muon", "ns_steps", ns_steps, "[1, inf)")
     check_coefficients("scale_by_muon", ns_coeffs, ns_steps)
-    check_number("scale_by_muon", "beta", beta, "[0, 1)")
-    check_number("scale_by_muon", "eps", eps, "[0, inf)")
-    check_choice("scale_by_muon", "preconditioning", preconditioning, PRECONDITIONINGS)
+    checks.number("scale_by_muon", "beta", beta, "[0, 1)")
+    checks.number("scale_by_muon", "eps", eps, "[0, inf)")
+    checks.choice("scale_by_muon", "preconditioning", preconditioning, PRECONDITIONINGS)
 
-    def init(params: Params) -> MuonState:
-        mu = accumulator_like(params, mu_dtype)
-        coefficients = jax.tree.map(as_float, rows_of(ns_coeffs))
+    def init(params):
+        mu = tree.accumulator_like(params, mu_dtype)
+        coefficients = jax.tree.map(numerics.as_float, rows_of(ns_coeffs))
         return MuonState(jnp.zeros((), jnp.int32), mu, coefficients)
 
-    def update(
-        updates: Updates, state: MuonState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, MuonState]:
-        check_state("scale_by_muon", state, MuonState)
-        check_like("scale_by_muon", "gradient", updates, state.mu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, beta)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_muon", state, MuonState)
+        checks.like("scale_by_muon", "gradient", updates, state.mu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, beta, 1)
         mean = mean_of_step(mu, updates, beta, count, nesterov)
-        steps = cast_like(on_auto_axes(directions, mean, state.ns_coeffs, eps, like=mean), updates)
-        return steps, MuonState(count, cast_like(mu, state.mu), state.ns_coeffs)
+        steps = tree.cast_like(
+            on_auto_axes(directions, mean, state.ns_coeffs, eps, like=mean), updates
+        )
+        return steps, MuonState(count, tree.cast_like(mu, state.mu), state.ns_coeffs)
 
     def directions(mean: Updates, ns_coeffs: Any, eps: ScalarLike) -> Updates:
         coefficients = functools.cache(jnp.array(ns_coeffs).astype)
@@ -181,16 +167,16 @@ def scale_by_shape(
         ValueError: if ``consistent_rms`` is negative or NaN.
     """
     if consistent_rms is not None:
-        check_number("scale_by_shape", "consistent_rms", consistent_rms, "[0, inf)")
+        checks.number("scale_by_shape", "consistent_rms", consistent_rms, "[0, inf)")
 
     def scaled(x: Array, spec: MuonDimensionNumbers) -> Array:
         fan_in, fan_out = fans(x.shape, spec)
         if consistent_rms is None:
-            return scale_tree(x, math.sqrt(max(1, fan_out / max(fan_in, 1))))
-        return scale_tree(x, math.sqrt(max(fan_in, fan_out)) * as_float(consistent_rms))
+            return tree.scale(x, math.sqrt(max(1, fan_out / max(fan_in, 1))))
+        return tree.scale(x, math.sqrt(max(fan_in, fan_out)) * numerics.as_float(consistent_rms))
 
     def scaled_tree(updates: Updates, params: Params | None) -> Updates:
-        check_floats("scale_by_shape", "gradient", updates)
+        checks.floats("scale_by_shape", "gradient", updates)
         return jax.tree.map(scaled, updates, specs_of(weight_dimension_numbers, updates))
 
     return stateless(scaled_tree)
@@ -259,12 +245,12 @@ def muon(
         >>> all(bool(jnp.linalg.norm(p) < 1e-2) for p in params.values())
         True
     """
-    check_flag("muon", "adaptive", adaptive)
-    check_flag("muon", "nesterov", nesterov)
-    check_dtype("muon", "mu_dtype", mu_dtype)
+    checks.flag("muon", "adaptive", adaptive)
+    checks.flag("muon", "nesterov", nesterov)
+    checks.dtype("muon", "mu_dtype", mu_dtype)
     coefficients: Any = ns_coeffs
     if isinstance(ns_coeffs, str):
-        check_choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
+        checks.choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
         coefficients = PRESETS[ns_coeffs]
     dimensions = muon_weight_dimension_numbers
 
@@ -295,11 +281,9 @@ def muon(
     of_others = adamw(rate, *moments, adam_weight_decay, nesterov=nesterov)
     both = partition({"muon": of_matrices, "adam": of_others}, labels)
 
-    def update(
-        updates: Updates, state: Any, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, Any]:
+    def update(updates, state, params=None, **extra_args):
         if params is not None:  # here, for a wrong shape might go to the wrong group
-            check_like("muon", "gradient", updates, params)
+            checks.like("muon", "gradient", updates, params)
         return both.update(updates, state, params, **extra_args)
 
     return GradientTransformationExtraArgs(both.init, update)

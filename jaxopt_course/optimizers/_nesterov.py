@@ -13,7 +13,7 @@ O(1/k^2)", 1983; Sutskever et al., 2013, https://proceedings.mlr.press/v28/sutsk
 equations 3 and 4.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Array, Float, ScalarLike
 
@@ -21,21 +21,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    as_float,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    map_unmasked,
-    running_sum,
-    scale_tree,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import apply_updates, chain, scale_by_learning_rate
-
-
-__all__ = ["NesterovState", "nesterov", "trace_lookahead"]
 
 
 class NesterovState(NamedTuple):
@@ -50,8 +40,8 @@ class NesterovState(NamedTuple):
 
     def lookahead_params(self, params: Params) -> Params:
         """``params + momentum * trace``; ``transforms.lookahead_params`` finds it by this name."""
-        ahead = lambda v, p: apply_updates(p, scale_tree(v, self.momentum))
-        return map_unmasked(ahead, self.trace, params)
+        ahead = lambda v, p: apply_updates(p, tree.scale(v, self.momentum))
+        return tree.map_unmasked(ahead, self.trace, params)
 
 
 def trace_lookahead(momentum: ScalarLike) -> GradientTransformationExtraArgs:
@@ -65,18 +55,16 @@ def trace_lookahead(momentum: ScalarLike) -> GradientTransformationExtraArgs:
     Raises:
         ValueError: if ``momentum`` lies outside [0, 1).
     """
-    check_number("trace_lookahead", "momentum", momentum, "[0, 1)")
+    checks.number("trace_lookahead", "momentum", momentum, "[0, 1)")
 
-    def init(params: Params) -> NesterovState:
-        return NesterovState(as_float(momentum), accumulator_like(params))
+    def init(params):
+        return NesterovState(numerics.as_float(momentum), tree.accumulator_like(params))
 
-    def update(
-        updates: Updates, state: NesterovState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, NesterovState]:
-        check_state("trace_lookahead", state, NesterovState)
-        check_like("trace_lookahead", "gradient", updates, state.trace)
-        total = running_sum(state.trace, updates, momentum)
-        return cast_like(total, updates), NesterovState(state.momentum, total)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("trace_lookahead", state, NesterovState)
+        checks.like("trace_lookahead", "gradient", updates, state.trace)
+        total = tree.running_sum(state.trace, updates, momentum)
+        return tree.cast_like(total, updates), NesterovState(state.momentum, total)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -108,5 +96,5 @@ def nesterov(
         >>> bool(jnp.linalg.norm(params) < 1e-6)
         True
     """
-    check_number("nesterov", "momentum", momentum, "[0, 1)")
+    checks.number("nesterov", "momentum", momentum, "[0, 1)")
     return chain(scale_by_learning_rate(learning_rate), trace_lookahead(momentum))

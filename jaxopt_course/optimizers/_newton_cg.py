@@ -29,27 +29,14 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    divide_tree,
+    checks,
     global_norm,
-    has_reached,
-    increment,
-    inner_product,
-    require_params,
-    running_sum,
-    safe_sqrt,
-    scale_tree,
-    zeros_like,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain
 
 from ._line_search import bound_value_fn, downhill, line_search
-
-
-__all__ = ["ScaleByNewtonCGState", "newton_cg", "scale_by_newton_cg"]
 
 
 class ScaleByNewtonCGState(NamedTuple):
@@ -79,20 +66,15 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
     Raises:
         ValueError: if ``max_iterations`` lies outside its range.
     """
-    check_number("scale_by_newton_cg", "max_iterations", max_iterations, "[1, inf)")
+    checks.number("scale_by_newton_cg", "max_iterations", max_iterations, "[1, inf)")
 
-    def init(params: Params) -> ScaleByNewtonCGState:
+    def init(params):
         return ScaleByNewtonCGState(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates,
-        state: ScaleByNewtonCGState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByNewtonCGState]:
-        check_state("scale_by_newton_cg", state, ScaleByNewtonCGState)
-        require_params("scale_by_newton_cg", params)
-        check_like("scale_by_newton_cg", "gradient", updates, params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_newton_cg", state, ScaleByNewtonCGState)
+        checks.params("scale_by_newton_cg", params)
+        checks.like("scale_by_newton_cg", "gradient", updates, params)
         if "value_fn" not in extra_args:
             raise ValueError(
                 "scale_by_newton_cg differentiates the function: call "
@@ -102,10 +84,12 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
         _, derivative = jax.linearize(jax.grad(fn), params)
 
         def product(d: Params) -> Params:
-            return jax.tree.map(jnp.conj, derivative(cast_like(d, params)))
+            return jax.tree.map(jnp.conj, derivative(tree.cast_like(d, params)))
 
         z, steps = _solve(product, updates, max_iterations)
-        return cast_like(z, updates), ScaleByNewtonCGState(increment(state.count), steps)
+        return tree.cast_like(z, updates), ScaleByNewtonCGState(
+            numerics.increment(state.count), steps
+        )
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -166,26 +150,26 @@ def _solve(
     """Solve H z = gradient, nearly: z, and the number of products it took."""
     norm = global_norm(gradient)
     # The solution for g / |g|, times |g|: squares of a large residual are infinite.
-    g = divide_tree(gradient, jnp.where(norm > 0, norm, 1))
-    zeros = zeros_like(g)
-    enough = jnp.minimum(0.5, safe_sqrt(norm))
+    g = tree.divide(gradient, jnp.where(norm > 0, norm, 1))
+    zeros = tree.zeros_like(g)
+    enough = jnp.minimum(0.5, numerics.safe_sqrt(norm))
 
     def going(carry: Any) -> Array:
         steps, _, _, _, rr, positive = carry
-        affordable = ~has_reached(steps, max_iterations)
-        return positive & (safe_sqrt(rr) > enough) & affordable
+        affordable = ~numerics.has_reached(steps, max_iterations)
+        return positive & (numerics.safe_sqrt(rr) > enough) & affordable
 
     def step(carry: Any) -> Any:
         steps, z, r, d, rr, _ = carry
-        hd = cast_like(product(d), r)
-        curvature = inner_product(d, hd)
+        hd = tree.cast_like(product(d), r)
+        curvature = tree.inner_product(d, hd)
         positive = curvature > 0
         a = jnp.where(positive, rr / jnp.where(positive, curvature, 1), 0)
-        z, r = running_sum(d, z, a), running_sum(hd, r, -a)
-        new_rr = inner_product(r, r)
-        return steps + 1, z, r, running_sum(d, r, new_rr / rr), new_rr, positive
+        z, r = tree.running_sum(d, z, a), tree.running_sum(hd, r, -a)
+        new_rr = tree.inner_product(r, r)
+        return steps + 1, z, r, tree.running_sum(d, r, new_rr / rr), new_rr, positive
 
-    start = (jnp.zeros((), jnp.int32), zeros, g, g, inner_product(g, g), jnp.array(True))
+    start = (jnp.zeros((), jnp.int32), zeros, g, g, tree.inner_product(g, g), jnp.array(True))
     steps, z, _, _, _, positive = jax.lax.while_loop(going, step, start)
     at_once = ~positive & (steps == 1)
-    return scale_tree(jax.tree.map(lambda x, y: jnp.where(at_once, y, x), z, g), norm), steps
+    return tree.scale(jax.tree.map(lambda x, y: jnp.where(at_once, y, x), z, g), norm), steps

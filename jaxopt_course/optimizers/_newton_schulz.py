@@ -21,18 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import check_number, divide_tree, l2_norm, safe_sqrt
+from jaxopt_course.core import checks, l2_norm, numerics, tree
 
-
-__all__ = [
-    "PRECONDITIONINGS",
-    "PRESETS",
-    "STANDARD",
-    "Coefficients",
-    "check_coefficients",
-    "orthogonalized",
-    "rows_of",
-]
 
 PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 STANDARD = (3.4445, -4.7750, 2.0315)
@@ -86,7 +76,7 @@ def orthogonalized(
     is_tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if is_tall else matrix  # f(X') = f(X)', and the smaller Gram matrix is cheaper
     norm = _norm(x, preconditioning, eps)
-    x = divide_tree(x, jnp.where(norm > 0, norm, 1)).astype(x.dtype)
+    x = tree.divide(x, jnp.where(norm > 0, norm, 1)).astype(x.dtype)
     rows = coefficients.astype(x.dtype)
     if rows.ndim == 1:
         rows = jnp.broadcast_to(rows, (steps, 3))
@@ -133,12 +123,12 @@ def _norm(x: Array, preconditioning: str, eps: ScalarLike) -> Array:
     size = l2_norm(x, (-2, -1), keepdims=True)
     if preconditioning == "frobenius":
         return size + eps
-    gram = _gram(divide_tree(x, jnp.where(size > 0, size, 1)).astype(x.dtype))
+    gram = _gram(tree.divide(x, jnp.where(size > 0, size, 1)).astype(x.dtype))
     if preconditioning == "aol":
         squares = jnp.sum(jnp.abs(gram), -1, keepdims=True)
     else:
         squares = l2_norm(gram, (-2, -1), keepdims=True)
-    return jnp.maximum(size * safe_sqrt(squares), safe_sqrt(eps))
+    return jnp.maximum(size * numerics.safe_sqrt(squares), numerics.safe_sqrt(eps))
 
 
 def _gram(x: Array, dtype: DTypeLike | None = None) -> Array:
@@ -155,7 +145,7 @@ def check_coefficients(owner: str, coefficients: Coefficients, steps: int) -> No
             f"got {coefficients!r}."
         )
     for c in (c for row in each for c in row):
-        check_number(owner, "ns_coeffs", c)
+        checks.number(owner, "ns_coeffs", c)
     if len(each) > max(steps, 1):
         raise ValueError(
             f"{owner}: `ns_coeffs` has {len(each)} rows, one for each step, "

@@ -15,9 +15,6 @@ from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule
 from jaxopt_course.transforms import add_noise, chain, scale_by_learning_rate
 
 
-__all__ = ["noisy_sgd"]
-
-
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,
     eta: ScalarLike = 0.01,

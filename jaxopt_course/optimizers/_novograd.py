@@ -13,7 +13,7 @@ Reference: Ginsburg et al., "Stochastic Gradient Methods with Layer-wise Adaptiv
 Training of Deep Networks", 2019, algorithm 1, https://arxiv.org/abs/1905.11286.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,29 +23,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    at_count,
-    cast_like,
-    check_dtype,
-    check_learning_rate,
-    check_like,
-    check_state,
-    divide_by_root,
-    increment,
-    require_params,
-    running_mean,
-    running_sum,
-    squared,
-    wide_dtype,
-    widened,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import check_moments
-
-
-__all__ = ["ScaleByNovogradState", "novograd", "scale_by_novograd"]
 
 
 class ScaleByNovogradState(NamedTuple):
@@ -85,35 +69,32 @@ def scale_by_novograd(
     Raises:
         ValueError: if a number lies outside its range; from ``update``, without ``params``.
     """
-    check_dtype("scale_by_novograd", "mu_dtype", mu_dtype)
+    checks.dtype("scale_by_novograd", "mu_dtype", mu_dtype)
     check_moments("scale_by_novograd", b1, b2, eps, eps_root)
-    check_learning_rate("scale_by_novograd", weight_decay, "weight_decay")
+    checks.learning_rate("scale_by_novograd", weight_decay, "weight_decay")
 
-    def init(params: Params) -> ScaleByNovogradState:
-        real = lambda p: jnp.finfo(wide_dtype(jnp.result_type(p))).dtype
+    def init(params):
+        real = lambda p: jnp.finfo(numerics.wide_dtype(jnp.result_type(p))).dtype
         nu = jax.tree.map(lambda p: jnp.zeros((), real(p)), params)
         return ScaleByNovogradState(
-            jnp.zeros((), jnp.int32), accumulator_like(params, mu_dtype), nu
+            jnp.zeros((), jnp.int32), tree.accumulator_like(params, mu_dtype), nu
         )
 
-    def update(
-        updates: Updates,
-        state: ScaleByNovogradState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByNovogradState]:
-        check_state("scale_by_novograd", state, ScaleByNovogradState)
-        require_params("scale_by_novograd", params)
-        check_like("scale_by_novograd", "gradient", updates, state.mu)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_novograd", state, ScaleByNovogradState)
+        checks.params("scale_by_novograd", params)
+        checks.like("scale_by_novograd", "gradient", updates, state.mu)
         first = state.count == 0
-        norms = cast_like(jax.tree.map(jnp.sum, squared(updates)), state.nu)
-        mean = running_mean(state.nu, norms, b2)
+        norms = tree.cast_like(jax.tree.map(jnp.sum, tree.squared(updates)), state.nu)
+        mean = tree.update_moment(norms, state.nu, b2, 1)
         nu = jax.tree.map(lambda start, n: jnp.where(first, start, n), norms, mean)
-        decay = at_count(weight_decay, state.count)
-        scaled = divide_by_root(widened(updates), nu, eps, eps_root)
-        mu = running_sum(state.mu, running_sum(params, scaled, decay), b1)
-        state = ScaleByNovogradState(increment(state.count), cast_like(mu, state.mu), nu)
-        return cast_like(mu, updates), state
+        decay = numerics.at_count(weight_decay, state.count)
+        scaled = tree.divide_by_root(tree.widened(updates), nu, eps, eps_root)
+        mu = tree.running_sum(state.mu, tree.running_sum(params, scaled, decay), b1)
+        state = ScaleByNovogradState(
+            numerics.increment(state.count), tree.cast_like(mu, state.mu), nu
+        )
+        return tree.cast_like(mu, updates), state
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -13,7 +13,7 @@ and, generalized, section 3; Daskalakis et al., "Training GANs with Optimism", 2
 https://arxiv.org/abs/1711.00141, algorithm 1.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,27 +23,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    as_float,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    running_sum,
-    scale_tree,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import scale_by_adam
-
-
-__all__ = [
-    "ScaleByOptimisticGradientState",
-    "optimistic_adam_v2",
-    "optimistic_gradient_descent",
-    "scale_by_optimistic_gradient",
-]
 
 
 class ScaleByOptimisticGradientState(NamedTuple):
@@ -79,26 +65,21 @@ def scale_by_optimistic_gradient(
         >>> float(tx.update(jnp.array(2.0), state)[0])
         2.5
     """
-    check_number("scale_by_optimistic_gradient", "alpha", alpha, "[0, inf)")
-    check_number("scale_by_optimistic_gradient", "beta", beta, "[0, inf)")
+    checks.number("scale_by_optimistic_gradient", "alpha", alpha, "[0, inf)")
+    checks.number("scale_by_optimistic_gradient", "beta", beta, "[0, inf)")
 
-    def init(params: Params) -> ScaleByOptimisticGradientState:
-        return ScaleByOptimisticGradientState(jnp.array(True), accumulator_like(params))
+    def init(params):
+        return ScaleByOptimisticGradientState(jnp.array(True), tree.accumulator_like(params))
 
-    def update(
-        updates: Updates,
-        state: ScaleByOptimisticGradientState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByOptimisticGradientState]:
-        check_state("scale_by_optimistic_gradient", state, ScaleByOptimisticGradientState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_optimistic_gradient", state, ScaleByOptimisticGradientState)
         previous, initial = state.previous_gradient, state.is_initial_step
-        check_like("scale_by_optimistic_gradient", "gradient", updates, previous)
-        new = cast_like(updates, previous)
+        checks.like("scale_by_optimistic_gradient", "gradient", updates, previous)
+        new = tree.cast_like(updates, previous)
         old = jax.tree.map(lambda n, o: jnp.where(initial, n, o), new, previous)
-        a, b = as_float(alpha), as_float(beta)
-        steps = running_sum(old, scale_tree(new, a + b), -b)
-        return cast_like(steps, updates), ScaleByOptimisticGradientState(jnp.array(False), new)
+        a, b = numerics.as_float(alpha), numerics.as_float(beta)
+        steps = tree.running_sum(old, tree.scale(new, a + b), -b)
+        return tree.cast_like(steps, updates), ScaleByOptimisticGradientState(jnp.array(False), new)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -11,34 +11,21 @@ Polyak step-size for SGD", 2021, https://arxiv.org/abs/2002.10542, equation SPS_
 al., "Function value learning", 2023, https://arxiv.org/abs/2307.14528, for sps+.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import ScalarLike
 
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
-    Params,
     ScalarOrSchedule,
-    State,
-    Updates,
-    cast_like,
-    check_choice,
-    check_empty_state,
-    check_learning_rate,
-    check_like,
-    check_number,
-    divide_tree,
+    checks,
     global_norm,
-    scale_tree,
+    tree,
 )
 from jaxopt_course.transforms import chain
 
 from ._sgd import sgd
 
-
-__all__ = ["polyak_sgd", "scale_by_polyak"]
 
 # Below it a squared gradient norm is rounding, and so is the loss above its least value.
 SMALLEST = float(jnp.finfo(jnp.float64).eps)
@@ -65,29 +52,22 @@ def scale_by_polyak(
         ValueError: if a number lies outside its range, or the variant is unknown.
         TypeError: from ``update``, without the loss.
     """
-    check_number("scale_by_polyak", "f_min", f_min)
-    check_number("scale_by_polyak", "max_learning_rate", max_learning_rate, "[0, inf]")
-    check_number("scale_by_polyak", "eps", eps, "[0, inf)")
-    check_choice("scale_by_polyak", "variant", variant, ("sps", "sps+"))
+    checks.number("scale_by_polyak", "f_min", f_min)
+    checks.number("scale_by_polyak", "max_learning_rate", max_learning_rate, "[0, inf]")
+    checks.number("scale_by_polyak", "eps", eps, "[0, inf)")
+    checks.choice("scale_by_polyak", "variant", variant, ("sps", "sps+"))
 
-    def init(params: Params) -> EmptyState:
+    def init(params):
         return EmptyState()
 
-    def update(
-        updates: Updates,
-        state: State,
-        params: Params | None = None,
-        *,
-        value: ScalarLike | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, State]:
-        check_empty_state("scale_by_polyak", state)
+    def update(updates, state, params=None, *, value=None, **extra_args):
+        checks.empty_state("scale_by_polyak", state)
         if value is None:
             raise TypeError(
                 "scale_by_polyak reads the loss: call `update(updates, state, params, value=loss)`."
             )
         if params is not None:
-            check_like("scale_by_polyak", "gradient", updates, params)
+            checks.like("scale_by_polyak", "gradient", updates, params)
         norm = global_norm(updates)
         loss, least, longest, more = (
             jnp.asarray(x, norm.dtype) for x in (value, f_min, max_learning_rate, eps)
@@ -97,8 +77,8 @@ def scale_by_polyak(
         divisor = jnp.where(moves, norm, 1)
         # The step size times |g|, and g / |g|: |g|^2 may be infinite where their product is not.
         length = jnp.minimum(gap / (divisor + more / divisor), longest * divisor)
-        steps = scale_tree(divide_tree(updates, divisor), jnp.where(moves, length, 0))
-        return cast_like(steps, updates), state
+        steps = tree.scale(tree.divide(updates, divisor), jnp.where(moves, length, 0))
+        return tree.cast_like(steps, updates), state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -139,7 +119,7 @@ def polyak_sgd(
         >>> bool(jnp.linalg.norm(params) < 1e-5)
         True
     """
-    check_learning_rate("polyak_sgd", scaling, "scaling")
+    checks.learning_rate("polyak_sgd", scaling, "scaling")
     return chain(
         scale_by_polyak(f_min, max_learning_rate, eps, variant),
         sgd(scaling),

@@ -19,7 +19,7 @@ Reference: Mishchenko & Defazio, "Prodigy: An Expeditiously Adaptive Parameter-F
 2023, algorithm 4, https://arxiv.org/abs/2306.06101.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,33 +29,12 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    at_count,
-    cast_like,
-    check_flag,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_state,
-    difference,
-    divide_by_root,
-    increment,
-    inner_product,
-    real_accumulator_like,
-    require_params,
-    running_mean,
-    running_sum,
-    safe_divide,
-    scalar_dtype,
-    scale_tree,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 
 from ._dadapt_adamw import adam_correction, check_betas, l1_norm, root_of
-
-
-__all__ = ["ProdigyState", "prodigy"]
 
 
 class ProdigyState(NamedTuple):
@@ -117,55 +96,53 @@ def prodigy(
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
     """
-    check_flag("prodigy", "safeguard_warmup", safeguard_warmup)
-    check_learning_rate("prodigy", learning_rate)
+    checks.flag("prodigy", "safeguard_warmup", safeguard_warmup)
+    checks.learning_rate("prodigy", learning_rate)
     b1, b2 = check_betas("prodigy", betas)
     decay = root_of(b2) if beta3 is None else beta3
-    check_number("prodigy", "beta3", decay, "[0, 1]")
-    check_number("prodigy", "eps", eps, "[0, inf)")
-    check_number("prodigy", "estim_lr0", estim_lr0, "(0, inf)")
-    check_number("prodigy", "estim_lr_coef", estim_lr_coef, "(0, inf)")
-    check_number("prodigy", "weight_decay", weight_decay, "[0, inf)")
+    checks.number("prodigy", "beta3", decay, "[0, 1]")
+    checks.number("prodigy", "eps", eps, "[0, inf)")
+    checks.number("prodigy", "estim_lr0", estim_lr0, "(0, inf)")
+    checks.number("prodigy", "estim_lr_coef", estim_lr_coef, "(0, inf)")
+    checks.number("prodigy", "weight_decay", weight_decay, "[0, inf)")
 
-    def init(params: Params) -> ProdigyState:
-        dtype = scalar_dtype(params)
+    def init(params):
+        dtype = tree.scalar_dtype(params)
         return ProdigyState(
-            exp_avg=accumulator_like(params),
-            exp_avg_sq=real_accumulator_like(params),
-            grad_sum=accumulator_like(params),
+            exp_avg=tree.accumulator_like(params),
+            exp_avg_sq=tree.real_accumulator_like(params),
+            grad_sum=tree.accumulator_like(params),
             params0=jax.tree.map(jnp.copy, params),  # so that the params may be donated
             estim_lr=jnp.asarray(estim_lr0, dtype),
             numerator_weighted=jnp.zeros((), dtype),
             count=jnp.zeros((), jnp.int32),
         )
 
-    def update(
-        updates: Updates, state: ProdigyState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ProdigyState]:
-        check_state("prodigy", state, ProdigyState)
-        require_params("prodigy", params)
-        check_like("prodigy", "gradient", updates, state.params0)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("prodigy", state, ProdigyState)
+        checks.params("prodigy", params)
+        checks.like("prodigy", "gradient", updates, state.params0)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
-        count = increment(state.count)
-        rate = at_count(learning_rate, state.count)
+        count = numerics.increment(state.count)
+        rate = numerics.at_count(learning_rate, state.count)
         length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
         growth = distance / jnp.asarray(estim_lr0, dtype)
 
-        grads = cast_like(updates, state.exp_avg)
-        scaled = scale_tree(grads, distance)
-        exp_avg = running_mean(state.exp_avg, scaled, b1)
-        exp_avg_sq = running_mean(state.exp_avg_sq, squared(scaled), b2)
+        grads = tree.cast_like(updates, state.exp_avg)
+        scaled = tree.scale(grads, distance)
+        exp_avg = tree.update_moment(scaled, state.exp_avg, b1, 1)
+        exp_avg_sq = tree.update_moment(scaled, state.exp_avg_sq, b2, 2)
         weight = growth * (distance if safeguard_warmup else length)
-        grad_sum = running_sum(state.grad_sum, scale_tree(grads, weight), decay)
+        grad_sum = tree.running_sum(state.grad_sum, tree.scale(grads, weight), decay)
 
-        progress = inner_product(grads, difference(state.params0, params)).astype(dtype)
-        numerator = running_sum(state.numerator_weighted, growth * length * progress, decay)
-        found = safe_divide(numerator, l1_norm(grad_sum).astype(dtype))
+        progress = tree.inner_product(grads, tree.difference(state.params0, params)).astype(dtype)
+        numerator = tree.running_sum(state.numerator_weighted, growth * length * progress, decay)
+        found = numerics.safe_divide(numerator, l1_norm(grad_sum).astype(dtype))
         estimate = jnp.maximum(distance, jnp.asarray(estim_lr_coef, dtype) * found)
 
-        ratio = divide_by_root(exp_avg, exp_avg_sq, estimate * jnp.asarray(eps, dtype), 0.0)
-        uphill = running_sum(params, ratio, weight_decay)
-        return cast_like(scale_tree(uphill, -length), updates), ProdigyState(
+        ratio = tree.divide_by_root(exp_avg, exp_avg_sq, estimate * jnp.asarray(eps, dtype), 0.0)
+        uphill = tree.running_sum(params, ratio, weight_decay)
+        return tree.cast_like(tree.scale(uphill, -length), updates), ProdigyState(
             exp_avg, exp_avg_sq, grad_sum, state.params0, estimate, numerator, count
         )
 

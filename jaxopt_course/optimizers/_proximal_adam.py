@@ -19,20 +19,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    Params,
-    ScalarOrSchedule,
-    bias_corrected,
-    divide_by_root,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, ScalarOrSchedule, tree
 from jaxopt_course.regularizers import weights_only
 from jaxopt_course.transforms import partition, scaled_proximal
 
 from ._adam import ScaleByAdamState, adam, scale_by_adam
-
-
-__all__ = ["proximal_adam"]
 
 
 def proximal_adam(
@@ -81,7 +72,9 @@ def proximal_adam(
 
     def metric(state: ScaleByAdamState) -> PyTree:
         ones = jax.tree.map(jnp.ones_like, state.nu)
-        return divide_by_root(ones, bias_corrected(state.nu, b2, state.count), eps, eps_root)
+        return tree.divide_by_root(
+            ones, tree.bias_correction(state.nu, b2, state.count), eps, eps_root
+        )
 
     penalized = scaled_proximal(
         scale_by_adam(b1, b2, eps, eps_root), metric, operator, learning_rate

@@ -13,7 +13,6 @@ algorithm 2, https://arxiv.org/abs/1908.03265. Its threshold is 4 (exclusive); 5
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,29 +20,14 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     ScalarOrSchedule,
-    Updates,
-    as_float,
-    bias_corrected,
-    cast_like,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    divide_by_root,
-    increment,
-    running_mean,
-    safe_sqrt,
-    scale_tree,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, check_moments, mean_of_step, zero_moments
-
-
-__all__ = ["radam", "scale_by_radam"]
 
 
 def scale_by_radam(
@@ -72,26 +56,26 @@ def scale_by_radam(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_radam", "nesterov", nesterov)
+    checks.flag("scale_by_radam", "nesterov", nesterov)
     check_moments("scale_by_radam", b1, b2, eps, eps_root)
-    check_number("scale_by_radam", "threshold", threshold, "[4, inf)")
+    checks.number("scale_by_radam", "threshold", threshold, "[4, inf)")
 
-    def init(params: Params) -> ScaleByAdamState:
+    def init(params):
         return zero_moments(params)
 
-    def update(
-        updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByAdamState]:
-        check_state("scale_by_radam", state, ScaleByAdamState)
-        check_like("scale_by_radam", "gradient", updates, state.nu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, b1)
-        nu = running_mean(state.nu, squared(updates), b2)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_radam", state, ScaleByAdamState)
+        checks.like("scale_by_radam", "gradient", updates, state.nu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = tree.update_moment(updates, state.nu, b2, 2)
         m = mean_of_step(mu, updates, b1, count, nesterov)
         trusted, r = _rectifier(b2, count, threshold)
-        scaled = scale_tree(divide_by_root(m, bias_corrected(nu, b2, count), eps, eps_root), r)
+        scaled = tree.scale(
+            tree.divide_by_root(m, tree.bias_correction(nu, b2, count), eps, eps_root), r
+        )
         chosen = jax.tree.map(lambda s, m: jnp.where(trusted, s, m), scaled, m)
-        return cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
+        return tree.cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -100,12 +84,12 @@ def _rectifier(
     b2: ScalarLike, count: Int[Array, ""], threshold: ScalarLike
 ) -> tuple[Bool[Array, ""], Float[Array, ""]]:
     """Whether rho_t has reached the threshold, and r_t (where it has)."""
-    longest, length = as_float((1 + b2) / (1 - b2)), _length(b2, count)
-    trusted = length >= as_float(threshold)
+    longest, length = numerics.as_float((1 + b2) / (1 - b2)), _length(b2, count)
+    trusted = length >= numerics.as_float(threshold)
     # Elsewhere any length above 4 does: it is not used, and its root has a slope.
     longest, length = (jnp.where(trusted, x, 6.0) for x in (longest, length))
     ratio = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-    return trusted, safe_sqrt(jnp.maximum(ratio, 0))
+    return trusted, numerics.safe_sqrt(jnp.maximum(ratio, 0))
 
 
 def _length(b2: ScalarLike, count: Int[Array, ""]) -> Float[Array, ""]:
@@ -120,10 +104,10 @@ def _length(b2: ScalarLike, count: Int[Array, ""]) -> Float[Array, ""]:
     if isinstance(b2, int | float):
         rate = jnp.asarray(-math.log(max(b2, float(jnp.finfo(dtype).tiny))), dtype)
     else:
-        rate = -jnp.log(jnp.maximum(as_float(b2), jnp.finfo(dtype).tiny))
-    t = as_float(count)
+        rate = -jnp.log(jnp.maximum(numerics.as_float(b2), jnp.finfo(dtype).tiny))
+    t = numerics.as_float(count)
     past = jnp.exp(-t * rate) / -jnp.expm1(-t * rate)
-    formula = as_float((1 + b2) / (1 - b2)) - 2 * t * past
+    formula = numerics.as_float((1 + b2) / (1 - b2)) - 2 * t * past
     series = t * (1 - _series(t * rate / 2)) + _series(rate / 2)
     return jnp.where(t * rate < 2 * REACH, series, formula)
 

@@ -15,7 +15,7 @@ Sequences With Recurrent Neural Networks", 2013, https://arxiv.org/abs/1308.0850
 to 41, for the centered form.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,29 +26,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    bias_corrected,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    running_mean,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, identity, scale_by_learning_rate, trace
-
-
-__all__ = [
-    "ScaleByRStdDevState",
-    "ScaleByRmsState",
-    "rmsprop",
-    "scale_by_rms",
-    "scale_by_stddev",
-]
 
 
 class ScaleByRmsState(NamedTuple):
@@ -100,28 +82,26 @@ def scale_by_rms(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_rms", "from_first_gradient", from_first_gradient)
-    check_flag("scale_by_rms", "bias_correction", bias_correction)
-    check_flag("scale_by_rms", "eps_in_sqrt", eps_in_sqrt)
+    checks.flag("scale_by_rms", "from_first_gradient", from_first_gradient)
+    checks.flag("scale_by_rms", "bias_correction", bias_correction)
+    checks.flag("scale_by_rms", "eps_in_sqrt", eps_in_sqrt)
     _check("scale_by_rms", decay, eps, initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
-    def init(params: Params) -> ScaleByRmsState:
-        nu = real_accumulator_like(params, fill=initial_scale)
+    def init(params):
+        nu = tree.real_accumulator_like(params, fill=initial_scale)
         return ScaleByRmsState(nu, jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates, state: ScaleByRmsState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByRmsState]:
-        check_state("scale_by_rms", state, ScaleByRmsState)
-        check_like("scale_by_rms", "gradient", updates, state.nu)
-        count, squares = increment(state.count), squared(updates)
-        nu = running_mean(state.nu, squares, decay)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_rms", state, ScaleByRmsState)
+        checks.like("scale_by_rms", "gradient", updates, state.nu)
+        count, squares = numerics.increment(state.count), tree.squared(updates)
+        nu = tree.update_moment(squares, state.nu, decay, 1)
         if from_first_gradient:
             first = state.count == 0
             nu = jax.tree.map(lambda s, n: jnp.where(first, s.astype(n.dtype), n), squares, nu)
-        nu_hat = bias_corrected(nu, decay, count) if bias_correction else nu
-        return divide_by_root(updates, nu_hat, eps, eps_root), ScaleByRmsState(nu, count)
+        nu_hat = tree.bias_correction(nu, decay, count) if bias_correction else nu
+        return tree.divide_by_root(updates, nu_hat, eps, eps_root), ScaleByRmsState(nu, count)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -148,33 +128,28 @@ def scale_by_stddev(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_stddev", "bias_correction", bias_correction)
-    check_flag("scale_by_stddev", "eps_in_sqrt", eps_in_sqrt)
+    checks.flag("scale_by_stddev", "bias_correction", bias_correction)
+    checks.flag("scale_by_stddev", "eps_in_sqrt", eps_in_sqrt)
     _check("scale_by_stddev", decay, eps, initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
-    def init(params: Params) -> ScaleByRStdDevState:
-        nu = real_accumulator_like(params, fill=initial_scale)
-        return ScaleByRStdDevState(accumulator_like(params), nu, jnp.zeros((), jnp.int32))
+    def init(params):
+        nu = tree.real_accumulator_like(params, fill=initial_scale)
+        return ScaleByRStdDevState(tree.accumulator_like(params), nu, jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates,
-        state: ScaleByRStdDevState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByRStdDevState]:
-        check_state("scale_by_stddev", state, ScaleByRStdDevState)
-        check_like("scale_by_stddev", "gradient", updates, state.nu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, decay)
-        nu = running_mean(state.nu, squared(updates), decay)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_stddev", state, ScaleByRStdDevState)
+        checks.like("scale_by_stddev", "gradient", updates, state.nu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, decay, 1)
+        nu = tree.update_moment(updates, state.nu, decay, 2)
         if bias_correction:
-            mu_hat, nu_hat = (bias_corrected(mean, decay, count) for mean in (mu, nu))
+            mu_hat, nu_hat = (tree.bias_correction(mean, decay, count) for mean in (mu, nu))
         else:
             mu_hat, nu_hat = mu, nu
         # Rounding may leave the difference of a constant gradient's moments just below 0.
-        variance = jax.tree.map(lambda n, m: jnp.maximum(n - m, 0), nu_hat, squared(mu_hat))
-        scaled = divide_by_root(updates, variance, eps, eps_root)
+        variance = jax.tree.map(lambda n, m: jnp.maximum(n - m, 0), nu_hat, tree.squared(mu_hat))
+        scaled = tree.divide_by_root(updates, variance, eps, eps_root)
         return scaled, ScaleByRStdDevState(mu, nu, count)
 
     return GradientTransformationExtraArgs(init, update)
@@ -226,11 +201,11 @@ def rmsprop(
         >>> bool(jnp.linalg.norm(params) < 1e-2)
         True
     """
-    check_flag("rmsprop", "from_first_gradient", from_first_gradient)
-    check_flag("rmsprop", "bias_correction", bias_correction)
-    check_flag("rmsprop", "nesterov", nesterov)
-    check_flag("rmsprop", "centered", centered)
-    check_flag("rmsprop", "eps_in_sqrt", eps_in_sqrt)
+    checks.flag("rmsprop", "from_first_gradient", from_first_gradient)
+    checks.flag("rmsprop", "bias_correction", bias_correction)
+    checks.flag("rmsprop", "nesterov", nesterov)
+    checks.flag("rmsprop", "centered", centered)
+    checks.flag("rmsprop", "eps_in_sqrt", eps_in_sqrt)
     if nesterov and momentum is None:
         raise ValueError("rmsprop: `nesterov` needs a `momentum` in [0, 1), got None.")
     if centered and from_first_gradient:
@@ -242,11 +217,11 @@ def rmsprop(
         scaled = scale_by_rms(*shared, from_first_gradient=from_first_gradient)
     if momentum is None:
         return chain(scaled, scale_by_learning_rate(learning_rate), identity())
-    check_number("rmsprop", "momentum", momentum, "[0, 1)")
+    checks.number("rmsprop", "momentum", momentum, "[0, 1)")
     return chain(scaled, scale_by_learning_rate(learning_rate), trace(momentum, nesterov))
 
 
 def _check(owner: str, decay: ScalarLike, eps: ScalarLike, initial_scale: ScalarLike) -> None:
-    check_number(owner, "decay", decay, "[0, 1)")
-    check_number(owner, "eps", eps, "[0, inf)")
-    check_number(owner, "initial_scale", initial_scale, "[0, inf)")
+    checks.number(owner, "decay", decay, "[0, 1)")
+    checks.number(owner, "eps", eps, "[0, inf)")
+    checks.number(owner, "initial_scale", initial_scale, "[0, inf)")

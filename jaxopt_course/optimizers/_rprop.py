@@ -16,7 +16,7 @@ the RPROP algorithm", 1993; the variant without weight-backtracking, iRprop-, is
 Huesken, "Improving the Rprop Learning Algorithm", 2000.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,20 +26,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    as_float,
-    cast_like,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_state,
-    safe_divide,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
-
-
-__all__ = ["ScaleByRpropState", "rprop", "scale_by_rprop"]
 
 
 class ScaleByRpropState(NamedTuple):
@@ -75,15 +66,15 @@ def scale_by_rprop(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_rprop", "learning_rate", learning_rate, "[0, inf)")
-    check_number("scale_by_rprop", "eta_minus", eta_minus, "(0, 1)")
-    check_number("scale_by_rprop", "eta_plus", eta_plus, "(1, inf)")
-    check_number("scale_by_rprop", "min_step_size", min_step_size, "[0, inf)")
-    check_number("scale_by_rprop", "max_step_size", max_step_size, "[0, inf)")
+    checks.number("scale_by_rprop", "learning_rate", learning_rate, "[0, inf)")
+    checks.number("scale_by_rprop", "eta_minus", eta_minus, "(0, 1)")
+    checks.number("scale_by_rprop", "eta_plus", eta_plus, "(1, inf)")
+    checks.number("scale_by_rprop", "min_step_size", min_step_size, "[0, inf)")
+    checks.number("scale_by_rprop", "max_step_size", max_step_size, "[0, inf)")
 
-    def init(params: Params) -> ScaleByRpropState:
+    def init(params):
         return ScaleByRpropState(
-            accumulator_like(params, fill=learning_rate), accumulator_like(params)
+            tree.accumulator_like(params, fill=learning_rate), tree.accumulator_like(params)
         )
 
     def step_size(agreement: Array, size: Array) -> Array:
@@ -93,20 +84,15 @@ def scale_by_rprop(
         changed = jnp.clip(size * jnp.where(agreement > 0, up, down), low, high)
         return jnp.where(agreement == 0, size, changed)
 
-    def update(
-        updates: Updates,
-        state: ScaleByRpropState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByRpropState]:
-        check_state("scale_by_rprop", state, ScaleByRpropState)
-        check_like("scale_by_rprop", "gradient", updates, state.step_sizes)
-        signs = jax.tree.map(jnp.sign, cast_like(updates, state.prev_updates))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_rprop", state, ScaleByRpropState)
+        checks.like("scale_by_rprop", "gradient", updates, state.step_sizes)
+        signs = jax.tree.map(jnp.sign, tree.cast_like(updates, state.prev_updates))
         agreement = jax.tree.map(jnp.multiply, signs, state.prev_updates)
         sizes = jax.tree.map(step_size, agreement, state.step_sizes)
         kept = jax.tree.map(lambda a, s: jnp.where(a < 0, 0, s), agreement, signs)
         steps = jax.tree.map(jnp.multiply, sizes, kept)
-        return cast_like(steps, updates), ScaleByRpropState(sizes, kept)
+        return tree.cast_like(steps, updates), ScaleByRpropState(sizes, kept)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -146,12 +132,12 @@ def rprop(
         >>> bool(jnp.linalg.norm(params) < 1e-4)
         True
     """
-    check_learning_rate("rprop", learning_rate)
+    checks.learning_rate("rprop", learning_rate)
     first, share = learning_rate, 1.0
     if callable(learning_rate):
-        first = as_float(learning_rate(jnp.zeros((), jnp.int32)))
-        check_number("rprop", "learning_rate(0)", first, "(0, inf)")
-        share = lambda count: safe_divide(as_float(learning_rate(count)), first)
+        first = numerics.as_float(learning_rate(jnp.zeros((), jnp.int32)))
+        checks.number("rprop", "learning_rate(0)", first, "(0, inf)")
+        share = lambda count: numerics.safe_divide(numerics.as_float(learning_rate(count)), first)
     return chain(
         scale_by_rprop(first, eta_minus, eta_plus, min_step_size, max_step_size),
         scale_by_learning_rate(share),

@@ -25,21 +25,11 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
-    as_transformation,
-    cast_like,
-    check_flag,
-    check_integer,
-    check_like,
-    check_state,
-    difference,
+    checks,
     refuse_accumulation,
-    require_params,
-    running_sum,
+    tree,
 )
 from jaxopt_course.transforms import apply_updates, packed_state
-
-
-__all__ = ["SAMState", "sam"]
 
 
 class SAMState(NamedTuple):
@@ -102,13 +92,13 @@ def sam(
         >>> bool(jnp.linalg.norm(params) < 0.05)
         True
     """
-    check_flag("sam", "opaque_mode", opaque_mode)
-    check_flag("sam", "reset_state", reset_state)
-    check_integer("sam", "sync_period", sync_period, "[1, inf)")
-    down = as_transformation("sam", "optimizer", optimizer)
-    up = as_transformation("sam", "adv_optimizer", adv_optimizer)
+    checks.flag("sam", "opaque_mode", opaque_mode)
+    checks.flag("sam", "reset_state", reset_state)
+    checks.integer("sam", "sync_period", sync_period, "[1, inf)")
+    down = checks.transformation("sam", "optimizer", optimizer)
+    up = checks.transformation("sam", "adv_optimizer", adv_optimizer)
 
-    def init(params: Params) -> SAMState:
+    def init(params):
         # A copy, so that the params may be donated.
         cache = None if opaque_mode else jax.tree.map(jnp.copy, params)
         zero = jnp.zeros((), jnp.int32)
@@ -137,13 +127,13 @@ def sam(
 
         def descended() -> tuple[Updates, State, State]:
             steps, opt_state = down.update(updates, state.opt_state, start, **extra_args)
-            back = running_sum(difference(start, params), steps, 1.0)
+            back = tree.running_sum(tree.difference(start, params), steps, 1.0)
             fresh = started(params, state.adv_state) if reset_state else state.adv_state
-            return cast_like(back, updates), opt_state, fresh
+            return tree.cast_like(back, updates), opt_state, fresh
 
         def climbed() -> tuple[Updates, State, State]:
             steps, adv_state = climb(updates, state.adv_state, params, extra_args)
-            return cast_like(steps, updates), state.opt_state, adv_state
+            return tree.cast_like(steps, updates), state.opt_state, adv_state
 
         is_last = state.steps_since_sync == sync_period - 1
         updates, opt_state, adv_state = jax.lax.cond(is_last, descended, climbed)
@@ -163,16 +153,14 @@ def sam(
                 grads = jax.lax.pmean(grads, batch_axis_name)
         if reset_state:
             adv_state = started(params, adv_state)
-        grads = cast_like(grads, updates)
+        grads = tree.cast_like(grads, updates)
         updates, opt_state = down.update(grads, state.opt_state, params, **extra_args)
         return updates, SAMState(jnp.zeros((), jnp.int32), opt_state, adv_state, None)
 
-    def update(
-        updates: Updates, state: SAMState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, SAMState]:
-        check_state("sam", state, SAMState)
-        require_params("sam", params)
-        check_like("sam", "gradient", updates, params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("sam", state, SAMState)
+        checks.params("sam", params)
+        checks.like("sam", "gradient", updates, params)
         step = whole_round if opaque_mode else one_step
         return step(updates, state, params, extra_args)
 

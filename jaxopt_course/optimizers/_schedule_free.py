@@ -31,43 +31,16 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     State,
-    Updates,
-    as_float,
-    as_transformation,
-    at_count,
-    cast_like,
-    check_dtype,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_state,
-    complement,
+    checks,
     if_applied,
-    in_dtype,
-    increment,
-    map_unmasked,
-    of_rates,
-    require_params,
-    running_sum,
-    safe_divide,
-    scalar_dtype,
-    wide_dtype,
-    widened,
+    numerics,
+    tree,
 )
 from jaxopt_course.schedules import warmup_constant_schedule
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._rmsprop import scale_by_rms
 from ._sgd import sgd
-
-
-__all__ = [
-    "ScheduleFreeState",
-    "schedule_free",
-    "schedule_free_adamw",
-    "schedule_free_eval_params",
-    "schedule_free_sgd",
-]
 
 
 class ScheduleFreeState(NamedTuple):
@@ -126,17 +99,17 @@ def schedule_free(
         >>> bool(jnp.linalg.norm(schedule_free_eval_params(state, params)) < 1e-2)
         True
     """
-    check_dtype("schedule_free", "state_dtype", state_dtype)
-    check_learning_rate("schedule_free", learning_rate)
-    check_number("schedule_free", "b1", b1, "(0, 1]")
-    check_number("schedule_free", "weight_lr_power", weight_lr_power, "[0, inf)")
-    base_optimizer = as_transformation("schedule_free", "base_optimizer", base_optimizer)
+    checks.dtype("schedule_free", "state_dtype", state_dtype)
+    checks.learning_rate("schedule_free", learning_rate)
+    checks.number("schedule_free", "b1", b1, "(0, 1]")
+    checks.number("schedule_free", "weight_lr_power", weight_lr_power, "[0, inf)")
+    base_optimizer = checks.transformation("schedule_free", "base_optimizer", base_optimizer)
 
     def init(params: Params) -> ScheduleFreeState:
         # A copy: z and the params may both be donated.
-        dtype_of = lambda x: state_dtype or wide_dtype(jnp.result_type(x))
+        dtype_of = lambda x: state_dtype or numerics.wide_dtype(jnp.result_type(x))
         z = jax.tree.map(lambda x: jnp.array(x, dtype_of(x), copy=True), params)
-        dtype = scalar_dtype(params)
+        dtype = tree.scalar_dtype(params)
         return ScheduleFreeState(
             b1=jnp.asarray(b1, dtype),
             weight_sum=jnp.zeros((), dtype),
@@ -146,34 +119,32 @@ def schedule_free(
             z=z,
         )
 
-    def update(
-        updates: Updates,
-        state: ScheduleFreeState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScheduleFreeState]:
-        check_state("schedule_free", state, ScheduleFreeState)
-        require_params("schedule_free", params)
-        check_like("schedule_free", "gradient", updates, state.z)
-        rate = at_count(learning_rate, state.step_count)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("schedule_free", state, ScheduleFreeState)
+        checks.params("schedule_free", params)
+        checks.like("schedule_free", "gradient", updates, state.z)
+        rate = numerics.at_count(learning_rate, state.step_count)
         max_lr = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
         weight = _power(max_lr, jnp.asarray(weight_lr_power, max_lr.dtype))
         weight_sum = state.weight_sum + weight
-        share = safe_divide(weight, weight_sum)
+        share = numerics.safe_divide(weight, weight_sum)
 
         steps, base_state = base_optimizer.update(
             updates, state.base_optimizer_state, params, **extra_args
         )
-        z = cast_like(running_sum(state.z, steps, 1.0), state.z)
+        z = tree.cast_like(tree.running_sum(state.z, steps, 1.0), state.z)
 
-        to_z, along = in_dtype(share), in_dtype((1 - share) * complement(b1, share.dtype))
+        to_z, along = (
+            numerics.in_dtype(share),
+            numerics.in_dtype((1 - share) * numerics.complement(b1, share.dtype)),
+        )
 
         def moved(y: Array, old: Array, new: Array) -> Array:
             old, new = old.astype(y.dtype), new.astype(y.dtype)
             return to_z(y.dtype) * (new - y) + along(y.dtype) * (new - old)
 
-        moves = cast_like(jax.tree.map(moved, widened(params), state.z, z), updates)
-        new = moves, (weight_sum, increment(state.step_count), max_lr)
+        moves = tree.cast_like(jax.tree.map(moved, tree.widened(params), state.z, z), updates)
+        new = moves, (weight_sum, numerics.increment(state.step_count), max_lr)
         stays = jax.tree.map(jnp.zeros_like, moves)
         moves, (weight_sum, step_count, max_lr) = if_applied(
             base_state,
@@ -208,11 +179,11 @@ def schedule_free_eval_params(state: State, params: Params) -> Params:
         )
 
     def average(z: Any, y: Any) -> Any:
-        wide = jnp.asarray(y, wide_dtype(jnp.result_type(y)))
+        wide = jnp.asarray(y, numerics.wide_dtype(jnp.result_type(y)))
         b1 = jnp.asarray(state.b1, wide.dtype)
         return ((wide - (1 - b1) * jnp.asarray(z, wide.dtype)) / b1).astype(jnp.result_type(y))
 
-    return map_unmasked(average, state.z, params)
+    return tree.map_unmasked(average, state.z, params)
 
 
 def schedule_free_sgd(
@@ -309,12 +280,14 @@ def schedule_free_adamw(
 def _warmed_up(
     owner: str, learning_rate: ScalarOrSchedule, warmup_steps: ScalarLike | None
 ) -> ScalarOrSchedule:
-    check_learning_rate(owner, learning_rate)
+    checks.learning_rate(owner, learning_rate)
     if warmup_steps is None:
         return learning_rate
-    check_number(owner, "warmup_steps", warmup_steps, "[0, inf)")
+    checks.number(owner, "warmup_steps", warmup_steps, "[0, inf)")
     warmup = warmup_constant_schedule(0.0, 1.0, warmup_steps)
-    return of_rates(lambda rate, part: as_float(rate) * as_float(part), learning_rate, warmup)
+    return numerics.of_rates(
+        lambda rate, part: numerics.as_float(rate) * numerics.as_float(part), learning_rate, warmup
+    )
 
 
 def _power(base: Float[Array, ""], exponent: Float[Array, ""]) -> Float[Array, ""]:

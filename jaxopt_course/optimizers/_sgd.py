@@ -17,16 +17,8 @@ https://proceedings.mlr.press/v28/sutskever13.html.
 
 from jaxtyping import DTypeLike, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    ScalarOrSchedule,
-    check_flag,
-    check_number,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, ScalarOrSchedule, checks
 from jaxopt_course.transforms import chain, identity, scale_by_learning_rate, trace
-
-
-__all__ = ["sgd"]
 
 
 def sgd(
@@ -60,12 +52,12 @@ def sgd(
         >>> bool(jnp.linalg.norm(params) < 1e-6)
         True
     """
-    check_flag("sgd", "nesterov", nesterov)
+    checks.flag("sgd", "nesterov", nesterov)
     if momentum is None:
         if nesterov:
             raise ValueError("sgd: `nesterov` needs a `momentum` in [0, 1), got None.")
         return chain(identity(), scale_by_learning_rate(learning_rate))
-    check_number("sgd", "momentum", momentum, "[0, 1)")
+    checks.number("sgd", "momentum", momentum, "[0, 1)")
     return chain(
         trace(momentum, nesterov, accumulator_dtype), scale_by_learning_rate(learning_rate)
     )

@@ -20,10 +20,8 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    as_float,
-    check_learning_rate,
-    check_number,
-    of_rates,
+    checks,
+    numerics,
 )
 from jaxopt_course.transforms import (
     add_decayed_weights,
@@ -32,9 +30,6 @@ from jaxopt_course.transforms import (
     scale_by_learning_rate,
     trace,
 )
-
-
-__all__ = ["sgdw"]
 
 
 def sgdw(
@@ -69,16 +64,16 @@ def sgdw(
         >>> bool(jnp.linalg.norm(params) < 1e-6)
         True
     """
-    check_number("sgdw", "momentum", momentum, "[0, 1)")
-    check_learning_rate("sgdw", learning_rate)
-    check_learning_rate("sgdw", weight_decay, "weight_decay")
+    checks.number("sgdw", "momentum", momentum, "[0, 1)")
+    checks.learning_rate("sgdw", learning_rate)
+    checks.learning_rate("sgdw", weight_decay, "weight_decay")
     return chain(
         scale_by_learning_rate(learning_rate, flip_sign=False),
         trace(momentum),
-        add_decayed_weights(of_rates(_product, learning_rate, weight_decay), mask),
+        add_decayed_weights(numerics.of_rates(_product, learning_rate, weight_decay), mask),
         scale(-1.0),
     )
 
 
 def _product(a: ScalarLike, b: ScalarLike) -> Float[Array, ""]:
-    return as_float(a) * as_float(b)
+    return numerics.as_float(a) * numerics.as_float(b)

@@ -23,37 +23,17 @@ from jaxtyping import Array, Inexact, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     ScalarOrSchedule,
     Updates,
-    abs_sq,
-    cast_like,
-    check_integer,
-    check_like,
-    check_number,
-    check_state,
-    increment,
-    is_due,
+    checks,
+    numerics,
     on_auto_axes,
     placed_like,
-    running_sum,
-    safe_divide,
-    wide_dtype,
-    widened,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._stacks import map_stacked
-
-
-__all__ = [
-    "ScaleByShampooState",
-    "along_axes",
-    "factor_sizes",
-    "grams",
-    "scale_by_shampoo",
-    "shampoo",
-]
 
 
 class ScaleByShampooState(NamedTuple):
@@ -88,12 +68,12 @@ def scale_by_shampoo(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_shampoo", "eps", eps, "[0, inf)")
-    check_number("scale_by_shampoo", "preconditioning_period", preconditioning_period, "[1, inf)")
-    check_integer("scale_by_shampoo", "max_precond_dim", max_precond_dim, "[0, inf)")
+    checks.number("scale_by_shampoo", "eps", eps, "[0, inf)")
+    checks.number("scale_by_shampoo", "preconditioning_period", preconditioning_period, "[1, inf)")
+    checks.integer("scale_by_shampoo", "max_precond_dim", max_precond_dim, "[0, inf)")
 
     def starts(p: Any) -> tuple[Array, ...]:
-        dtype = wide_dtype(jnp.result_type(p))
+        dtype = numerics.wide_dtype(jnp.result_type(p))
         start = jnp.asarray(eps, jnp.finfo(dtype).dtype)
 
         def factor(size: tuple[int, ...], full: bool) -> Array:
@@ -104,33 +84,28 @@ def scale_by_shampoo(
 
         return tuple(factor(*kind) for kind in factor_sizes(jnp.shape(p), max_precond_dim))
 
-    def init(params: Params) -> ScaleByShampooState:
+    def init(params):
         factors, roots = (jax.tree.map(starts, params) for _ in range(2))
         return ScaleByShampooState(jnp.zeros((), jnp.int32), factors, roots)
 
-    def update(
-        updates: Updates,
-        state: ScaleByShampooState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByShampooState]:
-        check_state("scale_by_shampoo", state, ScaleByShampooState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_shampoo", state, ScaleByShampooState)
         if params is not None:
-            check_like("scale_by_shampoo", "gradient", updates, params)
+            checks.like("scale_by_shampoo", "gradient", updates, params)
         return on_auto_axes(step, updates, state, preconditioning_period, like=(updates, state))
 
     def step(
         updates: Updates, state: ScaleByShampooState, period: ScalarLike
     ) -> tuple[Updates, ScaleByShampooState]:
-        grads = widened(updates)
-        factors = running_sum(state.factors, jax.tree.map(grams, grads, state.factors), 1.0)
+        grads = tree.widened(updates)
+        factors = tree.running_sum(state.factors, jax.tree.map(grams, grads, state.factors), 1.0)
         roots = jax.lax.cond(
-            is_due(state.count, period),
+            numerics.is_due(state.count, period),
             lambda: _recomputed(grads, factors),
             lambda: state.roots,
         )
-        scaled = cast_like(jax.tree.map(along_axes, grads, roots), updates)
-        return scaled, ScaleByShampooState(increment(state.count), factors, roots)
+        scaled = tree.cast_like(jax.tree.map(along_axes, grads, roots), updates)
+        return scaled, ScaleByShampooState(numerics.increment(state.count), factors, roots)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -196,7 +171,7 @@ def grams(
         others = [i for i in range(x.ndim) if i != axis]
         if factor.ndim == 2:
             return jnp.tensordot(x, x.conj(), (others, others))
-        return jnp.sum(abs_sq(x), others)
+        return jnp.sum(numerics.abs_sq(x), others)
 
     return tuple(None if h is None else gram(axis, h) for axis, h in enumerate(factors))
 
@@ -246,10 +221,10 @@ def _matrix_root_jvp(degree, primals, tangents):  # type: ignore[no-untyped-def]
     """
     (matrix,), (tangent,) = primals, tangents
     roots, vectors = _spectrum(matrix, degree)
-    inverse = safe_divide(jnp.ones_like(roots), roots)
+    inverse = numerics.safe_divide(jnp.ones_like(roots), roots)
     p, q = jnp.meshgrid(inverse, inverse, indexing="ij")
     powers = sum(p**k * q ** (degree - 1 - k) for k in range(degree))
-    slopes = -safe_divide(jnp.ones_like(p), p * q * powers).astype(vectors.dtype)
+    slopes = -numerics.safe_divide(jnp.ones_like(p), p * q * powers).astype(vectors.dtype)
     turned = slopes * (vectors.conj().T @ tangent @ vectors)
     return _composed(roots, vectors), vectors @ turned @ vectors.conj().T
 

@@ -18,20 +18,16 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    check_floats,
-    check_number,
+    checks,
 )
 from jaxopt_course.transforms import chain, ema, scale_by_learning_rate, stateless
-
-
-__all__ = ["scale_by_sign", "sign_sgd", "signum"]
 
 
 def scale_by_sign() -> GradientTransformationExtraArgs:
     """Replace each entry by its sign; 0 stays 0."""
 
     def signs(updates: Updates, params: Params | None) -> Updates:
-        check_floats("scale_by_sign", "gradient", updates)
+        checks.floats("scale_by_sign", "gradient", updates)
         return jax.tree.map(jnp.sign, updates)
 
     return stateless(signs)
@@ -82,7 +78,7 @@ def signum(
         >>> tx.update(jnp.array([3.0, -0.1]), tx.init(jnp.zeros(2)))[0].tolist()
         [-0.5, 0.5]
     """
-    check_number("signum", "beta", beta, "[0, 1)")
+    checks.number("signum", "beta", beta, "[0, 1)")
     return chain(
         ema(beta, debias=False, accumulator_dtype=accumulator_dtype),
         scale_by_sign(),

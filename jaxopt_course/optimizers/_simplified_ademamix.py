@@ -15,7 +15,7 @@ https://arxiv.org/abs/2502.02431.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree, ScalarLike
@@ -24,32 +24,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    at_count,
-    bias_corrected,
-    cast_like,
-    check_like,
-    check_number,
-    check_schedule,
-    check_state,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    running_mean,
-    running_sum,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import check_moments
-
-
-__all__ = [
-    "ScaleBySimplifiedAdEMAMixState",
-    "scale_by_simplified_ademamix",
-    "simplified_ademamix",
-]
 
 
 class ScaleBySimplifiedAdEMAMixState(NamedTuple):
@@ -89,31 +70,26 @@ def scale_by_simplified_ademamix(
     """
     check_moments("scale_by_simplified_ademamix", b1, b2, eps, eps_root)
     if callable(alpha):
-        check_schedule("scale_by_simplified_ademamix", "alpha", alpha)
+        checks.schedule("scale_by_simplified_ademamix", "alpha", alpha)
     else:
-        check_number("scale_by_simplified_ademamix", "alpha", alpha, "[0, inf)")
+        checks.number("scale_by_simplified_ademamix", "alpha", alpha, "[0, inf)")
 
-    def init(params: Params) -> ScaleBySimplifiedAdEMAMixState:
-        squares = real_accumulator_like(params)
+    def init(params):
+        squares = tree.real_accumulator_like(params)
         return ScaleBySimplifiedAdEMAMixState(
-            jnp.zeros((), jnp.int32), accumulator_like(params), squares
+            jnp.zeros((), jnp.int32), tree.accumulator_like(params), squares
         )
 
-    def update(
-        updates: Updates,
-        state: ScaleBySimplifiedAdEMAMixState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleBySimplifiedAdEMAMixState]:
-        check_state("scale_by_simplified_ademamix", state, ScaleBySimplifiedAdEMAMixState)
-        check_like("scale_by_simplified_ademamix", "gradient", updates, state.n)
-        weight = at_count(alpha, state.t)
-        t = increment(state.t)
-        m = running_sum(state.m, updates, b1)
-        n = running_mean(state.n, squared(updates), b2)
-        mixed = running_sum(updates, m, weight)
-        scaled = divide_by_root(mixed, bias_corrected(n, b2, t), eps, eps_root)
-        return cast_like(scaled, updates), ScaleBySimplifiedAdEMAMixState(t, m, n)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_simplified_ademamix", state, ScaleBySimplifiedAdEMAMixState)
+        checks.like("scale_by_simplified_ademamix", "gradient", updates, state.n)
+        weight = numerics.at_count(alpha, state.t)
+        t = numerics.increment(state.t)
+        m = tree.running_sum(state.m, updates, b1)
+        n = tree.update_moment(updates, state.n, b2, 2)
+        mixed = tree.running_sum(updates, m, weight)
+        scaled = tree.divide_by_root(mixed, tree.bias_correction(n, b2, t), eps, eps_root)
+        return tree.cast_like(scaled, updates), ScaleBySimplifiedAdEMAMixState(t, m, n)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -25,24 +25,12 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    abs_sq,
-    accumulator_like,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    complement,
-    divide_by_root,
-    in_dtype,
-    running_mean,
+    checks,
+    numerics,
     shapes_of,
-    squared,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
-
-
-__all__ = ["ScaleBySM3State", "scale_by_sm3", "sm3"]
 
 
 class ScaleBySM3State(NamedTuple):
@@ -72,35 +60,33 @@ def scale_by_sm3(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_sm3", "b1", b1, "[0, 1)")
-    check_number("scale_by_sm3", "b2", b2, "[0, 1]")
-    check_number("scale_by_sm3", "eps", eps, "[0, inf)")
+    checks.number("scale_by_sm3", "b1", b1, "[0, 1)")
+    checks.number("scale_by_sm3", "b2", b2, "[0, 1]")
+    checks.number("scale_by_sm3", "eps", eps, "[0, inf)")
 
-    def init(params: Params) -> ScaleBySM3State:
-        peaks = lambda tree: jax.tree.map(lambda x: _peaks(abs_sq(x)), tree)
-        mu = accumulator_like(shapes_of(peaks, params))  # shapes and shardings alone
-        return ScaleBySM3State(mu, accumulator_like(params))
+    def init(params):
+        peaks = lambda tree: jax.tree.map(lambda x: _peaks(numerics.abs_sq(x)), tree)
+        mu = tree.accumulator_like(shapes_of(peaks, params))  # shapes and shardings alone
+        return ScaleBySM3State(mu, tree.accumulator_like(params))
 
-    def update(
-        updates: Updates, state: ScaleBySM3State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleBySM3State]:
-        check_state("scale_by_sm3", state, ScaleBySM3State)
-        check_like("scale_by_sm3", "gradient", updates, state.nu)
-        keep = in_dtype(b2)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_sm3", state, ScaleBySM3State)
+        checks.like("scale_by_sm3", "gradient", updates, state.nu)
+        keep = numerics.in_dtype(b2)
 
         @functools.cache
         def add(dtype: Any) -> Array:
-            return jnp.where(keep(dtype) == 1, jnp.ones((), dtype), complement(b2, dtype))
+            return jnp.where(keep(dtype) == 1, jnp.ones((), dtype), numerics.complement(b2, dtype))
 
         def summed(square: Array, peaks: list[Array]) -> Array:
             dtype = square.dtype
             return add(dtype) * square + keep(dtype) * _lowest(peaks, square.shape).astype(dtype)
 
-        sums = jax.tree.map(summed, squared(updates), state.mu)
-        scaled = divide_by_root(cast_like(updates, state.nu), sums, 0.0, eps)
-        nu = running_mean(state.nu, scaled, b1)
-        mu = cast_like(jax.tree.map(_peaks, sums), state.mu)
-        return cast_like(nu, updates), ScaleBySM3State(mu, nu)
+        sums = jax.tree.map(summed, tree.squared(updates), state.mu)
+        scaled = tree.divide_by_root(tree.cast_like(updates, state.nu), sums, 0.0, eps)
+        nu = tree.update_moment(scaled, state.nu, b1, 1)
+        mu = tree.cast_like(jax.tree.map(_peaks, sums), state.mu)
+        return tree.cast_like(nu, updates), ScaleBySM3State(mu, nu)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -131,7 +117,7 @@ def sm3(
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True
     """
-    check_number("sm3", "momentum", momentum, "[0, 1)")
+    checks.number("sm3", "momentum", momentum, "[0, 1)")
     return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
 
 

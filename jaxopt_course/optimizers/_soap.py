@@ -31,29 +31,15 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    accumulator_like,
-    bias_corrected,
-    cast_like,
-    check_integer,
-    check_like,
-    check_number,
-    check_state,
-    divide_by_root,
-    increment,
-    is_due,
+    checks,
+    numerics,
     on_auto_axes,
-    real_accumulator_like,
-    running_mean,
-    squared,
-    wide_dtype,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._shampoo import along_axes, factor_sizes, grams
 from ._stacks import map_stacked
-
-
-__all__ = ["ScaleBySoapState", "scale_by_soap", "soap"]
 
 
 class ScaleBySoapState(NamedTuple):
@@ -100,32 +86,30 @@ def scale_by_soap(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_number("scale_by_soap", "b1", b1, "[0, 1)")
-    check_number("scale_by_soap", "b2", b2, "[0, 1)")
-    check_number("scale_by_soap", "eps", eps, "[0, inf)")
-    check_number("scale_by_soap", "precondition_frequency", precondition_frequency, "[1, inf)")
-    check_integer("scale_by_soap", "max_precond_dim", max_precond_dim, "[0, inf)")
+    checks.number("scale_by_soap", "b1", b1, "[0, 1)")
+    checks.number("scale_by_soap", "b2", b2, "[0, 1)")
+    checks.number("scale_by_soap", "eps", eps, "[0, inf)")
+    checks.number("scale_by_soap", "precondition_frequency", precondition_frequency, "[1, inf)")
+    checks.integer("scale_by_soap", "max_precond_dim", max_precond_dim, "[0, inf)")
 
     def identities(p: Any) -> tuple[Array | None, ...]:
-        dtype = wide_dtype(jnp.result_type(p))
+        dtype = numerics.wide_dtype(jnp.result_type(p))
         sizes = factor_sizes(jnp.shape(p), max_precond_dim)
         return tuple(jnp.eye(n[0], dtype=dtype) if full else None for n, full in sizes)
 
-    def init(params: Params) -> ScaleBySoapState:
+    def init(params):
         bases = jax.tree.map(identities, params)
         return ScaleBySoapState(
             jnp.zeros((), jnp.int32),
-            accumulator_like(params),
-            real_accumulator_like(params),
-            accumulator_like(bases),
+            tree.accumulator_like(params),
+            tree.real_accumulator_like(params),
+            tree.accumulator_like(bases),
             bases,
         )
 
-    def update(
-        updates: Updates, state: ScaleBySoapState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleBySoapState]:
-        check_state("scale_by_soap", state, ScaleBySoapState)
-        check_like("scale_by_soap", "gradient", updates, state.mu)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_soap", state, ScaleBySoapState)
+        checks.like("scale_by_soap", "gradient", updates, state.mu)
         numbers = (b1, b2, eps, precondition_frequency)
         return on_auto_axes(step, updates, state, numbers, like=(updates, state))
 
@@ -134,16 +118,18 @@ def scale_by_soap(
     ) -> tuple[Updates, ScaleBySoapState]:
         b1, b2, eps, frequency = numbers
         is_first, t = state.count == 0, jnp.maximum(state.count, 1)
-        grads = cast_like(updates, state.mu)
+        grads = tree.cast_like(updates, state.mu)
         seen = jax.tree.map(lambda g: jnp.where(is_first, 0, g), grads)
-        mu = running_mean(state.mu, seen, b1)
-        nu = running_mean(state.nu, squared(_turned(seen, state.bases)), b2)
-        m, v = bias_corrected(mu, b1, t), bias_corrected(nu, b2, t)
-        steps = divide_by_root(_turned(m, state.bases), v, eps, 0.0)
-        scaled = cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
+        mu = tree.update_moment(seen, state.mu, b1, 1)
+        nu = tree.update_moment(_turned(seen, state.bases), state.nu, b2, 2)
+        m, v = tree.bias_correction(mu, b1, t), tree.bias_correction(nu, b2, t)
+        steps = tree.divide_by_root(_turned(m, state.bases), v, eps, 0.0)
+        scaled = tree.cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
 
-        factors = running_mean(state.factors, jax.tree.map(grams, grads, state.factors), b2)
-        turns = is_due(state.count, frequency).astype(jnp.int32)
+        factors = tree.update_moment(
+            jax.tree.map(grams, grads, state.factors), state.factors, b2, 1
+        )
+        turns = numerics.is_due(state.count, frequency).astype(jnp.int32)
         bases = jax.lax.switch(
             jnp.where(is_first, 2, turns),
             [
@@ -152,7 +138,7 @@ def scale_by_soap(
                 lambda: map_stacked(_eigenvectors, factors),
             ],
         )
-        return scaled, ScaleBySoapState(increment(state.count), mu, nu, factors, bases)
+        return scaled, ScaleBySoapState(numerics.increment(state.count), mu, nu, factors, bases)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -17,7 +17,7 @@ next step on; the first step is one of signs.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,29 +30,13 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     State,
     Updates,
-    accumulator_like,
-    as_float,
-    as_transformation,
-    bias_corrected,
-    cast_like,
-    check_dtype,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    in_dtype,
-    increment,
-    is_due,
-    require_params,
-    running_mean,
-    safe_divide,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._hutchinson import hutchinson_estimator_diag_hessian
-
-
-__all__ = ["SophiaState", "scale_by_sophia", "sophia"]
 
 
 class SophiaState(NamedTuple):
@@ -105,45 +89,47 @@ def scale_by_sophia(
     Raises:
         ValueError: if a number lies outside its range.
     """
-    check_flag("scale_by_sophia", "verbose", verbose)
-    check_dtype("scale_by_sophia", "mu_dtype", mu_dtype)
-    check_number("scale_by_sophia", "b1", b1, "[0, 1)")
-    check_number("scale_by_sophia", "b2", b2, "[0, 1)")
-    check_number("scale_by_sophia", "eps", eps, "[0, inf)")
-    check_number("scale_by_sophia", "gamma", gamma, "[0, inf)")
+    checks.flag("scale_by_sophia", "verbose", verbose)
+    checks.dtype("scale_by_sophia", "mu_dtype", mu_dtype)
+    checks.number("scale_by_sophia", "b1", b1, "[0, 1)")
+    checks.number("scale_by_sophia", "b2", b2, "[0, 1)")
+    checks.number("scale_by_sophia", "eps", eps, "[0, inf)")
+    checks.number("scale_by_sophia", "gamma", gamma, "[0, inf)")
     if clip_threshold is not None:
-        check_number("scale_by_sophia", "clip_threshold", clip_threshold, "[0, inf)")
-    check_number("scale_by_sophia", "update_interval", update_interval, "[1, inf)")
+        checks.number("scale_by_sophia", "clip_threshold", clip_threshold, "[0, inf)")
+    checks.number("scale_by_sophia", "update_interval", update_interval, "[1, inf)")
     every = print_win_rate_every_n_steps
-    check_number("scale_by_sophia", "print_win_rate_every_n_steps", every, "[0, inf)")
+    checks.number("scale_by_sophia", "print_win_rate_every_n_steps", every, "[0, inf)")
     estimator = hutchinson_estimator_diag_hessian()
     if hessian_diagonal_fn is not None:
-        estimator = as_transformation("scale_by_sophia", "hessian_diagonal_fn", hessian_diagonal_fn)
+        estimator = checks.transformation(
+            "scale_by_sophia", "hessian_diagonal_fn", hessian_diagonal_fn
+        )
 
-    def init(params: Params) -> SophiaState:
-        mu, nu = accumulator_like(params, mu_dtype), accumulator_like(params)
+    def init(params):
+        mu, nu = tree.accumulator_like(params, mu_dtype), tree.accumulator_like(params)
         return SophiaState(jnp.zeros((), jnp.int32), mu, nu, estimator.init(params))
 
-    def update(
-        updates: Updates, state: SophiaState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, SophiaState]:
-        check_state("scale_by_sophia", state, SophiaState)
-        require_params("scale_by_sophia", params)
-        check_like("scale_by_sophia", "gradient", updates, state.mu)
-        count = increment(state.count)
-        mu = running_mean(state.mu, updates, b1)
-        least, weight = in_dtype(eps), in_dtype(gamma)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_sophia", state, SophiaState)
+        checks.params("scale_by_sophia", params)
+        checks.like("scale_by_sophia", "gradient", updates, state.mu)
+        count = numerics.increment(state.count)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        least, weight = numerics.in_dtype(eps), numerics.in_dtype(gamma)
 
         def divided(m: Array, h: Array) -> Array:
-            return safe_divide(m, jnp.maximum(weight(m.dtype) * h.astype(m.dtype), least(m.dtype)))
+            return numerics.safe_divide(
+                m, jnp.maximum(weight(m.dtype) * h.astype(m.dtype), least(m.dtype))
+            )
 
-        steps = jax.tree.map(divided, bias_corrected(mu, b1, count), state.nu)
+        steps = jax.tree.map(divided, tree.bias_correction(mu, b1, count), state.nu)
         if clip_threshold is not None:
-            bound = in_dtype(clip_threshold)
+            bound = numerics.in_dtype(clip_threshold)
             clipped = lambda u: jnp.clip(u, -bound(u.dtype), bound(u.dtype))
             if verbose:
                 _print_win_rate(
-                    steps, clip_threshold, is_due(count, every) & (jnp.asarray(every) > 0)
+                    steps, clip_threshold, numerics.is_due(count, every) & (jnp.asarray(every) > 0)
                 )
             steps = jax.tree.map(clipped, steps)
 
@@ -151,15 +137,17 @@ def scale_by_sophia(
             diagonal, new_state = estimator.update(
                 updates, state.hessian_fn_state, params, **extra_args
             )
-            return cast_like(running_mean(state.nu, diagonal, b2), state.nu), new_state
+            return tree.cast_like(
+                tree.update_moment(diagonal, state.nu, b2, 1), state.nu
+            ), new_state
 
         nu, estimator_state = jax.lax.cond(
-            is_due(state.count, update_interval),
+            numerics.is_due(state.count, update_interval),
             estimated,
             lambda: (state.nu, state.hessian_fn_state),
         )
-        new_state = SophiaState(count, cast_like(mu, state.mu), nu, estimator_state)
-        return cast_like(steps, updates), new_state
+        new_state = SophiaState(count, tree.cast_like(mu, state.mu), nu, estimator_state)
+        return tree.cast_like(steps, updates), new_state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -239,5 +227,5 @@ def sophia(
 def _print_win_rate(steps: Updates, bound: ScalarLike, now: Array) -> None:
     leaves = jax.tree.leaves(steps)
     inside = sum((jnp.sum(jnp.abs(u) < jnp.asarray(bound, u.dtype)) for u in leaves), jnp.array(0))
-    rate = as_float(inside) / max(sum(u.size for u in leaves), 1)
+    rate = numerics.as_float(inside) / max(sum(u.size for u in leaves), 1)
     jax.lax.cond(now, lambda: jax.debug.print("Sophia optimizer win rate: {}", rate), lambda: None)

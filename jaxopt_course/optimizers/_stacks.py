@@ -15,8 +15,6 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 
-__all__ = ["map_stacked"]
-
 # What a stack may hold. Copies of it are temporaries, several at once, and beyond the caches of a
 # CPU it gets slower: ``benchmarks/muon.py`` tries other sizes.
 STACK_BYTES = 4 * 2**20

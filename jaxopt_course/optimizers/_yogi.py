@@ -15,7 +15,6 @@ https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,28 +22,14 @@ from jaxtyping import Array, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     ScalarOrSchedule,
-    Updates,
-    accumulator_like,
-    bias_corrected,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    complement,
-    divide_by_root,
-    increment,
-    real_accumulator_like,
-    running_mean,
-    squared,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, check_moments
-
-
-__all__ = ["scale_by_yogi", "yogi"]
 
 
 def scale_by_yogi(
@@ -70,31 +55,29 @@ def scale_by_yogi(
         ValueError: if a number lies outside its range.
     """
     check_moments("scale_by_yogi", b1, b2, eps, eps_root)
-    check_number(
+    checks.number(
         "scale_by_yogi", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
     )
 
-    def init(params: Params) -> ScaleByAdamState:
-        mu = accumulator_like(params, fill=initial_accumulator_value)
-        nu = real_accumulator_like(params, fill=initial_accumulator_value)
+    def init(params):
+        mu = tree.accumulator_like(params, fill=initial_accumulator_value)
+        nu = tree.real_accumulator_like(params, fill=initial_accumulator_value)
         return ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
-    def update(
-        updates: Updates, state: ScaleByAdamState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ScaleByAdamState]:
-        check_state("scale_by_yogi", state, ScaleByAdamState)
-        check_like("scale_by_yogi", "gradient", updates, state.nu)
-        count = increment(state.count)
-        step = functools.cache(lambda dtype: complement(b2, dtype))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_yogi", state, ScaleByAdamState)
+        checks.like("scale_by_yogi", "gradient", updates, state.nu)
+        count = numerics.increment(state.count)
+        step = functools.cache(lambda dtype: numerics.complement(b2, dtype))
 
         def moved(n: Array, square: Array) -> Array:
             square = square.astype(n.dtype)
             return n - step(n.dtype) * jnp.sign(n - square) * square
 
-        mu = running_mean(state.mu, updates, b1)
-        nu = jax.tree.map(moved, state.nu, squared(updates))
-        m_hat, n_hat = bias_corrected(mu, b1, count), bias_corrected(nu, b2, count)
-        scaled = cast_like(divide_by_root(m_hat, n_hat, eps, eps_root), updates)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = jax.tree.map(moved, state.nu, tree.squared(updates))
+        m_hat, n_hat = tree.bias_correction(mu, b1, count), tree.bias_correction(nu, b2, count)
+        scaled = tree.cast_like(tree.divide_by_root(m_hat, n_hat, eps, eps_root), updates)
         return scaled, ScaleByAdamState(count, mu, nu)
 
     return GradientTransformationExtraArgs(init, update)

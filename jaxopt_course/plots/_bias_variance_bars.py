@@ -11,8 +11,6 @@ from jaxopt_course.diagnostics import BiasVarianceReport
 from ._style import BAR, COLORS, finish, new_figure
 
 
-__all__ = ["bias_variance_bars"]
-
 PARTS = {  # label, colour, hatch
     "bias_squared": ("bias squared", COLORS[0], ""),
     "variance": ("variance", COLORS[1], "///"),

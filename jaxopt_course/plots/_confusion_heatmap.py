@@ -9,9 +9,6 @@ from matplotlib.figure import Figure
 from ._style import new_figure
 
 
-__all__ = ["confusion_heatmap"]
-
-
 def confusion_heatmap(
     matrix: ArrayLike, labels: Sequence[str] | None = None, *, title: str | None = None
 ) -> Figure:

@@ -6,9 +6,6 @@ from matplotlib.figure import Figure
 from ._style import panels
 
 
-__all__ = ["legend_below", "small_multiples", "view_label"]
-
-
 def legend_below(figure: Figure, axes: Axes) -> None:
     """The lines of ``axes``, under all axes."""
     handles, labels = axes.get_legend_handles_labels()

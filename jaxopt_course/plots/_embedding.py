@@ -12,12 +12,10 @@ from jaxtyping import ArrayLike
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 
 from ._style import COLORS, MARKERS, finish, new_figure
 
-
-__all__ = ["embedding"]
 
 PERPLEXITY = 30.0  # of t-SNE: about how many neighbours count, its usual value
 
@@ -55,7 +53,7 @@ def embedding(
         >>> [len(group.get_offsets()) for group in figure.axes[0].collections]
         [2, 2, 2]
     """
-    check_choice("embedding", "method", method, ("pca", "tsne"))
+    checks.choice("embedding", "method", method, ("pca", "tsne"))
     x, y = np.asarray(features, float), np.asarray(labels)
     x = x.reshape(len(x), -1) if x.ndim else x
     if x.ndim != 2 or len(x) < 3 or x.shape[1] < 2:

@@ -12,8 +12,6 @@ from jaxopt_course.diagnostics import GradientFlowReport
 from ._style import BAR, COLORS, finish, new_figure, readable_path
 
 
-__all__ = ["gradient_bars"]
-
 HEALTHY = (1e-6, 1e3)  # the band outside of which `gradient_flow` flags a norm
 
 

@@ -6,12 +6,9 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.figure import Figure
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
 from ._style import COLORS, finish, new_figure, readable_path
-
-
-__all__ = ["histograms"]
 
 
 def histograms(
@@ -43,7 +40,7 @@ def histograms(
         >>> [int(sum(bar.get_height() for bar in axes.patches)) for axes in figure.axes]
         [32, 10]
     """
-    check_integer("histograms", "bins", bins, "[1, inf)")
+    checks.integer("histograms", "bins", bins, "[1, inf)")
     flat = {name: np.asarray(values, float).ravel() for name, values in arrays.items()}
     if not flat:
         raise ValueError("histograms: `arrays` must hold at least one layer, got none.")

@@ -6,12 +6,9 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.figure import Figure
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
 from ._style import new_figure
-
-
-__all__ = ["image_page"]
 
 
 def image_page(
@@ -58,7 +55,7 @@ def image_page(
             f"image_page: `titles` must be one for each of the {len(pictures)} images, "
             f"got {len(titles)}."
         )
-    check_integer("image_page", "columns", columns, "[1, inf)")
+    checks.integer("image_page", "columns", columns, "[1, inf)")
     across = min(columns, len(pictures))
     down = -(-len(pictures) // across)
     figure = new_figure(1.1 * across + 0.8 * grey, (1.1 + 0.2 * bool(titles)) * down, title)

@@ -8,9 +8,6 @@ from jaxopt_course.diagnostics import LossLandscape
 from ._style import finish, new_figure, value_levels
 
 
-__all__ = ["landscape_contours"]
-
-
 def landscape_contours(landscape: LossLandscape, *, title: str | None = None) -> Figure:
     """Filled contours of the losses, dark where they are high, and the path over them.
 

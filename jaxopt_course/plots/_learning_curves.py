@@ -7,7 +7,7 @@ from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.training import Run
 
 from ._style import (
@@ -20,9 +20,6 @@ from ._style import (
     new_figure,
     of_wide_range,
 )
-
-
-__all__ = ["learning_curves"]
 
 
 def learning_curves(
@@ -71,7 +68,7 @@ def learning_curves(
     values = {name: np.atleast_2d(column) for name, column in values.items()}
     unit, x = "steps", values.pop("step").max(axis=0)  # where a run has ended, its step stays
     if steps_per_epoch is not None:
-        check_integer("learning_curves", "steps_per_epoch", steps_per_epoch, "[1, inf)")
+        checks.integer("learning_curves", "steps_per_epoch", steps_per_epoch, "[1, inf)")
         unit, x = "epochs", x / steps_per_epoch
     judged = values.get("validation_loss", values["loss"])
     ranked, reached = _mean(judged), np.isfinite(judged).all(axis=0)

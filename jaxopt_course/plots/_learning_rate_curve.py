@@ -8,9 +8,6 @@ from jaxopt_course.diagnostics import LearningRateRangeReport
 from ._style import BEST, COLORS, finish, mark_failed, new_figure, of_wide_range
 
 
-__all__ = ["learning_rate_curve"]
-
-
 def learning_rate_curve(report: LearningRateRangeReport, *, title: str | None = None) -> Figure:
     """Loss against learning rate, with the best rate starred and the usable ones shaded.
 

@@ -7,13 +7,11 @@ import numpy as np
 from jaxtyping import ArrayLike
 from matplotlib.figure import Figure
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import checks
 from jaxopt_course.surfaces import Surface
 
 from ._style import BEST, finish, line_style, new_figure, value_levels
 
-
-__all__ = ["optimizer_paths"]
 
 GRID = 201  # points on each side
 SYMBOLS = 12  # markers on a path, about
@@ -69,7 +67,7 @@ def optimizer_paths(
             *path.T,
             **line_style(index),
             markevery=max(1, steps // SYMBOLS),
-            label=f"{name}: {_values(surface, path[-1]):.2g} after {counted(steps, 'step')}",
+            label=f"{name}: {_values(surface, path[-1]):.2g} after {checks.counted(steps, 'step')}",
         )
     if surface.minimum is not None:
         star = {**BEST, "markersize": 16, "markeredgecolor": "w", "zorder": 3}

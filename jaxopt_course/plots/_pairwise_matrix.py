@@ -10,8 +10,6 @@ from ._contenders import view_label
 from ._style import new_figure
 
 
-__all__ = ["pairwise_matrix"]
-
 WIDEST = np.log(4.0)  # the end of the colours: a factor of four
 
 

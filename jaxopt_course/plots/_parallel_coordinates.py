@@ -6,14 +6,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.studies import SearchResult
 
 from ._search_axes import range_axes, score_axis
 from ._style import new_figure
-
-
-__all__ = ["parallel_coordinates"]
 
 
 def parallel_coordinates(
@@ -39,7 +36,7 @@ def parallel_coordinates(
         >>> [text.get_text() for text in parallel_coordinates(result).axes[0].get_xticklabels()]
         ['rate', 'score']
     """
-    check_integer("parallel_coordinates", "best", best, "[1, inf)")
+    checks.integer("parallel_coordinates", "best", best, "[1, inf)")
     columns = [*range_axes(result), score_axis(result)]
     heights = np.stack([column.heights for column in columns], axis=1)
     order = [n for n in result.ranking if np.isfinite(result.values[n])]

@@ -9,9 +9,6 @@ from ._contenders import legend_below, view_label
 from ._style import finish, line_style, new_figure
 
 
-__all__ = ["performance_profile_curves"]
-
-
 def performance_profile_curves(
     profiles: PerformanceProfiles, *, title: str | None = None
 ) -> Figure:

@@ -14,9 +14,6 @@ from ._search_axes import set_scores
 from ._style import BEST, COLORS, finish, new_figure, panels
 
 
-__all__ = ["rung_scores"]
-
-
 def rung_scores(
     brackets: HalvingResult | Sequence[HalvingResult], *, title: str | None = None
 ) -> Figure:

@@ -12,8 +12,6 @@ from jaxopt_course.studies import Choice, Int, SearchResult
 from ._style import log_y, of_wide_range, short_number
 
 
-__all__ = ["SearchAxis", "range_axes", "score_axis", "score_name", "set_scores", "set_x"]
-
 WIDE = 4.0  # the largest score over the smallest from which the scale is logarithmic
 
 

@@ -4,14 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.studies import SearchResult
 
 from ._search_axes import score_name, set_scores
 from ._style import ABOVE, BEST, COLORS, LINESTYLES, count_along, finish, mark_failed, new_figure
-
-
-__all__ = ["search_curves"]
 
 
 def search_curves(result: SearchResult, *, best: int = 3, title: str | None = None) -> Figure:
@@ -35,7 +32,7 @@ def search_curves(result: SearchResult, *, best: int = 3, title: str | None = No
         >>> [axes.get_xlabel() for axes in search_curves(result).axes]
         ['configuration']
     """
-    check_integer("search_curves", "best", best, "[1, 6]")
+    checks.integer("search_curves", "best", best, "[1, 6]")
     name = score_name(result)
     curves = None if callable(result.metric) else result.history.get(name.replace(" ", "_"))
     figure = new_figure(4.8 if curves is None else 9.0, 3.6, title)

@@ -9,9 +9,6 @@ from ._search_axes import range_axes, score_name, set_scores, set_x
 from ._style import BEST, COLORS, finish, mark_failed, new_figure, panels
 
 
-__all__ = ["slices"]
-
-
 def slices(result: SearchResult, *, title: str | None = None) -> Figure:
     """Mean scores against each range, with the best starred; options with their median.
 

@@ -11,28 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 
-__all__ = [
-    "ABOVE",
-    "BAR",
-    "BEST",
-    "COLORS",
-    "LINESTYLES",
-    "MARKERS",
-    "TRAINING",
-    "VALIDATION",
-    "count_along",
-    "finish",
-    "line_style",
-    "log_y",
-    "mark_failed",
-    "new_figure",
-    "of_wide_range",
-    "panels",
-    "readable_path",
-    "short_number",
-    "value_levels",
-]
-
 # Neighbours differ in luminance too: dark, light, dark, ...
 COLORS = ("#2166ac", "#e08214", "#762a83", "#5aae61", "#b2182b", "#66b7d8", "#404040", "#b8a04a")
 LINESTYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))

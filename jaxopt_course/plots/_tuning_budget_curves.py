@@ -10,9 +10,6 @@ from ._contenders import legend_below, small_multiples, view_label
 from ._style import finish, line_style, log_y, new_figure
 
 
-__all__ = ["tuning_budget_curves", "tuning_budget_page"]
-
-
 def tuning_budget_curves(curves: TuningCurves, *, title: str | None = None) -> Figure:
     """Mean cost and share of targets reached, over budgets; bars hold 95 % of the studies.
 

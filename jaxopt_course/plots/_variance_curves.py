@@ -8,9 +8,6 @@ from jaxopt_course.diagnostics import VarianceReport
 from ._style import COLORS, LINESTYLES, MARKERS, count_along, finish, new_figure
 
 
-__all__ = ["variance_curves"]
-
-
 def variance_curves(report: VarianceReport, *, title: str | None = None) -> Figure:
     """Variances against depth, on a logarithmic scale: level lines are what one wants.
 

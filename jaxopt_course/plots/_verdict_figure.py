@@ -9,8 +9,6 @@ from jaxopt_course.claims import Curves, Groups, Verdict
 from ._style import COLORS, finish, line_style, new_figure
 
 
-__all__ = ["verdict_figure"]
-
 BAND = (25, 75)  # per cent of the seeds
 
 

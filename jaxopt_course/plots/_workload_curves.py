@@ -12,9 +12,6 @@ from ._style import finish, line_style, log_y, new_figure, of_wide_range
 from ._tuning_budget_curves import tuning_budget_curves, tuning_budget_page
 
 
-__all__ = ["comparison_figures", "workload_curves"]
-
-
 def workload_curves(comparison: Comparison, *, title: str | None = None) -> Figure:
     """The validation loss of the best trial of each contender, and the target as a line.
 

@@ -16,28 +16,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import (
-    check_array,
-    check_axes,
-    check_number,
-    check_rank,
-    l2_norm,
-    magnitude,
-    scale_tree,
-    squared,
-    total,
-    widened,
-)
-
-
-__all__ = [
-    "elastic_net_penalty",
-    "group_lasso_penalty",
-    "group_norms",
-    "l1_penalty",
-    "l2_penalty",
-    "nuclear_norm_penalty",
-]
+from jaxopt_course.core import checks, l2_norm, numerics, tree
 
 
 def l1_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float[Array, ""]:
@@ -59,9 +38,9 @@ def l1_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
 
     Reference: Tibshirani, "Regression Shrinkage and Selection via the Lasso", 1996.
     """
-    check_array("l1_penalty", "w", w)
-    check_number("l1_penalty", "strength", strength, "[0, inf)")
-    return scale_tree(total(magnitude(w)), strength)
+    checks.array("l1_penalty", "w", w)
+    checks.number("l1_penalty", "strength", strength, "[0, inf)")
+    return tree.scale(tree.total(numerics.magnitude(w)), strength)
 
 
 def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float[Array, ""]:
@@ -84,9 +63,9 @@ def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
 
     Reference: Hoerl & Kennard, "Ridge Regression", 1970.
     """
-    check_array("l2_penalty", "w", w)
-    check_number("l2_penalty", "strength", strength, "[0, inf)")
-    return scale_tree(total(squared(w)) / 2, strength)
+    checks.array("l2_penalty", "w", w)
+    checks.number("l2_penalty", "strength", strength, "[0, inf)")
+    return tree.scale(tree.total(tree.squared(w)) / 2, strength)
 
 
 def elastic_net_penalty(
@@ -112,9 +91,9 @@ def elastic_net_penalty(
 
     Reference: Zou & Hastie, "Regularization and Variable Selection via the Elastic Net", 2005.
     """
-    check_array("elastic_net_penalty", "w", w)
-    check_number("elastic_net_penalty", "l1", l1, "[0, inf)")
-    check_number("elastic_net_penalty", "l2", l2, "[0, inf)")
+    checks.array("elastic_net_penalty", "w", w)
+    checks.number("elastic_net_penalty", "l1", l1, "[0, inf)")
+    checks.number("elastic_net_penalty", "l2", l2, "[0, inf)")
     return l1_penalty(w, l1) + l2_penalty(w, l2)
 
 
@@ -143,10 +122,10 @@ def group_lasso_penalty(
     Reference: Yuan & Lin, "Model Selection and Estimation in Regression with Grouped
     Variables", 2006.
     """
-    check_axes("group_lasso_penalty", "axis", axis)
-    check_array("group_lasso_penalty", "w", w)
-    check_number("group_lasso_penalty", "strength", strength, "[0, inf)")
-    return scale_tree(total(group_norms(w, axis)), strength)
+    checks.axes("group_lasso_penalty", "axis", axis)
+    checks.array("group_lasso_penalty", "w", w)
+    checks.number("group_lasso_penalty", "strength", strength, "[0, inf)")
+    return tree.scale(tree.total(group_norms(w, axis)), strength)
 
 
 def nuclear_norm_penalty(
@@ -171,9 +150,9 @@ def nuclear_norm_penalty(
 
     Reference: Fazel, "Matrix Rank Minimization with Applications", 2002.
     """
-    check_rank("nuclear_norm_penalty", "w", w, 2)
-    check_number("nuclear_norm_penalty", "strength", strength, "[0, inf)")
-    return scale_tree(total(jnp.linalg.svd(widened(w), compute_uv=False)), strength)
+    checks.rank("nuclear_norm_penalty", "w", w, 2)
+    checks.number("nuclear_norm_penalty", "strength", strength, "[0, inf)")
+    return tree.scale(tree.total(jnp.linalg.svd(tree.widened(w), compute_uv=False)), strength)
 
 
 def group_norms(

@@ -12,21 +12,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Real, ScalarLike
 
-from jaxopt_course.core import (
-    Params,
-    check_array,
-    check_number,
-    global_norm,
-    is_traced,
-    safe_sqrt,
-    shrink_to,
-    widened,
-)
+from jaxopt_course.core import Params, checks, global_norm, numerics, shrink_to, tree
 
 from ._proximal import check_entries
-
-
-__all__ = ["project_l2_constraint", "prox_box", "prox_simplex"]
 
 
 def prox_box(
@@ -51,10 +39,12 @@ def prox_box(
         >>> prox_box(jnp.array([3.0, -0.5, 0.25]), lower=0.0, upper=1.0).tolist()
         [1.0, 0.0, 0.25]
     """
-    check_array("prox_box", "x", x)
+    checks.array("prox_box", "x", x)
     check_entries("prox_box", "lower", lower, "[-inf, inf]", x)
     check_entries("prox_box", "upper", upper, "[-inf, inf]", x)
-    if not (is_traced(lower) or is_traced(upper) or np.all(np.less_equal(lower, upper))):
+    if not (
+        checks.is_traced(lower) or checks.is_traced(upper) or np.all(np.less_equal(lower, upper))
+    ):
         raise ValueError(
             f"prox_box: `lower` must lie in [-inf, upper], got {lower!r} and upper = {upper!r}."
         )
@@ -82,10 +72,10 @@ def prox_simplex(
 
     Reference: Held, Wolfe & Crowder, "Validation of subgradient optimization", 1974.
     """
-    check_array("prox_simplex", "x", x)
-    check_number("prox_simplex", "total", total, "(0, inf)")
-    check_number("prox_simplex", "scaling", scaling, "[0, inf)")
-    wide = widened(x)
+    checks.array("prox_simplex", "x", x)
+    checks.number("prox_simplex", "total", total, "(0, inf)")
+    checks.number("prox_simplex", "scaling", scaling, "[0, inf)")
+    wide = tree.widened(x)
     with jax.numpy_dtype_promotion("standard"):  # optax divides a float by integers
         point = optax.projections.projection_simplex(wide, jnp.asarray(total, wide.dtype))
     return point.astype(x.dtype)
@@ -112,7 +102,7 @@ def project_l2_constraint(params: Params, limit: ScalarLike) -> Params:
         >>> project_l2_constraint(jnp.array([0.0, 8.0]), limit=4.0).tolist()
         [0.0, 2.0]
     """
-    check_number("project_l2_constraint", "limit", limit, "[0, inf)")
+    checks.number("project_l2_constraint", "limit", limit, "[0, inf)")
     norm = global_norm(params)
-    radius = safe_sqrt(jnp.asarray(limit, norm.dtype))
+    radius = numerics.safe_sqrt(jnp.asarray(limit, norm.dtype))
     return shrink_to(params, norm, radius)

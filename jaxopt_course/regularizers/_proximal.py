@@ -21,28 +21,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, ScalarLike
 
-from jaxopt_course.core import (
-    check_array,
-    check_axes,
-    check_number,
-    safe_divide,
-    safe_sqrt,
-    scalar_dtype,
-    widened,
-)
+from jaxopt_course.core import checks, numerics, tree
 
 from ._penalties import group_norms
-
-
-__all__ = [
-    "check_entries",
-    "prox_elastic_net",
-    "prox_group_lasso",
-    "prox_l0",
-    "prox_l1",
-    "prox_l2",
-    "prox_nuclear",
-]
 
 
 def prox_l1(
@@ -67,9 +48,9 @@ def prox_l1(
         >>> prox_l1(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [2.0, 0.0, -1.0]
     """
-    check_array("prox_l1", "x", x)
+    checks.array("prox_l1", "x", x)
     threshold = _threshold("prox_l1", x, strength, scaling)
-    return _soft(widened(x), threshold).astype(x.dtype)
+    return _soft(tree.widened(x), threshold).astype(x.dtype)
 
 
 def prox_l2(
@@ -95,8 +76,8 @@ def prox_l2(
         >>> prox_l2(jnp.array([3.0, -0.5]), strength=1.0).tolist()
         [1.5, -0.25]
     """
-    check_array("prox_l2", "x", x)
-    wide, weight = widened(x), _threshold("prox_l2", x, strength, scaling)
+    checks.array("prox_l2", "x", x)
+    wide, weight = tree.widened(x), _threshold("prox_l2", x, strength, scaling)
     return (wide / (1 + weight).astype(wide.dtype)).astype(x.dtype)
 
 
@@ -124,8 +105,8 @@ def prox_elastic_net(
         >>> prox_elastic_net(jnp.array([3.0, -0.5]), l1=1.0, l2=1.0).tolist()
         [1.0, 0.0]
     """
-    check_array("prox_elastic_net", "x", x)
-    wide = widened(x)
+    checks.array("prox_elastic_net", "x", x)
+    wide = tree.widened(x)
     threshold = _threshold("prox_elastic_net", x, l1, scaling, "l1")
     weight = _threshold("prox_elastic_net", x, l2, scaling, "l2")
     return (_soft(wide, threshold) / (1 + weight).astype(wide.dtype)).astype(x.dtype)
@@ -154,9 +135,9 @@ def prox_l0(
         >>> prox_l0(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [3.0, 0.0, -2.0]
     """
-    check_array("prox_l0", "x", x)
+    checks.array("prox_l0", "x", x)
     price = _threshold("prox_l0", x, strength, scaling)
-    return jnp.where(jnp.abs(widened(x)) > safe_sqrt(2 * price), x, jnp.zeros_like(x))
+    return jnp.where(jnp.abs(tree.widened(x)) > numerics.safe_sqrt(2 * price), x, jnp.zeros_like(x))
 
 
 def prox_group_lasso(
@@ -183,12 +164,12 @@ def prox_group_lasso(
         >>> prox_group_lasso(jnp.array([[6.0, 8.0], [0.3, 0.4]]), strength=5.0).tolist()
         [[3.0, 4.0], [0.0, 0.0]]
     """
-    check_array("prox_group_lasso", "x", x)
-    check_axes("prox_group_lasso", "axis", axis)
-    check_number("prox_group_lasso", "scaling", scaling, "[0, inf)")
-    wide, threshold = widened(x), _threshold("prox_group_lasso", x, strength, scaling)
+    checks.array("prox_group_lasso", "x", x)
+    checks.axes("prox_group_lasso", "axis", axis)
+    checks.number("prox_group_lasso", "scaling", scaling, "[0, inf)")
+    wide, threshold = tree.widened(x), _threshold("prox_group_lasso", x, strength, scaling)
     norms = group_norms(x, axis, keepdims=True)
-    kept = jnp.maximum(1 - safe_divide(jnp.broadcast_to(threshold, norms.shape), norms), 0)
+    kept = jnp.maximum(1 - numerics.safe_divide(jnp.broadcast_to(threshold, norms.shape), norms), 0)
     return (kept.astype(wide.dtype) * wide).astype(x.dtype)
 
 
@@ -219,10 +200,10 @@ def prox_nuclear(
     Reference: Cai, Candès & Shen, "A Singular Value Thresholding Algorithm for Matrix
     Completion", 2010, https://arxiv.org/abs/0810.3286, theorem 2.1.
     """
-    check_array("prox_nuclear", "x", x)
-    check_number("prox_nuclear", "scaling", scaling, "[0, inf)")
+    checks.array("prox_nuclear", "x", x)
+    checks.number("prox_nuclear", "scaling", scaling, "[0, inf)")
     threshold = _threshold("prox_nuclear", x, strength, scaling)
-    left, values, right = jnp.linalg.svd(widened(x), full_matrices=False)
+    left, values, right = jnp.linalg.svd(tree.widened(x), full_matrices=False)
     kept = jnp.maximum(values - threshold, 0).astype(left.dtype)
     return jnp.matmul(left * kept[..., None, :], right, precision="highest").astype(x.dtype)
 
@@ -230,7 +211,7 @@ def prox_nuclear(
 def check_entries(owner: str, name: str, value: Any, interval: str, x: Array) -> None:
     """Raise unless ``value`` is a number in ``interval``, or shaped like ``x``."""
     if jnp.shape(value) == ():
-        check_number(owner, name, value, interval)
+        checks.number(owner, name, value, interval)
     elif jnp.shape(value) != x.shape:
         raise ValueError(
             f"{owner}: `{name}` must be a number in {interval} or shaped like `x`, {x.shape}, "
@@ -242,9 +223,9 @@ def _threshold(
     owner: str, x: Array, strength: Any, scaling: Any, name: str = "strength"
 ) -> Float[Array, "..."]:
     """``scaling * strength``, checked; a number or shaped like ``x``, real, float32 or wider."""
-    check_number(owner, name, strength, "[0, inf)")
+    checks.number(owner, name, strength, "[0, inf)")
     check_entries(owner, "scaling", scaling, "[0, inf)", x)
-    dtype = scalar_dtype(x)
+    dtype = tree.scalar_dtype(x)
     return jnp.asarray(scaling, dtype) * jnp.asarray(strength, dtype)
 
 

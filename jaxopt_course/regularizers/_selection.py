@@ -14,10 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import Params, check_number, for_tree, scalar_dtype
+from jaxopt_course.core import Params, checks, tree
 
-
-__all__ = ["by_path", "penalty", "weights_only"]
 
 # As Flax, Haiku, Keras and torch call them; "value" may follow, in the states of NNX.
 BIASES_AND_NORMS = re.compile(r"(^|/)(bias|b|scale|offset|gamma|beta)(/|$)|norm", re.IGNORECASE)
@@ -107,8 +105,8 @@ def penalty(
         >>> float(penalty(layer, lambda w: l2_penalty(w, 0.1), {"kernel": 10.0, "bias": False}))
         12.5
     """
-    strengths = for_tree(where, params)
-    dtype = scalar_dtype(params)
+    strengths = tree.for_tree(where, params)
+    dtype = tree.scalar_dtype(params)
     terms: list[Array] = []
 
     def add(strength: Any, part: PyTree) -> None:
@@ -116,7 +114,7 @@ def penalty(
         if is_bool and not strength:
             return
         factor = 1.0 if is_bool else strength
-        check_number("penalty", "where", factor, "[0, inf)")
+        checks.number("penalty", "where", factor, "[0, inf)")
         for leaf in jax.tree.leaves(part):
             value = jnp.asarray(fn(leaf), dtype)
             if value.shape != ():

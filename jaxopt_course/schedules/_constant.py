@@ -3,12 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float
+from jaxopt_course.core import Schedule, numerics
 
 from ._progress import check_numbers
-
-
-__all__ = ["constant_schedule"]
 
 
 def constant_schedule(value: ScalarLike) -> Schedule:
@@ -30,6 +27,6 @@ def constant_schedule(value: ScalarLike) -> Schedule:
     check_numbers("constant_schedule", "(-inf, inf)", value=value)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        return jnp.broadcast_to(as_float(value), jnp.shape(count))
+        return jnp.broadcast_to(numerics.as_float(value), jnp.shape(count))
 
     return schedule

@@ -12,12 +12,9 @@ https://arxiv.org/abs/1608.03983.
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float
+from jaxopt_course.core import Schedule, numerics
 
 from ._progress import check_numbers, remaining, safe_power
-
-
-__all__ = ["cosine_decay_schedule", "half_cosine"]
 
 
 def half_cosine(left: Float[Array, "*counts"]) -> Float[Array, "*counts"]:
@@ -60,8 +57,8 @@ def cosine_decay_schedule(
     check_numbers(owner, "[0, inf)", decay_steps=decay_steps, exponent=exponent)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        floor = as_float(alpha)
+        floor = numerics.as_float(alpha)
         shape = safe_power(half_cosine(remaining(count, 0, decay_steps)), exponent)
-        return as_float(init_value) * (floor + (1 - floor) * shape)
+        return numerics.as_float(init_value) * (floor + (1 - floor) * shape)
 
     return schedule

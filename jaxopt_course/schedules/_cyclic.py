@@ -18,14 +18,11 @@ from itertools import accumulate
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, alike, as_float, check_flag
+from jaxopt_course.core import Schedule, checks, numerics
 
 from ._join import join_schedules
 from ._progress import after, check_numbers, geometric, periods, remaining
 from ._warmup import warmup_cosine_decay_schedule
-
-
-__all__ = ["cyclic_schedule", "sgdr_schedule"]
 
 
 def cyclic_schedule(
@@ -63,16 +60,16 @@ def cyclic_schedule(
         >>> [float(schedule(count)) for count in (0, 1, 2, 3, 4, 6)]
         [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
     """
-    check_flag("cyclic_schedule", "staircase", staircase)
+    checks.flag("cyclic_schedule", "staircase", staircase)
     owner = "cyclic_schedule"
     check_numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
     check_numbers(owner, "[0, inf)", up_steps=up_steps, down_steps=down_steps)
     check_numbers(owner, "(0, inf)", decay_rate=decay_rate)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        low, high = as_float(init_value), as_float(peak_value)
-        now, cycle = alike(count, after(up_steps, down_steps))
-        phase, up = alike(jnp.remainder(now, jnp.where(cycle > 0, cycle, 1)), up_steps)
+        low, high = numerics.as_float(init_value), numerics.as_float(peak_value)
+        now, cycle = numerics.alike(count, after(up_steps, down_steps))
+        phase, up = numerics.alike(jnp.remainder(now, jnp.where(cycle > 0, cycle, 1)), up_steps)
         rising = 1 - remaining(phase, 0, up)
         height = jnp.where(phase < up, rising, remaining(phase, up, down_steps))
         factor = geometric(1.0, decay_rate, periods(now, 0, cycle, staircase))

@@ -9,12 +9,9 @@ At count t >= B, with begin B, period T and initial value I,
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float, check_flag
+from jaxopt_course.core import Schedule, checks, numerics
 
 from ._progress import check_numbers, geometric, has_ended, periods
-
-
-__all__ = ["exponential_decay", "step_decay"]
 
 
 def exponential_decay(
@@ -49,7 +46,7 @@ def exponential_decay(
         >>> [float(schedule(count)) for count in (0, 1, 2)]
         [1.0, 0.5, 0.25]
     """
-    check_flag("exponential_decay", "staircase", staircase)
+    checks.flag("exponential_decay", "staircase", staircase)
     owner = "exponential_decay"
     check_numbers(owner, "(-inf, inf)", init_value=init_value)
     check_numbers(
@@ -62,11 +59,11 @@ def exponential_decay(
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         passed = periods(count, transition_begin, transition_steps, staircase)
         ended = has_ended(count, transition_begin, transition_steps)
-        falls = as_float(decay_rate) < 1
+        falls = numerics.as_float(decay_rate) < 1
         if end_value is None:
-            over = jnp.where(falls, 0, as_float(init_value))
+            over = jnp.where(falls, 0, numerics.as_float(init_value))
         else:
-            over, reached = as_float(end_value), geometric(init_value, decay_rate, passed)
+            over, reached = numerics.as_float(end_value), geometric(init_value, decay_rate, passed)
             ended |= jnp.where(falls, reached < over, reached > over)
         # Past the end the power may have a slope too large for a float: it is not taken there.
         value = geometric(init_value, decay_rate, jnp.where(ended, 0, passed))

@@ -12,12 +12,9 @@ be infinite, the sum of their squares finite. Inverse time meets both conditions
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float, check_flag, safe_divide, safe_sqrt
+from jaxopt_course.core import Schedule, checks, numerics
 
 from ._progress import check_numbers, has_ended, periods
-
-
-__all__ = ["inverse_sqrt_decay", "inverse_time_decay"]
 
 
 def inverse_time_decay(
@@ -48,7 +45,7 @@ def inverse_time_decay(
         >>> [float(schedule(count)) for count in (0, 10, 30)]
         [1.0, 0.5, 0.25]
     """
-    check_flag("inverse_time_decay", "staircase", staircase)
+    checks.flag("inverse_time_decay", "staircase", staircase)
     owner = "inverse_time_decay"
     check_numbers(owner, "(-inf, inf)", init_value=init_value)
     check_numbers(
@@ -61,7 +58,7 @@ def inverse_time_decay(
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         passed = periods(count, transition_begin, transition_steps, staircase)
-        value = as_float(init_value) / (1 + as_float(decay_rate) * passed)
+        value = numerics.as_float(init_value) / (1 + numerics.as_float(decay_rate) * passed)
         return jnp.where(has_ended(count, transition_begin, transition_steps), 0, value)
 
     return schedule
@@ -93,9 +90,9 @@ def inverse_sqrt_decay(init_value: ScalarLike, timescale: ScalarLike = 1.0) -> S
     check_numbers("inverse_sqrt_decay", "[0, inf)", timescale=timescale)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        scale = jnp.maximum(as_float(timescale), 0)
-        grown = scale + jnp.maximum(as_float(count), 0)
-        ratio = safe_divide(jnp.broadcast_to(scale, grown.shape), grown)
-        return as_float(init_value) * safe_sqrt(ratio)
+        scale = jnp.maximum(numerics.as_float(timescale), 0)
+        grown = scale + jnp.maximum(numerics.as_float(count), 0)
+        ratio = numerics.safe_divide(jnp.broadcast_to(scale, grown.shape), grown)
+        return numerics.as_float(init_value) * numerics.safe_sqrt(ratio)
 
     return schedule

@@ -6,20 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
 
-from jaxopt_course.core import (
-    Schedule,
-    alike,
-    as_float,
-    check_callable,
-    check_number,
-    is_traced,
-    shown,
-)
+from jaxopt_course.core import Schedule, checks, numerics
 
 from ._progress import elapsed
-
-
-__all__ = ["join_schedules"]
 
 
 def join_schedules(
@@ -50,10 +39,10 @@ def join_schedules(
     """
     for name, value in {"schedules": schedules, "boundaries": boundaries}.items():
         if not isinstance(value, Iterable):
-            raise TypeError(f"join_schedules: `{name}` must be a list, got {shown(value)}.")
+            raise TypeError(f"join_schedules: `{name}` must be a list, got {checks.shown(value)}.")
     schedules, joints = list(schedules), list(boundaries)
     for i, part in enumerate(schedules):
-        check_callable("join_schedules", f"schedules[{i}]", part)
+        checks.function("join_schedules", f"schedules[{i}]", part)
     if len(schedules) != len(joints) + 1:
         raise ValueError(
             "join_schedules: `boundaries` must hold one number less than `schedules`, "
@@ -61,14 +50,14 @@ def join_schedules(
         )
     lowest: ScalarLike = 0
     for i, joint in enumerate(joints):
-        check_number("join_schedules", f"boundaries[{i}]", joint, f"[{lowest}, inf)")
-        lowest = lowest if is_traced(joint) else joint
+        checks.number("join_schedules", f"boundaries[{i}]", joint, f"[{lowest}, inf)")
+        lowest = lowest if checks.is_traced(joint) else joint
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        value = as_float(schedules[0](count))
+        value = numerics.as_float(schedules[0](count))
         for joint, following in zip(joints, schedules[1:], strict=True):
-            now, start = alike(count, joint)
-            later = as_float(following(elapsed(now, start)))
+            now, start = numerics.alike(count, joint)
+            later = numerics.as_float(following(elapsed(now, start)))
             value = jnp.where(now < start, value, later)
         return value
 

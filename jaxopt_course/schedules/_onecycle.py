@@ -14,13 +14,10 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, alike, as_float, check_number, is_traced
+from jaxopt_course.core import Schedule, checks, numerics
 
 from ._piecewise import interpolated
 from ._progress import check_numbers
-
-
-__all__ = ["cosine_onecycle_schedule", "linear_onecycle_schedule"]
 
 
 def linear_onecycle_schedule(
@@ -57,15 +54,15 @@ def linear_onecycle_schedule(
     """
     owner = "linear_onecycle_schedule"
     _check(owner, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
-    lowest = 0 if is_traced(pct_start) else pct_start
-    check_number(owner, "pct_final", pct_final, f"[{lowest}, 1]")
+    lowest = 0 if checks.is_traced(pct_start) else pct_start
+    checks.number(owner, "pct_final", pct_final, f"[{lowest}, 1]")
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        peak = as_float(peak_value)
-        start = peak / as_float(div_factor)
+        peak = numerics.as_float(peak_value)
+        start = peak / numerics.as_float(div_factor)
         joints = (_whole_steps(share, transition_steps) for share in (pct_start, pct_final))
-        times = jnp.stack(alike(0, *joints, transition_steps))
-        values = jnp.stack([start, peak, start, start / as_float(final_div_factor)])
+        times = jnp.stack(numerics.alike(0, *joints, transition_steps))
+        values = jnp.stack([start, peak, start, start / numerics.as_float(final_div_factor)])
         return interpolated("linear", count, times, values)
 
     return schedule
@@ -104,11 +101,11 @@ def cosine_onecycle_schedule(
     _check(owner, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        peak = as_float(peak_value)
-        start = peak / as_float(div_factor)
+        peak = numerics.as_float(peak_value)
+        start = peak / numerics.as_float(div_factor)
         joint = _whole_steps(pct_start, transition_steps)
-        times = jnp.stack(alike(0, joint, transition_steps))
-        values = jnp.stack([start, peak, start / as_float(final_div_factor)])
+        times = jnp.stack(numerics.alike(0, joint, transition_steps))
+        values = jnp.stack([start, peak, start / numerics.as_float(final_div_factor)])
         return interpolated("cosine", count, times, values)
 
     return schedule
@@ -118,7 +115,7 @@ def _whole_steps(share: ScalarLike, steps: ScalarLike) -> ScalarLike:
     """``share * steps`` rounded down, in double precision where both are Python numbers."""
     if isinstance(share, int | float) and isinstance(steps, int | float):
         return math.floor(share * steps)
-    return jnp.floor(as_float(share) * as_float(steps))
+    return jnp.floor(numerics.as_float(share) * numerics.as_float(steps))
 
 
 def _check(

@@ -11,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real, ScalarLike, Shaped
 
-from jaxopt_course.core import Schedule, alike, as_float, check_choice, check_number, shown
+from jaxopt_course.core import Schedule, checks, numerics
 
 from ._cosine import half_cosine
 from ._progress import check_numbers, remaining
 
-
-__all__ = ["interpolated", "piecewise_constant_schedule", "piecewise_interpolate_schedule"]
 
 Numbers = Sequence[ScalarLike] | Shaped[Array | np.ndarray, "pieces"]
 Table = Mapping[int, ScalarLike] | tuple[Numbers, Numbers]
@@ -49,10 +47,10 @@ def piecewise_constant_schedule(
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        value = jnp.broadcast_to(as_float(init_value), jnp.shape(count))
+        value = jnp.broadcast_to(numerics.as_float(init_value), jnp.shape(count))
         for boundary, scale in zip(boundaries, scales, strict=True):
-            now, start = alike(count, boundary)
-            value = jnp.where(now < start, value, as_float(scale) * value)
+            now, start = numerics.alike(count, boundary)
+            value = jnp.where(now < start, value, numerics.as_float(scale) * value)
         return value
 
     return schedule
@@ -85,15 +83,15 @@ def piecewise_interpolate_schedule(
         [1.0, 0.75, 0.5, 0.5]
     """
     owner = "piecewise_interpolate_schedule"
-    check_choice(owner, "interpolate_type", interpolate_type, SHAPES)
+    checks.choice(owner, "interpolate_type", interpolate_type, SHAPES)
     check_numbers(owner, "(-inf, inf)", init_value=init_value)
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        times = jnp.stack(alike(0, *boundaries))
-        factors = jnp.stack([as_float(x) for x in (1, *scales)])
+        times = jnp.stack(numerics.alike(0, *boundaries))
+        factors = jnp.stack([numerics.as_float(x) for x in (1, *scales)])
         order = jnp.argsort(times, stable=True)
-        values = as_float(init_value) * jnp.cumprod(factors[order])
+        values = numerics.as_float(init_value) * jnp.cumprod(factors[order])
         return interpolated(interpolate_type, count, times[order], values)
 
     return schedule
@@ -113,7 +111,7 @@ def interpolated(
     It looks up the piece of ``count``: a sum over the pieces would round small values at the
     scale of the largest.
     """
-    now, times = alike(count, times)
+    now, times = numerics.alike(count, times)
     piece = jnp.searchsorted(times[1:], now, side="right", method="compare_all")
     following = jnp.minimum(piece + 1, times.size - 1)
     left = remaining(now, times[piece], times[following] - times[piece])
@@ -127,7 +125,7 @@ def _columns(owner: str, table: Table | None) -> tuple[list[ScalarLike], list[Sc
     if table is not None and not isinstance(table, Mapping) and not is_pair:
         raise TypeError(
             f"{owner}: `boundaries_and_scales` must be a dictionary, or a pair of lists, "
-            f"got {shown(table)}."
+            f"got {checks.shown(table)}."
         )
     pair = (table.keys(), table.values()) if isinstance(table, Mapping) else table or ((), ())
     boundaries, scales = (list(column) for column in pair)
@@ -137,6 +135,6 @@ def _columns(owner: str, table: Table | None) -> tuple[list[ScalarLike], list[Sc
             f"got {len(boundaries)} and {len(scales)}."
         )
     for i, (boundary, scale) in enumerate(zip(boundaries, scales, strict=True)):
-        check_number(owner, f"boundaries[{i}]", boundary, "[0, inf)")
-        check_number(owner, f"scales[{i}]", scale, "[0, inf)")
+        checks.number(owner, f"boundaries[{i}]", boundary, "[0, inf)")
+        checks.number(owner, f"scales[{i}]", scale, "[0, inf)")
     return boundaries, scales

@@ -10,12 +10,9 @@ At count t, with begin B, length T, initial value I and end value E,
 
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, as_float
+from jaxopt_course.core import Schedule, numerics
 
 from ._progress import check_numbers, remaining, safe_power
-
-
-__all__ = ["linear_schedule", "polynomial_schedule"]
 
 
 def linear_schedule(
@@ -51,7 +48,7 @@ def linear_schedule(
     )
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        start, end = as_float(init_value), as_float(end_value)
+        start, end = numerics.as_float(init_value), numerics.as_float(end_value)
         return end + (start - end) * remaining(count, transition_begin, transition_steps)
 
     return schedule
@@ -96,7 +93,7 @@ def polynomial_schedule(
     )
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        start, end = as_float(init_value), as_float(end_value)
+        start, end = numerics.as_float(init_value), numerics.as_float(end_value)
         left = remaining(count, transition_begin, transition_steps)
         return end + (start - end) * safe_power(left, power)
 

@@ -13,35 +13,23 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real, ScalarLike
 
-from jaxopt_course.core import alike, as_float, check_number
-
-
-__all__ = [
-    "after",
-    "check_numbers",
-    "elapsed",
-    "geometric",
-    "has_ended",
-    "periods",
-    "remaining",
-    "safe_power",
-]
+from jaxopt_course.core import checks, numerics
 
 
 def check_numbers(owner: str, interval: str, **values: Any) -> None:
     """Raise unless each of ``values`` is a number in ``interval``. Traced ones pass."""
     for name, value in values.items():
-        check_number(owner, name, value, interval)
+        checks.number(owner, name, value, interval)
 
 
 def remaining(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Float[Array, "*counts"]:
     """The share of the transition still ahead: 1 up to B, 0 from B + T on."""
-    passed, length = alike(elapsed(count, begin), length)
+    passed, length = numerics.alike(elapsed(count, begin), length)
     lasts = length > 0
     # Not 1 - passed / T: XLA may divide by multiplying with 1 / T, and then T / T is not 1.
-    left = as_float(length - jnp.clip(passed, 0, length))
-    share = left / as_float(jnp.where(lasts, length, 1))
-    return jnp.where(lasts, share, as_float(~_has_begun(count, begin)))
+    left = numerics.as_float(length - jnp.clip(passed, 0, length))
+    share = left / numerics.as_float(jnp.where(lasts, length, 1))
+    return jnp.where(lasts, share, numerics.as_float(~_has_begun(count, begin)))
 
 
 def has_ended(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Bool[Array, "*counts"]:
@@ -53,17 +41,17 @@ def periods(
     count: ArrayLike, begin: ArrayLike, length: ArrayLike, staircase: bool
 ) -> Float[Array, "*counts"]:
     """How many lengths T have passed since B; whole ones if ``staircase``; 0 before B."""
-    passed, length = alike(elapsed(count, begin), length)
+    passed, length = numerics.alike(elapsed(count, begin), length)
     length = jnp.where(length > 0, length, 1)
     # Not floor(passed / T): compiled in float32, floor(41 * (1 / 41)) is 0.
     if staircase:
-        return as_float(jnp.floor_divide(passed, length))
-    return as_float(passed) / as_float(length)
+        return numerics.as_float(jnp.floor_divide(passed, length))
+    return numerics.as_float(passed) / numerics.as_float(length)
 
 
 def elapsed(count: ArrayLike, begin: ArrayLike) -> Real[Array, "*counts"]:
     """The steps since B, 0 before it: an integer if both are, for float32 ends at 2^24 steps."""
-    now, start = alike(count, begin)
+    now, start = numerics.alike(count, begin)
     return jnp.maximum(now, start) - start
 
 
@@ -71,14 +59,14 @@ def after(count: ScalarLike, steps: ScalarLike) -> ScalarLike:
     """``count + steps``, or the largest integer where a traced sum would pass it."""
     if isinstance(count, int) and isinstance(steps, int):
         return count + steps
-    count, steps = alike(count, steps)
+    count, steps = numerics.alike(count, steps)
     if not jnp.issubdtype(count.dtype, jnp.integer):
         return count + steps
     return count + jnp.minimum(steps, jnp.iinfo(count.dtype).max - count)
 
 
 def _has_begun(count: ArrayLike, begin: ArrayLike) -> Bool[Array, "*counts"]:
-    now, start = alike(count, begin)
+    now, start = numerics.alike(count, begin)
     return now >= start
 
 
@@ -87,7 +75,7 @@ def safe_power(base: Float[Array, "*shape"], exponent: ArrayLike) -> Float[Array
 
     The true slope there is infinite for exponents below 1, and 0 * inf is NaN.
     """
-    exponent = as_float(exponent)
+    exponent = numerics.as_float(exponent)
     positive = base > 0
     at_zero = jnp.where(exponent > 0, jnp.zeros_like(base), 1)
     return jnp.where(positive, jnp.where(positive, base, 1) ** exponent, at_zero)
@@ -101,7 +89,7 @@ def geometric(
     Growth ends at the largest float: infinity, though clipped by an end value, would have the
     slope 0 * inf.
     """
-    first, base = as_float(first), as_float(rate)
+    first, base = numerics.as_float(first), numerics.as_float(rate)
     limits = jnp.finfo(base.dtype)
     base = jnp.clip(base, float(limits.tiny), float(limits.max))
     log_max, log_base = math.log(float(limits.max)), jnp.log(base)

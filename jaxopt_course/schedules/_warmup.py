@@ -10,21 +10,13 @@ https://arxiv.org/abs/2404.06395.
 
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, alike, as_float, check_number, is_traced
+from jaxopt_course.core import Schedule, checks, numerics
 
 from ._cosine import half_cosine
 from ._exponential import exponential_decay
 from ._join import join_schedules
 from ._polynomial import linear_schedule, polynomial_schedule
 from ._progress import check_numbers, remaining, safe_power
-
-
-__all__ = [
-    "warmup_constant_schedule",
-    "warmup_cosine_decay_schedule",
-    "warmup_exponential_decay_schedule",
-    "warmup_stable_decay",
-]
 
 
 def warmup_constant_schedule(
@@ -94,12 +86,12 @@ def warmup_cosine_decay_schedule(
         owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value
     )
     check_numbers(owner, "[0, inf)", warmup_steps=warmup_steps, exponent=exponent)
-    shortest = 0 if is_traced(warmup_steps) else warmup_steps
-    check_number(owner, "decay_steps", decay_steps, f"[{shortest}, inf)")
+    shortest = 0 if checks.is_traced(warmup_steps) else warmup_steps
+    checks.number(owner, "decay_steps", decay_steps, f"[{shortest}, inf)")
 
     def decay(count: ArrayLike) -> Float[Array, "*counts"]:
-        peak, end = as_float(peak_value), as_float(end_value)
-        whole, warmup = alike(decay_steps, warmup_steps)
+        peak, end = numerics.as_float(peak_value), numerics.as_float(end_value)
+        whole, warmup = numerics.alike(decay_steps, warmup_steps)
         left = remaining(count, 0, whole - warmup)
         return end + (peak - end) * safe_power(half_cosine(left), exponent)
 

@@ -1,53 +1,36 @@
 """Floor 5: many trainings that answer one question: searches, cross-validations, ensembles."""
 
-from ._cross_validate import CrossValidationReport, cross_validate
-from ._designs import grid_design, random_design, sobol_design
-from ._differences import PairedDifferences, paired_differences
-from ._ensemble import Ensemble, bagging, ensemble, out_of_bag
-from ._export import importance, to_optuna, to_table, write_table
-from ._halving import HalvingResult, hyperband, successive_halving
-from ._optimizer_checks import ScheduleWarning
-from ._population_based import PopulationResult, population_based_training
-from ._reevaluate import Reevaluation, reevaluate
-from ._result import BestConfiguration, SearchResult, best_configuration
-from ._rungs import Rungs, halving_rungs, top_k_rungs
-from ._search import search
-from ._space import Choice, Float, Int, configuration_at
-
-
-__all__ = [
-    "BestConfiguration",
-    "Choice",
-    "CrossValidationReport",
-    "Ensemble",
-    "Float",
-    "HalvingResult",
-    "Int",
-    "PairedDifferences",
-    "PopulationResult",
-    "Reevaluation",
-    "Rungs",
-    "ScheduleWarning",
-    "SearchResult",
-    "bagging",
-    "best_configuration",
-    "configuration_at",
-    "cross_validate",
-    "ensemble",
-    "grid_design",
-    "halving_rungs",
-    "hyperband",
-    "importance",
-    "out_of_bag",
-    "paired_differences",
-    "population_based_training",
-    "random_design",
-    "reevaluate",
-    "search",
-    "sobol_design",
-    "successive_halving",
-    "to_optuna",
-    "to_table",
-    "top_k_rungs",
-    "write_table",
-]
+from ._cross_validate import CrossValidationReport as CrossValidationReport
+from ._cross_validate import cross_validate as cross_validate
+from ._designs import grid_design as grid_design
+from ._designs import random_design as random_design
+from ._designs import sobol_design as sobol_design
+from ._differences import PairedDifferences as PairedDifferences
+from ._differences import paired_differences as paired_differences
+from ._ensemble import Ensemble as Ensemble
+from ._ensemble import bagging as bagging
+from ._ensemble import ensemble as ensemble
+from ._ensemble import out_of_bag as out_of_bag
+from ._export import importance as importance
+from ._export import to_optuna as to_optuna
+from ._export import to_table as to_table
+from ._export import write_table as write_table
+from ._halving import HalvingResult as HalvingResult
+from ._halving import hyperband as hyperband
+from ._halving import successive_halving as successive_halving
+from ._optimizer_checks import ScheduleWarning as ScheduleWarning
+from ._population_based import PopulationResult as PopulationResult
+from ._population_based import population_based_training as population_based_training
+from ._reevaluate import Reevaluation as Reevaluation
+from ._reevaluate import reevaluate as reevaluate
+from ._result import BestConfiguration as BestConfiguration
+from ._result import SearchResult as SearchResult
+from ._result import best_configuration as best_configuration
+from ._rungs import Rungs as Rungs
+from ._rungs import halving_rungs as halving_rungs
+from ._rungs import top_k_rungs as top_k_rungs
+from ._search import search as search
+from ._space import Choice as Choice
+from ._space import Float as Float
+from ._space import Int as Int
+from ._space import configuration_at as configuration_at

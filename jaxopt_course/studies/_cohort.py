@@ -28,9 +28,6 @@ from ._score import metric_name
 from ._space import Dimensions, values_at
 
 
-__all__ = ["Cohort", "Programs", "programs_of"]
-
-
 class Programs(NamedTuple):
     """The three programs of a cohort, each compiled once for its number of places.
 

@@ -7,16 +7,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import checks
 from jaxopt_course.data import Folds
 
 from ._result import with_error
 from ._score import Metric
 from ._search import search
 from ._study import Strategy
-
-
-__all__ = ["CrossValidationReport", "cross_validate"]
 
 
 class CrossValidationReport(NamedTuple):
@@ -40,9 +37,11 @@ class CrossValidationReport(NamedTuple):
     def __str__(self) -> str:
         folds, seeds = self.scores.shape
         failed = int(np.isnan(self.scores).sum())
-        said = f"; {counted(failed, 'training')} failed" if failed else ""
+        said = f"; {checks.counted(failed, 'training')} failed" if failed else ""
         mean = with_error(self.mean, self.standard_error)
-        return f"{mean} over {counted(folds, 'fold')} x {counted(seeds, 'seed')}{said}"
+        return (
+            f"{mean} over {checks.counted(folds, 'fold')} x {checks.counted(seeds, 'seed')}{said}"
+        )
 
 
 def cross_validate(

@@ -15,12 +15,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
 from ._space import Choice, Int, Range, dimensions_of
 
-
-__all__ = ["Points", "grid_design", "host_seed", "is_design", "random_design", "sobol_design"]
 
 Points = Float64[np.ndarray, "trials d"]
 
@@ -115,5 +113,5 @@ def _levels(kind: Range, level: int) -> list[float]:
 
 
 def _count(owner: str, space: PyTree, trials: int) -> int:
-    check_integer(owner, "trials", trials, "[1, inf)")
+    checks.integer(owner, "trials", trials, "[1, inf)")
     return len(dimensions_of(space).ranges)

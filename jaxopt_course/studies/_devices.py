@@ -16,18 +16,6 @@ from jaxtyping import PyTree
 from jaxopt_course.core import automatic
 
 
-__all__ = [
-    "agreed",
-    "checked_mesh",
-    "copied",
-    "dealt",
-    "fetched",
-    "is_key",
-    "sharding_of",
-    "shards_of",
-]
-
-
 def checked_mesh(owner: str, mesh: Mesh | None) -> Mesh | None:
     """``mesh`` with automatic axes, after a check that it has an axis "pop"; None for None."""
     if mesh is None:

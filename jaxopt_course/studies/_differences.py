@@ -21,10 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from jaxopt_course.core import check_integer, check_number
-
-
-__all__ = ["PairedDifferences", "paired_differences", "standard_errors_of"]
+from jaxopt_course.core import checks
 
 
 class PairedDifferences(NamedTuple):
@@ -75,8 +72,8 @@ def paired_differences(
             "paired_differences: `scores` must have the shape [configurations, folds, seeds], "
             f"got {scores.shape}."
         )
-    check_integer("paired_differences", "reference", reference, f"[0, {len(scores)})")
-    check_number("paired_differences", "level", level, "(0, 1)")
+    checks.integer("paired_differences", "reference", reference, f"[0, {len(scores)})")
+    checks.number("paired_differences", "level", level, "(0, 1)")
     differences = scores - scores[reference]
     means, errors = differences.mean((1, 2)), standard_errors_of(differences)
     freedom = _units_of(scores).shape[1] - 1

@@ -19,15 +19,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxopt_course.core import (
-    check_integer,
-    under_automatic_mesh,
-)
+from jaxopt_course.core import checks, under_automatic_mesh
 from jaxopt_course.data import bootstrap_weights
 from jaxopt_course.training import Rows, make_population
 
-
-__all__ = ["Ensemble", "bagging", "ensemble", "out_of_bag"]
 
 Strategy = Literal["map", "chunk", "vmap"]
 
@@ -82,7 +77,7 @@ def ensemble(
         >>> ensemble(predict, key=jax.random.key(0), members=8).mean.shape
         (3,)
     """
-    check_integer("ensemble", "members", members, "[1, inf)")
+    checks.integer("ensemble", "members", members, "[1, inf)")
     run = jax.jit(make_population(predict, ["key"], strategy=strategy, mesh=mesh))
     return Ensemble(run(_keys(key, members), hyperparameters, rows))
 
@@ -116,7 +111,7 @@ def bagging(
         >>> bool(abs(bags.mean[0] - 3) < 0.3)
         True
     """
-    check_integer("bagging", "members", members, "[1, inf)")
+    checks.integer("bagging", "members", members, "[1, inf)")
     rows = jnp.asarray(rows, jnp.int32)
     sample_key, train_key = jax.random.split(key)
     keys = _keys(train_key, members)

@@ -6,14 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 
 from ._result import SearchResult, columns_of
 from ._score import metric_name
 from ._space import Float, Int, dimensions_of
-
-
-__all__ = ["importance", "to_optuna", "to_table", "write_table"]
 
 
 def to_table(result: SearchResult, by: Literal["configuration", "training"] = "training") -> Any:
@@ -36,7 +33,7 @@ def to_table(result: SearchResult, by: Literal["configuration", "training"] = "t
     """
     import pyarrow as pa
 
-    check_choice("to_table", "by", by, ("configuration", "training"))
+    checks.choice("to_table", "by", by, ("configuration", "training"))
     columns = columns_of(result)
     if by == "configuration":
         rank = np.empty(len(result.points), int)
@@ -67,7 +64,7 @@ def write_table(
         ValueError: if it ends in something else.
     """
     suffix = pathlib.Path(path).suffix
-    check_choice("write_table", "path", suffix, (".csv", ".parquet"))
+    checks.choice("write_table", "path", suffix, (".csv", ".parquet"))
     table = to_table(result, by)
     if suffix == ".csv":
         from pyarrow.csv import write_csv

@@ -28,11 +28,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import (
-    check_integer,
-    check_number,
-    under_automatic_mesh,
-)
+from jaxopt_course.core import checks, under_automatic_mesh
 from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points, sobol_design
@@ -42,9 +38,6 @@ from ._rungs import Rungs, check_rungs, halving_rungs
 from ._saves import digest
 from ._score import ranked
 from ._space import configuration_at
-
-
-__all__ = ["HalvingResult", "hyperband", "successive_halving"]
 
 
 class HalvingResult(NamedTuple):
@@ -199,9 +192,9 @@ def hyperband(
             :func:`successive_halving`, none is extended.
         progress: show it on stderr.
     """
-    check_number("hyperband", "eta", eta, "(1, inf)")
-    check_integer("hyperband", "max_steps", max_steps, "[1, inf)")
-    check_integer("hyperband", "min_steps", min_steps, f"[1, {max_steps}]")
+    checks.number("hyperband", "eta", eta, "(1, inf)")
+    checks.integer("hyperband", "max_steps", max_steps, "[1, inf)")
+    checks.integer("hyperband", "min_steps", min_steps, f"[1, {max_steps}]")
     most = math.floor(math.log(max_steps / min_steps, eta) + 1e-9)
     brackets = []
     for s in range(most, -1, -1):

@@ -10,14 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import as_transformation, global_norm
+from jaxopt_course.core import checks, global_norm
 from jaxopt_course.training import Stages
 
 from ._devices import is_key
 from ._space import Dimensions
 
-
-__all__ = ["ScheduleWarning", "check_state_has_no_numbers", "warn_of_decay"]
 
 DECAYED = 0.5  # of the step of the first budget: less is warned of
 
@@ -97,7 +95,7 @@ def _shrunken(
     grads = jax.tree.map(jnp.ones_like, params)
     one = jnp.ones(())
     extra = {"value": one, "grad": grads, "value_fn": lambda params: one, "weight": one}
-    optimizer = lambda configuration: as_transformation(
+    optimizer = lambda configuration: checks.transformation(
         "search", "optimizer", stages.build(configuration)[1]
     )
     update = lambda state, configuration: optimizer(configuration).update(

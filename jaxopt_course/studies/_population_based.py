@@ -19,11 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import (
-    check_integer,
-    check_number,
-    under_automatic_mesh,
-)
+from jaxopt_course.core import checks, under_automatic_mesh
 from jaxopt_course.training import Rows, Stages
 
 from ._designs import Points, host_seed, sobol_design
@@ -34,8 +30,6 @@ from ._saves import digest
 from ._score import ranked
 from ._space import configuration_at, dimensions_of
 
-
-__all__ = ["PopulationResult", "population_based_training"]
 
 TURNS = 2**32 - 1  # the use of the key that is no member's
 
@@ -90,7 +84,7 @@ class PopulationResult(NamedTuple):
 
     def lineage(self, member: int) -> tuple[int, ...]:
         """In which place what ``member`` has become was in each round."""
-        check_integer("lineage", "member", member, f"[0, {self.scores.shape[1]})")
+        checks.integer("lineage", "member", member, f"[0, {self.scores.shape[1]})")
         places = [member]
         for parents in self.parents[:0:-1]:
             places.append(int(parents[places[-1]]))
@@ -253,11 +247,11 @@ def _checked(
     resample: float,
 ) -> Turn:
     for name, number in (("members", members), ("rounds", rounds), ("interval", interval)):
-        check_integer(owner, name, number, "[1, inf)")
-    check_number(owner, "quantile", quantile, "[0, 0.5]")
-    check_number(owner, "resample", resample, "[0, 1]")
+        checks.integer(owner, name, number, "[1, inf)")
+    checks.number(owner, "quantile", quantile, "[0, 0.5]")
+    checks.number(owner, "resample", resample, "[0, 1]")
     if len(factors) != 2:
         raise ValueError(f"{owner}: `factors` must be two numbers, got {factors}.")
     for factor in factors:
-        check_number(owner, "factors", factor, "(0, inf)")
+        checks.number(owner, "factors", factor, "(0, inf)")
     return Turn(float(quantile), (float(factors[0]), float(factors[1])), float(resample))

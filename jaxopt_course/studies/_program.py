@@ -25,8 +25,6 @@ from ._score import Kept, Metric, keep
 from ._space import Choice, Dimensions
 
 
-__all__ = ["Members", "Program", "execute", "program_of"]
-
 AHEAD = 2  # calls in flight, so that the device need not wait for the host
 LADDER = (1, 8, 32, 128)  # how many at a time `auto` tries; 1 is "map"
 LONG_ENOUGH = 0.1  # seconds of a call, two of which tell how long one takes; four of shorter ones

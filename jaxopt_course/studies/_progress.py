@@ -10,8 +10,6 @@ import jax
 import numpy as np
 
 
-__all__ = ["show_trials"]
-
 SECONDS = 5.0  # between two lines where no terminal can be written over
 
 Show = Callable[[int, np.ndarray], None]

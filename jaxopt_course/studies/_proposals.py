@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from jaxopt_course.core import check_beside, check_choice, check_integer
+from jaxopt_course.core import checks
 
 from ._designs import Points, grid_design, host_seed, is_design, random_design, sobol_design
 from ._saves import digest
 from ._space import Choice, dimensions_of
 
-
-__all__ = ["check_method", "describe_method", "proposals"]
 
 LEARNING = ("tpe", "gp")
 LEARNER = "a `method` that learns, 'tpe' or 'gp'"
@@ -105,16 +103,16 @@ def check_method(
         ValueError: if there is no such method, no number of trials, or points do not fit the space.
     """
     if isinstance(method, str):
-        check_choice("search", "method", method, METHODS)
+        checks.choice("search", "method", method, METHODS)
         if trials is None:
             raise ValueError(f"search: `trials` must be given where `method` is {method!r}.")
-        check_integer("search", "trials", trials, "[1, inf)")
+        checks.integer("search", "trials", trials, "[1, inf)")
         if rounds is not None:
-            check_integer("search", "rounds", rounds, "[8, inf)")
-        check_beside("search", LEARNER, present=method in LEARNING, rounds=rounds)
+            checks.integer("search", "rounds", rounds, "[8, inf)")
+        checks.beside("search", LEARNER, present=method in LEARNING, rounds=rounds)
         trials = len(grid_design(space, trials)) if method == "grid" else trials
         return trials, rounds or ROUNDS
-    check_beside("search", LEARNER, present=False, rounds=rounds)
+    checks.beside("search", LEARNER, present=False, rounds=rounds)
     shape, d = np.shape(method), len(dimensions_of(space).ranges)
     if not is_design(method, d):
         raise ValueError(

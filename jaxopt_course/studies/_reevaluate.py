@@ -13,14 +13,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float64, PyTree
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
 from ._result import SearchResult, with_error
 from ._search import search
 from ._study import Strategy
-
-
-__all__ = ["Reevaluation", "reevaluate"]
 
 
 class Reevaluation(NamedTuple):
@@ -82,8 +79,8 @@ def reevaluate(
     Returns:
         Both scores; ``print`` them.
     """
-    check_integer("reevaluate", "seeds", seeds, "[1, inf)")
-    check_integer("reevaluate", "best", best, f"[1, {len(result.configurations)}]")
+    checks.integer("reevaluate", "seeds", seeds, "[1, inf)")
+    checks.integer("reevaluate", "best", best, f"[1, {len(result.configurations)}]")
     numbers, first = result.ranking[:best], max(result.seeds) + 1
     fresh = search(
         train,

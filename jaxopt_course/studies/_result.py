@@ -5,15 +5,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import checks
 from jaxopt_course.training import Rows
 
 from ._differences import PairedDifferences, paired_differences, standard_errors_of
 from ._score import Metric, ranked, score_name
 from ._space import Choice, dimensions_of
-
-
-__all__ = ["BestConfiguration", "SearchResult", "best_configuration", "columns_of", "with_error"]
 
 
 class SearchResult(NamedTuple):
@@ -103,7 +100,7 @@ class SearchResult(NamedTuple):
         return (
             f"{table}\n{trainings} trainings (configurations x folds x seeds) in "
             f"{self.seconds['run']:.1f} s, compiled in {self.seconds['compile']:.1f} s; "
-            f"{counted(failed, 'configuration')} with a failed training"
+            f"{checks.counted(failed, 'configuration')} with a failed training"
             f"{_close_ones(self.differences)}"
         )
 
@@ -128,7 +125,7 @@ class BestConfiguration(NamedTuple):
         return (
             f"configuration {self.number}, {self.configuration}: "
             f"{with_error(self.mean, self.standard_error)} over "
-            f"{counted(self.trainings, 'training')}, the "
+            f"{checks.counted(self.trainings, 'training')}, the "
             "best of many and so too good: reevaluate it"
         )
 

@@ -20,9 +20,6 @@ from ._score import check_mode
 from ._space import Choice, dimensions_of, values_at
 
 
-__all__ = ["Setting", "correlation_text", "correlations"]
-
-
 class Setting(NamedTuple):
     """The arguments that both have, checked by :meth:`check`.
 

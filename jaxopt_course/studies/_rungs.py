@@ -4,10 +4,7 @@ import itertools
 import math
 from typing import NamedTuple
 
-from jaxopt_course.core import check_integer, check_number
-
-
-__all__ = ["Rungs", "check_rungs", "halving_rungs", "top_k_rungs"]
+from jaxopt_course.core import checks
 
 
 class Rungs(NamedTuple):
@@ -34,10 +31,10 @@ def halving_rungs(trials: int, *, eta: float = 3.0, min_steps: int, max_steps: i
         >>> halving_rungs(9, eta=3, min_steps=10, max_steps=90)
         Rungs(sizes=(9, 3, 1), steps=(10, 30, 90))
     """
-    check_integer("halving_rungs", "trials", trials, "[1, inf)")
-    check_number("halving_rungs", "eta", eta, "(1, inf)")
-    check_integer("halving_rungs", "max_steps", max_steps, "[1, inf)")
-    check_integer("halving_rungs", "min_steps", min_steps, f"[1, {max_steps}]")
+    checks.integer("halving_rungs", "trials", trials, "[1, inf)")
+    checks.number("halving_rungs", "eta", eta, "(1, inf)")
+    checks.integer("halving_rungs", "max_steps", max_steps, "[1, inf)")
+    checks.integer("halving_rungs", "min_steps", min_steps, f"[1, {max_steps}]")
     sizes, steps = [trials], [min_steps]
     while steps[-1] < max_steps and sizes[-1] > 1:
         rung = len(sizes)
@@ -55,10 +52,10 @@ def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs
         min_steps: of all, one epoch say, in [1, max_steps).
         max_steps: of those.
     """
-    check_integer("top_k_rungs", "trials", trials, "[1, inf)")
-    check_integer("top_k_rungs", "max_steps", max_steps, "[1, inf)")
-    check_integer("top_k_rungs", "k", k, f"[1, {trials}]")
-    check_integer("top_k_rungs", "min_steps", min_steps, f"[1, {max_steps})")
+    checks.integer("top_k_rungs", "trials", trials, "[1, inf)")
+    checks.integer("top_k_rungs", "max_steps", max_steps, "[1, inf)")
+    checks.integer("top_k_rungs", "k", k, f"[1, {trials}]")
+    checks.integer("top_k_rungs", "min_steps", min_steps, f"[1, {max_steps})")
     return Rungs((trials, k), (min_steps, max_steps))
 
 

@@ -22,9 +22,6 @@ from jaxopt_course.training import (
 )
 
 
-__all__ = ["Saves", "describe", "digest", "open_saves"]
-
-
 class Saves:
     """The checkpoints of one study; without a store, nothing happens.
 

@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 from jaxopt_course.training import Outcome, OutcomeCode, Run
 
-
-__all__ = ["Kept", "Metric", "check_mode", "keep", "metric_name", "ranked", "score_name"]
 
 Metric = str | Callable[[Any], Any] | None
 
@@ -73,7 +71,7 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
 
 def check_mode(owner: str, metric: Metric, mode: str) -> None:
     """Raise unless ``mode`` is "min" or "max", and "max" where the metric's name asks for it."""
-    check_choice(owner, "mode", mode, ("min", "max"))
+    checks.choice(owner, "mode", mode, ("min", "max"))
     ends = tuple(f"_{name}" for name in LARGER_IS_BETTER)
     if mode == "min" and isinstance(metric, str) and f"_{metric}".endswith(ends):
         raise ValueError(
@@ -86,7 +84,7 @@ def metric_name(owner: str, metric: str | None, names: Iterable[str]) -> str:
     """``metric``, one of ``names``; for None the validation loss, else the training loss."""
     known = sorted(names)
     name = metric or ("validation_loss" if "validation_loss" in known else "loss")
-    check_choice(owner, "metric", name, known)
+    checks.choice(owner, "metric", name, known)
     return name
 
 

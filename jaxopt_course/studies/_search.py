@@ -26,8 +26,6 @@ from ._study import Strategy, Study, fold_table, seed_numbers
 from ._table import Table, saved_in
 
 
-__all__ = ["search"]
-
 DESIGN = 2**32 - 1  # the use of the key that is no seed's
 BETWEEN = 0.2  # seconds from one look at the table to the next
 
@@ -150,7 +148,7 @@ def _shown(study: Study, table: Table, *, shown: bool) -> Iterator[Callable[[], 
 
     with show_trials(len(table.done) // each, finished(), mode=study.mode, shown=shown) as show:
 
-        def update() -> None:
+        def update():
             nonlocal last
             if time.monotonic() - last < BETWEEN:
                 return

@@ -15,18 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxopt_course.core import check_integer, check_number
-
-
-__all__ = [
-    "Choice",
-    "Dimensions",
-    "Float",
-    "Int",
-    "configuration_at",
-    "dimensions_of",
-    "values_at",
-]
+from jaxopt_course.core import checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +37,8 @@ class Float:
     log: bool = False
 
     def __post_init__(self) -> None:
-        check_number("Float", "low", self.low, "(0, inf)" if self.log else "(-inf, inf)")
-        check_number("Float", "high", self.high, f"({self.low}, inf)")
+        checks.number("Float", "low", self.low, "(0, inf)" if self.log else "(-inf, inf)")
+        checks.number("Float", "high", self.high, f"({self.low}, inf)")
 
     def at(self, u: float) -> float:
         """The value at ``u`` in [0, 1]."""
@@ -81,8 +70,8 @@ class Int:
     log: bool = False
 
     def __post_init__(self) -> None:
-        check_integer("Int", "low", self.low, "[1, inf)" if self.log else "(-inf, inf)")
-        check_integer("Int", "high", self.high, f"({self.low}, inf)")
+        checks.integer("Int", "low", self.low, "[1, inf)" if self.log else "(-inf, inf)")
+        checks.integer("Int", "high", self.high, f"({self.low}, inf)")
 
     def at(self, u: float) -> int:
         """The value at ``u`` in [0, 1]: each has a share, of the logarithm where ``log``."""

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import check_beside, check_choice, check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.data import Folds
 from jaxopt_course.training import Rows, fingerprint
 
@@ -27,8 +27,6 @@ from ._score import Metric, check_mode
 from ._space import Choice, configuration_at, dimensions_of, values_at
 from ._table import Table
 
-
-__all__ = ["Strategy", "Study", "fold_table", "seed_numbers"]
 
 Strategy = Literal["map", "chunk", "vmap", "auto"]
 
@@ -50,11 +48,11 @@ class Study:
 
     def __post_init__(self) -> None:
         check_mode("search", self.metric, self.mode)
-        check_choice("search", "strategy", self.strategy, ("map", "chunk", "vmap", "auto"))
+        checks.choice("search", "strategy", self.strategy, ("map", "chunk", "vmap", "auto"))
         if self.chunk_size is not None:
-            check_integer("search", "chunk_size", self.chunk_size, "[1, inf)")
+            checks.integer("search", "chunk_size", self.chunk_size, "[1, inf)")
         in_chunks = self.strategy == "chunk"
-        check_beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=self.chunk_size)
+        checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=self.chunk_size)
         object.__setattr__(self, "mesh", checked_mesh("search", self.mesh))
 
     @property
@@ -221,11 +219,11 @@ def seed_numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
         ValueError: if it is none, or one of them is below 0 or there twice.
     """
     if isinstance(seeds, int):
-        check_integer("search", "seeds", seeds, "[1, inf)")
+        checks.integer("search", "seeds", seeds, "[1, inf)")
         return tuple(range(seeds))
     numbers = tuple(seeds)
     for number in numbers:
-        check_integer("search", "seeds", number, "[0, 4294967295)")
+        checks.integer("search", "seeds", number, "[0, 4294967295)")
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"search: `seeds` must be at least one number, each once, got {numbers}.")
     return numbers

@@ -16,8 +16,6 @@ from ._saves import open_saves
 from ._score import Kept
 
 
-__all__ = ["Table", "saved_in"]
-
 SAVED = ("done", "scores", "outcomes", "history")
 SECONDS = 5.0  # between two saves at least
 SHARE = 0.05  # of the time, for saving at most

@@ -9,13 +9,10 @@ from typing import Any
 import jax
 from jaxtyping import Array, Key, PyTree, ScalarLike
 
-from jaxopt_course.core import Params, check_number
+from jaxopt_course.core import Params, checks
 from jaxopt_course.data import mixup
 
 from ._task import Batch, Task
-
-
-__all__ = ["augmented", "mixed"]
 
 
 def augmented(task: Task, augment: Callable[[Key[Array, ""], PyTree], PyTree]) -> Task:
@@ -64,7 +61,7 @@ def mixed(task: Task, alpha: ScalarLike, *, n_classes: int | None = None) -> Tas
     Raises:
         ValueError: if ``alpha`` is out of range.
     """
-    check_number("mixed", "alpha", alpha, "[0, inf)")
+    checks.number("mixed", "alpha", alpha, "[0, inf)")
 
     def change(key: Any, batch: Batch) -> Batch:
         inputs, targets = mixup(

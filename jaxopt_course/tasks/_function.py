@@ -11,9 +11,6 @@ from jaxopt_course.problems import Problem
 from ._task import Batch, Task, check_problem, score
 
 
-__all__ = ["function_task"]
-
-
 def function_task(init: Callable[..., Params], apply: Callable[..., Any], problem: Problem) -> Task:
     """The task of a model ``apply(params, inputs)`` without state and without randomness.
 

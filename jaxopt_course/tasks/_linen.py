@@ -22,8 +22,6 @@ from ._task import (
 )
 
 
-__all__ = ["linen_task"]
-
 OTHER_MODES = {"deterministic": None, "training": None, "is_training": None}  # as others call it
 
 
@@ -69,7 +67,7 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
         taken = arguments_taken(module.__call__, train=train, mask=mask)
         return module.apply(variables, inputs, **taken, **options)
 
-    def init(key: Any) -> tuple[Params, PyTree]:
+    def init(key):
         inputs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example_inputs)
         taken = arguments_taken(module.__call__, train=False)
         variables = dict(module.init({"params": key}, inputs, **taken))

@@ -11,12 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import Params, check_like
+from jaxopt_course.core import Params, checks
 
 from ._task import Batch, Task
 
-
-__all__ = ["losses_of"]
 
 KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating, jax.dtypes.prng_key)
 
@@ -82,7 +80,7 @@ def _taken_apart(found: Any) -> Any:
 
 def _check_model_state(new: PyTree, old: PyTree) -> None:
     """Raise unless ``new`` can take the place of ``old``; floats of another width can."""
-    check_like("Task", "`model_state` that `loss` returns", new, old, than="model state given")
+    checks.like("Task", "`model_state` that `loss` returns", new, old, than="model state given")
     for (path, x), y in zip(jax.tree.leaves_with_path(new), jax.tree.leaves(old), strict=True):
         given, returned = jnp.result_type(y), jnp.result_type(x)
         kind = next(kind for kind in KINDS if jnp.issubdtype(given, kind))

@@ -22,9 +22,6 @@ from ._task import (
 )
 
 
-__all__ = ["nnx_task"]
-
-
 def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
     """The task of an NNX model.
 
@@ -64,7 +61,7 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
     graph, abstract_params, abstract_random, abstract_rest = _split(abstract)
     has_statistics = bool(jax.tree.leaves(nnx.state(abstract, nnx.BatchStat)))
 
-    def init(key: Any) -> tuple[Params, PyTree]:
+    def init(key):
         _, params, _, rest = _split(make_model(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 

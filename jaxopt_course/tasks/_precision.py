@@ -21,9 +21,6 @@ from jaxopt_course.core import Params
 from ._task import Batch, Task, wide_floats
 
 
-__all__ = ["mixed_precision"]
-
-
 def mixed_precision(task: Task, compute_dtype: DTypeLike = jnp.bfloat16) -> Task:
     """The task whose model computes in ``compute_dtype``.
 

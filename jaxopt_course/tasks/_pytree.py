@@ -14,9 +14,6 @@ from jaxopt_course.problems import Problem
 from ._task import Batch, Task, arguments_taken, check_problem, score
 
 
-__all__ = ["pytree_task"]
-
-
 def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
     """The task of a callable pytree that maps *one* example to its outputs.
 

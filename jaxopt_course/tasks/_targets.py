@@ -11,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxopt_course.core import is_traced
+from jaxopt_course.core import checks
 from jaxopt_course.problems import check_target_values
 
 from ._task import Task
 
-
-__all__ = ["copied_blocks", "targets_check"]
 
 BLOCK = 1 << 24  # bytes that are copied from an accelerator at a time
 
@@ -56,7 +54,7 @@ def targets_check(task: Task, inputs: PyTree, variables: Any = None) -> Callable
     outputs = _outputs_shape(task, inputs, variables) if problem.targets == "classes" else ()
 
     def check(owner: str, targets: Any, used: np.ndarray | None = None) -> None:
-        if isinstance(targets, jax.Array | np.ndarray) and not is_traced(targets):
+        if isinstance(targets, jax.Array | np.ndarray) and not checks.is_traced(targets):
             for first_row, values in _blocks(targets):
                 check_target_values(owner, problem, values, outputs, first_row=first_row, used=used)
 

@@ -11,20 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from jaxopt_course.core import wide_dtype
+from jaxopt_course.core import numerics
 from jaxopt_course.problems import Problem
-
-
-__all__ = [
-    "Batch",
-    "Task",
-    "arguments_taken",
-    "check_problem",
-    "refuse_padding",
-    "rows_that_count",
-    "score",
-    "wide_floats",
-]
 
 
 class Batch(NamedTuple):
@@ -86,7 +74,9 @@ def wide_floats(tree: PyTree) -> PyTree:
 
     def wide(x: Any) -> Any:
         dtype = jnp.result_type(x)
-        return jnp.asarray(x, wide_dtype(dtype)) if jnp.issubdtype(dtype, jnp.floating) else x
+        return (
+            jnp.asarray(x, numerics.wide_dtype(dtype)) if jnp.issubdtype(dtype, jnp.floating) else x
+        )
 
     return jax.tree.map(wide, tree)
 

@@ -6,11 +6,8 @@ from typing import Any
 import jax
 import optax
 
-from jaxopt_course.core import as_transformation, shown
+from jaxopt_course.core import checks
 from jaxopt_course.tasks import Task
-
-
-__all__ = ["built", "check_key", "check_parts"]
 
 
 def check_parts(owner: str, task: Any, optimizer: Any) -> None:
@@ -21,8 +18,8 @@ def check_parts(owner: str, task: Any, optimizer: Any) -> None:
     """
     if not isinstance(task, Task):
         hint = " Was it meant to be called?" if callable(task) else ""
-        raise TypeError(f"{owner}: `task` must be a Task, got {shown(task)}.{hint}")
-    as_transformation(owner, "optimizer", optimizer)
+        raise TypeError(f"{owner}: `task` must be a Task, got {checks.shown(task)}.{hint}")
+    checks.transformation(owner, "optimizer", optimizer)
 
 
 def check_key(owner: str, key: Any) -> None:
@@ -35,7 +32,7 @@ def check_key(owner: str, key: Any) -> None:
     rule = f"{owner}: `key` must be a typed key, such as jax.random.key(0)"
     dtype = getattr(key, "dtype", None)
     if dtype is None or not jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
-        raise TypeError(f"{rule}, got {shown(key)}.")
+        raise TypeError(f"{rule}, got {checks.shown(key)}.")
     if key.shape != ():
         raise ValueError(f"{rule}, got keys of shape {key.shape}.")
 
@@ -50,7 +47,7 @@ def built(owner: str, build: Callable[[Any], Any], hyperparameters: Any) -> tupl
     is_pair = isinstance(parts, tuple | list) and len(parts) == 2
     if not is_pair or isinstance(parts, optax.GradientTransformation):  # a pair of functions
         raise TypeError(
-            f"{owner}: `build` must return a pair (task, optimizer), got {shown(parts)}."
+            f"{owner}: `build` must return a pair (task, optimizer), got {checks.shown(parts)}."
         )
     check_parts(f"{owner}: what `build` returns", *parts)
     return parts[0], parts[1]

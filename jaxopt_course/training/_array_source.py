@@ -32,9 +32,6 @@ from ._state import Rows, TrainState
 from ._timetable import Timetable, make_timetable
 
 
-__all__ = ["open_arrays"]
-
-
 def open_arrays(
     data: Any, rows: Rows | None, batch_size: int | None, lengths: Mapping[str, int | None]
 ) -> tuple[Timetable, MakeSource]:

@@ -19,7 +19,7 @@ import numpy as np
 from flax import serialization
 from jaxtyping import Array, PyTree, Shaped
 
-from jaxopt_course.core import Params, check_choice, replacing
+from jaxopt_course.core import Params, checks, replacing
 from jaxopt_course.data import Scaler, check_features, scale_features
 from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import problem
@@ -29,8 +29,6 @@ from ._bundle_checks import check_arrays, check_description, check_label_names, 
 from ._checkpoint_errors import briefly
 from ._evaluate import predict
 
-
-__all__ = ["Bundle", "Predictions", "apply_bundle", "load_bundle", "save_bundle"]
 
 FORMAT, VERSION = "jaxopt_course bundle", "2"
 LONGEST_SEAL, LONGEST_HEADER = 200, 1_000_000  # bytes
@@ -212,7 +210,7 @@ def _task_of(owner: str, bundle: Bundle) -> Task:
 @functools.lru_cache(maxsize=32)  # the same task again, so that `predict` need not compile again
 def _make_task(model: str, input_shape: tuple[int, ...]) -> Task:
     name, config = (json.loads(model)[field] for field in ("name", "config"))
-    check_choice("Bundle", "model name", name, MODELS)
+    checks.choice("Bundle", "model name", name, MODELS)
     as_it_is = problem("regression")  # its activation is the identity
     example = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)  # of any size
     return linen_task(MODELS[name](**config), example, as_it_is)

@@ -14,14 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxopt_course.core import Params, check_choice, check_like
+from jaxopt_course.core import Params, checks
 from jaxopt_course.data import Scaler
 from jaxopt_course.problems import PROBLEMS
 
 from ._checkpoint_errors import briefly
 
-
-__all__ = ["check_arrays", "check_description", "check_label_names", "check_scaler"]
 
 LONGEST_CONFIG = 100_000  # characters of JSON
 MOST_AXES, MOST_INPUTS = 8, 2**31 - 1
@@ -54,7 +52,7 @@ def check_description(owner: str, model: Any, input_shape: Any, problem: Any) ->
             f"{owner}: `input_shape` must be at most {MOST_AXES} sizes in [1, inf) whose product "
             f"is at most {MOST_INPUTS}, got {_shown(input_shape)}."
         )
-    check_choice(owner, "problem", problem, PROBLEMS)
+    checks.choice(owner, "problem", problem, PROBLEMS)
 
 
 def check_arrays(
@@ -72,7 +70,7 @@ def check_arrays(
         ("parameter", "model state"), made, (params, model_state), strict=True
     ):
         shaped = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), like)
-        check_like(owner, what, given, shaped, than="model")
+        checks.like(owner, what, given, shaped, than="model")
         leaves = zip(jax.tree.leaves_with_path(given), jax.tree.leaves(like), strict=True)
         for (path, leaf), other in leaves:
             _check_leaf(owner, f"{what} at {jax.tree_util.keystr(path)}", leaf, other.dtype)

@@ -1,14 +1,5 @@
 """What can be wrong with checkpoints. Every message is one sentence that names the place."""
 
-__all__ = [
-    "CheckpointCorruptError",
-    "CheckpointError",
-    "CheckpointLockedError",
-    "CheckpointMismatchError",
-    "CheckpointWarning",
-    "briefly",
-]
-
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be written or read."""

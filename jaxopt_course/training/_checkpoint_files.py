@@ -22,18 +22,6 @@ from ._lock import is_lock
 from ._manifest import Manifest, decode_manifest
 
 
-__all__ = [
-    "MANIFEST",
-    "clean_up",
-    "delete_steps",
-    "is_foreign",
-    "named_directory",
-    "other_steps",
-    "read_manifest",
-    "set_aside",
-    "steps_in",
-]
-
 MANIFEST = "manifest"
 STEP = "(0|[1-9][0-9]{0,18})"
 PARTS = {MANIFEST, "arrays", "_CHECKPOINT_METADATA", "commit_success.txt"}  # of a step's folder

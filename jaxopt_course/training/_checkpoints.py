@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, ScalarLike
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
 from ._checkpoint_errors import (
     CheckpointCorruptError,
@@ -44,8 +44,6 @@ from ._lock import acquire_lock, is_in_place, release_lock
 from ._manifest import FORMAT, UPGRADES, Manifest, encode_manifest
 from ._orbax import OrbaxFiles
 
-
-__all__ = ["Checkpoint", "CheckpointInfo", "CheckpointStore"]
 
 OWNER = "CheckpointStore"
 
@@ -113,8 +111,8 @@ class CheckpointStore:
     def __init__(
         self, directory: str | os.PathLike[str], *, keep_latest: int = 2, keep_best: int = 1
     ) -> None:
-        check_integer(OWNER, "keep_latest", keep_latest, "[1, inf)")
-        check_integer(OWNER, "keep_best", keep_best, "[0, inf)")
+        checks.integer(OWNER, "keep_latest", keep_latest, "[1, inf)")
+        checks.integer(OWNER, "keep_best", keep_best, "[0, inf)")
         self.directory = named_directory(OWNER, directory)
         self.keep_latest, self.keep_best = keep_latest, keep_best
         self._files = OrbaxFiles(self.directory)
@@ -175,7 +173,7 @@ class CheckpointStore:
             TypeError: if a leaf of the tree is no array, or JSON cannot write ``about``.
         """
         step = operator.index(step)
-        check_integer(f"{OWNER}.save", "step", step, "[0, inf)")
+        checks.integer(f"{OWNER}.save", "step", step, "[0, inf)")
         self._require_directory()
         arrays, manifest = _described(step, tree, loss, about)
         try:

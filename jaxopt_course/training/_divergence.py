@@ -15,8 +15,6 @@ from ._state import TrainState
 from ._step import StepTaken
 
 
-__all__ = ["DivergenceError", "explain_divergence", "explain_evaluation"]
-
 SHOWN = 10  # rows, at most
 INITIAL = "parameter before it"
 REMEDY = "Lower the learning rate, clip the gradients, or mend the data."

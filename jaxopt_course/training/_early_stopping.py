@@ -11,10 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from jaxopt_course.core import as_float, check_number, has_reached, increment
-
-
-__all__ = ["EarlyStopping", "EarlyStoppingState", "check_early_stopping"]
+from jaxopt_course.core import checks, numerics
 
 
 class EarlyStoppingState(NamedTuple):
@@ -52,22 +49,24 @@ class EarlyStopping(NamedTuple):
 
     def init(self) -> EarlyStoppingState:
         """The state before the first evaluation, which improves unless its loss is no number."""
-        return EarlyStoppingState(as_float(jnp.inf), jnp.zeros((), jnp.int32), jnp.array(False))
+        return EarlyStoppingState(
+            numerics.as_float(jnp.inf), jnp.zeros((), jnp.int32), jnp.array(False)
+        )
 
     def update(self, state: EarlyStoppingState, loss: Float[Array, ""]) -> EarlyStoppingState:
         """The state after one more evaluation. NaN never improves."""
-        loss = as_float(loss)
-        improves = loss < state.best_metric - as_float(self.min_delta)
-        count = jnp.where(improves, 0, increment(state.patience_count))
+        loss = numerics.as_float(loss)
+        improves = loss < state.best_metric - numerics.as_float(self.min_delta)
+        count = jnp.where(improves, 0, numerics.increment(state.patience_count))
         return EarlyStoppingState(
             best_metric=jnp.where(improves, loss, state.best_metric),
             patience_count=count,
-            should_stop=has_reached(count, self.patience),
+            should_stop=numerics.has_reached(count, self.patience),
         )
 
 
 def check_early_stopping(owner: str, rule: EarlyStopping | None) -> None:
     """Raise unless ``rule`` is None or its numbers are in range."""
     if rule is not None:
-        check_number(owner, "early_stopping.patience", rule.patience, "[1, inf)")
-        check_number(owner, "early_stopping.min_delta", rule.min_delta, "[0, inf)")
+        checks.number(owner, "early_stopping.patience", rule.patience, "[1, inf)")
+        checks.number(owner, "early_stopping.min_delta", rule.min_delta, "[0, inf)")

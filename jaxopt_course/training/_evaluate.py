@@ -7,21 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxopt_course.core import (
-    Params,
-    canonical_convolutions,
-    check_integer,
-    compiled_for,
-    safe_divide,
-)
+from jaxopt_course.core import Params, canonical_convolutions, checks, compiled_for, numerics
 from jaxopt_course.tasks import Batch, Task, targets_check
 
 from ._rows import as_arrays, as_examples, count_rows, take_rows
 from ._state import Rows
 from ._step import batch_means
 
-
-__all__ = ["evaluate", "mean_over_rows", "predict", "validation"]
 
 BATCHES_AT_ONCE = 4  # of training: without a gradient they take no more memory than one with it
 
@@ -52,7 +44,7 @@ def evaluate(
         ValueError: if there is no example, inputs and targets differ in number, or the task's
             problem does not allow a target.
     """
-    check_integer("evaluate", "batch_size", batch_size, "[1, inf)")
+    checks.integer("evaluate", "batch_size", batch_size, "[1, inf)")
     examples = as_examples("evaluate", (inputs, targets))
     targets_check(task, examples[0], (params, model_state))("evaluate", examples[1])
     means = _evaluate(params, model_state, examples, task=task, batch_size=batch_size)
@@ -74,7 +66,7 @@ def predict(
     Raises:
         ValueError: if there is no example.
     """
-    check_integer("predict", "batch_size", batch_size, "[1, inf)")
+    checks.integer("predict", "batch_size", batch_size, "[1, inf)")
     inputs = as_arrays("predict", "inputs", inputs)
     count_rows("predict", inputs)
     return _predict(params, model_state, inputs, task=task, batch_size=batch_size)
@@ -102,7 +94,9 @@ def mean_over_rows(
     of_all = canonical_convolutions(lambda batches: jax.lax.map(sums, batches))
     totals = of_all((table, weights))
     whole = jnp.sum(weights)
-    return {name: safe_divide(jnp.sum(x), whole.astype(x.dtype)) for name, x in totals.items()}
+    return {
+        name: numerics.safe_divide(jnp.sum(x), whole.astype(x.dtype)) for name, x in totals.items()
+    }
 
 
 def validation(

@@ -15,8 +15,6 @@ from ._state import Rows
 from ._timetable import Timetable
 
 
-__all__ = ["DATA_STREAM", "Epoch", "Feed", "make_feed"]
-
 # Step numbers are below 2^31, so this one is free for the second use of the run's key.
 DATA_STREAM = 2**32 - 1
 

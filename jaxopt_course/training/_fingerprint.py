@@ -18,28 +18,13 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
-from jaxopt_course.core import (
-    Params,
-    as_transformation,
-    scalar_dtype,
-    squared,
-    total,
-)
+from jaxopt_course.core import Params, checks, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.transforms import unpacked_state
 
 from ._checkpoint_errors import CheckpointMismatchError
 from ._leaves import named_leaves, record_leaf
 
-
-__all__ = [
-    "Fingerprint",
-    "compare",
-    "data_fingerprint",
-    "fingerprint",
-    "optimizer_fingerprint",
-    "task_fingerprint",
-]
 
 NAMES = {"optimizer": "optimizer", "model": "model", "data": "data set"}
 SHOWN = 64  # numbers kept in words, so that a change can be told; the digest is of all
@@ -106,16 +91,16 @@ def optimizer_fingerprint(
             ``value``, ``grad``, ``value_fn`` and ``weight``.
         params_like: the parameters, or their shapes and dtypes.
     """
-    extended = as_transformation("optimizer_fingerprint", "optimizer", optimizer)
+    extended = checks.transformation("optimizer_fingerprint", "optimizer", optimizer)
 
-    def update(params: Params, grads: Params, value: Any, state: PyTree) -> Any:
-        value_fn = lambda params: total(squared(params))  # a stand-in for the loss
+    def update(params, grads, value, state):
+        value_fn = lambda params: tree.total(tree.squared(params))  # a stand-in for the loss
         extra = {"value": value, "grad": grads, "value_fn": value_fn, "weight": 1.0}
         return extended.update(grads, state, params, **extra)
 
     # Shapes and dtypes alone: where arrays lie is no part of a program.
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params_like)
-    value = jax.ShapeDtypeStruct((), scalar_dtype(like))
+    value = jax.ShapeDtypeStruct((), tree.scalar_dtype(like))
     state = jax.eval_shape(lambda params: unpacked_state(optimizer.init(params)), like)
     return fingerprint(update, like, like, value, state)
 

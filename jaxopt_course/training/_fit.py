@@ -17,14 +17,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from jaxopt_course.core import (
-    check_beside,
-    check_choice,
-    check_integer,
-    check_number,
-    on_mesh,
-    under_automatic_mesh,
-)
+from jaxopt_course.core import checks, on_mesh, under_automatic_mesh
 from jaxopt_course.tasks import Task
 
 from ._arguments import check_key, check_parts
@@ -42,9 +35,6 @@ from ._state import OnDivergence, Rows, Run
 from ._stream import is_stream
 from ._stream_source import open_stream
 from ._timetable import WITHOUT_END, Timetable, smoke_timetable
-
-
-__all__ = ["fit"]
 
 
 @under_automatic_mesh
@@ -173,22 +163,22 @@ def fit(
     check_parts("fit", task, optimizer)
     check_key("fit", key)
     check_early_stopping("fit", early_stopping)
-    check_choice("fit", "on_divergence", on_divergence, ("stop", "raise", "skip"))
-    check_choice("fit", "evaluate", evaluate, get_args(Evaluated))
-    check_choice("fit", "resume", resume, ("auto", "never"))
+    checks.choice("fit", "on_divergence", on_divergence, ("stop", "raise", "skip"))
+    checks.choice("fit", "evaluate", evaluate, get_args(Evaluated))
+    checks.choice("fit", "resume", resume, ("auto", "never"))
     for name in accept:
-        check_choice("fit", "accept", name, ("optimizer", "model", "data"))
+        checks.choice("fit", "accept", name, ("optimizer", "model", "data"))
     if segment is not None:
-        check_integer("fit", "segment", segment, "[1, inf)")
+        checks.integer("fit", "segment", segment, "[1, inf)")
     if max_time is not None:
-        check_number("fit", "max_time", max_time, "(0, inf)")
+        checks.number("fit", "max_time", max_time, "(0, inf)")
     kept, written = checkpoint is not None, log is not None
-    check_beside("fit", "`log`", present=written, tensorboard=tensorboard)
-    check_beside("fit", "`checkpoint`", present=kept, config=config)
+    checks.beside("fit", "`log`", present=written, tensorboard=tensorboard)
+    checks.beside("fit", "`checkpoint`", present=kept, config=config)
     is_again = "auto" if resume == "auto" else None
-    check_beside("fit", "`checkpoint` or `log`", present=kept or written, resume=is_again)
+    checks.beside("fit", "`checkpoint` or `log`", present=kept or written, resume=is_again)
     resumed = "`checkpoint` and `resume='auto'`"
-    check_beside("fit", resumed, present=kept and bool(is_again), accept=tuple(accept))
+    checks.beside("fit", resumed, present=kept and bool(is_again), accept=tuple(accept))
     placement = make_placement("fit", mesh, sharding)
     explain = on_divergence == "raise"
     if epochs is steps is None and max_time is not None:

@@ -26,9 +26,6 @@ from ._state import TrainState
 from ._step import StepTaken
 
 
-__all__ = ["Finding", "is_lost", "judge", "judged_parts", "loses_finiteness", "without_reports"]
-
-
 class Finding(enum.IntEnum):
     """What of a step was not finite first, in the order of computation."""
 

@@ -16,18 +16,6 @@ from jaxtyping import PyTree
 from ._manifest import LeafRecord
 
 
-__all__ = [
-    "ARRAYS",
-    "differences",
-    "is_sound",
-    "leaf_of",
-    "named_leaves",
-    "on_host",
-    "placed",
-    "record_leaf",
-    "restore_args",
-]
-
 ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 

@@ -14,8 +14,6 @@ from typing import IO
 from ._checkpoint_errors import CheckpointError, CheckpointLockedError, briefly
 
 
-__all__ = ["acquire_lock", "is_in_place", "is_lock", "release_lock"]
-
 NAME = ".lock"
 LONGEST = 10_000  # bytes
 

@@ -19,8 +19,6 @@ from ._sources import History
 from ._timetable import Timetable
 
 
-__all__ = ["Row", "WriteRows", "describe_rows", "open_log"]
-
 Row = dict[str, int | float]
 WriteRows = Callable[[Sequence[Row]], None]
 

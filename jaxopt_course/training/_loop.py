@@ -30,8 +30,6 @@ from ._state import OnDivergence, Outcome, OutcomeCode, TrainState
 from ._step import batch_means, batch_weight, init_state, step_function, value_fn_after
 
 
-__all__ = ["Evaluated", "Loop", "Progress", "frozen_row", "hold", "make_loop", "release"]
-
 Evaluated = Literal["averaged", "raw"]  # which parameters
 
 

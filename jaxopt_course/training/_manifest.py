@@ -18,15 +18,6 @@ import numpy as np
 from ._checkpoint_errors import CheckpointCorruptError, CheckpointError, briefly
 
 
-__all__ = [
-    "FORMAT",
-    "UPGRADES",
-    "LeafRecord",
-    "Manifest",
-    "decode_manifest",
-    "encode_manifest",
-]
-
 FORMAT = 2
 
 # How what an older format says becomes what the next one would say: (about, leaves by path), both.

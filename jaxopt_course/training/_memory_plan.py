@@ -8,14 +8,11 @@ import optax
 from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import PyTree
 
-from jaxopt_course.core import counted, split_by
+from jaxopt_course.core import checks, split_by
 from jaxopt_course.tasks import Task
 
 from ._sharding import batch_sharding, split_shapes, state_shardings
 from ._step import init_state
-
-
-__all__ = ["MemoryPlan", "describe_plan", "plan"]
 
 
 class MemoryPlan(NamedTuple):
@@ -102,7 +99,7 @@ def plan(
 def describe_plan(plan: MemoryPlan) -> str:
     """The plan as a table for a person, in GiB of 2^30 bytes."""
     parts = plan._asdict()
-    lines = [f"GiB on each of {counted(parts.pop('devices'), 'device')}"]
+    lines = [f"GiB on each of {checks.counted(parts.pop('devices'), 'device')}"]
     return "\n".join(lines + [f"{name:16}{size / 2**30:9.3f}" for name, size in parts.items()])
 
 

@@ -22,24 +22,18 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
-    all_finite,
-    as_float,
-    as_transformation,
     canonical_convolutions,
-    check_integer,
-    check_number,
-    counted,
+    checks,
     global_norm,
     is_pending,
+    numerics,
+    tree,
     was_applied,
 )
 from jaxopt_course.transforms import apply_accumulated, lookahead_params
 
 from ._judgement import loses_finiteness, without_reports
 from ._step import ValueFn, take_step
-
-
-__all__ = ["MinimizeOutcome", "Minimum", "describe_minimum", "minimize"]
 
 
 class MinimizeOutcome(enum.IntEnum):
@@ -136,12 +130,12 @@ def minimize(
         >>> [round(float(x), 3) for x in found.params]
         [1.0, 1.0]
     """
-    check_number("minimize", "max_steps", max_steps, "[0, inf)")
-    check_number("minimize", "gtol", gtol, "[0, inf)")
-    check_number("minimize", "ftol", ftol, "[0, inf)")
-    check_number("minimize", "patience", patience, "[1, inf)")
-    check_integer("minimize", "history_size", history_size, "[0, inf)")
-    tx = as_transformation("minimize", "optimizer", optimizer)
+    checks.number("minimize", "max_steps", max_steps, "[0, inf)")
+    checks.number("minimize", "gtol", gtol, "[0, inf)")
+    checks.number("minimize", "ftol", ftol, "[0, inf)")
+    checks.number("minimize", "patience", patience, "[1, inf)")
+    checks.integer("minimize", "history_size", history_size, "[0, inf)")
+    tx = checks.transformation("minimize", "optimizer", optimizer)
     params = jax.tree.map(jnp.asarray, params)
     _check_function(fn, params, args)
 
@@ -149,12 +143,12 @@ def minimize(
         value_fn = lambda params: fn(params, *args)
 
         def going(progress: _Progress) -> Array:
-            affordable = as_float(progress.steps) < limits["max_steps"]
+            affordable = numerics.as_float(progress.steps) < limits["max_steps"]
             return (progress.outcome == int(MinimizeOutcome.ITERATION_LIMIT)) & affordable
 
         def step(old: _Progress) -> _Progress:
             new = _stepped(tx, value_fn, old)
-            finite = all_finite((new.value, new.grads)) & ~_is_lost(old, new)
+            finite = tree.all_finite((new.value, new.grads)) & ~_is_lost(old, new)
             lost = old._replace(outcome=jnp.full_like(old.outcome, int(MinimizeOutcome.NOT_FINITE)))
             # Without an update there is no change to judge.
             before = jnp.where(_moved(new, old), old.value, jnp.nan)
@@ -175,7 +169,7 @@ def minimize(
         )
 
     numbers = {"max_steps": max_steps, "gtol": gtol, "ftol": ftol, "patience": patience}
-    limits = {name: as_float(number) for name, number in numbers.items()}
+    limits = {name: numerics.as_float(number) for name, number in numbers.items()}
     return jax.jit(canonical_convolutions(program))(params, args, limits)
 
 
@@ -192,7 +186,7 @@ def describe_minimum(minimum: Minimum) -> str:
         'Converged after 1 step: value 0, gradient norm 0.'
     """
     step, norm = int(minimum.steps), float(minimum.gradient_norm)
-    steps = counted(step, "step")
+    steps = checks.counted(step, "step")
     texts = {
         MinimizeOutcome.CONVERGED: (
             f"Converged after {steps}: value {float(minimum.value):.6g}, gradient norm {norm:.3g}."
@@ -210,7 +204,7 @@ def describe_minimum(minimum: Minimum) -> str:
             f"Not finite: after {steps}, the next one leads to a value, a gradient or a "
             "state that is not finite. Lower the learning rate, or look whether the function is "
             "bounded below."
-            if all_finite((minimum.value, minimum.gradient_norm))
+            if tree.all_finite((minimum.value, minimum.gradient_norm))
             else "Not finite: the value or the gradient at the start. Choose another start."
         ),
     }
@@ -243,7 +237,7 @@ def _stepped(
     if stored is None:
         value, grads = anew()
     else:
-        value, grads = jax.lax.cond(all_finite(stored), lambda: stored, anew)
+        value, grads = jax.lax.cond(tree.all_finite(stored), lambda: stored, anew)
     lower = value < old.lowest
     new = old._replace(
         params=params,
@@ -286,7 +280,7 @@ def _finished(
         params=params, state=state, point=point, value=value, grads=grads, history=history
     )
     at_limit = end.outcome == int(MinimizeOutcome.ITERATION_LIMIT)
-    better = at_limit & all_finite((value, grads))
+    better = at_limit & tree.all_finite((value, grads))
     return jax.tree.map(lambda x, y: jnp.where(better, x, y), new, end)
 
 
@@ -304,9 +298,9 @@ def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> 
     value, norm = progress.value, global_norm(progress.grads)
     size = jnp.maximum(jnp.maximum(jnp.abs(value), jnp.abs(old_value)), 1)
     level = jnp.abs(value - old_value) < limits["ftol"].astype(value.dtype) * size
-    stalled = as_float(progress.steps_since_lowest) >= limits["patience"]
+    stalled = numerics.as_float(progress.steps_since_lowest) >= limits["patience"]
     ends = {
-        MinimizeOutcome.NOT_FINITE: ~all_finite((value, progress.grads)),
+        MinimizeOutcome.NOT_FINITE: ~tree.all_finite((value, progress.grads)),
         MinimizeOutcome.CONVERGED: (norm <= limits["gtol"].astype(norm.dtype)) | level,
         MinimizeOutcome.NO_PROGRESS: stalled,
     }

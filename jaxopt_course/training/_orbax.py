@@ -13,8 +13,6 @@ from ._leaves import restore_args
 from ._manifest import LeafRecord
 
 
-__all__ = ["OrbaxFiles"]
-
 ARRAYS = "arrays"
 LATE = 0.1  # seconds; reading what is left of a small state takes milliseconds
 

@@ -9,22 +9,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxopt_course.core import automatic, check_choice, on_automatic_mesh, split_by
+from jaxopt_course.core import automatic, checks, on_automatic_mesh, split_by
 
 from ._sharding import batch_sharding, split_shapes, state_shardings
-
-
-__all__ = [
-    "Placement",
-    "agree",
-    "check_divided",
-    "make_placement",
-    "place",
-    "place_batch",
-    "replicate",
-    "spread",
-    "under_placement",
-]
 
 
 _Arguments = ParamSpec("_Arguments")
@@ -46,7 +33,7 @@ def make_placement(
     owner: str, mesh: Mesh | None, kind: Literal["replicated", "fsdp"]
 ) -> Placement | None:
     """The placement, checked; None without a mesh. An explicit mesh becomes an automatic one."""
-    check_choice(owner, "sharding", kind, ("replicated", "fsdp"))
+    checks.choice(owner, "sharding", kind, ("replicated", "fsdp"))
     if mesh is None:
         if kind != "replicated":
             raise ValueError(

@@ -14,17 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-from jaxopt_course.core import (
-    automatic,
-    canonical_convolutions,
-    check_beside,
-    check_choice,
-    check_integer,
-    on_auto_axes,
-)
+from jaxopt_course.core import automatic, canonical_convolutions, checks, on_auto_axes
 
-
-__all__ = ["make_population"]
 
 ARGUMENTS = ("key", "hyperparameters", "rows")
 
@@ -73,11 +64,11 @@ def make_population(
          [10. 50. 90.]]
     """
     owner = "make_population"
-    check_choice(owner, "strategy", strategy, ("map", "chunk", "vmap"))
+    checks.choice(owner, "strategy", strategy, ("map", "chunk", "vmap"))
     chunk_size = checked_chunk_size(owner, strategy, chunk_size)
     varying = [(axis,) if isinstance(axis, str) else tuple(axis) for axis in axes]
     for name in (name for names in varying for name in names):
-        check_choice(owner, "axes", name, ARGUMENTS)
+        checks.choice(owner, "axes", name, ARGUMENTS)
     if not varying or not all(varying):
         raise ValueError(f"{owner}: `axes` must name an argument for each axis, got {axes}.")
     if mesh is not None and "pop" not in mesh.axis_names:
@@ -126,8 +117,8 @@ def checked_chunk_size(owner: str, strategy: str, chunk_size: int | None) -> int
     """``chunk_size``, or 8 for None; refused beside another strategy, which would ignore it."""
     if chunk_size is None:
         return 8
-    check_integer(owner, "chunk_size", chunk_size, "[1, inf)")
-    check_beside(owner, "`strategy='chunk'`", present=strategy == "chunk", chunk_size=chunk_size)
+    checks.integer(owner, "chunk_size", chunk_size, "[1, inf)")
+    checks.beside(owner, "`strategy='chunk'`", present=strategy == "chunk", chunk_size=chunk_size)
     return chunk_size
 
 

@@ -13,8 +13,6 @@ from ._log import Row
 from ._timetable import WITHOUT_END, Timetable
 
 
-__all__ = ["Show", "show_progress"]
-
 SECONDS = 5.0  # between two lines where no terminal can be written over
 
 Show = Callable[[int, Float[np.ndarray, "steps"], Sequence[Row]], None]

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxopt_course.core import check_choice, check_integer, check_number
+from jaxopt_course.core import checks
 from jaxopt_course.tasks import Task
 from jaxopt_course.transforms import packed_state, unpacked_state
 
@@ -26,9 +26,6 @@ from ._fingerprint import compare, optimizer_fingerprint, task_fingerprint
 from ._loop import Progress
 from ._sources import History, Source
 from ._state import OutcomeCode
-
-
-__all__ = ["Checkpointing", "Keeper", "describe_training", "open_keeper"]
 
 
 class Checkpointing(NamedTuple):
@@ -163,9 +160,9 @@ def open_keeper(
     """
     options = checkpoint if isinstance(checkpoint, Checkpointing) else Checkpointing(checkpoint)
     if options.every_steps is not None:
-        check_integer("fit", "checkpoint.every_steps", options.every_steps, "[1, inf)")
-    check_number("fit", "checkpoint.every_seconds", options.every_seconds, "[0, inf)")
-    check_choice("fit", "checkpoint.on_error", options.on_error, ("raise", "warn"))
+        checks.integer("fit", "checkpoint.every_steps", options.every_steps, "[1, inf)")
+    checks.number("fit", "checkpoint.every_seconds", options.every_seconds, "[0, inf)")
+    checks.choice("fit", "checkpoint.on_error", options.on_error, ("raise", "warn"))
     kept = {"keep_latest": options.keep_latest, "keep_best": options.keep_best}
     with CheckpointStore(options.directory, **kept) as store:
         latest = store.latest()

@@ -7,21 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxopt_course.core import is_traced
+from jaxopt_course.core import checks
 from jaxopt_course.data import Split
 
 from ._state import Rows
-
-
-__all__ = [
-    "as_arrays",
-    "as_examples",
-    "as_rows",
-    "count_rows",
-    "pair_of",
-    "rows_used",
-    "take_rows",
-]
 
 
 def pair_of(data: Any) -> tuple[PyTree, PyTree] | None:
@@ -133,7 +122,7 @@ def rows_used(rows: Rows | None, n: int) -> Bool[np.ndarray, "n"] | None:
 
     None, which counts all of them, where ``rows`` are None or traced.
     """
-    if rows is None or is_traced(rows.train) or is_traced(rows.validation):
+    if rows is None or checks.is_traced(rows.train) or checks.is_traced(rows.validation):
         return None
     used = np.zeros(n, bool)
     for numbers, weights in [
@@ -141,7 +130,7 @@ def rows_used(rows: Rows | None, n: int) -> Bool[np.ndarray, "n"] | None:
         (rows.validation, rows.validation_weights),
     ]:
         if numbers is not None:
-            weightless = weights is None or is_traced(weights)
+            weightless = weights is None or checks.is_traced(weights)
             counted = ... if weightless else np.asarray(weights) > 0
             used[np.asarray(numbers)[counted]] = True
     return used
@@ -159,7 +148,7 @@ def _row_numbers(owner: str, name: str, values: Any, n: int) -> Int[Array, "n"]:
             f"{owner}: `{name}` must be a vector of at least one integer, "
             f"got {dtype.name} of shape {shape}."
         )
-    if not is_traced(values):
+    if not checks.is_traced(values):
         numbers = np.asarray(values)
         outside = numbers[(numbers < 0) | (numbers >= n)]
         if outside.size:
@@ -175,7 +164,7 @@ def _weights(owner: str, name: str, values: Any, rows: Int[Array, "n"]) -> Float
         raise ValueError(
             f"{owner}: `{name}` must have the shape {rows.shape} of its rows, got {weights.shape}."
         )
-    if not is_traced(values):
+    if not checks.is_traced(values):
         numbers = np.asarray(values)
         outside = numbers[~((numbers >= 0) & (numbers < np.inf))]
         if outside.size:

@@ -18,8 +18,6 @@ from ._checkpoint_errors import briefly
 from ._leaves import ARRAYS, differences, on_host, placed
 
 
-__all__ = ["export_safetensors", "import_safetensors"]
-
 DTYPES = {
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "bfloat16", "float32", "float64", "complex64"),

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import checks
 from jaxopt_course.tasks import Task
 
 from ._checkpoint_errors import CheckpointError
@@ -30,8 +30,6 @@ from ._state import Outcome, OutcomeCode, Run, TrainState
 from ._step import step_function
 from ._timetable import WITHOUT_END, Timetable
 
-
-__all__ = ["Record", "Session", "run_session"]
 
 SEGMENT_SECONDS = 0.5
 
@@ -136,7 +134,7 @@ def run_session(session: Session) -> Run:
         raise
     if has_ended and timetable.steps != WITHOUT_END:
         raise ValueError(
-            f"fit: the stream ended after {counted(done, 'batch', 'batches')}, but "
+            f"fit: the stream ended after {checks.counted(done, 'batch', 'batches')}, but "
             f"{timetable.steps} were asked for."
         )
     outcome = progress.outcome

@@ -19,11 +19,9 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 from jaxopt_course.transforms import PackedTree
 
-
-__all__ = ["batch_sharding", "split_shapes", "state_shardings"]
 
 _AXIS = "data"
 
@@ -52,7 +50,7 @@ def state_shardings(
         (None, 'data')
     """
     size = _data_devices("state_shardings", mesh)
-    check_choice("state_shardings", "kind", kind, ("replicated", "fsdp"))
+    checks.choice("state_shardings", "kind", kind, ("replicated", "fsdp"))
 
     def of(shape: tuple[int, ...]) -> NamedSharding:
         axis = _split_axis(shape, size) if kind == "fsdp" else None

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 
-__all__ = ["leave", "requests_to_stop"]
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_REQUEST = 0.05  # seconds: `timeout` signals a process and then its group, which is one request
 

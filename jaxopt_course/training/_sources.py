@@ -20,19 +20,6 @@ from ._state import OnDivergence, Rows, TrainState
 from ._timetable import Timetable
 
 
-__all__ = [
-    "History",
-    "MakeSource",
-    "Parts",
-    "Piece",
-    "Source",
-    "compiled",
-    "evaluate_program",
-    "finish_program",
-    "loop_of",
-]
-
-
 History = list[dict[str, Any]]  # NumPy scalars, by name
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxopt_course.core import canonical_convolutions, check_choice, check_integer
+from jaxopt_course.core import canonical_convolutions, checks
 from jaxopt_course.tasks import targets_check
 
 from ._arguments import built
@@ -17,9 +17,6 @@ from ._loop import Evaluated, Loop, Progress, hold, make_loop, release
 from ._rows import as_examples, as_rows, count_rows, rows_used
 from ._state import Rows
 from ._timetable import WITHOUT_END, make_timetable
-
-
-__all__ = ["Stages", "make_stages"]
 
 
 class Stages(NamedTuple):
@@ -71,8 +68,8 @@ def make_stages(
         >>> int(progress.state.step)
         7
     """
-    check_integer("make_stages", "batch_size", batch_size, "[1, inf)")
-    check_choice("make_stages", "evaluate", evaluate, get_args(Evaluated))
+    checks.integer("make_stages", "batch_size", batch_size, "[1, inf)")
+    checks.choice("make_stages", "evaluate", evaluate, get_args(Evaluated))
     examples = as_examples("make_stages", data)
     n = count_rows("make_stages", examples)
     evaluated = evaluate

@@ -8,18 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxopt_course.core import Params, State, counted, is_pending, is_traced
-
-
-__all__ = [
-    "OnDivergence",
-    "Outcome",
-    "OutcomeCode",
-    "Rows",
-    "Run",
-    "TrainState",
-    "describe_outcome",
-]
+from jaxopt_course.core import Params, State, checks, is_pending
 
 
 OnDivergence = Literal["stop", "raise", "skip"]
@@ -119,7 +108,9 @@ class Run(NamedTuple):
 
     def __str__(self) -> str:
         """How it ended, and its last evaluation; of several runs, or of none yet, their shapes."""
-        known = [isinstance(x, jax.Array | np.ndarray) and not is_traced(x) for x in self.outcome]
+        known = [
+            isinstance(x, jax.Array | np.ndarray) and not checks.is_traced(x) for x in self.outcome
+        ]
         if (
             not all(known)
             or np.ndim(self.outcome.code)
@@ -156,7 +147,7 @@ def describe_outcome(outcome: Outcome, skipped: int = 0) -> str:
         'Completed 40 steps.'
     """
     step, code = int(outcome.step), OutcomeCode(int(outcome.code))
-    steps = counted(step, "step")
+    steps = checks.counted(step, "step")
     if code is OutcomeCode.DIVERGED and 0 < skipped == step:
         return (
             f"Diverged: every one of the {step} steps was skipped because none was finite, and the "

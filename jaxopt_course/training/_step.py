@@ -19,12 +19,9 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
-    all_finite,
-    as_float,
-    as_transformation,
-    cast_like,
-    safe_divide,
-    widened,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.transforms import apply_updates, lookahead_params, loss_scale, unpack
@@ -32,19 +29,6 @@ from jaxopt_course.transforms import apply_updates, lookahead_params, loss_scale
 from ._arguments import check_key, check_parts
 from ._rows import count_rows
 from ._state import TrainState
-
-
-__all__ = [
-    "StepTaken",
-    "ValueFn",
-    "batch_means",
-    "batch_weight",
-    "init_state",
-    "make_step",
-    "step_function",
-    "take_step",
-    "value_fn_after",
-]
 
 
 def init_state(task: Task, optimizer: optax.GradientTransformation, key: Any) -> TrainState:
@@ -131,7 +115,7 @@ def step_function(
     With ``batch_at(key, step)``, the batch of a step in the past, ``value_fn`` is a
     :class:`ValueFn` that knows them, for line searches inside an accumulation of gradients.
     """
-    extended = as_transformation("make_step", "optimizer", optimizer)
+    extended = checks.transformation("make_step", "optimizer", optimizer)
 
     def step(state: TrainState, batch: Batch) -> StepTaken:
         key = jax.random.fold_in(state.key, state.step)
@@ -149,10 +133,10 @@ def step_function(
         scale = loss_scale(state.opt_state)
         point = lookahead_params(state.opt_state, state.params)
         grads, (means, model_state) = jax.grad(objective, has_aux=True)(point)
-        model_state = cast_like(model_state, state.model_state)
+        model_state = tree.cast_like(model_state, state.model_state)
         if scale is not None:
-            grads = jax.tree.map(lambda g: g / scale.astype(g.dtype), widened(grads))
-            finite = all_finite(grads)
+            grads = jax.tree.map(lambda g: g / scale.astype(g.dtype), tree.widened(grads))
+            finite = tree.all_finite(grads)
             model_state = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old), model_state, state.model_state
             )
@@ -219,11 +203,11 @@ def _of_last(
                     task, unpack(params), state.model_state, batch, key=key, train=True
                 )
                 weight = jnp.where(back < count, batch_weight(batch), 0)
-                return total + weight, weight * as_float(means["loss"])
+                return total + weight, weight * numerics.as_float(means["loss"])
 
             backwards = jnp.arange(at_most, dtype=jnp.int32)
-            weight, losses = jax.lax.scan(add, as_float(0.0), backwards)
-            return safe_divide(jnp.sum(losses), weight)
+            weight, losses = jax.lax.scan(add, numerics.as_float(0.0), backwards)
+            return numerics.safe_divide(jnp.sum(losses), weight)
 
         return mean_loss
 
@@ -254,8 +238,8 @@ def take_step(
 def batch_weight(batch: Batch) -> Float[Array, ""]:
     """The total weight of a batch: the sum of its weights, or without these its number of rows."""
     if batch.weights is None:
-        return as_float(count_rows("Batch", batch.inputs))
-    return as_float(jnp.sum(batch.weights))
+        return numerics.as_float(count_rows("Batch", batch.inputs))
+    return numerics.as_float(jnp.sum(batch.weights))
 
 
 def batch_means(
@@ -274,6 +258,6 @@ def batch_means(
             return jnp.mean(values)
         counted = jnp.where(batch.weights > 0, values, 0)  # even a NaN of weight 0 leaves no trace
         weights = batch.weights.astype(values.dtype)
-        return safe_divide(jnp.sum(weights * counted), jnp.sum(weights))
+        return numerics.safe_divide(jnp.sum(weights * counted), jnp.sum(weights))
 
     return {name: mean(values) for name, values in {"loss": losses, **metrics}.items()}, model_state

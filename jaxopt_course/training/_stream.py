@@ -14,8 +14,6 @@ from ._rows import as_arrays, count_rows, pair_of
 from ._timetable import WITHOUT_END, Timetable, make_timetable
 
 
-__all__ = ["Stream", "is_stream"]
-
 EVERY = 1000  # steps from one evaluation to the next, of a stream without a length
 
 

@@ -31,9 +31,6 @@ from ._stream import Stream
 from ._timetable import Timetable
 
 
-__all__ = ["open_stream"]
-
-
 def open_stream(
     data: Any,
     validation: Any,

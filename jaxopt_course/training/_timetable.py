@@ -4,10 +4,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jaxopt_course.core import check_integer
+from jaxopt_course.core import checks
 
-
-__all__ = ["WITHOUT_END", "Timetable", "make_timetable", "smoke_timetable"]
 
 WITHOUT_END = 2**30  # steps: no training comes so far, and counters hold it
 CAPACITY = 2**14  # steps of one segment: the losses of so many have room in a program's buffer
@@ -51,7 +49,7 @@ def make_timetable(
     if (epochs is None) == (steps is None):
         alone = ", or `max_time` alone" if owner == "fit" else ""
         raise ValueError(f"{owner}: give exactly one of `epochs` and `steps`{alone}.")
-    check_integer(owner, "batch_size", batch_size, "[1, inf)")
+    checks.integer(owner, "batch_size", batch_size, "[1, inf)")
     if batch_size > n:
         raise ValueError(
             f"{owner}: `batch_size` must lie in [1, {n}], for there are {n} training rows, "
@@ -59,12 +57,12 @@ def make_timetable(
         )
     steps_per_epoch = -(-n // batch_size)
     if epochs is not None:
-        check_integer(owner, "epochs", epochs, "[1, inf)")
+        checks.integer(owner, "epochs", epochs, "[1, inf)")
         steps = epochs * steps_per_epoch
-    check_integer(owner, "steps", steps, "[1, inf)")
+    checks.integer(owner, "steps", steps, "[1, inf)")
     if evaluate_every is None:
         evaluate_every = steps_per_epoch
-    check_integer(owner, "evaluate_every", evaluate_every, "[1, inf)")
+    checks.integer(owner, "evaluate_every", evaluate_every, "[1, inf)")
     return Timetable(int(steps or 0), steps_per_epoch, int(evaluate_every), int(batch_size))
 
 

@@ -13,12 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxopt_course.core import (
-    canonical_convolutions,
-    check_choice,
-    check_integer,
-    on_auto_axes,
-)
+from jaxopt_course.core import canonical_convolutions, checks, on_auto_axes
 from jaxopt_course.tasks import targets_check
 
 from ._arguments import built, check_key
@@ -30,8 +25,6 @@ from ._rows import as_examples, as_rows, count_rows, rows_used
 from ._state import Rows, Run
 from ._timetable import make_timetable
 
-
-__all__ = ["make_train"]
 
 _Carry = tuple[Progress, Epoch]
 
@@ -109,7 +102,7 @@ def make_train(
             f"(task, optimizer), got {type(build).__name__}."
         )
     check_early_stopping("make_train", early_stopping)
-    check_choice("make_train", "evaluate", evaluate, get_args(Evaluated))
+    checks.choice("make_train", "evaluate", evaluate, get_args(Evaluated))
     examples = as_examples("make_train", data)
     n = count_rows("make_train", examples)
     numbers: dict[str, Any] = {
@@ -118,7 +111,7 @@ def make_train(
         "batch_size": batch_size,
         "evaluate_every": evaluate_every,
     }
-    check_integer("make_train", "batch_size", batch_size, "[1, inf)")
+    checks.integer("make_train", "batch_size", batch_size, "[1, inf)")
     make_timetable("make_train", max(n, batch_size), **numbers)  # all checks but that on the rows
 
     def train(key: Any, hyperparameters: Any = None, rows: Rows | None = None) -> Run:

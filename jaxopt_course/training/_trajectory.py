@@ -13,18 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_course.core import (
-    Params,
-    as_transformation,
-    canonical_convolutions,
-    check_integer,
-)
+from jaxopt_course.core import Params, canonical_convolutions, checks
 from jaxopt_course.transforms import lookahead_params
 
 from ._step import take_step
-
-
-__all__ = ["trajectory"]
 
 
 def trajectory(
@@ -53,8 +45,8 @@ def trajectory(
         >>> trajectory(lambda x: x**2, jnp.array(1.0), sgd(0.25), 3).tolist()
         [1.0, 0.5, 0.25, 0.125]
     """
-    check_integer("trajectory", "steps", steps, "[0, inf)")
-    tx = as_transformation("trajectory", "optimizer", optimizer)
+    checks.integer("trajectory", "steps", steps, "[0, inf)")
+    tx = checks.transformation("trajectory", "optimizer", optimizer)
     start = jax.tree.map(jnp.asarray, params)
 
     def step(carry: Any, _: None) -> Any:

@@ -1,200 +1,125 @@
 """Floor 2: links to chain, and wrappers that say where or how a transformation runs."""
 
-from jaxopt_course.core import handed_on
+from jaxopt_course.core import handed_on as _handed_on
 
-from ._adaptive_clip import AdaptiveGradClipState, adaptive_grad_clip, unitwise_clip, unitwise_norm
-from ._apply_accumulated import apply_accumulated
-from ._apply_every import ApplyEvery, apply_every
-from ._apply_if_finite import ApplyIfFiniteState, apply_if_finite
-from ._apply_updates import apply_updates
-from ._cautious import CautiousState, cautious
-from ._centralize import centralize
-from ._chain import chain, named_chain
-from ._clip import clip, clip_by_block_rms, clip_by_global_norm
-from ._companding import QuantizedArray
-from ._complex import SplitRealAndImaginaryState, split_real_and_imaginary
-from ._conditionally import (
-    ConditionallyMaskState,
-    ConditionallyTransformState,
-    ConditionFn,
-    conditionally_mask,
-    conditionally_transform,
-)
-from ._decay import AddDecayedWeightsState, add_decayed_weights
+from ._adaptive_clip import AdaptiveGradClipState as AdaptiveGradClipState
+from ._adaptive_clip import adaptive_grad_clip as adaptive_grad_clip
+from ._adaptive_clip import unitwise_clip as unitwise_clip
+from ._adaptive_clip import unitwise_norm as unitwise_norm
+from ._apply_accumulated import apply_accumulated as apply_accumulated
+from ._apply_every import ApplyEvery as ApplyEvery
+from ._apply_every import apply_every as apply_every
+from ._apply_if_finite import ApplyIfFiniteState as ApplyIfFiniteState
+from ._apply_if_finite import apply_if_finite as apply_if_finite
+from ._apply_updates import apply_updates as apply_updates
+from ._cautious import CautiousState as CautiousState
+from ._cautious import cautious as cautious
+from ._centralize import centralize as centralize
+from ._chain import chain as chain
+from ._chain import named_chain as named_chain
+from ._clip import clip as clip
+from ._clip import clip_by_block_rms as clip_by_block_rms
+from ._clip import clip_by_global_norm as clip_by_global_norm
+from ._companding import QuantizedArray as QuantizedArray
+from ._complex import SplitRealAndImaginaryState as SplitRealAndImaginaryState
+from ._complex import split_real_and_imaginary as split_real_and_imaginary
+from ._conditionally import ConditionallyMaskState as ConditionallyMaskState
+from ._conditionally import ConditionallyTransformState as ConditionallyTransformState
+from ._conditionally import ConditionFn as ConditionFn
+from ._conditionally import conditionally_mask as conditionally_mask
+from ._conditionally import conditionally_transform as conditionally_transform
+from ._decay import AddDecayedWeightsState as AddDecayedWeightsState
+from ._decay import add_decayed_weights as add_decayed_weights
 from ._distance_over_gradients import (
-    ScaleByDistanceOverGradientsState,
-    scale_by_distance_over_gradients,
+    ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState,
 )
-from ._ema_params import EmaParamsState, ema_params
-from ._flatten import FlatState, flatten
-from ._freeze import freeze, selective_transform
-from ._inject import InjectHyperparamsState, inject_hyperparams
-from ._kahan import KahanState, kahan
-from ._lookahead import LookaheadParams, LookaheadState, lookahead
-from ._loss_scale import DynamicLossScaleState, dynamic_loss_scale, loss_scale
-from ._masked import MaskedState, PartitionState, masked, partition
-from ._master_weights import MasterWeightsState, master_weights
-from ._monitor import MonitorState, SnapshotState, measure_with_ema, monitor, snapshot
-from ._multi_steps import (
-    MultiSteps,
-    MultiStepsState,
-    ShouldSkipUpdateFunction,
-    skip_large_updates,
-    skip_not_finite,
+from ._distance_over_gradients import (
+    scale_by_distance_over_gradients as scale_by_distance_over_gradients,
 )
-from ._noise import AddNoiseState, add_noise
-from ._nonnegative import NonNegativeParamsState, keep_params_nonnegative
-from ._norms import (
-    NormalizeState,
-    ScaleByTrustRatioState,
-    normalize,
-    normalize_by_update_norm,
-    scale_by_param_block_norm,
-    scale_by_param_block_rms,
-    scale_by_trust_ratio,
-)
-from ._packed import PackedState, packed, packed_params, packed_state, unpacked_state
-from ._packing import PackedTree, unpack
-from ._penalty import AddL1State, add_l1, add_penalty
-from ._per_example_clip import per_example_global_norm_clip, per_example_layer_norm_clip
-from ._points import evaluation_params, lookahead_params
-from ._proximal import (
-    ProximalState,
-    ScaledProximalState,
-    projected,
-    proximal,
-    scaled_proximal,
-)
-from ._quantized_state import QuantizedState, moment_kind, quantized_state
-from ._reduce_on_plateau import ReduceLROnPlateauState, reduce_on_plateau
-from ._scale import (
-    ScaleByLearningRateState,
-    ScaleByScheduleState,
-    scale,
-    scale_by_learning_rate,
-    scale_by_schedule,
-)
-from ._stateless import identity, set_to_zero, stateless, stateless_with_tree_map
-from ._stochastic_rounding import StochasticRoundingState, stochastic_rounding
-from ._trace import EmaState, TraceState, ema, trace
-from ._zero_nans import ZeroNansState, zero_nans
+from ._ema_params import EmaParamsState as EmaParamsState
+from ._ema_params import ema_params as ema_params
+from ._flatten import FlatState as FlatState
+from ._flatten import flatten as flatten
+from ._freeze import freeze as freeze
+from ._freeze import selective_transform as selective_transform
+from ._inject import InjectHyperparamsState as InjectHyperparamsState
+from ._inject import inject_hyperparams as inject_hyperparams
+from ._kahan import KahanState as KahanState
+from ._kahan import kahan as kahan
+from ._lookahead import LookaheadParams as LookaheadParams
+from ._lookahead import LookaheadState as LookaheadState
+from ._lookahead import lookahead as lookahead
+from ._loss_scale import DynamicLossScaleState as DynamicLossScaleState
+from ._loss_scale import dynamic_loss_scale as dynamic_loss_scale
+from ._loss_scale import loss_scale as loss_scale
+from ._masked import MaskedState as MaskedState
+from ._masked import PartitionState as PartitionState
+from ._masked import masked as masked
+from ._masked import partition as partition
+from ._master_weights import MasterWeightsState as MasterWeightsState
+from ._master_weights import master_weights as master_weights
+from ._monitor import MonitorState as MonitorState
+from ._monitor import SnapshotState as SnapshotState
+from ._monitor import measure_with_ema as measure_with_ema
+from ._monitor import monitor as monitor
+from ._monitor import snapshot as snapshot
+from ._multi_steps import MultiSteps as MultiSteps
+from ._multi_steps import MultiStepsState as MultiStepsState
+from ._multi_steps import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction
+from ._multi_steps import skip_large_updates as skip_large_updates
+from ._multi_steps import skip_not_finite as skip_not_finite
+from ._noise import AddNoiseState as AddNoiseState
+from ._noise import add_noise as add_noise
+from ._nonnegative import NonNegativeParamsState as NonNegativeParamsState
+from ._nonnegative import keep_params_nonnegative as keep_params_nonnegative
+from ._norms import NormalizeState as NormalizeState
+from ._norms import ScaleByTrustRatioState as ScaleByTrustRatioState
+from ._norms import normalize as normalize
+from ._norms import normalize_by_update_norm as normalize_by_update_norm
+from ._norms import scale_by_param_block_norm as scale_by_param_block_norm
+from ._norms import scale_by_param_block_rms as scale_by_param_block_rms
+from ._norms import scale_by_trust_ratio as scale_by_trust_ratio
+from ._packed import PackedState as PackedState
+from ._packed import packed as packed
+from ._packed import packed_params as packed_params
+from ._packed import packed_state as packed_state
+from ._packed import unpacked_state as unpacked_state
+from ._packing import PackedTree as PackedTree
+from ._packing import unpack as unpack
+from ._penalty import AddL1State as AddL1State
+from ._penalty import add_l1 as add_l1
+from ._penalty import add_penalty as add_penalty
+from ._per_example_clip import per_example_global_norm_clip as per_example_global_norm_clip
+from ._per_example_clip import per_example_layer_norm_clip as per_example_layer_norm_clip
+from ._points import evaluation_params as evaluation_params
+from ._points import lookahead_params as lookahead_params
+from ._proximal import ProximalState as ProximalState
+from ._proximal import ScaledProximalState as ScaledProximalState
+from ._proximal import projected as projected
+from ._proximal import proximal as proximal
+from ._proximal import scaled_proximal as scaled_proximal
+from ._quantized_state import QuantizedState as QuantizedState
+from ._quantized_state import moment_kind as moment_kind
+from ._quantized_state import quantized_state as quantized_state
+from ._reduce_on_plateau import ReduceLROnPlateauState as ReduceLROnPlateauState
+from ._reduce_on_plateau import reduce_on_plateau as reduce_on_plateau
+from ._scale import ScaleByLearningRateState as ScaleByLearningRateState
+from ._scale import ScaleByScheduleState as ScaleByScheduleState
+from ._scale import scale as scale
+from ._scale import scale_by_learning_rate as scale_by_learning_rate
+from ._scale import scale_by_schedule as scale_by_schedule
+from ._stateless import identity as identity
+from ._stateless import set_to_zero as set_to_zero
+from ._stateless import stateless as stateless
+from ._stateless import stateless_with_tree_map as stateless_with_tree_map
+from ._stochastic_rounding import StochasticRoundingState as StochasticRoundingState
+from ._stochastic_rounding import stochastic_rounding as stochastic_rounding
+from ._trace import EmaState as EmaState
+from ._trace import TraceState as TraceState
+from ._trace import ema as ema
+from ._trace import trace as trace
+from ._zero_nans import ZeroNansState as ZeroNansState
+from ._zero_nans import zero_nans as zero_nans
 
 
-__all__ = [
-    "AdaptiveGradClipState",
-    "AddDecayedWeightsState",
-    "AddL1State",
-    "AddNoiseState",
-    "ApplyEvery",
-    "ApplyIfFiniteState",
-    "CautiousState",
-    "ConditionFn",
-    "ConditionallyMaskState",
-    "ConditionallyTransformState",
-    "DynamicLossScaleState",
-    "EmaParamsState",
-    "EmaState",
-    "FlatState",
-    "InjectHyperparamsState",
-    "KahanState",
-    "LookaheadParams",
-    "LookaheadState",
-    "MaskedState",
-    "MasterWeightsState",
-    "MonitorState",
-    "MultiSteps",
-    "MultiStepsState",
-    "NonNegativeParamsState",
-    "NormalizeState",
-    "PackedState",
-    "PackedTree",
-    "PartitionState",
-    "ProximalState",
-    "QuantizedArray",
-    "QuantizedState",
-    "ReduceLROnPlateauState",
-    "ScaleByDistanceOverGradientsState",
-    "ScaleByLearningRateState",
-    "ScaleByScheduleState",
-    "ScaleByTrustRatioState",
-    "ScaledProximalState",
-    "ShouldSkipUpdateFunction",
-    "SnapshotState",
-    "SplitRealAndImaginaryState",
-    "StochasticRoundingState",
-    "TraceState",
-    "ZeroNansState",
-    "adaptive_grad_clip",
-    "add_decayed_weights",
-    "add_l1",
-    "add_noise",
-    "add_penalty",
-    "apply_accumulated",
-    "apply_every",
-    "apply_if_finite",
-    "apply_updates",
-    "cautious",
-    "centralize",
-    "chain",
-    "clip",
-    "clip_by_block_rms",
-    "clip_by_global_norm",
-    "conditionally_mask",
-    "conditionally_transform",
-    "dynamic_loss_scale",
-    "ema",
-    "ema_params",
-    "evaluation_params",
-    "flatten",
-    "freeze",
-    "identity",
-    "inject_hyperparams",
-    "kahan",
-    "keep_params_nonnegative",
-    "lookahead",
-    "lookahead_params",
-    "loss_scale",
-    "masked",
-    "master_weights",
-    "measure_with_ema",
-    "moment_kind",
-    "monitor",
-    "named_chain",
-    "normalize",
-    "normalize_by_update_norm",
-    "packed",
-    "packed_params",
-    "packed_state",
-    "partition",
-    "per_example_global_norm_clip",
-    "per_example_layer_norm_clip",
-    "projected",
-    "proximal",
-    "quantized_state",
-    "reduce_on_plateau",
-    "scale",
-    "scale_by_distance_over_gradients",
-    "scale_by_learning_rate",
-    "scale_by_param_block_norm",
-    "scale_by_param_block_rms",
-    "scale_by_schedule",
-    "scale_by_trust_ratio",
-    "scaled_proximal",
-    "selective_transform",
-    "set_to_zero",
-    "skip_large_updates",
-    "skip_not_finite",
-    "snapshot",
-    "split_real_and_imaginary",
-    "stateless",
-    "stateless_with_tree_map",
-    "stochastic_rounding",
-    "trace",
-    "unitwise_clip",
-    "unitwise_norm",
-    "unpack",
-    "unpacked_state",
-    "zero_nans",
-]
-
-__getattr__ = handed_on("transforms")  # what optax has besides
+__getattr__ = _handed_on("transforms")  # what optax has besides

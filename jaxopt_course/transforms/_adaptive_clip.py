@@ -14,19 +14,15 @@ from jaxtyping import Array, Float, Inexact, ScalarLike
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
-    check_array,
-    check_axes,
-    check_number,
-    divide_tree,
+    checks,
     l2_norm,
+    numerics,
     placed_like,
-    wide_dtype,
+    tree,
 )
 
 from ._stateless import beside_params
 
-
-__all__ = ["AdaptiveGradClipState", "adaptive_grad_clip", "unitwise_clip", "unitwise_norm"]
 
 AdaptiveGradClipState = EmptyState
 UNIT_AXES = {2: (0,), 3: (0,), 4: (0, 1, 2), 5: (0, 1, 2, 3)}  # dense, heads, HWIO, DHWIO
@@ -50,8 +46,8 @@ def unitwise_norm(
         >>> unitwise_norm(jnp.array([[3.0, 0.0], [4.0, 1.0]])).tolist()
         [[5.0, 1.0], [5.0, 1.0]]
     """
-    check_array("unitwise_norm", "x", x)
-    check_axes("unitwise_norm", "axis", axis)
+    checks.array("unitwise_norm", "x", x)
+    checks.axes("unitwise_norm", "axis", axis)
     if axis is None and sum(n != 1 for n in x.shape) > 1:
         if x.ndim not in UNIT_AXES:
             raise ValueError(
@@ -76,9 +72,9 @@ def unitwise_clip(
         grad: the updates.
         div_eps: the smallest number to divide by, in (0, inf).
     """
-    dtype = wide_dtype(grad.dtype)
+    dtype = numerics.wide_dtype(grad.dtype)
     divisor = jnp.maximum(g_norm, jnp.asarray(div_eps, g_norm.dtype))
-    clipped = (divide_tree(grad, divisor) * max_norm.astype(dtype)).astype(grad.dtype)
+    clipped = (tree.divide(grad, divisor) * max_norm.astype(dtype)).astype(grad.dtype)
     return jnp.where(g_norm < max_norm, grad, clipped)
 
 
@@ -103,8 +99,8 @@ def adaptive_grad_clip(
         >>> updates.tolist()
         [1.5, 2.0]
     """
-    check_number("adaptive_grad_clip", "clipping", clipping, "[0, inf)")
-    check_number("adaptive_grad_clip", "eps", eps, "[0, inf)")
+    checks.number("adaptive_grad_clip", "clipping", clipping, "[0, inf)")
+    checks.number("adaptive_grad_clip", "eps", eps, "[0, inf)")
 
     def clipped(u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"]) -> Array:
         norm = unitwise_norm(u, axis)

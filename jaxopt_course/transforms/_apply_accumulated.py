@@ -7,22 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_course.core import (
-    Params,
-    State,
-    as_float,
-    as_transformation,
-    cast_like,
-    is_pending,
-    widened,
-)
+from jaxopt_course.core import Params, State, checks, is_pending, numerics, tree
 
 from ._apply_updates import apply_updates
 from ._loss_scale import loss_scale
 from ._multi_steps import no_value_fn
-
-
-__all__ = ["apply_accumulated"]
 
 
 def apply_accumulated(
@@ -62,21 +51,21 @@ def apply_accumulated(
     pending = is_pending(state)
     if pending is None:
         return params, state
-    extended = as_transformation("apply_accumulated", "optimizer", optimizer)
+    extended = checks.transformation("apply_accumulated", "optimizer", optimizer)
 
     def applied() -> tuple[Params, State]:
         has_two_sets = hasattr(params, "fast") and hasattr(params, "slow")  # those of lookahead
         nothing = jax.tree.map(jnp.zeros_like, params.fast if has_two_sets else params)
         if loss_scale(state) is not None:  # then gradients are wide
-            nothing = widened(nothing)
+            nothing = tree.widened(nothing)
         offers: dict[str, Any] = {
-            "value": as_float(0.0),
+            "value": numerics.as_float(0.0),
             "grad": nothing,
             "value_fn": no_value_fn if value_fn is None else value_fn,
-            "weight": as_float(0.0),
+            "weight": numerics.as_float(0.0),
             "flush": "without_gradient",
         }
         updates, new_state = extended.update(nothing, state, params, **offers)
-        return apply_updates(params, updates), cast_like(new_state, state)
+        return apply_updates(params, updates), tree.cast_like(new_state, state)
 
     return jax.lax.cond(pending, applied, lambda: (params, state))

@@ -1,26 +1,12 @@
 """Gradient accumulation as a link: k updates are summed, and handed on all at once."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    Params,
-    Updates,
-    accumulator_like,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    has_reached,
-    increment,
-)
-
-
-__all__ = ["ApplyEvery", "apply_every"]
+from jaxopt_course.core import GradientTransformationExtraArgs, Updates, checks, numerics, tree
 
 
 class ApplyEvery(NamedTuple):
@@ -64,24 +50,22 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
         0.0
         3.0
     """
-    check_number("apply_every", "k", k, "[1, inf)")
+    checks.number("apply_every", "k", k, "[1, inf)")
 
-    def init(params: Params) -> ApplyEvery:
-        return ApplyEvery(jnp.zeros((), jnp.int32), accumulator_like(params))
+    def init(params):
+        return ApplyEvery(jnp.zeros((), jnp.int32), tree.accumulator_like(params))
 
-    def update(
-        updates: Updates, state: ApplyEvery, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ApplyEvery]:
-        check_state("apply_every", state, ApplyEvery)
-        check_like("apply_every", "gradient", updates, state.grad_acc)
-        count = increment(state.count)
-        due = has_reached(count, k) | ("flush" in extra_args)
-        total = jax.tree.map(jnp.add, state.grad_acc, cast_like(updates, state.grad_acc))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("apply_every", state, ApplyEvery)
+        checks.like("apply_every", "gradient", updates, state.grad_acc)
+        count = numerics.increment(state.count)
+        due = numerics.has_reached(count, k) | ("flush" in extra_args)
+        total = jax.tree.map(jnp.add, state.grad_acc, tree.cast_like(updates, state.grad_acc))
 
         def chosen(condition: Array, tree: Updates) -> Updates:
             return jax.tree.map(lambda x: jnp.where(condition, x, jnp.zeros_like(x)), tree)
 
-        return cast_like(chosen(due, total), updates), ApplyEvery(
+        return tree.cast_like(chosen(due, total), updates), ApplyEvery(
             jnp.where(due, 0, count), chosen(~due, total)
         )
 

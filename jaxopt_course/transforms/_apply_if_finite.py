@@ -1,6 +1,6 @@
 """Protection from NaN and infinity: a step whose updates are not finite is not taken."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +9,12 @@ from jaxtyping import Array, Bool, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     State,
-    Updates,
-    all_finite,
-    as_float,
-    as_transformation,
-    check_number,
-    check_state,
-    increment,
+    checks,
+    numerics,
+    tree,
     was_applied,
-    zeros_like,
 )
-
-
-__all__ = ["ApplyIfFiniteState", "apply_if_finite"]
 
 
 class ApplyIfFiniteState(NamedTuple):
@@ -66,30 +57,25 @@ def apply_if_finite(
         >>> float(updates), int(state.notfinite_count)
         (0.0, 1)
     """
-    check_number("apply_if_finite", "max_consecutive_errors", max_consecutive_errors, "[0, inf)")
-    inner = as_transformation("apply_if_finite", "inner", inner)
+    checks.number("apply_if_finite", "max_consecutive_errors", max_consecutive_errors, "[0, inf)")
+    inner = checks.transformation("apply_if_finite", "inner", inner)
 
-    def init(params: Params) -> ApplyIfFiniteState:
+    def init(params):
         in_a_row, total = (jnp.zeros((), jnp.int32) for _ in range(2))
         return ApplyIfFiniteState(in_a_row, jnp.array(True), total, inner.init(params))
 
-    def update(
-        updates: Updates,
-        state: ApplyIfFiniteState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ApplyIfFiniteState]:
-        check_state("apply_if_finite", state, ApplyIfFiniteState)
-        finite = all_finite(updates)
-        in_a_row = jnp.where(finite, 0, increment(state.notfinite_count))
-        hopeless = as_float(in_a_row) > as_float(max_consecutive_errors)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("apply_if_finite", state, ApplyIfFiniteState)
+        finite = tree.all_finite(updates)
+        in_a_row = jnp.where(finite, 0, numerics.increment(state.notfinite_count))
+        hopeless = numerics.as_float(in_a_row) > numerics.as_float(max_consecutive_errors)
 
         new_updates, inner_state = jax.lax.cond(
             finite | hopeless,
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
-            lambda: (zeros_like(updates), state.inner_state),
+            lambda: (tree.zeros_like(updates), state.inner_state),
         )
-        total = jnp.where(finite, state.total_notfinite, increment(state.total_notfinite))
+        total = jnp.where(finite, state.total_notfinite, numerics.increment(state.total_notfinite))
         return new_updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
 
     return GradientTransformationExtraArgs(init, update)

@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxopt_course.core import Params, Updates, check_like, wide_dtype
-
-
-__all__ = ["apply_updates"]
+from jaxopt_course.core import Params, Updates, checks, numerics
 
 
 def apply_updates(params: Params, updates: Updates) -> Params:
@@ -37,13 +34,13 @@ def apply_updates(params: Params, updates: Updates) -> Params:
         kept = jax.tree.map(lambda u, p: None if u is None else p, updates, params, is_leaf=is_none)
     except ValueError:
         kept = params  # of another structure: the check below says where
-    check_like("apply_updates", "update", updates, kept)
+    checks.like("apply_updates", "update", updates, kept)
 
     def moved(u: Any, p: Any) -> Array | None:
         if u is None or p is None or jnp.result_type(u) == jax.dtypes.float0:
             return p  # float0 is what an integer has for a gradient
         dtype = jnp.result_type(p)
-        wide = np.promote_types(wide_dtype(dtype), wide_dtype(jnp.result_type(u)))
+        wide = np.promote_types(numerics.wide_dtype(dtype), numerics.wide_dtype(jnp.result_type(u)))
         return (jnp.asarray(p, wide) + jnp.asarray(u, wide)).astype(dtype)
 
     return jax.tree.map(moved, updates, params, is_leaf=is_none)

@@ -9,7 +9,7 @@ Reference: Liang et al., "Cautious Optimizers: Improving Training with One Line 
 https://arxiv.org/abs/2411.16085, algorithms 1 and 2 (there u is subtracted, so u g > 0).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +18,11 @@ from jaxtyping import Array, Inexact, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     State,
-    Updates,
-    as_transformation,
-    check_like,
-    check_number,
-    check_state,
-    in_dtype,
+    checks,
+    numerics,
     refuse_accumulation,
-    safe_divide,
-    wide_dtype,
 )
-
-
-__all__ = ["CautiousState", "cautious"]
 
 
 class CautiousState(NamedTuple):
@@ -68,28 +58,28 @@ def cautious(
         >>> [round(float(u), 3) for u in updates]
         [-1.9, 0.0, -1.9]
     """
-    check_number("cautious", "xi", xi, "[0, inf)")
-    inner = as_transformation("cautious", "inner", inner)
+    checks.number("cautious", "xi", xi, "[0, inf)")
+    inner = checks.transformation("cautious", "inner", inner)
 
-    def init(params: Params) -> CautiousState:
+    def init(params):
         inner_state = inner.init(params)
         refuse_accumulation("cautious", "inner", inner_state)
         return CautiousState(inner_state)
 
-    def update(
-        updates: Updates, state: CautiousState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, CautiousState]:
-        check_state("cautious", state, CautiousState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("cautious", state, CautiousState)
         new_updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
-        check_like("cautious", "update", new_updates, updates, "gradient")
-        offset = in_dtype(xi)
+        checks.like("cautious", "update", new_updates, updates, "gradient")
+        offset = numerics.in_dtype(xi)
 
         def kept(u: Inexact[Array, "*shape"], g: Inexact[Array, "*shape"]) -> Array:
-            dtype = wide_dtype(u.dtype)
+            dtype = numerics.wide_dtype(u.dtype)
             real = jnp.finfo(dtype).dtype
             downhill = _opposed(u, g)
             count = jnp.sum(downhill, dtype=real)
-            factor = safe_divide(jnp.asarray(u.size, real), count + offset(real)).astype(dtype)
+            factor = numerics.safe_divide(jnp.asarray(u.size, real), count + offset(real)).astype(
+                dtype
+            )
             return jnp.where(downhill, factor * u.astype(dtype), 0).astype(u.dtype)
 
         return jax.tree.map(kept, new_updates, updates), CautiousState(inner_state)

@@ -8,12 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from jaxopt_course.core import GradientTransformationExtraArgs, wide_dtype
+from jaxopt_course.core import GradientTransformationExtraArgs, numerics
 
 from ._stateless import of_floats
-
-
-__all__ = ["centralize"]
 
 
 def centralize() -> GradientTransformationExtraArgs:
@@ -32,7 +29,7 @@ def centralize() -> GradientTransformationExtraArgs:
     def centred(u: Inexact[Array, "*shape"]) -> Array:
         if u.ndim < 2 or not u.size:
             return u
-        wide = u.astype(wide_dtype(u.dtype))
+        wide = u.astype(numerics.wide_dtype(u.dtype))
         mean = jnp.mean(wide, axis=tuple(range(1, u.ndim)), keepdims=True)
         return (wide - mean).astype(u.dtype)
 

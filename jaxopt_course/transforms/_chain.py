@@ -10,16 +10,11 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
-    as_transformation,
-    check_parts,
-    check_state,
+    checks,
     is_idle,
 )
 
 from ._multi_steps import MultiSteps, MultiStepsState
-
-
-__all__ = ["chain", "named_chain"]
 
 
 def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArgs:
@@ -43,14 +38,12 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArg
         >>> float(updates)
         6.0
     """
-    links = [as_transformation("chain", f"args[{i}]", link) for i, link in enumerate(args)]
+    links = [checks.transformation("chain", f"args[{i}]", link) for i, link in enumerate(args)]
 
-    def init(params: Params) -> State:
+    def init(params):
         return tuple(link.init(params) for link in links)
 
-    def update(
-        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
+    def update(updates, state, params=None, **extra_args):
         _check_length(len(links), state)
         updates, new_state = _through(links, tuple(state), updates, params, extra_args)
         return updates, tuple(new_state)
@@ -79,15 +72,13 @@ def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTran
     names = [name for name, _ in args]
     if len(set(names)) < len(names):
         raise ValueError(f"named_chain: names must differ, got {names}.")
-    links = {name: as_transformation("named_chain", name, link) for name, link in args}
+    links = {name: checks.transformation("named_chain", name, link) for name, link in args}
 
-    def init(params: Params) -> State:
+    def init(params):
         return {name: link.init(params) for name, link in links.items()}
 
-    def update(
-        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
-        check_parts("named_chain", "the state", state, links)
+    def update(updates, state, params=None, **extra_args):
+        checks.parts("named_chain", "the state", state, links)
         states = [state[name] for name in links]
         updates, new = _through(list(links.values()), states, updates, params, extra_args)
         return updates, dict(zip(links, new, strict=True))
@@ -130,15 +121,13 @@ def _accumulated(
     """``link`` and those behind it, which run where it does, as if they were inside it."""
     links = [link.inner_opt, *behind]
 
-    def update(
-        updates: Updates, states: State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
+    def update(updates, states, params=None, **extra_args):
         updates, new_states = _through(links, states, updates, params, extra_args)
         return updates, tuple(new_states)
 
     together = link.around(GradientTransformationExtraArgs(link.inner_opt.init, update))
     own = states[0]
-    check_state("MultiSteps", own, MultiStepsState)
+    checks.state("MultiSteps", own, MultiStepsState)
     inside = own._replace(inner_opt_state=(own.inner_opt_state, *states[1:]))
     updates, inside = together.update(updates, inside, params, **extra_args)
     inner, *rest = inside.inner_opt_state

@@ -18,9 +18,6 @@ from ._companding import QuantizedArray, decode, encode_like, is_coded
 from ._elementwise import leaf_numbers, owner_of
 
 
-__all__ = ["by_chunks", "row"]
-
-
 def row(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
     """The shape of so many entries, with as many axes: masks look at the number of axes."""
     return (*(1,) * (len(shape) - 1), length)

@@ -14,17 +14,14 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     Updates,
-    check_number,
+    checks,
     global_norm,
+    numerics,
     root_mean_square,
     shrink_to,
-    wide_dtype,
 )
 
 from ._stateless import of_floats
-
-
-__all__ = ["clip", "clip_by_block_rms", "clip_by_global_norm"]
 
 
 def clip(max_delta: ScalarLike) -> GradientTransformationExtraArgs:
@@ -42,12 +39,12 @@ def clip(max_delta: ScalarLike) -> GradientTransformationExtraArgs:
         >>> tx.update(jnp.array([-1e9, 3.0]), tx.init(jnp.zeros(2)))[0].tolist()
         [-5.0, 3.0]
     """
-    check_number("clip", "max_delta", max_delta, "[0, inf)")
+    checks.number("clip", "max_delta", max_delta, "[0, inf)")
 
     def clipped(u: Array) -> Array:
         # A bound above the largest number of a narrow dtype is no bound, not infinity.
         bound = jnp.minimum(
-            jnp.asarray(max_delta, wide_dtype(u.dtype)), float(jnp.finfo(u.dtype).max)
+            jnp.asarray(max_delta, numerics.wide_dtype(u.dtype)), float(jnp.finfo(u.dtype).max)
         )
         return jnp.clip(u, -bound.astype(u.dtype), bound.astype(u.dtype))
 
@@ -72,7 +69,7 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs
         >>> [round(float(u), 3) for u in updates]
         [0.6, 0.8]
     """
-    check_number("clip_by_global_norm", "max_norm", max_norm, "[0, inf)")
+    checks.number("clip_by_global_norm", "max_norm", max_norm, "[0, inf)")
 
     def clipped(updates: Updates, params: Params | None) -> Updates:
         return shrink_to(updates, global_norm(updates), max_norm)
@@ -99,7 +96,7 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
         >>> tx.update(jnp.array([2.0, 2.0]), tx.init(jnp.zeros(2)))[0].tolist()
         [1.0, 1.0]
     """
-    check_number("clip_by_block_rms", "threshold", threshold, "[0, inf)")
+    checks.number("clip_by_block_rms", "threshold", threshold, "[0, inf)")
 
     def clipped_tree(updates: Updates, params: Params | None) -> Updates:
         def clipped(u: Inexact[Array, "*shape"]) -> Updates:

@@ -27,16 +27,6 @@ from jaxtyping import Array, Float, Int
 from jaxopt_course.core import explicit_mesh, on_auto_axes, spec_of
 
 
-__all__ = [
-    "QuantizedArray",
-    "decode",
-    "decode_blocks",
-    "encode",
-    "encode_blocks",
-    "encode_like",
-    "is_coded",
-]
-
 TINY = float(jnp.finfo(jnp.float32).tiny)
 SMALLEST = 0.999 / (254 - 0.999)  # r of the code .999: the code 1 itself, rounded, remains
 

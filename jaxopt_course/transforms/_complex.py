@@ -5,26 +5,16 @@ it before it is handed to ``update``.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    Params,
-    State,
-    Updates,
-    as_transformation,
-    check_state,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, State, checks
 
 from ._points import evaluation_params, lookahead_params
-
-
-__all__ = ["SplitRealAndImaginaryState", "split_real_and_imaginary"]
 
 
 class SplitRealAndImaginaryState(NamedTuple):
@@ -68,18 +58,13 @@ def split_real_and_imaginary(
         >>> complex(updates)
         (1-0.5j)
     """
-    inner = as_transformation("split_real_and_imaginary", "inner", inner)
+    inner = checks.transformation("split_real_and_imaginary", "inner", inner)
 
-    def init(params: Params) -> SplitRealAndImaginaryState:
+    def init(params):
         return SplitRealAndImaginaryState(inner.init(_split(params)))
 
-    def update(
-        updates: Updates,
-        state: SplitRealAndImaginaryState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, SplitRealAndImaginaryState]:
-        check_state("split_real_and_imaginary", state, SplitRealAndImaginaryState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("split_real_and_imaginary", state, SplitRealAndImaginaryState)
         updates, inner_state = inner.update(
             _split(updates), state.inner_state, _split(params), **extra_args
         )

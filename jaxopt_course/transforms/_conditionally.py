@@ -10,25 +10,13 @@ from jaxtyping import Array, Bool, Int
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     State,
     Updates,
-    as_transformation,
-    check_callable,
-    check_state,
-    increment,
+    checks,
+    numerics,
     refuse_accumulation,
-    zeros_like,
+    tree,
 )
-
-
-__all__ = [
-    "ConditionFn",
-    "ConditionallyMaskState",
-    "ConditionallyTransformState",
-    "conditionally_mask",
-    "conditionally_transform",
-]
 
 
 @runtime_checkable
@@ -121,7 +109,7 @@ def conditionally_mask(
         should_transform_fn,
         forward_extra_args,
         ConditionallyMaskState,
-        otherwise=zeros_like,
+        otherwise=tree.zeros_like,
     )
 
 
@@ -134,18 +122,16 @@ def _when(
     otherwise: Callable[[Updates], Updates],
 ) -> GradientTransformationExtraArgs:
     """``inner`` at the steps that ``condition`` names, ``otherwise`` at the others."""
-    check_callable(owner, "should_transform_fn", condition)
-    inner = as_transformation(owner, "inner", inner)
+    checks.function(owner, "should_transform_fn", condition)
+    inner = checks.transformation(owner, "inner", inner)
 
-    def init(params: Params) -> State:
+    def init(params):
         inner_state = inner.init(params)
         refuse_accumulation(owner, "inner", inner_state)
         return new_state(step=jnp.zeros((), jnp.int32), inner_state=inner_state)
 
-    def update(
-        updates: Updates, state: Any, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
-        check_state(owner, state, new_state)
+    def update(updates, state, params=None, **extra_args):
+        checks.state(owner, state, new_state)
         due = condition(state.step, **(extra_args if forward_extra_args else {}))
         if due is None:
             raise TypeError(f"{owner}: `should_transform_fn` must return a bool, got None.")
@@ -154,6 +140,6 @@ def _when(
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
             lambda: (otherwise(updates), state.inner_state),
         )
-        return updates, new_state(step=increment(state.step), inner_state=inner_state)
+        return updates, new_state(step=numerics.increment(state.step), inner_state=inner_state)
 
     return GradientTransformationExtraArgs(init, update)

@@ -1,7 +1,7 @@
 """Weight decay: pull the parameters towards zero."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
@@ -11,21 +11,12 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
-    Updates,
-    at_count,
-    cast_like,
-    check_learning_rate,
-    check_like,
-    check_state,
-    increment,
-    require_params,
-    running_sum,
+    checks,
+    numerics,
+    tree,
 )
 
 from ._masked import masked
-
-
-__all__ = ["AddDecayedWeightsState", "add_decayed_weights"]
 
 
 class AddDecayedWeightsState(NamedTuple):
@@ -63,23 +54,18 @@ def add_decayed_weights(
         >>> round(float(updates), 3)
         1.2
     """
-    check_learning_rate("add_decayed_weights", weight_decay, "weight_decay")
+    checks.learning_rate("add_decayed_weights", weight_decay, "weight_decay")
 
-    def init(params: Params) -> AddDecayedWeightsState:
+    def init(params):
         return AddDecayedWeightsState(step=jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates,
-        state: AddDecayedWeightsState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, AddDecayedWeightsState]:
-        check_state("add_decayed_weights", state, AddDecayedWeightsState)
-        require_params("add_decayed_weights", params)
-        check_like("add_decayed_weights", "gradient", updates, params)
-        decay = at_count(weight_decay, state.step)
-        decayed = cast_like(running_sum(params, updates, decay), updates)
-        return decayed, AddDecayedWeightsState(step=increment(state.step))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("add_decayed_weights", state, AddDecayedWeightsState)
+        checks.params("add_decayed_weights", params)
+        checks.like("add_decayed_weights", "gradient", updates, params)
+        decay = numerics.at_count(weight_decay, state.step)
+        decayed = tree.cast_like(tree.running_sum(params, updates, decay), updates)
+        return decayed, AddDecayedWeightsState(step=numerics.increment(state.step))
 
     link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)

@@ -21,25 +21,11 @@ from jaxtyping import Array, DTypeLike, Float, ScalarLike
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
-    Updates,
-    check_dtype,
-    check_like,
-    check_number,
-    check_state,
-    difference,
+    checks,
     global_norm,
-    require_params,
-    safe_divide,
-    safe_sqrt,
-    scalar_dtype,
-    scale_tree,
-    squared,
-    total,
-    wide_dtype,
+    numerics,
+    tree,
 )
-
-
-__all__ = ["ScaleByDistanceOverGradientsState", "scale_by_distance_over_gradients"]
 
 
 class ScaleByDistanceOverGradientsState(NamedTuple):
@@ -87,41 +73,36 @@ def scale_by_distance_over_gradients(
         >>> bool(jnp.linalg.norm(params) < 1e-3)
         True
     """
-    check_dtype("scale_by_distance_over_gradients", "param_dtype", param_dtype)
+    checks.dtype("scale_by_distance_over_gradients", "param_dtype", param_dtype)
     owner = "scale_by_distance_over_gradients"
-    check_number(owner, "reps_rel", reps_rel, "[0, inf)")
-    check_number(owner, "eps", eps, "[0, inf)")
-    check_number(owner, "global_scale", global_scale)
+    checks.number(owner, "reps_rel", reps_rel, "[0, inf)")
+    checks.number(owner, "eps", eps, "[0, inf)")
+    checks.number(owner, "global_scale", global_scale)
 
-    def init(params: Params) -> ScaleByDistanceOverGradientsState:
+    def init(params):
         def kept(w: Any) -> Array:  # a copy, so that params and state can both be donated
-            return jnp.array(w, param_dtype or wide_dtype(jnp.result_type(w)), copy=True)
+            return jnp.array(w, param_dtype or numerics.wide_dtype(jnp.result_type(w)), copy=True)
 
         return ScaleByDistanceOverGradientsState(
             jax.tree.map(lambda w: _first_distance(w, reps_rel), params),
-            jax.tree.map(lambda w: jnp.zeros((), scalar_dtype(w)), params),
+            jax.tree.map(lambda w: jnp.zeros((), tree.scalar_dtype(w)), params),
             jax.tree.map(kept, params),
         )
 
-    def update(
-        updates: Updates,
-        state: ScaleByDistanceOverGradientsState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByDistanceOverGradientsState]:
-        check_state(owner, state, ScaleByDistanceOverGradientsState)
-        require_params(owner, params)
-        check_like(owner, "gradient", updates, params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state(owner, state, ScaleByDistanceOverGradientsState)
+        checks.params(owner, params)
+        checks.like(owner, "gradient", updates, params)
 
         def farthest(r: Array, w: Array, start: Array) -> Array:
-            return jnp.maximum(r, global_norm(difference(w, start)).astype(r.dtype))
+            return jnp.maximum(r, global_norm(tree.difference(w, start)).astype(r.dtype))
 
         def summed(seen: Array, u: Array) -> Array:
-            return seen + total(squared(u)).astype(seen.dtype)
+            return seen + tree.total(tree.squared(u)).astype(seen.dtype)
 
         def scaled(u: Array, r: Array, seen: Array) -> Array:
-            root = safe_sqrt(seen + jnp.asarray(eps, seen.dtype))
-            return scale_tree(u, safe_divide(jnp.asarray(global_scale, r.dtype) * r, root))
+            root = numerics.safe_sqrt(seen + jnp.asarray(eps, seen.dtype))
+            return tree.scale(u, numerics.safe_divide(jnp.asarray(global_scale, r.dtype) * r, root))
 
         distances = jax.tree.map(farthest, state.max_dist, params, state.init_params)
         totals = jax.tree.map(summed, state.grad_sum_of_squares, updates)

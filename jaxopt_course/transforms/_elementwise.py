@@ -16,8 +16,6 @@ from jaxtyping import PyTree
 from jaxopt_course.core import GradientTransformationExtraArgs, Params
 
 
-__all__ = ["NotElementwiseError", "kinds_of", "leaf_numbers", "leaf_programs", "owner_of"]
-
 # One entry of the output from the same entry of each input.
 # fmt: off
 ELEMENTWISE = frozenset({

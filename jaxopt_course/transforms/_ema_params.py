@@ -21,25 +21,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     State,
-    Updates,
-    accumulator_like,
-    as_float,
-    as_transformation,
-    cast_like,
-    check_flag,
-    check_number,
-    check_state,
+    checks,
     if_applied,
-    map_unmasked,
-    require_params,
-    running_mean,
-    wide_dtype,
+    numerics,
+    tree,
 )
 
 from ._apply_updates import apply_updates
-
-
-__all__ = ["EmaParamsState", "ema_params"]
 
 
 class EmaParamsState(NamedTuple):
@@ -63,7 +51,7 @@ class EmaParamsState(NamedTuple):
             unbiased = mean / weight.astype(mean.dtype)
             return jnp.where(begun, unbiased.astype(jnp.result_type(own)), own)
 
-        return map_unmasked(mean_or_own, self.ema, params)
+        return tree.map_unmasked(mean_or_own, self.ema, params)
 
 
 def ema_params(
@@ -94,26 +82,24 @@ def ema_params(
         >>> round(float(evaluation_params(state, params)), 4)  # (1/4 + 2/2) / (3/4)
         1.6667
     """
-    check_flag("ema_params", "debias", debias)
-    check_number("ema_params", "decay", decay, "[0, 1)")
-    inner = as_transformation("ema_params", "inner", inner)
+    checks.flag("ema_params", "debias", debias)
+    checks.number("ema_params", "decay", decay, "[0, 1)")
+    inner = checks.transformation("ema_params", "inner", inner)
 
-    def init(params: Params) -> EmaParamsState:
-        mean, weight = accumulator_like(params), as_float(0.0)
+    def init(params):
+        mean, weight = tree.accumulator_like(params), numerics.as_float(0.0)
         if not debias:
-            copied = lambda p: jnp.array(p, wide_dtype(jnp.result_type(p)), copy=True)
-            mean, weight = jax.tree.map(copied, params), as_float(1.0)
+            copied = lambda p: jnp.array(p, numerics.wide_dtype(jnp.result_type(p)), copy=True)
+            mean, weight = jax.tree.map(copied, params), numerics.as_float(1.0)
         return EmaParamsState(mean, weight, inner.init(params))
 
-    def update(
-        updates: Updates, state: EmaParamsState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, EmaParamsState]:
-        check_state("ema_params", state, EmaParamsState)
-        require_params("ema_params", params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("ema_params", state, EmaParamsState)
+        checks.params("ema_params", params)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
-        mean = running_mean(state.ema, apply_updates(params, updates), decay)
-        weight = running_mean(state.weight, jnp.ones_like(state.weight), decay)
-        new = cast_like(mean, state.ema), weight if debias else state.weight
+        mean = tree.update_moment(apply_updates(params, updates), state.ema, decay, 1)
+        weight = tree.update_moment(jnp.ones_like(state.weight), state.weight, decay, 1)
+        new = tree.cast_like(mean, state.ema), weight if debias else state.weight
         old = state.ema, state.weight
         ema, weight = if_applied(inner_state, state.inner_state, new, old)
         return updates, EmaParamsState(ema, weight, inner_state)

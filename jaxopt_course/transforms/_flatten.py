@@ -15,17 +15,11 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     State,
-    Updates,
-    as_transformation,
-    check_like,
-    check_state,
+    checks,
     on_auto_axes,
 )
 
 from ._points import evaluation_params, in_own_layout, lookahead_params
-
-
-__all__ = ["FlatState", "flatten"]
 
 
 @functools.partial(
@@ -69,18 +63,16 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraA
         >>> tx.init({"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}).inner_state.trace.shape
         (9,)
     """
-    inner = as_transformation("flatten", "inner", inner)
+    inner = checks.transformation("flatten", "inner", inner)
 
-    def init(params: Params) -> FlatState:
+    def init(params):
         vector = on_auto_axes(_joined, params)
         return FlatState(inner.init(vector), jax.tree.structure(params))
 
-    def update(
-        updates: Updates, state: FlatState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, FlatState]:
-        check_state("flatten", state, FlatState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("flatten", state, FlatState)
         if params is not None:
-            check_like("flatten", "gradient", updates, params)
+            checks.like("flatten", "gradient", updates, params)
             params = on_auto_axes(_joined, params)
         vector = on_auto_axes(_joined, updates)
         moves, inner_state = inner.update(vector, state.inner_state, params, **extra_args)

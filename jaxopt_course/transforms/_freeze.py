@@ -12,9 +12,6 @@ from ._masked import marks_of, masked, partition
 from ._stateless import set_to_zero
 
 
-__all__ = ["freeze", "selective_transform"]
-
-
 def freeze(mask: PyTree | Callable[[Params], PyTree]) -> GradientTransformationExtraArgs:
     """Set the updates of the marked leaves to zero.
 

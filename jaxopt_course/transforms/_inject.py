@@ -15,22 +15,14 @@ from jaxtyping import Array, Bool, DTypeLike, Int
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
-    Params,
     State,
-    Updates,
-    as_transformation,
-    check_parts,
-    check_state,
+    checks,
     if_applied,
-    increment,
-    shown,
-    wide_dtype,
+    numerics,
 )
 
 
 OF_SCHEDULES = ("hyperparams_states", "scheduled")  # fields with an entry for each schedule
-
-__all__ = ["InjectHyperparamsState", "inject_hyperparams"]
 
 
 class InjectHyperparamsState(NamedTuple):
@@ -88,12 +80,13 @@ def inject_hyperparams(
     """
     if not callable(inner_factory):
         raise TypeError(
-            f"inject_hyperparams: `inner_factory` must be a function, got {shown(inner_factory)}."
+            "inject_hyperparams: `inner_factory` must be a function, "
+            f"got {checks.shown(inner_factory)}."
         )
     if not isinstance(static_args, str | Iterable):
         raise TypeError(
             "inject_hyperparams: `static_args` must be names of arguments, "
-            f"got {shown(static_args)}."
+            f"got {checks.shown(static_args)}."
         )
     signature = _signature(inner_factory)
     owner = getattr(inner_factory, "__name__", repr(inner_factory))
@@ -114,7 +107,7 @@ def inject_hyperparams(
         def inner(hyperparams: Mapping[str, Any]) -> GradientTransformationExtraArgs:
             own = bound()
             own.arguments.update(hyperparams)
-            return as_transformation(
+            return checks.transformation(
                 "inject_hyperparams", f"{owner}(...)", inner_factory(*own.args, **own.kwargs)
             )
 
@@ -141,9 +134,9 @@ def _injected(
     """``inner`` of the numbers in the state, those of ``schedules`` set anew at each step."""
 
     def entry(value: Any) -> Array:
-        return jnp.asarray(value, dtype or wide_dtype(jnp.result_type(float)))
+        return jnp.asarray(value, dtype or numerics.wide_dtype(jnp.result_type(float)))
 
-    def init(params: Params) -> InjectHyperparamsState:
+    def init(params):
         states = {name: schedule.init() for name, schedule in schedules.items()}
         scheduled = {name: entry(schedules[name](state)) for name, state in states.items()}
         copies = {name: jnp.array(value) for name, value in scheduled.items()}  # to donate
@@ -153,16 +146,11 @@ def _injected(
             jnp.zeros((), jnp.int32), hyperparams, states, inner_state, scheduled
         )
 
-    def update(
-        updates: Updates,
-        state: InjectHyperparamsState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, InjectHyperparamsState]:
-        check_state("inject_hyperparams", state, InjectHyperparamsState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("inject_hyperparams", state, InjectHyperparamsState)
         names = {"hyperparams": {**numbers, **schedules}}
         for field, wanted in (names | dict.fromkeys(OF_SCHEDULES, schedules)).items():
-            check_parts(
+            checks.parts(
                 "inject_hyperparams", f"`{field}` of the state", getattr(state, field), wanted
             )
         hyperparams = {name: entry(value) for name, value in state.hyperparams.items()}
@@ -180,7 +168,7 @@ def _injected(
         count, states = if_applied(
             inner_state,
             state.inner_state,
-            (increment(state.count), states),
+            (numerics.increment(state.count), states),
             (state.count, state.hyperparams_states),
         )
         return updates, InjectHyperparamsState(count, hyperparams, states, inner_state, scheduled)
@@ -226,7 +214,7 @@ class _CountedSchedule(NamedTuple):
         return jnp.zeros((), jnp.int32)
 
     def update(self, state: Int[Array, ""], **extra_args: Any) -> Int[Array, ""]:
-        return increment(state)
+        return numerics.increment(state)
 
     def __call__(self, state: Int[Array, ""], **extra_args: Any) -> Any:
         return self.schedule(state)

@@ -22,19 +22,11 @@ from jaxopt_course.core import (
     MaskedNode,
     Params,
     State,
-    Updates,
-    as_transformation,
-    check_like,
-    check_state,
-    require_params,
-    widened,
-    zeros_like,
+    checks,
+    tree,
 )
 
 from ._narrow import is_narrow, landing, two_trees
-
-
-__all__ = ["KahanState", "kahan"]
 
 
 class KahanState(NamedTuple):
@@ -72,19 +64,19 @@ def kahan(optimizer: optax.GradientTransformation) -> GradientTransformationExtr
         >>> round(float(params), 2)  # without it 1.0
         1.1
     """
-    inner = as_transformation("kahan", "optimizer", optimizer)
+    inner = checks.transformation("kahan", "optimizer", optimizer)
 
-    def init(params: Params) -> KahanState:
-        nothing = lambda p: zeros_like(p) if is_narrow(p) else MaskedNode()
+    def init(params):
+        nothing = lambda p: tree.zeros_like(p) if is_narrow(p) else MaskedNode()
         return KahanState(jax.tree.map(nothing, params), inner.init(params))
 
-    def update(
-        updates: Updates, state: KahanState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, KahanState]:
-        check_state("kahan", state, KahanState)
-        require_params("kahan", params)
-        check_like("kahan", "gradient", updates, params)
-        moves, inner_state = inner.update(widened(updates), state.inner_state, params, **extra_args)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("kahan", state, KahanState)
+        checks.params("kahan", params)
+        checks.like("kahan", "gradient", updates, params)
+        moves, inner_state = inner.update(
+            tree.widened(updates), state.inner_state, params, **extra_args
+        )
 
         def summed(param: Any, grad: Any, move: Any, lost: Any) -> tuple[Array, Any]:
             if not is_narrow(param):

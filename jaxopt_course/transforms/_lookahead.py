@@ -20,26 +20,13 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     State,
-    Updates,
-    as_transformation,
-    cast_like,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    difference,
-    has_reached,
+    checks,
     if_applied,
-    in_dtype,
-    increment,
-    require_params,
-    running_sum,
+    numerics,
+    tree,
 )
 
 from ._packed import packed_state
-
-
-__all__ = ["LookaheadParams", "LookaheadState", "lookahead"]
 
 
 class LookaheadParams(NamedTuple):
@@ -103,26 +90,24 @@ def lookahead(
         >>> bool(jnp.linalg.norm(params.slow) < 1e-6)
         True
     """
-    check_flag("lookahead", "reset_state", reset_state)
-    check_number("lookahead", "sync_period", sync_period, "[1, inf)")
-    check_number("lookahead", "slow_step_size", slow_step_size, "[0, 1]")
-    fast_optimizer = as_transformation("lookahead", "fast_optimizer", fast_optimizer)
+    checks.flag("lookahead", "reset_state", reset_state)
+    checks.number("lookahead", "sync_period", sync_period, "[1, inf)")
+    checks.number("lookahead", "slow_step_size", slow_step_size, "[0, 1]")
+    fast_optimizer = checks.transformation("lookahead", "fast_optimizer", fast_optimizer)
 
-    def init(params: Params) -> LookaheadState:
+    def init(params):
         fast = getattr(params, "fast", params)
         return LookaheadState(fast_optimizer.init(fast), jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates, state: LookaheadState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, LookaheadState]:
-        check_state("lookahead", state, LookaheadState)
-        both, alpha = _two_sets(params), in_dtype(slow_step_size)
-        check_like("lookahead", "gradient", updates, both.fast)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("lookahead", state, LookaheadState)
+        both, alpha = _two_sets(params), numerics.in_dtype(slow_step_size)
+        checks.like("lookahead", "gradient", updates, both.fast)
         updates, fast_state = fast_optimizer.update(
             updates, state.fast_state, both.fast, **extra_args
         )
-        steps = increment(state.steps_since_sync)
-        due = has_reached(steps, sync_period)
+        steps = numerics.increment(state.steps_since_sync)
+        due = numerics.has_reached(steps, sync_period)
         steps, sync = if_applied(
             fast_state,
             state.fast_state,
@@ -138,12 +123,14 @@ def lookahead(
             return (jnp.asarray(update, way.dtype) - back).astype(update.dtype)
 
         # how far the fast parameters get from the slow ones
-        ways = running_sum(difference(both.fast, both.slow), updates, 1.0)
+        ways = tree.running_sum(tree.difference(both.fast, both.slow), updates, 1.0)
         slow, fast = (jax.tree.map(f, updates, ways) for f in (of_slow, of_fast))
         if reset_state:
             fast_state = jax.tree.map(
                 lambda new, old: jnp.where(sync, new, old),
-                cast_like(packed_state(fast_optimizer.init(both.fast), fast_state), fast_state),
+                tree.cast_like(
+                    packed_state(fast_optimizer.init(both.fast), fast_state), fast_state
+                ),
                 fast_state,
             )
         steps = jnp.where(sync, 0, steps)
@@ -153,7 +140,7 @@ def lookahead(
 
 
 def _two_sets(params: Any) -> Any:
-    require_params("lookahead", params)
+    checks.params("lookahead", params)
     if not (hasattr(params, "fast") and hasattr(params, "slow")):
         raise ValueError(
             "lookahead: `params` must be LookaheadParams, such as "

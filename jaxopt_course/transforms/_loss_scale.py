@@ -12,7 +12,7 @@ Reference: Micikevicius et al., "Mixed Precision Training", 2018, sections 3.2 a
 https://arxiv.org/abs/1710.03740.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,21 +21,13 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     State,
-    Updates,
-    all_finite,
-    as_transformation,
-    check_number,
-    check_state,
+    checks,
     count_applied,
-    is_due,
+    numerics,
+    tree,
     was_applied,
-    zeros_like,
 )
-
-
-__all__ = ["DynamicLossScaleState", "dynamic_loss_scale", "loss_scale"]
 
 
 class DynamicLossScaleState(NamedTuple):
@@ -92,37 +84,32 @@ def dynamic_loss_scale(
         (0.0, 512.0)
     """
     owner, positive = "dynamic_loss_scale", "(0, inf)"
-    check_number(owner, "initial_scale", initial_scale, positive)
-    check_number(owner, "growth_interval", growth_interval, "[1, inf)")
-    check_number(owner, "factor", factor, "(1, inf)")
-    check_number(owner, "min_scale", min_scale, positive)
-    check_number(owner, "max_scale", max_scale, positive)
-    inner = as_transformation(owner, "inner", inner)
+    checks.number(owner, "initial_scale", initial_scale, positive)
+    checks.number(owner, "growth_interval", growth_interval, "[1, inf)")
+    checks.number(owner, "factor", factor, "(1, inf)")
+    checks.number(owner, "min_scale", min_scale, positive)
+    checks.number(owner, "max_scale", max_scale, positive)
+    inner = checks.transformation(owner, "inner", inner)
 
     def bounded(scale: Array) -> Array:
         low, high = (jnp.asarray(end, jnp.float32) for end in (min_scale, max_scale))
         return jnp.clip(scale, low, high)
 
-    def init(params: Params) -> DynamicLossScaleState:
+    def init(params):
         scale = bounded(jnp.asarray(initial_scale, jnp.float32))
         zero = jnp.zeros((), jnp.int32)
         return DynamicLossScaleState(scale, zero, inner.init(params), jnp.array(True))
 
-    def update(
-        updates: Updates,
-        state: DynamicLossScaleState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, DynamicLossScaleState]:
-        check_state("dynamic_loss_scale", state, DynamicLossScaleState)
-        finite = all_finite(updates)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("dynamic_loss_scale", state, DynamicLossScaleState)
+        finite = tree.all_finite(updates)
         new_updates, inner_state = jax.lax.cond(
             finite,
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
-            lambda: (zeros_like(updates), state.inner_state),
+            lambda: (tree.zeros_like(updates), state.inner_state),
         )
         good_steps = count_applied(state.good_steps, inner_state, state.inner_state)
-        grows = (good_steps > state.good_steps) & is_due(good_steps, growth_interval)
+        grows = (good_steps > state.good_steps) & numerics.is_due(good_steps, growth_interval)
         by = jnp.asarray(factor, jnp.float32)
         grown = jnp.where(grows, state.scale * by, state.scale)
         scale = bounded(jnp.where(finite, grown, state.scale / by))

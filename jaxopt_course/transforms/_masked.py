@@ -14,17 +14,10 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
-    as_transformation,
-    check_flag,
-    check_parts,
-    check_state,
-    for_tree,
+    checks,
     is_idle,
-    shown,
+    tree,
 )
-
-
-__all__ = ["MaskedState", "PartitionState", "masked", "partition"]
 
 
 class MaskedState(NamedTuple):
@@ -63,17 +56,15 @@ def masked(
         >>> float(updates["kernel"]), float(updates["bias"])
         (10.0, 1.0)
     """
-    check_flag("masked", "mask_compatible_extra_args", mask_compatible_extra_args)
-    inner = as_transformation("masked", "inner", inner)
+    checks.flag("masked", "mask_compatible_extra_args", mask_compatible_extra_args)
+    inner = checks.transformation("masked", "inner", inner)
 
-    def init(params: Params) -> MaskedState:
+    def init(params):
         marks = marks_of("masked", mask, params)
         return MaskedState(inner.init(_select(params, marks, True)))
 
-    def update(
-        updates: Updates, state: MaskedState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, MaskedState]:
-        check_state("masked", state, MaskedState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("masked", state, MaskedState)
         marks = marks_of("masked", mask, updates)
         if mask_compatible_extra_args:
             extra_args = _select_like(updates, extra_args, marks, True)
@@ -127,14 +118,14 @@ def partition(
         >>> float(updates["kernel"]), float(updates["bias"])
         (10.0, 0.0)
     """
-    check_flag("partition", "mask_compatible_extra_args", mask_compatible_extra_args)
+    checks.flag("partition", "mask_compatible_extra_args", mask_compatible_extra_args)
     if not isinstance(transforms, Mapping):
         raise TypeError(
             "partition: `transforms` must be a dictionary, label -> transformation, "
-            f"got {shown(transforms)}."
+            f"got {checks.shown(transforms)}."
         )
     links = {
-        label: as_transformation("partition", f"transforms[{label!r}]", tx)
+        label: checks.transformation("partition", f"transforms[{label!r}]", tx)
         for label, tx in transforms.items()
     }
 
@@ -144,12 +135,12 @@ def partition(
             if not isinstance(label, Hashable) or label not in links:
                 place = f" at {jax.tree_util.keystr(path)}" if path else ""
                 raise ValueError(
-                    f"partition: label {shown(label)}{place} has no transformation; "
+                    f"partition: label {checks.shown(label)}{place} has no transformation; "
                     f"`transforms` has {', '.join(map(repr, links))}."
                 )
         return labels
 
-    def init(params: Params) -> PartitionState:
+    def init(params):
         labels = labels_of(params)
         return PartitionState(
             {
@@ -158,11 +149,9 @@ def partition(
             }
         )
 
-    def update(
-        updates: Updates, state: PartitionState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, PartitionState]:
-        check_state("partition", state, PartitionState)
-        check_parts("partition", "`inner_states` of the state", state.inner_states, links)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("partition", state, PartitionState)
+        checks.parts("partition", "`inner_states` of the state", state.inner_states, links)
         labels = labels_of(updates)
         new_updates, new_states = {}, {}
         skips_idle = not is_idle(state, extra_args)
@@ -173,7 +162,7 @@ def partition(
                 continue
             if mask_compatible_extra_args:
                 extra = _select_like(updates, extra_args, labels, label)
-            check_state("partition", state.inner_states[label], MaskedState)
+            checks.state("partition", state.inner_states[label], MaskedState)
             new_updates[label], inner_state = link.update(
                 _select(updates, labels, label),
                 own.inner_state,
@@ -186,19 +175,21 @@ def partition(
     return GradientTransformationExtraArgs(init, update)
 
 
-def _labels(owner: str, name: str, labels: Any, tree: PyTree) -> PyTree:
+def _labels(owner: str, name: str, labels: Any, params: PyTree) -> PyTree:
     """The tree of labels, checked; a tree without leaves has nothing to label."""
-    if not jax.tree.leaves(tree):
-        return tree
+    if not jax.tree.leaves(params):
+        return params
     if isinstance(labels, type):
-        raise TypeError(f"{owner}: `{name}` must be a tree or a function, got {shown(labels)}.")
-    labels = for_tree(labels, tree)
+        raise TypeError(
+            f"{owner}: `{name}` must be a tree or a function, got {checks.shown(labels)}."
+        )
+    labels = tree.for_tree(labels, params)
     try:
-        jax.tree.map(lambda label, subtree: None, labels, tree)
+        jax.tree.map(lambda label, subtree: None, labels, params)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{owner}: `{name}` must be shaped like the params or a prefix of them, "
-            f"got {jax.tree.structure(labels)} for {jax.tree.structure(tree)}."
+            f"got {jax.tree.structure(labels)} for {jax.tree.structure(params)}."
         ) from error
     return labels
 
@@ -208,7 +199,9 @@ def marks_of(owner: str, mask: Any, params: PyTree) -> PyTree:
     found = _labels(owner, "mask", mask, params)
     for mark in jax.tree.leaves(found) if jax.tree.leaves(params) else ():
         if jnp.shape(mark) != () or mark not in (True, False):
-            raise TypeError(f"{owner}: the leaves of `mask` must be bools, got {shown(mark)}.")
+            raise TypeError(
+                f"{owner}: the leaves of `mask` must be bools, got {checks.shown(mark)}."
+            )
     return found
 
 

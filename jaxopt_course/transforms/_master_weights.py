@@ -18,18 +18,11 @@ from jaxopt_course.core import (
     MaskedNode,
     Params,
     State,
-    Updates,
-    as_transformation,
-    check_like,
-    check_state,
-    require_params,
-    widened,
+    checks,
+    tree,
 )
 
 from ._narrow import is_narrow, two_trees
-
-
-__all__ = ["MasterWeightsState", "master_weights"]
 
 
 class MasterWeightsState(NamedTuple):
@@ -66,18 +59,16 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
         >>> round(float(state.master), 4)
         1.1
     """
-    inner = as_transformation("master_weights", "optimizer", optimizer)
+    inner = checks.transformation("master_weights", "optimizer", optimizer)
 
-    def init(params: Params) -> MasterWeightsState:
+    def init(params):
         copied = lambda p: p.astype(jnp.float32) if is_narrow(p) else MaskedNode()
-        return MasterWeightsState(jax.tree.map(copied, params), inner.init(widened(params)))
+        return MasterWeightsState(jax.tree.map(copied, params), inner.init(tree.widened(params)))
 
-    def update(
-        updates: Updates, state: MasterWeightsState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, MasterWeightsState]:
-        check_state("master_weights", state, MasterWeightsState)
-        require_params("master_weights", params)
-        check_like("master_weights", "gradient", updates, params)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("master_weights", state, MasterWeightsState)
+        checks.params("master_weights", params)
+        checks.like("master_weights", "gradient", updates, params)
 
         def current(param: Any, master: Any) -> Any:
             if not is_narrow(param):
@@ -85,7 +76,9 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
             return jnp.where(master.astype(param.dtype) == param, master, param.astype(jnp.float32))
 
         whole = jax.tree.map(current, params, state.master)
-        moves, inner_state = inner.update(widened(updates), state.inner_state, whole, **extra_args)
+        moves, inner_state = inner.update(
+            tree.widened(updates), state.inner_state, whole, **extra_args
+        )
 
         def followed(param: Any, grad: Any, move: Any, master: Any) -> tuple[Array, Any]:
             if not is_narrow(param):

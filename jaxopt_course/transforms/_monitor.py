@@ -17,23 +17,14 @@ from jaxopt_course.core import (
     Params,
     State,
     Updates,
-    as_transformation,
-    cast_like,
-    check_callable,
-    check_parts,
-    check_state,
-    shown,
-    wide_dtype,
-    widened,
-    zeros_like,
+    checks,
+    numerics,
+    tree,
 )
 
 from ._chain import chain
 from ._stateless import stateless
 from ._trace import ema
-
-
-__all__ = ["MonitorState", "SnapshotState", "measure_with_ema", "monitor", "snapshot"]
 
 
 class SnapshotState(NamedTuple):
@@ -58,19 +49,19 @@ def snapshot(
         >>> float(optax.tree.get(state, "largest"))
         5.0
     """
-    check_callable("snapshot", "measure", measure)
+    checks.function("snapshot", "measure", measure)
     if not isinstance(measure_name, str):
-        raise TypeError(f"snapshot: `measure_name` must be a str, got {shown(measure_name)}.")
+        raise TypeError(
+            f"snapshot: `measure_name` must be a str, got {checks.shown(measure_name)}."
+        )
 
-    def init(params: Params) -> SnapshotState:
+    def init(params):
         return SnapshotState({measure_name: _kept(measure(_zeros(params)))})
 
-    def update(
-        updates: Updates, state: SnapshotState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, SnapshotState]:
-        check_state("snapshot", state, SnapshotState)
-        check_parts("snapshot", "`measurement` of the state", state.measurement, [measure_name])
-        measurement = cast_like(measure(updates), state.measurement[measure_name])
+    def update(updates, state, params=None, **extra_args):
+        checks.state("snapshot", state, SnapshotState)
+        checks.parts("snapshot", "`measurement` of the state", state.measurement, [measure_name])
+        measurement = tree.cast_like(measure(updates), state.measurement[measure_name])
         return updates, SnapshotState({measure_name: measurement})
 
     return GradientTransformationExtraArgs(init, update)
@@ -108,11 +99,12 @@ def monitor(
     """
     if not isinstance(measures, Mapping):
         raise TypeError(
-            f"monitor: `measures` must be a dictionary, name -> measure, got {shown(measures)}."
+            "monitor: `measures` must be a dictionary, name -> measure, "
+            f"got {checks.shown(measures)}."
         )
     links = {name: _as_link(name, measure) for name, measure in measures.items()}
 
-    def init(params: Params) -> MonitorState:
+    def init(params):
         states = tuple(link.init(params) for link in links.values())
         measurements = {
             name: _kept(link.update(_zeros(params), state, params)[0])
@@ -120,15 +112,13 @@ def monitor(
         }
         return MonitorState(measurements, states)
 
-    def update(
-        updates: Updates, state: MonitorState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, MonitorState]:
-        check_state("monitor", state, MonitorState)
-        check_parts("monitor", "`measurements` of the state", state.measurements, links)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("monitor", state, MonitorState)
+        checks.parts("monitor", "`measurements` of the state", state.measurements, links)
         measurements, states = {}, []
         for (name, link), own in zip(links.items(), state.measure_states, strict=True):
             measurement, own = link.update(updates, own, params, **extra_args)
-            measurements[name] = cast_like(measurement, state.measurements[name])
+            measurements[name] = tree.cast_like(measurement, state.measurements[name])
             states.append(own)
         return updates, MonitorState(measurements, tuple(states))
 
@@ -155,9 +145,9 @@ def measure_with_ema(
     Raises:
         ValueError: if ``decay`` lies outside [0, 1).
     """
-    check_callable("measure_with_ema", "measure", measure)
+    checks.function("measure_with_ema", "measure", measure)
     average = ema(decay, debias, accumulator_dtype)
-    measured = lambda updates: widened(measure(updates))
+    measured = lambda updates: tree.widened(measure(updates))
     shaped = GradientTransformationExtraArgs(
         lambda params: average.init(measured(_zeros(params))), average.update
     )
@@ -168,11 +158,11 @@ def _as_link(name: str, measure: Any) -> GradientTransformationExtraArgs:
     is_function = callable(measure) and not isinstance(measure, optax.GradientTransformation)
     if is_function:
         return stateless(lambda updates, params: measure(updates))
-    return as_transformation("monitor", f"measures[{name!r}]", measure)
+    return checks.transformation("monitor", f"measures[{name!r}]", measure)
 
 
 def _zeros(params: Params) -> Updates:
-    return zeros_like(params)
+    return tree.zeros_like(params)
 
 
 def _kept(measurement: PyTree) -> PyTree:
@@ -180,6 +170,8 @@ def _kept(measurement: PyTree) -> PyTree:
 
     def own(x: Any) -> Array:
         dtype = jnp.result_type(x)
-        return jnp.asarray(x, wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype)
+        return jnp.asarray(
+            x, numerics.wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
+        )
 
     return jax.tree.map(own, measurement)

@@ -26,38 +26,14 @@ from jaxopt_course.core import (
     Schedule,
     State,
     Updates,
-    accumulator_like,
-    as_float,
-    as_transformation,
-    cast_like,
-    check_like,
-    check_number,
-    check_state,
-    difference,
+    checks,
     global_norm,
-    has_reached,
-    increment,
     is_pending,
-    is_traced,
+    numerics,
     placed_like,
-    running_sum,
-    safe_divide,
-    safe_sqrt,
-    scale_tree,
-    squared,
-    total,
+    tree,
     was_applied,
-    zeros_like,
 )
-
-
-__all__ = [
-    "MultiSteps",
-    "MultiStepsState",
-    "ShouldSkipUpdateFunction",
-    "skip_large_updates",
-    "skip_not_finite",
-]
 
 
 class MultiStepsState(NamedTuple):
@@ -162,19 +138,19 @@ class MultiSteps(GradientTransformationExtraArgs):
     ) -> "MultiSteps":
         """Build the two functions."""
         if not callable(every_k_schedule):
-            check_number("MultiSteps", "every_k_schedule", every_k_schedule, "[1, inf)")
-        inner = as_transformation("MultiSteps", "opt", opt)
+            checks.number("MultiSteps", "every_k_schedule", every_k_schedule, "[1, inf)")
+        inner = checks.transformation("MultiSteps", "opt", opt)
         # Batches that a predicate skips lie between those of a group.
         at_most = _most(every_k_schedule) if should_skip_update_fn is None else None
 
-        def init(params: Params) -> MultiStepsState:
+        def init(params):
             skip_state = ()
             if should_skip_update_fn is not None:
-                zeros = zeros_like(params)
+                zeros = tree.zeros_like(params)
                 _, skip_state = should_skip_update_fn(zeros, jnp.zeros((), jnp.int32), params)
             mini_step, gradient_step = (jnp.zeros((), jnp.int32) for _ in range(2))
-            accumulated = accumulator_like(params, accumulator_dtype)
-            weight, value = as_float(0.0), as_float(0.0)
+            accumulated = tree.accumulator_like(params, accumulator_dtype)
+            weight, value = numerics.as_float(0.0), numerics.as_float(0.0)
             return MultiStepsState(
                 mini_step,
                 gradient_step,
@@ -185,27 +161,22 @@ class MultiSteps(GradientTransformationExtraArgs):
                 value,
             )
 
-        def update(
-            updates: Updates,
-            state: MultiStepsState,
-            params: Params | None = None,
-            **extra_args: Any,
-        ) -> tuple[Updates, MultiStepsState]:
-            check_state("MultiSteps", state, MultiStepsState)
-            check_like("MultiSteps", "gradient", updates, state.acc_grads)
+        def update(updates, state, params=None, **extra_args):
+            checks.state("MultiSteps", state, MultiStepsState)
+            checks.like("MultiSteps", "gradient", updates, state.acc_grads)
             state = _complete(state)
             added = lambda: _added(state, updates, use_grad_mean, extra_args)
 
             def run() -> tuple[Updates, MultiStepsState]:
                 group = added()
-                grads = cast_like(_of_group(group, use_grad_mean), updates)
+                grads = tree.cast_like(_of_group(group, use_grad_mean), updates)
                 offers = _offers(group, grads, extra_args, at_most)
                 new_updates, inner_state = inner.update(
                     grads, state.inner_opt_state, params, **offers
                 )
                 return new_updates, _emptied(group)._replace(
-                    gradient_step=increment(state.gradient_step),
-                    inner_opt_state=cast_like(inner_state, state.inner_opt_state),
+                    gradient_step=numerics.increment(state.gradient_step),
+                    inner_opt_state=tree.cast_like(inner_state, state.inner_opt_state),
                 )
 
             shapes, _ = jax.eval_shape(run)  # an optimizer may give updates of another kind
@@ -219,7 +190,7 @@ class MultiSteps(GradientTransformationExtraArgs):
             every_k = every_k_schedule
             if callable(every_k):
                 every_k = every_k(state.gradient_step)
-            due = has_reached(increment(state.mini_step), every_k)
+            due = numerics.has_reached(numerics.increment(state.mini_step), every_k)
             branch = (due | ("flush" in extra_args)).astype(jnp.int32)
             if should_skip_update_fn is None:
                 return jax.lax.switch(branch, [wait, run])
@@ -286,21 +257,30 @@ def skip_large_updates(
     Raises:
         ValueError: if the bound is negative or NaN.
     """
-    check_number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
-    squares, norm = total(squared(updates)), global_norm(updates)
+    checks.number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
+    squares, norm = tree.total(tree.squared(updates)), global_norm(updates)
     with np.errstate(over="ignore"):  # the root decides where the bound itself is out of range
-        bound, root = as_float(max_squared_norm), as_float(_root(max_squared_norm))
+        bound, root = (
+            numerics.as_float(max_squared_norm),
+            numerics.as_float(_root(max_squared_norm)),
+        )
     limits = jnp.finfo(norm.dtype)
     in_range = (squares > float(limits.tiny / limits.eps)) & (squares < float(limits.max))
     should_skip = ~jnp.where(
-        in_range & (bound < jnp.inf), as_float(squares) < bound, as_float(norm) < root
+        in_range & (bound < jnp.inf),
+        numerics.as_float(squares) < bound,
+        numerics.as_float(norm) < root,
     )
-    return should_skip, {"should_skip": should_skip, "norm_squared": as_float(squares)}
+    return should_skip, {"should_skip": should_skip, "norm_squared": numerics.as_float(squares)}
 
 
 def _root(bound: ScalarLike) -> Any:
     """The square root, also of a Python number beyond the range of the gradients' dtype."""
-    return math.sqrt(bound) if isinstance(bound, int | float) else safe_sqrt(as_float(bound))
+    return (
+        math.sqrt(bound)
+        if isinstance(bound, int | float)
+        else numerics.safe_sqrt(numerics.as_float(bound))
+    )
 
 
 def no_value_fn(params: Params, weight: Any = None, **extra_args: Any) -> Any:
@@ -314,7 +294,7 @@ def no_value_fn(params: Params, weight: Any = None, **extra_args: Any) -> Any:
 
 def _complete(state: MultiStepsState) -> MultiStepsState:
     """``state`` with arrays, also where it was built with the fields of optax's alone."""
-    weight, value = as_float(state.acc_weight), as_float(state.acc_value)
+    weight, value = numerics.as_float(state.acc_weight), numerics.as_float(state.acc_value)
     return state._replace(acc_weight=weight, acc_value=value)
 
 
@@ -322,23 +302,25 @@ def _added(
     state: MultiStepsState, updates: Updates, use_mean: bool, extra_args: dict[str, Any]
 ) -> MultiStepsState:
     """``state`` after one batch more."""
-    own = as_float(extra_args.get("weight", 1.0))
+    own = numerics.as_float(extra_args.get("weight", 1.0))
     weight = state.acc_weight + own
-    share = safe_divide(own, weight)
-    old, new = state.acc_grads, cast_like(updates, state.acc_grads)
+    share = numerics.safe_divide(own, weight)
+    old, new = state.acc_grads, tree.cast_like(updates, state.acc_grads)
     if use_mean:
-        grads = running_sum(difference(old, updates), old, -share)
+        grads = tree.running_sum(tree.difference(old, updates), old, -share)
     else:
-        grads = running_sum(new, old, own)
-    value = state.acc_value + share * (as_float(extra_args.get("value", 0.0)) - state.acc_value)
-    count = increment(state.mini_step)
+        grads = tree.running_sum(new, old, own)
+    value = state.acc_value + share * (
+        numerics.as_float(extra_args.get("value", 0.0)) - state.acc_value
+    )
+    count = numerics.increment(state.mini_step)
     if "weight" in extra_args:  # even a NaN of weight 0 leaves no trace
         kept = lambda x, y: jnp.where(own > 0, x, y.astype(x.dtype))
         grads, value = jax.tree.map(kept, (grads, value), (old, state.acc_value))
     if "flush" in extra_args:  # perhaps no batch comes with it
         count = jnp.where(own > 0, count, state.mini_step)
     return state._replace(
-        mini_step=count, acc_grads=cast_like(grads, old), acc_weight=weight, acc_value=value
+        mini_step=count, acc_grads=tree.cast_like(grads, old), acc_weight=weight, acc_value=value
     )
 
 
@@ -346,12 +328,14 @@ def _of_group(group: MultiStepsState, use_mean: bool) -> Updates:
     """The gradient that the optimizer gets: the mean, or the mean times the number of batches."""
     if use_mean:
         return group.acc_grads
-    return scale_tree(group.acc_grads, safe_divide(as_float(group.mini_step), group.acc_weight))
+    return tree.scale(
+        group.acc_grads, numerics.safe_divide(numerics.as_float(group.mini_step), group.acc_weight)
+    )
 
 
 def _most(every_k: Any) -> int | None:
     """The largest number of batches in a group; None if it is not known while tracing."""
-    known = not callable(every_k) and not is_traced(every_k)
+    known = not callable(every_k) and not checks.is_traced(every_k)
     return math.ceil(float(every_k)) if known else None
 
 
@@ -385,10 +369,10 @@ def _offers(
 def _emptied(state: MultiStepsState) -> MultiStepsState:
     """``state`` at the beginning of a group."""
     return state._replace(
-        mini_step=zeros_like(state.mini_step),
-        acc_grads=zeros_like(state.acc_grads),
-        acc_weight=zeros_like(state.acc_weight),
-        acc_value=zeros_like(state.acc_value),
+        mini_step=tree.zeros_like(state.mini_step),
+        acc_grads=tree.zeros_like(state.acc_grads),
+        acc_weight=tree.zeros_like(state.acc_weight),
+        acc_value=tree.zeros_like(state.acc_value),
     )
 
 

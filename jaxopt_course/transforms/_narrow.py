@@ -10,9 +10,6 @@ from jaxtyping import Array, Float, PyTree
 from ._apply_updates import apply_updates
 
 
-__all__ = ["is_narrow", "landing", "reaching", "two_trees"]
-
-
 def is_narrow(x: Any) -> bool:
     """Whether ``x`` is a real array that float32 holds exactly, and more."""
     dtype = jnp.result_type(x)

@@ -5,7 +5,7 @@ Reference: Neelakantan et al., "Adding Gradient Noise Improves Learning for Very
 """
 
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +14,10 @@ from jaxtyping import Array, Int, Key, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
-    Updates,
-    as_float,
-    cast_like,
-    check_floats,
-    check_number,
-    check_state,
-    increment,
-    running_sum,
-    safe_sqrt,
-    shown,
-    wide_dtype,
+    checks,
+    numerics,
+    tree,
 )
-
-
-__all__ = ["AddNoiseState", "add_noise", "own_key"]
 
 
 class AddNoiseState(NamedTuple):
@@ -68,8 +56,8 @@ def add_noise(
         >>> round(float(jnp.std(updates)), 2)
         0.1
     """
-    check_number("add_noise", "eta", eta, "[0, inf)")
-    check_number("add_noise", "gamma", gamma, "[0, inf)")
+    checks.number("add_noise", "eta", eta, "[0, inf)")
+    checks.number("add_noise", "gamma", gamma, "[0, inf)")
     if seed is not None:
         warnings.warn("add_noise: use `key`, not `seed`.", DeprecationWarning, stacklevel=2)
         if key is not None:
@@ -79,24 +67,24 @@ def add_noise(
         warnings.warn("add_noise: `key` is missing, 0 is used.", stacklevel=2)
         key = 0
 
-    def init(params: Params) -> AddNoiseState:
+    def init(params):
         return AddNoiseState(jnp.zeros((), jnp.int32), own_key(key))
 
-    def update(
-        updates: Updates, state: AddNoiseState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, AddNoiseState]:
-        check_state("add_noise", state, AddNoiseState)
-        check_floats("add_noise", "gradient", updates)
-        count = increment(state.count)
-        deviation = safe_sqrt(as_float(eta) / as_float(count) ** as_float(gamma))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("add_noise", state, AddNoiseState)
+        checks.floats("add_noise", "gradient", updates)
+        count = numerics.increment(state.count)
+        deviation = numerics.safe_sqrt(
+            numerics.as_float(eta) / numerics.as_float(count) ** numerics.as_float(gamma)
+        )
         next_key, now = jax.random.split(state.rng_key)
         leaves, structure = jax.tree.flatten(updates)
         noise = [
-            jax.random.normal(own, jnp.shape(leaf), wide_dtype(jnp.result_type(leaf)))
+            jax.random.normal(own, jnp.shape(leaf), numerics.wide_dtype(jnp.result_type(leaf)))
             for own, leaf in zip(jax.random.split(now, len(leaves)), leaves, strict=True)
         ]
-        noisy = running_sum(jax.tree.unflatten(structure, noise), updates, deviation)
-        return cast_like(noisy, updates), AddNoiseState(count, next_key)
+        noisy = tree.running_sum(jax.tree.unflatten(structure, noise), updates, deviation)
+        return tree.cast_like(noisy, updates), AddNoiseState(count, next_key)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -109,8 +97,10 @@ def own_key(key: jax.Array | int) -> Key[Array, ""]:
         getattr(key, "dtype", object), jnp.integer
     )
     if not is_seed or isinstance(key, bool) or jnp.shape(key) != ():
-        raise TypeError(f"`key` must be a typed key, or an int as its seed, got {shown(key)}.")
+        raise TypeError(
+            f"`key` must be a typed key, or an int as its seed, got {checks.shown(key)}."
+        )
     try:
         return jax.random.key(key)
     except OverflowError:
-        raise ValueError(f"`key` must be a seed of 64 bits, got {shown(key)}.") from None
+        raise ValueError(f"`key` must be a seed of 64 bits, got {checks.shown(key)}.") from None

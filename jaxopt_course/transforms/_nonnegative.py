@@ -10,8 +10,6 @@ from jaxopt_course.core import EmptyState, GradientTransformationExtraArgs
 from ._stateless import beside_params
 
 
-__all__ = ["NonNegativeParamsState", "keep_params_nonnegative"]
-
 NonNegativeParamsState = EmptyState
 
 

@@ -21,26 +21,14 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     Updates,
-    cast_like,
-    check_number,
-    divide_tree,
+    checks,
     global_norm,
     root_mean_square,
-    scale_tree,
+    tree,
 )
 
 from ._stateless import beside_params, of_floats
 
-
-__all__ = [
-    "NormalizeState",
-    "ScaleByTrustRatioState",
-    "normalize",
-    "normalize_by_update_norm",
-    "scale_by_param_block_norm",
-    "scale_by_param_block_rms",
-    "scale_by_trust_ratio",
-]
 
 NormalizeState = EmptyState
 ScaleByTrustRatioState = EmptyState
@@ -68,9 +56,9 @@ def scale_by_trust_ratio(
         >>> tx.update(jnp.array([0.0, 0.1]), tx.init(params), params)[0].tolist()
         [0.0, 5.0]
     """
-    check_number("scale_by_trust_ratio", "min_norm", min_norm, "[0, inf)")
-    check_number("scale_by_trust_ratio", "trust_coefficient", trust_coefficient, "[0, inf)")
-    check_number("scale_by_trust_ratio", "eps", eps, "[0, inf)")
+    checks.number("scale_by_trust_ratio", "min_norm", min_norm, "[0, inf)")
+    checks.number("scale_by_trust_ratio", "trust_coefficient", trust_coefficient, "[0, inf)")
+    checks.number("scale_by_trust_ratio", "eps", eps, "[0, inf)")
 
     def trusted(u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"]) -> Array:
         of_update = global_norm(u)
@@ -79,8 +67,8 @@ def scale_by_trust_ratio(
         of_update = jnp.maximum(of_update, low)
         of_params = jnp.maximum(global_norm(w).astype(dtype), low)
         neither_is_zero = (of_params > 0) & (of_update > 0)
-        unit = divide_tree(u, jnp.where(neither_is_zero, of_update + more, 1))
-        return scale_tree(unit, jnp.where(neither_is_zero, factor * of_params, 1)).astype(u.dtype)
+        unit = tree.divide(u, jnp.where(neither_is_zero, of_update + more, 1))
+        return tree.scale(unit, jnp.where(neither_is_zero, factor * of_params, 1)).astype(u.dtype)
 
     return beside_params("scale_by_trust_ratio", trusted)
 
@@ -107,15 +95,15 @@ def normalize_by_update_norm(
         >>> [round(float(u), 3) for u in updates]
         [0.6, 0.8]
     """
-    check_number("normalize_by_update_norm", "scale_factor", scale_factor)
-    check_number("normalize_by_update_norm", "eps", eps, "[0, inf)")
+    checks.number("normalize_by_update_norm", "scale_factor", scale_factor)
+    checks.number("normalize_by_update_norm", "eps", eps, "[0, inf)")
 
     def normalized(updates: Updates, params: Params | None) -> Updates:
         norm = global_norm(updates)
         wanted, more = (jnp.asarray(x, norm.dtype) for x in (scale_factor, eps))
         divisor = norm + more
         nonzero = jnp.where(divisor > 0, divisor, 1)
-        return cast_like(scale_tree(divide_tree(updates, nonzero), wanted), updates)
+        return tree.cast_like(tree.scale(tree.divide(updates, nonzero), wanted), updates)
 
     return of_floats(normalized)
 
@@ -162,10 +150,10 @@ def _scale_by_size(
     owner: str, size: Callable[[Array], Float[Array, ""]], min_scale: ScalarLike
 ) -> GradientTransformationExtraArgs:
     """Multiply each leaf's update by ``size`` of the leaf, at least ``min_scale``."""
-    check_number(owner, "min_scale", min_scale, "[0, inf)")
+    checks.number(owner, "min_scale", min_scale, "[0, inf)")
 
     def scaled(u: Array, w: Array) -> Array:
         own = size(w)
-        return scale_tree(u, jnp.maximum(own, jnp.asarray(min_scale, own.dtype)))
+        return tree.scale(u, jnp.maximum(own, jnp.asarray(min_scale, own.dtype)))
 
     return beside_params(owner, scaled)

@@ -15,20 +15,14 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     State,
-    Updates,
-    as_transformation,
-    cast_like,
-    check_integer,
-    check_like,
+    checks,
     is_split,
+    tree,
 )
 
 from ._elementwise import NotElementwiseError, kinds_of, leaf_programs
 from ._packing import Layout, PackedTree, can_unpack, pack, packed_shapes, plan, unpack
 from ._points import evaluation_params, in_own_layout, lookahead_params
-
-
-__all__ = ["PackedState", "packed", "packed_params", "packed_state", "unpacked_state"]
 
 
 class PackedState(NamedTuple):
@@ -100,34 +94,32 @@ def packed(
         >>> unpacked_state(tx.init(params)).trace["bias 7"].shape
         (4,)
     """
-    check_integer("packed", "max_size", max_size, "[0, inf)")
-    inner = as_transformation("packed", "optimizer", optimizer)
+    checks.integer("packed", "max_size", max_size, "[0, inf)")
+    inner = checks.transformation("packed", "optimizer", optimizer)
     exact = getattr(inner, "exact", inner)
     known: dict[Any, Layout] = {}  # of such parameters
 
-    def init(params: Params) -> PackedState:
+    def init(params):
         kinds = (kinds_of(params), *map(is_split, jax.tree.leaves(params)))
         if kinds not in known:
             known[kinds] = _layout(exact, params, max_size)
         return PackedState(known[kinds], inner.init(pack(params, known[kinds])))
 
-    def update(
-        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
+    def update(updates, state, params=None, **extra_args):
         if not isinstance(state, PackedState):  # nothing is packed in it
             return inner.update(updates, state, params, **extra_args)
         layout, given = state.layout, updates
         if not isinstance(updates, PackedTree):
             if params is not None:
-                check_like("packed", "gradient", updates, params)
+                checks.like("packed", "gradient", updates, params)
             updates = pack(updates, layout)
         if params is not None and not isinstance(params, PackedTree):
             params = pack(params, layout)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         if not isinstance(given, PackedTree):
             structure: Any = jax.tree.structure(given)
-            tree = jax.tree.unflatten(structure, jax.tree.leaves(unpack(updates)))
-            updates = cast_like(tree, given)
+            apart = jax.tree.unflatten(structure, jax.tree.leaves(unpack(updates)))
+            updates = tree.cast_like(apart, given)
         return updates, PackedState(layout, inner_state)
 
     return GradientTransformationExtraArgs(init, update)

@@ -18,8 +18,6 @@ from jaxtyping import Array, PyTree
 from jaxopt_course.core import is_split
 
 
-__all__ = ["Layout", "PackedTree", "can_unpack", "pack", "packed_shapes", "plan", "unpack"]
-
 AT_ONCE = 64  # arrays that are laid end to end in one operation
 
 

@@ -17,23 +17,14 @@ from jaxopt_course.core import (
     Params,
     ScalarOrSchedule,
     Updates,
-    at_count,
-    cast_like,
-    check_learning_rate,
-    check_like,
-    check_state,
-    increment,
-    require_params,
-    running_sum,
-    widened,
+    checks,
+    numerics,
+    tree,
 )
 from jaxopt_course.regularizers import penalty, weights_only
 
 from ._masked import masked
 from ._stateless import of_floats
-
-
-__all__ = ["AddL1State", "add_l1", "add_penalty"]
 
 
 class AddL1State(NamedTuple):
@@ -66,21 +57,19 @@ def add_l1(
         >>> tx.update(jnp.ones(3), tx.init(params), params)[0].tolist()
         [1.5, 1.0, 0.5]
     """
-    check_learning_rate("add_l1", strength, "strength")
+    checks.learning_rate("add_l1", strength, "strength")
 
-    def init(params: Params) -> AddL1State:
+    def init(params):
         return AddL1State(step=jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates, state: AddL1State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, AddL1State]:
-        check_state("add_l1", state, AddL1State)
-        require_params("add_l1", params)
-        check_like("add_l1", "gradient", updates, params)
-        now = at_count(strength, state.step)
-        signs = jax.tree.map(jnp.sign, widened(params))
-        pulled = cast_like(running_sum(signs, updates, now), updates)
-        return pulled, AddL1State(step=increment(state.step))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("add_l1", state, AddL1State)
+        checks.params("add_l1", params)
+        checks.like("add_l1", "gradient", updates, params)
+        now = numerics.at_count(strength, state.step)
+        signs = jax.tree.map(jnp.sign, tree.widened(params))
+        pulled = tree.cast_like(tree.running_sum(signs, updates, now), updates)
+        return pulled, AddL1State(step=numerics.increment(state.step))
 
     link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)
@@ -112,10 +101,10 @@ def add_penalty(
     """
 
     def added(updates: Updates, params: Params | None) -> Updates:
-        require_params("add_penalty", params)
-        check_like("add_penalty", "gradient", updates, params)
-        slopes = jax.grad(lambda p: penalty(p, fn, where))(widened(params))
+        checks.params("add_penalty", params)
+        checks.like("add_penalty", "gradient", updates, params)
+        slopes = jax.grad(lambda p: penalty(p, fn, where))(tree.widened(params))
         uphill = jax.tree.map(jnp.conj, slopes)  # which jax.grad's are not, for complex params
-        return cast_like(running_sum(uphill, updates, 1.0), updates)
+        return tree.cast_like(tree.running_sum(uphill, updates, 1.0), updates)
 
     return of_floats(added)

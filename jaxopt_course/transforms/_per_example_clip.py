@@ -15,10 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree, ScalarLike, Shaped
 
-from jaxopt_course.core import Updates, check_number, divide_tree, global_norm
-
-
-__all__ = ["per_example_global_norm_clip", "per_example_layer_norm_clip"]
+from jaxopt_course.core import Updates, checks, global_norm, tree
 
 
 def per_example_global_norm_clip(
@@ -42,7 +39,7 @@ def per_example_global_norm_clip(
         >>> [round(float(x), 3) for x in total[0]], int(shrunk)
         ([0.6, 1.8], 1)
     """
-    check_number("per_example_global_norm_clip", "l2_norm_clip", l2_norm_clip, "[0, inf]")
+    checks.number("per_example_global_norm_clip", "l2_norm_clip", l2_norm_clip, "[0, inf]")
     _check_examples("per_example_global_norm_clip", grads)
     return _clipped_sum(grads, l2_norm_clip)
 
@@ -67,7 +64,7 @@ def per_example_layer_norm_clip(
         ValueError: if the first axes differ, or the bound is negative.
     """
     owner = "per_example_layer_norm_clip"
-    check_number(owner, "global_l2_norm_clip", global_l2_norm_clip, "[0, inf]")
+    checks.number(owner, "global_l2_norm_clip", global_l2_norm_clip, "[0, inf]")
     _check_examples(owner, grads)
     layers, structure = jax.tree.flatten(grads)
     sizes = [1 if uniform else math.prod(layer.shape[1:]) for layer in layers]
@@ -83,7 +80,7 @@ def _clipped_sum(grads: PyTree, bound: ScalarLike) -> tuple[Updates, Int[Array, 
     norms = jax.vmap(global_norm)(grads)
     bounds = jnp.asarray(bound, norms.dtype)
     exceed = norms > bounds
-    units = jax.vmap(divide_tree)(grads, jnp.where(exceed, norms, 1))
+    units = jax.vmap(tree.divide)(grads, jnp.where(exceed, norms, 1))
     factors = jnp.where(exceed, bounds, 1)
 
     def total(g: Array, unit: Array) -> Array:

@@ -14,9 +14,6 @@ from jaxtyping import PyTree
 from jaxopt_course.core import MaskedNode, Params, State
 
 
-__all__ = ["evaluation_params", "in_own_layout", "lookahead_params"]
-
-
 def evaluation_params(state: State, params: Params) -> Params:
     """The parameters to evaluate and keep, for whatever optimizer.
 

@@ -19,7 +19,7 @@ Gradient Methods for Structured Neural Networks", NeurIPS 2021, for the metric.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,27 +32,15 @@ from jaxopt_course.core import (
     ScalarOrSchedule,
     State,
     Updates,
-    as_transformation,
-    at_count,
-    cast_like,
-    check_callable,
-    check_learning_rate,
-    check_like,
-    check_state,
-    difference,
+    checks,
     if_applied,
-    increment,
-    require_params,
-    running_sum,
-    scale_tree,
+    numerics,
+    tree,
 )
 from jaxopt_course.regularizers import weights_only
 
 from ._masked import masked
 from ._stateless import stateless
-
-
-__all__ = ["ProximalState", "ScaledProximalState", "projected", "proximal", "scaled_proximal"]
 
 
 class ProximalState(NamedTuple):
@@ -96,20 +84,18 @@ def proximal(
         >>> (params + updates).tolist()
         [1.5, 0.0]
     """
-    check_callable("proximal", "operator", operator)
-    check_learning_rate("proximal", learning_rate)
+    checks.function("proximal", "operator", operator)
+    checks.learning_rate("proximal", learning_rate)
 
-    def init(params: Params) -> ProximalState:
+    def init(params):
         return ProximalState(step=jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates, state: ProximalState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ProximalState]:
-        check_state("proximal", state, ProximalState)
-        rate = at_count(learning_rate, state.step)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("proximal", state, ProximalState)
+        rate = numerics.at_count(learning_rate, state.step)
         of_tree = lambda points: jax.tree.map(lambda x: operator(x, scaling=rate), points)
         updates = _towards("proximal", of_tree, updates, params)
-        return updates, ProximalState(step=increment(state.step))
+        return updates, ProximalState(step=numerics.increment(state.step))
 
     link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)
@@ -186,30 +172,28 @@ def scaled_proximal(
         >>> (params + updates).tolist()
         [2.0, 0.0]
     """
-    check_callable("scaled_proximal", "operator", operator)
-    check_learning_rate("scaled_proximal", learning_rate)
-    inner = as_transformation("scaled_proximal", "inner", inner)
+    checks.function("scaled_proximal", "operator", operator)
+    checks.learning_rate("scaled_proximal", learning_rate)
+    inner = checks.transformation("scaled_proximal", "inner", inner)
 
-    def init(params: Params) -> ScaledProximalState:
+    def init(params):
         return ScaledProximalState(jnp.zeros((), jnp.int32), inner.init(params))
 
-    def update(
-        updates: Updates,
-        state: ScaledProximalState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaledProximalState]:
-        check_state("scaled_proximal", state, ScaledProximalState)
-        rate = at_count(learning_rate, state.step)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scaled_proximal", state, ScaledProximalState)
+        rate = numerics.at_count(learning_rate, state.step)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
-        scalings = scale_tree(metric(inner_state), rate)
+        scalings = tree.scale(metric(inner_state), rate)
         of_tree = lambda points: jax.tree.map(
             lambda x, scaling: operator(x, scaling=scaling), points, scalings
         )
-        updates = _towards("scaled_proximal", of_tree, scale_tree(updates, -rate), params)
+        updates = _towards("scaled_proximal", of_tree, tree.scale(updates, -rate), params)
         zeros = jax.tree.map(jnp.zeros_like, updates)
         updates, step = if_applied(
-            inner_state, state.inner_state, (updates, increment(state.step)), (zeros, state.step)
+            inner_state,
+            state.inner_state,
+            (updates, numerics.increment(state.step)),
+            (zeros, state.step),
         )
         return updates, ScaledProximalState(step, inner_state)
 
@@ -220,8 +204,8 @@ def _towards(
     owner: str, operator: Callable[[Params], Params], updates: Updates, params: Params | None
 ) -> Updates:
     """``operator(params + updates) - params``, in the dtypes of ``updates``."""
-    require_params(owner, params)
-    check_like(owner, "gradient", updates, params)
-    points = operator(running_sum(params, updates, 1.0))
-    check_like(owner, "result of the operator", points, params)
-    return cast_like(difference(points, params), updates)
+    checks.params(owner, params)
+    checks.like(owner, "gradient", updates, params)
+    points = operator(tree.running_sum(params, updates, 1.0))
+    checks.like(owner, "result of the operator", points, params)
+    return tree.cast_like(tree.difference(points, params), updates)

@@ -18,11 +18,7 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     State,
-    Updates,
-    as_transformation,
-    check_integer,
-    check_like,
-    check_state,
+    checks,
     explicit_mesh,
 )
 
@@ -30,8 +26,6 @@ from ._chunks import by_chunks, row
 from ._companding import decode, encode, encode_like, is_coded
 from ._elementwise import NotElementwiseError, kinds_of, leaf_numbers, leaf_programs, owner_of
 
-
-__all__ = ["QuantizedState", "moment_kind", "quantized_state"]
 
 Kind = Literal["signed", "positive"] | None
 
@@ -90,14 +84,14 @@ def quantized_state(
         True
     """
     owner = "quantized_state"
-    check_integer(owner, "bits", bits, "[8, 8]")
-    check_integer(owner, "block", block, "[1, inf)")
-    check_integer(owner, "min_size", min_size, "[1, inf)")
+    checks.integer(owner, "bits", bits, "[8, 8]")
+    checks.integer(owner, "block", block, "[1, inf)")
+    checks.integer(owner, "min_size", min_size, "[1, inf)")
     if chunk is not None:
-        check_integer(owner, "chunk", chunk, "[1, inf)")
+        checks.integer(owner, "chunk", chunk, "[1, inf)")
         if chunk % block:
             raise ValueError(f"{owner}: `chunk` must be a multiple of {block}, got {chunk}.")
-    inner = as_transformation(owner, "optimizer", optimizer)
+    inner = checks.transformation(owner, "optimizer", optimizer)
     known: dict[Any, bool] = {}  # whether the optimizer is elementwise on such parameters
 
     def is_elementwise(params: Params, chunk: int) -> bool:
@@ -106,7 +100,7 @@ def quantized_state(
             known[kinds] = _is_elementwise(inner, params, chunk)
         return known[kinds]
 
-    def init(params: Params) -> QuantizedState:
+    def init(params):
         numbers, shapes = leaf_numbers(params), [jnp.shape(x) for x in jax.tree.leaves(params)]
 
         def kept(path: Any, leaf: Any) -> Any:
@@ -119,12 +113,10 @@ def quantized_state(
 
         return QuantizedState(jax.tree_util.tree_map_with_path(kept, inner.init(params)))
 
-    def update(
-        updates: Updates, state: QuantizedState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, QuantizedState]:
-        check_state(owner, state, QuantizedState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state(owner, state, QuantizedState)
         if params is not None:
-            check_like(owner, "gradient", updates, params)
+            checks.like(owner, "gradient", updates, params)
         run = lambda *args: inner.update(*args, **extra_args)
         old, like = state.inner_state, updates if params is None else params
         largest = max((x.size for x in jax.tree.leaves(like)), default=0)
@@ -161,10 +153,10 @@ def _can_leave_out(inner: GradientTransformationExtraArgs, like: PyTree) -> bool
 
     It is not where a leaf has a container of its own in the state, such as a tuple for each axis.
     """
+    structure_of: Any = jax.tree.structure
     numbers, state = leaf_numbers(like), jax.eval_shape(inner.init, like)
-    first = jax.tree.unflatten(
-        jax.tree.structure(like), jax.tree.leaves(like)[:1] + [None] * (len(numbers) - 1)
-    )
+    first, *others = jax.tree.leaves(like)
+    alone = structure_of(like).unflatten([first, *(None for _ in others)])
     of_first = lambda path, part: part if owner_of(path, numbers)[0] in (None, 0) else None
     left = jax.tree_util.tree_map_with_path(of_first, state)
-    return jax.tree.structure(left) == jax.tree.structure(jax.eval_shape(inner.init, first))
+    return structure_of(left) == structure_of(jax.eval_shape(inner.init, alone))

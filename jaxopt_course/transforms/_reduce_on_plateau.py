@@ -17,20 +17,11 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
-    Updates,
-    alike,
-    as_float,
-    check_number,
-    check_state,
-    has_reached,
-    increment,
-    safe_divide,
-    scale_tree,
+    checks,
+    numerics,
+    tree,
 )
 
-
-__all__ = ["ReduceLROnPlateauState", "reduce_on_plateau"]
 
 INTERVALS = {
     "factor": "(0, 1)",
@@ -107,40 +98,32 @@ def reduce_on_plateau(
     """
     rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
     for name, interval in INTERVALS.items():
-        check_number("reduce_on_plateau", name, getattr(rule, name), interval)
+        checks.number("reduce_on_plateau", name, getattr(rule, name), interval)
 
-    def init(params: Params) -> ReduceLROnPlateauState:
+    def init(params):
         plateau_count, cooldown_count, count = (jnp.zeros((), jnp.int32) for _ in range(3))
         return ReduceLROnPlateauState(
-            as_float(1.0),
-            as_float(jnp.inf),
+            numerics.as_float(1.0),
+            numerics.as_float(jnp.inf),
             plateau_count,
             cooldown_count,
             count,
-            avg_value=as_float(0.0),
-            avg_weight=as_float(0.0),
+            avg_value=numerics.as_float(0.0),
+            avg_weight=numerics.as_float(0.0),
         )
 
-    def update(
-        updates: Updates,
-        state: ReduceLROnPlateauState,
-        params: Params | None = None,
-        *,
-        value: ScalarLike | None = None,
-        weight: ScalarLike = 1.0,
-        **extra_args: Any,
-    ) -> tuple[Updates, ReduceLROnPlateauState]:
-        check_state("reduce_on_plateau", state, ReduceLROnPlateauState)
+    def update(updates, state, params=None, *, value=None, weight=1.0, **extra_args):
+        checks.state("reduce_on_plateau", state, ReduceLROnPlateauState)
         if value is None:
             raise ValueError(
                 "reduce_on_plateau reads the loss: call `update(updates, state, params, "
                 "value=loss)`."
             )
-        state = _with_value(state, as_float(value), as_float(weight))
-        full = has_reached(state.count, accumulation_size)
+        state = _with_value(state, numerics.as_float(value), numerics.as_float(weight))
+        full = numerics.has_reached(state.count, accumulation_size)
         judged = _where(state.avg_weight > 0, _after_a_mean(rule, state.avg_value, state), state)
         new_state = _where(full, _emptied(judged), state)
-        return scale_tree(updates, new_state.scale), new_state
+        return tree.scale(updates, new_state.scale), new_state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -162,13 +145,15 @@ def _after_a_mean(
 ) -> ReduceLROnPlateauState:
     """What becomes of the state once a mean is complete."""
     best = state.best_value
-    tolerance = as_float(rule.rtol) * jnp.abs(best) + as_float(rule.atol)
+    tolerance = numerics.as_float(rule.rtol) * jnp.abs(best) + numerics.as_float(rule.atol)
     improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
     waiting = state.cooldown_count > 0
-    bad = jnp.where(improved, 0, increment(state.plateau_count))
-    reduce = ~waiting & has_reached(bad, rule.patience)
-    smaller = jnp.maximum(state.scale * as_float(rule.factor), as_float(rule.min_scale))
-    pause = jnp.ceil(alike(rule.cooldown)[0]).astype(jnp.int32)
+    bad = jnp.where(improved, 0, numerics.increment(state.plateau_count))
+    reduce = ~waiting & numerics.has_reached(bad, rule.patience)
+    smaller = jnp.maximum(
+        state.scale * numerics.as_float(rule.factor), numerics.as_float(rule.min_scale)
+    )
+    pause = jnp.ceil(numerics.alike(rule.cooldown)[0]).astype(jnp.int32)
     return ReduceLROnPlateauState(
         scale=jnp.where(reduce, smaller, state.scale),
         best_value=jnp.where(improved, mean, best),
@@ -182,10 +167,10 @@ def _after_a_mean(
 
 def _with_value(state: ReduceLROnPlateauState, value: Array, weight: Array) -> Any:
     """``state`` with one value more in its mean; one of weight 0 leaves no trace in that."""
-    total = as_float(state.avg_weight) + weight
-    mean = state.avg_value + safe_divide(weight, total) * (value - state.avg_value)
+    total = numerics.as_float(state.avg_weight) + weight
+    mean = state.avg_value + numerics.safe_divide(weight, total) * (value - state.avg_value)
     return state._replace(
-        count=increment(state.count),
+        count=numerics.increment(state.count),
         avg_value=jnp.where(weight > 0, mean, state.avg_value),
         avg_weight=total,
     )

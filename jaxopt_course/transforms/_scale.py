@@ -1,38 +1,20 @@
 """Multiplication by a number: fixed, scheduled, or the learning rate that ends most chains."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     ScalarOrSchedule,
     Schedule,
-    Updates,
-    at_count,
-    check_flag,
-    check_floats,
-    check_learning_rate,
-    check_like,
-    check_number,
-    check_schedule,
-    check_state,
-    increment,
-    scale_tree,
+    checks,
+    numerics,
+    tree,
 )
 
 from ._stateless import of_floats
-
-
-__all__ = [
-    "ScaleByLearningRateState",
-    "ScaleByScheduleState",
-    "scale",
-    "scale_by_learning_rate",
-    "scale_by_schedule",
-]
 
 
 def scale(step_size: ScalarLike) -> GradientTransformationExtraArgs:
@@ -41,8 +23,8 @@ def scale(step_size: ScalarLike) -> GradientTransformationExtraArgs:
     Raises:
         TypeError, ValueError: if ``step_size`` is not one finite real number.
     """
-    check_number("scale", "step_size", step_size)
-    return of_floats(lambda updates, params: scale_tree(updates, step_size))
+    checks.number("scale", "step_size", step_size)
+    return of_floats(lambda updates, params: tree.scale(updates, step_size))
 
 
 class ScaleByScheduleState(NamedTuple):
@@ -60,21 +42,16 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
     Raises:
         TypeError: if ``step_size_fn`` is not callable.
     """
-    check_schedule("scale_by_schedule", "step_size_fn", step_size_fn)
+    checks.schedule("scale_by_schedule", "step_size_fn", step_size_fn)
 
-    def init(params: Params) -> ScaleByScheduleState:
+    def init(params):
         return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates,
-        state: ScaleByScheduleState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByScheduleState]:
-        check_state("scale_by_schedule", state, ScaleByScheduleState)
-        check_floats("scale_by_schedule", "update", updates)
-        updates = scale_tree(updates, step_size_fn(state.count))
-        return updates, ScaleByScheduleState(count=increment(state.count))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_schedule", state, ScaleByScheduleState)
+        checks.floats("scale_by_schedule", "update", updates)
+        updates = tree.scale(updates, step_size_fn(state.count))
+        return updates, ScaleByScheduleState(count=numerics.increment(state.count))
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -111,25 +88,20 @@ def scale_by_learning_rate(
         >>> round(float(updates), 3), int(state.step)
         (-0.2, 1)
     """
-    check_flag("scale_by_learning_rate", "flip_sign", flip_sign)
+    checks.flag("scale_by_learning_rate", "flip_sign", flip_sign)
     hint = "To multiply by a number of either sign, use `scale`."
-    check_learning_rate("scale_by_learning_rate", learning_rate, hint=hint)
+    checks.learning_rate("scale_by_learning_rate", learning_rate, hint=hint)
 
-    def init(params: Params) -> ScaleByLearningRateState:
+    def init(params):
         return ScaleByLearningRateState(step=jnp.zeros((), jnp.int32))
 
-    def update(
-        updates: Updates,
-        state: ScaleByLearningRateState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, ScaleByLearningRateState]:
-        check_state("scale_by_learning_rate", state, ScaleByLearningRateState)
-        check_floats("scale_by_learning_rate", "gradient", updates)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_learning_rate", state, ScaleByLearningRateState)
+        checks.floats("scale_by_learning_rate", "gradient", updates)
         if params is not None:
-            check_like("scale_by_learning_rate", "gradient", updates, params)
-        rate = at_count(learning_rate, state.step)
-        updates = scale_tree(updates, -rate if flip_sign else rate)
-        return updates, ScaleByLearningRateState(step=increment(state.step))
+            checks.like("scale_by_learning_rate", "gradient", updates, params)
+        rate = numerics.at_count(learning_rate, state.step)
+        updates = tree.scale(updates, -rate if flip_sign else rate)
+        return updates, ScaleByLearningRateState(step=numerics.increment(state.step))
 
     return GradientTransformationExtraArgs(init, update)

@@ -1,7 +1,6 @@
 """Transformations without memory: a function of the updates, and perhaps of the params."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jaxtyping import Array
@@ -10,25 +9,10 @@ from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
     Params,
-    State,
     Updates,
-    check_callable,
-    check_empty_state,
-    check_floats,
-    check_like,
-    require_params,
-    zeros_like,
+    checks,
+    tree,
 )
-
-
-__all__ = [
-    "beside_params",
-    "identity",
-    "of_floats",
-    "set_to_zero",
-    "stateless",
-    "stateless_with_tree_map",
-]
 
 
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
@@ -48,7 +32,7 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
         >>> updates.tolist()
         [-1.0, 1.0]
     """
-    check_callable("stateless", "f", f)
+    checks.function("stateless", "f", f)
     return _without_state(_owner(f), f)
 
 
@@ -57,7 +41,7 @@ def of_floats(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
     owner = _owner(f)
 
     def checked(updates: Updates, params: Params | None) -> Updates:
-        check_floats(owner, "gradient", updates)
+        checks.floats(owner, "gradient", updates)
         return f(updates, params)
 
     return _without_state(owner, checked)
@@ -71,13 +55,11 @@ def _owner(f: Callable) -> str:
 def _without_state(
     owner: str, f: Callable[[Updates, Params | None], Updates]
 ) -> GradientTransformationExtraArgs:
-    def init(params: Params) -> EmptyState:
+    def init(params):
         return EmptyState()
 
-    def update(
-        updates: Updates, state: State, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, State]:
-        check_empty_state(owner, state)
+    def update(updates, state, params=None, **extra_args):
+        checks.empty_state(owner, state)
         return f(updates, params), state
 
     return GradientTransformationExtraArgs(init, update)
@@ -98,7 +80,7 @@ def stateless_with_tree_map(
         >>> float(updates["w"])
         -1.0
     """
-    check_callable("stateless_with_tree_map", "f", f)
+    checks.function("stateless_with_tree_map", "f", f)
 
     def mapped(updates: Updates, params: Params | None) -> Updates:
         if params is None:
@@ -114,8 +96,8 @@ def beside_params(
     """Apply ``f(update, parameter)`` to each leaf; ``owner``, the link, asks for the params."""
 
     def mapped(updates: Updates, params: Params | None) -> Updates:
-        require_params(owner, params)
-        check_like(owner, "gradient", updates, params)
+        checks.params(owner, params)
+        checks.like(owner, "gradient", updates, params)
         return jax.tree.map(f, updates, params)
 
     return stateless(mapped)
@@ -128,4 +110,4 @@ def identity() -> GradientTransformationExtraArgs:
 
 def set_to_zero() -> GradientTransformationExtraArgs:
     """Replace the updates by zeros: what it is applied to stays as it is."""
-    return stateless(lambda updates, params: zeros_like(updates))
+    return stateless(lambda updates, params: tree.zeros_like(updates))

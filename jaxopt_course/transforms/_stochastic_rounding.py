@@ -20,22 +20,14 @@ from jaxtyping import Array, Int, Key
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     State,
-    Updates,
-    as_transformation,
-    check_like,
-    check_state,
+    checks,
     count_applied,
-    require_params,
-    widened,
+    tree,
 )
 
 from ._narrow import is_narrow, landing, reaching
 from ._noise import own_key
-
-
-__all__ = ["StochasticRoundingState", "stochastic_rounding"]
 
 
 class StochasticRoundingState(NamedTuple):
@@ -74,21 +66,18 @@ def stochastic_rounding(
         >>> bool(0.0007 < jnp.mean((params + updates).astype(jnp.float32)) - 1 < 0.0013)
         True
     """
-    inner = as_transformation("stochastic_rounding", "optimizer", optimizer)
+    inner = checks.transformation("stochastic_rounding", "optimizer", optimizer)
 
-    def init(params: Params) -> StochasticRoundingState:
+    def init(params):
         return StochasticRoundingState(jnp.zeros((), jnp.int32), own_key(key), inner.init(params))
 
-    def update(
-        updates: Updates,
-        state: StochasticRoundingState,
-        params: Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[Updates, StochasticRoundingState]:
-        check_state("stochastic_rounding", state, StochasticRoundingState)
-        require_params("stochastic_rounding", params)
-        check_like("stochastic_rounding", "gradient", updates, params)
-        moves, inner_state = inner.update(widened(updates), state.inner_state, params, **extra_args)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("stochastic_rounding", state, StochasticRoundingState)
+        checks.params("stochastic_rounding", params)
+        checks.like("stochastic_rounding", "gradient", updates, params)
+        moves, inner_state = inner.update(
+            tree.widened(updates), state.inner_state, params, **extra_args
+        )
         now = jax.random.fold_in(state.rng_key, state.count)
 
         def drawn(number: int, param: Any, grad: Any, move: Any) -> Array:

@@ -10,30 +10,12 @@ Sutskever et al., "On the importance of initialization and momentum in deep lear
 https://proceedings.mlr.press/v28/sutskever13.html, for the reparametrised Nesterov form.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    Params,
-    Updates,
-    accumulator_like,
-    bias_corrected,
-    cast_like,
-    check_dtype,
-    check_flag,
-    check_like,
-    check_number,
-    check_state,
-    increment,
-    running_mean,
-    running_sum,
-)
-
-
-__all__ = ["EmaState", "TraceState", "ema", "trace"]
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, checks, numerics, tree
 
 
 class TraceState(NamedTuple):
@@ -62,21 +44,19 @@ def trace(
         >>> float(tx.update(jnp.array(1.0), state)[0])
         1.5
     """
-    check_dtype("trace", "accumulator_dtype", accumulator_dtype)
-    check_flag("trace", "nesterov", nesterov)
-    check_number("trace", "decay", decay, "[0, 1]")
+    checks.dtype("trace", "accumulator_dtype", accumulator_dtype)
+    checks.flag("trace", "nesterov", nesterov)
+    checks.number("trace", "decay", decay, "[0, 1]")
 
-    def init(params: Params) -> TraceState:
-        return TraceState(trace=accumulator_like(params, accumulator_dtype))
+    def init(params):
+        return TraceState(trace=tree.accumulator_like(params, accumulator_dtype))
 
-    def update(
-        updates: Updates, state: TraceState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, TraceState]:
-        check_state("trace", state, TraceState)
-        check_like("trace", "gradient", updates, state.trace)
-        total = running_sum(state.trace, updates, decay)
-        ahead = running_sum(total, updates, decay) if nesterov else total
-        return cast_like(ahead, updates), TraceState(trace=cast_like(total, state.trace))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("trace", state, TraceState)
+        checks.like("trace", "gradient", updates, state.trace)
+        total = tree.running_sum(state.trace, updates, decay)
+        ahead = tree.running_sum(total, updates, decay) if nesterov else total
+        return tree.cast_like(ahead, updates), TraceState(trace=tree.cast_like(total, state.trace))
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -111,21 +91,19 @@ def ema(
         >>> round(float(tx.update(jnp.array(5.0), tx.init(jnp.array(0.0)))[0]), 5)
         5.0
     """
-    check_dtype("ema", "accumulator_dtype", accumulator_dtype)
-    check_flag("ema", "debias", debias)
-    check_number("ema", "decay", decay, "[0, 1)")
+    checks.dtype("ema", "accumulator_dtype", accumulator_dtype)
+    checks.flag("ema", "debias", debias)
+    checks.number("ema", "decay", decay, "[0, 1)")
 
-    def init(params: Params) -> EmaState:
-        return EmaState(jnp.zeros((), jnp.int32), accumulator_like(params, accumulator_dtype))
+    def init(params):
+        return EmaState(jnp.zeros((), jnp.int32), tree.accumulator_like(params, accumulator_dtype))
 
-    def update(
-        updates: Updates, state: EmaState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, EmaState]:
-        check_state("ema", state, EmaState)
-        check_like("ema", "gradient", updates, state.ema)
-        count = increment(state.count)
-        mean = running_mean(state.ema, updates, decay)
-        unbiased = bias_corrected(mean, decay, count) if debias else mean
-        return cast_like(unbiased, updates), EmaState(count, cast_like(mean, state.ema))
+    def update(updates, state, params=None, **extra_args):
+        checks.state("ema", state, EmaState)
+        checks.like("ema", "gradient", updates, state.ema)
+        count = numerics.increment(state.count)
+        mean = tree.update_moment(updates, state.ema, decay, 1)
+        unbiased = tree.bias_correction(mean, decay, count) if debias else mean
+        return tree.cast_like(unbiased, updates), EmaState(count, tree.cast_like(mean, state.ema))
 
     return GradientTransformationExtraArgs(init, update)

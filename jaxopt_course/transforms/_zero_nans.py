@@ -1,15 +1,12 @@
 """NaNs become zeros, and the state tells in which leaves they were."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformationExtraArgs, Params, Updates, check_state
-
-
-__all__ = ["ZeroNansState", "zero_nans"]
+from jaxopt_course.core import GradientTransformationExtraArgs, checks
 
 
 class ZeroNansState(NamedTuple):
@@ -29,13 +26,11 @@ def zero_nans() -> GradientTransformationExtraArgs:
         ([0.0, 1.0], True)
     """
 
-    def init(params: Params) -> ZeroNansState:
+    def init(params):
         return ZeroNansState(jax.tree.map(lambda p: jnp.zeros((), jnp.bool_), params))
 
-    def update(
-        updates: Updates, state: ZeroNansState, params: Params | None = None, **extra_args: Any
-    ) -> tuple[Updates, ZeroNansState]:
-        check_state("zero_nans", state, ZeroNansState)
+    def update(updates, state, params=None, **extra_args):
+        checks.state("zero_nans", state, ZeroNansState)
         found = jax.tree.map(lambda u: jnp.any(jnp.isnan(u)), updates)
         cleaned = jax.tree.map(lambda u: jnp.where(jnp.isnan(u), jnp.zeros_like(u), u), updates)
         return cleaned, ZeroNansState(found)

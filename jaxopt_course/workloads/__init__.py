@@ -1,46 +1,29 @@
 """Floor 6: small problems with frozen targets, and the comparison of optimizers on them."""
 
-from ._catalogue import WORKLOADS, workload
-from ._compare import compare
-from ._comparison import Comparison, Trials
-from ._contenders import CONTENDERS, Contender, contender
-from ._edges import EdgeShares, edge_shares
-from ._pairs import PairwiseDifferences, pairwise_differences
-from ._profiles import PerformanceProfiles, performance_profiles
-from ._store import load_comparison
-from ._studies import TuningStudies, tuning_studies
-from ._summary import Summary, best_trials, summarize
-from ._text import MarkovSource, draw_text, markov_source
-from ._tuning import TuningCurves, tuning_curves
-from ._workload import Parts, Workload
-
-
-__all__ = [
-    "CONTENDERS",
-    "WORKLOADS",
-    "Comparison",
-    "Contender",
-    "EdgeShares",
-    "MarkovSource",
-    "PairwiseDifferences",
-    "Parts",
-    "PerformanceProfiles",
-    "Summary",
-    "Trials",
-    "TuningCurves",
-    "TuningStudies",
-    "Workload",
-    "best_trials",
-    "compare",
-    "contender",
-    "draw_text",
-    "edge_shares",
-    "load_comparison",
-    "markov_source",
-    "pairwise_differences",
-    "performance_profiles",
-    "summarize",
-    "tuning_curves",
-    "tuning_studies",
-    "workload",
-]
+from ._catalogue import WORKLOADS as WORKLOADS
+from ._catalogue import workload as workload
+from ._compare import compare as compare
+from ._comparison import Comparison as Comparison
+from ._comparison import Trials as Trials
+from ._contenders import CONTENDERS as CONTENDERS
+from ._contenders import Contender as Contender
+from ._contenders import contender as contender
+from ._edges import EdgeShares as EdgeShares
+from ._edges import edge_shares as edge_shares
+from ._pairs import PairwiseDifferences as PairwiseDifferences
+from ._pairs import pairwise_differences as pairwise_differences
+from ._profiles import PerformanceProfiles as PerformanceProfiles
+from ._profiles import performance_profiles as performance_profiles
+from ._store import load_comparison as load_comparison
+from ._studies import TuningStudies as TuningStudies
+from ._studies import tuning_studies as tuning_studies
+from ._summary import Summary as Summary
+from ._summary import best_trials as best_trials
+from ._summary import summarize as summarize
+from ._text import MarkovSource as MarkovSource
+from ._text import draw_text as draw_text
+from ._text import markov_source as markov_source
+from ._tuning import TuningCurves as TuningCurves
+from ._tuning import tuning_curves as tuning_curves
+from ._workload import Parts as Parts
+from ._workload import Workload as Workload

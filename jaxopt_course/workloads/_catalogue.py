@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from jaxopt_course.core import check_choice
+from jaxopt_course.core import checks
 
 from ._images import AUTOENCODER, BATCH_NORM, CNN_DIGITS, DEEP_SIGMOID, MLP_DIGITS
 from ._linear import DIABETES, FACTORIZATION, LOGISTIC
@@ -12,8 +12,6 @@ from ._surfaces import QUADRATIC, ROSENBROCK
 from ._text import GRU_TEXT, TRANSFORMER_TEXT
 from ._workload import Workload
 
-
-__all__ = ["WORKLOADS", "workload"]
 
 WORKLOADS: Mapping[str, Workload] = MappingProxyType(
     {
@@ -47,5 +45,5 @@ def workload(name: str) -> Workload:
         >>> workload("spirals").steps
         480
     """
-    check_choice("workload", "name", name, WORKLOADS)
+    checks.choice("workload", "name", name, WORKLOADS)
     return WORKLOADS[name]

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import checks
 from jaxopt_course.studies import Float, configuration_at, sobol_design
 from jaxopt_course.training import make_population, make_train
 
@@ -31,8 +31,6 @@ from ._contenders import Contender, point_of
 from ._store import check_index, check_name, comparison_of, read_cell, write_cell, write_index
 from ._workload import VARIANTS, Workload
 
-
-__all__ = ["compare", "make_training"]
 
 Strategy = Literal["map", "chunk", "vmap"]
 Job = tuple[Contender, Workload, str]
@@ -82,10 +80,10 @@ def compare(
         ValueError: if an argument is not as said, or ``resume`` holds other trials.
     """
     entries, problems = list(contenders), list(workloads)
-    check_integer("compare", "trials", trials, "[1, inf)")
-    check_integer("compare", "seeds", seeds, "[2, inf)")
-    check_integer("compare", "held_out_seeds", held_out_seeds, "[1, inf)")
-    check_choice("compare", "strategy", strategy, ("map", "chunk", "vmap"))
+    checks.integer("compare", "trials", trials, "[1, inf)")
+    checks.integer("compare", "seeds", seeds, "[2, inf)")
+    checks.integer("compare", "held_out_seeds", held_out_seeds, "[1, inf)")
+    checks.choice("compare", "strategy", strategy, ("map", "chunk", "vmap"))
     _check_names("contenders", [own.name for own in entries])
     _check_names("workloads", [own.name for own in problems])
     design_key, seed_key = jax.random.split(key)

@@ -7,9 +7,6 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 
-__all__ = ["Comparison", "Costs", "Trials", "costs_of"]
-
-
 class Trials(NamedTuple):
     """The trainings of one contender on one variant of one workload.
 

@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxopt_course.core import GradientTransformationExtraArgs, check_choice
+from jaxopt_course.core import GradientTransformationExtraArgs, checks
 from jaxopt_course.optimizers import adagrad, adam, adamw, lion, nadam, rmsprop, rprop, sgd
 from jaxopt_course.studies import Float, Int
 
-
-__all__ = ["CONTENDERS", "Contender", "contender", "point_of"]
 
 Numbers = Mapping[str, Any]
 
@@ -51,7 +49,7 @@ def contender(name: str) -> Contender:
         >>> contender("momentum").defaults
         {'learning_rate': 0.01, 'one_minus_momentum': 0.1}
     """
-    check_choice("contender", "name", name, CONTENDERS)
+    checks.choice("contender", "name", name, CONTENDERS)
     return CONTENDERS[name]
 
 

@@ -9,8 +9,6 @@ from ._comparison import Comparison
 from ._studies import TuningStudies
 
 
-__all__ = ["EdgeShares", "edge_shares"]
-
 EDGE = 0.05  # of a range
 OFTEN = 0.25  # five times as often as chance
 

@@ -13,8 +13,6 @@ from jaxopt_course.tasks import linen_task
 from ._workload import Parts, Workload, frozen_targets, parts, shuffled
 
 
-__all__ = ["AUTOENCODER", "BATCH_NORM", "CNN_DIGITS", "DEEP_SIGMOID", "MLP_DIGITS"]
-
 TRAIN, BATCH_SIZE = 1280, 32  # rows: whole batches, and whole ones of the 256 that validate
 
 

@@ -13,9 +13,6 @@ from jaxopt_course.tasks import function_task, linen_task
 from ._workload import Parts, Workload, frozen_targets, parts, shuffled
 
 
-__all__ = ["DIABETES", "FACTORIZATION", "LOGISTIC"]
-
-
 def logistic_parts(seed: int, noise: float) -> Parts:
     """A tumour, malignant or benign, by a linear model of scaled measurements.
 
@@ -49,7 +46,7 @@ def factorization_parts(seed: int, rank: int, noise: float) -> Parts:
     matrix = left @ right.T / np.sqrt(rank) + noise * rng.standard_normal((40, 30))
     places = np.argwhere(np.ones_like(matrix)).astype(np.int32)[rng.permutation(1200)]
 
-    def init(key: Array) -> dict[str, Array]:
+    def init(key):
         rows, columns = jax.random.split(key)
         normal = lambda key, n: 0.3 * jax.random.normal(key, (n, rank), jnp.float32)
         return {"rows": normal(rows, 40), "columns": normal(columns, 30)}

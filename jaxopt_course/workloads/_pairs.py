@@ -16,8 +16,6 @@ from jaxtyping import Bool, Float64
 from ._studies import TuningStudies, check_view, interval, never_counted
 
 
-__all__ = ["PairwiseDifferences", "pairwise_differences", "ratio_of"]
-
 Table = Float64[np.ndarray, "contenders contenders"]
 
 

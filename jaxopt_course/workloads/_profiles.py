@@ -17,8 +17,6 @@ from jaxtyping import Float64
 from ._studies import TuningStudies, check_view, interval
 
 
-__all__ = ["PerformanceProfiles", "performance_profiles"]
-
 FACTORS = np.geomspace(1.0, 16.0, 81)  # among them 1, 2, 4, 8 and 16
 
 Shares = Float64[np.ndarray, "contenders factors"]

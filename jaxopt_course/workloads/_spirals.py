@@ -10,9 +10,6 @@ from jaxopt_course.tasks import linen_task
 from ._workload import Parts, Workload, frozen_targets, numbers_of, parts
 
 
-__all__ = ["SPIRALS"]
-
-
 def spirals_parts(seed: int, hidden: tuple[int, ...], turns: float, noise: float) -> Parts:
     """Which of two arms a point of the plane lies on."""
     draw = lambda key: spirals(key, 768, turns, noise)

@@ -19,16 +19,6 @@ from ._comparison import Comparison, Trials
 from ._workload import VARIANTS
 
 
-__all__ = [
-    "check_index",
-    "check_name",
-    "comparison_of",
-    "load_comparison",
-    "read_cell",
-    "write_cell",
-    "write_index",
-]
-
 INDEX = "index.json"
 Cell = tuple[str, str, str]  # contender, workload, variant
 

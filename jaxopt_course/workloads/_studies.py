@@ -13,21 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
-from jaxopt_course.core import check_choice, check_integer
+from jaxopt_course.core import checks
 
 from ._comparison import Comparison, costs_of
 from ._workload import VARIANTS
 
-
-__all__ = [
-    "CLOCKS",
-    "SETTINGS",
-    "TuningStudies",
-    "check_view",
-    "interval",
-    "never_counted",
-    "tuning_studies",
-]
 
 CLOCKS = ("steps", "seconds")
 SETTINGS = ("fresh_seed", "held_out")
@@ -82,8 +72,8 @@ def tuning_studies(
         seed: of the draws.
     """
     some = next(iter(comparison.trials.values()))
-    check_integer("tuning_studies", "budget", budget, f"[1, {len(some.values) - 1}]")
-    check_integer("tuning_studies", "studies", studies, "[1, inf)")
+    checks.integer("tuning_studies", "budget", budget, f"[1, {len(some.values) - 1}]")
+    checks.integer("tuning_studies", "studies", studies, "[1, inf)")
     shape = (studies, len(comparison.contenders), len(comparison.workloads))
     picks, seconds = np.zeros(shape, int), {s: np.zeros(shape[1:]) for s in SETTINGS}
     steps = {setting: np.zeros(shape) for setting in SETTINGS}
@@ -120,8 +110,8 @@ def tuning_studies(
 
 def check_view(owner: str, clock: str, setting: str) -> None:
     """Raise unless there are such a clock and such a setting."""
-    check_choice(owner, "clock", clock, CLOCKS)
-    check_choice(owner, "setting", setting, SETTINGS)
+    checks.choice(owner, "clock", clock, CLOCKS)
+    checks.choice(owner, "setting", setting, SETTINGS)
 
 
 def never_counted(costs: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -14,8 +14,6 @@ from ._tables import markdown, terminal
 from ._tuning import TuningCurves, tuning_curves
 
 
-__all__ = ["Summary", "best_trials", "summarize"]
-
 BUDGETS = (1, 5, 20, 100)
 
 View = tuple[str, str]  # clock and setting

@@ -15,9 +15,6 @@ from jaxopt_course.tasks import Batch, Task
 from ._workload import Parts, Workload, frozen_targets, numbers_of, parts
 
 
-__all__ = ["QUADRATIC", "ROSENBROCK"]
-
-
 def quadratic_parts(
     seed: int, dimension: int, condition_number: float, noise: float, examples: int = 512
 ) -> Parts:
@@ -51,7 +48,7 @@ def rosenbrock_parts(start: tuple[float, float], angle: float) -> Parts:
     def value(point: Float[Array, "2"], _: Any) -> Float[Array, ""]:
         return rosenbrock(jnp.asarray(turn) @ point)
 
-    def init(key: Any) -> Float[Array, "2"]:
+    def init(key):
         near = jnp.asarray(start, jnp.float32) + 0.1 * jax.random.normal(key, (2,), jnp.float32)
         return jnp.asarray(turn.T) @ near
 

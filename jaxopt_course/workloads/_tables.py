@@ -5,13 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxopt_course.core import counted
+from jaxopt_course.core import checks
 
 from ._pairs import PairwiseDifferences, ratio_of
 from ._tuning import TuningCurves
 
-
-__all__ = ["markdown", "terminal"]
 
 CLOCK = {"steps": "steps, in lengths of a training", "seconds": "seconds"}
 SETTING = {"fresh_seed": "with another seed", "held_out": "on the held-out variants"}
@@ -26,7 +24,7 @@ def terminal(summary: Any) -> str:
     head = [
         "contender",
         "reached",
-        f"steps, {counted(budget, 'trial')}",
+        f"steps, {checks.counted(budget, 'trial')}",
         "held out",
         "seconds",
         "untuned",
@@ -47,8 +45,8 @@ def terminal(summary: Any) -> str:
         "  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)) for row in (head, *rows)
     ]
     return "\n".join(line.rstrip() for line in lines) + (
-        f"\ncost to the target over {counted(len(summary.workloads), 'workload')} (geometric "
-        "mean; steps in "
+        f"\ncost to the target over {checks.counted(len(summary.workloads), 'workload')} "
+        "(geometric mean; steps in "
         "lengths of a training,\nnever = 2) with the middle 95 % of tuning studies"
     )
 
@@ -64,9 +62,9 @@ def markdown(summary: Any) -> str:
             "of targets reached, by the number of trials; 1 is the defaults. A target that is "
             "never reached counts as two of the longest trainings.",
             _tuning(curves),
-            f"Median cost on each workload after {counted(budget, 'trial')}:",
+            f"Median cost on each workload after {checks.counted(budget, 'trial')}:",
             _each(curves),
-            f"Row over column after {counted(budget, 'trial')}: ratio of costs, median over "
+            f"Row over column after {checks.counted(budget, 'trial')}: ratio of costs, median over "
             "workloads, with "
             "the middle 95 % of studies; and the share of workloads on which the row is cheaper. "
             "Bold: the interval leaves 1 out.",
@@ -132,7 +130,7 @@ def _edges(summary: Any) -> list[str]:
     rows = ([own, name, end, f"{share:.0%}"] for own, name, end, share in flags)
     return [
         f"Ranges with a quarter of their picks, after "
-        f"{counted(summary.edges.budget, 'trial')}, within 5 % of "
+        f"{checks.counted(summary.edges.budget, 'trial')}, within 5 % of "
         "an end: what lies beyond may be better.",
         _table(["contender", "range", "end", "share of picks"], rows),
     ]

@@ -25,8 +25,6 @@ from jaxopt_course.tasks import linen_task
 from ._workload import Parts, Workload, frozen_targets, parts
 
 
-__all__ = ["GRU_TEXT", "TRANSFORMER_TEXT", "MarkovSource", "draw_text", "markov_source"]
-
 VOCABULARY, LENGTH, SEQUENCES, TRAIN = 4, 8, 640, 512
 
 

@@ -13,8 +13,6 @@ from jaxtyping import Float64
 from ._studies import TuningStudies, check_view, interval, never_counted
 
 
-__all__ = ["TuningCurves", "tuning_curves"]
-
 Curves = Float64[np.ndarray, "budgets contenders"]
 Each = Float64[np.ndarray, "budgets contenders workloads"]
 

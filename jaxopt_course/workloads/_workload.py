@@ -18,8 +18,6 @@ from jaxopt_course.tasks import Task
 from jaxopt_course.training import Rows
 
 
-__all__ = ["VARIANTS", "Parts", "Workload", "frozen_targets", "numbers_of", "parts", "shuffled"]
-
 VARIANTS = ("base", "held_out")
 TARGETS = pathlib.Path(__file__).with_name("targets.json")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxopt_course.core import GradientTransformationExtraArgs, abs_sq
+from jaxopt_course.core import GradientTransformationExtraArgs, numerics
 
 
 class Member(NamedTuple):
@@ -74,7 +74,7 @@ def matrices(tree):
 
 def bowl(params):
     """``sum (|x|^2 + |x|^4) / 2`` over everything: curvature that depends on the place."""
-    squares = [abs_sq(x).astype(jnp.float32) for x in jax.tree.leaves(params)]
+    squares = [numerics.abs_sq(x).astype(jnp.float32) for x in jax.tree.leaves(params)]
     return sum((jnp.sum(s + s**2) / 2 for s in squares), start=jnp.zeros((), jnp.float32))
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxopt_course import optimizers, regularizers, transforms
-from jaxopt_course.core import divide_by_root
+from jaxopt_course.core import tree
 from tests.catalogue.member import ADAM, ORDER, RATE, Member, decay, matrices
 
 
@@ -30,7 +30,7 @@ def behind_descent(learning_rate, l1, l2):
 
 def in_the_metric_of_rms(operator, learning_rate):
     def metric(state):
-        return divide_by_root(jax.tree.map(jnp.ones_like, state.nu), state.nu, None, 1e-3)
+        return tree.divide_by_root(jax.tree.map(jnp.ones_like, state.nu), state.nu, None, 1e-3)
 
     rms = optimizers.scale_by_rms(0.9, 1e-3)
     return transforms.scaled_proximal(rms, metric, operator, learning_rate)

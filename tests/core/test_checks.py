@@ -5,14 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.core import (
-    check_choice,
-    check_integer,
-    check_learning_rate,
-    check_like,
-    check_number,
-    require_params,
-)
+from jaxopt_course.core import checks
 
 
 @pytest.mark.parametrize(
@@ -21,7 +14,7 @@ from jaxopt_course.core import (
      (jnp.array(2), "(1, inf)"), (-1e300, "(-inf, inf)")],
 )  # fmt: skip
 def test_numbers_inside_pass(value, interval):
-    check_number("f", "x", value, interval)
+    checks.number("f", "x", value, interval)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +24,7 @@ def test_numbers_inside_pass(value, interval):
 )  # fmt: skip
 def test_numbers_outside_are_refused(value, interval):
     with pytest.raises(ValueError, match=r"^f: `x` must lie in [\[(].*[\])], got .*\.$"):
-        check_number("f", "x", value, interval)
+        checks.number("f", "x", value, interval)
 
 
 @pytest.mark.parametrize(
@@ -39,46 +32,46 @@ def test_numbers_outside_are_refused(value, interval):
 )
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(TypeError, match=r"^f: `x` must be a number in \[0, 1\], got "):
-        check_number("f", "x", value, "[0, 1]")
+        checks.number("f", "x", value, "[0, 1]")
 
 
 def test_traced_scalars_pass_and_traced_vectors_do_not():
-    jax.jit(lambda x: check_number("f", "x", x, "[0, 1]"))(7.0)
+    jax.jit(lambda x: checks.number("f", "x", x, "[0, 1]"))(7.0)
     with pytest.raises(TypeError, match=r"array of shape \(2,\)"):
-        jax.jit(lambda x: check_number("f", "x", x, "[0, 1]"))(jnp.ones(2))
+        jax.jit(lambda x: checks.number("f", "x", x, "[0, 1]"))(jnp.ones(2))
 
 
 def test_static_integers_are_refused_when_traced():
-    check_integer("f", "n", np.int64(3), "[1, inf)")
+    checks.integer("f", "n", np.int64(3), "[1, inf)")
     with pytest.raises(TypeError, match=r"f: `n` is static.* got a traced value"):
-        jax.jit(lambda n: check_integer("f", "n", n, "[1, inf)"))(3)
+        jax.jit(lambda n: checks.integer("f", "n", n, "[1, inf)"))(3)
     with pytest.raises(TypeError, match="must be an int"):
-        check_integer("f", "n", 1.0, "[1, inf)")
+        checks.integer("f", "n", 1.0, "[1, inf)")
     with pytest.raises(ValueError, match=r"must lie in \[1, inf\), got 0"):
-        check_integer("f", "n", 0, "[1, inf)")
+        checks.integer("f", "n", 0, "[1, inf)")
 
 
 def test_a_rate_may_be_a_schedule():
-    check_learning_rate("f", lambda step: 0.1)
+    checks.learning_rate("f", lambda step: 0.1)
     with pytest.raises(TypeError, match=r"a number in .* or a schedule, got None"):
-        check_learning_rate("f", None)
+        checks.learning_rate("f", None)
 
 
 def test_a_misspelt_choice_is_suggested():
-    check_choice("f", "name", "adam", ["adam", "sgd"])
+    checks.choice("f", "name", "adam", ["adam", "sgd"])
     with pytest.raises(ValueError, match=r"one of adam, sgd, got 'adm'. Did you mean 'adam'"):
-        check_choice("f", "name", "adm", ["adam", "sgd"])
+        checks.choice("f", "name", "adm", ["adam", "sgd"])
 
 
 def test_trees_that_differ_are_told_by_path():
     good = {"a": {"b": jnp.ones(3)}}
-    check_like("f", "gradient", good, good)
+    checks.like("f", "gradient", good, good)
     with pytest.raises(ValueError, match=r"gradient at \['a'\]\['b'\] has shape \(\), parameter"):
-        check_like("f", "gradient", {"a": {"b": jnp.ones(())}}, good)
+        checks.like("f", "gradient", {"a": {"b": jnp.ones(())}}, good)
     with pytest.raises(ValueError, match=r"found on one side only: \['a'\]\['b'\], \['a'\]\['c'\]"):
-        check_like("f", "gradient", {"a": {"c": jnp.ones(3)}}, good)
+        checks.like("f", "gradient", {"a": {"c": jnp.ones(3)}}, good)
 
 
 def test_missing_params_are_asked_for():
     with pytest.raises(ValueError, match="f reads the parameters"):
-        require_params("f", None)
+        checks.params("f", None)

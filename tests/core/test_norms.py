@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.core import divide_tree, global_norm, l2_norm, root_mean_square
+from jaxopt_course.core import global_norm, l2_norm, root_mean_square, tree
 
 
 SIZES = {  # far beyond the roots of the largest and the smallest number
@@ -128,5 +128,5 @@ def test_long_leaves_and_short_ones_make_one_norm(dtype, scale):
 
 def test_division_by_numbers_of_any_size():
     for size in (3e38, 1.0, 3e-38):
-        quotient = jax.jit(divide_tree)(jnp.full(3, size, jnp.float32), jnp.float32(size))
+        quotient = jax.jit(tree.divide)(jnp.full(3, size, jnp.float32), jnp.float32(size))
         np.testing.assert_allclose(quotient, 1.0, rtol=1e-6)

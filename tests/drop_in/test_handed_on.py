@@ -7,6 +7,7 @@ import pytest
 
 import jaxopt_course
 from jaxopt_course import core
+from tests.names import public_names
 
 
 def public(module):
@@ -42,7 +43,7 @@ def test_a_package_has_every_name_of_its_namesake(package):
 @pytest.mark.parametrize("package", core.HANDED_ON)
 def test_the_list_names_nothing_that_the_library_defines(package):
     handed_on = set(core.HANDED_ON[package])
-    assert not handed_on & set(getattr(getattr(jaxopt_course, package), "__all__", ()))
+    assert not handed_on & set(public_names(getattr(jaxopt_course, package)))
     for name in handed_on:
         assert getattr(getattr(jaxopt_course, package), name) is getattr(
             getattr(optax, package), name

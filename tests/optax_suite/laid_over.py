@@ -17,6 +17,7 @@ import optax
 import pytest
 
 from jaxopt_course import core, losses, optimizers, schedules, transforms
+from tests.names import public_names
 
 
 CALL_OPTAX = {"ctc_loss", "ctc_loss_with_forward_probs"}  # laid over optax's they call themselves
@@ -24,7 +25,7 @@ PACKAGES = (losses, optimizers, schedules, transforms)
 OURS = {
     name: getattr(package, name)
     for package in PACKAGES
-    for name in set(package.__all__) - CALL_OPTAX
+    for name in set(public_names(package)) - CALL_OPTAX
     if getattr(getattr(package, name), "__module__", "").startswith("jaxopt_course")
 }
 reached: set[str] = set()

@@ -19,6 +19,7 @@ from jaxopt_course.regularizers import (
     prox_nuclear,
     prox_simplex,
 )
+from tests.names import public_names
 
 
 RNG = np.random.default_rng(0)
@@ -143,7 +144,7 @@ def test_slopes_by_the_point_and_the_strength_are_finite_at_zero_and_right_elsew
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_each_returns_the_dtype_it_was_given(dtype):
     x = jnp.asarray(POINTS[2], dtype)
-    for name in regularizers.__all__:
+    for name in public_names(regularizers):
         if name.startswith("prox_"):
             y = jax.eval_shape(getattr(regularizers, name), x)
             assert (y.dtype, y.shape) == (x.dtype, x.shape), name

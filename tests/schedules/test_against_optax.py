@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxopt_course import schedules
+from tests.names import public_names
 
 
 COUNTS = [*range(32), 49, 50, 51, 99, 100, 101, 1000, 123_456]
@@ -145,11 +146,11 @@ def test_values_are_those_of_optax(name, kwargs, standard_promotion):
 
 
 def test_all_of_them_are_compared():
-    offered = {name for name in schedules.__all__ if hasattr(optax, name)}
+    offered = {name for name in public_names(schedules) if hasattr(optax, name)}
     assert offered - {"join_schedules"} == {name for name, _ in CALLS}
 
 
-@pytest.mark.parametrize("name", [name for name in schedules.__all__ if hasattr(optax, name)])
+@pytest.mark.parametrize("name", [name for name in public_names(schedules) if hasattr(optax, name)])
 def test_signature_is_that_of_optax(name):
     ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (schedules, optax))
     assert [(p.name, p.default) for p in ours.values()] == [

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jaxopt_course import schedules
-from jaxopt_course.core import is_traced
+from jaxopt_course.core import checks
+from tests.names import public_names
 from tests.schedules.cases import SCHEDULES
 
 
@@ -128,7 +129,7 @@ def test_every_numeric_argument_is_data(name):
 
 
 def test_the_table_names_every_schedule():
-    assert sorted(SCHEDULES) == schedules.__all__
+    assert sorted(SCHEDULES) == public_names(schedules)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -161,7 +162,7 @@ def stops_the_slope(rate):
 
 
 def knows_whether_it_is_traced(rate):
-    return lambda count: jnp.full(count.shape, rate) * (1.0 if is_traced(rate) else 2.0)
+    return lambda count: jnp.full(count.shape, rate) * (1.0 if checks.is_traced(rate) else 2.0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxopt_course import schedules
-from jaxopt_course.core import is_due, one_minus_power
+from jaxopt_course.core import numerics
 from jaxopt_course.schedules import _cyclic, _join, _piecewise, _progress, _warmup
 from tests.schedules.cases import SCHEDULES
 
@@ -283,14 +283,14 @@ def test_growth_ends_at_the_largest_float_and_no_earlier(start):
 def test_is_due_counts_in_integers(count, interval, expected):
     with jax.enable_x64(False):
         data = jnp.asarray(interval)
-        assert is_due(jnp.int32(count), interval) == expected
-        assert jax.jit(is_due)(jnp.int32(count), data) == expected
+        assert numerics.is_due(jnp.int32(count), interval) == expected
+        assert jax.jit(numerics.is_due)(jnp.int32(count), data) == expected
 
 
 @pytest.mark.parametrize("decay", [0.9, 0.999999, 0.999999999])
 def test_bias_corrections_hold_to_the_last_count(decay):
     counts = [1, 2, 2**24 - 1, LOST, LAST - 1, LAST]
     with jax.enable_x64(False):
-        ours = [one_minus_power(decay, jnp.int32(count), jnp.float32) for count in counts]
+        ours = [numerics.one_minus_power(decay, jnp.int32(count), jnp.float32) for count in counts]
     exact = [-math.expm1(count * math.log(decay)) for count in counts]
     np.testing.assert_allclose(ours, exact, rtol=1e-6)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxopt_course import optimizers, transforms
-from jaxopt_course.core import has_reached
+from jaxopt_course.core import numerics
 from jaxopt_course.training import EarlyStopping
 
 
@@ -75,12 +75,12 @@ def test_a_pause_lasts_as_long_as_it_says():
 
 @pytest.mark.parametrize("bound", [2.5, 3.0, jnp.float32(2.5), jnp.int32(3)])
 def test_a_bound_between_integers_is_reached_at_the_larger(bound):
-    assert not has_reached(count_of(2), bound)
-    assert has_reached(count_of(3), bound)
+    assert not numerics.has_reached(count_of(2), bound)
+    assert numerics.has_reached(count_of(3), bound)
 
 
 @pytest.mark.parametrize("bound", [jnp.inf, jnp.nan, 2.0**31, 1e30])
 def test_some_bounds_are_never_reached(bound):
     with jax.enable_x64(False):
-        assert not has_reached(count_of(LAST), bound)
-        assert not has_reached(count_of(LAST), jnp.float32(bound))
+        assert not numerics.has_reached(count_of(LAST), bound)
+        assert not numerics.has_reached(count_of(LAST), jnp.float32(bound))

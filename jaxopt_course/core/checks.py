@@ -5,33 +5,16 @@ Checks run when a transformation is built. A traced or vmapped number has no val
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+import optax
+from jaxtyping import Array, PyTree
 
-
-__all__ = [
-    "as_array",
-    "check_array",
-    "check_axes",
-    "check_beside",
-    "check_callable",
-    "check_choice",
-    "check_dtype",
-    "check_flag",
-    "check_integer",
-    "check_learning_rate",
-    "check_number",
-    "check_rank",
-    "check_schedule",
-    "counted",
-    "is_traced",
-    "shown",
-]
+from ._protocols import GradientTransformation, GradientTransformationExtraArgs
 
 
 def is_traced(value: Any) -> bool:
@@ -68,7 +51,7 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
-def check_number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> None:
+def number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> None:
     """Raise unless ``value`` is one real number in ``interval``, written as in mathematics.
 
     Args:
@@ -91,7 +74,7 @@ def check_number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)
         raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
 
 
-def check_beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
+def beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
     """Raise if an argument that means something only beside another one is given without that.
 
     Args:
@@ -105,7 +88,7 @@ def check_beside(owner: str, needed: str, *, present: bool, **given: Any) -> Non
             raise ValueError(f"{owner}: `{name}` needs {needed}, got {value!r}.")
 
 
-def check_integer(owner: str, name: str, value: Any, interval: str) -> None:
+def integer(owner: str, name: str, value: Any, interval: str) -> None:
     """Raise unless ``value`` is a static integer in ``interval``: one that sets shapes or programs.
 
     Raises:
@@ -123,15 +106,13 @@ def check_integer(owner: str, name: str, value: Any, interval: str) -> None:
         raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
 
 
-def check_learning_rate(
-    owner: str, value: Any, name: str = "learning_rate", hint: str = ""
-) -> None:
+def learning_rate(owner: str, value: Any, name: str = "learning_rate", hint: str = "") -> None:
     """Raise unless ``value`` is a number in [0, inf) or a schedule.
 
     ``hint`` is a sentence that says what to use for a negative number.
     """
     if callable(value):
-        check_schedule(owner, name, value)
+        schedule(owner, name, value)
         return
     _require_scalar(owner, name, value, "a number in [0, inf) or a schedule")
     if not is_traced(value) and not _contains("[0, inf)", _as_float(owner, name, value)):
@@ -139,7 +120,7 @@ def check_learning_rate(
         raise ValueError(f"{owner}: `{name}` must lie in [0, inf), got {value!r}.{hint}")
 
 
-def check_schedule(owner: str, name: str, value: Any) -> None:
+def schedule(owner: str, name: str, value: Any) -> None:
     """Raise if ``value`` is no function of a step count that returns a number.
 
     A function that fails where the count is traced passes: it may serve outside of ``jit``.
@@ -159,7 +140,7 @@ def check_schedule(owner: str, name: str, value: Any) -> None:
         raise TypeError(f"{rule}, got a function that returns {shown(result)}.")
 
 
-def check_flag(owner: str, name: str, value: Any) -> None:
+def flag(owner: str, name: str, value: Any) -> None:
     """Raise unless ``value`` is True or False; what is merely true or false is refused.
 
     Raises:
@@ -169,7 +150,7 @@ def check_flag(owner: str, name: str, value: Any) -> None:
         raise TypeError(f"{owner}: `{name}` must be True or False, got {shown(value)}.")
 
 
-def check_dtype(owner: str, name: str, value: Any) -> None:
+def dtype(owner: str, name: str, value: Any) -> None:
     """Raise unless ``value`` is None or the dtype of floats or complex numbers, or its name.
 
     Raises:
@@ -202,7 +183,7 @@ def as_array(owner: str, name: str, value: Any) -> Array:
         ) from None
 
 
-def check_array(owner: str, name: str, value: Any) -> None:
+def array(owner: str, name: str, value: Any) -> None:
     """Raise unless ``value`` is an array of floats or complex numbers, which may be traced.
 
     Raises:
@@ -215,7 +196,7 @@ def check_array(owner: str, name: str, value: Any) -> None:
         )
 
 
-def check_rank(owner: str, name: str, value: Any, least: int) -> None:
+def rank(owner: str, name: str, value: Any, least: int) -> None:
     """Raise unless ``value`` is an array of numbers with at least ``least`` axes.
 
     Raises:
@@ -230,7 +211,7 @@ def check_rank(owner: str, name: str, value: Any, least: int) -> None:
         )
 
 
-def check_callable(owner: str, name: str, value: Any) -> None:
+def function(owner: str, name: str, value: Any) -> None:
     """Raise unless ``value`` can be called, and is no class.
 
     Raises:
@@ -240,7 +221,7 @@ def check_callable(owner: str, name: str, value: Any) -> None:
         raise TypeError(f"{owner}: `{name}` must be a function, got {shown(value)}.")
 
 
-def check_axes(owner: str, name: str, value: Any) -> None:
+def axes(owner: str, name: str, value: Any) -> None:
     """Raise unless ``value`` names axes: an int, several of them, or None for all.
 
     Raises:
@@ -256,7 +237,7 @@ def check_axes(owner: str, name: str, value: Any) -> None:
         )
 
 
-def check_choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
+def choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise unless ``value`` is one of ``choices``; suggest the nearest one."""
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
@@ -294,3 +275,125 @@ def _contains(interval: str, value: float) -> bool:
     above = low <= value if interval[0] == "[" else low < value
     below = value <= high if interval[-1] == "]" else value < high
     return above and below and not math.isnan(value)
+
+
+def transformation(owner: str, name: str, value: Any) -> GradientTransformationExtraArgs:
+    """``value``, if it is a gradient transformation; its update then takes extra arguments.
+
+    Raises:
+        TypeError: if it is another thing, such as an optimizer that was not called.
+    """
+    if not isinstance(value, GradientTransformation):
+        hint = " Was it meant to be called?" if callable(value) else ""
+        raise TypeError(
+            f"{owner}: `{name}` must be a gradient transformation, got {shown(value)}.{hint}"
+        )
+    return optax.with_extra_args_support(value)
+
+
+def like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "parameter") -> None:
+    """Raise unless ``tree`` has the structure and shapes of ``like``; name where it differs.
+
+    Args:
+        owner: the function, for the message.
+        what: what the leaves of ``tree`` are called. A ``"gradient"`` must be of floats or
+            complex numbers besides.
+        tree: what the caller gave.
+        like: what it has to resemble. Dtypes may differ.
+        than: what the leaves of ``like`` are called.
+    """
+    if what == "gradient":
+        floats(owner, what, tree)
+    structure: Any = jax.tree.structure(tree)
+    wanted: Any = jax.tree.structure(like)
+    if structure != wanted:
+        paths, others = (
+            {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(t)}
+            for t in (tree, like)
+        )
+        lonely = sorted(paths ^ others)
+        where = f"; found on one side only: {', '.join(lonely[:10])}" if lonely else ""
+        raise ValueError(
+            f"{owner}: the {what} tree must have the structure of the {than} tree{where}; "
+            f"got {structure} and {wanted}."
+        )
+    for (path, leaf), other in zip(
+        jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True
+    ):
+        if jnp.shape(leaf) != jnp.shape(other):
+            place = f" at {jax.tree_util.keystr(path)}" if path else ""
+            raise ValueError(
+                f"{owner}: {what}{place} has shape {jnp.shape(leaf)}, "
+                f"{than} has {jnp.shape(other)}."
+            )
+
+
+def floats(owner: str, what: str, tree: PyTree) -> None:
+    """Raise unless all leaves are floats or complex numbers; integers would be rounded in silence.
+
+    Raises:
+        TypeError: if one is not; it names its path.
+    """
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            place = f" at {jax.tree_util.keystr(path)}" if path else ""
+            raise TypeError(
+                f"{owner}: {what}{place} must have a float or complex dtype, got {dtype.name}; "
+                "parameters that are not trained are best left out by `partition` or `masked`."
+            )
+
+
+def state(owner: str, state: Any, kind: type) -> None:
+    """Raise unless ``state`` is a ``kind``: another optimizer's state is not taken for one's own.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    if not isinstance(state, kind):
+        raise TypeError(
+            f"{owner}: the state must be the {kind.__name__} that the `init` of the same "
+            f"transformation returned, got {_kind_of(state)}."
+        )
+
+
+def empty_state(owner: str, state: Any) -> None:
+    """Raise if ``state`` holds anything: a transformation without a state was given another's.
+
+    Raises:
+        TypeError: if it has leaves.
+    """
+    if jax.tree.leaves(state):
+        raise TypeError(
+            f"{owner}: the state must be the EmptyState that `init` of the same transformation "
+            f"returned, got {_kind_of(state)}."
+        )
+
+
+def parts(owner: str, what: str, parts: Any, names: Iterable[Any]) -> None:
+    """Raise unless ``parts``, a dictionary in a state, has exactly these names.
+
+    Raises:
+        ValueError: if it is no dictionary, or of other names.
+    """
+    wanted = list(names)
+    if not isinstance(parts, Mapping) or set(parts) != set(wanted):
+        got = list(parts) if isinstance(parts, Mapping) else _kind_of(parts)
+        raise ValueError(
+            f"{owner}: {what} must have the names {wanted}, as the `init` of the same "
+            f"transformation returned it, got {got}."
+        )
+
+
+def params(owner: str, params: Any) -> None:
+    """Raise unless the caller handed the parameters to ``update``."""
+    if params is None:
+        raise ValueError(
+            f"{owner} reads the parameters: call `update(updates, state, params)`, "
+            "not `update(updates, state)`."
+        )
+
+
+def _kind_of(state: Any) -> str:
+    is_plain = type(state) in (tuple, list)
+    return f"a {type(state).__name__} of {len(state)}" if is_plain else f"a {type(state).__name__}"

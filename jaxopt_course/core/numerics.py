@@ -13,25 +13,6 @@ from jaxtyping import Array, Bool, DTypeLike, Float, Inexact, Int, Real, ScalarL
 from ._protocols import ScalarOrSchedule
 
 
-__all__ = [
-    "abs_sq",
-    "alike",
-    "as_float",
-    "at_count",
-    "complement",
-    "has_reached",
-    "increment",
-    "is_due",
-    "magnitude",
-    "of_rates",
-    "one_minus_power",
-    "power_of_two",
-    "safe_divide",
-    "safe_sqrt",
-    "wide_dtype",
-]
-
-
 def wide_dtype(dtype: DTypeLike) -> Any:
     """``dtype``, or float32 where it is narrower; for integers a float dtype likewise.
 
@@ -202,3 +183,21 @@ def _most(count: Array, number: Array) -> Any:
     """The largest float that the count's dtype holds: 2^31 - 128 of float32 and int32."""
     kind = number.dtype.type
     return np.nextafter(kind(jnp.iinfo(count.dtype).max), kind(0))
+
+
+def in_dtype(value: ScalarLike) -> Callable[[Any], Array]:
+    """``value`` in whatever dtype is asked for, converted once per dtype and not per leaf.
+
+    To be called inside ``update``: what it has converted belongs to one trace.
+    """
+    return functools.cache(lambda dtype: jnp.asarray(value, dtype))
+
+
+def nonzero_in_dtype(eps: ScalarLike) -> Callable[[Any], Array]:
+    """As :func:`in_dtype`, but the dtype's smallest number where ``eps`` is 0.
+
+    Prevents 0 / 0 at less cost than :func:`safe_divide`, where ``eps`` is added anyway.
+    """
+    return functools.cache(
+        lambda dtype: jnp.maximum(jnp.asarray(eps, dtype), jnp.finfo(dtype).tiny)
+    )

@@ -13,41 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
+from . import numerics
 from ._meshes import on_auto_axes, placed_like
-from ._numerics import abs_sq, complement, one_minus_power, power_of_two, safe_sqrt, wide_dtype
 from ._protocols import MaskedNode
-
-
-__all__ = [
-    "accumulator_like",
-    "all_finite",
-    "bias_corrected",
-    "cast_like",
-    "difference",
-    "divide_by_root",
-    "divide_tree",
-    "for_tree",
-    "in_dtype",
-    "inner_product",
-    "map_unmasked",
-    "nonzero_in_dtype",
-    "real_accumulator_like",
-    "running_mean",
-    "running_sum",
-    "scalar_dtype",
-    "scale_tree",
-    "squared",
-    "total",
-    "widened",
-    "zeros_like",
-]
 
 
 def accumulator_like(
     tree: PyTree, dtype: DTypeLike | None = None, fill: ScalarLike = 0.0
 ) -> PyTree:
     """``fill`` in the shapes of ``tree``, in ``dtype``, or else in float32 or wider."""
-    return jax.tree.map(lambda x: _filled(x, fill, dtype or wide_dtype(jnp.result_type(x))), tree)
+    return jax.tree.map(
+        lambda x: _filled(x, fill, dtype or numerics.wide_dtype(jnp.result_type(x))), tree
+    )
 
 
 def map_unmasked(f: Callable[[Any, Any], Any], tree: PyTree, params: PyTree) -> PyTree:
@@ -76,26 +53,29 @@ def cast_like(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(lambda x, y: jnp.asarray(x, jnp.result_type(y)), tree, like)
 
 
-def running_mean(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
-    """``decay * old + (1 - decay) * new``, leaf by leaf.
+def update_moment(updates: PyTree, moments: PyTree, decay: ScalarLike, order: int) -> PyTree:
+    """A running mean of a power: ``decay * moments + (1 - decay) * updates^order``, leaf by leaf.
 
     Args:
-        old: the mean so far.
-        new: what it moves towards, of the same structure and shapes.
+        updates: the gradients.
+        moments: the running mean so far, of the same structure and shapes.
         decay: the weight of the past, in [0, 1].
+        order: 1 or 2, static. The second moment of complex numbers is that of ``|g|``.
     """
-    keep, add = in_dtype(decay), functools.cache(lambda dtype: complement(decay, dtype))
+    keep = numerics.in_dtype(decay)
+    add = functools.cache(lambda dtype: numerics.complement(decay, dtype))
 
-    def mixed(o: Any, n: Any) -> Array:
-        o = _wide(o)
-        return keep(o.dtype) * o + add(o.dtype) * jnp.asarray(n, o.dtype)
+    def mixed(m: Any, g: Any) -> Array:
+        m = _wide(m)
+        g = numerics.abs_sq(_wide(g)) if order == 2 else jnp.asarray(g)
+        return keep(m.dtype) * m + add(m.dtype) * g.astype(m.dtype)
 
-    return jax.tree.map(mixed, old, new)
+    return jax.tree.map(mixed, moments, updates)
 
 
 def running_sum(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
     """``decay * old + new``, leaf by leaf."""
-    keep = in_dtype(decay)
+    keep = numerics.in_dtype(decay)
 
     def summed(o: Any, n: Any) -> Array:
         o = _wide(o)
@@ -104,9 +84,9 @@ def running_sum(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
     return jax.tree.map(summed, old, new)
 
 
-def bias_corrected(mean: PyTree, decay: ScalarLike, count: Int[Array, ""]) -> PyTree:
+def bias_correction(mean: PyTree, decay: ScalarLike, count: Int[Array, ""]) -> PyTree:
     """``mean / (1 - decay^count)``: a running mean from zeros, without their pull."""
-    correction = functools.cache(lambda dtype: one_minus_power(decay, count, dtype))
+    correction = functools.cache(lambda dtype: numerics.one_minus_power(decay, count, dtype))
     return jax.tree.map(lambda m: m / correction(m.dtype), mean)
 
 
@@ -122,7 +102,7 @@ def widened(tree: PyTree) -> PyTree:
 
 def squared(tree: PyTree) -> PyTree:
     """``|x|^2`` of each leaf, real, in float32 or wider: in float16, 1e-4 squared is 0."""
-    return jax.tree.map(lambda x: abs_sq(_wide(x)), tree)
+    return jax.tree.map(lambda x: numerics.abs_sq(_wide(x)), tree)
 
 
 def divide_by_root(
@@ -140,23 +120,23 @@ def divide_by_root(
     def plus(value: ScalarLike | None) -> Callable[[Array], Array]:
         if value is None:
             return lambda x: x
-        term = in_dtype(value)
+        term = numerics.in_dtype(value)
         return lambda x: x + term(x.dtype)
 
     outside, inside = plus(eps), plus(eps_root)
 
     def divided(n: Any, s: Any) -> Array:
         n, wide = jnp.asarray(n), _wide(n)
-        root = outside(safe_sqrt(inside(s)))
+        root = outside(numerics.safe_sqrt(inside(s)))
         denominator = jnp.maximum(root, math.sqrt(jnp.finfo(root.dtype).tiny))
         return (wide / denominator.astype(wide.dtype)).astype(n.dtype)
 
     return jax.tree.map(divided, numerator, squares)
 
 
-def scale_tree(tree: PyTree, factor: ScalarLike) -> PyTree:
+def scale(tree: PyTree, factor: ScalarLike) -> PyTree:
     """``factor * tree``, returned in the leaves' own dtypes."""
-    factors = in_dtype(factor)
+    factors = numerics.in_dtype(factor)
 
     def scaled(x: Any) -> Array:
         wide = _wide(x)
@@ -165,9 +145,9 @@ def scale_tree(tree: PyTree, factor: ScalarLike) -> PyTree:
     return jax.tree.map(scaled, tree)
 
 
-def divide_tree(tree: PyTree, divisor: Float[Array, "..."]) -> PyTree:
+def divide(tree: PyTree, divisor: Float[Array, "..."]) -> PyTree:
     """``tree / divisor``, leaf by leaf, in float32 or wider, for a divisor above 0 of any size."""
-    power = power_of_two(divisor)
+    power = numerics.power_of_two(divisor)
     inverse, rest = 1 / power, divisor / power
 
     def divided(x: Any) -> Array:
@@ -189,7 +169,9 @@ def difference(tree: PyTree, other: PyTree) -> PyTree:
 
 def scalar_dtype(tree: PyTree) -> Any:
     """The real dtype for a number that all leaves share: float32, or that of the widest leaf."""
-    kinds = (jnp.finfo(wide_dtype(jnp.result_type(x))).dtype for x in jax.tree.leaves(tree))
+    kinds = (
+        jnp.finfo(numerics.wide_dtype(jnp.result_type(x))).dtype for x in jax.tree.leaves(tree)
+    )
     return functools.reduce(np.promote_types, kinds, jnp.dtype(jnp.float32))
 
 
@@ -208,24 +190,6 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return finite
 
 
-def in_dtype(value: ScalarLike) -> Callable[[Any], Array]:
-    """``value`` in whatever dtype is asked for, converted once per dtype and not per leaf.
-
-    To be called inside ``update``: what it has converted belongs to one trace.
-    """
-    return functools.cache(lambda dtype: jnp.asarray(value, dtype))
-
-
-def nonzero_in_dtype(eps: ScalarLike) -> Callable[[Any], Array]:
-    """As :func:`in_dtype`, but the dtype's smallest number where ``eps`` is 0.
-
-    Prevents 0 / 0 at less cost than :func:`safe_divide`, where ``eps`` is added anyway.
-    """
-    return functools.cache(
-        lambda dtype: jnp.maximum(jnp.asarray(eps, dtype), jnp.finfo(dtype).tiny)
-    )
-
-
 def inner_product(a: PyTree, b: PyTree) -> Float[Array, ""]:
     """The sum of ``Re(conj(a) b)`` over all entries, in float32 or wider."""
     dtype = scalar_dtype(a)
@@ -240,4 +204,4 @@ def _filled(x: Any, fill: ScalarLike, dtype: Any) -> Array:
 
 
 def _wide(x: Any) -> Array:
-    return jnp.asarray(x, wide_dtype(jnp.result_type(x)))
+    return jnp.asarray(x, numerics.wide_dtype(jnp.result_type(x)))
