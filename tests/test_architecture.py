@@ -1,7 +1,8 @@
 """The floors: a package may import only from floors below its own, and from itself.
 
 Across packages an import is ``from jaxopt_course.x import y``, or ``from jaxopt_course import x``
-for a whole package. Inside a package imports are relative. Anything else is refused, for a reader could not see the floor in it.
+for a whole package. Inside a package imports are relative. Anything else is refused, for a reader
+could not see the floor in it.
 """
 
 import ast

@@ -80,7 +80,9 @@ def test_every_scaling_is_exported(package):
     public = set(public_names(getattr(jaxopt_course, package)))
     for path in (ROOT / package).glob("_[!_]*.py"):
         module = importlib.import_module(f"jaxopt_course.{package}.{path.stem}")
-        own = lambda thing: getattr(thing, "__module__", None) == module.__name__
-        links = {n for n, thing in vars(module).items() if n.startswith("scale_by_") and own(thing)}
+        own = {
+            n for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__
+        }
+        links = {name for name in own if name.startswith("scale_by_")}
         missing = sorted(links - public)
         assert not missing, f"add to jaxopt_course/{package}/__init__.py: {missing}"
