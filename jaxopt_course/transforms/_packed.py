@@ -44,7 +44,7 @@ class PackedState(NamedTuple):
         return self._point(lookahead_params, params)
 
     def _point(self, point: Callable[[State, Params], Params], params: Params) -> Params:
-        if isinstance(params, PackedTree):
+        if _has_layout(params, self.layout):
             return point(self.inner_state, params)
         to = lambda leaves: pack(leaves, self.layout)
         back = lambda tree, _: jax.tree.leaves(unpack(tree))
@@ -109,14 +109,15 @@ def packed(
         if not isinstance(state, PackedState):  # nothing is packed in it
             return inner.update(updates, state, params, **extra_args)
         layout, given = state.layout, updates
-        if not isinstance(updates, PackedTree):
+        is_packed = _has_layout(given, layout)
+        if not is_packed:
             if params is not None:
                 checks.like("packed", "gradient", updates, params)
             updates = pack(updates, layout)
-        if params is not None and not isinstance(params, PackedTree):
+        if params is not None and not _has_layout(params, layout):
             params = pack(params, layout)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
-        if not isinstance(given, PackedTree):
+        if not is_packed:
             structure: Any = jax.tree.structure(given)
             apart = jax.tree.unflatten(structure, jax.tree.leaves(unpack(updates)))
             updates = tree.cast_like(apart, given)
@@ -175,6 +176,11 @@ def packed_state(state: State, like: State) -> State:
 
 
 _pack, _unpack = jax.jit(pack, static_argnames="layout"), jax.jit(unpack)  # one program each
+
+
+def _has_layout(tree: PyTree, layout: Layout) -> bool:
+    """Whether ``tree`` is packed in this layout, and not in that of another wrapper around it."""
+    return isinstance(tree, PackedTree) and tree.layout == layout
 
 
 def _is_packed_state(part: Any) -> bool:

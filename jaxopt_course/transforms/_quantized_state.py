@@ -155,8 +155,12 @@ def _can_leave_out(inner: GradientTransformationExtraArgs, like: PyTree) -> bool
     """
     structure_of: Any = jax.tree.structure
     numbers, state = leaf_numbers(like), jax.eval_shape(inner.init, like)
-    first, *others = jax.tree.leaves(like)
-    alone = structure_of(like).unflatten([first, *(None for _ in others)])
-    of_first = lambda path, part: part if owner_of(path, numbers)[0] in (None, 0) else None
-    left = jax.tree_util.tree_map_with_path(of_first, state)
-    return structure_of(left) == structure_of(jax.eval_shape(inner.init, alone))
+    leaves, structure = jax.tree.leaves(like), structure_of(like)
+
+    def can_keep(kept: set[int]) -> bool:
+        is_kept = lambda path: owner_of(path, numbers)[0] in {None, *kept}
+        some = structure.unflatten([x if i in kept else None for i, x in enumerate(leaves)])
+        left = jax.tree.map_with_path(lambda path, x: x if is_kept(path) else None, state)
+        return structure_of(left) == structure_of(jax.eval_shape(inner.init, some))
+
+    return len(leaves) < 2 or (can_keep({0}) and can_keep(set(range(1, len(leaves)))))

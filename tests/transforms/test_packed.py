@@ -163,3 +163,12 @@ def test_a_training_holds_them_packed_and_hands_out_the_tree(key):
     chex.assert_trees_all_close(packed.state.params, plain.state.params, rtol=1e-6)
     chex.assert_trees_all_close(packed.best_params, plain.best_params, rtol=1e-6)
     assert isinstance(packed.state.opt_state, transforms.PackedState)
+
+
+def test_leaves_that_nothing_joins_may_be_packed_twice():
+    params = {"w": jnp.ones((4, 3)), "b": jnp.ones(3)}
+    updates = [
+        tx.update(params, tx.init(params), params)[0]
+        for tx in (optimizers.adam(0.1), transforms.packed(transforms.packed(optimizers.adam(0.1))))
+    ]
+    chex.assert_trees_all_close(*updates)

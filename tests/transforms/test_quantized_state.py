@@ -125,10 +125,16 @@ def test_chunks_of_a_leaf_leave_out_what_the_state_has_in_the_place_of_another(k
     chex.assert_trees_all_equal(state.inner_state.v_row, wanted_state.v_row)
 
 
-def test_an_optimizer_with_containers_of_its_own_for_a_leaf_is_not_run_in_chunks():
-    """SOAP keeps a tuple for each leaf, which a tree without the leaf has not."""
-    inner = optimizers.soap(0.1, max_precond_dim=0)
-    params = {"w": jnp.ones((40, 20), jnp.float32), "b": jnp.ones(5, jnp.float32)}
+@pytest.mark.parametrize(
+    "inner",
+    [
+        optimizers.soap(0.1, max_precond_dim=0),  # keeps a tuple for each leaf
+        transforms.masked(optimizers.adam(0.1), {"w": True, "b": False}),  # a node for a leaf
+        transforms.masked(optimizers.adam(0.1), {"w": False, "b": True}),
+    ],
+)
+def test_an_optimizer_that_keeps_something_for_an_absent_leaf_is_not_run_in_chunks(inner):
+    params = {"w": jnp.ones((40, 20), jnp.float32), "b": jnp.ones(500, jnp.float32)}
     tx = transforms.quantized_state(inner, chunk=256, min_size=2)
     updates, _ = tx.update(params, tx.init(params), params)
     chex.assert_trees_all_close(updates, inner.update(params, inner.init(params), params)[0])
