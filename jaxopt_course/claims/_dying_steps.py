@@ -85,7 +85,7 @@ def _sizes(optimizer: Any, points: int, stretch: int) -> Any:
     def step(state: Any, key: Any) -> Any:
         rows = jax.random.randint(key, (BATCH,), 0, len(data[0]))
         new, _ = take(state, Batch(*(x[rows] for x in data)))
-        return new, global_norm(tree.difference(new.params, state.params))
+        return new, global_norm(tree.sub(new.params, state.params))
 
     def train(key: Any, numbers: Any, rows: Any) -> Any:
         state = init_state(task, optimizer, key)

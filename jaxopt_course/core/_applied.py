@@ -63,7 +63,7 @@ def if_applied(new_state: State, old_state: State, new: PyTree, old: PyTree) -> 
 
 def count_applied(count: Int[Array, ""], new_state: State, old_state: State) -> Int[Array, ""]:
     """``count``, one more where the update from ``old_state`` to ``new_state`` was applied."""
-    counted: Array = if_applied(new_state, old_state, numerics.increment(count), count)
+    counted: Array = if_applied(new_state, old_state, numerics.safe_increment(count), count)
     return counted
 
 

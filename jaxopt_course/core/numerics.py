@@ -146,7 +146,7 @@ def power_of_two(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.clip(power, float(limits.tiny), 1 / float(limits.tiny))
 
 
-def increment(count: Int[Array, ""]) -> Int[Array, ""]:
+def safe_increment(count: Int[Array, ""]) -> Int[Array, ""]:
     """``count + 1``, or ``count`` once it is the largest integer of its dtype.
 
     Prevents the wrap-around to negative counts, which would make bias corrections NaN.

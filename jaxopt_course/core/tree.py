@@ -157,7 +157,7 @@ def divide(tree: PyTree, divisor: Float[Array, "..."]) -> PyTree:
     return jax.tree.map(divided, tree)
 
 
-def difference(tree: PyTree, other: PyTree) -> PyTree:
+def sub(tree: PyTree, other: PyTree) -> PyTree:
     """``tree - other``, leaf by leaf, in float32 or wider."""
 
     def subtracted(x: Any, y: Any) -> Array:
@@ -175,11 +175,11 @@ def scalar_dtype(tree: PyTree) -> Any:
     return functools.reduce(np.promote_types, kinds, jnp.dtype(jnp.float32))
 
 
-def total(tree: PyTree) -> Float[Array, ""]:
+def sum(tree: PyTree) -> Float[Array, ""]:
     """The sum of all entries of all leaves, which are real; 0 for a tree without leaves."""
     dtype = scalar_dtype(tree)
     sums = (jnp.sum(_wide(x)).astype(dtype) for x in jax.tree.leaves(tree))
-    return sum(sums, start=jnp.zeros((), dtype))
+    return functools.reduce(jnp.add, sums, jnp.zeros((), dtype))
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
@@ -190,13 +190,13 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return finite
 
 
-def inner_product(a: PyTree, b: PyTree) -> Float[Array, ""]:
+def vdot(a: PyTree, b: PyTree) -> Float[Array, ""]:
     """The sum of ``Re(conj(a) b)`` over all entries, in float32 or wider."""
     dtype = scalar_dtype(a)
     leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     product = lambda x, y: on_auto_axes(jnp.vdot, _wide(x), _wide(y)).real.astype(dtype)
     terms = (product(x, y) for x, y in leaves)
-    return sum(terms, start=jnp.zeros((), dtype))
+    return functools.reduce(jnp.add, terms, jnp.zeros((), dtype))
 
 
 def _filled(x: Any, fill: ScalarLike, dtype: Any) -> Array:

@@ -67,7 +67,7 @@ def scale_by_acprop(
             lambda s: jnp.where(first, 1, s), tree.bias_correction(state.nu, b2, age)
         )
         scaled = tree.divide_by_root(updates, known, eps, 0.0)
-        return scaled, ScaleByBeliefState(numerics.increment(state.count), mu, nu)
+        return scaled, ScaleByBeliefState(numerics.safe_increment(state.count), mu, nu)
 
     return GradientTransformationExtraArgs(init_belief, update)
 

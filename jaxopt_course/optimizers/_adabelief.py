@@ -75,7 +75,7 @@ def scale_by_belief(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_belief", state, ScaleByBeliefState)
         checks.like("scale_by_belief", "gradient", updates, state.nu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = updated_spread(state.nu, updates, mu, b2, eps_root)
         m, v = mean_of_step(mu, updates, b1, count, nesterov), tree.bias_correction(nu, b2, count)

@@ -146,7 +146,7 @@ def scale_by_factored_rms(
             for old, new in zip(state[1:], (*means(squares), kept_whole(squares)), strict=True)
         )
         steps = jax.tree.map(scaled, updates, row, column, whole)
-        return steps, FactoredState(numerics.increment(state.count), row, column, whole)
+        return steps, FactoredState(numerics.safe_increment(state.count), row, column, whole)
 
     return GradientTransformationExtraArgs(init, update)
 

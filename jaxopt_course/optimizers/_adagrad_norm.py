@@ -61,7 +61,7 @@ def scale_by_adagrad_norm(
         if params is not None:
             checks.like("scale_by_adagrad_norm", "gradient", updates, params)
         before = state.sum_of_squares
-        after = before + tree.total(tree.squared(updates)).astype(before.dtype)
+        after = before + tree.sum(tree.squared(updates)).astype(before.dtype)
         factor = numerics.safe_divide(jnp.ones_like(after), numerics.safe_sqrt(after))
         return tree.scale(updates, factor), ScaleByAdagradNormState(after)
 

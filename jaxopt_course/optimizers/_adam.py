@@ -87,7 +87,7 @@ def scale_by_adam(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_adam", state, ScaleByAdamState)
         checks.like("scale_by_adam", "gradient", updates, state.nu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
         m = mean_of_step(mu, updates, b1, count, nesterov, bias_correction)
@@ -138,7 +138,7 @@ def mean_of_step(
 
     if not nesterov:
         return unbiased(mu, count)
-    ahead = unbiased(mu, numerics.increment(count))
+    ahead = unbiased(mu, numerics.safe_increment(count))
     return tree.update_moment(unbiased(tree.cast_like(updates, mu), count), ahead, b1, 1)
 
 

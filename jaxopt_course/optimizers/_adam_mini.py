@@ -118,7 +118,7 @@ def scale_by_adam_mini(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_adam_mini", state, ScaleByAdamMiniState)
         checks.like("scale_by_adam_mini", "gradient", updates, state.mu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(mean_squares(updates), state.nu, b2, 1)
         m, v = tree.bias_correction(mu, b1, count), tree.bias_correction(nu, b2, count)

@@ -61,7 +61,7 @@ def scale_by_adamax(
         checks.state("scale_by_adamax", state, ScaleByAdamState)
         checks.like("scale_by_adamax", "gradient", updates, state.nu)
         count, keep, added = (
-            numerics.increment(state.count),
+            numerics.safe_increment(state.count),
             numerics.in_dtype(b2),
             numerics.nonzero_in_dtype(eps),
         )

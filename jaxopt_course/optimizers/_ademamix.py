@@ -101,7 +101,7 @@ def scale_by_ademamix(
         checks.like("scale_by_ademamix", "gradient", updates, state.nu)
         slow_decay = numerics.at_count(b3, state.count_m2)
         weight = numerics.at_count(alpha, state.count_m2)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         m1 = tree.update_moment(updates, state.m1, b1, 1)
         m2 = tree.update_moment(updates, state.m2, slow_decay, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
@@ -109,7 +109,7 @@ def scale_by_ademamix(
         scaled = tree.divide_by_root(mixed, tree.bias_correction(nu, b2, count), eps, eps_root)
         return tree.cast_like(scaled, updates), ScaleByAdemamixState(
             count,
-            numerics.increment(state.count_m2),
+            numerics.safe_increment(state.count_m2),
             tree.cast_like(m1, state.m1),
             tree.cast_like(m2, state.m2),
             nu,

@@ -85,7 +85,7 @@ def scale_by_amsgrad(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_amsgrad", state, ScaleByAmsgradState)
         checks.like("scale_by_amsgrad", "gradient", updates, state.nu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
         m = tree.bias_correction(mu, b1, count) if bias_correction_mu else mu

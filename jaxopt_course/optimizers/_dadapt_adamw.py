@@ -109,13 +109,13 @@ def dadapt_adamw(
         checks.params("dadapt_adamw", params)
         checks.like("dadapt_adamw", "gradient", updates, state.exp_avg)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         rate = numerics.at_count(learning_rate, state.count)
         length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
 
         grads = tree.cast_like(updates, state.exp_avg)
         weighted = tree.divide_by_root(state.grad_sum, state.exp_avg_sq, eps, 0.0)
-        progress = length * tree.inner_product(grads, weighted).astype(dtype)
+        progress = length * tree.vdot(grads, weighted).astype(dtype)
         numerator = tree.update_moment(progress, state.numerator_weighted, root_b2, 1)
 
         steps = tree.scale(grads, length)
@@ -162,4 +162,4 @@ def root_of(decay: ScalarLike) -> ScalarLike:
 
 def l1_norm(updates: PyTree) -> Float[Array, ""]:
     """The sum of the absolute values of all entries."""
-    return tree.total(jax.tree.map(jnp.abs, updates))
+    return tree.sum(jax.tree.map(jnp.abs, updates))

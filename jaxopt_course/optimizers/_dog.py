@@ -95,9 +95,9 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
         checks.params("scale_by_dog", params)
         checks.like("scale_by_dog", "gradient", updates, state.init_params)
         dtype = state.max_dist.dtype
-        way = global_norm(tree.difference(params, state.init_params)).astype(dtype)
+        way = global_norm(tree.sub(params, state.init_params)).astype(dtype)
         max_dist = jnp.maximum(state.max_dist, way)
-        squares = state.sum_sq_norm_grads + tree.total(tree.squared(updates)).astype(dtype)
+        squares = state.sum_sq_norm_grads + tree.sum(tree.squared(updates)).astype(dtype)
         rate = numerics.safe_divide(max_dist, numerics.safe_sqrt(squares + jnp.asarray(eps, dtype)))
         if kind == "learning_rate":
             rate = jnp.where(state.is_init_step, jnp.asarray(size, dtype), rate)

@@ -80,9 +80,9 @@ def scale_by_dowg(
         checks.params("scale_by_dowg", params)
         checks.like("scale_by_dowg", "gradient", updates, state.init_params)
         dtype = state.estim_sq_dist.dtype
-        way = tree.total(tree.squared(tree.difference(params, state.init_params))).astype(dtype)
+        way = tree.sum(tree.squared(tree.sub(params, state.init_params))).astype(dtype)
         longest = jnp.maximum(state.estim_sq_dist, way)
-        squares = tree.total(tree.squared(updates)).astype(dtype)
+        squares = tree.sum(tree.squared(updates)).astype(dtype)
         weighted = state.weighted_sq_norm_grads + longest * squares
         rate = numerics.safe_divide(longest, numerics.safe_sqrt(weighted) + jnp.asarray(eps, dtype))
         return tree.scale(updates, rate), DoWGState(state.init_params, weighted, longest)

@@ -78,7 +78,7 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
         ahead = lookahead_params(state.velocity, params)
         steps, inner_state = inner.update(updates, state.inner_state, ahead, **extra_args)
         # Through the new point, not step by step: so an entry that became 0 is exactly 0.
-        moves = tree.difference(apply_updates(ahead, steps), params)
+        moves = tree.sub(apply_updates(ahead, steps), params)
         age = (1 + jnp.sqrt(1 + 4 * jnp.square(state.age))) / 2
         velocity = NesterovState((state.age - 1) / age, tree.cast_like(moves, state.velocity.trace))
         new = tree.cast_like(moves, updates), age, velocity

@@ -126,8 +126,8 @@ def ftrl(
         push = jax.tree.map(pushed, old, grads, state.z)
         new = jax.tree.map(solved, old, push, roots)
         z = jax.tree.map(remembered, old, push, roots)
-        return tree.cast_like(tree.difference(new, old), updates), FtrlState(
-            numerics.increment(state.step), z, n
+        return tree.cast_like(tree.sub(new, old), updates), FtrlState(
+            numerics.safe_increment(state.step), z, n
         )
 
     return GradientTransformationExtraArgs(init, update)

@@ -106,13 +106,13 @@ def scale_by_lbfgs(
         oldest_first = (state.pairs + jnp.arange(memory_size, dtype=jnp.int32)) % memory_size
 
         def backward(q: Updates, k: Array) -> tuple[Updates, Array]:
-            along = tree.inner_product(at(s, k), q)
+            along = tree.vdot(at(s, k), q)
             a = rho[k].astype(along.dtype) * along
             return tree.running_sum(at(y, k), q, -a), a
 
         def forward(r: Updates, k_and_a: tuple[Array, Array]) -> tuple[Updates, None]:
             k, a = k_and_a
-            along = tree.inner_product(at(y, k), r)
+            along = tree.vdot(at(y, k), r)
             b = rho[k].astype(along.dtype) * along
             return tree.running_sum(at(s, k), r, a - b), None
 
@@ -181,8 +181,8 @@ def _with_newest_pair(
 ) -> ScaleByLBFGSState:
     """The state after one more point, with the pair that leads to it if that has curvature."""
     params, updates = tree.cast_like(params, state.params), tree.cast_like(updates, state.updates)
-    s, y = tree.difference(params, state.params), tree.difference(updates, state.updates)
-    curvature = tree.inner_product(s, y)
+    s, y = tree.sub(params, state.params), tree.sub(updates, state.updates)
+    curvature = tree.vdot(s, y)
     limits = jnp.finfo(curvature.dtype)
     rounding = limits.eps * (global_norm(s) * global_norm(y))
     stored = (state.count > 0) & (curvature > jnp.maximum(rounding, limits.tiny))
@@ -191,19 +191,19 @@ def _with_newest_pair(
     place = jnp.where(stored, state.pairs % size, size)  # behind the end: nothing is written
     put = lambda memory, x: memory.at[place].set(x.astype(memory.dtype), mode="drop")
     return ScaleByLBFGSState(
-        count=numerics.increment(state.count),
+        count=numerics.safe_increment(state.count),
         params=params,
         updates=updates,
         diff_params_memory=jax.tree.map(put, state.diff_params_memory, s),
         diff_updates_memory=jax.tree.map(put, state.diff_updates_memory, y),
         weights_memory=put(state.weights_memory, rho),
-        pairs=jnp.where(stored, numerics.increment(state.pairs), state.pairs),
+        pairs=jnp.where(stored, numerics.safe_increment(state.pairs), state.pairs),
     )
 
 
 def _gamma(state: ScaleByLBFGSState, s: Params, y: Updates) -> Float[Array, ""]:
     """The inverse of the newest pair's curvature; without a pair, what makes the step 1 at most."""
-    change = tree.inner_product(y, y)
+    change = tree.vdot(y, y)
     known = (state.pairs > 0) & (change > 0)
     first = 1 / jnp.maximum(1, global_norm(state.updates))
-    return jnp.where(known, tree.inner_product(s, y) / jnp.where(known, change, 1), first)
+    return jnp.where(known, tree.vdot(s, y) / jnp.where(known, change, 1), first)

@@ -84,7 +84,9 @@ def scale_by_lion(
         bounded = _bounded(mode, smooth_beta)
         steps = jax.tree.map(bounded, tree.update_moment(updates, state.mu, b1, 1))
         mu = tree.cast_like(tree.update_moment(updates, state.mu, b2, 1), state.mu)
-        return tree.cast_like(steps, updates), ScaleByLionState(numerics.increment(state.count), mu)
+        return tree.cast_like(steps, updates), ScaleByLionState(
+            numerics.safe_increment(state.count), mu
+        )
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -95,13 +95,13 @@ def scale_by_madgrad(
             root = jnp.maximum(_safe_cbrt(squares) + smallest(squares.dtype), LEAST_ROOT)
             return s / root.astype(s.dtype)
 
-        away = tree.difference(state.x0, params)  # z - w is this less the way from x0
+        away = tree.sub(state.x0, params)  # z - w is this less the way from x0
         moves = tree.scale(
-            tree.difference(away, jax.tree.map(way, s, grad_sum_sq)),
+            tree.sub(away, jax.tree.map(way, s, grad_sum_sq)),
             numerics.complement(momentum, weight.dtype),
         )
         return tree.cast_like(moves, updates), MadgradState(
-            numerics.increment(state.count), grad_sum_sq, s, state.x0
+            numerics.safe_increment(state.count), grad_sum_sq, s, state.x0
         )
 
     return GradientTransformationExtraArgs(init, update)

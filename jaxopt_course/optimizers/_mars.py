@@ -88,7 +88,7 @@ def scale_by_mars(
         strength = numerics.as_float(gamma) * numerics.as_float(b1)
         strength /= numerics.complement(b1, strength.dtype)
         strength = jnp.where(state.count == 0, 0, strength)
-        corrected = tree.running_sum(tree.difference(grads, state.prev_grads), grads, strength)
+        corrected = tree.running_sum(tree.sub(grads, state.prev_grads), grads, strength)
         clipped = tree.scale(corrected, 1 / jnp.maximum(global_norm(corrected), 1))
         scaled, adam = moments.update(
             clipped, ScaleByAdamState(state.count, state.mu, state.nu), params

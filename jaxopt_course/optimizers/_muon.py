@@ -124,7 +124,7 @@ def scale_by_muon(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_muon", state, MuonState)
         checks.like("scale_by_muon", "gradient", updates, state.mu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, beta, 1)
         mean = mean_of_step(mu, updates, beta, count, nesterov)
         steps = tree.cast_like(

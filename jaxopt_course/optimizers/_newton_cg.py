@@ -88,7 +88,7 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
 
         z, steps = _solve(product, updates, max_iterations)
         return tree.cast_like(z, updates), ScaleByNewtonCGState(
-            numerics.increment(state.count), steps
+            numerics.safe_increment(state.count), steps
         )
 
     return GradientTransformationExtraArgs(init, update)
@@ -162,14 +162,14 @@ def _solve(
     def step(carry: Any) -> Any:
         steps, z, r, d, rr, _ = carry
         hd = tree.cast_like(product(d), r)
-        curvature = tree.inner_product(d, hd)
+        curvature = tree.vdot(d, hd)
         positive = curvature > 0
         a = jnp.where(positive, rr / jnp.where(positive, curvature, 1), 0)
         z, r = tree.running_sum(d, z, a), tree.running_sum(hd, r, -a)
-        new_rr = tree.inner_product(r, r)
+        new_rr = tree.vdot(r, r)
         return steps + 1, z, r, tree.running_sum(d, r, new_rr / rr), new_rr, positive
 
-    start = (jnp.zeros((), jnp.int32), zeros, g, g, tree.inner_product(g, g), jnp.array(True))
+    start = (jnp.zeros((), jnp.int32), zeros, g, g, tree.vdot(g, g), jnp.array(True))
     steps, z, _, _, _, positive = jax.lax.while_loop(going, step, start)
     at_once = ~positive & (steps == 1)
     return tree.scale(jax.tree.map(lambda x, y: jnp.where(at_once, y, x), z, g), norm), steps

@@ -92,7 +92,7 @@ def scale_by_novograd(
         scaled = tree.divide_by_root(tree.widened(updates), nu, eps, eps_root)
         mu = tree.running_sum(state.mu, tree.running_sum(params, scaled, decay), b1)
         state = ScaleByNovogradState(
-            numerics.increment(state.count), tree.cast_like(mu, state.mu), nu
+            numerics.safe_increment(state.count), tree.cast_like(mu, state.mu), nu
         )
         return tree.cast_like(mu, updates), state
 

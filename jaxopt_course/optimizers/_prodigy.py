@@ -123,7 +123,7 @@ def prodigy(
         checks.params("prodigy", params)
         checks.like("prodigy", "gradient", updates, state.params0)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         rate = numerics.at_count(learning_rate, state.count)
         length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
         growth = distance / jnp.asarray(estim_lr0, dtype)
@@ -135,7 +135,7 @@ def prodigy(
         weight = growth * (distance if safeguard_warmup else length)
         grad_sum = tree.running_sum(state.grad_sum, tree.scale(grads, weight), decay)
 
-        progress = tree.inner_product(grads, tree.difference(state.params0, params)).astype(dtype)
+        progress = tree.vdot(grads, tree.sub(state.params0, params)).astype(dtype)
         numerator = tree.running_sum(state.numerator_weighted, growth * length * progress, decay)
         found = numerics.safe_divide(numerator, l1_norm(grad_sum).astype(dtype))
         estimate = jnp.maximum(distance, jnp.asarray(estim_lr_coef, dtype) * found)

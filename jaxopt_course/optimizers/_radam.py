@@ -66,7 +66,7 @@ def scale_by_radam(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_radam", state, ScaleByAdamState)
         checks.like("scale_by_radam", "gradient", updates, state.nu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
         m = mean_of_step(mu, updates, b1, count, nesterov)

@@ -95,7 +95,7 @@ def scale_by_rms(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_rms", state, ScaleByRmsState)
         checks.like("scale_by_rms", "gradient", updates, state.nu)
-        count, squares = numerics.increment(state.count), tree.squared(updates)
+        count, squares = numerics.safe_increment(state.count), tree.squared(updates)
         nu = tree.update_moment(squares, state.nu, decay, 1)
         if from_first_gradient:
             first = state.count == 0
@@ -140,7 +140,7 @@ def scale_by_stddev(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_stddev", state, ScaleByRStdDevState)
         checks.like("scale_by_stddev", "gradient", updates, state.nu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, decay, 1)
         nu = tree.update_moment(updates, state.nu, decay, 2)
         if bias_correction:

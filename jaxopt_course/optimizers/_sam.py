@@ -127,7 +127,7 @@ def sam(
 
         def descended() -> tuple[Updates, State, State]:
             steps, opt_state = down.update(updates, state.opt_state, start, **extra_args)
-            back = tree.running_sum(tree.difference(start, params), steps, 1.0)
+            back = tree.running_sum(tree.sub(start, params), steps, 1.0)
             fresh = started(params, state.adv_state) if reset_state else state.adv_state
             return tree.cast_like(back, updates), opt_state, fresh
 

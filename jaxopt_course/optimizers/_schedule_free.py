@@ -144,7 +144,7 @@ def schedule_free(
             return to_z(y.dtype) * (new - y) + along(y.dtype) * (new - old)
 
         moves = tree.cast_like(jax.tree.map(moved, tree.widened(params), state.z, z), updates)
-        new = moves, (weight_sum, numerics.increment(state.step_count), max_lr)
+        new = moves, (weight_sum, numerics.safe_increment(state.step_count), max_lr)
         stays = jax.tree.map(jnp.zeros_like, moves)
         moves, (weight_sum, step_count, max_lr) = if_applied(
             base_state,

@@ -105,7 +105,7 @@ def scale_by_shampoo(
             lambda: state.roots,
         )
         scaled = tree.cast_like(jax.tree.map(along_axes, grads, roots), updates)
-        return scaled, ScaleByShampooState(numerics.increment(state.count), factors, roots)
+        return scaled, ScaleByShampooState(numerics.safe_increment(state.count), factors, roots)
 
     return GradientTransformationExtraArgs(init, update)
 

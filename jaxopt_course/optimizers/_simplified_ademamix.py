@@ -84,7 +84,7 @@ def scale_by_simplified_ademamix(
         checks.state("scale_by_simplified_ademamix", state, ScaleBySimplifiedAdEMAMixState)
         checks.like("scale_by_simplified_ademamix", "gradient", updates, state.n)
         weight = numerics.at_count(alpha, state.t)
-        t = numerics.increment(state.t)
+        t = numerics.safe_increment(state.t)
         m = tree.running_sum(state.m, updates, b1)
         n = tree.update_moment(updates, state.n, b2, 2)
         mixed = tree.running_sum(updates, m, weight)

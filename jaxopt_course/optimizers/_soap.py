@@ -138,7 +138,9 @@ def scale_by_soap(
                 lambda: map_stacked(_eigenvectors, factors),
             ],
         )
-        return scaled, ScaleBySoapState(numerics.increment(state.count), mu, nu, factors, bases)
+        return scaled, ScaleBySoapState(
+            numerics.safe_increment(state.count), mu, nu, factors, bases
+        )
 
     return GradientTransformationExtraArgs(init, update)
 

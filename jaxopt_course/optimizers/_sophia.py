@@ -114,7 +114,7 @@ def scale_by_sophia(
         checks.state("scale_by_sophia", state, SophiaState)
         checks.params("scale_by_sophia", params)
         checks.like("scale_by_sophia", "gradient", updates, state.mu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         least, weight = numerics.in_dtype(eps), numerics.in_dtype(gamma)
 

@@ -67,7 +67,7 @@ def scale_by_yogi(
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_yogi", state, ScaleByAdamState)
         checks.like("scale_by_yogi", "gradient", updates, state.nu)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         step = functools.cache(lambda dtype: numerics.complement(b2, dtype))
 
         def moved(n: Array, square: Array) -> Array:

@@ -40,7 +40,7 @@ def l1_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
     """
     checks.array("l1_penalty", "w", w)
     checks.number("l1_penalty", "strength", strength, "[0, inf)")
-    return tree.scale(tree.total(numerics.magnitude(w)), strength)
+    return tree.scale(tree.sum(numerics.magnitude(w)), strength)
 
 
 def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float[Array, ""]:
@@ -65,7 +65,7 @@ def l2_penalty(w: Inexact[Array, "*shape"], strength: ScalarLike = 1.0) -> Float
     """
     checks.array("l2_penalty", "w", w)
     checks.number("l2_penalty", "strength", strength, "[0, inf)")
-    return tree.scale(tree.total(tree.squared(w)) / 2, strength)
+    return tree.scale(tree.sum(tree.squared(w)) / 2, strength)
 
 
 def elastic_net_penalty(
@@ -125,7 +125,7 @@ def group_lasso_penalty(
     checks.axes("group_lasso_penalty", "axis", axis)
     checks.array("group_lasso_penalty", "w", w)
     checks.number("group_lasso_penalty", "strength", strength, "[0, inf)")
-    return tree.scale(tree.total(group_norms(w, axis)), strength)
+    return tree.scale(tree.sum(group_norms(w, axis)), strength)
 
 
 def nuclear_norm_penalty(
@@ -152,7 +152,7 @@ def nuclear_norm_penalty(
     """
     checks.rank("nuclear_norm_penalty", "w", w, 2)
     checks.number("nuclear_norm_penalty", "strength", strength, "[0, inf)")
-    return tree.scale(tree.total(jnp.linalg.svd(tree.widened(w), compute_uv=False)), strength)
+    return tree.scale(tree.sum(jnp.linalg.svd(tree.widened(w), compute_uv=False)), strength)
 
 
 def group_norms(

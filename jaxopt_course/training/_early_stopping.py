@@ -57,7 +57,7 @@ class EarlyStopping(NamedTuple):
         """The state after one more evaluation. NaN never improves."""
         loss = numerics.as_float(loss)
         improves = loss < state.best_metric - numerics.as_float(self.min_delta)
-        count = jnp.where(improves, 0, numerics.increment(state.patience_count))
+        count = jnp.where(improves, 0, numerics.safe_increment(state.patience_count))
         return EarlyStoppingState(
             best_metric=jnp.where(improves, loss, state.best_metric),
             patience_count=count,

@@ -94,7 +94,7 @@ def optimizer_fingerprint(
     extended = checks.transformation("optimizer_fingerprint", "optimizer", optimizer)
 
     def update(params, grads, value, state):
-        value_fn = lambda params: tree.total(tree.squared(params))  # a stand-in for the loss
+        value_fn = lambda params: tree.sum(tree.squared(params))  # a stand-in for the loss
         extra = {"value": value, "grad": grads, "value_fn": value_fn, "weight": 1.0}
         return extended.update(grads, state, params, **extra)
 

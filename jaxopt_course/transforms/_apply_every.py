@@ -58,7 +58,7 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
     def update(updates, state, params=None, **extra_args):
         checks.state("apply_every", state, ApplyEvery)
         checks.like("apply_every", "gradient", updates, state.grad_acc)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         due = numerics.has_reached(count, k) | ("flush" in extra_args)
         total = jax.tree.map(jnp.add, state.grad_acc, tree.cast_like(updates, state.grad_acc))
 

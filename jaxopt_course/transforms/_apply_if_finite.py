@@ -67,7 +67,7 @@ def apply_if_finite(
     def update(updates, state, params=None, **extra_args):
         checks.state("apply_if_finite", state, ApplyIfFiniteState)
         finite = tree.all_finite(updates)
-        in_a_row = jnp.where(finite, 0, numerics.increment(state.notfinite_count))
+        in_a_row = jnp.where(finite, 0, numerics.safe_increment(state.notfinite_count))
         hopeless = numerics.as_float(in_a_row) > numerics.as_float(max_consecutive_errors)
 
         new_updates, inner_state = jax.lax.cond(
@@ -75,7 +75,9 @@ def apply_if_finite(
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
             lambda: (tree.zeros_like(updates), state.inner_state),
         )
-        total = jnp.where(finite, state.total_notfinite, numerics.increment(state.total_notfinite))
+        total = jnp.where(
+            finite, state.total_notfinite, numerics.safe_increment(state.total_notfinite)
+        )
         return new_updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
 
     return GradientTransformationExtraArgs(init, update)

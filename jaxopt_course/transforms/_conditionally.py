@@ -140,6 +140,6 @@ def _when(
             lambda: inner.update(updates, state.inner_state, params, **extra_args),
             lambda: (otherwise(updates), state.inner_state),
         )
-        return updates, new_state(step=numerics.increment(state.step), inner_state=inner_state)
+        return updates, new_state(step=numerics.safe_increment(state.step), inner_state=inner_state)
 
     return GradientTransformationExtraArgs(init, update)

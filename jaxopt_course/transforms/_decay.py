@@ -65,7 +65,7 @@ def add_decayed_weights(
         checks.like("add_decayed_weights", "gradient", updates, params)
         decay = numerics.at_count(weight_decay, state.step)
         decayed = tree.cast_like(tree.running_sum(params, updates, decay), updates)
-        return decayed, AddDecayedWeightsState(step=numerics.increment(state.step))
+        return decayed, AddDecayedWeightsState(step=numerics.safe_increment(state.step))
 
     link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)

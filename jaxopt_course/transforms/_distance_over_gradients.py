@@ -95,10 +95,10 @@ def scale_by_distance_over_gradients(
         checks.like(owner, "gradient", updates, params)
 
         def farthest(r: Array, w: Array, start: Array) -> Array:
-            return jnp.maximum(r, global_norm(tree.difference(w, start)).astype(r.dtype))
+            return jnp.maximum(r, global_norm(tree.sub(w, start)).astype(r.dtype))
 
         def summed(seen: Array, u: Array) -> Array:
-            return seen + tree.total(tree.squared(u)).astype(seen.dtype)
+            return seen + tree.sum(tree.squared(u)).astype(seen.dtype)
 
         def scaled(u: Array, r: Array, seen: Array) -> Array:
             root = numerics.safe_sqrt(seen + jnp.asarray(eps, seen.dtype))

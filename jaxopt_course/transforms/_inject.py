@@ -168,7 +168,7 @@ def _injected(
         count, states = if_applied(
             inner_state,
             state.inner_state,
-            (numerics.increment(state.count), states),
+            (numerics.safe_increment(state.count), states),
             (state.count, state.hyperparams_states),
         )
         return updates, InjectHyperparamsState(count, hyperparams, states, inner_state, scheduled)
@@ -214,7 +214,7 @@ class _CountedSchedule(NamedTuple):
         return jnp.zeros((), jnp.int32)
 
     def update(self, state: Int[Array, ""], **extra_args: Any) -> Int[Array, ""]:
-        return numerics.increment(state)
+        return numerics.safe_increment(state)
 
     def __call__(self, state: Int[Array, ""], **extra_args: Any) -> Any:
         return self.schedule(state)

@@ -106,7 +106,7 @@ def lookahead(
         updates, fast_state = fast_optimizer.update(
             updates, state.fast_state, both.fast, **extra_args
         )
-        steps = numerics.increment(state.steps_since_sync)
+        steps = numerics.safe_increment(state.steps_since_sync)
         due = numerics.has_reached(steps, sync_period)
         steps, sync = if_applied(
             fast_state,
@@ -123,7 +123,7 @@ def lookahead(
             return (jnp.asarray(update, way.dtype) - back).astype(update.dtype)
 
         # how far the fast parameters get from the slow ones
-        ways = tree.running_sum(tree.difference(both.fast, both.slow), updates, 1.0)
+        ways = tree.running_sum(tree.sub(both.fast, both.slow), updates, 1.0)
         slow, fast = (jax.tree.map(f, updates, ways) for f in (of_slow, of_fast))
         if reset_state:
             fast_state = jax.tree.map(

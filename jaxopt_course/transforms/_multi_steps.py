@@ -175,7 +175,7 @@ class MultiSteps(GradientTransformationExtraArgs):
                     grads, state.inner_opt_state, params, **offers
                 )
                 return new_updates, _emptied(group)._replace(
-                    gradient_step=numerics.increment(state.gradient_step),
+                    gradient_step=numerics.safe_increment(state.gradient_step),
                     inner_opt_state=tree.cast_like(inner_state, state.inner_opt_state),
                 )
 
@@ -190,7 +190,7 @@ class MultiSteps(GradientTransformationExtraArgs):
             every_k = every_k_schedule
             if callable(every_k):
                 every_k = every_k(state.gradient_step)
-            due = numerics.has_reached(numerics.increment(state.mini_step), every_k)
+            due = numerics.has_reached(numerics.safe_increment(state.mini_step), every_k)
             branch = (due | ("flush" in extra_args)).astype(jnp.int32)
             if should_skip_update_fn is None:
                 return jax.lax.switch(branch, [wait, run])
@@ -258,7 +258,7 @@ def skip_large_updates(
         ValueError: if the bound is negative or NaN.
     """
     checks.number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
-    squares, norm = tree.total(tree.squared(updates)), global_norm(updates)
+    squares, norm = tree.sum(tree.squared(updates)), global_norm(updates)
     with np.errstate(over="ignore"):  # the root decides where the bound itself is out of range
         bound, root = (
             numerics.as_float(max_squared_norm),
@@ -307,13 +307,13 @@ def _added(
     share = numerics.safe_divide(own, weight)
     old, new = state.acc_grads, tree.cast_like(updates, state.acc_grads)
     if use_mean:
-        grads = tree.running_sum(tree.difference(old, updates), old, -share)
+        grads = tree.running_sum(tree.sub(old, updates), old, -share)
     else:
         grads = tree.running_sum(new, old, own)
     value = state.acc_value + share * (
         numerics.as_float(extra_args.get("value", 0.0)) - state.acc_value
     )
-    count = numerics.increment(state.mini_step)
+    count = numerics.safe_increment(state.mini_step)
     if "weight" in extra_args:  # even a NaN of weight 0 leaves no trace
         kept = lambda x, y: jnp.where(own > 0, x, y.astype(x.dtype))
         grads, value = jax.tree.map(kept, (grads, value), (old, state.acc_value))

@@ -73,7 +73,7 @@ def add_noise(
     def update(updates, state, params=None, **extra_args):
         checks.state("add_noise", state, AddNoiseState)
         checks.floats("add_noise", "gradient", updates)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         deviation = numerics.safe_sqrt(
             numerics.as_float(eta) / numerics.as_float(count) ** numerics.as_float(gamma)
         )

@@ -69,7 +69,7 @@ def add_l1(
         now = numerics.at_count(strength, state.step)
         signs = jax.tree.map(jnp.sign, tree.widened(params))
         pulled = tree.cast_like(tree.running_sum(signs, updates, now), updates)
-        return pulled, AddL1State(step=numerics.increment(state.step))
+        return pulled, AddL1State(step=numerics.safe_increment(state.step))
 
     link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)

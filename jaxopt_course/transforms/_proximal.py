@@ -95,7 +95,7 @@ def proximal(
         rate = numerics.at_count(learning_rate, state.step)
         of_tree = lambda points: jax.tree.map(lambda x: operator(x, scaling=rate), points)
         updates = _towards("proximal", of_tree, updates, params)
-        return updates, ProximalState(step=numerics.increment(state.step))
+        return updates, ProximalState(step=numerics.safe_increment(state.step))
 
     link = GradientTransformationExtraArgs(init, update)
     return link if mask is None else masked(link, mask)
@@ -192,7 +192,7 @@ def scaled_proximal(
         updates, step = if_applied(
             inner_state,
             state.inner_state,
-            (updates, numerics.increment(state.step)),
+            (updates, numerics.safe_increment(state.step)),
             (zeros, state.step),
         )
         return updates, ScaledProximalState(step, inner_state)
@@ -208,4 +208,4 @@ def _towards(
     checks.like(owner, "gradient", updates, params)
     points = operator(tree.running_sum(params, updates, 1.0))
     checks.like(owner, "result of the operator", points, params)
-    return tree.cast_like(tree.difference(points, params), updates)
+    return tree.cast_like(tree.sub(points, params), updates)

@@ -148,7 +148,7 @@ def _after_a_mean(
     tolerance = numerics.as_float(rule.rtol) * jnp.abs(best) + numerics.as_float(rule.atol)
     improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
     waiting = state.cooldown_count > 0
-    bad = jnp.where(improved, 0, numerics.increment(state.plateau_count))
+    bad = jnp.where(improved, 0, numerics.safe_increment(state.plateau_count))
     reduce = ~waiting & numerics.has_reached(bad, rule.patience)
     smaller = jnp.maximum(
         state.scale * numerics.as_float(rule.factor), numerics.as_float(rule.min_scale)
@@ -170,7 +170,7 @@ def _with_value(state: ReduceLROnPlateauState, value: Array, weight: Array) -> A
     total = numerics.as_float(state.avg_weight) + weight
     mean = state.avg_value + numerics.safe_divide(weight, total) * (value - state.avg_value)
     return state._replace(
-        count=numerics.increment(state.count),
+        count=numerics.safe_increment(state.count),
         avg_value=jnp.where(weight > 0, mean, state.avg_value),
         avg_weight=total,
     )

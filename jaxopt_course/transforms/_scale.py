@@ -51,7 +51,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
         checks.state("scale_by_schedule", state, ScaleByScheduleState)
         checks.floats("scale_by_schedule", "update", updates)
         updates = tree.scale(updates, step_size_fn(state.count))
-        return updates, ScaleByScheduleState(count=numerics.increment(state.count))
+        return updates, ScaleByScheduleState(count=numerics.safe_increment(state.count))
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -102,6 +102,6 @@ def scale_by_learning_rate(
             checks.like("scale_by_learning_rate", "gradient", updates, params)
         rate = numerics.at_count(learning_rate, state.step)
         updates = tree.scale(updates, -rate if flip_sign else rate)
-        return updates, ScaleByLearningRateState(step=numerics.increment(state.step))
+        return updates, ScaleByLearningRateState(step=numerics.safe_increment(state.step))
 
     return GradientTransformationExtraArgs(init, update)

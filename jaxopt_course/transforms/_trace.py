@@ -101,7 +101,7 @@ def ema(
     def update(updates, state, params=None, **extra_args):
         checks.state("ema", state, EmaState)
         checks.like("ema", "gradient", updates, state.ema)
-        count = numerics.increment(state.count)
+        count = numerics.safe_increment(state.count)
         mean = tree.update_moment(updates, state.ema, decay, 1)
         unbiased = tree.bias_correction(mean, decay, count) if debias else mean
         return tree.cast_like(unbiased, updates), EmaState(count, tree.cast_like(mean, state.ema))

@@ -60,8 +60,8 @@ def test_nothing_over_nothing_is_nothing():
 
 def test_counts_do_not_wrap_around():
     last = jnp.iinfo(jnp.int32).max
-    assert int(numerics.increment(jnp.asarray(last, jnp.int32))) == last
-    assert int(numerics.increment(jnp.asarray(0, jnp.int32))) == 1
+    assert int(numerics.safe_increment(jnp.asarray(last, jnp.int32))) == last
+    assert int(numerics.safe_increment(jnp.asarray(0, jnp.int32))) == 1
 
 
 def test_counts_become_floats():
