@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from benchmarks._machine import save_picture
+
 
 PEERS = ("optax", "torch")  # ways whose names begin so have colours of their own
 
@@ -35,8 +37,7 @@ def draw(charts: Sequence[Chart], across: int, path: pathlib.Path) -> pathlib.Pa
         axes.invert_yaxis()
         axes.set(title=chart.title, xlabel=chart.label)
         finish(axes)
-    figure.savefig(path, dpi=120)
-    return path
+    return save_picture(figure, path)
 
 
 def _kind(way: str) -> int:

@@ -1,5 +1,6 @@
 """Where figures come from, and where they go."""
 
+import io
 import json
 import os
 import pathlib
@@ -44,4 +45,15 @@ def save(name: str, figures: dict[str, Any]) -> pathlib.Path:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+    return path
+
+
+def save_picture(figure: Any, path: pathlib.Path) -> pathlib.Path:
+    """Write a figure as a PNG with a palette of 128 colours, a third the size of one without."""
+    from PIL import Image  # a dependency of matplotlib
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    picture = Image.open(buffer).convert("RGB")
+    picture.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
     return path

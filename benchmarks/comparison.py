@@ -1,52 +1,95 @@
-"""The ten optimizers of the course's kind on all workloads, each tuned with 100 trials.
+"""Ten optimizers of the course on all workloads, each tuned with 100 trials.
 
-    python -m benchmarks.comparison [--quick] [--directory benchmarks/results/comparison]
+    python -m benchmarks comparison [--quick] [--redraw] [--directory DIRECTORY]
 
-Every training is kept in ``DIRECTORY/trials``, one file a contender and variant, so that what was
-broken off goes on; tables and pictures of them are written to ``DIRECTORY``. Seconds are those of
-this machine, with one training a device at a time, and of whatever else it does meanwhile.
+Each training is kept in ``DIRECTORY/trials``, which git ignores, so that an interrupted comparison
+resumes. The results are ``report.md``, its pictures, and ``summary.json``, which holds every number
+of the report: ``--redraw`` writes the tables and pictures again from this file alone. Only the
+picture of the learning curves needs the trials.
+
+Seconds are measured with one training per device at a time, and include the effect of whatever
+else the machine does.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 
 import jax
 
-from benchmarks._machine import RESULTS, machine
-from jaxopt_course.cli import write_comparison_report
-from jaxopt_course.workloads import CONTENDERS, WORKLOADS, compare, contender, workload
+from benchmarks._machine import RESULTS, machine, save_picture
+from jaxopt_course.plots import comparison_figures
+from jaxopt_course.workloads import (
+    CONTENDERS,
+    WORKLOADS,
+    Comparison,
+    Summary,
+    compare,
+    contender,
+    summarize,
+    workload,
+)
 
 
 QUICK = (("sgd", "momentum", "adam"), ("quadratic", "logistic", "spirals"), 8)
 KEY = 1
+SUMMARY, REPORT = "summary.json", "report.md"
 
 
-def main() -> None:
-    """Train, or go on training, and write the report."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, or resume training, and write the report; or write it again from its summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="three on three, with 8 trials")
-    parser.add_argument("--directory", type=pathlib.Path, help="of trials and report")
-    options = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
-    names = QUICK if options.quick else (tuple(CONTENDERS), tuple(WORKLOADS), 100)
-    directory = options.directory or RESULTS / ("comparison_quick" * options.quick or "comparison")
-    begin = time.perf_counter()
-    comparison = compare(
-        [contender(name) for name in names[0]],
-        [workload(name) for name in names[1]],
-        key=jax.random.key(KEY),
-        trials=names[2],
-        seeds=2,
-        held_out_seeds=1,
-        devices=jax.devices(),
-        resume=directory / "trials",
+    parser.add_argument(
+        "--quick", action="store_true", help="three optimizers on three workloads with 8 trials"
     )
-    about = {"machine": machine(), "trials": names[2], "seconds": time.perf_counter() - begin}
-    summary, _ = write_comparison_report(comparison, directory, about=about)
+    parser.add_argument(
+        "--redraw", action="store_true", help="write tables and pictures from summary.json alone"
+    )
+    parser.add_argument("--directory", type=pathlib.Path, help="where trials and report are kept")
+    options = parser.parse_args(arguments)
+    place = "quick/comparison" if options.quick else "comparison"
+    directory = options.directory or RESULTS / place
+    if options.redraw:
+        summary = redraw(directory)
+    else:
+        jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
+        names = QUICK if options.quick else (tuple(CONTENDERS), tuple(WORKLOADS), 100)
+        begin = time.perf_counter()
+        comparison = compare(
+            [contender(name) for name in names[0]],
+            [workload(name) for name in names[1]],
+            key=jax.random.key(KEY),
+            trials=names[2],
+            seeds=2,
+            held_out_seeds=1,
+            devices=jax.devices(),
+            resume=directory / "trials",
+        )
+        about = {"machine": machine(), "trials": names[2], "seconds": time.perf_counter() - begin}
+        summary = summarize(comparison)
+        (directory / SUMMARY).write_text(json.dumps({**about, **summary.as_json()}) + "\n")
+        write_report(summary, directory, comparison)
     print(summary)  # noqa: T201
     print(directory)  # noqa: T201
+
+
+def redraw(directory: pathlib.Path) -> Summary:
+    """Write the report in ``directory`` again from its ``summary.json``."""
+    summary = Summary.from_json(json.loads((directory / SUMMARY).read_text()))
+    write_report(summary, directory)
+    return summary
+
+
+def write_report(
+    summary: Summary, directory: pathlib.Path, comparison: Comparison | None = None
+) -> None:
+    """Write ``report.md`` and its pictures; that of the learning curves if trials are given."""
+    (directory / REPORT).write_text(summary.markdown())
+    for name, figure in comparison_figures(comparison, summary).items():
+        save_picture(figure, directory / f"{name}.png")
 
 
 if __name__ == "__main__":

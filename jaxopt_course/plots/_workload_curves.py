@@ -45,14 +45,17 @@ def workload_curves(comparison: Comparison, *, title: str | None = None) -> Figu
     return figure
 
 
-def comparison_figures(comparison: Comparison, summary: Summary) -> dict[str, Figure]:
-    """All figures of a report, by the name of their file.
+def comparison_figures(comparison: Comparison | None, summary: Summary) -> dict[str, Figure]:
+    """All figures of a report, by the names of their files.
 
     Args:
-        comparison: of :func:`~jaxopt_course.workloads.compare`.
-        summary: of it, of :func:`~jaxopt_course.workloads.summarize`.
+        comparison: result of :func:`~jaxopt_course.workloads.compare`. None: the figure of the
+            learning curves, which alone needs it, is left out.
+        summary: result of :func:`~jaxopt_course.workloads.summarize`.
     """
-    figures = {"curves": workload_curves(comparison, title="Best configurations")}
+    figures: dict[str, Figure] = {}
+    if comparison is not None:
+        figures["curves"] = workload_curves(comparison, title="Best configurations")
     for clock, setting in summary.tuning:
         view = f"{clock}_{setting}"
         figures |= {

@@ -50,7 +50,7 @@ class Summary(NamedTuple):
         return markdown(self)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything in full precision, in a form that JSON can write; no number is null."""
+        """Everything as JSON can write it, with null for infinity; :meth:`from_json` reads it."""
         by_view = lambda tables: {"/".join(view): _plain(x) for view, x in tables.items()}
         return {
             "contenders": list(self.contenders),
@@ -65,6 +65,30 @@ class Summary(NamedTuple):
                 for own in self.contenders
             },
         }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Summary":
+        """The summary that :meth:`as_json` returned."""
+        views = {
+            name: {_view(view): _table(kind, table) for view, table in stored[name].items()}
+            for name, kind in (
+                ("tuning", TuningCurves),
+                ("profiles", PerformanceProfiles),
+                ("pairs", PairwiseDifferences),
+            )
+        }
+        return cls(
+            contenders=tuple(stored["contenders"]),
+            workloads=tuple(stored["workloads"]),
+            budgets=tuple(stored["budgets"]),
+            edges=_table(EdgeShares, stored["edges"]),
+            best={
+                (own, on): numbers
+                for own, workloads in stored["best"].items()
+                for on, numbers in workloads.items()
+            },
+            **views,
+        )
 
 
 def summarize(
@@ -131,3 +155,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _view(joined: str) -> View:
+    clock, setting = joined.split("/")
+    return clock, setting
+
+
+def _table(kind: Any, stored: Mapping[str, Any]) -> Any:
+    """A NamedTuple of arrays, names and numbers from what :func:`_plain` made of it."""
+
+    def field(name: str, value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        if name in ("contenders", "workloads", "budgets", "ranges"):
+            return tuple(tuple(x) if isinstance(x, list) else x for x in value)
+        array = np.array(value, float)  # None becomes NaN
+        return np.where(np.isnan(array), np.inf, array)  # the only numbers that JSON lacks here
+
+    return kind(**{name: field(name, stored[name]) for name in kind._fields})

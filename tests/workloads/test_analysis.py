@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxopt_course.workloads import (
+    Summary,
     Trials,
     edge_shares,
     pairwise_differences,
@@ -185,6 +186,17 @@ def test_a_summary_can_be_printed_and_written():
         summary.pairs["steps", "fresh_seed"].log_ratios,
     )
     assert set(record["best"]["adam"]) == set(summary.workloads)
+
+
+def test_a_summary_is_read_again_from_what_json_keeps_of_it():
+    steps = {"a": {"w": constant(10), "v": constant(NEVER)}, "b": {"w": constant(20)}}
+    summary = summarize(stored({"a": steps["a"], "b": steps["a"] | steps["b"]}), studies=20)
+    again = Summary.from_json(json.loads(json.dumps(summary.as_json(), allow_nan=False)))
+    assert np.isinf(again.tuning["steps", "fresh_seed"].each).any()  # JSON has null for these
+    assert str(again) == str(summary)
+    assert again.markdown() == summary.markdown()
+    assert again.as_json() == summary.as_json()
+    assert again.best == summary.best
 
 
 @pytest.mark.parametrize(
