@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, options_of, table
 from benchmarks._networks import NETWORKS
-from jaxopt_course import canonical_convolutions
+from jaxopt_course.core import canonical_convolutions
 from jaxopt_course.optimizers import adam
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, linen_task

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.lax import conv_general_dilated
 
-from jaxopt_course import canonical_convolutions
+from jaxopt_course.core import canonical_convolutions
 from tests.lowered import without_places
 
 

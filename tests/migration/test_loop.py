@@ -64,7 +64,7 @@ def a_loss(tmp_path):
 def a_train_state(tmp_path):
     (row,) = [row for row in ALL if row.theirs == "flax's `TrainState`"]
     said = re.findall(r"`(\w+)`", row.ours)
-    assert set(said) == set(jc.TrainState._fields)
+    assert set(said) == set(jc.training.TrainState._fields)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(fitted(jc.sgd(0.1)).state))
 
 
@@ -102,7 +102,7 @@ def a_mean_of_parameters(tmp_path):
         segment=1,
     )
     mean = (seen[0] + 2 * seen[1] + 4 * seen[2]) / 7
-    averaged = jc.evaluation_params(run.state.opt_state, run.state.params)
+    averaged = jc.transforms.evaluation_params(run.state.opt_state, run.state.params)
     np.testing.assert_allclose(averaged["w"], mean, rtol=1e-6)
     before = (seen[0] + 2 * seen[1]) / 3  # the last loss was computed before the last step
     np.testing.assert_allclose(run.best_params["w"], before, rtol=1e-6)
