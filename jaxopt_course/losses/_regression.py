@@ -8,8 +8,11 @@
     mean_squared_error     mean of r^2                    per example
     half_squared_error     sum of r^2 / 2                 per example
 
-Each is computed in float32 or wider and returned in the predictions' dtype. Predictions and
-targets have equal shapes: what would merely broadcast is refused.
+Each is computed in float32 or wider and returned in the dtype of the predictions. Predictions and
+targets must have equal shapes; shapes that merely broadcast raise a ValueError. Targets of None are
+zeros.
+
+Reference: Huber, "Robust Estimation of a Location Parameter", 1964.
 """
 
 import math
@@ -26,15 +29,7 @@ from ._inputs import wide, wide_pair
 def squared_error(
     predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"] | None = None
 ) -> Float[Array, "*shape"]:
-    """The squared residual r^2, entry by entry.
-
-    Args:
-        predictions: what the model says.
-        targets: what is true, of the same shape; zeros where None.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
+    """The squared residual r^2, entry by entry."""
     r, dtype = _residual("squared_error", predictions, targets)
     return jnp.square(r).astype(dtype)
 
@@ -42,15 +37,7 @@ def squared_error(
 def l2_loss(
     predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"] | None = None
 ) -> Float[Array, "*shape"]:
-    """Half the squared residual, r^2 / 2, entry by entry: its slope is the residual.
-
-    Args:
-        predictions: what the model says.
-        targets: what is true, of the same shape; zeros where None.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
+    """Half the squared residual, r^2 / 2, entry by entry. Its slope is the residual."""
     r, dtype = _residual("l2_loss", predictions, targets)
     return (jnp.square(r) / 2).astype(dtype)
 
@@ -58,15 +45,7 @@ def l2_loss(
 def absolute_error(
     predictions: Float[Array, "*shape"], targets: Real[Array, "*shape"] | None = None
 ) -> Float[Array, "*shape"]:
-    """The size of the residual, |r|, entry by entry; its slope at 0 is 0.
-
-    Args:
-        predictions: what the model says.
-        targets: what is true, of the same shape; zeros where None.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
+    """The absolute residual |r|, entry by entry. Its slope at 0 is 0."""
     r, dtype = _residual("absolute_error", predictions, targets)
     return numerics.magnitude(r).astype(dtype)
 
@@ -79,23 +58,17 @@ def huber_loss(
 ) -> Float[Array, "*shape"]:
     """Squared error near zero, absolute error in the tails.
 
-    The loss is r^2 / 2 where |r| <= delta, and delta (|r| - delta / 2) elsewhere: value and
-    slope agree at |r| = delta. No slope is larger than delta.
+    The loss is r^2 / 2 where |r| <= delta, and delta (|r| - delta / 2) elsewhere. Value and slope
+    are continuous at |r| = delta, and no slope exceeds delta.
 
     Args:
-        predictions: what the model says.
-        targets: what is true, of the same shape; zeros where None.
-        delta: where the tails begin, in (0, inf), in the targets' unit. It may be traced.
-
-    Raises:
-        ValueError: if the shapes differ, or ``delta`` is not positive.
+        predictions: the outputs of a model.
+        targets: the true values, of the same shape; None means zeros.
+        delta: where the tails begin, in (0, inf), in the unit of the targets.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> huber_loss(jnp.array([0.5, 3.0]), jnp.zeros(2), delta=1.0).tolist()
         [0.125, 2.5]
-
-    Reference: Huber, "Robust Estimation of a Location Parameter", 1964.
     """
     checks.number("huber_loss", "delta", delta, "(0, inf)")
     r, dtype = _residual("huber_loss", predictions, targets)
@@ -110,15 +83,8 @@ def log_cosh(
 ) -> Float[Array, "*shape"]:
     """log(cosh(r)), entry by entry: r^2 / 2 near zero, |r| - log(2) in the tails.
 
-    Near zero it is formed as log1p(2 sinh(r / 2)^2), which keeps the digits that
+    Near zero it is computed as log1p(2 sinh(r / 2)^2), which keeps the digits that
     log(exp(r) + exp(-r)) - log(2) loses.
-
-    Args:
-        predictions: what the model says.
-        targets: what is true, of the same shape; zeros where None.
-
-    Raises:
-        ValueError: if the shapes differ.
     """
     r, dtype = _residual("log_cosh", predictions, targets)
     size = jnp.abs(r)
@@ -131,19 +97,11 @@ def log_cosh(
 def mean_squared_error(
     predictions: Float[Array, "batch *entries"], targets: Real[Array, "batch *entries"]
 ) -> Float[Array, "batch"]:
-    """The mean of r^2 over the entries of each example.
+    """The mean of r^2 over the entries of each example, whose axis is the first.
 
     It is ``2 / entries`` times :func:`half_squared_error`.
 
-    Args:
-        predictions: one row for each example; without further axes an example is one number.
-        targets: what is true, of the same shape.
-
-    Raises:
-        ValueError: if the shapes differ, or have no axis of examples.
-
     Examples:
-        >>> import jax.numpy as jnp
         >>> mean_squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
         [2.5]
     """
@@ -154,21 +112,9 @@ def mean_squared_error(
 def half_squared_error(
     predictions: Float[Array, "batch *entries"], targets: Real[Array, "batch *entries"]
 ) -> Float[Array, "batch"]:
-    """Half the sum of r^2 over the entries of each example.
+    """Half the sum of r^2 over the entries of each example, whose axis is the first.
 
     Its mean over N examples is the course's 1/(2N) sum ||y - a||^2.
-
-    Args:
-        predictions: one row for each example; without further axes an example is one number.
-        targets: what is true, of the same shape.
-
-    Raises:
-        ValueError: if the shapes differ, or have no axis of examples.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> half_squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
-        [2.5]
     """
     r, dtype = _residual_rows("half_squared_error", predictions, targets)
     return (jnp.sum(jnp.square(r), axis=_entries(r)) / 2).astype(dtype)
@@ -183,7 +129,7 @@ def _residual(owner: str, predictions: Any, targets: Any) -> tuple[Array, Any]:
 
 
 def _residual_rows(owner: str, predictions: Any, targets: Any) -> tuple[Array, Any]:
-    """The same of batches; both are given."""
+    """As :func:`_residual`, for arrays with an axis of examples."""
     y, t, dtype = wide_pair(owner, "predictions", predictions, targets)
     if y.ndim == 0:
         raise ValueError(f"{owner}: `predictions` must have an axis of examples, got a scalar.")

@@ -4,8 +4,11 @@
     cosine_distance        1 - cosine_similarity                                per example
     triplet_margin_loss    max(0, d(anchor, positive) - d(anchor, negative) + margin)
 
-Norms are finite for vectors of any size. Each is computed in float32 or wider and returned in
-the dtype of the first argument.
+Norms are finite for all finite vectors. Each loss is computed in float32 or wider and returned in
+the dtype of its first argument.
+
+Reference: Balntas et al., "Learning shallow convolutional feature descriptors with triplet losses",
+2016.
 """
 
 from typing import Any
@@ -16,10 +19,7 @@ from jaxtyping import Array, Bool, Float, ScalarLike
 
 from jaxopt_course.core import checks, l2_norm, numerics
 
-from ._inputs import broadcast_pair, check_reduction, wide_pair
-
-
-Axis = int | tuple[int, ...] | None
+from ._inputs import Axis, broadcast_pair, check_axis, wide_pair
 
 
 def cosine_similarity(
@@ -35,15 +35,14 @@ def cosine_similarity(
     Args:
         predictions: vectors a.
         targets: vectors b, of a shape that broadcasts with that of a.
-        epsilon: the least squared norm to divide by, in [0, inf).
-        axis: the axis or axes of a vector; all where None.
-        where: which entries take part, in the same shape.
+        epsilon: lower bound of the squared norms in the denominator, in [0, inf).
+        axis: the axis or axes of a vector; None means all axes.
+        where: mask of the entries to include, of the same shape.
 
     Returns:
-        One value for each pair: the shape without ``axis``; 0 where a vector is zero.
+        One value for each pair; 0 if a vector is zero.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> cosine = cosine_similarity(jnp.array([2.0, 0.0]), jnp.array([1e30, 0.0]))
         >>> round(float(cosine), 6)
         1.0
@@ -60,18 +59,10 @@ def cosine_distance(
     axis: Axis = -1,
     where: Bool[Array, "*shape"] | None = None,
 ) -> Float[Array, "..."]:
-    """One minus the cosine of the angle between two vectors, in [0, 2].
+    """One minus the cosine of the angle between two vectors, in [0, 2]; 1 if a vector is zero.
 
-    It is formed as half the squared distance of the unit vectors, which keeps the digits of
+    It is computed as half the squared distance of the unit vectors, which keeps the digits of
     small angles. Arguments are those of :func:`cosine_similarity`.
-
-    Returns:
-        One value for each pair; 1 where a vector is zero.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> float(cosine_distance(jnp.array([2.0, 0.0]), jnp.array([0.0, 3.0])))
-        1.0
     """
     (a, short_a), (b, short_b), dtype = _units(
         "cosine_distance", predictions, targets, epsilon, axis, where
@@ -93,26 +84,17 @@ def triplet_margin_loss(
 
     Args:
         anchors: embeddings.
-        positives: embeddings that shall be near, of the same shape.
-        negatives: embeddings that shall be far, of the same shape.
+        positives: embeddings that should be near, of the same shape.
+        negatives: embeddings that should be far, of the same shape.
         axis: the axis of an embedding.
-        norm_degree: p of the distance (sum |r|^p + eps)^(1/p), in [1, inf).
-        margin: the difference of the distances to reach.
-        eps: keeps the slope of a distance of 0 finite, in (0, inf).
-
-    Returns:
-        One value for each anchor: the shape without ``axis``.
-
-    Raises:
-        ValueError: if the shapes differ.
-
-    Reference: Balntas et al., "Learning shallow convolutional feature descriptors with triplet
-    losses", 2016.
+        norm_degree: exponent p of the distance (sum |r|^p + eps)^(1/p), in [1, inf).
+        margin: difference of the distances from which on the loss is 0.
+        eps: number that keeps the slope of a distance of 0 finite, in [0, inf).
     """
     owner = "triplet_margin_loss"
     a, near, dtype = wide_pair(owner, "anchors", anchors, positives)
     _, far, _ = wide_pair(owner, "anchors", anchors, negatives)
-    check_reduction(owner, a, axis)
+    check_axis(owner, a, axis)
     checks.number(owner, "norm_degree", norm_degree, "[1, inf)")
     checks.number(owner, "margin", margin)
     checks.number(owner, "eps", eps, "[0, inf)")
@@ -134,11 +116,11 @@ def triplet_margin_loss(
 def _units(
     owner: str, predictions: Any, targets: Any, epsilon: ScalarLike, axis: Axis, where: Any
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Any]:
-    """Each vector over its norm, and by how much its squared norm then falls short of 1."""
+    """Each vector divided by its norm, and by how much its squared norm then is less than 1."""
     checks.number(owner, "epsilon", epsilon, "[0, inf)")
     a, b = broadcast_pair(owner, "predictions", predictions, targets)
     a, b, dtype = wide_pair(owner, "predictions", a, b)
-    check_reduction(owner, a, axis, where)
+    check_axis(owner, a, axis, where)
     least = numerics.safe_sqrt(jnp.asarray(epsilon, a.dtype))
 
     def unit(x: Array) -> tuple[Array, Array]:

@@ -1,27 +1,34 @@
-"""Proximal operators: one step downhill on a penalty R, implicit and exact.
+"""Proximal operators of penalties, and projections onto sets.
 
     prox(x) = argmin over y of  |y - x|^2 / 2 + scaling R(y)
 
-In proximal gradient descent ``scaling`` is the learning rate, which the course's S(x) hides: the
-threshold is the rate times the strength of the penalty. Where the penalty is a sum over entries,
-``scaling`` may be an array a shaped like x; then the distance is measured in that metric,
+is an implicit gradient step on a penalty R. In proximal gradient descent ``scaling`` is the
+learning rate. The threshold, the course's S(x), is then the learning rate times the strength of
+the penalty. If the penalty is a sum over entries, ``scaling`` may be an array a of the shape of x,
+which measures the distance in that metric, as a preconditioned step such as Adam's requires:
 
     prox(x) = argmin over y of  sum_i (y_i - x_i)^2 / (2 a_i) + R(y)
 
-which is what belongs behind a preconditioned step such as Adam's. All compute in float32 or
-wider and return the dtype of x; numbers may be traced.
+A projection, argmin of |y - x|^2 over a set, is the proximal operator of a constraint, which has no
+strength. All compute in float32 or wider and return the dtype of x.
 
-Reference: Parikh & Boyd, "Proximal Algorithms", 2014, section 6,
-https://web.stanford.edu/~boyd/papers/prox_algs.html.
+References: Parikh & Boyd, "Proximal Algorithms", 2014, section 6,
+https://web.stanford.edu/~boyd/papers/prox_algs.html; Cai, Candès & Shen, "A Singular Value
+Thresholding Algorithm for Matrix Completion", 2010, theorem 2.1 (nuclear norm),
+https://arxiv.org/abs/0810.3286; Held, Wolfe & Crowder, "Validation of subgradient optimization",
+1974 (simplex).
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, ScalarLike
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Inexact, Real, ScalarLike
 
-from jaxopt_course.core import checks, numerics, tree
+from jaxopt_course.core import Params, checks, global_norm, numerics, shrink_to, tree
 
 from ._penalties import group_norms
 
@@ -37,14 +44,10 @@ def prox_l1(
 
     Args:
         x: the point.
-        strength: of the penalty, in [0, inf).
-        scaling: the step size, in [0, inf): a number, or one for each entry.
-
-    Raises:
-        ValueError: if a number is negative or NaN, or ``scaling`` has another shape.
+        strength: factor of the penalty, in [0, inf).
+        scaling: step size, in [0, inf): one number, or one for each entry.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> prox_l1(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [2.0, 0.0, -1.0]
     """
@@ -60,21 +63,8 @@ def prox_l2(
 ) -> Inexact[Array, "*shape"]:
     """Shrinking: argmin over y of |y - x|^2 / 2 + scaling strength/2 |y|^2.
 
-    y = x / (1 + scaling strength). For the norm itself, not its square, see
-    :func:`prox_group_lasso` with ``axis=None``.
-
-    Args:
-        x: the point.
-        strength: of the penalty, in [0, inf).
-        scaling: the step size, in [0, inf): a number, or one for each entry.
-
-    Raises:
-        ValueError: if a number is negative or NaN, or ``scaling`` has another shape.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> prox_l2(jnp.array([3.0, -0.5]), strength=1.0).tolist()
-        [1.5, -0.25]
+    y = x / (1 + scaling strength). Arguments are those of :func:`prox_l1`. The operator of the norm
+    without the square is :func:`prox_group_lasso` with ``axis=None``.
     """
     checks.array("prox_l2", "x", x)
     wide, weight = tree.widened(x), _threshold("prox_l2", x, strength, scaling)
@@ -87,23 +77,10 @@ def prox_elastic_net(
     l2: ScalarLike = 1.0,
     scaling: ScalarLike | Float[Array, "*shape"] = 1.0,
 ) -> Inexact[Array, "*shape"]:
-    """Both: argmin over y of |y - x|^2 / 2 + scaling (l1 sum |y| + l2/2 |y|^2).
+    """Both penalties: argmin over y of |y - x|^2 / 2 + scaling (l1 sum |y| + l2/2 |y|^2).
 
-    The soft threshold scaling l1 first, then division by 1 + scaling l2.
-
-    Args:
-        x: the point.
-        l1: weight of the sizes, in [0, inf).
-        l2: weight of the half squares, in [0, inf).
-        scaling: the step size, in [0, inf): a number, or one for each entry.
-
-    Raises:
-        ValueError: if a number is negative or NaN, or ``scaling`` has another shape.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> prox_elastic_net(jnp.array([3.0, -0.5]), l1=1.0, l2=1.0).tolist()
-        [1.0, 0.0]
+    This is the soft threshold scaling l1, then division by 1 + scaling l2. ``l1`` and ``l2`` lie in
+    [0, inf), and ``scaling`` is that of :func:`prox_l1`.
     """
     checks.array("prox_elastic_net", "x", x)
     wide = tree.widened(x)
@@ -119,19 +96,11 @@ def prox_l0(
 ) -> Inexact[Array, "*shape"]:
     """Hard thresholding: argmin over y of |y - x|^2 / 2 + scaling strength (entries y != 0).
 
-    Entries with |x|^2 <= 2 scaling strength become 0, the others stay as they are. The penalty
-    is not convex: a training reaches a local minimum at best. The slope by the strength is 0.
-
-    Args:
-        x: the point.
-        strength: the price of an entry that is not 0, in [0, inf).
-        scaling: the step size, in [0, inf): a number, or one for each entry.
-
-    Raises:
-        ValueError: if a number is negative or NaN, or ``scaling`` has another shape.
+    Entries with |x|^2 <= 2 scaling strength become 0, the others do not change. The penalty is not
+    convex, so a training reaches a local minimum at best. The derivative with respect to the
+    strength is 0. Arguments are those of :func:`prox_l1`.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> prox_l0(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [3.0, 0.0, -2.0]
     """
@@ -148,19 +117,15 @@ def prox_group_lasso(
 ) -> Inexact[Array, "*shape"]:
     """Block soft thresholding: argmin of |y - x|^2 / 2 + scaling strength sum |y_group|.
 
-    y_group = x_group max(1 - scaling strength / |x_group|, 0): groups become zero together.
+    y_group = x_group max(1 - scaling strength / |x_group|, 0), so whole groups become zero.
 
     Args:
         x: the point.
-        strength: of the penalty, in [0, inf).
-        scaling: the step size, in [0, inf), one for all: other metrics have no closed form.
-        axis: the axes along which the entries of a group lie; None for one group in all.
-
-    Raises:
-        ValueError: if a number is negative or NaN.
+        strength: factor of the penalty, in [0, inf).
+        scaling: step size, in [0, inf), one number: other metrics have no closed form.
+        axis: the axes along which the entries of a group lie; None means one group.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> prox_group_lasso(jnp.array([[6.0, 8.0], [0.3, 0.4]]), strength=5.0).tolist()
         [[3.0, 4.0], [0.0, 0.0]]
     """
@@ -181,24 +146,8 @@ def prox_nuclear(
     """Soft thresholding of singular values: argmin of |y - x|^2 / 2 + scaling strength |y|_*.
 
     With x = U diag(s) V^T, y = U diag(max(s - scaling strength, 0)) V^T. Its derivative is not
-    finite where two singular values are equal.
-
-    Args:
-        x: a matrix, or a stack of matrices.
-        strength: of the penalty, in [0, inf).
-        scaling: the step size, in [0, inf), one for all.
-
-    Raises:
-        ValueError: if a number is negative or NaN.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> y = prox_nuclear(jnp.diag(jnp.array([3.0, 0.5])), strength=1.0)
-        >>> abs(y.round(5)).tolist()
-        [[2.0, 0.0], [0.0, 0.0]]
-
-    Reference: Cai, Candès & Shen, "A Singular Value Thresholding Algorithm for Matrix
-    Completion", 2010, https://arxiv.org/abs/0810.3286, theorem 2.1.
+    finite if two singular values are equal. ``x`` is a matrix or a stack of matrices, and
+    ``scaling`` is one number in [0, inf).
     """
     checks.array("prox_nuclear", "x", x)
     checks.number("prox_nuclear", "scaling", scaling, "[0, inf)")
@@ -208,8 +157,79 @@ def prox_nuclear(
     return jnp.matmul(left * kept[..., None, :], right, precision="highest").astype(x.dtype)
 
 
-def check_entries(owner: str, name: str, value: Any, interval: str, x: Array) -> None:
-    """Raise unless ``value`` is a number in ``interval``, or shaped like ``x``."""
+def prox_box(
+    x: Float[Array, "*shape"],
+    lower: ScalarLike | Real[Array, "*shape"] = 0.0,
+    upper: ScalarLike | Real[Array, "*shape"] = 1.0,
+    scaling: Any = 1.0,
+) -> Float[Array, "*shape"]:
+    """Clipping: argmin over y of |y - x|^2 subject to lower <= y <= upper.
+
+    Args:
+        x: the point.
+        lower: one number, or one for each entry; -inf means no bound.
+        upper: as ``lower``, and at least as large; inf means no bound.
+        scaling: has no effect, since the constraint holds in every diagonal metric.
+
+    Examples:
+        >>> prox_box(jnp.array([3.0, -0.5, 0.25]), lower=0.0, upper=1.0).tolist()
+        [1.0, 0.0, 0.25]
+    """
+    checks.array("prox_box", "x", x)
+    _check_entries("prox_box", "lower", lower, "[-inf, inf]", x)
+    _check_entries("prox_box", "upper", upper, "[-inf, inf]", x)
+    is_known = not (checks.is_traced(lower) or checks.is_traced(upper))
+    if is_known and not np.all(np.less_equal(lower, upper)):
+        raise ValueError(
+            f"prox_box: `lower` must lie in [-inf, upper], got {lower!r} and upper = {upper!r}."
+        )
+    return jnp.clip(x, jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype))
+
+
+def prox_simplex(
+    x: Float[Array, "*shape"], total: ScalarLike = 1.0, scaling: ScalarLike = 1.0
+) -> Float[Array, "*shape"]:
+    """Projection onto a simplex: argmin of |y - x|^2 subject to y >= 0 and sum y = total.
+
+    Args:
+        x: the point, with all its entries taken together.
+        total: the sum of the entries, in (0, inf).
+        scaling: has no effect; one number, since another metric has another projection.
+
+    Examples:
+        >>> prox_simplex(jnp.array([1.0, 0.75, -2.0])).tolist()
+        [0.625, 0.375, 0.0]
+    """
+    checks.array("prox_simplex", "x", x)
+    checks.number("prox_simplex", "total", total, "(0, inf)")
+    checks.number("prox_simplex", "scaling", scaling, "[0, inf)")
+    wide = tree.widened(x)
+    with jax.numpy_dtype_promotion("standard"):  # optax divides a float by integers
+        point = optax.projections.projection_simplex(wide, jnp.asarray(total, wide.dtype))
+    return point.astype(x.dtype)
+
+
+def project_l2_constraint(params: Params, limit: ScalarLike) -> Params:
+    """The nearest parameters whose sum of squares is at most ``limit``.
+
+    This is the projection q = w min(1, sqrt(limit) / |w|) onto the ball of radius sqrt(limit).
+
+    Args:
+        params: the parameters w, with all leaves taken together.
+        limit: upper bound of the sum of squares, in [0, inf).
+
+    Examples:
+        >>> project_l2_constraint(jnp.array([0.0, 8.0]), limit=4.0).tolist()
+        [0.0, 2.0]
+    """
+    checks.number("project_l2_constraint", "limit", limit, "[0, inf)")
+    norm = global_norm(params)
+    radius = numerics.safe_sqrt(jnp.asarray(limit, norm.dtype))
+    return shrink_to(params, norm, radius)
+
+
+def _check_entries(owner: str, name: str, value: Any, interval: str, x: Array) -> None:
+    """Raise unless ``value`` is a number in ``interval``, or has the shape of ``x``."""
     if jnp.shape(value) == ():
         checks.number(owner, name, value, interval)
     elif jnp.shape(value) != x.shape:
@@ -222,9 +242,9 @@ def check_entries(owner: str, name: str, value: Any, interval: str, x: Array) ->
 def _threshold(
     owner: str, x: Array, strength: Any, scaling: Any, name: str = "strength"
 ) -> Float[Array, "..."]:
-    """``scaling * strength``, checked; a number or shaped like ``x``, real, float32 or wider."""
+    """The checked ``scaling * strength``, real and in float32 or wider."""
     checks.number(owner, name, strength, "[0, inf)")
-    check_entries(owner, "scaling", scaling, "[0, inf)", x)
+    _check_entries(owner, "scaling", scaling, "[0, inf)", x)
     dtype = tree.scalar_dtype(x)
     return jnp.asarray(scaling, dtype) * jnp.asarray(strength, dtype)
 

@@ -1,8 +1,8 @@
-"""Which parameters a penalty concerns, and how strongly, by their paths in the tree.
+"""Selection of parameters by their paths in the tree, and the penalty of the selected ones.
 
 A mask is a tree of bools shaped like (a prefix of) the parameters, or a function of them that
 returns one: the ``mask`` of ``masked`` and ``add_decayed_weights``. ``weights_only`` is the usual
-one. ``by_path`` makes masks, labels for ``partition``, and strengths for ``penalty``, alike.
+mask. ``by_path`` makes masks, labels for ``partition``, and strengths for ``penalty``.
 """
 
 import re
@@ -17,42 +17,35 @@ from jaxtyping import Array, Float, PyTree
 from jaxopt_course.core import Params, checks, tree
 
 
-# As Flax, Haiku, Keras and torch call them; "value" may follow, in the states of NNX.
+# The names of Flax, Haiku, Keras and torch. In the states of NNX "value" may follow.
 BIASES_AND_NORMS = re.compile(r"(^|/)(bias|b|scale|offset|gamma|beta)(/|$)|norm", re.IGNORECASE)
 
 
 def weights_only(params: Params) -> PyTree[bool]:
-    """A mask that leaves out biases and the parameters of normalizations, by their names.
+    """A mask that excludes biases and the parameters of normalizations, by their names.
 
-    Left out is what is called bias, b, scale, offset, gamma or beta, and what lies below a name
-    that contains "norm", in any case. Everything else is a weight. For other names use
-    :func:`by_path`.
-
-    Args:
-        params: the parameters; a bare array is a weight.
-
-    Returns:
-        True at weights; a tree of Python bools shaped like ``params``.
+    It excludes parameters called bias, b, scale, offset, gamma or beta, and those below a name that
+    contains "norm", in upper or lower case. All others, and a bare array, are weights. For other
+    names use :func:`by_path`.
 
     Examples:
-        >>> layers = {"Dense_0": {"kernel": 1.0, "bias": 0.0}, "LayerNorm_0": {"scale": 1.0}}
-        >>> weights_only(layers)
+        >>> weights_only({"Dense_0": {"kernel": 1.0, "bias": 0.0}, "LayerNorm_0": {"scale": 1.0}})
         {'Dense_0': {'bias': False, 'kernel': True}, 'LayerNorm_0': {'scale': False}}
     """
     return jax.tree.map_with_path(lambda path, _: not BIASES_AND_NORMS.search(_name(path)), params)
 
 
 def by_path(rules: Mapping[str, Any], otherwise: Any) -> Callable[[Params], PyTree]:
-    """A function that gives each parameter a value by its path: a mask, a label, a strength.
+    """A function that gives each parameter a value by its path: a mask, a label or a strength.
 
     Args:
-        rules: regular expression -> value. A parameter gets the value of the first rule that is
-            found in its path, such as ``"Dense_0/kernel"`` or ``"layers/0/weight"``.
-        otherwise: the value of the parameters that no rule is found in.
+        rules: map from regular expression to value. A parameter gets the value of the first
+            expression that is found in its path, such as ``"Dense_0/kernel"``.
+        otherwise: value of the parameters that match no rule.
 
     Returns:
-        A function of the params, to be given as a ``mask``, as ``param_labels`` or as ``where``.
-        It raises a ValueError if a rule is found in no path, for it may be misspelt.
+        A function of the parameters, for use as ``mask``, ``param_labels`` or ``where``. It raises
+        a ValueError if a rule matches no path, since the rule may be misspelt.
 
     Examples:
         >>> layers = {"Dense_0": {"kernel": 1.0, "bias": 0.0}, "Dense_1": {"kernel": 1.0}}
@@ -80,30 +73,22 @@ def penalty(
     fn: Callable[[Array], Any],
     where: PyTree | Callable[[Params], PyTree] = weights_only,
 ) -> Float[Array, ""]:
-    """The sum of ``fn(w)`` over the parameters w that ``where`` selects, each times its strength.
+    """The sum of ``fn(w)`` over the parameters w that ``where`` selects, times their strengths.
 
     Args:
         params: the parameters.
-        fn: a penalty of one array, such as :func:`l1_penalty`: array -> number.
-        where: which parameters, and how strongly: a tree of bools and numbers in [0, inf)
-            shaped like (a prefix of) the params, or a function of them that returns one. False
-            leaves a parameter out, True counts it once. By default biases and the parameters of
-            normalizations are left out.
+        fn: a penalty of one array, such as :func:`l1_penalty`, that returns a scalar.
+        where: selection and strengths: a tree of bools and numbers in [0, inf) shaped like (a
+            prefix of) the params, or a function of them that returns one. False excludes a
+            parameter, and True means a strength of 1.
 
     Returns:
         The number to add to the loss, in float32 or wider.
 
-    Raises:
-        ValueError: if a strength is negative or ``fn`` gives no single number.
-
     Examples:
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.regularizers import l1_penalty, l2_penalty
         >>> layer = {"kernel": jnp.array([3.0, -4.0]), "bias": jnp.array([100.0])}
-        >>> float(penalty(layer, l1_penalty))
+        >>> float(penalty(layer, lambda w: abs(w).sum()))
         7.0
-        >>> float(penalty(layer, lambda w: l2_penalty(w, 0.1), {"kernel": 10.0, "bias": False}))
-        12.5
     """
     strengths = tree.for_tree(where, params)
     dtype = tree.scalar_dtype(params)
@@ -119,7 +104,7 @@ def penalty(
             value = jnp.asarray(fn(leaf), dtype)
             if value.shape != ():
                 raise ValueError(
-                    f"penalty: `fn` must give one number, got an array of shape {value.shape}."
+                    f"penalty: `fn` must return a scalar, got an array of shape {value.shape}."
                 )
             terms.append(jnp.asarray(factor, dtype) * value)
 

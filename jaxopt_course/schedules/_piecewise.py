@@ -1,11 +1,11 @@
-"""Schedules given by a table of counts and factors, in jumps or interpolated.
+"""Schedules composed of pieces: jumps, interpolation between points, and other schedules.
 
-With boundaries b_1 < b_2 < ... and scales s_1, s_2, ..., the value reaches I s_1 ... s_i at
-count b_i. A table is a dict ``{boundary: scale}``, or a pair ``(boundaries, scales)`` of
-sequences or arrays, which may be traced (the keys of a dict cannot). Its order does not matter.
+With boundaries b_1 < b_2 < ... and scales s_1, s_2, ..., the value at count b_i is I s_1 ... s_i. A
+table is a dict ``{boundary: scale}``, or a pair ``(boundaries, scales)`` of sequences or arrays,
+which may be traced (the keys of a dict cannot). Its order does not matter.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Real, ScalarLike, Shaped
 
 from jaxopt_course.core import Schedule, checks, numerics
 
-from ._cosine import half_cosine
-from ._progress import check_numbers, remaining
+from ._progress import check_finite, elapsed, half_cosine, remaining
 
 
 Numbers = Sequence[ScalarLike] | Shaped[Array | np.ndarray, "pieces"]
@@ -24,18 +23,12 @@ Table = Mapping[int, ScalarLike] | tuple[Numbers, Numbers]
 def piecewise_constant_schedule(
     init_value: ScalarLike, boundaries_and_scales: Table | None = None
 ) -> Schedule:
-    """Jump at each boundary: the value is multiplied by the scale.
+    """Multiply the value by a scale at each boundary.
 
     Args:
-        init_value: the value before the first boundary.
+        init_value: value before the first boundary.
         boundaries_and_scales: a dict ``{boundary: scale}``, or a pair ``(boundaries, scales)``
-            that may be traced; both in [0, inf). The new value holds at the boundary itself.
-
-    Returns:
-        A function from a count to a value.
-
-    Raises:
-        ValueError: if a boundary or a scale is negative, or the pair has unequal lengths.
+            that may be traced, both in [0, inf). The boundary itself has the new value.
 
     Examples:
         >>> schedule = piecewise_constant_schedule(1.0, {10: 0.5, 20: 0.5})
@@ -43,7 +36,7 @@ def piecewise_constant_schedule(
         [1.0, 0.5, 0.25]
     """
     owner = "piecewise_constant_schedule"
-    check_numbers(owner, "(-inf, inf)", init_value=init_value)
+    check_finite(owner, init_value=init_value)
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
@@ -61,21 +54,13 @@ def piecewise_interpolate_schedule(
     init_value: ScalarLike,
     boundaries_and_scales: Table | None = None,
 ) -> Schedule:
-    """Reach the scaled values smoothly: interpolate from each boundary to the next.
+    """Interpolate between the values of :func:`piecewise_constant_schedule` at its boundaries.
 
     Args:
         interpolate_type: ``"linear"``, or ``"cosine"`` for half a cosine between boundaries.
-        init_value: the value at count 0.
-        boundaries_and_scales: a dict ``{boundary: scale}``, or a pair ``(boundaries, scales)``
-            that may be traced; both in [0, inf). The value reached at a boundary is the one
-            before times the scale. Between equal boundaries it jumps.
-
-    Returns:
-        A function from a count to a value.
-
-    Raises:
-        ValueError: if the type is unknown, a boundary or a scale is negative, or the pair has
-            unequal lengths.
+        init_value: value at count 0.
+        boundaries_and_scales: as in :func:`piecewise_constant_schedule`. The value at a boundary is
+            that at the previous boundary times the scale. It jumps between equal boundaries.
 
     Examples:
         >>> schedule = piecewise_interpolate_schedule("linear", 1.0, {4: 0.5})
@@ -84,7 +69,7 @@ def piecewise_interpolate_schedule(
     """
     owner = "piecewise_interpolate_schedule"
     checks.choice(owner, "interpolate_type", interpolate_type, SHAPES)
-    check_numbers(owner, "(-inf, inf)", init_value=init_value)
+    check_finite(owner, init_value=init_value)
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
@@ -93,6 +78,50 @@ def piecewise_interpolate_schedule(
         order = jnp.argsort(times, stable=True)
         values = numerics.as_float(init_value) * jnp.cumprod(factors[order])
         return interpolated(interpolate_type, count, times[order], values)
+
+    return schedule
+
+
+def join_schedules(
+    schedules: Sequence[Schedule],
+    boundaries: Sequence[ScalarLike] | Shaped[Array | np.ndarray, "joints"],
+) -> Schedule:
+    """Switch from one schedule to the next at each boundary.
+
+    Args:
+        schedules: at least one schedule. Each receives the count since its boundary.
+        boundaries: the counts at which the second, third, ... schedule begins, in [0, inf) and in
+            ascending order: a sequence of numbers or an array, traced or not. A schedule between
+            equal boundaries is skipped.
+
+    Examples:
+        >>> schedule = join_schedules([lambda count: 0.1 * count, lambda count: 0.5], [3])
+        >>> [round(float(schedule(count)), 4) for count in (0, 2, 3, 9)]
+        [0.0, 0.2, 0.5, 0.5]
+    """
+    for name, value in {"schedules": schedules, "boundaries": boundaries}.items():
+        if not isinstance(value, Iterable):
+            raise TypeError(f"join_schedules: `{name}` must be a list, got {checks.shown(value)}.")
+    schedules, joints = list(schedules), list(boundaries)
+    for i, part in enumerate(schedules):
+        checks.function("join_schedules", f"schedules[{i}]", part)
+    if len(schedules) != len(joints) + 1:
+        raise ValueError(
+            "join_schedules: `boundaries` must hold one number less than `schedules`, "
+            f"got {len(joints)} for {len(schedules)}."
+        )
+    lowest: ScalarLike = 0
+    for i, joint in enumerate(joints):
+        checks.number("join_schedules", f"boundaries[{i}]", joint, f"[{lowest}, inf)")
+        lowest = lowest if checks.is_traced(joint) else joint
+
+    def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
+        value = numerics.as_float(schedules[0](count))
+        for joint, following in zip(joints, schedules[1:], strict=True):
+            now, start = numerics.alike(count, joint)
+            later = numerics.as_float(following(elapsed(now, start)))
+            value = jnp.where(now < start, value, later)
+        return value
 
     return schedule
 
@@ -108,8 +137,8 @@ def interpolated(
 ) -> Float[Array, "*counts"]:
     """The curve through ``(times, values)`` at ``count``; ``times`` ascend from 0.
 
-    It looks up the piece of ``count``: a sum over the pieces would round small values at the
-    scale of the largest.
+    The piece of ``count`` is looked up, since a sum over all pieces would round small values
+    relative to the largest.
     """
     now, times = numerics.alike(count, times)
     piece = jnp.searchsorted(times[1:], now, side="right", method="compare_all")

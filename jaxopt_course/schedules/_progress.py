@@ -1,9 +1,9 @@
-"""The arithmetic of counts that all schedules share: how far has a transition come?
+"""The arithmetic of counts that the schedules share: how much of a transition has passed.
 
-A transition has a begin B and a length T, both data. A length of 0 (or a traced negative one) is
-the limit of short lengths: the transition is over at count B. Whole counts are compared and
-subtracted as integers; what follows is computed in the default float dtype. Every function is
-finite in value and slope for every count and length.
+A transition has a begin B and a length T, which may both be traced. A length of 0 (or a traced
+negative length) is the limit of short lengths: the transition is over at count B. Integer counts
+are compared and subtracted as integers; the rest is computed in the default float dtype. Every
+function is finite in value and slope for every count and length.
 """
 
 import math
@@ -17,13 +17,18 @@ from jaxopt_course.core import checks, numerics
 
 
 def check_numbers(owner: str, interval: str, **values: Any) -> None:
-    """Raise unless each of ``values`` is a number in ``interval``. Traced ones pass."""
+    """Raise unless each of ``values`` is a number in ``interval``. Traced numbers pass."""
     for name, value in values.items():
         checks.number(owner, name, value, interval)
 
 
+def check_finite(owner: str, **values: Any) -> None:
+    """Raise unless each of ``values`` is a finite number."""
+    check_numbers(owner, "(-inf, inf)", **values)
+
+
 def remaining(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Float[Array, "*counts"]:
-    """The share of the transition still ahead: 1 up to B, 0 from B + T on."""
+    """The share of the transition that remains: 1 up to B, 0 from B + T on."""
     passed, length = numerics.alike(elapsed(count, begin), length)
     lasts = length > 0
     # Not 1 - passed / T: XLA may divide by multiplying with 1 / T, and then T / T is not 1.
@@ -33,30 +38,30 @@ def remaining(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Float[Ar
 
 
 def has_ended(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Bool[Array, "*counts"]:
-    """Whether a decay without end is over nevertheless, for its length is 0."""
+    """Whether a decay without a fixed end is over because its length is 0."""
     return (jnp.asarray(length) <= 0) & _has_begun(count, begin)
 
 
 def periods(
     count: ArrayLike, begin: ArrayLike, length: ArrayLike, staircase: bool
 ) -> Float[Array, "*counts"]:
-    """How many lengths T have passed since B; whole ones if ``staircase``; 0 before B."""
+    """The number of lengths T since B, rounded down if ``staircase``; 0 before B."""
     passed, length = numerics.alike(elapsed(count, begin), length)
     length = jnp.where(length > 0, length, 1)
-    # Not floor(passed / T): compiled in float32, floor(41 * (1 / 41)) is 0.
+    # Not floor(passed / T): in a compiled float32 program floor(41 * (1 / 41)) is 0.
     if staircase:
         return numerics.as_float(jnp.floor_divide(passed, length))
     return numerics.as_float(passed) / numerics.as_float(length)
 
 
 def elapsed(count: ArrayLike, begin: ArrayLike) -> Real[Array, "*counts"]:
-    """The steps since B, 0 before it: an integer if both are, for float32 ends at 2^24 steps."""
+    """The steps since B, 0 before it. Integers stay integers: float32 counts only up to 2^24."""
     now, start = numerics.alike(count, begin)
     return jnp.maximum(now, start) - start
 
 
 def after(count: ScalarLike, steps: ScalarLike) -> ScalarLike:
-    """``count + steps``, or the largest integer where a traced sum would pass it."""
+    """``count + steps``, or the largest integer if a traced sum would exceed it."""
     if isinstance(count, int) and isinstance(steps, int):
         return count + steps
     count, steps = numerics.alike(count, steps)
@@ -68,6 +73,11 @@ def after(count: ScalarLike, steps: ScalarLike) -> ScalarLike:
 def _has_begun(count: ArrayLike, begin: ArrayLike) -> Bool[Array, "*counts"]:
     now, start = numerics.alike(count, begin)
     return now >= start
+
+
+def half_cosine(left: Float[Array, "*counts"]) -> Float[Array, "*counts"]:
+    """``(1 + cos(pi (1 - left))) / 2``, as sin^2(pi left / 2), which loses no digits if small."""
+    return jnp.square(jnp.sin(jnp.pi / 2 * left))
 
 
 def safe_power(base: Float[Array, "*shape"], exponent: ArrayLike) -> Float[Array, "*shape"]:
@@ -86,19 +96,19 @@ def geometric(
 ) -> Float[Array, "*shape"]:
     """``first * rate ** exponent`` for a positive rate and an exponent in [0, inf).
 
-    Growth ends at the largest float: infinity, though clipped by an end value, would have the
-    slope 0 * inf.
+    The result is at most the largest float: the slope of infinity, clipped by an end value, would
+    be 0 * inf.
     """
     first, base = numerics.as_float(first), numerics.as_float(rate)
     limits = jnp.finfo(base.dtype)
     base = jnp.clip(base, float(limits.tiny), float(limits.max))
     log_max, log_base = math.log(float(limits.max)), jnp.log(base)
     room = log_max - jnp.log(jnp.maximum(jnp.abs(first), float(limits.tiny)))
-    # The logarithms are right to a few units in the last place, and so is their product.
+    # The logarithms, and so their product, are exact to a few units in the last place.
     growth = jax.lax.stop_gradient(exponent * log_base)
     too_large = growth > room * (1 - 8 * float(limits.eps))
     exponent = jnp.where(too_large, 0, exponent)
-    # In two factors where one is infinite or 0 and the product with a small or large one is not.
+    # As two factors: the power may overflow or underflow where its product with ``first`` does not.
     far = jax.lax.stop_gradient(jnp.abs(exponent * log_base)) > log_max / 2
     one = jnp.where(far, exponent / 2, exponent)
     value = first * base**one * base ** (exponent - one) * _lost_in_rounding(rate, exponent)
@@ -106,9 +116,9 @@ def geometric(
 
 
 def _lost_in_rounding(rate: ArrayLike, exponent: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The power of what rounding takes from a Python number, which matters in many steps.
+    """The power of the factor by which rounding changes a rate that is a Python number.
 
-    0.9999999 becomes 0.99999988 in float32, and the 10^9th power 4e-44 becomes 1e-52.
+    In float32 0.9999999 becomes 0.99999988, so its 10^9th power 4e-44 would become 1e-52.
     """
     if not isinstance(rate, int | float):
         return jnp.ones_like(exponent)

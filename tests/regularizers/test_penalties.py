@@ -155,7 +155,7 @@ def test_a_prefix_and_missing_leaves_are_understood():
         (lambda: l2_penalty(jnp.ones(2), np.nan), r"l2_penalty: `strength` must lie in \[0, inf\)"),
         (lambda: elastic_net_penalty(jnp.ones(2), 1.0, -1.0), "elastic_net_penalty: `l2` must lie"),
         (lambda: penalty(NETWORK, l1_penalty, by_path({"bias": -1.0}, False)), "penalty: `where`"),
-        (lambda: penalty(NETWORK, jnp.abs), "penalty: `fn` must give one number, got an array of"),
+        (lambda: penalty(NETWORK, jnp.abs), "penalty: `fn` must return a scalar, got an array of"),
         (lambda: by_path({"Dense_9": 0.1}, 0.0)(NETWORK), "by_path: .* got 'Dense_9' for Batch"),
         (
             lambda: regularizers.project_l2_constraint(NETWORK, -1.0),

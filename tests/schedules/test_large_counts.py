@@ -15,7 +15,6 @@ import pytest
 
 from jaxopt_course import schedules
 from jaxopt_course.core import numerics
-from jaxopt_course.schedules import _cyclic, _join, _piecewise, _progress, _warmup
 from tests.schedules.cases import SCHEDULES
 
 
@@ -202,8 +201,7 @@ SLOW = {
 @pytest.mark.parametrize("name", [name for name in CASES if name not in SLOW])
 def test_the_check_rejects_counts_in_floats(name, monkeypatch, standard_promotion):
     in_floats = lambda *numbers: [jnp.asarray(x, float) for x in numbers]
-    for module in (_progress, _join, _piecewise, _cyclic, _warmup):
-        monkeypatch.setattr(module, "alike", in_floats)
+    monkeypatch.setattr(numerics, "alike", in_floats)
     with pytest.raises(AssertionError):
         check_counts(name)
 

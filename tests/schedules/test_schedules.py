@@ -289,7 +289,7 @@ def test_nan_and_infinity_are_refused(name, argument, bad, as_users_run_it):
         (
             lambda: schedules.sgdr_schedule([]),
             ValueError,
-            r"sgdr_schedule: `cosine_kwargs` must hold one cycle or more, got none\.",
+            r"sgdr_schedule: `cosine_kwargs` must hold at least one cycle, got none\.",
         ),
     ],
 )
