@@ -1,26 +1,26 @@
-"""Batch normalization: every feature gets mean 0 and variance 1 over the batch, then is learned.
+"""Batch normalization: give every feature mean 0 and variance 1 over the batch, then rescale it.
 
     training     y = scale * (x - mean_B) / sqrt(var_B + epsilon) + bias
                  mean <- momentum * mean + (1 - momentum) * mean_B
                  var  <- momentum * var  + (1 - momentum) * var_B
     evaluation   y = scale * (x - mean) / sqrt(var + epsilon) + bias
 
-with mean_B and the biased variance var_B over all axes but the last one. The *variance* is
-averaged, not the standard deviation, as in Flax and Keras.
+with mean_B and the biased variance var_B over all axes but the last one. The running average is
+of the *variance*, not of the standard deviation, as in Flax and Keras.
 
 Reference: Ioffe & Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
 Internal Covariate Shift", 2015, algorithms 1 and 2, https://arxiv.org/abs/1502.03167.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float, ScalarLike
 
 from jaxopt_course.core import checks, numerics, tree
 
-from ._learned import learned
 from ._moments import Moments, merge_moments, moments, standardize
-from ._shapes import check_by_feature, check_rank
+from ._shared import check_by_feature, check_rank, learned
 
 
 def batch_norm(
@@ -31,73 +31,50 @@ def batch_norm(
     mask: Bool[Array, "..."] | Float[Array, "..."] | None = None,
     axis_name: str | None = None,
 ) -> tuple[Float[Array, "*batch features"], Moments]:
-    """Normalize a batch by its own statistics.
+    """Normalize a batch by its own mean and variance.
 
     Args:
-        x: the batch; features last.
-        scale: one factor a feature. None: 1.
-        bias: one number a feature, added. None: 0.
-        epsilon: added to the variance, in (0, inf).
-        mask: which rows count, or how much: a weight of 2 is the row twice, of 0 or False a
-            padding row. It has the leading axes of ``x``, each of them or 1. None: all.
-        axis_name: a mapped axis (of ``vmap``, ``shard_map``) over which the batch is spread.
+        x: the batch, with the features on the last axis.
+        scale: one factor for each feature. None means 1.
+        bias: one summand for each feature. None means 0.
+        epsilon: as in :class:`BatchNorm`.
+        mask: the rows that count, or their weights: a row of weight 2 counts twice, and one of
+            weight 0 or False is padding. Its axes are leading axes of ``x``, each of the same
+            size or of size 1. None means that all rows count.
+        axis_name: as in :class:`BatchNorm`.
 
     Returns:
-        The normalized batch, padding rows included, and its mean, biased variance and weight
-        by feature, in float32 or wider. Where no row counts, mean and variance are 0.
-
-    Raises:
-        ValueError: if ``epsilon`` is not positive, ``mask`` has other axes, scale or bias has
-            another shape, or ``x`` has no axis to take the mean over.
+        The normalized batch, padding rows included, and the mean, the biased variance and the
+        weight of each feature in float32 or wider; all are 0 without a row that counts.
     """
     checks.number("batch_norm", "epsilon", epsilon, "(0, inf)")
     _check_input("batch_norm", x, axis_name)
     check_by_feature("batch_norm", x, scale=scale, bias=bias)
-    return _normalized(x, scale, bias, epsilon, mask, axis_name)
-
-
-def _check_input(owner: str, x: Array, axis_name: str | None) -> None:
-    """A single row is a batch only where a mapped axis holds the others."""
-    alone = () if axis_name is None else ("features",)
-    check_rank(owner, x, *alone, "batch, features", "batch, places, ...")
-
-
-def _normalized(
-    x: Array,
-    scale: Array | None,
-    bias: Array | None,
-    epsilon: ScalarLike,
-    mask: Array | None,
-    axis_name: str | None,
-) -> tuple[Array, Moments]:
     seen = _batch_moments(x, mask, axis_name)
     return standardize(x, seen.mean, seen.var, scale, bias, epsilon), seen
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization as a Flax layer, its names those of ``flax.linen.BatchNorm``.
+    """Batch normalization as a Flax layer, with the names of ``flax.linen.BatchNorm``.
 
-    The collection ``"batch_stats"`` holds the running ``mean`` and ``var``: training needs it
-    mutable, evaluation leaves it alone. A batch without a row that counts changes nothing.
-    Where the collection ``"batch_moments"`` is mutable, the layer leaves the moments of its
-    input there, in either mode: :func:`recompute_batch_stats` reads them.
+    The collection ``"batch_stats"`` holds the running ``mean`` and ``var``. It must be mutable in
+    training and does not change in evaluation, nor in training on a batch without a row that
+    counts. If the collection ``"batch_moments"`` is mutable, the layer stores the moments of its
+    input there, in training and in evaluation; :func:`recompute_batch_stats` reads them.
 
     Attributes:
-        momentum: the weight of the past in the running statistics, in [0, 1].
-        epsilon: added to the variance, in (0, inf).
-        use_scale: whether a factor is learned.
-        use_bias: whether an addend is learned.
-        param_dtype: of scale and bias. The statistics are kept in it or in float32.
-        axis_name: a mapped axis over which the batch is spread.
+        momentum: weight of the old value in the running statistics, in [0, 1].
+        epsilon: number added to the variance, in (0, inf).
+        use_scale: whether to learn a factor for each feature.
+        use_bias: whether to learn a summand for each feature.
+        param_dtype: dtype of scale and bias. The statistics are in this dtype or in float32,
+            whichever is wider.
+        axis_name: the mapped axis that the batch is split over.
 
     Examples:
-        >>> import jax
-        >>> x = jnp.array([[1.0], [3.0]])
-        >>> layer = BatchNorm(momentum=0.5)
+        >>> layer, x = BatchNorm(momentum=0.5), jnp.ones((4, 3))
         >>> variables = layer.init(jax.random.key(0), x, train=True)
         >>> y, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
-        >>> [round(float(mean), 3) for mean in updates["batch_stats"]["mean"]]
-        [1.0]
     """
 
     momentum: ScalarLike = 0.99
@@ -119,13 +96,9 @@ class BatchNorm(nn.Module):
         train: bool,
         mask: Bool[Array, "..."] | Float[Array, "..."] | None = None,
     ) -> Float[Array, "*batch features"]:
-        """Normalize by the batch's statistics in training, by the running ones in evaluation.
+        """Normalize by the statistics of the batch in training, by the running ones in evaluation.
 
-        Args:
-            x: the features of all rows.
-            train: whether the statistics are the batch's.
-            mask: which rows count, or how much, of the shape of leading axes of ``x``: bool[batch]
-                for images too. None: all.
+        ``mask`` is that of :func:`batch_norm`; for images too it may be bool[batch].
         """
         _check_input("BatchNorm", x, self.axis_name)
         starting = self.is_initializing()
@@ -143,29 +116,30 @@ class BatchNorm(nn.Module):
         axis_name = None if starting else self.axis_name  # `init` runs outside the mapped axis
 
         if train:
-            y, seen = _normalized(x, scale, bias, self.epsilon, mask, axis_name)
+            seen = _batch_moments(x, mask, axis_name)
+            y = standardize(x, seen.mean, seen.var, scale, bias, self.epsilon)
             if not starting:
                 past = (mean.value, var.value)
                 mixed = tree.update_moment((seen.mean, seen.var), past, self.momentum, 1)
-                mean.value, var.value = (
-                    jnp.where(seen.weight > 0, new, old)
-                    for new, old in zip(mixed, past, strict=True)
-                )
+                updated = lambda new, old: jnp.where(seen.weight > 0, new, old)
+                mean.value, var.value = jax.tree.map(updated, mixed, past)
         else:
             y = standardize(x, mean.value, var.value, scale, bias, self.epsilon)
         if self.is_mutable_collection("batch_moments") and not starting:
-            self.sow(
-                "batch_moments",
-                "seen",
-                _batch_moments(x, mask, axis_name),
-                init_fn=lambda: Moments(*(jnp.zeros(shape, numerics.wide_dtype(x.dtype)),) * 3),
-                reduce_fn=merge_moments,
-            )
+            seen = _batch_moments(x, mask, axis_name)
+            none = jax.tree.map(jnp.zeros_like, seen)
+            self.sow("batch_moments", "seen", seen, init_fn=lambda: none, reduce_fn=merge_moments)
         return y
 
 
+def _check_input(owner: str, x: Array, axis_name: str | None) -> None:
+    """Raise unless ``x`` is a batch; one row is a batch only if a mapped axis holds the others."""
+    alone = () if axis_name is None else ("features",)
+    check_rank(owner, x, *alone, "batch, features", "batch, places, ...")
+
+
 def _batch_moments(x: Array, mask: Array | None, axis_name: str | None) -> Moments:
-    """The moments by feature of the rows that count."""
+    """The moments of each feature over the rows that count."""
     if mask is not None:
         pairs = zip(mask.shape, x.shape, strict=False)
         if mask.ndim > x.ndim or any(m not in (1, n) for m, n in pairs):

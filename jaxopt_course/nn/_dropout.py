@@ -1,15 +1,17 @@
-"""Dropout: silence each entry with probability ``rate`` while training, or blur it.
+"""Dropout: set random entries to 0 in training, or multiply them by noise.
 
     inverted    training: x_i b_i / (1 - rate)    evaluation: x_i
     classical   training: x_i b_i                 evaluation: x_i (1 - rate)
     Gaussian    training: x_i (1 + s n_i)         evaluation: x_i
+    depth       training: inverted, with one b for each row of the batch
 
-with b_i one of 0 and 1, of mean 1 - rate, n_i standard normal and s^2 = rate / (1 - rate). Each
-form has the same expectation in training as in evaluation; the classical one is the inverted one,
-scaled by 1 - rate throughout; the Gaussian one has mean and variance of the inverted one.
+with b_i either 0 or 1, of mean 1 - rate, n_i standard normal and s^2 = rate / (1 - rate). Every
+form has the same expectation in training and in evaluation. The classical form is the inverted one
+times 1 - rate. The Gaussian form has the mean and the variance of the inverted one.
 
-Reference: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from
-Overfitting", JMLR 2014, https://jmlr.org/papers/v15/srivastava14a.html (Gaussian: section 10).
+References: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+JMLR 2014, https://jmlr.org/papers/v15/srivastava14a.html (Gaussian: section 10); Huang et al.,
+"Deep Networks with Stochastic Depth", ECCV 2016, https://arxiv.org/abs/1603.09382.
 """
 
 import flax.linen as nn
@@ -19,24 +21,22 @@ from jaxtyping import Array, Bool, Float, Key, ScalarLike
 
 from jaxopt_course.core import checks, numerics
 
+from ._shared import check_rank
+
 
 def dropout(
     key: Key[Array, ""], x: Float[Array, "*shape"], rate: ScalarLike
 ) -> Float[Array, "*shape"]:
-    """Silence entries at random, and scale the others so that the mean is kept.
+    """Set random entries to 0, and scale the others so that the expectation is ``x``.
 
     Args:
-        key: what the entries are drawn from.
-        x: any shape.
-        rate: the probability to silence an entry, in [0, 1). A traced rate that reaches 1
-            silences everything.
+        key: PRNG key.
+        x: an array of any shape.
+        rate: probability to drop an entry, in [0, 1). A traced rate of 1 drops all entries.
 
     Returns:
-        ``x`` with entries 0 or ``x / (1 - rate)``. Its gradient with respect to ``rate`` is
-        that of the scale alone: the draw has none.
-
-    Raises:
-        ValueError: if ``rate`` lies outside [0, 1).
+        ``x`` with entries 0 or ``x / (1 - rate)``. Its gradient with respect to ``rate`` is that
+        of the scale alone, since the draw has none.
     """
     checks.number("dropout", "rate", rate, "[0, 1)")
     kept, keep = _draw(key, x, rate)
@@ -46,19 +46,7 @@ def dropout(
 def classical_dropout(
     key: Key[Array, ""], x: Float[Array, "*shape"], rate: ScalarLike
 ) -> Float[Array, "*shape"]:
-    """Silence entries at random, and leave the others as they are.
-
-    Args:
-        key: what the entries are drawn from: the same entries as in :func:`dropout`.
-        x: any shape.
-        rate: the probability to silence an entry, in [0, 1).
-
-    Returns:
-        ``x`` with some entries 0. Its expectation is ``(1 - rate) * x``.
-
-    Raises:
-        ValueError: if ``rate`` lies outside [0, 1).
-    """
+    """Set the entries to 0 that :func:`dropout` drops for this key, without scaling the others."""
     checks.number("classical_dropout", "rate", rate, "[0, 1)")
     kept, _ = _draw(key, x, rate)
     return jnp.where(kept, x, 0)
@@ -69,45 +57,42 @@ def gaussian_dropout(
 ) -> Float[Array, "*shape"]:
     """Multiply each entry by a normal number of mean 1 and variance ``rate / (1 - rate)``.
 
-    Args:
-        key: what the numbers are drawn from.
-        x: any shape.
-        rate: of the dropout that has this variance, in [0, 1).
-
-    Returns:
-        The blurred ``x``, with the mean of ``x``.
-
-    Raises:
-        ValueError: if ``rate`` lies outside [0, 1).
+    This is the variance of :func:`dropout` with the same ``rate``.
     """
     checks.number("gaussian_dropout", "rate", rate, "[0, 1)")
     dtype = numerics.wide_dtype(x.dtype)
-    deviation = numerics.safe_sqrt(
-        numerics.safe_divide(jnp.asarray(rate, dtype), numerics.complement(rate, dtype))
-    )
+    keep = numerics.complement(rate, dtype)
+    deviation = numerics.safe_sqrt(numerics.safe_divide(jnp.asarray(rate, dtype), keep))
     noise = jax.random.normal(key, x.shape, dtype)
     return (x.astype(dtype) * (1 + deviation * noise)).astype(x.dtype)
 
 
+def stochastic_depth(
+    key: Key[Array, ""], x: Float[Array, "batch *shape"], rate: ScalarLike
+) -> Float[Array, "batch *shape"]:
+    """:func:`dropout` of whole rows of ``x``, which is the output of a residual branch."""
+    checks.number("stochastic_depth", "rate", rate, "[0, 1)")
+    check_rank("stochastic_depth", x, "batch, ...")
+    factors = dropout(key, jnp.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype), rate)
+    return x * jnp.broadcast_to(factors, x.shape)
+
+
 class Dropout(nn.Module):
-    """Inverted dropout as a Flax layer; training draws from the RNG stream ``"dropout"``.
+    """Inverted dropout as a Flax layer. Training draws from the RNG stream ``"dropout"``.
 
     Attributes:
-        rate: the probability to silence an entry, in [0, 1).
+        rate: probability to drop an entry, in [0, 1).
 
     Examples:
-        >>> x = jnp.ones(8)
-        >>> rngs = {"dropout": jax.random.key(0)}
+        >>> x, rngs = jnp.ones(8), {"dropout": jax.random.key(0)}
         >>> sorted({float(y) for y in Dropout(0.5).apply({}, x, train=True, rngs=rngs)})
         [0.0, 2.0]
-        >>> bool((Dropout(0.5).apply({}, x, train=False) == x).all())
-        True
     """
 
     rate: ScalarLike
 
     def __post_init__(self) -> None:
-        checks.number("Dropout", "rate", self.rate, "[0, 1)")
+        checks.number(type(self).__name__, "rate", self.rate, "[0, 1)")
         super().__post_init__()
 
     @nn.compact
@@ -116,18 +101,8 @@ class Dropout(nn.Module):
         return dropout(self.make_rng("dropout"), x, self.rate) if train else x
 
 
-class ClassicalDropout(nn.Module):
-    """Dropout that scales in evaluation; training draws from the RNG stream ``"dropout"``.
-
-    Attributes:
-        rate: the probability to silence an entry, in [0, 1).
-    """
-
-    rate: ScalarLike
-
-    def __post_init__(self) -> None:
-        checks.number("ClassicalDropout", "rate", self.rate, "[0, 1)")
-        super().__post_init__()
+class ClassicalDropout(Dropout):
+    """Dropout that scales in evaluation, not in training; the field is that of :class:`Dropout`."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
@@ -137,18 +112,8 @@ class ClassicalDropout(nn.Module):
         return _scaled(x, numerics.complement(self.rate, numerics.wide_dtype(x.dtype)))
 
 
-class GaussianDropout(nn.Module):
-    """Gaussian dropout as a Flax layer; training draws from the RNG stream ``"dropout"``.
-
-    Attributes:
-        rate: of the dropout that has the same variance, in [0, 1).
-    """
-
-    rate: ScalarLike
-
-    def __post_init__(self) -> None:
-        checks.number("GaussianDropout", "rate", self.rate, "[0, 1)")
-        super().__post_init__()
+class GaussianDropout(Dropout):
+    """Dropout by Gaussian noise of the same variance; the field is that of :class:`Dropout`."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
@@ -156,13 +121,23 @@ class GaussianDropout(nn.Module):
         return gaussian_dropout(self.make_rng("dropout"), x, self.rate) if train else x
 
 
+class StochasticDepth(Dropout):
+    """Dropout of whole rows of a residual branch; the field is that of :class:`Dropout`."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *shape"], train: bool
+    ) -> Float[Array, "batch *shape"]:
+        """``x`` in evaluation, :func:`stochastic_depth` of it in training."""
+        return stochastic_depth(self.make_rng("dropout"), x, self.rate) if train else x
+
+
 def _draw(
     key: Key[Array, ""], x: Float[Array, "*shape"], rate: ScalarLike
 ) -> tuple[Bool[Array, "*shape"], Float[Array, ""]]:
-    """Which entries are kept, and the probability of that."""
-    keep = numerics.complement(
-        rate, numerics.wide_dtype(x.dtype)
-    )  # in one dtype, so that the draw is one too
+    """The entries to keep, and the probability to keep one."""
+    # In the dtype of the draw, so that a traced rate and a Python number draw the same entries.
+    keep = numerics.complement(rate, numerics.wide_dtype(x.dtype))
     return jax.random.bernoulli(key, keep, x.shape), keep
 
 

@@ -1,22 +1,26 @@
-"""Layer normalization: the features of each datapoint get mean 0 and variance 1.
+"""Normalizations within each example: layer, group and RMS normalization.
 
-    y = scale * (x - mean) / sqrt(var + epsilon) + bias
+    layer    y = scale * (x - mean) / sqrt(var + epsilon) + bias      over the features
+    group    y = scale * (x - mean) / sqrt(var + epsilon) + bias      over a group of features
+    RMS      y = scale * x / sqrt(mean(x^2) + epsilon)                over the features
 
-with mean and biased variance over the last axis: no batch, no statistics to keep, and training
-is no different from evaluation.
+with the biased variance. A group consists of neighbouring features and, in images, of all pixels:
+one group is layer normalization over the pixels too, and as many groups as features is instance
+normalization. There are no batch statistics, and training does not differ from evaluation.
 
-Reference: Ba, Kiros & Hinton, "Layer Normalization", 2016, https://arxiv.org/abs/1607.06450.
+References: Ba, Kiros & Hinton, "Layer Normalization", 2016, https://arxiv.org/abs/1607.06450;
+Wu & He, "Group Normalization", ECCV 2018, https://arxiv.org/abs/1803.08494; Zhang & Sennrich,
+"Root Mean Square Layer Normalization", NeurIPS 2019, https://arxiv.org/abs/1910.07467, equation 4.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import checks, tree
 
-from ._learned import learned
 from ._moments import moments, standardize
-from ._shapes import check_by_feature, check_rank
+from ._shared import check_by_feature, check_rank, learned
 
 
 def layer_norm(
@@ -25,19 +29,10 @@ def layer_norm(
     bias: Float[Array, "features"] | None = None,
     epsilon: ScalarLike = 1e-6,
 ) -> Float[Array, "*batch features"]:
-    """Normalize each datapoint by the mean and variance of its features.
+    """Normalize each example by the mean and variance of its features, which come last in ``x``.
 
-    Args:
-        x: features last.
-        scale: one factor a feature. None: 1.
-        bias: one number a feature, added. None: 0.
-        epsilon: added to the variance, in (0, inf).
-
-    Returns:
-        The normalized datapoints, computed in float32 or wider, in the dtype of ``x``.
-
-    Raises:
-        ValueError: if ``epsilon`` is not positive, or scale or bias has another shape.
+    A ``scale`` of None is 1, a ``bias`` of None is 0, and ``epsilon`` is in (0, inf). The result is
+    computed in float32 or wider and has the dtype of ``x``.
     """
     checks.number("layer_norm", "epsilon", epsilon, "(0, inf)")
     check_rank("layer_norm", x, "features", "batch, ...")
@@ -47,13 +42,13 @@ def layer_norm(
 
 
 class LayerNorm(nn.Module):
-    """Layer normalization as a Flax layer, its names those of ``flax.linen.LayerNorm``.
+    """Layer normalization as a Flax layer, with the names of ``flax.linen.LayerNorm``.
 
     Attributes:
-        epsilon: added to the variance, in (0, inf).
-        use_scale: whether a factor is learned.
-        use_bias: whether an addend is learned.
-        param_dtype: of scale and bias.
+        epsilon: number added to the variance (or mean square), in (0, inf).
+        use_scale: whether to learn a factor for each feature.
+        use_bias: whether to learn a summand for each feature.
+        param_dtype: dtype of scale and bias.
     """
 
     epsilon: ScalarLike = 1e-6
@@ -70,3 +65,105 @@ class LayerNorm(nn.Module):
         """:func:`layer_norm` of ``x`` with the learned scale and bias."""
         scale, bias = learned(self, "scale", x), learned(self, "bias", x)
         return layer_norm(x, scale, bias, self.epsilon)
+
+
+def group_norm(
+    x: Float[Array, "batch *places features"],
+    groups: int,
+    scale: Float[Array, "features"] | None = None,
+    bias: Float[Array, "features"] | None = None,
+    epsilon: ScalarLike = 1e-6,
+) -> Float[Array, "batch *places features"]:
+    """Normalize each example by the mean and variance of its groups of features.
+
+    The number of ``groups`` divides the number of features. The other arguments are those of
+    :func:`layer_norm`.
+    """
+    check_rank("group_norm", x, "batch, features", "batch, places, ...")
+    check_by_feature("group_norm", x, scale=scale, bias=bias)
+    features = x.shape[-1]
+    checks.integer("group_norm", "groups", groups, f"[1, {features}]")
+    if features % groups:
+        raise ValueError(
+            f"group_norm: `groups` must divide the number of features, {features}, got {groups}."
+        )
+    checks.number("group_norm", "epsilon", epsilon, "(0, inf)")
+    grouped = x.reshape(*x.shape[:-1], groups, features // groups)
+    within = (*range(1, x.ndim - 1), x.ndim)  # all places, and the features of a group
+    seen = moments(grouped, within)
+    mean, var = (jnp.expand_dims(part, within) for part in (seen.mean, seen.var))
+    shape = (groups, features // groups)
+    scale, bias = (None if part is None else part.reshape(shape) for part in (scale, bias))
+    return standardize(grouped, mean, var, scale, bias, epsilon).reshape(x.shape)
+
+
+class GroupNorm(nn.Module):
+    """Group normalization as a Flax layer, with the names of ``flax.linen.GroupNorm``.
+
+    The fields that are not listed here are those of :class:`LayerNorm`.
+
+    Attributes:
+        num_groups: number of groups, in [1, features]; it divides the number of features.
+
+    Examples:
+        >>> import jax
+        >>> x = jnp.array([[1.0, 3.0, 10.0, 30.0]])
+        >>> y, _ = GroupNorm(num_groups=2).init_with_output(jax.random.key(0), x)
+        >>> [round(float(entry), 3) for entry in y[0]]
+        [-1.0, 1.0, -1.0, 1.0]
+    """
+
+    num_groups: int
+    epsilon: ScalarLike = 1e-6
+    use_scale: bool = True
+    use_bias: bool = True
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        checks.integer("GroupNorm", "num_groups", self.num_groups, "[1, inf)")
+        checks.number("GroupNorm", "epsilon", self.epsilon, "(0, inf)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *places features"]
+    ) -> Float[Array, "batch *places features"]:
+        """:func:`group_norm` of ``x`` with the learned scale and bias."""
+        scale, bias = learned(self, "scale", x), learned(self, "bias", x)
+        return group_norm(x, self.num_groups, scale, bias, self.epsilon)
+
+
+def rms_norm(
+    x: Float[Array, "*batch features"],
+    scale: Float[Array, "features"] | None = None,
+    epsilon: ScalarLike = 1e-6,
+) -> Float[Array, "*batch features"]:
+    """Divide each example by the root mean square of its features.
+
+    Arguments and dtypes are those of :func:`layer_norm`.
+    """
+    checks.number("rms_norm", "epsilon", epsilon, "(0, inf)")
+    check_rank("rms_norm", x, "features", "batch, ...")
+    check_by_feature("rms_norm", x, scale=scale)
+    square = jnp.mean(tree.squared(x), -1, keepdims=True)
+    return standardize(x, jnp.zeros_like(square), square, scale, None, epsilon)
+
+
+class RMSNorm(nn.Module):
+    """RMS normalization as a Flax layer, with the names of ``flax.linen.RMSNorm``.
+
+    The fields are those of :class:`LayerNorm`, without a bias.
+    """
+
+    epsilon: ScalarLike = 1e-6
+    use_scale: bool = True
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        checks.number("RMSNorm", "epsilon", self.epsilon, "(0, inf)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        """:func:`rms_norm` of ``x`` with the learned scale."""
+        return rms_norm(x, learned(self, "scale", x), self.epsilon)

@@ -1,21 +1,22 @@
-"""Two models for small problems: a multi-layer perceptron and a convolutional network.
+"""Models for small problems: perceptron, convolutional network, residual network, autoencoder.
 
-A hidden layer is, in this order,
+    MLP, CNN       hidden layers, then an affine map to the outputs
+    ResidualMLP    h <- h + f(h), whose gradient is dL/dh = dL/dh' (1 + f')
+    Autoencoder    code = encode(x), y = decode(code), trained to reproduce x
 
-    affine map -> [normalization] -> activation -> [normalization] -> [dropout]
+A product of many small factors f' vanishes; a product of factors 1 + f' does not. All fields can be
+written to JSON: activations and initializers are given by name.
 
-with at most one normalization. Just before a batch normalization the map has no bias: the batch
-mean would take it away again, and its gradient would be pure rounding noise, which Adam blows up.
-A normalization after the activation leaves the bias its meaning, and the map keeps it.
-
-Every field can be written to JSON: activations and initializers are names.
+References: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016,
+https://arxiv.org/abs/1603.05027 (the block, normalization first); Hinton & Salakhutdinov, "Reducing
+the Dimensionality of Data with Neural Networks", Science 2006,
+https://doi.org/10.1126/science.1127647.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Real, ScalarLike
@@ -24,43 +25,41 @@ from jaxopt_course.activations import activation
 from jaxopt_course.core import checks
 from jaxopt_course.initializers import initializer
 
-from ._batch_norm import BatchNorm
-from ._dropout import Dropout
-from ._dtypes import promote_dtype
-from ._layer_norm import LayerNorm
-from ._shapes import check_rank
-
-
-SATURATING = ("sigmoid", "tanh")  # activations that are flat on both sides
+from ._dropout import StochasticDepth
+from ._hidden import (
+    activated,
+    check_model,
+    convolution,
+    dense,
+    dropout_rates,
+    hidden_layer,
+    normalized,
+)
+from ._sequence import GRU, Transformer
+from ._shared import check_rank
 
 
 class MLP(nn.Module):
-    """Dense layers.
+    """A multi-layer perceptron. Inputs of any shape are flattened.
 
     Attributes:
-        outputs: how many numbers come out, in [1, inf). They are logits: no last activation.
-        hidden: the width of each hidden layer; none makes a linear model.
-        activation: the name of the activation of the hidden layers.
-        normalization: None, ``"batch"`` or ``"layer"``.
+        outputs: number of outputs, in [1, inf). They are logits: the last layer has no activation.
+        hidden: width of each hidden layer. An empty sequence makes a linear model.
+        activation: name of the activation of the hidden layers.
+        normalization: ``"batch"``, ``"layer"`` or None.
         normalization_position: ``"before"`` or ``"after"`` the activation.
-        batch_momentum: the weight of the past in the batch statistics, in [0, 1].
-        dropout: the probability to drop an entry, in [0, 1): one number, or one for each hidden
-            layer. None leaves dropout out, and training needs no RNG stream ``"dropout"``.
-        kernel_init: the name of the initializer of all weights; biases start at 0.
-        dtype: of the computation. None: what inputs and parameters promote to.
-        param_dtype: of the parameters.
+        batch_momentum: weight of the old value in the running batch statistics, in [0, 1].
+        dropout: probability to drop an entry, in [0, 1): one number, or one for each hidden layer.
+            With None there is no dropout, and training needs no RNG stream ``"dropout"``.
+        kernel_init: name of the initializer of all weights; biases start at 0.
+        dtype: dtype of the computation. None means the dtype that inputs and parameters promote to.
+        param_dtype: dtype of the parameters.
 
     Examples:
         >>> import jax
-        >>> model = MLP(outputs=3, hidden=(8,), normalization="batch", dropout=0.5)
-        >>> x = jnp.ones((4, 2))
+        >>> model, x = MLP(outputs=3, hidden=(8,), normalization="batch"), jnp.ones((4, 2))
         >>> variables = model.init(jax.random.key(0), x, train=False)
-        >>> sorted(variables["params"])
-        ['BatchNorm_0', 'Dense_0', 'Dense_1']
-        >>> rngs = {"dropout": jax.random.key(1)}
-        >>> y, stats = model.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])
-        >>> y.shape
-        (4, 3)
+        >>> y, stats = model.apply(variables, x, train=True, mutable=["batch_stats"])
     """
 
     outputs: int
@@ -76,7 +75,7 @@ class MLP(nn.Module):
 
     def __post_init__(self) -> None:
         check_model(self, hidden=self.hidden)
-        _check_layers(self, len(self.hidden))
+        dropout_rates(self, len(self.hidden))
         super().__post_init__()
 
     @nn.compact
@@ -86,36 +85,28 @@ class MLP(nn.Module):
         train: bool,
         mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
     ) -> Float[Array, "batch outputs"]:
-        """The outputs for inputs of any shape, taken as flat.
+        """The outputs for one input a row.
 
-        Args:
-            x: one input a row.
-            train: whether dropout acts and batch normalization sees the batch alone.
-            mask: which rows count in batch statistics; see :func:`batch_norm`.
+        In training, dropout is active and batch normalization uses the statistics of the rows
+        that count by ``mask``, as in :func:`batch_norm`.
         """
         check_rank("MLP", x, "batch, ...")
         h = jnp.reshape(jnp.asarray(x), (x.shape[0], -1))
-        for width, rate in zip(self.hidden, _rates(self, len(self.hidden)), strict=True):
-            h = _hidden(self, dense, width, rate, h, train, mask)
+        for width, rate in zip(self.hidden, dropout_rates(self, len(self.hidden)), strict=True):
+            h = hidden_layer(self, dense, width, rate, h, train, mask)
         return dense(self, self.outputs)(h)
 
 
 class CNN(nn.Module):
     """Convolutions of 3 x 3, each followed by max pooling of 2 x 2, then dense layers.
 
+    Normalization is per channel (``"batch"``) or over the channels (``"layer"``). If there is one
+    dropout rate for each hidden layer, those of the convolutions come first. The fields that are
+    not listed here are those of :class:`MLP`.
+
     Attributes:
-        outputs: how many numbers come out, in [1, inf). They are logits: no last activation.
-        channels: how many channels each convolution gives.
-        dense: the width of each hidden dense layer after them.
-        activation: the name of the activation of the hidden layers.
-        normalization: None, ``"batch"`` (per channel) or ``"layer"`` (over the channels).
-        normalization_position: ``"before"`` or ``"after"`` the activation.
-        batch_momentum: the weight of the past in the batch statistics, in [0, 1].
-        dropout: the probability to drop an entry, in [0, 1): one number, or one for each hidden
-            layer, convolutions first. None leaves dropout out, and training needs no RNG stream.
-        kernel_init: the name of the initializer of all weights; biases start at 0.
-        dtype: of the computation. None: what inputs and parameters promote to.
-        param_dtype: of the parameters.
+        channels: number of channels of each convolution.
+        dense: width of each hidden dense layer.
     """
 
     outputs: int
@@ -132,7 +123,7 @@ class CNN(nn.Module):
 
     def __post_init__(self) -> None:
         check_model(self, channels=self.channels, dense=self.dense)
-        _check_layers(self, len(self.channels) + len(self.dense))
+        dropout_rates(self, len(self.channels) + len(self.dense))
         super().__post_init__()
 
     @nn.compact
@@ -142,117 +133,132 @@ class CNN(nn.Module):
         train: bool,
         mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
     ) -> Float[Array, "batch outputs"]:
-        """The outputs for images with or without an axis of channels.
-
-        Args:
-            x: one image a row.
-            train: whether dropout acts and batch normalization sees the batch alone.
-            mask: which rows count in batch statistics; see :func:`batch_norm`.
-        """
+        """The outputs for one image a row, with or without channels; see :class:`MLP`."""
         check_rank("CNN", x, "batch, height, width", "batch, height, width, channels")
-        rates = _rates(self, len(self.channels) + len(self.dense))
+        rates = dropout_rates(self, len(self.channels) + len(self.dense))
         h = jnp.reshape(jnp.asarray(x), (*x.shape[:3], -1))
         for width, rate in zip(self.channels, rates, strict=False):
-            h = _hidden(self, _convolution, width, rate, h, train, mask)
+            h = hidden_layer(self, convolution, width, rate, h, train, mask)
             h = nn.max_pool(h, (2, 2), strides=(2, 2), padding="SAME")
         h = jnp.reshape(h, (h.shape[0], -1))
         for width, rate in zip(self.dense, rates[len(self.channels) :], strict=True):
-            h = _hidden(self, dense, width, rate, h, train, mask)
+            h = hidden_layer(self, dense, width, rate, h, train, mask)
         return dense(self, self.outputs)(h)
 
 
-def dense(model: Any, width: int, use_bias: bool = True) -> nn.Dense:
-    """An affine map with the initializer and the dtypes of ``model``."""
-    return nn.Dense(width, use_bias, **_fields(model))
+class ResidualMLP(nn.Module):
+    """Residual blocks of dense layers, after an affine map to ``width``.
 
+    A block is [normalization], affine map, activation, affine map, and its output is added to its
+    input. The last block is followed by the normalization and an affine map to the outputs. The
+    fields that are not listed here are those of :class:`MLP`.
 
-def _convolution(model: Any, width: int, use_bias: bool) -> nn.Conv:
-    return nn.Conv(width, kernel_size=(3, 3), use_bias=use_bias, **_fields(model))
+    Attributes:
+        width: width of all blocks, in [1, inf).
+        blocks: number of blocks, in [0, inf).
+        stochastic_depth: probability that a row skips a block in training, in [0, 1). With None no
+            row does, and training needs no RNG stream ``"dropout"``.
 
-
-def _fields(model: Any) -> dict[str, Any]:
-    return {
-        "kernel_init": initializer(model.kernel_init),
-        "dtype": model.dtype,
-        "param_dtype": model.param_dtype,
-        "promote_dtype": promote_dtype,
-    }
-
-
-def _hidden(
-    model: MLP | CNN,
-    affine: Callable[[Any, int, bool], nn.Module],
-    width: int,
-    rate: ScalarLike | None,
-    x: Array,
-    train: bool,
-    mask: Array | None,
-) -> Array:
-    """A hidden layer of ``model``, its submodules named there."""
-    position = model.normalization and model.normalization_position
-    x = affine(model, width, (model.normalization, position) != ("batch", "before"))(x)
-    if position == "before":
-        x = normalized(model, x, train, mask)
-    x = activated(model, x)
-    if position == "after":
-        x = normalized(model, x, train, mask)
-    model.sow("intermediates", "hidden", x)
-    return x if rate is None else Dropout(rate)(x, train)
-
-
-def activated(model: Any, x: Array) -> Array:
-    """``x`` behind the activation that ``model`` names; the slope of one that saturates is sown.
-
-    What is sown is a'(x) as a share of the largest slope that the activation has.
+    Examples:
+        >>> import jax
+        >>> model, x = ResidualMLP(outputs=3, width=8, blocks=50), jnp.ones((4, 2))
+        >>> y, variables = model.init_with_output(jax.random.key(0), x, train=False)
     """
-    act = activation(model.activation)
-    if model.activation in SATURATING and model.is_mutable_collection("intermediates"):
-        slope = lambda x: jax.jvp(act, (x,), (jnp.ones_like(x),))[1]
-        model.sow("intermediates", "slope", slope(x) / slope(jnp.zeros((), x.dtype)))
-    return act(x)
+
+    outputs: int
+    width: int = 64
+    blocks: int = 4
+    activation: str = "relu"
+    normalization: str | None = None
+    batch_momentum: ScalarLike = 0.99
+    stochastic_depth: ScalarLike | None = None
+    kernel_init: str = "glorot_uniform"
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        check_model(self, width=[self.width])
+        checks.integer("ResidualMLP", "blocks", self.blocks, "[0, inf)")
+        if self.stochastic_depth is not None:
+            checks.number("ResidualMLP", "stochastic_depth", self.stochastic_depth, "[0, 1)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Real[Array | np.ndarray, "batch ..."],
+        train: bool,
+        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+    ) -> Float[Array, "batch outputs"]:
+        """The outputs for one input a row; see :class:`MLP`."""
+        check_rank("ResidualMLP", x, "batch, ...")
+        h = dense(self, self.width)(jnp.reshape(jnp.asarray(x), (x.shape[0], -1)))
+        for _ in range(self.blocks):
+            branch = dense(self, self.width)(normalized(self, h, train, mask))
+            branch = dense(self, self.width)(activated(self, branch))
+            if self.stochastic_depth is not None:
+                branch = StochasticDepth(self.stochastic_depth)(branch, train)
+            h = h + branch
+            self.sow("intermediates", "hidden", h)
+        return dense(self, self.outputs)(normalized(self, h, train, mask))
 
 
-def normalized(model: Any, x: Array, train: bool, mask: Array | None) -> Array:
-    """``x`` behind the normalization that ``model`` names."""
-    if model.normalization == "batch":
-        norm = BatchNorm(model.batch_momentum, param_dtype=model.param_dtype)
-        return norm(x, train, mask)
-    return LayerNorm(param_dtype=model.param_dtype)(x) if model.normalization else x
+class Autoencoder(nn.Module):
+    """Two MLPs, of which the second is the mirror image of the first.
+
+    Attributes:
+        code: number of entries of the code in the middle, in [1, inf).
+        hidden: widths from the input to the code; the decoder has them in reverse order.
+        activation: name of the activation of the hidden layers; the code has none.
+        kernel_init: name of the initializer of all weights; biases start at 0.
+        param_dtype: dtype of the parameters.
+
+    Examples:
+        >>> import jax
+        >>> model, x = Autoencoder(code=2), jnp.ones((4, 5, 5))
+        >>> y, variables = model.init_with_output(jax.random.key(0), x, train=False)
+        >>> code = model.apply(variables, x, train=False, method="encode")
+    """
+
+    code: int
+    hidden: Sequence[int] = (128, 64)
+    activation: str = "tanh"
+    kernel_init: str = "glorot_uniform"
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        checks.integer("Autoencoder", "code", self.code, "[1, inf)")
+        for width in self.hidden:
+            checks.integer("Autoencoder", "hidden", width, "[1, inf)")
+        activation(self.activation)
+        initializer(self.kernel_init)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Real[Array | np.ndarray, "batch *shape"],
+        train: bool,
+        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+    ) -> Float[Array, "batch *shape"]:
+        """The reconstruction of ``x``, which depends neither on ``train`` nor on ``mask``."""
+        check_rank("Autoencoder", x, "batch, ...")
+        decoder = self._network(math.prod(x.shape[1:]), tuple(self.hidden)[::-1], "decoder")
+        return jnp.reshape(decoder(self.encode(x, train), train), x.shape)
+
+    @nn.compact
+    def encode(
+        self, x: Real[Array | np.ndarray, "batch ..."], train: bool
+    ) -> Float[Array, "batch code"]:
+        """The code in the middle."""
+        check_rank("Autoencoder", x, "batch, ...")
+        return self._network(self.code, tuple(self.hidden), "encoder")(x, train)
+
+    def _network(self, outputs: int, hidden: Sequence[int], name: str) -> MLP:
+        names = ("activation", "kernel_init", "param_dtype")
+        return MLP(outputs, hidden, name=name, **{field: getattr(self, field) for field in names})
 
 
-def _rates(model: MLP | CNN, layers: int) -> list[ScalarLike | None]:
-    """The dropout rate of each hidden layer, None where there is no dropout."""
-    owner, dropout = type(model).__name__, model.dropout
-    if dropout is None:
-        return [None] * layers
-    if not isinstance(dropout, Sequence):
-        checks.number(owner, "dropout", dropout, "[0, 1)")
-        return [dropout] * layers
-    if len(dropout) != layers:
-        raise ValueError(
-            f"{owner}: `dropout` must be one number, or one for each of the {layers} hidden "
-            f"layers, got {len(dropout)}."
-        )
-    for rate in dropout:
-        checks.number(owner, "dropout", rate, "[0, 1)")
-    return list(dropout)
-
-
-def check_model(model: Any, **widths: Sequence[int]) -> None:
-    """Refuse what no model takes: in its widths, names and numbers."""
-    owner = type(model).__name__
-    checks.integer(owner, "outputs", model.outputs, "[1, inf)")
-    for name, values in widths.items():
-        for value in values:
-            checks.integer(owner, name, value, "[1, inf)")
-    activation(model.activation)
-    initializer(model.kernel_init)
-    if model.normalization is not None:
-        checks.choice(owner, "normalization", model.normalization, ("batch", "layer"))
-    checks.number(owner, "batch_momentum", model.batch_momentum, "[0, 1]")
-
-
-def _check_layers(model: MLP | CNN, layers: int) -> None:
-    owner, positions = type(model).__name__, ("before", "after")
-    checks.choice(owner, "normalization_position", model.normalization_position, positions)
-    _rates(model, layers)
+MODELS: dict[str, type[nn.Module]] = {  # those that a saved configuration may name
+    model.__name__: model for model in (Autoencoder, CNN, GRU, MLP, ResidualMLP, Transformer)
+}

@@ -1,9 +1,9 @@
-"""Weighted mean and biased variance in two passes, and how those of two samples become one.
+"""Weighted mean and biased variance in two passes, and the moments of two samples combined.
 
     shift = mean(x)                           first pass
     d     = x - shift
-    mean  = shift + mean(d)                   second pass: what the first one lost to rounding
-    var   = mean(d^2) - mean(d)^2             no cancellation, for mean(d) is all but zero
+    mean  = shift + mean(d)                   second pass: adds what the first one lost to rounding
+    var   = mean(d^2) - mean(d)^2             no cancellation, since mean(d) is almost 0
 
 Two samples a and b of weights n_a and n_b, n = n_a + n_b:
 
@@ -24,11 +24,11 @@ from jaxopt_course.core import numerics
 
 
 class Moments(NamedTuple):
-    """What is known of a sample.
+    """Mean and variance of a sample.
 
-    mean: its weighted mean; 0 where the weight is 0.
-    var: its biased variance; 0 where the weight is 0.
-    weight: the sum of the weights: the number of entries where all weights are 1.
+    mean: the weighted mean; 0 where the weight is 0.
+    var: the biased variance; 0 where the weight is 0.
+    weight: the sum of the weights, which is the number of entries if all weights are 1.
     """
 
     mean: Float[Array, "*kept"]
@@ -42,17 +42,10 @@ def moments(
     weights: Array | None = None,
     axis_name: str | None = None,
 ) -> Moments:
-    """The moments of ``x`` over ``axes``, in float32 or wider.
+    """The moments of ``x`` over ``axes`` and the mapped ``axis_name``, in float32 or wider.
 
-    Args:
-        x: any shape.
-        axes: what to take the mean over; these axes are gone from the result.
-        weights: at least 0, broadcastable to ``x`` and of its rank. What entries of weight 0
-            contain does not matter, NaN included. None: all 1.
-        axis_name: a mapped axis to take the mean over too.
-
-    Returns:
-        The moments. Their gradient is that of the exact mean and variance.
+    ``weights`` are nonnegative, of the rank of ``x``, and broadcast to it; None means 1. Entries of
+    weight 0 are ignored, even if they are NaN. The gradient is that of the exact moments.
     """
     dtype = numerics.wide_dtype(x.dtype)
     x = x.astype(dtype)
@@ -71,7 +64,7 @@ def moments(
     def mean_of(values: Array) -> Array:
         return numerics.safe_divide(total(weights * values), weight)
 
-    # Exact arithmetic gives the same for every shift, so the gradient need not pass it.
+    # In exact arithmetic the result does not depend on the shift, so neither does the gradient.
     shift = jax.lax.stop_gradient(mean_of(x))
     centered = x - jnp.expand_dims(shift, axes)
     rest = mean_of(centered)
@@ -101,13 +94,7 @@ def standardize(
 ) -> Float[Array, "*shape"]:
     """``scale * (x - mean) / sqrt(var + epsilon) + bias``, in float32 or wider, cast to x's dtype.
 
-    Args:
-        x: any shape.
-        mean: broadcastable to ``x``.
-        var: like ``mean``.
-        scale: broadcastable to ``x``. None: 1.
-        bias: broadcastable to ``x``. None: 0.
-        epsilon: in (0, inf).
+    The arrays broadcast to ``x``. A ``scale`` or ``bias`` of None is left out.
     """
     dtype = numerics.wide_dtype(x.dtype)
 

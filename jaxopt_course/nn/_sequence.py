@@ -1,10 +1,10 @@
-"""Two models of sequences: from the tokens up to each place to logits of the next one.
+"""Two sequence models, which predict each token from the tokens before it.
 
     GRU          r, z = sigmoid(W x + U h + b)    n = tanh(W_n x + b_n + r * (U_n h + c_n))
                  h <- (1 - z) * n + z * h
     Transformer  h <- h + attention(norm(h))      h <- h + MLP(norm(h))
 
-The attention is causal: place t sees the places up to t.
+The attention is causal: position t sees the positions up to t.
 
 References: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", EMNLP 2014,
 https://arxiv.org/abs/1406.1078; Vaswani et al., "Attention Is All You Need", NeurIPS 2017,
@@ -22,23 +22,22 @@ from jaxopt_course.core import checks
 
 from ._dropout import Dropout
 from ._layer_norm import LayerNorm
-from ._shapes import as_tokens
+from ._shared import as_tokens
 
 
 class GRU(nn.Module):
     """An embedding, a gated recurrent unit and an affine map.
 
     Attributes:
-        vocabulary: how many tokens there are, in [1, inf).
-        width: of embedding and state, in [1, inf).
-        param_dtype: of the parameters.
+        vocabulary: number of tokens, in [1, inf); those outside [0, vocabulary) are unknown.
+        width: width of the embedding and of the state, in [1, inf).
+        param_dtype: dtype of the parameters and of the computation.
 
     Examples:
         >>> import jax
-        >>> model = GRU(vocabulary=5, width=8)
-        >>> tokens = jnp.array([[0, 3, 1]])
-        >>> variables = model.init(jax.random.key(0), tokens, train=False)
-        >>> model.apply(variables, tokens, train=False).shape
+        >>> model, tokens = GRU(vocabulary=5), jnp.array([[0, 3, 1]])
+        >>> logits, variables = model.init_with_output(jax.random.key(0), tokens, train=False)
+        >>> logits.shape
         (1, 3, 5)
     """
 
@@ -55,7 +54,7 @@ class GRU(nn.Module):
     def __call__(
         self, tokens: Int[Array, "batch length"], train: bool
     ) -> Float[Array, "batch length vocabulary"]:
-        """The logits of the token behind each place; NaN behind one not in the vocabulary."""
+        """The logits of the token after each position; NaN after an unknown token."""
         tokens = as_tokens("GRU", tokens, self.vocabulary)
         dtypes: dict[str, Any] = {"dtype": self.param_dtype, "param_dtype": self.param_dtype}
         h = nn.Embed(self.vocabulary, self.width, **dtypes)(tokens)
@@ -64,24 +63,22 @@ class GRU(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder of a few blocks with learned positions, normalization first.
+    """A decoder with learned position embeddings that normalizes before each branch.
 
     Attributes:
-        vocabulary: how many tokens there are, in [1, inf).
-        length: of the longest sequence, in [1, inf).
-        width: of the stream, in [1, inf).
-        heads: of the attention; they divide ``width``.
-        blocks: how many, in [0, inf).
-        dropout: the probability to drop an entry of what a block adds, in [0, 1). None leaves
-            dropout out, and training needs no RNG stream ``"dropout"``.
-        param_dtype: of the parameters.
+        vocabulary: number of different tokens, in [1, inf).
+        length: length of the longest sequence, in [1, inf).
+        width: width of the residual stream, in [1, inf).
+        heads: number of attention heads; it divides ``width``.
+        blocks: number of blocks, in [0, inf).
+        dropout: probability to drop an entry of the output of a branch, in [0, 1), or None.
+        param_dtype: dtype of the parameters and of the computation.
 
     Examples:
         >>> import jax
-        >>> model = Transformer(vocabulary=5, length=8, width=8, heads=2, blocks=1)
-        >>> tokens = jnp.array([[0, 3, 1]])
-        >>> variables = model.init(jax.random.key(0), tokens, train=False)
-        >>> model.apply(variables, tokens, train=False).shape
+        >>> model, tokens = Transformer(vocabulary=5, length=8), jnp.array([[0, 3, 1]])
+        >>> logits, variables = model.init_with_output(jax.random.key(0), tokens, train=False)
+        >>> logits.shape
         (1, 3, 5)
     """
 
@@ -109,7 +106,7 @@ class Transformer(nn.Module):
     def __call__(
         self, tokens: Int[Array, "batch length"], train: bool
     ) -> Float[Array, "batch length vocabulary"]:
-        """The logits of the token behind each place; NaN if one is not in the vocabulary."""
+        """The logits of the token after each position; NaN if a token is unknown."""
         tokens = as_tokens("Transformer", tokens, self.vocabulary)
         if tokens.shape[1] > self.length:
             raise ValueError(

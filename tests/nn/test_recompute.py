@@ -119,7 +119,7 @@ def test_no_batch_and_foreign_layers_get_a_sentence(key, standard_promotion):
             return nn.BatchNorm(use_running_average=not train)(x)
 
     variables = Foreign().init(key, x, train=False)
-    with pytest.raises(ValueError, match=r"layer at 'BatchNorm_0' does not tell its moments"):
+    with pytest.raises(ValueError, match=r"layer at 'BatchNorm_0' does not record its moments"):
         recompute_batch_stats(Foreign(), variables, [(x, None)])
-    with pytest.raises(ValueError, match="`batches` must hold one pair or more"):
+    with pytest.raises(ValueError, match="`batches` must hold at least one pair"):
         recompute_batch_stats(Foreign(), variables, [])
