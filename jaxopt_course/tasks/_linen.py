@@ -22,50 +22,49 @@ from ._task import (
 )
 
 
-OTHER_MODES = {"deterministic": None, "training": None, "is_training": None}  # as others call it
+OTHER_MODES = {
+    "deterministic": None,
+    "training": None,
+    "is_training": None,
+}  # the names of other libraries
 
 
 def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> Task:
     """The task of a Linen module.
 
-    The module's ``__call__`` takes the inputs and, where it names them, ``train`` and ``mask``:
-    bool[batch], False for padding rows, None where there are none. (This library's ``BatchNorm``
-    takes the mask as it is, Flax's in the shape of its input; Flax's ``Dropout`` takes no traced
-    rate, this library's does.) In training the RNG stream ``"dropout"`` is there. All collections
-    but ``"params"`` are the model state.
+    The module is called with the inputs and, if its ``__call__`` names them, ``train`` and
+    ``mask``: bool[batch], False for padding rows, or None if there are none. (``BatchNorm`` of this
+    library takes this mask; that of Flax needs it in the shape of its input.) In training there is
+    an RNG stream ``"dropout"``. All collections except ``"params"`` are the model state.
 
     Args:
-        module: the model; any of its numbers may be traced.
-        example_inputs: an array, or a pytree, of which only shapes and dtypes matter, first axis
-            included: one row will do.
-        problem: where loss, metrics and activation come from.
+        module: the model. Its numbers may be traced, except the rate of Flax's ``Dropout``.
+        example_inputs: an array, or a pytree, of which only shapes and dtypes matter, such as one
+            row of the inputs.
+        problem: the problem that defines loss, metrics and activation.
 
     Returns:
-        The task. Its ``loss`` refuses batches with row weights in training where the module has
-        batch statistics and no ``mask``; its ``activations`` are what each submodule returns, and
-        what the module sows: the models of this library sow ``"hidden"``, each hidden layer,
-        and ``"slope"``, what the slope of its activation is there over the largest that it has,
-        where that activation is a sigmoid or a tanh.
+        The task. In training its ``loss`` refuses batches with row weights if the module has batch
+        statistics and no ``mask``. Its ``activations`` are the outputs of the submodules and the
+        values that the module sows. The models of this library sow ``"hidden"``, the output of each
+        hidden layer, and for sigmoid and tanh ``"slope"``, the slope of the activation relative to
+        its largest slope.
 
     Raises:
-        TypeError: if ``module`` is no module, or ``problem`` no problem.
-        ValueError: if the module is told by another argument than ``train`` that it trains.
+        TypeError: if an argument has the wrong type.
+        ValueError: if the name of the argument that distinguishes training is not ``train``.
 
     Examples:
-        >>> import jax, jax.numpy as jnp
         >>> from jaxopt_course.nn import MLP
         >>> from jaxopt_course.problems import problem
-        >>> task = linen_task(MLP(3, (8,)), jnp.zeros((1, 2)), problem("multiclass"))
-        >>> params, model_state = task.init(jax.random.key(0))
-        >>> task.predict(params, model_state, jnp.zeros((5, 2))).shape
-        (5, 3)
+        >>> task = linen_task(MLP(3), jnp.zeros((1, 2)), problem("multiclass"))
     """
     _check_module(module)
     check_problem("linen_task", problem)
 
-    def apply(variables: Any, inputs: Any, *, train: bool, mask: Any = None, **options: Any) -> Any:
+    def apply(params: Params, state: PyTree, inputs: Any, *, train=False, mask=None, **options):
         taken = arguments_taken(module.__call__, train=train, mask=mask)
-        return module.apply(variables, inputs, **taken, **options)
+        return module.apply({"params": params, **state}, inputs, **taken, **options)
 
     def init(key):
         inputs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example_inputs)
@@ -74,35 +73,23 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
         return variables.pop("params", {}), variables
 
     def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
-        variables = {"params": params, **model_state}
-        if train:
-            if "batch_stats" in model_state and not arguments_taken(module.__call__, mask=None):
-                refuse_padding("linen_task", type(module).__name__, batch)
-            outputs, new_state = apply(
-                variables,
-                batch.inputs,
-                train=True,
-                mask=rows_that_count(batch),
-                rngs={"dropout": key},
-                mutable=list(model_state),
-            )
-            model_state = {**model_state, **new_state}
-        else:
-            outputs = apply(variables, batch.inputs, train=False)
-        losses, metrics = score(problem, outputs, batch.targets)
-        return losses, (model_state, metrics)
+        if not train:
+            outputs = apply(params, model_state, batch.inputs)
+            return score(problem, outputs, batch.targets, model_state)
+        if "batch_stats" in model_state and not arguments_taken(module.__call__, mask=None):
+            refuse_padding("linen_task", type(module).__name__, batch)
+        options = {"mask": rows_that_count(batch), "rngs": {"dropout": key}}
+        outputs, new_state = apply(
+            params, model_state, batch.inputs, train=True, mutable=list(model_state), **options
+        )
+        return score(problem, outputs, batch.targets, {**model_state, **new_state})
 
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
-        return problem.activation(apply({"params": params, **model_state}, inputs, train=False))
+        return problem.activation(apply(params, model_state, inputs))
 
     def activations(params: Params, model_state: PyTree, inputs: PyTree) -> dict[str, Array]:
-        _, captured = apply(
-            {"params": params, **model_state},
-            inputs,
-            train=False,
-            capture_intermediates=True,
-            mutable=["intermediates"],
-        )
+        options = {"capture_intermediates": True, "mutable": ["intermediates"]}
+        _, captured = apply(params, model_state, inputs, **options)
         found = {}
         for path, values in traverse_util.flatten_dict(captured["intermediates"]).items():
             if path[-1] == "__call__":
@@ -115,13 +102,13 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
 
 
 def _check_module(module: Any) -> None:
-    """Raise unless the module can be trained; without ``train`` it would not know that it is."""
+    """Raise unless ``module`` is a Linen module that does not name its mode otherwise."""
     if not isinstance(module, nn.Module):
         hint = " Was it meant to be called?" if isinstance(module, type) else ""
         raise TypeError(f"linen_task: `module` must be a Linen module, got {module!r}.{hint}")
-    others = arguments_taken(module.__call__, **OTHER_MODES)
-    if others and not arguments_taken(module.__call__, train=False):
+    other = next(iter(arguments_taken(module.__call__, **OTHER_MODES)), None)
+    if other and not arguments_taken(module.__call__, train=False):
         raise ValueError(
-            f"linen_task: `__call__` of {type(module).__name__} must be told by `train` whether it "
-            f"trains, got {next(iter(others))!r}."
+            f"linen_task: `__call__` of {type(module).__name__} must take `train`, a bool, "
+            f"got the argument {other!r}."
         )

@@ -1,4 +1,4 @@
-"""The adapter for Flax NNX models: the object is taken apart, and put together in each call."""
+"""The adapter for Flax NNX models, which are split once and merged in each call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,31 +25,23 @@ from ._task import (
 def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
     """The task of an NNX model.
 
-    ``nnx.Param`` variables are the parameters; random states are set anew in each call, from its
-    key; all other variables (``nnx.BatchStat``) are the model state. Both are plain dicts. The
-    model is switched by its own methods ``train`` and ``eval``. Its ``__call__`` takes the inputs
-    and, where it names it, ``mask``: bool[batch], False for padding rows; None where there are
-    none.
+    ``nnx.Param`` variables are the parameters. Random states are set from the key of each call, and
+    all other variables (such as ``nnx.BatchStat``) are the model state. Parameters and model state
+    are plain dicts. The methods ``train`` and ``eval`` of the model switch its mode. Its
+    ``__call__`` takes the inputs and, if it names it, ``mask``: bool[batch], False for padding
+    rows, or None if there are none.
 
     Args:
-        make_model: ``make_model(rngs) -> model``, pure; any number in it may be traced.
-        problem: where loss, metrics and activation come from.
+        make_model: ``make_model(rngs) -> model``, pure. Its numbers may be traced.
+        problem: the problem that defines loss, metrics and activation.
 
     Returns:
-        The task. Its ``loss`` refuses batches with row weights in training where the model has
-        batch statistics and no ``mask``.
-
-    Raises:
-        TypeError: if ``make_model`` is a model, or ``problem`` no problem.
+        The task. In training its ``loss`` refuses batches with row weights if the model has batch
+        statistics and no ``mask``.
 
     Examples:
-        >>> import jax
-        >>> from flax import nnx
         >>> from jaxopt_course.problems import problem
         >>> task = nnx_task(lambda rngs: nnx.Linear(2, 1, rngs=rngs), problem("regression"))
-        >>> params, model_state = task.init(jax.random.key(0))
-        >>> sorted(params)
-        ['bias', 'kernel']
     """
     check_problem("nnx_task", problem)
     if isinstance(make_model, nnx.Module):
@@ -66,34 +58,28 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
     def merged(params: Params, model_state: PyTree, key: Any) -> Any:
-        return nnx.merge(
-            graph,
-            _filled(abstract_params, params),
-            _seeded(abstract_random, key),
-            _filled(abstract_rest, model_state),
-        )
+        variables = _filled(abstract_params, params), _filled(abstract_rest, model_state)
+        return nnx.merge(graph, variables[0], _seeded(abstract_random, key), variables[1])
 
-    def outputs_in_evaluation(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
-        model = merged(params, model_state, jax.random.key(0))  # evaluation draws nothing
+    def evaluated(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
+        model = merged(params, model_state, jax.random.key(0))  # evaluation draws no numbers
         model.eval()
         return model(inputs, **arguments_taken(model.__call__, mask=None))
 
     def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
-        if train:
-            model = merged(params, model_state, key)
-            taken = arguments_taken(model.__call__, mask=rows_that_count(batch))
-            if has_statistics and not taken:
-                refuse_padding("nnx_task", type(model).__name__, batch)
-            model.train()
-            outputs = model(batch.inputs, **taken)
-            model_state = nnx.to_pure_dict(_split(model)[-1])
-        else:
-            outputs = outputs_in_evaluation(params, model_state, batch.inputs)
-        losses, metrics = score(problem, outputs, batch.targets)
-        return losses, (model_state, metrics)
+        if not train:
+            outputs = evaluated(params, model_state, batch.inputs)
+            return score(problem, outputs, batch.targets, model_state)
+        model = merged(params, model_state, key)
+        taken = arguments_taken(model.__call__, mask=rows_that_count(batch))
+        if has_statistics and not taken:
+            refuse_padding("nnx_task", type(model).__name__, batch)
+        model.train()
+        outputs = model(batch.inputs, **taken)
+        return score(problem, outputs, batch.targets, nnx.to_pure_dict(_split(model)[-1]))
 
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
-        return problem.activation(outputs_in_evaluation(params, model_state, inputs))
+        return problem.activation(evaluated(params, model_state, inputs))
 
     return Task(init, loss, predict, problem=problem)
 
@@ -103,12 +89,12 @@ def _split(model: nnx.Module) -> Any:
 
 
 def _filled(abstract: Any, values: PyTree) -> Any:
-    """The state of the form of ``abstract`` that holds the arrays of the plain dict ``values``."""
+    """A state with the structure of ``abstract`` and the arrays of the plain dict ``values``."""
     return jax.tree.unflatten(jax.tree.structure(abstract), jax.tree.leaves(values))
 
 
 def _seeded(abstract: Any, key: Any) -> Any:
-    """The random states that ``key`` stands for: each stream its own key, counts at 0."""
+    """The random states derived from ``key``: one key for each stream, and counts of 0."""
     leaves, structure = jax.tree.flatten(abstract)
 
     def fresh(number: int, leaf: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Concrete targets are checked against what the problem of a task allows.
+"""The check of concrete targets against the values that the problem of a task allows.
 
-Tracers pass, for they have no values yet; there a class number outside [0, K) gives NaN.
+Traced targets have no values yet and pass. Among them a class index outside [0, K) gives NaN.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,36 +17,22 @@ from jaxopt_course.problems import check_target_values
 from ._task import Task
 
 
-BLOCK = 1 << 24  # bytes that are copied from an accelerator at a time
+BLOCK = 1 << 24  # bytes to copy from an accelerator at a time
 
 
 def targets_check(task: Task, inputs: PyTree, variables: Any = None) -> Callable[..., None]:
-    """The function ``check(owner, targets, used=None)`` of the targets of ``task``.
+    """The function ``check(owner, targets, used=None)`` for the targets of ``task``.
 
-    It raises one sentence with the allowed set and the first row outside of it. Nothing is
-    checked where the task has no problem (one of one's own), or where the targets are traced or
-    are not an array. Of an array that lies on several devices or processes, each process looks
-    at the rows that it holds. Nothing is copied but, from an accelerator, a few megabytes at a
-    time.
+    It raises an error with the allowed set and the first row outside it. ``owner`` names the
+    calling function. ``used`` is False for rows to ignore; None checks all rows. Targets are not
+    checked if the task has no problem, or if they are traced or not an array. Each process checks
+    the rows that it holds. It copies at most a few megabytes at a time, and only from accelerators.
 
     Args:
-        task: whose ``problem`` says what is allowed.
-        inputs: of any number of rows; only shapes and dtypes matter. The outputs for them tell
-            how many classes there are.
-        variables: the pair (params, model_state), or None, where ``task.init`` tells their shapes.
-
-    Returns:
-        ``check``. Its ``owner`` is the function for the message; its ``used`` is a bool for
-        every row, False for those that may hold anything, None if all count.
-
-    Examples:
-        >>> from jaxopt_course.problems import problem
-        >>> from jaxopt_course.tasks import function_task
-        >>> task = function_task(lambda key: {}, lambda params, x: x, problem("binary"))
-        >>> check = targets_check(task, jnp.ones((3, 1)))
-        >>> check("fit", jnp.array([1, -1, 1]))
-        Traceback (most recent call last):
-        ValueError: fit: binary targets must lie in [0, 1], got -1 at row 1.
+        task: the task, whose ``problem`` defines the allowed values.
+        inputs: inputs with any number of rows, of which only shapes and dtypes matter. The shape of
+            their outputs gives the number of classes.
+        variables: the pair (params, model_state), or None to derive its shapes from ``task.init``.
     """
     problem = task.problem
     if problem is None or problem.targets == "any":
@@ -67,14 +53,13 @@ def _outputs_shape(task: Task, inputs: PyTree, variables: Any) -> tuple[int, ...
     one_row = lambda x: jax.ShapeDtypeStruct((1, *jnp.shape(x)[1:]), jnp.result_type(x))
     if variables is None:
         variables = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
-    found = jax.eval_shape(
-        task.predict, *jax.tree.map(like, variables), jax.tree.map(one_row, inputs)
-    )
+    shapes = (*jax.tree.map(like, variables), jax.tree.map(one_row, inputs))
+    found = jax.eval_shape(task.predict, *shapes)
     return found.shape[1:] if hasattr(found, "shape") else ()
 
 
 def _blocks(targets: jax.Array | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Whole rows of ``targets`` on the host, and the number of the first of them."""
+    """Whole rows of ``targets`` on the host, and the index of the first of them."""
     if isinstance(targets, np.ndarray) or targets.ndim == 0:
         yield 0, np.asarray(targets)
         return
@@ -91,9 +76,9 @@ def _blocks(targets: jax.Array | np.ndarray) -> Iterator[tuple[int, np.ndarray]]
 
 
 def copied_blocks(array: jax.Array, block: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
-    """Copies of some rows of ``array`` at a time, and the number of the first of them.
+    """Copies of a few rows of ``array`` at a time, and the index of the first of them.
 
-    ``np.asarray(array)`` would keep a copy of the whole array as long as the array lives.
+    ``np.asarray(array)`` would keep a copy of the whole array for the lifetime of the array.
     """
     n = array.shape[0]
     rows = max(1, block * n // max(1, array.nbytes))

@@ -1,27 +1,30 @@
-"""The interface between a model and its training: three pure functions, and the batch they take.
+"""The interface between a model and its training: a task, a batch, and the losses of a batch.
 
 A training minimizes the weighted mean of the losses of a batch, sum_i w_i l_i / sum_i w_i.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from jaxopt_course.core import numerics
+from jaxopt_course.core import Params, checks, numerics
 from jaxopt_course.problems import Problem
 
 
-class Batch(NamedTuple):
-    """Some examples.
+KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating, jax.dtypes.prng_key)
 
-    inputs: an array, or a pytree of arrays, whose first axis counts examples.
+
+class Batch(NamedTuple):
+    """A batch of examples.
+
+    inputs: an array, or a pytree of arrays, whose first axis counts the examples.
     targets: likewise.
-    weights: how much each example counts, f[batch]; 0 marks a row that only fills the shape.
-        None says that every row counts once.
+    weights: the weight of each example, f[batch]; 0 marks a padding row. None means that every
+        example has the weight 1.
     """
 
     inputs: PyTree
@@ -30,17 +33,17 @@ class Batch(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is trained, as pure functions that know nothing of optimizers or loops.
+    """A model with its loss, as pure functions that are independent of optimizers and loops.
 
     init: ``init(key) -> (params, model_state)``.
     loss: ``loss(params, model_state, batch, *, key, train) ->
-        (losses f[batch], (model_state, metrics {name: f[batch]}))``. ``key`` is for dropout and
-        its like; None where ``train`` is False.
-    predict: ``predict(params, model_state, inputs) -> predictions``: probabilities, or numbers in
-        the targets' unit, as the problem's activation gives them.
+        (losses f[batch], (model_state, metrics {name: f[batch]}))``. ``key`` is the PRNG key of
+        dropout and the like; it is None if ``train`` is False.
+    predict: ``predict(params, model_state, inputs) -> predictions``, which are the activated
+        outputs: probabilities, or numbers in the unit of the targets.
     activations: ``activations(params, model_state, inputs) -> {layer: array}``, or None.
-    problem: where loss, metrics and predictions come from. Its allowed targets are what concrete
-        targets are checked against; None: they are not checked.
+    problem: the problem that defines loss, metrics and predictions. Concrete targets are checked
+        against the values it allows; with None they are not checked.
     """
 
     init: Callable[..., Any]
@@ -50,23 +53,74 @@ class Task(NamedTuple):
     problem: Problem | None = None
 
 
+def losses_of(
+    task: Task, params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool
+) -> tuple[Float[Array, "batch"], tuple[PyTree, dict[str, Float[Array, "batch"]]]]:
+    """``task.loss`` of these arguments, with its result checked.
+
+    Every function of this library that needs the losses of a task calls this one. Otherwise a loss
+    that is not one number for each example would still have a mean, and a training would minimize
+    another function without a message. The checks look only at shapes and dtypes, so they cost
+    nothing in a compiled program.
+
+    Returns:
+        ``(losses [batch], (model_state, metrics {name: [batch]}))``.
+
+    Raises:
+        TypeError: if ``task.loss`` returns something else, or losses that are not floats.
+        ValueError: if the losses or a metric do not have the shape [batch], or if in training the
+            new model state differs from the old one in its structure, shapes or kinds of dtypes.
+    """
+    found = task.loss(params, model_state, batch, key=key, train=train)
+    is_pair = lambda x: isinstance(x, tuple | list) and len(x) == 2
+    if not (is_pair(found) and is_pair(found[1]) and isinstance(found[1][1], Mapping)):
+        raise TypeError(
+            "Task: `loss` must return (losses, (model_state, metrics)), metrics being a mapping, "
+            f"got {jax.tree.structure(found)}."
+        )
+    losses, (new_state, metrics) = jnp.asarray(found[0]), found[1]
+    n = jnp.shape(jax.tree.leaves(batch.inputs)[0])[0]
+    for name, values in [("loss", losses), *((f"metric {m!r}", v) for m, v in metrics.items())]:
+        if jnp.shape(values) != (n,):
+            raise ValueError(
+                f"Task: the {name} must have the shape [batch], here ({n},), "
+                f"got the shape {jnp.shape(values)}."
+            )
+    if not jnp.issubdtype(losses.dtype, jnp.floating):
+        raise TypeError(f"Task: the loss must hold floats, got {losses.dtype}.")
+    if train:
+        _check_model_state(new_state, model_state)
+    return losses, (new_state, metrics)
+
+
+def _check_model_state(new: PyTree, old: PyTree) -> None:
+    """Raise unless ``new`` can replace ``old``. Floats may have another width."""
+    checks.like("Task", "`model_state` that `loss` returns", new, old, than="model state given")
+    for (path, x), y in zip(jax.tree.leaves_with_path(new), jax.tree.leaves(old), strict=True):
+        given, returned = jnp.result_type(y), jnp.result_type(x)
+        kind = next(kind for kind in KINDS if jnp.issubdtype(given, kind))
+        if not jnp.issubdtype(returned, kind):
+            raise ValueError(
+                f"Task: the model state at {jax.tree_util.keystr(path)} must keep its dtype "
+                f"{given}, got {returned}."
+            )
+
+
 def check_problem(owner: str, problem: Any) -> None:
-    """Raise unless ``problem`` is one."""
+    """Raise unless ``problem`` is a Problem."""
     if not isinstance(problem, Problem):
         raise TypeError(
             f'{owner}: `problem` must be a Problem, such as problem("multiclass"), got {problem!r}.'
         )
 
 
-def score(
-    problem: Problem, outputs: Any, targets: Any
-) -> tuple[Float[Array, "batch"], dict[str, Float[Array, "batch"]]]:
-    """The losses and the metrics of each example, in float32 or wider."""
-    # A model in half precision is right to round its outputs, but not the sums over classes and
-    # the differences that come now; and a loss of one's own need not think of dtypes.
+def score(problem: Problem, outputs: Any, targets: Any, model_state: PyTree) -> Any:
+    """What a loss returns: the losses of the examples, and the model state with the metrics."""
+    # A model in half precision may round its outputs, but the sums over classes and the differences
+    # that follow need more digits. Widening here lets a loss ignore dtypes.
     outputs = wide_floats(outputs)
     metrics = {name: metric(outputs, targets) for name, metric in problem.metrics.items()}
-    return problem.loss(outputs, targets), metrics
+    return problem.loss(outputs, targets), (model_state, metrics)
 
 
 def wide_floats(tree: PyTree) -> PyTree:
@@ -74,30 +128,29 @@ def wide_floats(tree: PyTree) -> PyTree:
 
     def wide(x: Any) -> Any:
         dtype = jnp.result_type(x)
-        return (
-            jnp.asarray(x, numerics.wide_dtype(dtype)) if jnp.issubdtype(dtype, jnp.floating) else x
-        )
+        is_float = jnp.issubdtype(dtype, jnp.floating)
+        return jnp.asarray(x, numerics.wide_dtype(dtype)) if is_float else x
 
     return jax.tree.map(wide, tree)
 
 
 def rows_that_count(batch: Batch) -> Bool[Array, "batch"] | None:
-    """The mask that keeps padding out of batch statistics. None: all rows count."""
+    """The mask of the rows that enter batch statistics. None means all rows."""
     return None if batch.weights is None else batch.weights > 0
 
 
 def refuse_padding(owner: str, model: str, batch: Batch) -> None:
-    """Raise if ``batch`` may hold padding, for a model that would take it into its statistics."""
+    """Raise if ``batch`` has row weights, for a model whose statistics would ignore them."""
     if batch.weights is not None:
         raise ValueError(
-            f"{owner}: {model} keeps batch statistics but its `__call__` takes no `mask`, so rows "
-            "of weight 0 would enter them. Give it a `mask` argument (bool[batch], or None) and "
-            "hand that to its batch normalizations, or train without row weights and with a "
+            f"{owner}: {model} has batch statistics but its `__call__` takes no `mask`, so rows of "
+            "weight 0 would enter the statistics. Add a `mask` argument (bool[batch], or None) and "
+            "pass it to the batch normalizations, or train without row weights and with a "
             "`batch_size` that divides the number of training rows."
         )
 
 
 def arguments_taken(function: Callable[..., Any], **offered: Any) -> dict[str, Any]:
-    """Those of the ``offered`` arguments that ``function`` names in its signature."""
+    """Those of the ``offered`` arguments that the signature of ``function`` names."""
     names = inspect.signature(function).parameters
     return {name: value for name, value in offered.items() if name in names}
