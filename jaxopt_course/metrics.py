@@ -1,13 +1,13 @@
-"""Floor 1: metrics. How well outputs fit targets, in the units that people read.
+"""Metrics: how well outputs fit targets, in units that people read.
 
-Most give one value for each example, in float32 or wider, to be averaged by
-:func:`weighted_mean` or added up over batches. Those of a whole data set (``r2_score``, and what
-is read off a ``confusion_matrix``) need all of its rows at once. All of them can be jitted.
+Most metrics give one value for each example, in float32 or wider, to be averaged by
+:func:`weighted_mean` or summed over batches. ``r2_score``, and the metrics of a
+``confusion_matrix``, need all rows of a data set at once. All of them can be jitted.
 
-With C[i, j] the number of examples of class i that were called class j,
+With C[i, j] the number of examples of class i that were predicted as class j,
 
-    precision_k = C[k, k] / sum_i C[i, k]        of those called k, the share that are
-    recall_k    = C[k, k] / sum_j C[k, j]        of those that are k, the share called so
+    precision_k = C[k, k] / sum_i C[i, k]
+    recall_k    = C[k, k] / sum_j C[k, j]
     f1_k        = 2 C[k, k] / (sum_i C[i, k] + sum_j C[k, j])
 """
 
@@ -36,17 +36,13 @@ __all__ = [
 
 
 def weighted_mean(values: Real[Array, "n"], weights: Real[Array, "n"]) -> Float[Array, ""]:
-    """sum(weights * values) / sum(weights), in float32 or wider.
+    """sum(weights * values) / sum(weights), in float32 or wider, or 0 if the weights sum to 0.
 
     Args:
-        values: one for each row. Where the weight is 0 the value does not matter, NaN included.
-        weights: non-negative; 0 marks a padding row.
-
-    Returns:
-        The mean; 0 where the weights sum to 0.
+        values: one for each row. Rows of weight 0 are ignored, even if their value is NaN.
+        weights: nonnegative; 0 marks a padding row.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> float(weighted_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([1.0, 1.0, 0.0])))
         2.0
     """
@@ -61,16 +57,12 @@ def weighted_mean(values: Real[Array, "n"], weights: Real[Array, "n"]) -> Float[
 def accuracy(
     outputs: Float[Array, "*batch classes"], targets: Shaped[Array, "..."]
 ) -> Float[Array, "*batch"]:
-    """1 where the largest output is that of the right class, else 0.
-
-    A class number outside [0, classes), or a row of targets without a positive entry, gives NaN.
+    """1 where the largest output is that of the true class, else 0.
 
     Args:
-        outputs: logits or probabilities; of equal ones the first counts.
-        targets: the number of the right class, or its one-hot row.
-
-    Raises:
-        ValueError: if the shapes do not go together.
+        outputs: logits or probabilities; the first of equal ones counts as the largest.
+        targets: the index of the true class, or its one-hot row. An index outside [0, classes), or
+            a row without a positive entry, gives NaN.
     """
     labels, known = _class_numbers("accuracy", outputs, targets)
     right = jnp.argmax(outputs, -1).astype(labels.dtype) == labels
@@ -80,18 +72,9 @@ def accuracy(
 def top_k_accuracy(
     outputs: Float[Array, "*batch classes"], targets: Shaped[Array, "..."], k: int
 ) -> Float[Array, "*batch"]:
-    """1 where the right class is among those of the ``k`` largest outputs, else 0.
+    """1 where the true class is among those of the ``k`` largest outputs, else 0.
 
-    A class number outside [0, classes), or a row of targets without a positive entry, gives NaN.
-
-    Args:
-        outputs: logits or probabilities; of equal ones the first come first.
-        targets: the number of the right class, or its one-hot row.
-        k: how many guesses are allowed, a static integer in [1, classes].
-
-    Raises:
-        ValueError: if ``k`` is out of range or the shapes do not go together.
-        TypeError: if ``k`` is no integer, or traced.
+    ``k`` is a static integer in [1, classes]. The other arguments are those of :func:`accuracy`.
     """
     checks.rank("top_k_accuracy", "outputs", outputs, 1)
     checks.integer("top_k_accuracy", "k", k, f"[1, {outputs.shape[-1]}]")
@@ -104,17 +87,14 @@ def top_k_accuracy(
 def binary_accuracy(
     outputs: Float[Array, "*shape"], targets: Shaped[Array, "*shape"], threshold: ScalarLike = 0.0
 ) -> Float[Array, "*shape"]:
-    """1 where ``outputs > threshold`` says the same as the target, else 0; entry by entry.
+    """1 where ``outputs > threshold`` agrees with the target, else 0, entry by entry.
 
-    Over the labels of an example its mean is the share of labels that are right.
+    The mean over the labels of an example is the share of correct labels.
 
     Args:
         outputs: log-odds, or probabilities with their threshold.
-        targets: 0 or 1, of the same shape; what lies above 1/2 counts as 1.
+        targets: 0 or 1, of the same shape; values above 1/2 count as 1.
         threshold: 0 for log-odds, 0.5 for probabilities. It may be traced.
-
-    Raises:
-        ValueError: if the shapes differ.
     """
     return _as_numbers(_bits_agree("binary_accuracy", outputs, targets, threshold), outputs)
 
@@ -124,16 +104,7 @@ def exact_match(
     targets: Shaped[Array, "*batch labels"],
     threshold: ScalarLike = 0.0,
 ) -> Float[Array, "*batch"]:
-    """1 where all labels of an example are right, else 0.
-
-    Args:
-        outputs: log-odds, or probabilities with their threshold.
-        targets: 0 or 1, of the same shape; what lies above 1/2 counts as 1.
-        threshold: 0 for log-odds, 0.5 for probabilities. It may be traced.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
+    """1 where :func:`binary_accuracy` is 1 for all labels of an example, else 0."""
     agree = _bits_agree("exact_match", outputs, targets, threshold)
     return _as_numbers(jnp.all(agree, -1), outputs)
 
@@ -141,15 +112,7 @@ def exact_match(
 def mean_absolute_error(
     outputs: Float[Array, "batch *entries"], targets: Real[Array, "batch *entries"]
 ) -> Float[Array, "batch"]:
-    """The mean of |output - target| over the entries of each example.
-
-    Args:
-        outputs: predictions.
-        targets: what is true, of the same shape.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
+    """The mean of |output - target| over the entries of each example."""
     y, t = _paired("mean_absolute_error", outputs, targets)
     return jnp.mean(jnp.abs(y - t), axis=tuple(range(1, y.ndim)))
 
@@ -161,16 +124,9 @@ def r2_score(
 ) -> Float[Array, ""]:
     """Coefficient of determination, 1 - sum (t - y)^2 / sum (t - mean t)^2, of a whole data set.
 
-    1 is perfect, 0 no better than the targets' mean. Of several entries an example, it is the
-    mean of their scores. An entry whose targets are all equal scores 1 if met exactly, else 0.
-
-    Args:
-        outputs: predictions of all rows.
-        targets: what is true, of the same shape.
-        weights: of the rows, non-negative; 1 where None.
-
-    Raises:
-        ValueError: if the shapes differ.
+    1 is perfect, and 0 is no better than the mean of the targets. For several entries in an example
+    it is the mean of their scores. An entry whose targets are all equal scores 1 if the outputs are
+    exact, else 0. The ``weights`` of the rows are nonnegative; None means 1.
     """
     y, t = _paired("r2_score", outputs, targets)
     y, t = y.reshape(len(y), -1), t.reshape(len(t), -1)
@@ -188,19 +144,15 @@ def confusion_matrix(
     n_classes: int,
     weights: Real[Array, "n"] | None = None,
 ) -> Num[Array, "classes classes"]:
-    """How often class i (row) was called class j (column). Matrices of batches add up.
+    """How often class i (row) was predicted as class j (column). Matrices of batches can be added.
 
     Args:
-        predicted: what each row was called, in [0, n_classes). Others are not counted.
-        targets: what each row is, in [0, n_classes). Others are not counted.
+        predicted: predicted class of each row. Rows outside [0, n_classes) are not counted.
+        targets: true class of each row. Rows outside [0, n_classes) are not counted.
         n_classes: a static positive integer.
-        weights: what each row counts; 0 for padding rows. 1, in integers, where None.
-
-    Raises:
-        ValueError: if the shapes differ.
+        weights: weight of each row; 0 for padding rows. None means 1, and integer counts.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
         [[1, 1], [0, 1]]
     """
@@ -219,36 +171,26 @@ def confusion_matrix(
 
 
 def precision(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
-    """Of the examples called a class, the share that belong to it; 0 where none was called so.
-
-    Args:
-        matrix: a confusion matrix, true classes in rows.
-    """
-    checks.rank("precision", "matrix", matrix, 2)
-    m = tree.widened(matrix)
+    """The share of the predictions of each class that are right; 0 for a class without any."""
+    m = _confusion("precision", matrix)
     return numerics.safe_divide(jnp.diagonal(m), m.sum(0))
 
 
 def recall(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
-    """Of the examples of a class, the share that were called so; 0 where there are none.
-
-    Args:
-        matrix: a confusion matrix, true classes in rows.
-    """
-    checks.rank("recall", "matrix", matrix, 2)
-    m = tree.widened(matrix)
+    """The share of the examples of each class that are found; 0 for a class without any."""
+    m = _confusion("recall", matrix)
     return numerics.safe_divide(jnp.diagonal(m), m.sum(1))
 
 
 def f1_score(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
-    """The harmonic mean of precision and recall, class by class; 0 for an unseen class.
-
-    Args:
-        matrix: a confusion matrix, true classes in rows.
-    """
-    checks.rank("f1_score", "matrix", matrix, 2)
-    m = tree.widened(matrix)
+    """The harmonic mean of precision and recall of each class; 0 for an absent class."""
+    m = _confusion("f1_score", matrix)
     return numerics.safe_divide(2 * jnp.diagonal(m), m.sum(0) + m.sum(1))
+
+
+def _confusion(owner: str, matrix: Any) -> Array:
+    checks.rank(owner, "matrix", matrix, 2)
+    return tree.widened(matrix)
 
 
 def _as_numbers(right: Bool[Array, "*shape"], outputs: Any) -> Float[Array, "*shape"]:
@@ -256,11 +198,12 @@ def _as_numbers(right: Bool[Array, "*shape"], outputs: Any) -> Float[Array, "*sh
     return right.astype(numerics.wide_dtype(jnp.result_type(outputs)))
 
 
+def _arrays(owner: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    return checks.as_array(owner, "outputs", outputs), checks.as_array(owner, "targets", targets)
+
+
 def _paired(owner: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    outputs, targets = (
-        checks.as_array(owner, "outputs", outputs),
-        checks.as_array(owner, "targets", targets),
-    )
+    outputs, targets = _arrays(owner, outputs, targets)
     checks.like(owner, "`targets`", targets, outputs, than="`outputs`")
     outputs = tree.widened(outputs)
     return outputs, targets.astype(outputs.dtype)
@@ -277,11 +220,8 @@ def _nan_unless(known: Bool[Array, "*batch"], values: Float[Array, "*batch"]) ->
 
 
 def _class_numbers(owner: str, outputs: Any, targets: Any) -> tuple[Array, Bool[Array, "..."]]:
-    """The right classes, from their numbers or one-hot rows, and where there is one."""
-    outputs, targets = (
-        checks.as_array(owner, "outputs", outputs),
-        checks.as_array(owner, "targets", targets),
-    )
+    """The true classes, from their indices or one-hot rows, and where there is one."""
+    outputs, targets = _arrays(owner, outputs, targets)
     checks.rank(owner, "outputs", outputs, 1)
     if targets.ndim == jnp.ndim(outputs):
         checks.like(owner, "`targets`", targets, outputs, than="`outputs`")

@@ -1,4 +1,4 @@
-"""Floor 2: the table from the type of a problem to output activation, loss and metrics.
+"""Problems: a table from the type of a problem to its output activation, loss and metrics.
 
     problem                         activation   loss of an example
     binary                          sigmoid      binary cross-entropy
@@ -8,10 +8,10 @@
     unit_regression                 sigmoid      mean squared error, targets in [0, 1]
     unit_regression_cross_entropy   sigmoid      binary cross-entropy, targets in [0, 1]
 
-"Outputs" are what the model computes before the activation (logits, where there is one): losses,
-metrics and labels all take them. They are widened to float32 first, so that losses neither
-overflow nor lose digits in half precision. Where an example has several outcomes (pixels,
-positions of a sequence), its loss is the mean over them.
+Losses, metrics and labels take the outputs of a model before the activation (logits, if there is
+one). Outputs are converted to float32 or wider first, so losses neither overflow nor lose digits in
+half precision. If an example has several outcomes (pixels, positions of a sequence), its loss is
+their mean.
 """
 
 import dataclasses
@@ -52,21 +52,22 @@ PerExample = Callable[[Array, Array], Array]  # outputs, targets -> one value fo
 class Problem:
     """One row of the table.
 
-    Outputs have shape [batch, n_outputs]. Targets have the same shape, or [batch] where there is
-    one output; of ``multiclass``, they are class numbers [batch] or one-hot rows
+    Outputs have the shape [batch, n_outputs]. Targets have the same shape, or [batch] if there is
+    one output. Targets of ``multiclass`` are class indices [batch] or one-hot rows
     [batch, n_outputs].
 
     Attributes:
-        name: its key in ``PROBLEMS``.
-        targets: what targets hold: ``"bits"`` (0 or 1, or a probability in [0, 1]),
-            ``"classes"``, finite ``"real"`` numbers, numbers of the ``"unit"`` interval [0, 1],
-            or ``"any"`` values. Trainings and evaluations refuse concrete targets outside this
-            set; a copy of a problem with a loss of one's own may need ``"any"``.
-        activation: outputs -> predictions: probabilities, or numbers in the targets' unit.
-        loss: (outputs, targets) -> losses f[batch], in float32 or wider.
-        metrics: name -> (outputs, targets) -> values f[batch], in float32 or wider.
-        predict_label: outputs -> what a person reads: class numbers [batch], 0 or 1 for each
-            label [batch, n_outputs], or the prediction itself.
+        name: the key in ``PROBLEMS``.
+        targets: the allowed targets: ``"bits"`` (0 or 1, or a probability in [0, 1]),
+            ``"classes"``, finite ``"real"`` numbers, numbers of the ``"unit"`` interval [0, 1], or
+            ``"any"`` values. Trainings and evaluations refuse other concrete targets; a problem
+            with a custom loss may need ``"any"``.
+        activation: function from outputs to predictions: probabilities, or numbers in the unit of
+            the targets.
+        loss: function from (outputs, targets) to losses f[batch], in float32 or wider.
+        metrics: map from names to functions from (outputs, targets) to values f[batch].
+        predict_label: function from outputs to labels: class indices [batch], 0 or 1 for each label
+            [batch, n_outputs], or the prediction itself.
     """
 
     name: str
@@ -77,13 +78,7 @@ class Problem:
     predict_label: Callable[[Array], Array]
 
     def n_outputs(self, targets: ArrayLike) -> int:
-        """How many outputs a model needs for these targets, taken of the whole data set.
-
-        Examples:
-            >>> import numpy as np
-            >>> problem("multiclass").n_outputs(np.array([0, 2, 1]))
-            3
-        """
+        """The number of outputs that a model needs for the targets of a whole data set."""
         values = _concrete("n_outputs", targets)
         if values.ndim > 1:
             return values.shape[-1]
@@ -93,11 +88,7 @@ class Problem:
 def problem(name: str) -> Problem:
     """The problem called ``name``.
 
-    Raises:
-        ValueError: if there is none of that name.
-
     Examples:
-        >>> import jax.numpy as jnp
         >>> losses = problem("multiclass").loss(jnp.zeros((1, 4)), jnp.array([2]))
         >>> round(float(losses[0]), 4)  # log(4)
         1.3863
@@ -107,11 +98,10 @@ def problem(name: str) -> Problem:
 
 
 def infer_problem(targets: ArrayLike) -> Problem:
-    """The likely problem: a guess from dtype and shape, for tables without a stated type.
+    """Guess the problem of ``targets`` from their dtype and shape.
 
-    Floats are ``regression``. Integers and bools are, as a vector, ``binary`` if none but 0 and
-    1 occur and ``multiclass`` otherwise; as a matrix, ``multiclass`` if every row has exactly
-    one 1 (one-hot) and ``multilabel`` otherwise.
+    Floats are ``regression``. A vector of integers or bools is ``binary`` if all are 0 or 1, else
+    ``multiclass``. A matrix of them is ``multiclass`` if every row is one-hot, else ``multilabel``.
     """
     values = _concrete("infer_problem", targets)
     if jnp.issubdtype(values.dtype, jnp.floating):
@@ -128,12 +118,12 @@ def check_targets(problem: Problem, targets: ArrayLike, n_outputs: int) -> None:
 
     Args:
         problem: the row of the table.
-        targets: of the data set, concrete: [rows] or [rows, n_outputs].
-        n_outputs: of the model; for ``"classes"`` the number of classes.
+        targets: concrete targets of the data set, [rows] or [rows, n_outputs].
+        n_outputs: number of outputs of the model; for ``"classes"`` the number of classes.
 
     Raises:
-        TypeError: if the targets are traced, no numbers, or class numbers that are no integers.
-        ValueError: if their shape or a value breaks the rule; the message names the first one.
+        TypeError: if the targets are traced or not numbers, or class indices are not integers.
+        ValueError: if their shape does not fit or a value is not allowed.
 
     Examples:
         >>> check_targets(problem("multiclass"), np.array([0, 3]), 3)
@@ -162,29 +152,24 @@ def check_target_values(
     first_row: int = 0,
     used: Bool[np.ndarray, "all_rows"] | None = None,
 ) -> None:
-    """Raise unless the values of concrete targets are those that the problem allows.
+    """Raise unless the problem allows the values of concrete targets.
 
-    The loss checks shapes while it is traced, and this function only looks at values.
+    It looks only at values, since the loss checks shapes while it is traced.
 
     Args:
-        owner: the function, for the message.
+        owner: name of the calling function, for the message.
         problem: the row of the table.
-        values: some consecutive rows of the targets.
-        outputs: the shape of the outputs of one example. Class numbers are checked where it is
-            known.
-        first_row: the number of the first row of ``values``, for the message.
-        used: which rows of all targets count; None: all of them. The others may hold anything.
-
-    Raises:
-        TypeError: if the values are not numbers, or class numbers that are not integers.
-        ValueError: if a row that counts holds a value outside the allowed set.
+        values: consecutive rows of the targets.
+        outputs: shape of the outputs of one example. Class indices are checked only if it is given.
+        first_row: index of the first row of ``values``, for the message.
+        used: mask of the rows of all targets to check; None means all rows.
     """
     allowed = _allowed(owner, problem, values, outputs)
     if allowed is None or values.size == 0:
         return
     rule, low, high = allowed
-    # Two passes without temporaries: a NaN comes out of both, and every comparison with it fails.
-    with np.errstate(invalid="ignore"):  # NumPy warns of a NaN among half-precision numbers
+    # Two passes without temporaries. NaN propagates, and comparisons with it are False.
+    with np.errstate(invalid="ignore"):  # NumPy warns about NaN in half precision
         least, largest = float(values.min()), float(values.max())
     if not (low <= least and largest <= high):
         wide = values.astype(np.float64)
@@ -192,14 +177,14 @@ def check_target_values(
     if problem.targets == "classes" and high == 1 and values.shape[1:] == outputs:
         sums = values.sum(-1, dtype=np.float64)
         rule = "have rows that sum to 1"
-        # 1e-2: rows of half-precision probabilities
+        # 1e-2 allows for rows of half-precision probabilities
         _require(owner, problem, rule, sums, np.abs(sums - 1) < 1e-2, first_row, used)
 
 
 def _allowed(
     owner: str, problem: Problem, values: np.ndarray, outputs: tuple[int, ...]
 ) -> tuple[str, float, float] | None:
-    """The rule for such targets in words, its least value and its largest; None: there is none."""
+    """The rule for these targets in words, its lower and its upper bound; None without a rule."""
     if problem.targets == "any":
         return None
     _check_numbers(owner, values.dtype)
@@ -209,7 +194,7 @@ def _allowed(
     if problem.targets != "classes" or (len(outputs) > 0 and values.shape[1:] == outputs):
         return "lie in [0, 1]", 0.0, 1.0
     if values.shape[1:] != outputs[:-1] or outputs[-1:] < (2,):
-        return None  # of another shape than the loss takes, which says so itself
+        return None  # the loss raises for this shape
     if not jnp.issubdtype(values.dtype, np.integer):
         raise TypeError(
             f"{owner}: {problem.name} targets must be integers in [0, {outputs[-1]}) or one-hot "
@@ -227,7 +212,7 @@ def _require(
     first_row: int,
     used: np.ndarray | None,
 ) -> None:
-    """Raise if an entry is not ``good`` and its row counts; name the first one."""
+    """Raise if an entry of a used row is not ``good``; the message names the first one."""
     bad = np.argwhere(~good)
     if used is not None:
         bad = bad[used[first_row + bad[:, 0]]]
@@ -242,14 +227,14 @@ def _require(
 def _check_numbers(owner: str, dtype: Any) -> None:
     if not any(jnp.issubdtype(dtype, kind) for kind in (np.integer, jnp.floating, np.bool)):
         raise TypeError(
-            f"{owner}: targets must be real numbers, got {dtype}; map names to class numbers first."
+            f"{owner}: targets must be real numbers, got {dtype}; map names to class indices first."
         )
 
 
 def _concrete(owner: str, targets: ArrayLike) -> np.ndarray:
     """``targets`` as a NumPy array of at least one row of numbers."""
     if checks.is_traced(targets):
-        raise TypeError(f"{owner} reads the values of the targets: call it outside jit and vmap.")
+        raise TypeError(f"{owner}: `targets` must be concrete; call it outside jit and vmap.")
     values = np.asarray(targets)
     _check_numbers(owner, values.dtype)
     if values.ndim == 0 or values.size == 0:
@@ -258,10 +243,10 @@ def _concrete(owner: str, targets: ArrayLike) -> np.ndarray:
 
 
 def _fitted(function: PerExample) -> PerExample:
-    """``function`` of widened outputs and fitting targets, averaged over outcomes.
+    """``function`` of widened outputs and targets of the same shape, averaged over outcomes.
 
-    Targets [batch] fit outputs [batch, 1], and the reverse: the one broadcast that is meant is
-    made explicit, every other difference is refused by the function.
+    Targets [batch] are reshaped to fit outputs [batch, 1], and the reverse. For all other
+    differences in shape ``function`` raises.
     """
 
     def per_example(outputs: Float[Array, "batch ..."], targets: Targets) -> Float[Array, "batch"]:
@@ -287,14 +272,18 @@ def _mean_of_rows(values: Float[Array, "batch ..."]) -> Float[Array, "batch"]:
 
 
 def _multiclass_loss(outputs: Array, targets: Array) -> Array:
-    if outputs.shape[-1] < 2:  # softmax gives a single one the probability 1, whatever it is
+    if outputs.shape[-1] < 2:  # the softmax of a single output is 1
         raise ValueError(
-            f"multiclass: outputs must be [batch, classes], classes in [2, inf), got the shape "
-            f"{outputs.shape}."
+            "multiclass: outputs must have the shape [batch, classes] with classes in [2, inf), "
+            f"got the shape {outputs.shape}."
         )
     if targets.ndim == outputs.ndim:
         return softmax_cross_entropy(outputs, targets)
     return softmax_cross_entropy_with_integer_labels(outputs, targets)
+
+
+def _largest(outputs: Float[Array, "batch classes"]) -> Shaped[Array, "batch"]:
+    return jnp.argmax(outputs, -1).astype(jnp.int32)
 
 
 def _bits(outputs: Float[Array, "..."]) -> Shaped[Array, "..."]:
@@ -305,65 +294,44 @@ def _bit(outputs: Float[Array, "..."]) -> Shaped[Array, "..."]:
     return _bits(outputs[..., 0] if outputs.shape[1:] == (1,) else outputs)
 
 
-_binary = Problem(
-    name="binary",
-    targets="bits",
-    activation=jax.nn.sigmoid,
-    loss=_fitted(sigmoid_binary_cross_entropy),
-    metrics=MappingProxyType({"accuracy": _fitted(binary_accuracy)}),
-    predict_label=_bit,
-)
-_multiclass = Problem(
-    name="multiclass",
-    targets="classes",
-    activation=jax.nn.softmax,
-    loss=_fitted(_multiclass_loss),
-    metrics=MappingProxyType({"accuracy": _fitted(accuracy)}),
-    predict_label=lambda outputs: jnp.argmax(outputs, -1).astype(jnp.int32),
-)
-_multilabel = Problem(
-    name="multilabel",
-    targets="bits",
-    activation=jax.nn.sigmoid,
-    loss=_fitted(multilabel_cross_entropy),
-    metrics=MappingProxyType(
-        {"exact_match": _fitted(exact_match), "label_accuracy": _fitted(binary_accuracy)}
-    ),
-    predict_label=_bits,
-)
-_regression = Problem(
-    name="regression",
-    targets="real",
-    activation=jax.nn.identity,
-    loss=_fitted(mean_squared_error),
-    metrics=MappingProxyType({"mean_absolute_error": _fitted(mean_absolute_error)}),
-    predict_label=jax.nn.identity,
-)
-_unit_regression = dataclasses.replace(
-    _regression,
-    name="unit_regression",
-    targets="unit",
-    activation=jax.nn.sigmoid,
-    loss=_fitted(_of_sigmoid(mean_squared_error)),
-    metrics=MappingProxyType({"mean_absolute_error": _fitted(_of_sigmoid(mean_absolute_error))}),
-    predict_label=jax.nn.sigmoid,
-)
-_unit_regression_cross_entropy = dataclasses.replace(
-    _unit_regression,
-    name="unit_regression_cross_entropy",
-    loss=_fitted(sigmoid_binary_cross_entropy),
-)
+def _row(
+    name: str,
+    targets: str,
+    activation: Callable[[Array], Array],
+    loss: PerExample,
+    metrics: Mapping[str, PerExample],
+    predict_label: Callable[[Array], Array],
+) -> Problem:
+    """A problem whose loss and metrics are :func:`_fitted`."""
+    fitted = {key: _fitted(metric) for key, metric in metrics.items()}
+    return Problem(
+        name=name,
+        targets=targets,
+        activation=activation,
+        loss=_fitted(loss),
+        metrics=MappingProxyType(fitted),
+        predict_label=predict_label,
+    )
 
-PROBLEMS: Mapping[str, Problem] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            _binary,
-            _multiclass,
-            _multilabel,
-            _regression,
-            _unit_regression,
-            _unit_regression_cross_entropy,
-        )
-    }
+
+_hits, _distance = {"accuracy": binary_accuracy}, {"mean_absolute_error": mean_absolute_error}
+_matches = {"exact_match": exact_match, "label_accuracy": binary_accuracy}
+_unit_distance = {"mean_absolute_error": _of_sigmoid(mean_absolute_error)}
+_unit_error = _of_sigmoid(mean_squared_error)
+_identity, _sigmoid, _softmax = jax.nn.identity, jax.nn.sigmoid, jax.nn.softmax
+_rows = (
+    _row("binary", "bits", _sigmoid, sigmoid_binary_cross_entropy, _hits, _bit),
+    _row("multiclass", "classes", _softmax, _multiclass_loss, {"accuracy": accuracy}, _largest),
+    _row("multilabel", "bits", _sigmoid, multilabel_cross_entropy, _matches, _bits),
+    _row("regression", "real", _identity, mean_squared_error, _distance, _identity),
+    _row("unit_regression", "unit", _sigmoid, _unit_error, _unit_distance, _sigmoid),
+    _row(
+        "unit_regression_cross_entropy",
+        "unit",
+        _sigmoid,
+        sigmoid_binary_cross_entropy,
+        _unit_distance,
+        _sigmoid,
+    ),
 )
+PROBLEMS: Mapping[str, Problem] = MappingProxyType({row.name: row for row in _rows})

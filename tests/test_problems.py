@@ -197,7 +197,7 @@ def test_targets_of_the_wrong_kind_are_refused():
 @pytest.mark.usefixtures("as_users_run_it")
 class TestBadArguments:
     def test_names_are_no_targets(self):
-        with pytest.raises(TypeError, match="map names to class numbers first"):
+        with pytest.raises(TypeError, match="map names to class indices first"):
             infer_problem(np.array(["cat", "dog"]))
 
     @pytest.mark.parametrize("name", PROBLEMS)
