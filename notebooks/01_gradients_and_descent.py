@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 1. Gradients and descent
 #
-# To train is to minimize a loss $L(w)$. The gradient $g = \nabla L(w)$ points uphill, so a small
-# step the other way goes down:
+# Training minimizes a loss $L(w)$. The gradient $g = \nabla L(w)$ is the direction in which the
+# loss increases fastest, so a small step in the opposite direction decreases it:
 #
 # $$w \leftarrow w - \eta\, g .$$
 #
-# The learning rate $\eta$ is all there is to choose, and this page is about what it may be. A
-# minimizer here is a pair of functions, `init(params)` and `update(gradient, state, params)`:
-# optax's protocol.
+# The learning rate $\eta$ is the only number to choose, and this notebook shows which values work.
+# An optimizer in this library is a pair of functions, `init(params)` and
+# `update(gradient, state, params)`, which is the protocol of optax.
 
 # %%
 # %matplotlib inline
@@ -22,10 +22,11 @@ import jaxopt_course as jc
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## Is the gradient right?
+# ## Checking a gradient
 #
-# JAX differentiates for us, but a rule written by hand can be wrong. Compare with the central
-# difference $(f(w + h) - f(w - h)) / 2h$, in double precision, leaf by leaf.
+# JAX differentiates functions automatically, but a derivative written by hand can be wrong.
+# `check_gradients` compares it with the central difference $(f(w + h) - f(w - h)) / 2h$ in double
+# precision, leaf by leaf.
 
 # %%
 params = {"at": jnp.array([-1.2, 1.0]), "scale": jnp.array(2.0)}
@@ -33,11 +34,12 @@ fn = lambda p: jnp.sin(p["scale"]) * jc.surfaces.rosenbrock(p["at"])
 print(jc.diagnostics.check_gradients(fn, params, key=jax.random.key(0)))
 
 # %% [markdown]
-# ## How large may the rate be?
+# ## Limits of the learning rate
 #
 # The ravine is $L = (x^2 + 100\, y^2) / 2$, so a step multiplies $x$ by $1 - \eta$ and $y$ by
-# $1 - 100\, \eta$. The second factor stays below 1 in size only if $\eta < 2 / 100$: **the largest
-# curvature limits the rate, and the smallest one then sets the time.**
+# $1 - 100\, \eta$. The absolute value of the second factor is below 1 only if $\eta < 2 / 100$:
+# **the largest curvature limits the learning rate, and the smallest curvature then determines how
+# many steps are needed.**
 
 
 # %%
@@ -48,17 +50,18 @@ paths = {f"rate {rate}": jc.trajectory(ravine.fn, start, jc.sgd(rate), 25) for r
 jc.plots.optimizer_paths(ravine, paths, title="Three rates in a ravine of condition number 100")
 
 # %% [markdown]
-# The small rate creeps, 0.018 zigzags at first and gets along, and 0.0202, just past the limit,
-# climbs a little higher up the walls with every step.
+# With the rate 0.002 the descent is slow. With 0.018 it oscillates at first but makes progress.
+# With 0.0202, slightly above the limit, it moves a little further up the walls in every step.
 #
-# ## All rows, one row, or some
+# ## All rows, a batch, or one row
 #
 # The loss of a data set is a mean over its rows, and so is the gradient. The mean over a batch $B$
-# of rows is the same number with noise, for less work:
+# of rows is a noisy estimate of it that costs less:
 #
 # $$g_B = \frac{1}{|B|} \sum_{i \in B} \nabla L_i(w).$$
 #
-# The optimizer does not know: it is one `sgd`, and the batch size is the business of the data.
+# The optimizer is the same `sgd` in all three cases. The batch size is an argument of the
+# training.
 
 # %%
 x, y = jc.data.linear_regression(jax.random.key(1), n=512, features=8, condition_number=10.0)
@@ -77,14 +80,15 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# With the same rate and the same number of rows seen, small batches have taken more steps. Single
-# rows are quick at first, and then the noise of their gradients keeps them from settling. Whether
-# many small steps or few large ones are faster in seconds is up to the machine.
+# At the same rate and for the same number of rows, smaller batches mean more steps. Batches of one
+# row make fast progress at first, but the noise of their gradients then keeps the loss from
+# decreasing further. Whether many small steps or few large steps take less time depends on the
+# machine.
 #
 # ## Exercise
 #
-# Which constant rate makes the slower of the two factors of the ravine as small as it can be, and
-# how many steps does it take to bring the distance down by $10^6$?
+# Which constant rate minimizes the larger of the two factors of the ravine, and how many steps
+# does it need to reduce the distance to the minimum by a factor of $10^6$?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # |1 - rate| = |1 - 100 rate| at rate = 2 / (1 + 100), where both are 99 / 101.

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 2. Momentum and ravines
 #
-# In a ravine plain descent zigzags: the rate is limited by the steep walls, while the way leads
-# along the flat floor. Momentum adds up past gradients. Across the valley they alternate and
-# cancel; along it they agree and add:
+# In a ravine plain descent oscillates: the steep walls limit the learning rate, while most of the
+# way leads along the flat bottom. Momentum accumulates past gradients. Across the ravine they
+# alternate in sign and cancel; along it they have the same sign and add up:
 #
 # $$v \leftarrow \mu v + g, \qquad w \leftarrow w - \eta\, v .$$
 #
-# A constant gradient is in the end multiplied by $1 + \mu + \mu^2 + \dots = 1 / (1 - \mu)$: ten
-# times at $\mu = 0.9$.
+# A constant gradient is eventually multiplied by $1 + \mu + \mu^2 + \dots = 1 / (1 - \mu)$, which
+# is 10 for $\mu = 0.9$.
 
 # %%
 # %matplotlib inline
@@ -22,11 +22,11 @@ import jaxopt_course as jc
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## The zigzag
+# ## Oscillation in a ravine
 #
-# Nesterov's variant takes the gradient where the velocity alone would lead, at
-# $\theta - \eta \mu v$. `sgd(..., nesterov=True)` is the usual rewritten form; the literal one,
-# for which the loss is evaluated at `lookahead_params`, is `nesterov`.
+# Nesterov's variant evaluates the gradient at the point that the velocity alone would reach,
+# $\theta - \eta \mu v$. `sgd(..., nesterov=True)` is the usual rewritten form. `nesterov` is the
+# literal form, for which the loss is evaluated at `lookahead_params`.
 
 
 # %%
@@ -41,15 +41,16 @@ paths = {name: jc.trajectory(ravine.fn, start, rule, 60) for name, rule in rules
 jc.plots.optimizer_paths(ravine, paths, title="Sixty steps down a ravine")
 
 # %% [markdown]
-# Plain descent has a rate three times as large, near its limit, and is still far out when the
-# others have arrived. Across the valley Nesterov swings less. (It bears smaller rates only: at the
-# curvature $M$ those below $\frac{2 (1 + \mu)}{(1 + 2 \mu) M}$, and momentum up to
+# Plain descent has a rate three times as large, close to its limit, and is still far from the
+# minimum when the others have reached it. Nesterov's variant oscillates less across the ravine.
+# (It requires smaller rates: for the curvature $M$ they must be below
+# $\frac{2 (1 + \mu)}{(1 + 2 \mu) M}$, whereas momentum allows rates up to
 # $\frac{2 (1 + \mu)}{M}$.)
 #
 # ## Three conventions
 #
-# Books and libraries write momentum in three ways. From $v_0 = 0$ and with one rate for ever they
-# trace the same points, if the running mean is given a rate $1 / (1 - \mu)$ times as large:
+# Books and libraries write momentum in three ways. From $v_0 = 0$ and with a constant rate all
+# three visit the same points, if the rate of the running mean is $1 / (1 - \mu)$ times as large:
 #
 # | | formula | here |
 # |---|---|---|
@@ -57,12 +58,12 @@ jc.plots.optimizer_paths(ravine, paths, title="Sixty steps down a ravine")
 # | rate inside (Keras) | $v = \mu v + \eta g$, $w = w - v$ | `heavy_ball(0.1, 0.9)` |
 # | running mean | $v = \mu v + (1 - \mu) g$, $w = w - \eta v$ | `ema_sgd(1.0, 0.9)` |
 #
-# When the rate changes they part: inside, the steps of the past keep the rate of their time.
+# They differ when the rate changes: inside, each past gradient keeps the rate of its own step.
 
 
 # %%
 def sizes(optimizer, gradients):
-    """How far each step goes when it is fed these gradients."""
+    """The length of each step for these gradients."""
 
     def step(state, gradient):
         update, state = optimizer.update(gradient, state, 0.0)
@@ -74,8 +75,8 @@ def sizes(optimizer, gradients):
 print("one gradient, then none:", sizes(jc.ema_sgd(1.0, 0.9), jnp.eye(5)[0]).round(4))
 
 # %% [markdown]
-# That is the expansion $v_t = 0.1\, g_t + 0.09\, g_{t-1} + 0.081\, g_{t-2} + \dots$ of the running
-# mean. Now a gradient of 1 throughout, while the rate falls to a tenth after 40 steps.
+# This is the expansion $v_t = 0.1\, g_t + 0.09\, g_{t-1} + 0.081\, g_{t-2} + \dots$ of the running
+# mean. In the next example the gradient is always 1, and the rate falls to a tenth after 40 steps.
 
 # %%
 ones = jnp.ones(80)
@@ -89,15 +90,16 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Outside, the step falls at once with the rate; inside, the old velocity fades by 0.9 a step. The
-# running mean, with the rate outside, goes with the first.
+# With the rate outside, the step length falls at once. With the rate inside, the old velocity
+# decays by a factor of 0.9 in each step. The running mean has its rate outside, so it behaves like
+# the first.
 #
 # ## Exercise
 #
-# On a quadratic with curvatures from $m$ to $M$ the best momentum is
-# $\mu = \left(\frac{\sqrt M - \sqrt m}{\sqrt M + \sqrt m}\right)^2$ with
-# $\eta = \left(\frac{2}{\sqrt M + \sqrt m}\right)^2$. How much closer does it come than the best
-# plain descent, $\eta = 2 / (m + M)$, in 100 steps down our ravine?
+# On a quadratic with curvatures from $m$ to $M$ the best momentum is $\mu = \left(\frac{\sqrt M -
+# \sqrt m}{\sqrt M + \sqrt m}\right)^2$ with $\eta = \left(\frac{2}{\sqrt M + \sqrt m}\right)^2$.
+# How much closer to the minimum of our ravine does it come in 100 steps than the best plain
+# descent, $\eta = 2 / (m + M)$?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # m = 1 and M = 100: the momentum is (9 / 11)^2, the rate (2 / 11)^2.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 3. Adaptive rates
 #
-# One rate for all parameters is a compromise between steep and flat directions. Adaptive rules
-# divide each coordinate by the size that its own gradients have had:
+# A single learning rate is a compromise between steep and flat directions. Adaptive methods divide
+# each coordinate of the step by the size of its own past gradients:
 #
 # $$w_i \leftarrow w_i - \eta\, \frac{\text{direction}_i}{\text{size of past } g_i} .$$
 #
@@ -12,8 +12,8 @@
 # | RMSProp | $s \leftarrow \rho s + (1 - \rho) g^2$ | $\eta\, g / \sqrt{s + \epsilon}$ |
 # | Adam | $v \leftarrow b_2 v + (1 - b_2) g^2$ | $\eta\, \hat m / (\sqrt{\hat v} + \epsilon)$ |
 #
-# Adam's $m$ is a running mean of the gradients. Both means start at 0, and the hats divide by
-# what is missing: $\hat m = m / (1 - b_1^t)$, $\hat v = v / (1 - b_2^t)$, with the power $t$.
+# In Adam, $m$ is a running mean of the gradients. Both means start at 0. The hats correct this
+# bias: $\hat m = m / (1 - b_1^t)$ and $\hat v = v / (1 - b_2^t)$, where $t$ is an exponent.
 
 # %%
 # %matplotlib inline
@@ -27,15 +27,15 @@ import jaxopt_course as jc
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## What becomes of the step
+# ## The length of the steps
 #
-# Feed each rule a gradient of 1 for 200 steps, then of 0.01. AdaGrad starts here at a sum of 0, as
-# in the course; the library's default, as optax's, is 0.1.
+# Each method receives a gradient of 1 for 200 steps, then of 0.01. AdaGrad starts here from a sum
+# of 0, as in the course; the default of this library and of optax is 0.1.
 
 
 # %%
 def sizes(optimizer, gradients):
-    """How far each step goes when it is fed these gradients."""
+    """The length of each step for these gradients."""
 
     def step(state, gradient):
         update, state = optimizer.update(gradient, state, 0.0)
@@ -60,14 +60,15 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Under a constant gradient AdaGrad's steps fall as $\eta / \sqrt t$ and never recover. RMSProp
-# forgets within some $1 / (1 - \rho) = 10$ steps, so its steps are of length $\eta$ again whatever
-# the size of the gradient. Adam's memory of squares is longer: 1000 steps.
+# Under a constant gradient the steps of AdaGrad decrease as $\eta / \sqrt t$ and never grow again.
+# The memory of RMSProp is about $1 / (1 - \rho) = 10$ steps long, so its steps soon have the
+# length $\eta$ again, whatever the size of the gradient. The memory of Adam's squares is longer,
+# about 1000 steps.
 #
-# ## The same in a ravine
+# ## Adaptive rates in a ravine
 #
-# With a rate for each axis the condition number matters little, if the axes are those of the
-# ravine, as they are here.
+# With a rate for each coordinate the condition number matters little if the coordinate axes are
+# the axes of the ravine, as they are here.
 
 
 # %%
@@ -85,9 +86,9 @@ jc.plots.optimizer_paths(ravine, paths, title="Each with a rate of its own, 60 s
 # %% [markdown]
 # ## The first step
 #
-# RMSProp may also start from the first gradient instead of from 0. One printed form starts from
-# $g_0$ *with its sign*, which would send a first negative gradient uphill: the library starts from
-# $|g_0|$. Compare the first steps for $g = -2$ at the rate 0.1.
+# RMSProp can also start from the first gradient instead of from 0. One published form starts from
+# $g_0$ *with its sign*, so a negative first gradient would increase the loss. The library starts
+# from $|g_0|$. The next cell compares the first steps for $g = -2$ at the rate 0.1.
 
 # %%
 first = {
@@ -100,17 +101,18 @@ for name, rule in first.items():
     print(f"{name:18s} {-sizes(rule, jnp.array([-2.0]))[0]:+.4f}")
 
 # %% [markdown]
-# Everyone goes up in $w$, downhill; without corrections the first step is $1 / \sqrt{1 - \rho}$ or
-# $(1 - b_1) / \sqrt{1 - b_2}$ rates long: 3.16 in both cases.
+# All methods increase $w$, which decreases the loss. Without bias correction the length of the
+# first step is $1 / \sqrt{1 - \rho}$ or $(1 - b_1) / \sqrt{1 - b_2}$ times the rate: 3.16 in both
+# cases.
 #
 # ## Exercise
 #
-# One printed form of Adam divides by $1 - b_1$ and $1 - b_2$ in every step, not by
-# $1 - b_1^t$ and $1 - b_2^t$. What does it do with a gradient of 1, and why is it an error?
+# One published form of Adam divides by $1 - b_1$ and $1 - b_2$ in every step, not by $1 - b_1^t$
+# and $1 - b_2^t$. What are its steps for a constant gradient of 1, and why is it an error?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-# m tends to 1 and so does v: divided by 0.1 and 0.001 for ever, the step tends to 10 / sqrt(1000)
-# rates, and is too long on the way there. The constants are right at t = 1 only.
+# m and v tend to 1. Divided by 0.1 and 0.001 in every step, they give a step that tends to
+# 10 / sqrt(1000) rates and is too long before that. The constants are right only at t = 1.
 t = jnp.arange(1, 8001)
 m, v = 1 - 0.9**t, 1 - 0.999**t
 wrong = (m / 0.1) / jnp.sqrt(v / 0.001)

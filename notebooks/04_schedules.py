@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 4. Schedules
 #
-# A large rate travels fast and then rattles about, for it steps over the bottom and every batch
-# has its own noise; a small one settles and takes for ever to arrive. A schedule begins high and
-# ends low. It is a function of the step count $t$, from 0 on:
+# With a large learning rate the parameters approach the minimum quickly but then keep jumping
+# around it, because the steps are too long and every batch has its own noise. With a small rate
+# they settle, but need many steps. A schedule starts high and ends low. It is a function of the
+# step count $t$, which starts at 0:
 #
 # $$\eta_t = \eta_0\, k^{t/T}, \qquad \frac{\eta_0}{1 + k t}, \qquad \frac{\eta_0}{\sqrt{t + 1}},
 # \qquad \eta_0\, k^{\lfloor t/T \rfloor}, \qquad \frac{\eta_0}{2} (1 + \cos \frac{\pi t}{T}) .$$
@@ -20,7 +21,7 @@ import jaxopt_course as jc
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## What there is
+# ## Six schedules
 
 # %%
 steps = 1600
@@ -40,10 +41,10 @@ figure.legend(loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# ## High first, then lower
+# ## A high rate first, then a lower one
 #
-# The workload is a quadratic in 20 dimensions with curvatures from 1 to 100, whose gradients are
-# noisy. Wherever a recipe takes a rate, it takes a schedule.
+# The workload is a quadratic in 20 dimensions with curvatures from 1 to 100 and noisy gradients.
+# Every optimizer accepts a schedule instead of a number as its learning rate.
 
 # %%
 noisy = jc.workloads.workload("quadratic")
@@ -70,14 +71,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The decay begins as fast as the high rate, and goes on falling where that one stays. Note what
-# was not needed: a program for each case. `rate` and `end` are traced numbers *inside* the
-# schedule, so the three curves are one compiled program.
+# The decay is as fast as the high rate at first, and its loss keeps decreasing where that of the
+# high rate stays constant. The three curves are one compiled program, because `rate` and `end` are
+# traced numbers *inside* the schedule.
 #
 # ## Is the best decay better than the best constant?
 #
-# One curve against another proves little; each should have its best numbers. So try 12 first
-# rates with and without decay.
+# A comparison of two curves proves little, since each method should be used with its best numbers.
+# The next cell therefore tries 12 initial rates with and without decay.
 
 # %%
 rates = jnp.geomspace(1e-3, 0.019, 12)
@@ -95,13 +96,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# At its best the decay ends far below the best constant, and its best first rate is higher. With
-# too low a first rate it only makes matters worse, for the training does not arrive.
+# The best decay ends far below the best constant, and its best initial rate is higher. If the
+# initial rate is too low, the decay makes the result worse, because the training does not reach
+# the minimum.
 #
 # ## Exercise
 #
 # A schedule is any function of the count. Write one that is constant for the first half and then
-# a straight line to 0, with and without the library, and compare.
+# decreases linearly to 0, with and without the library, and compare both.
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 half = steps // 2

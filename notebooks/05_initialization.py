@@ -1,16 +1,17 @@
 # %% [markdown]
 # # 5. Initialization and vanishing gradients
 #
-# A deep network multiplies: what each layer does to the size of its input happens again and again.
-# $0.8^{100}$ is about $2 \cdot 10^{-10}$ and $1.5^{100}$ about $4 \cdot 10^{17}$. For weights of
-# variance $\gamma$ and a linear layer of $n_\text{in}$ inputs and $n_\text{out}$ outputs,
+# A deep network multiplies: every layer changes the size of its input by a factor. $0.8^{100}$ is
+# about $2 \cdot 10^{-10}$, and $1.5^{100}$ is about $4 \cdot 10^{17}$. For a linear layer with
+# $n_\text{in}$ inputs, $n_\text{out}$ outputs and weights of variance $\gamma$,
 #
 # $$\operatorname{Var}(\text{output}) = n_\text{in} \gamma \operatorname{Var}(\text{input}), \quad
-# \operatorname{Var}(\text{slope back}) = n_\text{out}\, \gamma \operatorname{Var}(\text{slope}) .$$
+# \operatorname{Var}(\text{gradient of the input}) =
+# n_\text{out}\, \gamma \operatorname{Var}(\text{gradient of the output}) .$$
 #
-# Both are kept only if $n_\text{in} = n_\text{out}$; Glorot's compromise is
-# $\gamma = 2 / (n_\text{in} + n_\text{out})$. ReLU zeroes half of its inputs, for which He's
-# $\gamma = 2 / n_\text{in}$ makes up.
+# Both variances are preserved only if $n_\text{in} = n_\text{out}$. Glorot's compromise is
+# $\gamma = 2 / (n_\text{in} + n_\text{out})$. ReLU sets half of its inputs to zero, which He's
+# $\gamma = 2 / n_\text{in}$ compensates.
 
 # %%
 # %matplotlib inline
@@ -26,8 +27,9 @@ plt.style.use("course.mplstyle")
 # %% [markdown]
 # ## Variance through depth
 #
-# Noise is sent through 8 layers and back. Layers shrink from 256 to 64 units, so that forward and
-# backward want different things: what keeps the activations costs the slopes a factor of 4.
+# `variance_through_depth` sends noise through 8 layers and back. Here the widths shrink from 256
+# to 64 units, so the forward and the backward pass need different variances: an initialization
+# that preserves the activations reduces the gradients by a factor of 4.
 
 # %%
 deep = lambda init, activation, width=256: jc.diagnostics.variance_through_depth(
@@ -38,8 +40,8 @@ print(report)
 jc.plots.variance_curves(report, title="n_in times the variance is 1: kept forward")
 
 # %% [markdown]
-# With activations, by initializer. `standard_normal` is N(0, 1); `small_normal` has the standard
-# deviation 0.01.
+# The next figure compares initializers with two activations. `standard_normal` is N(0, 1), and
+# `small_normal` has the standard deviation 0.01.
 
 # %%
 tried = {
@@ -57,13 +59,14 @@ panels[0].set_ylabel("variance of the activations")
 plt.show()
 
 # %% [markdown]
-# N(0, 1) explodes under ReLU and, hidden by tanh, saturates it: a variance near 1 means outputs of
-# -1 and 1, where tanh has no slope. N(0, 0.01) dies out. Glorot's suits tanh, He's suits ReLU.
+# With N(0, 1) the activations explode under ReLU and saturate tanh: a variance near 1 means
+# outputs near -1 and 1, where the slope of tanh vanishes. With N(0, 0.01) they vanish. Glorot's
+# initializer suits tanh, and He's suits ReLU.
 #
-# ## Layer by layer
+# ## Gradients layer by layer
 #
-# A look at the first batch of a network of nine sigmoid layers: the slope of a sigmoid is 1/4 at
-# most, so little reaches the bottom.
+# This is the gradient of the first batch in a network of nine sigmoid layers. The slope of a
+# sigmoid is at most 1/4, so the gradients of the first layers are small.
 
 # %%
 digits = jc.data.digits()
@@ -90,11 +93,11 @@ for name, report in {"sigmoid, Glorot": sigmoid, "relu, He": relu}.items():
 # %% [markdown]
 # ## Exercise
 #
-# By how much does a ReLU layer under Glorot's initialization multiply the variance of its
-# activations, when all layers have equal width? Predict, then measure.
+# By which factor does a ReLU layer with Glorot's initialization multiply the variance of its
+# activations if all layers have the same width? Predict it, then measure it.
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-# The mean square is halved by each ReLU, and Glorot's 2 / (n + n) = 1 / n does not make up for it;
+# Each ReLU halves the mean square. Glorot's 2 / (n + n) = 1 / n does not compensate for that, but
 # He's 2 / n does.
 for name in ("glorot_normal", "he_normal"):
     print(f"{name}: times {reports['relu', name].forward_gain:.2f} a layer")

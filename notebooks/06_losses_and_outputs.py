@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 6. Losses and outputs
 #
-# The kind of target decides what the last layer does and how its output is judged:
+# The type of the targets determines the activation of the last layer and the loss:
 #
 # | problem | last activation | loss |
 # |---|---|---|
 # | binary | sigmoid | binary cross-entropy |
-# | one label of many | softmax | categorical cross-entropy |
+# | one of several classes | softmax | categorical cross-entropy |
 # | several labels | sigmoid | binary cross-entropy, summed over labels |
 # | regression | none | mean squared error |
 # | regression onto [0, 1] | sigmoid | mean squared error or binary cross-entropy |
@@ -27,22 +27,23 @@ import jaxopt_course as jc
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## One table
+# ## The table of problems
 #
-# `problem(name)` holds it all: a loss of the outputs *before* the activation, the activation, the
-# metrics. Models of this library end in such outputs, so there is nothing to mismatch.
+# `problem(name)` combines the loss of the outputs *before* the activation, the activation itself
+# and the metrics. The models of this library return such outputs, so loss and activation always
+# match.
 
 # %%
 for name, row in jc.problems.PROBLEMS.items():
     print(f"{name:30s} targets: {row.targets:8s} metrics: {', '.join(row.metrics)}")
 
 # %% [markdown]
-# ## Worked numbers
+# ## Numerical examples
 #
-# The course works its cross-entropies with $\log_{10}$: divide the natural ones by
-# $\ln 10 = 2.302585$ to find its numbers. Its squared error has the half, $1/(2N) \sum |y - a|^2$,
-# which is `half_squared_error`; `mean_squared_error` is the mean over all entries. With two entries
-# an example, as here, the half and the mean are the same.
+# The course computes its cross-entropies with $\log_{10}$; divide the natural ones by
+# $\ln 10 = 2.302585$ to obtain its numbers. Its squared error has the factor 1/2,
+# $1/(2N) \sum |y - a|^2$, which is `half_squared_error`. `mean_squared_error` is the mean over all
+# entries. For examples with two entries, as here, both are equal.
 
 # %%
 binary = jc.binary_cross_entropy(jnp.array([0.8, 0.1, 0.3, 0.8]), jnp.array([1, 0, 1, 0]))
@@ -60,9 +61,10 @@ print("mean squared error", round(float(jc.mean_squared_error(a, y).mean()), 4))
 # %% [markdown]
 # ## Why not the squared error of a sigmoid?
 #
-# Because of its slope. Let the truth be 1 and the output be the logit $z$, $p = \sigma(z)$. Where
-# the network is certain and wrong, at the left, the squared error has gone flat, for it is
-# multiplied by $\sigma'(z)$. Cross-entropy has the slope $p - y$: wrong means steep.
+# The reason is its slope. Let the target be 1 and the output be the logit $z$ with
+# $p = \sigma(z)$. On the left, where the network is confident and wrong, the squared error is
+# flat, because its slope contains the factor $\sigma'(z)$. The slope of the cross-entropy is
+# $p - y$, which is large there.
 
 # %%
 z = jnp.linspace(-8.0, 6.0, 201)
@@ -82,8 +84,8 @@ plt.show()
 # %% [markdown]
 # ## Why logits?
 #
-# Probabilities round to 0 and 1 and then have no logarithm. From the logit,
-# $\log(1 + e^{-z})$ can be computed in a form that never overflows.
+# Probabilities are rounded to 0 and 1, where the loss is infinite or its digits are lost. From the
+# logit, $\log(1 + e^{-z})$ can be computed in a form that does not overflow.
 
 # %%
 far = jnp.array([-20.0, -200.0, -2000.0])
@@ -95,8 +97,8 @@ print("naive slope:", slope(far))
 # %% [markdown]
 # ## Exercise
 #
-# Show that binary cross-entropy is categorical cross-entropy with two classes: for which two
-# outputs of a softmax is it the same as a sigmoid of $z$?
+# Show that binary cross-entropy is categorical cross-entropy with two classes. For which two
+# outputs of a softmax does it agree with a sigmoid of $z$?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # softmax(0, z) = (1 / (1 + e^z), e^z / (1 + e^z)), and the second is the sigmoid of z.

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # 7. Regularization
 #
-# With few examples a large model fits noise. To regularize is to prefer something: small weights,
-# few weights, a network that does not lean on single units, an early end. The penalties are
+# With few examples a large model fits the noise. Regularization means a preference: for small
+# weights, for few weights, for a network that does not depend on single units, or for an early
+# stop. The penalties are
 #
 # $$L + \frac{\lambda}{2} \sum_i w_i^2 \quad (L2), \qquad L + \lambda \sum_i |w_i| \quad (L1),$$
 #
-# over weights; biases are left out by default.
+# summed over the weights; by default they exclude biases.
 
 # %%
 # %matplotlib inline
@@ -23,12 +24,13 @@ import jaxopt_course as jc
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## L1 makes zeros, L2 makes small
+# ## L1 gives zeros, L2 gives small weights
 #
-# Ten measurements, scaled, and the progress of diabetes. L1 is minimized by a gradient step of the
-# loss alone and then the soft threshold $S(w) = \operatorname{sign}(w) \max(0, |w| - \eta\lambda)$,
-# which gives exact zeros. The threshold is the rate *times* the strength. The subgradient,
-# $w \leftarrow w - \eta (g + \lambda \operatorname{sgn} w)$, steps over zero and back.
+# The data are ten measurements of each patient, scaled, and the progress of diabetes. L1 is
+# minimized by a gradient step of the loss alone, followed by the soft threshold
+# $S(w) = \operatorname{sign}(w) \max(0, |w| - \eta\lambda)$, which gives exact zeros. The
+# threshold is the rate *times* the strength. The subgradient,
+# $w \leftarrow w - \eta (g + \lambda \operatorname{sgn} w)$, jumps across zero and back.
 
 # %%
 diabetes = jc.data.diabetes()
@@ -62,11 +64,12 @@ panels[0].set_ylabel("coefficients of the 10 features")
 plt.show()
 
 # %% [markdown]
-# ## A network with 300 examples, of which 60 are labelled at random
+# ## A network with 300 examples, 60 of them with random labels
 #
-# The wrong labels can be learned by heart, and that is what regularization is to prevent. Decay
-# and dropout are numbers, so what has neither, one or both is one program, for all seeds.
-# Augmentation wraps the task and draws anew in every step.
+# A large network can memorize the wrong labels, and regularization should prevent this. Weight
+# decay and dropout rate are traced numbers, so the cases without, with one and with both are one
+# program for all seeds. Augmentation is a wrapper of the task that changes the examples in every
+# step.
 
 # %%
 digits = jc.data.digits()
@@ -109,17 +112,18 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Early stopping is the lighter bar: the parameters of the best evaluation, which every run keeps.
-# It takes back some of what a training loses that is not regularized otherwise. Dropout and
-# augmentation each do more here, and everything at once is too much of it.
+# The lighter bars show early stopping: the parameters of the best evaluation, which every run
+# keeps. It recovers part of what a training without other regularization loses. Dropout and
+# augmentation are each more effective here, and all three together regularize too much.
 #
 # ## Exercise
 #
-# With one feature, $L = \frac12 (w - a)^2$, where does L1 of strength $\lambda$ put the minimum?
-# Let `ista` find it for $a = 2$ and $a = 0.5$, $\lambda = 1$. The rate must not matter: take two.
+# For one feature with $L = \frac12 (w - a)^2$, where is the minimum with an L1 penalty of strength
+# $\lambda$? Use `ista` to find it for $a = 2$ and $a = 0.5$ with $\lambda = 1$. The result must
+# not depend on the rate: use two rates.
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-# At sign(a) max(0, |a| - lambda): 1 and exactly 0.
+# It is at sign(a) max(0, |a| - lambda): 1 and exactly 0.
 a = jnp.array([2.0, 0.5])
 lasso = functools.partial(jc.prox_l1, strength=1.0)
 for rate in (0.1, 0.5):

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 8. Normalization
 #
-# Layers learn at the same time, so each sees inputs whose size and centre move under it.
-# Normalization takes both out and puts learned ones in:
+# All layers learn at the same time, so the mean and the scale of the inputs of each layer change
+# during training. Normalization removes both and replaces them by learned ones:
 #
 # $$\hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad y = \gamma \hat x + \beta .$$
 #
-# **Batch** normalization takes $\mu$ and $\sigma^2$ of each feature over the batch, with running
-# means for the time after training; **layer** normalization of each example over its features.
-# The variance is the biased one, and it is its *root* that divides.
+# **Batch** normalization computes $\mu$ and $\sigma^2$ of each feature over the batch, and keeps
+# running means for use after training. **Layer** normalization computes them for each example over
+# its features. The variance is the biased one, and the divisor is its *square root*.
 
 # %%
 # %matplotlib inline
@@ -31,9 +31,10 @@ print("by example, along the rows:", jc.nn.layer_norm(x).round(1), sep="\n")
 # %% [markdown]
 # ## Which running mean?
 #
-# For use after training the library, as Flax and Keras do, averages the batches' *variance*.
-# Averaging their standard deviations, as the course's decks print it, comes out too small: the
-# root of a mean is above the mean of roots. Batches of 4 from a normal of variance 1:
+# For use after training, this library averages the *variances* of the batches, as Flax and Keras
+# do. The course averages their standard deviations, which gives a value that is too small, since
+# the root of a mean is larger than the mean of the roots. The next cell uses batches of 4 numbers
+# from a normal distribution of variance 1.
 
 # %%
 batches = jax.random.normal(jax.random.key(0), (10_000, 4))
@@ -42,10 +43,10 @@ print(f"mean of the variances {variances.mean():.3f}: 3/4, for they are the bias
 print(f"mean standard deviation, squared: {jnp.sqrt(variances).mean() ** 2:.3f}")
 
 # %% [markdown]
-# ## Larger rates, deeper sigmoids
+# ## Larger rates and deeper sigmoid networks
 #
-# Four hidden layers of sigmoids on digits, two epochs from each of 16 rates, with and without.
-# Every rate is a training; those of a model are one program.
+# The model has four hidden layers of sigmoids and is trained on digits for two epochs from each of
+# 16 rates, with and without normalization. The trainings of one model are one program.
 
 # %%
 digits = jc.data.digits()
@@ -77,15 +78,17 @@ axes.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# Without normalization four sigmoid layers learn next to nothing in this time, at any rate, and
-# with layer normalization little. With batch normalization a wide range of rates works. The bias of
-# a layer just before it would be subtracted again, so the models leave it out.
+# Without normalization the four sigmoid layers learn almost nothing in this time at any rate, and
+# with layer normalization they learn little. With batch normalization they learn in a wide range
+# of rates. The models omit the bias of a layer directly before a batch normalization, which would
+# subtract it.
 #
 # ## Exercise
 #
-# The ideal is the statistics of the whole training set under the final weights; the running means
-# only follow. After a training of one epoch, compare the two by their validation loss, with
-# `recompute_batch_stats`. (The default momentum, 0.99, remembers some 100 steps.)
+# Ideally the statistics are those of the whole training set under the final weights; the running
+# means lag behind them. After a training of one epoch, compare the validation losses of both, with
+# `recompute_batch_stats`. (With the default momentum, 0.99, a running mean averages about 100
+# steps.)
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # 22 steps are too few for the running means, which start at 0 and 1: the exact ones do better.

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 9. Overfitting, bias and variance, double descent
 #
-# A model that is too small cannot follow the truth (bias); one that is too flexible follows the
-# noise of its sample, and another sample would give another model (variance). For a squared error
-# the three causes add up, in expectation over trainings $\hat f$ and targets $y = f + \varepsilon$:
+# A model that is too small cannot represent the truth (bias). A model that is too flexible fits
+# the noise of its sample, so another sample would give another model (variance). For a squared
+# error the three causes add up, in expectation over trainings $\hat f$ and targets
+# $y = f + \varepsilon$:
 #
 # $$E (y - \hat f)^2 = (f - E \hat f)^2 + \operatorname{Var} \hat f
 # + \operatorname{Var} \varepsilon .$$
@@ -22,8 +23,8 @@ plt.style.use("course.mplstyle")
 # %% [markdown]
 # ## Polynomials through thirty noisy points
 #
-# Each training draws a bootstrap sample, which here is a weight for each row, and solves the least
-# squares. A hundred of them are one program.
+# Each training draws a bootstrap sample, which is a weight for each row, and solves a
+# least-squares problem. One hundred trainings are one program.
 
 # %%
 truth = lambda x: jnp.sin(2 * jnp.pi * x)
@@ -47,7 +48,7 @@ def fitted(degree):
 
 # %%
 def parts(degree):
-    """The error of that degree, taken apart."""
+    """The parts of the error for this degree."""
     known = {"truth": truth(grid), "key": jax.random.key(3)}
     return jc.diagnostics.bias_variance(fitted(degree), jnp.arange(30), noisy, **known)
 
@@ -57,14 +58,15 @@ print(reports["degree 3"])
 jc.plots.bias_variance_bars(reports, title="Where the error comes from")
 
 # %% [markdown]
-# The bias falls with the degree and the variance rises; the sum has its lowest point between.
-# The noise is no model's fault. (The error, measured on one draw of noisy targets, is where the
-# parts end but for that draw's luck.)
+# The bias decreases with the degree and the variance increases, so their sum has a minimum in
+# between. No model can reduce the noise. (The error is measured on one draw of noisy targets, so
+# it differs slightly from the sum of the parts.)
 #
-# ## What the curves of a training say
+# ## Learning curves
 #
-# A training is judged by two numbers: bad on its own rows means underfitting, good there and bad
-# on others means overfitting. Here 40 points of two noisy moons and a network of 4400 parameters.
+# Two numbers describe a training: a high loss on its own rows means underfitting; a low loss on
+# them and a high loss on other rows means overfitting. The example has 40 points of two noisy
+# moons and a network of 4400 parameters.
 
 # %%
 inputs, targets = jc.data.two_moons(jax.random.key(4), 440, noise=0.3)
@@ -79,10 +81,11 @@ jc.plots.learning_curves(run, steps_per_epoch=1)
 # %% [markdown]
 # ## Double descent
 #
-# At as many parameters as examples, a model can just pass through all points, and does so with
-# wild coefficients. With more, there are many ways through; the *smallest* solution, which descent
-# from 0 finds, is tamer again. Below: $p$ random ReLU features of 40 examples, least squares of
-# minimal norm. (Masked columns are zero, so all $p$ are one program.)
+# A model with as many parameters as examples can just fit all points, but its coefficients are
+# large. With more parameters there are many exact fits, and the *smallest* one, which gradient
+# descent from 0 finds, has smaller coefficients again. The example fits $p$ random ReLU features
+# of 40 examples by least squares of minimal norm. (Masked columns are zero, so all values of $p$
+# are one program.)
 
 # %%
 inputs, targets = jc.data.teacher(jax.random.key(6), 540, features=10, noise=0.3)
@@ -115,12 +118,12 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Whether the second descent ends below the first valley depends on the noise and on the features.
+# Whether the second descent ends below the first minimum depends on the noise and on the features.
 #
 # ## Exercise
 #
-# The peak is a matter of variance, so a penalty should remove it. Add a ridge of strength 0.1 to
-# the least squares, $w = X^T (X X^T + n \lambda I)^{-1} y$, and compare at $p = 40$.
+# The peak is caused by variance, so a penalty should remove it. Add a ridge penalty of strength
+# 0.1 to the least squares, $w = X^T (X X^T + n \lambda I)^{-1} y$, and compare at $p = 40$.
 
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]

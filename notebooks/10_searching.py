@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 10. Searching hyperparameters
 #
-# Rates, penalties and dropout cannot be learned on the training rows: they are chosen by trying.
-# A grid of $k$ values of each of $d$ numbers costs
+# Learning rates, penalties and dropout rates cannot be learned from the training rows; they are
+# chosen by trial. A grid with $k$ values of each of $d$ numbers costs
 #
 # $$k^d$$
 #
-# trainings, which is why nobody has a grid for more than about four. Random points, or better
-# *evenly spread* random ones (Sobol), try a new value of every number in every trial.
+# trainings, so grids are rarely used for more than about four numbers. Random points, or better
+# *evenly spread* random points (Sobol), use a new value of every number in every trial.
 
 # %%
 # %matplotlib inline
@@ -30,9 +30,9 @@ from jaxopt_course.studies import (
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## Sixteen points three times
+# ## Sixteen points in three designs
 #
-# If only the first number matters, a grid of sixteen has tried four values of it.
+# If only the first number matters, a grid of sixteen points has tried only four values of it.
 
 # %%
 plane = {"matters": Float(0.0, 1.0), "does not": Float(0.0, 1.0)}
@@ -53,9 +53,9 @@ plt.show()
 # %% [markdown]
 # ## A search
 #
-# `build` is called while the program is traced, so a trial needs no compilation of its own: the 64
-# configurations with two seeds each are one program. Ranges that span decades are searched in
-# their logarithm. Configurations are ranked on validation rows; the test rows stay untouched.
+# `build` is called while the program is traced, so single trials need no compilation: the 64
+# configurations with two seeds each are one program. Ranges over several decades are searched on a
+# logarithmic scale. Configurations are ranked on validation rows, and the test rows are not used.
 
 # %%
 digits = jc.data.digits()
@@ -88,18 +88,20 @@ print(
 jc.plots.parallel_coordinates(result, title="A search on digits")
 
 # %% [markdown]
-# The coloured lines pass through a narrow part of the axis of the rate, through the lower part of
-# that of dropout, and anywhere through that of the decay. As shares, and one range at a time:
+# The coloured lines pass through a narrow interval on the axis of the rate, through the lower part
+# of the axis of dropout, and through all of the axis of weight decay. The next cell shows this as
+# shares of the variance, and one range at a time.
 
 # %%
 print({name: round(share, 2) for name, share in importance(result).items()})
 jc.plots.slices(result)
 
 # %% [markdown]
-# ## How lucky was the best?
+# ## How lucky was the best trial?
 #
-# The best of 64 was chosen by its score, so its score is too good. Fresh seeds take out the luck
-# with seeds; the luck with the validation rows stays, and for that there is a test set, once.
+# The best of 64 trials was selected by its score, so its score is too optimistic. New seeds remove
+# the luck with the seeds. The luck with the validation rows remains, and for this there is a test
+# set, to be used once.
 
 # %%
 again = reevaluate(train, result, seeds=10)
@@ -109,8 +111,8 @@ print(f"fresh seeds   {again.means[0]:.4f} +- {again.standard_errors[0]:.4f}")
 # %% [markdown]
 # ## Exercise
 #
-# How does the best score found grow better with the number of trials? Take the search above,
-# and the mean over random orders of its trials.
+# How does the best score depend on the number of trials? Use the search above and average over
+# random orders of its trials.
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # The best of the first n of a random order, 200 orders: most of the gain comes early.

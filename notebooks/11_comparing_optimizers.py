@@ -1,14 +1,15 @@
 # %% [markdown]
 # # 11. Comparing optimizers honestly
 #
-# "A is faster than B" says little without: on what, to which loss, tuned with how many trials, and
-# how sure? Here every optimizer gets the same number of trials from a search space of its own, is
-# picked by one seed and scored by another, and costs the steps to a target that was fixed before:
+# "A is faster than B" means little without further information: on which problem, to which loss,
+# tuned with how many trials, and with which uncertainty? Here every optimizer gets the same number
+# of trials from its own search space. One seed selects the configuration and another one scores
+# it. The cost is the number of steps to a target that was fixed before:
 #
 # $$\text{cost} = \frac{\text{steps until the validation loss reaches the target}}
 # {\text{length of a training}} .$$
 #
-# Many such studies are drawn from trainings that are stored once, so that there is an interval.
+# Many such studies are drawn from trainings that are stored once, which gives an interval.
 
 # %%
 # %matplotlib inline
@@ -23,7 +24,7 @@ from jaxopt_course.workloads import compare, contender, summarize, workload
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## Who, and on what
+# ## Optimizers and workloads
 
 # %%
 who = [contender(name) for name in ("sgd", "momentum", "adam")]
@@ -34,8 +35,8 @@ for one in who:
     print(one.name, {name: (range_.low, range_.high) for name, range_ in one.space.items()})
 
 # %% [markdown]
-# Twenty trials, and the defaults, of three contenders on three workloads and their held-out
-# variants; each configuration with two seeds.
+# Three optimizers are compared on three workloads and their held-out variants, each with its
+# defaults and twenty trials, and each configuration with two seeds.
 
 # %%
 comparison = compare(who, what, key=jax.random.key(0), trials=20, progress=False)
@@ -43,31 +44,32 @@ summary = summarize(comparison, budgets=(1, 5, 20), studies=300)
 jc.plots.workload_curves(comparison, title="The best trial of each, and the target")
 
 # %% [markdown]
-# These are the best of twenty trials. What one pays depends on how much one has tuned.
+# The figure shows the best of twenty trials. The cost in practice depends on the amount of tuning.
 
 # %%
 jc.plots.tuning_budget_curves(summary.tuning["steps", "fresh_seed"])
 
 # %% [markdown]
-# On the left lower is better: lengths of a training until the target, over workloads, where a
-# training that never gets there counts as two. On the right, how many targets are reached at all.
-# "Defaults" are one configuration, of which only the seeds differ; with a few trials the interval
-# is wide, for studies differ. An optimizer is better *at a budget*, and another one at another.
+# The left panel shows the cost over workloads in lengths of a training, where lower is better and
+# a training that misses the target counts as 2. The right panel shows the share of targets that
+# are reached. "Defaults" are one configuration of which only the seeds differ. With few trials the
+# intervals are wide, since the studies differ. Which optimizer is better depends on the budget.
 #
-# ## Two by two
+# ## Pairs of optimizers
 #
-# The ratio of costs of each pair, over workloads, with an interval over studies. It does not
-# depend on who else takes part. Where the interval holds 1, nothing was shown.
+# This is the ratio of the costs of each pair over workloads, with an interval over studies. It
+# does not depend on the other optimizers. If the interval contains 1, the comparison shows no
+# difference.
 
 # %%
 jc.plots.pairwise_matrix(summary.pairs["steps", "fresh_seed"], title="Twenty trials, by steps")
 
 # %% [markdown]
-# Three workloads are too few to recommend anything: the library's own comparison has thirteen, ten
-# contenders and a hundred trials, and most of its intervals hold 1 too.
+# Three workloads are too few for a recommendation. The library's own comparison has thirteen
+# workloads, ten optimizers and a hundred trials, and most of its intervals contain 1 too.
 #
-# One more thing to look at: does a best value lie at the edge of its range, printed above? Then the
-# range was too narrow, and the comparison unfair to whoever it belongs to.
+# Finally, check whether a best value lies at the edge of its range, printed above. If it does, the
+# range was too narrow, and the comparison is unfair to this optimizer.
 
 # %%
 for one in who:
@@ -77,12 +79,12 @@ for one in who:
 # %% [markdown]
 # ## Exercise
 #
-# A comparison that finds differences where there are none is worthless. Let momentum compete with
-# itself under another name (it then draws other configurations), and look at the interval.
+# A comparison must not find differences where there are none. Compare momentum with itself under
+# another name, which draws other configurations, and look at the interval.
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-# The interval holds 1, and is wide. It is over studies that draw from the trials that are stored:
-# with few of those, luck in which were stored comes on top of it.
+# The interval contains 1 and is wide. It covers studies drawn from the stored trials. With few
+# stored trials, their own randomness comes on top of it.
 momentum = contender("momentum")
 twins = [momentum, momentum._replace(name="twin")]
 same = compare(twins, what[:2], key=jax.random.key(1), trials=30, progress=False)

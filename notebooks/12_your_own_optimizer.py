@@ -1,13 +1,14 @@
 # %% [markdown]
 # # 12. Composing your own optimizer
 #
-# An optimizer is a chain of links. Each takes updates and hands on others; the first is fed the
-# gradient and the last multiplies by minus the rate. AdamW is
+# An optimizer is a chain of gradient transformations. Each maps updates to new updates. The first
+# one receives the gradient, and the last one multiplies by the negative learning rate. AdamW is
 #
 # $$g \;\to\; \frac{\hat m}{\sqrt{\hat v} + \epsilon} \;\to\; \cdot + \lambda w \;\to\; -\eta\,
 # \cdot \; .$$
 #
-# So a new method is seldom written: it is put together, and what is new about it is one link.
+# A new method therefore rarely has to be written as a whole: usually only one transformation is
+# new.
 
 # %%
 # %matplotlib inline
@@ -23,10 +24,10 @@ import jaxopt_course as jc
 plt.style.use("course.mplstyle")
 
 # %% [markdown]
-# ## AdamW by its parts
+# ## The parts of AdamW
 #
-# With a clipped gradient in front, decay of weights only, and a schedule at the end. Without the
-# first and with a constant rate it is `adamw`, to the last bit.
+# This optimizer clips the gradient first, decays only weights, and uses a schedule. Without
+# clipping and mask, and with a constant rate, the chain equals `adamw` bit for bit.
 
 # %%
 schedule = jc.warmup_cosine_decay_schedule(0.0, 1e-2, warmup_steps=20, decay_steps=400)
@@ -44,11 +45,12 @@ other, _ = whole.update(g, whole.init(w), w)
 print("the same:", bool((one == other).all()))
 
 # %% [markdown]
-# ## A link of one's own
+# ## A new transformation
 #
-# A link is two functions. This one keeps a running mean of the gradient and hands on its sign:
-# steps of one length, whatever the gradient's. It knows nothing of rates, clipping or decay; other
-# links do. Numbers may be traced, so there is no `if` on them.
+# A transformation is a pair of functions. This one keeps a running mean of the gradient and
+# returns its sign, so the length of a step does not depend on the gradient. Learning rate,
+# clipping and weight decay are left to other transformations. Numbers may be traced, so there is
+# no `if` that depends on them.
 
 
 # %%
@@ -59,7 +61,7 @@ class SignOfMeanState(NamedTuple):
 
 
 def sign_of_mean(decay):
-    """m <- decay m + (1 - decay) g; hands on sign(m)."""
+    """m <- decay m + (1 - decay) g; returns sign(m)."""
 
     def init(params):
         return SignOfMeanState(jax.tree.map(jnp.zeros_like, params))
@@ -72,9 +74,10 @@ def sign_of_mean(decay):
 
 
 # %% [markdown]
-# ## Down Rosenbrock's valley
+# ## Rosenbrock's valley
 #
-# Behind the new link stands a rate that falls, for a sign never gets smaller by itself.
+# The new transformation is followed by a decreasing rate, since a sign does not get smaller by
+# itself.
 
 
 # %%
@@ -91,11 +94,12 @@ paths = {name: jc.trajectory(valley.fn, start, tx, 300) for name, tx in optimize
 jc.plots.optimizer_paths(valley, paths, title="Rosenbrock's valley, 300 steps")
 
 # %% [markdown]
-# ## Wrappers say where and when
+# ## Wrappers
 #
-# A wrapper takes any transformation. `partition` gives groups of parameters their own, here the
-# last layer a larger rate; `inject_hyperparams` keeps the numbers in the state, where they can be
-# read, and changed without compiling anew; `MultiSteps` adds up gradients of several batches.
+# A wrapper accepts any transformation. `partition` assigns transformations to groups of
+# parameters, here a larger rate to the last layer. `inject_hyperparams` keeps the numbers in the
+# state, where they can be read, and changed without recompilation. `MultiSteps` accumulates the
+# gradients of several batches.
 
 # %%
 params = {"body": {"kernel": jnp.ones(3)}, "head": {"kernel": jnp.ones(2)}}
@@ -113,14 +117,14 @@ print("first step of Adam:", updates["head"]["kernel"])
 # %% [markdown]
 # ## Exercise
 #
-# Lion is almost ours: its sign is that of $0.9\, m + 0.1\, g$, while its memory is
-# $m \leftarrow 0.99\, m + 0.01\, g$. Write the link and compare with `jc.lion`.
+# Lion is almost this method: it returns the sign of $0.9\, m + 0.1\, g$, while its memory is
+# $m \leftarrow 0.99\, m + 0.01\, g$. Write the transformation and compare it with `jc.lion`.
 
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-# Two decays: one for what is handed on, one for what is kept.
+# It has two decay rates: one for the returned sign, one for the memory.
 def scale_by_our_lion(b1=0.9, b2=0.99):
-    """Hands on sign(b1 m + (1 - b1) g), keeps m <- b2 m + (1 - b2) g."""
+    """Returns sign(b1 m + (1 - b1) g), keeps m <- b2 m + (1 - b2) g."""
     init = lambda params: SignOfMeanState(jax.tree.map(jnp.zeros_like, params))
     mix = lambda b, m, g: jax.tree.map(lambda m, g: b * m + (1 - b) * g, m, g)
 

@@ -5,7 +5,7 @@
 #
 # $$\texttt{train}(\text{key},\ \text{hyperparameters},\ \text{rows}) \to \text{run},$$
 #
-# so it can be mapped like any other: over keys (seeds), hyperparameters (a search) or rows (folds,
+# so it can be mapped over keys (seeds), over hyperparameters (a search) or over rows (folds,
 # bags). It is compiled once for all of them, and it can be differentiated.
 
 # %%
@@ -31,8 +31,8 @@ train = jc.make_train(build, digits, epochs=12, batch_size=50)
 # %% [markdown]
 # ## Seeds
 #
-# One curve is one draw of the initial weights and of the order of the data. Twenty of them show
-# what of it is luck.
+# One learning curve depends on one draw of the initial weights and of the order of the data.
+# Twenty curves show the effect of this randomness.
 
 # %%
 keys = jax.random.split(jax.random.key(1), 20)
@@ -44,8 +44,8 @@ jc.plots.learning_curves(runs, steps_per_epoch=10, title="Twenty seeds")
 # %% [markdown]
 # ## An ensemble
 #
-# Twenty models are there: averaging their probabilities is free. Compare it with its own members
-# on the test rows, by its size.
+# The twenty models are already trained, so averaging their probabilities needs no further
+# training. The figure compares ensembles of increasing size with their members on the test rows.
 
 # %%
 x, y = jnp.array(digits.inputs)[parts.test], jnp.array(digits.targets)[parts.test]
@@ -63,13 +63,14 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# By convexity the loss of the mean is never above the mean of the losses; how far below it lies is
-# measured, not promised.
+# By convexity the loss of the mean is never above the mean of the losses. The figure shows how far
+# below it is.
 #
-# ## Hyperparameters, and their slopes
+# ## Derivatives with respect to hyperparameters
 #
-# The rate is an array too. And since the training is a pure function of it, its final loss has a
-# slope: how much better would a slightly larger rate have been?
+# The learning rate is an array too. Since the training is a pure function of it, the final loss
+# has a derivative with respect to the rate: how much better would a slightly larger rate have
+# been?
 
 # %%
 final = lambda log_rate: train(keys[0], jnp.exp(log_rate), rows).history["validation_loss"][-1]
@@ -86,19 +87,19 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The short lines are tangents, and lie along the curve that the dots trace: the derivative went
-# through all 120 steps. At the largest rates the training is erratic, and a slope tells nothing of
-# the next dot.
+# The short lines are tangents and agree with the curve through the dots: the derivative passes
+# through all 120 steps. At the largest rates the training is erratic, and a tangent does not
+# predict the next dot.
 #
 # ## Exercise
 #
 # In bagging each member trains on its own bootstrap sample: rows drawn with replacement, which are
-# weights of rows. Each member has then not seen about a share $1/e$ of them. Verify this with
-# `studies.bagging`, and compare bags of 20 with the ensemble above.
+# weights of the rows. A share of about $1/e$ of the rows is not seen by a member. Verify this with
+# `studies.bagging`, and compare an ensemble of 20 bags with the ensemble above.
 
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-# Members train on fewer different rows, and the mean is usually a little worse than of seeds.
+# Members train on fewer different rows, so bags are usually a little worse than seeds.
 def train_and_predict(key, rate, rows):
     """The probabilities of the test rows after a training."""
     return predict(train(key, rate, rows).state.params)

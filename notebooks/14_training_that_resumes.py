@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 14. Training that resumes
 #
-# Long trainings are interrupted: by a limit, a power cut, a full disk. A training that resumes must
-# go on as if nothing had been: not only the weights, but the optimizer's memory, the schedule's
-# count, dropout, the order of the data. If the state after $t$ steps is $s_t$ and the step is a
-# pure function,
+# Long trainings are interrupted: by a time limit, a power failure, a full disk. A resumed training
+# must continue as if there had been no interruption. Besides the weights, this concerns the state
+# of the optimizer, the count of the schedule, dropout and the order of the data. If the state
+# after $t$ steps is $s_t$ and a step is a pure function,
 #
 # $$s_{t+1} = F(s_t, \text{batch}_t), \qquad \text{batch}_t = B(\text{key}, t),$$
 #
-# then $s_t$ is all there is to save.
+# then only $s_t$ has to be saved.
 
 # %%
 # %matplotlib inline
@@ -46,13 +46,14 @@ how = {
 # %% [markdown]
 # ## An interruption
 #
-# `fit` runs in compiled segments and can do things in between. This callback pulls the plug in the
-# ninth epoch; `fit` saves on its way out, as it does on Ctrl-C, SIGTERM, or an exception.
+# `fit` runs in compiled segments and calls the callbacks between them. This callback simulates a
+# power failure in the ninth epoch. `fit` saves a checkpoint before it returns, as it does on
+# Ctrl-C, SIGTERM or an exception.
 
 
 # %%
 def pull_the_plug(record):
-    """An accident after 180 of 400 steps."""
+    """Interrupt the training after 180 of 400 steps."""
     if record.step == 180:
         raise KeyboardInterrupt
 
@@ -64,10 +65,11 @@ except KeyboardInterrupt:
         print("interrupted; saved at step", store.latest())
 
 # %% [markdown]
-# ## Going on
+# ## Resuming
 #
-# The same call with `resume="auto"` goes on from there; where there is no checkpoint it begins. To
-# see that nothing was lost, the training is also made in one go, with other segments.
+# The same call with `resume="auto"` resumes from the checkpoint; without a checkpoint it starts a
+# new training. For comparison, the next cell also runs the training without an interruption and
+# with other segments.
 
 # %%
 resumed = jc.fit(task, optimizer, digits, checkpoint=directory, resume="auto", **how)
@@ -86,10 +88,11 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# ## What a checkpoint refuses
+# ## Refused checkpoints
 #
-# Each array has a checksum, and the training a fingerprint: going on with another optimizer would
-# give numbers, and nonsense. It is refused unless accepted by name.
+# Each array has a checksum and each training a fingerprint. A checkpoint of another optimizer
+# could be loaded, but the result would be meaningless. It is refused unless the difference is
+# accepted by name.
 
 # %%
 try:
@@ -98,10 +101,10 @@ except jc.training.CheckpointMismatchError as error:
     print(str(error).replace(str(directory), "DIRECTORY"))
 
 # %% [markdown]
-# ## To take away
+# ## Saving a model for use
 #
-# A bundle is a model with what its use needs: parameters, scaler, names of the classes. Early
-# stopping has restored the best parameters if asked; without it `best_params` has them as well.
+# A bundle is a model with everything that its use requires: parameters, scaler, class names. With
+# early stopping, `fit` can restore the best parameters; they are always in `best_params`.
 
 # %%
 bundle = jc.Bundle(
@@ -121,11 +124,11 @@ print("correct on the test rows:", f"{(labels == truth).mean():.3f}")
 # %% [markdown]
 # ## Exercise
 #
-# Save and restore by hand, with `CheckpointStore`, and check that a network resumed from its
-# *parameters alone* ends elsewhere. What was lost?
+# Save and restore a state with `CheckpointStore`, and check that a network resumed from its
+# *parameters alone* ends at other parameters. What was lost?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
-# Adam's two means and the count of the schedule: the step after a restart is another.
+# Adam's two means and the count of the schedule, so the step after the restart differs.
 step = jax.jit(jc.training.make_step(task, optimizer))
 batch = jc.Batch(jnp.array(digits.inputs[:50]), jnp.array(digits.targets[:50]))
 state = jc.training.init_state(task, optimizer, jax.random.key(2))

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # 15. From optax, torch or Keras to here
 #
-# The same name does not mean the same formula. Libraries differ in where the rate sits in the
-# momentum, where $\epsilon$ sits in the root, where an average starts, and whether weight decay is
-# *coupled* (added to the gradient, and then rescaled with it) or *decoupled*:
+# The same name does not mean the same formula. Libraries differ in the position of the rate in the
+# momentum, in the position of $\epsilon$ relative to the root, in the initial value of averages,
+# and in the weight decay, which is *coupled* (added to the gradient and rescaled with it) or
+# *decoupled*:
 #
 # $$w \leftarrow w - \eta\, A(g + \lambda w) \qquad \text{or} \qquad
 # w \leftarrow (1 - \eta \lambda)\, w - \eta\, A(g) .$$
 #
-# For plain descent, $A(g) = g$, they are one. For Adam they are not.
+# For plain descent, $A(g) = g$, both are equal. For Adam they are not.
 
 # %%
 # %matplotlib inline
@@ -25,15 +26,15 @@ plt.style.use("course.mplstyle")
 # %% [markdown]
 # ## optax
 #
-# Names, arguments and states are optax's: `import jaxopt_course as optax` keeps a script working,
-# and links of both go in one chain.
+# Names, arguments and states are those of optax: with `import jaxopt_course as optax` a script
+# keeps working, and one chain can contain transformations of both libraries.
 
 # %%
 gradients = jax.random.normal(jax.random.key(0), (200, 5))
 
 
 def points(optimizer, gradients=gradients):
-    """Where these gradients lead, from ones."""
+    """The points that these gradients lead to from ones."""
 
     def step(carry, gradient):
         w, state = carry
@@ -53,7 +54,8 @@ mixture = jc.chain(optax.clip(0.5), jc.scale_by_adam(), optax.scale(-0.01))
 print("a chain of both:", points(mixture)[-1].shape)
 
 # %% [markdown]
-# What differs on purpose is said: bad numbers are refused when the optimizer is built.
+# Intended differences are documented. One of them is that invalid numbers are refused when the
+# optimizer is built.
 
 # %%
 for mistake in (lambda: jc.adam(-1e-3), lambda: jc.adam(1e-3, b1=1.0)):
@@ -63,7 +65,7 @@ for mistake in (lambda: jc.adam(-1e-3), lambda: jc.adam(1e-3, b1=1.0)):
         print(error)
 
 # %% [markdown]
-# ## torch and Keras: the table, in short
+# ## torch and Keras
 #
 # | there | here |
 # |---|---|
@@ -73,14 +75,14 @@ for mistake in (lambda: jc.adam(-1e-3), lambda: jc.adam(1e-3, b1=1.0)):
 # | `torch.optim.AdamW(lr=0.1, weight_decay=0.1)` | `adamw(0.1, weight_decay=0.1)`: decoupled |
 # | `torch.optim.RMSprop(lr=0.1)` | `rmsprop(0.1, 0.99, eps_in_sqrt=False)` |
 # | `torch.optim.Adagrad(lr=0.1)` | `adagrad(0.1, 0.0, 1e-10, eps_in_sqrt=False)` |
-# | `keras.regularizers.L2(l)` | `l2_penalty(w, 2 * l)`: Keras has no half |
+# | `keras.regularizers.L2(l)` | `l2_penalty(w, 2 * l)`: Keras has no factor 1/2 |
 #
-# The whole of it, each row tested, is in `docs/migration.md`.
+# `docs/migration.md` has the whole table, and each of its rows is tested.
 #
 # ## Two weight decays
 #
-# A weight whose gradients are noise around 0 should just decay. Under coupled decay with Adam, how
-# fast depends on the size of the noise, by which the decay is divided as well.
+# A weight whose gradients are noise around 0 should only decay. With coupled decay in Adam, the
+# speed depends on the size of the noise, because the decay is divided by it too.
 
 # %%
 sizes = jnp.array([0.1, 1.0, 10.0])
@@ -100,14 +102,14 @@ panels[0].legend(fontsize="small")
 plt.show()
 
 # %% [markdown]
-# Decoupled, all three weights decay by the factor $1 - \eta\lambda$ a step. Coupled, the one with
-# small gradients is gone soonest and the one with large gradients hardly decays.
+# With decoupled decay all three weights are multiplied by $1 - \eta\lambda$ in each step. With
+# coupled decay the weight with small gradients vanishes first, and the weight with large gradients
+# hardly decays.
 #
 # ## Exercise
 #
-# Translate to here and check by hand, with a rate that falls to a tenth after 10 steps:
-# `keras.optimizers.SGD(0.1, momentum=0.9)` against `torch.optim.SGD(lr=0.1, momentum=0.9)`. Are
-# they still the same?
+# Translate `keras.optimizers.SGD(0.1, momentum=0.9)` and `torch.optim.SGD(lr=0.1, momentum=0.9)`,
+# and check them by hand with a rate that falls to a tenth after 10 steps. Are they still the same?
 
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # Not after the rate has changed: Keras's velocity holds steps, torch's holds gradients.

@@ -1,4 +1,4 @@
-"""Run the texts and keep what they print and draw: ``python notebooks/renew.py [01 02 ...]``."""
+"""Execute the notebooks from their texts: ``python notebooks/renew.py [01 02 ...]``."""
 
 import pathlib
 import sys
@@ -13,7 +13,7 @@ PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def renew(text: pathlib.Path) -> None:
-    """Write the notebook beside ``text``, with its outputs and with nothing of this machine."""
+    """Write the notebook beside ``text``, with its outputs and without metadata of this machine."""
     book = jupytext.read(text, fmt="py:percent")
     book.metadata = nbformat.from_dict({"kernelspec": PYTHON, "language_info": {"name": "python"}})
     for number, cell in enumerate(book.cells):
