@@ -66,7 +66,7 @@ def accuracy(
     """
     labels, known = _class_numbers("accuracy", outputs, targets)
     right = jnp.argmax(outputs, -1).astype(labels.dtype) == labels
-    return _nan_unless(known, _as_numbers(right, outputs))
+    return jnp.where(known, _as_numbers(right, outputs), jnp.nan)
 
 
 def top_k_accuracy(
@@ -81,7 +81,7 @@ def top_k_accuracy(
     labels, known = _class_numbers("top_k_accuracy", outputs, targets)
     guesses = jax.lax.top_k(outputs, k)[1].astype(labels.dtype)
     right = jnp.any(guesses == labels[..., None], -1)
-    return _nan_unless(known, _as_numbers(right, outputs))
+    return jnp.where(known, _as_numbers(right, outputs), jnp.nan)
 
 
 def binary_accuracy(
@@ -213,10 +213,6 @@ def _bits_agree(owner: str, outputs: Any, targets: Any, threshold: ScalarLike) -
     checks.number(owner, "threshold", threshold)
     y, t = _paired(owner, outputs, targets)
     return (y > jnp.asarray(threshold, y.dtype)) == (t > 0.5)
-
-
-def _nan_unless(known: Bool[Array, "*batch"], values: Float[Array, "*batch"]) -> Array:
-    return jnp.where(known, values, jnp.nan)
 
 
 def _class_numbers(owner: str, outputs: Any, targets: Any) -> tuple[Array, Bool[Array, "..."]]:

@@ -161,7 +161,7 @@ def check_target_values(
         problem: the row of the table.
         values: consecutive rows of the targets.
         outputs: shape of the outputs of one example. Class indices are checked only if it is given.
-        first_row: index of the first row of ``values``, for the message.
+        first_row: index of the first row of ``values``.
         used: mask of the rows of all targets to check; None means all rows.
     """
     allowed = _allowed(owner, problem, values, outputs)

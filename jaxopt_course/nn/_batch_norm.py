@@ -44,8 +44,8 @@ def batch_norm(
         axis_name: as in :class:`BatchNorm`.
 
     Returns:
-        The normalized batch, padding rows included, and the mean, the biased variance and the
-        weight of each feature in float32 or wider; all are 0 without a row that counts.
+        The normalized batch, padding rows included, and the moments of each feature in float32
+        or wider: mean, biased variance and weight. If no row counts, these three are 0.
     """
     checks.number("batch_norm", "epsilon", epsilon, "(0, inf)")
     _check_input("batch_norm", x, axis_name)
