@@ -74,6 +74,12 @@ def number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> 
         raise ValueError(f"{owner}: `{name}` must lie in {interval}, got {value!r}.")
 
 
+def numbers(owner: str, interval: str, **values: Any) -> None:
+    """Raise unless each of ``values``, given by name, is a number in ``interval``."""
+    for name, value in values.items():
+        number(owner, name, value, interval)
+
+
 def beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
     """Raise if an argument that means something only beside another one is given without that.
 
@@ -148,6 +154,12 @@ def flag(owner: str, name: str, value: Any) -> None:
     """
     if not isinstance(value, bool | np.bool):
         raise TypeError(f"{owner}: `{name}` must be True or False, got {shown(value)}.")
+
+
+def flags(owner: str, **values: Any) -> None:
+    """Raise unless each of ``values``, given by name, is True or False."""
+    for name, value in values.items():
+        flag(owner, name, value)
 
 
 def dtype(owner: str, name: str, value: Any) -> None:

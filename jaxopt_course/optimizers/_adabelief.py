@@ -1,23 +1,29 @@
-"""AdaBelief: divide by how far gradients stray from their running mean, not by their size.
+"""AdaBelief and ACProp: divide by the spread of gradients around their running mean.
 
-With gradients g_t, learning rate a_t,
+With gradients g_t, learning rate a_t and weight decay d,
 
     m_t = b1 m_{t-1} + (1 - b1) g_t
     s_t = b2 s_{t-1} + (1 - b2) (g_t - m_t)^2 + eps_root
-    w  <- w - a_t m_hat / (sqrt(s_hat) + eps)
 
-where m_hat = m_t / (1 - b1^t) and s_hat = s_t / (1 - b2^t). A gradient that was foreseen makes
-a long step. ``eps_root`` is added in every step and so piles up to eps_root / (1 - b2).
+    AdaBelief   w <- w - a_t m_hat / (sqrt(s_hat) + eps)
+    ACProp      w <- w - a_t (g_t / (sqrt(s_hat_{t-1}) + eps) + d w),   s_hat_0 = 1
 
-Reference: Zhuang et al., "AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed
-Gradients", 2020, algorithm 2, https://arxiv.org/abs/2010.07468.
+where m_hat = m_t / (1 - b1^t) and s_hat = s_t / (1 - b2^t). ACProp takes the spread around m_{t-1}
+instead of m_t, as in optax. ``eps_root`` is added in every step and accumulates to
+eps_root / (1 - b2).
+
+References: Zhuang et al., "AdaBelief Optimizer: Adapting Stepsizes by the Belief in Observed
+Gradients", 2020, algorithm 2, https://arxiv.org/abs/2010.07468; Zhuang et al., "Momentum Centering
+and Asynchronous Update for Adaptive Gradient Methods", 2021, algorithm 2,
+https://arxiv.org/abs/2110.05454.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, ScalarLike
+from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
@@ -28,15 +34,15 @@ from jaxopt_course.core import (
     numerics,
     tree,
 )
-from jaxopt_course.transforms import chain, scale_by_learning_rate
+from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import check_moments, mean_of_step, zero_moments
 
 
 class ScaleByBeliefState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the AdaBelief and ACProp transformations.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
     nu: running mean of squared distances from that mean, likewise.
     """
@@ -54,20 +60,9 @@ def scale_by_belief(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Divide the running mean of gradients by the root of their spread around it.
+    """Divide the first moment by the root of the spread of gradients.
 
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running spread, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the spread in every step, in [0, inf).
-        nesterov: the mean one step ahead, as in NAdam.
-
-    Returns:
-        A transformation whose updates point uphill.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+    Arguments are those of :func:`adabelief`.
     """
     checks.flag("scale_by_belief", "nesterov", nesterov)
     check_moments("scale_by_belief", b1, b2, eps, eps_root)
@@ -86,7 +81,7 @@ def scale_by_belief(
 
 
 def init_belief(params: Params) -> ScaleByBeliefState:
-    """Both means at 0."""
+    """The initial state, both means at 0."""
     return ScaleByBeliefState(*zero_moments(params))
 
 
@@ -108,34 +103,77 @@ def adabelief(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """AdaBelief, as a chain of :func:`scale_by_belief` and the learning rate.
+    """AdaBelief, Adam with the spread of gradients as its second moment.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running spread, in [0, 1).
-        eps: added to the root, in [0, inf).
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the spread, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
         eps_root: added to the spread in every step, in [0, inf).
-        nesterov: the mean one step ahead, as in NAdam.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        nesterov: whether to use Nesterov momentum, as NAdam does.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), adabelief(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = adabelief(1e-3)
     """
     return chain(
         scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def scale_by_acprop(
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-16,
+    eps_root: ScalarLike = 1e-16,
+) -> GradientTransformationExtraArgs:
+    """Divide each gradient by the root of the spread of those before it.
+
+    Arguments are those of :func:`acprop`.
+    """
+    check_moments("scale_by_acprop", b1, b2, eps, eps_root)
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_acprop", state, ScaleByBeliefState)
+        checks.like("scale_by_acprop", "gradient", updates, state.nu)
+        first, age = state.count == 0, jnp.maximum(state.count, 1)
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = updated_spread(state.nu, updates, state.mu, b2, eps_root)
+        known = jax.tree.map(
+            lambda s: jnp.where(first, 1, s), tree.bias_correction(state.nu, b2, age)
+        )
+        scaled = tree.divide_by_root(updates, known, eps, 0.0)
+        return scaled, ScaleByBeliefState(numerics.safe_increment(state.count), mu, nu)
+
+    return GradientTransformationExtraArgs(init_belief, update)
+
+
+def acprop(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-16,
+    eps_root: ScalarLike = 1e-16,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+) -> GradientTransformationExtraArgs:
+    """ACProp, gradients over the root of their previous spread, with decoupled weight decay.
+
+    Args:
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        b1: decay rate of the mean around which the spread is taken, in [0, 1).
+        b2: decay rate of the spread, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the spread in every step, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+
+    Examples:
+        >>> tx = acprop(1e-3, weight_decay=0.01)
+    """
+    return chain(
+        scale_by_acprop(b1, b2, eps, eps_root),
+        add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

@@ -1,15 +1,14 @@
-"""Adafactor: the running mean of squares of a matrix, kept as one row and one column.
+"""Adafactor: Adam's second moment of a matrix, stored as one number for each row and each column.
 
-With gradients G_t of a matrix of n rows and m columns, decay d_t = 1 - t^(-decay_rate),
+With gradients G_t of a matrix W and the decay rate d_t = 1 - t^(-decay_rate),
 
     R_t = d_t R_{t-1} + (1 - d_t) mean over columns of (G_t^2 + eps)         one number a row
     C_t = d_t C_{t-1} + (1 - d_t) mean over rows of (G_t^2 + eps)            one a column
     V_t = R_t C_t^T / mean(R_t)                                              never formed
     U_t = G_t / sqrt(V_t)
-    W <- W - a_t max(low, RMS(W)) U_t / max(1, RMS(U_t) / threshold)
+    W <- W - a_t max(1e-3, RMS(W)) U_t / max(1, RMS(U_t) / threshold)
 
-Other leaves, and matrices that are small, keep the whole V_t. Of a tensor the two longest axes
-are factored.
+Of a tensor the two longest axes are factored. Vectors, scalars and small matrices keep V_t itself.
 
 Reference: Shazeer & Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
 2018, https://arxiv.org/abs/1804.04235, algorithms 4 and 5.
@@ -44,12 +43,15 @@ from jaxopt_course.transforms import (
 
 
 class FactoredState(NamedTuple):
-    """Running means of squares, float32 or wider; a leaf has both of the first, or the last.
+    """State of the Adafactor transformation; arrays are float32 or wider.
 
-    count: how many updates have been made, int32[].
-    v_row: of each factored leaf, the mean over its longest axis.
-    v_col: of each factored leaf, the mean over its second longest axis.
-    v: of each other leaf, entry by entry. Where a leaf has none it is ``zeros((1,))``, as in optax.
+    Each leaf has either the first two means of squares or the third; the others are
+    ``zeros((1,))``, as in optax.
+
+    count: number of updates so far, int32[].
+    v_row: mean over the longest axis.
+    v_col: mean over the second longest axis.
+    v: mean of every entry.
     """
 
     count: Int[Array, ""]
@@ -59,7 +61,7 @@ class FactoredState(NamedTuple):
 
 
 def power_decay(step: Any, exponent: ScalarLike) -> Float[Array, ""]:
-    """``1 - (step + 1)^(-exponent)``, which is 0 at the first step, where ``step`` is 0."""
+    """``1 - (step + 1)^(-exponent)``, which is 0 at the first step."""
     return 1 - jnp.maximum(numerics.as_float(step) + 1, 1) ** -numerics.as_float(exponent)
 
 
@@ -71,22 +73,11 @@ def scale_by_factored_rms(
     epsilon: ScalarLike = 1e-30,
     decay_rate_fn: Callable[[Any, Any], Any] = power_decay,
 ) -> GradientTransformationExtraArgs:
-    """Divide each entry by the root of a running mean of squares, factored where that pays.
+    """Divide each entry by the root of its factored second moment.
 
-    Args:
-        factored: whether to factor at all.
-        decay_rate: the exponent of the decay, in [0, inf).
-        step_offset: the step count that counts as 0.
-        min_dim_size_to_factor: how long the second longest axis must be, in [0, inf). Static.
-        epsilon: added to the squares, in [0, inf).
-        decay_rate_fn: step - offset, ``decay_rate`` -> the weight of the past, in [0, 1).
-
-    Returns:
-        A transformation whose updates point uphill, with entries of magnitude about one.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-        TypeError: if ``min_dim_size_to_factor`` is traced, or no integer.
+    Arguments are those of :func:`adafactor`, with ``step_offset`` for ``decay_offset`` and
+    ``epsilon`` for ``eps``. ``decay_rate_fn(step - step_offset, decay_rate)`` returns the decay
+    rate, in [0, 1).
     """
     checks.flag("scale_by_factored_rms", "factored", factored)
     owner = "scale_by_factored_rms"
@@ -96,7 +87,7 @@ def scale_by_factored_rms(
     checks.number(owner, "epsilon", epsilon, "[0, inf)")
 
     def axes_of(x: Any) -> tuple[int, int] | None:
-        """The second longest and the longest axis, or None for a leaf that is kept whole."""
+        """The second longest and the longest axis, or None for a leaf that is not factored."""
         if not factored or len(x.shape) < 2:
             return None
         *_, shorter, longest = (int(axis) for axis in np.argsort(x.shape, kind="stable"))
@@ -106,7 +97,7 @@ def scale_by_factored_rms(
         return jax.tree.map(lambda x: x if axes_of(x) is None else jnp.zeros(1, x.dtype), tree)
 
     def means(squares: PyTree) -> tuple[PyTree, PyTree]:
-        """Of rows and of columns; ``zeros((1,))`` for a leaf that is kept whole."""
+        """Means of rows and of columns; ``zeros((1,))`` for a leaf that is not factored."""
 
         def mean(x: Array, which: int) -> Any:
             axes = axes_of(x)
@@ -165,40 +156,26 @@ def adafactor(
     factored: bool = True,
     weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Adafactor: memory of the size of rows and columns, steps relative to the params' size.
+    """Adafactor, whose second moment is one number for each row and each column.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. None for 1.
-        min_dim_size_to_factor: how long the second longest axis must be, in [0, inf). Static.
-        decay_rate: the exponent of the decay, in [0, inf).
-        decay_offset: the step count that counts as 0 for the decay.
-        multiply_by_parameter_scale: multiply by RMS(W), or 1e-3 where that is less.
-        clipping_threshold: the largest RMS of a leaf's update before, in [0, inf). None for none.
-        momentum: weight of the past in a running mean of updates, in [0, 1). None for none.
-        dtype_momentum: dtype in which that mean is kept; float32 or wider by default.
-        weight_decay_rate: d, in [0, inf), or a schedule, W <- W - d W beside the step; it is
-            not multiplied by the learning rate. None for none.
-        eps: added to the squares, in [0, inf).
-        factored: whether to factor at all.
-        weight_decay_mask: a tree of bools shaped like (a prefix of) the params, or a function
-            of the params that returns one: which leaves decay. All by default.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count. None: 1.
+        min_dim_size_to_factor: a leaf is factored if its second longest axis has at least this
+            size, a static int in [0, inf).
+        decay_rate: exponent of the decay rate, in [0, inf).
+        decay_offset: step count at which the decay rate starts.
+        multiply_by_parameter_scale: whether to multiply updates by max(1e-3, RMS(W)).
+        clipping_threshold: largest RMS of a leaf's U_t, in [0, inf). None: no clipping.
+        momentum: decay rate of a running mean of the updates, in [0, 1). None: no momentum.
+        dtype_momentum: dtype of that mean; float32 or wider by default.
+        weight_decay_rate: weight decay d, in [0, inf), or a schedule: W <- W - d W, which is not
+            multiplied by the learning rate. None: no decay.
+        eps: added to the squared gradients, in [0, inf).
+        factored: whether to factor the second moment.
+        weight_decay_mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), adafactor(0.3)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state, params)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = adafactor(0.01)
     """
     checks.flag("adafactor", "multiply_by_parameter_scale", multiply_by_parameter_scale)
     links = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
@@ -219,5 +196,5 @@ def adafactor(
 
 
 def _inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``1 / sqrt(x)``, and 0 at 0; its slope stays finite where 1 / x^(3/2) would overflow."""
+    """``1 / sqrt(x)``, and 0 at 0; its derivative is finite where 1 / x^(3/2) would overflow."""
     return numerics.safe_divide(jnp.ones_like(x), numerics.safe_sqrt(x))

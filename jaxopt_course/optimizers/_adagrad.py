@@ -1,36 +1,44 @@
-"""AdaGrad: a learning rate for each entry, which shrinks with what the entry has seen.
+"""AdaGrad: learning rates that shrink with the sum of squared gradients.
 
 With gradients g_t, learning rate a_t and s_0 = ``initial_accumulator_value``,
 
-    s_t = s_{t-1} + g_t^2
-    w <- w - a_t g_t / sqrt(s_t + eps)     or, with eps outside the root, / (sqrt(s_t) + eps)
+    s_t = s_{t-1} + g_t^2,   w <- w - a_t g_t / sqrt(s_t + eps)     for each entry
 
-The course starts the sum at 0 with eps = 1e-8: ``adagrad(rate, 0.0, 1e-8)``. Its other form,
-the rate a / sqrt(t + 1) over the root of the mean of squares, is the same update.
+or, with eps outside the square root, / (sqrt(s_t) + eps). The course starts the sum at 0 with
+eps = 1e-8: ``adagrad(rate, 0.0, 1e-8)``. AdaGrad-norm has one sum, b_t^2, for all entries:
 
-Reference: Duchi, Hazan & Singer, "Adaptive Subgradient Methods for Online Learning and
-Stochastic Optimization", JMLR 2011, https://jmlr.org/papers/v12/duchi11a.html, figure 1 with
-diagonal matrices.
+    b_t^2 = b_{t-1}^2 + |g_t|^2,   w <- w - a_t g_t / b_t
+
+It converges for every learning rate and every b_0, whatever the Lipschitz constant of the gradient.
+
+References: Duchi, Hazan & Singer, "Adaptive Subgradient Methods for Online Learning and
+Stochastic Optimization", JMLR 2011, figure 1, https://jmlr.org/papers/v12/duchi11a.html; Ward, Wu &
+Bottou, "AdaGrad stepsizes: Sharp convergence over nonconvex landscapes", 2019, algorithm 1,
+https://arxiv.org/abs/1806.01811.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import ScalarLike
+from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
     checks,
+    numerics,
     tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 
 class ScaleByRssState(NamedTuple):
-    """``sum_of_squares``: of each entry's gradients, shaped like the params, float32 or wider."""
+    """State of the AdaGrad transformation.
+
+    sum_of_squares: of each entry's gradients, shaped like the params, float32 or wider.
+    """
 
     sum_of_squares: Params
 
@@ -41,24 +49,14 @@ def scale_by_rss(
     *,
     eps_in_sqrt: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Divide each entry by the root of the sum of its squares so far.
+    """Divide each entry by the root of its sum of squares.
 
-    Args:
-        initial_accumulator_value: s_0, in [0, inf).
-        eps: added to the sum, or to its root, in [0, inf).
-        eps_in_sqrt: whether eps stands inside the root.
-
-    Returns:
-        A transformation whose updates point uphill and shrink as 1 / sqrt(t).
-
-    Raises:
-        ValueError: if a number lies outside its range.
+    Arguments are those of :func:`adagrad`.
     """
     checks.flag("scale_by_rss", "eps_in_sqrt", eps_in_sqrt)
-    checks.number(
-        "scale_by_rss", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
+    checks.numbers(
+        "scale_by_rss", "[0, inf)", initial_accumulator_value=initial_accumulator_value, eps=eps
     )
-    checks.number("scale_by_rss", "eps", eps, "[0, inf)")
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params):
@@ -82,32 +80,72 @@ def adagrad(
     *,
     eps_in_sqrt: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """AdaGrad, as a chain of :func:`scale_by_rss` and the learning rate.
+    """AdaGrad, with learning rates that shrink with the sum of squared gradients.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        initial_accumulator_value: s_0, in [0, inf). The course has 0, optax 0.1.
-        eps: added to the sum, or to its root, in [0, inf). The course has 1e-8, optax 1e-7.
-        eps_in_sqrt: whether eps stands inside the root.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        initial_accumulator_value: s_0, in [0, inf). The course starts at 0, optax at 0.1.
+        eps: added to the sum, or to its square root, in [0, inf). The course has 1e-8, optax 1e-7.
+        eps_in_sqrt: whether to add ``eps`` inside the square root.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), adagrad(1.0, 0.0, 1e-8)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-3)
-        True
+        >>> tx = adagrad(1.0, 0.0, 1e-8)
     """
     return chain(
         scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=eps_in_sqrt),
         scale_by_learning_rate(learning_rate),
+    )
+
+
+class ScaleByAdagradNormState(NamedTuple):
+    """State of the AdaGrad-norm transformation.
+
+    sum_of_squares: b_t^2, the sum over all entries, float[], float32 or wider.
+    """
+
+    sum_of_squares: Float[Array, ""]
+
+
+def scale_by_adagrad_norm(
+    initial_accumulator_value: ScalarLike = 0.1,
+) -> GradientTransformationExtraArgs:
+    """Divide gradients by the root of the sum of all squares.
+
+    The argument is that of :func:`adagrad_norm`.
+    """
+    checks.number(
+        "scale_by_adagrad_norm", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
+    )
+
+    def init(params):
+        return ScaleByAdagradNormState(
+            jnp.asarray(initial_accumulator_value, tree.scalar_dtype(params))
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_adagrad_norm", state, ScaleByAdagradNormState)
+        if params is not None:
+            checks.like("scale_by_adagrad_norm", "gradient", updates, params)
+        before = state.sum_of_squares
+        after = before + tree.sum(tree.squared(updates)).astype(before.dtype)
+        factor = numerics.safe_divide(jnp.ones_like(after), numerics.safe_sqrt(after))
+        return tree.scale(updates, factor), ScaleByAdagradNormState(after)
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def adagrad_norm(
+    learning_rate: ScalarOrSchedule, initial_accumulator_value: ScalarLike = 0.1
+) -> GradientTransformationExtraArgs:
+    """AdaGrad with one sum of squares for all entries.
+
+    Args:
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        initial_accumulator_value: b_0^2, in [0, inf).
+
+    Examples:
+        >>> tx = adagrad_norm(1.0)
+    """
+    return chain(
+        scale_by_adagrad_norm(initial_accumulator_value), scale_by_learning_rate(learning_rate)
     )

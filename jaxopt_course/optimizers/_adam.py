@@ -1,16 +1,15 @@
-"""Adam: a running mean of gradients over the root of a running mean of their squares.
+"""Adam and its variants: a running mean of gradients over the root of a running mean of squares.
 
-With gradients g_t and learning rate a_t,
+With gradients g_t, learning rate a_t and weight decay d,
 
-    m_t = b1 m_{t-1} + (1 - b1) g_t                       running mean
-    v_t = b2 v_{t-1} + (1 - b2) g_t^2                     running mean of squares
+    m_t = b1 m_{t-1} + (1 - b1) g_t                       first moment
+    v_t = b2 v_{t-1} + (1 - b2) g_t^2                     second moment
     u_t = -a_t m_hat / (sqrt(v_hat + eps_root) + eps)     update
 
-where m_hat = m_t / (1 - b1^t) and v_hat = v_t / (1 - b2^t) undo the pull of the zeros that m
-and v start from. AdamW adds the decay -a_t d w_t to the update, beside the moments. NAdam and
-NAdamW take for m_hat the mean one step ahead, b1 m_hat_{t+1} + (1 - b1) g_t / (1 - b1^t), with
-one b1 throughout as in optax; Dozat and torch let it grow towards b1 (``momentum_decay``; torch
-with an infinite one is this NAdam).
+where m_hat = m_t / (1 - b1^t) and v_hat = v_t / (1 - b2^t) correct the start at zero. AdamW adds
+-a_t d w_t to the update. ``adam_l2`` adds d w_t to the gradient instead, so that parameters with
+large gradients decay less. NAdam and NAdamW replace m_hat by b1 m_hat_{t+1} + (1 - b1) g_hat_t. As
+in optax, b1 is constant; Dozat and torch let it grow (torch's ``momentum_decay``).
 
 References: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1,
 https://arxiv.org/abs/1412.6980; Dozat, "Incorporating Nesterov Momentum into Adam", 2016,
@@ -37,9 +36,9 @@ from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learni
 
 
 class ScaleByAdamState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the Adam transformation.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
     nu: running mean of squared gradients, likewise.
     """
@@ -59,25 +58,8 @@ def scale_by_adam(
     nesterov: bool = False,
     bias_correction: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Rescale each gradient entry by its own history, without a learning rate.
-
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        nesterov: the mean one step ahead, b1 m_hat_{t+1} + (1 - b1) g_hat_t, as in NAdam.
-        bias_correction: divide the means by 1 - b^t. One deck of the course leaves it out.
-
-    Returns:
-        A transformation whose updates point uphill, with entries of magnitude about one.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
-    checks.flag("scale_by_adam", "bias_correction", bias_correction)
-    checks.flag("scale_by_adam", "nesterov", nesterov)
+    """Rescale gradients by Adam's moments. Arguments are those of :func:`adam`."""
+    checks.flags("scale_by_adam", nesterov=nesterov, bias_correction=bias_correction)
     checks.dtype("scale_by_adam", "mu_dtype", mu_dtype)
     check_moments("scale_by_adam", b1, b2, eps, eps_root)
 
@@ -101,15 +83,13 @@ def scale_by_adam(
 def check_moments(
     owner: str, b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, eps_root: ScalarLike
 ) -> None:
-    """Raise unless both decays lie in [0, 1) and both eps in [0, inf)."""
-    checks.number(owner, "b1", b1, "[0, 1)")
-    checks.number(owner, "b2", b2, "[0, 1)")
-    checks.number(owner, "eps", eps, "[0, inf)")
-    checks.number(owner, "eps_root", eps_root, "[0, inf)")
+    """Raise unless both decay rates lie in [0, 1) and both eps in [0, inf)."""
+    checks.numbers(owner, "[0, 1)", b1=b1, b2=b2)
+    checks.numbers(owner, "[0, inf)", eps=eps, eps_root=eps_root)
 
 
 def zero_moments(params: Params, mu_dtype: DTypeLike | None = None) -> ScaleByAdamState:
-    """Adam's state before the first gradient."""
+    """Adam's initial state."""
     mu, nu = tree.accumulator_like(params, mu_dtype), tree.real_accumulator_like(params)
     return ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
@@ -122,16 +102,7 @@ def mean_of_step(
     nesterov: bool,
     bias_correction: bool = True,
 ) -> Updates:
-    """m_hat_t; with Nesterov's momentum b1 m_hat_{t+1} + (1 - b1) g_t / (1 - b1^t).
-
-    Args:
-        mu: m_t, the running mean with the gradient of this step in it.
-        updates: g_t.
-        b1: decay of the running mean.
-        count: t, from 1.
-        nesterov: the mean one step ahead, as if the same gradient came again.
-        bias_correction: without it the means stay as they are.
-    """
+    """m_hat_t of m_t = ``mu``, or b1 m_hat_{t+1} + (1 - b1) g_hat_t with Nesterov momentum."""
 
     def unbiased(mean: Params, count: Int[Array, ""]) -> Params:
         return tree.bias_correction(mean, b1, count) if bias_correction else mean
@@ -153,34 +124,21 @@ def adam(
     nesterov: bool = False,
     bias_correction: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Adam, as a chain of :func:`scale_by_adam` and the learning rate.
+    """Adam, a running mean of gradients over the root of a running mean of their squares.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        nesterov: the mean one step ahead, as in NAdam.
-        bias_correction: divide the means by 1 - b^t.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        nesterov: whether to use Nesterov momentum, as NAdam does.
+        bias_correction: whether to divide the moments by 1 - b^t.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), adam(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = adam(1e-3)
+        >>> tx = adam(lambda count: 1e-3 * 0.99**count, b2=0.99)
     """
     return chain(
         scale_by_adam(
@@ -202,36 +160,22 @@ def adamw(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Adam with decoupled weight decay: w <- (1 - a_t d) w - a_t m_hat / (sqrt(v_hat) + eps).
+    """Adam with decoupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one: which leaves decay. All by default.
-        nesterov: the mean one step ahead, as in NAdamW.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay: a tree of bools shaped like (a prefix of) the params, or a function
+            of the params that returns one; all by default.
+        nesterov: whether to use Nesterov momentum, as NAdam does.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), adamw(0.1, weight_decay=0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = adamw(1e-3, weight_decay=0.1, mask={"kernel": True, "bias": False})
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
@@ -248,32 +192,18 @@ def nadam(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """:func:`adam` with Nesterov's momentum, the arguments its own.
+    """Adam with Nesterov momentum.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), nadam(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = nadam(1e-3)
     """
     return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=True)
 
@@ -288,33 +218,51 @@ def nadamw(
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
 ) -> GradientTransformationExtraArgs:
-    """:func:`adamw` with Nesterov's momentum, the arguments its own.
+    """AdamW with Nesterov momentum.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        mask: which leaves decay, as in :func:`adamw`. All by default.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), nadamw(0.1, weight_decay=0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = nadamw(1e-3, weight_decay=0.1)
     """
     return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=True)
+
+
+def adam_l2(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+) -> GradientTransformationExtraArgs:
+    """Adam with coupled weight decay, as torch's ``Adam(weight_decay=...)``.
+
+    Args:
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        weight_decay: coupled weight decay, in [0, inf), or a schedule.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+
+    Examples:
+        >>> tx = adam_l2(1e-3, weight_decay=1e-4)
+    """
+    return chain(
+        add_decayed_weights(weight_decay, mask),
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype),
+        scale_by_learning_rate(learning_rate),
+    )

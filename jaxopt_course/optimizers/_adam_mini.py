@@ -1,16 +1,16 @@
-"""Adam-mini: Adam with one second moment for each block of parameters, not for each parameter.
+"""Adam-mini: Adam with one second moment for each block of parameters.
 
-With gradients g_t, learning rate a_t, and the mean taken over each block by itself,
+With gradients g_t, learning rate a_t, weight decay d, and the mean taken over each block,
 
     m_t = b1 m_{t-1} + (1 - b1) g_t
     v_t = b2 v_{t-1} + (1 - b2) mean(g_t^2)
-    w  <- w - a_t (m_hat / (sqrt(v_hat) + eps) + d w)
+    w  <- w - a_t (m_hat / (sqrt(v_hat + eps_root) + eps) + d w)
 
-Blocks are the parts of the Hessian that are dense: the weights into one output neuron, the
-embedding of one token, a whole bias. The state is about half of Adam's.
+Blocks are the dense parts of the Hessian: the weights of one output neuron, the embedding of one
+token, a whole bias. The state takes about half the memory of Adam's.
 
-Reference: Zhang et al., "Adam-mini: Use Fewer Learning Rates To Gain More", 2024, algorithm 1
-and its partition of parameters, https://arxiv.org/abs/2406.16793.
+Reference: Zhang et al., "Adam-mini: Use Fewer Learning Rates To Gain More", 2024, algorithm 1,
+https://arxiv.org/abs/2406.16793.
 """
 
 import math
@@ -36,21 +36,17 @@ from ._adam import check_moments
 
 
 def neuron_axes(path: tuple[Any, ...], leaf: Any) -> tuple[int, ...]:
-    """The axes along which each place is a block of its own; () is one block for the leaf.
+    """The axes of a leaf along which every index is a block of its own; () for a single block.
 
-    A kernel, of two axes or more, has a block for each place of its last axis, which is the
-    output neuron or channel in Flax. A leaf that is called ``embedding`` has one for each place
-    of its first axis, the token. Anything else is one block.
+    A kernel with at least two axes has a block for each index of its last axis, the output neuron
+    or channel in Flax. A leaf named ``embedding`` has one for each index of its first axis, the
+    token. Any other leaf is a single block.
 
     Args:
-        path: where the leaf lies, as of ``jax.tree_util``.
+        path: path of the leaf, as in ``jax.tree_util``.
         leaf: an array.
 
-    Returns:
-        The axes to keep.
-
     Examples:
-        >>> import jax.numpy as jnp
         >>> neuron_axes((), jnp.ones((3, 4))), neuron_axes((), jnp.ones(4))
         ((-1,), ())
     """
@@ -60,11 +56,11 @@ def neuron_axes(path: tuple[Any, ...], leaf: Any) -> tuple[int, ...]:
 
 
 class ScaleByAdamMiniState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the Adam-mini transformation.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
-    nu: running mean of the blocks' mean squares, likewise, with size 1 along axes not kept.
+    nu: running mean of each block's mean square, likewise, with size 1 along the other axes.
     """
 
     count: Int[Array, ""]
@@ -81,22 +77,7 @@ def scale_by_adam_mini(
     *,
     kept_axes: Callable[[tuple[Any, ...], Any], Sequence[int]] = neuron_axes,
 ) -> GradientTransformationExtraArgs:
-    """Rescale the gradient of each block by the history of its root mean square.
-
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        kept_axes: path and leaf -> the axes along which each place is a block of its own.
-
-    Returns:
-        A transformation whose updates point uphill, with blocks of root mean square about one.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
+    """Rescale gradients by the moments of blocks. Arguments are those of :func:`adam_mini`."""
     checks.dtype("scale_by_adam_mini", "mu_dtype", mu_dtype)
     check_moments("scale_by_adam_mini", b1, b2, eps, eps_root)
 
@@ -140,37 +121,23 @@ def adam_mini(
     *,
     kept_axes: Callable[[tuple[Any, ...], Any], Sequence[int]] = neuron_axes,
 ) -> GradientTransformationExtraArgs:
-    """Adam-mini with decoupled weight decay.
+    """Adam-mini, with one second moment for each block, and decoupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. Adam's is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one: which leaves decay. All by default.
-        kept_axes: path and leaf -> the axes along which each place is a block of its own. For
-            the heads of an attention, keep the axis of the heads.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often
+            Adam's.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+        kept_axes: maps a path and a leaf to the axes along which every index is a block of its own.
+            For attention, keep the axis of the heads.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([[3.0, -2.0], [1.0, 0.5]]), adam_mini(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = adam_mini(1e-3)
     """
     return chain(
         scale_by_adam_mini(b1, b2, eps, eps_root, mu_dtype, kept_axes=kept_axes),

@@ -1,4 +1,4 @@
-"""Adan: Adam with Nesterov's momentum, estimated from the differences of gradients.
+"""Adan: Adam with Nesterov momentum that is estimated from the differences of gradients.
 
 With gradients g_t, differences d_t = g_t - g_{t-1} (d_1 = 0), learning rate a_t, weight decay e,
 
@@ -7,10 +7,9 @@ With gradients g_t, differences d_t = g_t - g_{t-1} (d_1 = 0), learning rate a_t
     n_t = b3 n_{t-1} + (1 - b3) (g_t + c d_t)^2
     w  <- w - a_t ((m_hat + c v_hat) / (sqrt(n_hat + eps_root) + eps) + e w)
 
-where hats undo the pull of the zeros that the means start from. The paper, whose beta is 1 - b,
-has c = b2, and so have its authors' code and other libraries; optax 0.2.8 has c = 1 - b2 (0.08
-in place of 0.92). Its numbers are the default here; ``as_published`` gives the paper's c. Both
-decay the weights as AdamW does, where the paper divides the new ones by 1 + a_t e.
+where hats denote Adam's bias correction. The paper has c = b2 (its beta is 1 - b); optax 0.2.8 has
+c = 1 - b2, which is 0.08 instead of 0.92, and is the default here. ``as_published`` selects the
+paper's c. Weights decay as in AdamW, where the paper divides the new ones by 1 + a_t e.
 
 Reference: Xie et al., "Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep
 Models", 2022, algorithm 1, https://arxiv.org/abs/2208.06677.
@@ -37,13 +36,13 @@ from ._adam import check_moments
 
 
 class ScaleByAdanState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the Adan transformation.
 
     m: running mean of gradients, shaped like the params, float32 or wider.
     v: running mean of the differences of successive gradients, likewise.
-    n: running mean of squared gradients, looked ahead from by their difference, likewise.
-    g: the gradient before, likewise.
-    t: how many updates have been made, int32[].
+    n: running mean of squares of gradients plus their weighted differences, likewise.
+    g: the previous gradient, likewise.
+    t: number of updates so far, int32[].
     """
 
     m: Params
@@ -62,22 +61,7 @@ def scale_by_adan(
     *,
     as_published: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Rescale the running means of gradients and of their differences, without a rate.
-
-    Args:
-        b1: decay of the running mean of gradients, in [0, 1).
-        b2: decay of the running mean of their differences, in [0, 1).
-        b3: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        as_published: weigh the differences by b2, as the paper, not by 1 - b2, as optax.
-
-    Returns:
-        A transformation whose updates point uphill, with entries of magnitude about one.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
+    """Rescale gradients by Adan's moments. Arguments are those of :func:`adan`."""
     checks.flag("scale_by_adan", "as_published", as_published)
     check_moments("scale_by_adan", b1, b2, eps, eps_root)
     checks.number("scale_by_adan", "b3", b3, "[0, 1)")
@@ -120,36 +104,21 @@ def adan(
     *,
     as_published: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Adan with decoupled weight decay.
+    """Adan, with Nesterov momentum from differences of gradients, and decoupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        b1: decay of the running mean of gradients, in [0, 1).
-        b2: decay of the running mean of their differences, in [0, 1).
-        b3: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        weight_decay: e, in [0, inf), or a schedule; multiplied by the learning rate.
-        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one: which leaves decay. All by default.
-        as_published: weigh the differences by b2, as the paper, not by 1 - b2, as optax.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        b1: decay rate of the running mean of gradients, in [0, 1).
+        b2: decay rate of the running mean of their differences, in [0, 1).
+        b3: decay rate of the running mean of squares, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+        as_published: weigh the differences by b2 as in the paper, instead of by 1 - b2 as in optax.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), adan(0.1, as_published=True)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(500):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = adan(1e-3, as_published=True)
     """
     return chain(
         scale_by_adan(b1, b2, b3, eps, eps_root, as_published=as_published),

@@ -1,17 +1,22 @@
-"""AdEMAMix: Adam with a second, much longer memory of gradients.
+"""AdEMAMix: Adam with a second, much slower running mean of gradients.
 
-With gradients g_t and learning rate a_t,
+With gradients g_t, learning rate a_t and weight decay d,
 
     m_t = b1 m_{t-1} + (1 - b1) g_t                 the fast mean
     n_t = b3_t n_{t-1} + (1 - b3_t) g_t             the slow mean
     v_t = b2 v_{t-1} + (1 - b2) g_t^2
     w  <- w - a_t ((m_hat + alpha_t n_t) / (sqrt(v_hat + eps_root) + eps) + d w)
 
-where m_hat and v_hat are corrected for their start at zero, and n is not: it fills slowly. The
-paper raises alpha_t and b3_t slowly too; both take schedules.
+where m_hat and v_hat are bias-corrected and n is not. The paper increases alpha_t and b3_t slowly;
+both take schedules. The simplified variant has one momentum and adds the gradient to it:
 
-Reference: Pagliardini, Ablin & Grangier, "The AdEMAMix Optimizer: Better, Faster, Older", 2024,
-algorithm 1, https://arxiv.org/abs/2409.03137.
+    m_t = b1 m_{t-1} + g_t                          a sum, not a mean
+    w  <- w - a_t ((m_t + alpha_t g_t) / (sqrt(v_hat + eps_root) + eps) + d w)
+
+References: Pagliardini, Ablin & Grangier, "The AdEMAMix Optimizer: Better, Faster, Older", 2024,
+algorithm 1, https://arxiv.org/abs/2409.03137; Morwani et al., "Connections between Schedule-Free
+Optimizers, AdEMAMix, and Accelerated SGD Variants", 2025, algorithm "Simplified AdEMAMix",
+https://arxiv.org/abs/2502.02431.
 """
 
 from collections.abc import Callable
@@ -34,12 +39,12 @@ from ._adam import check_moments
 
 
 class ScaleByAdemamixState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the AdEMAMix transformation.
 
-    count: how many updates have been made, int32[].
-    count_m2: how many the slow mean has seen, int32[]; the schedules read it.
-    m1: the fast mean of gradients, shaped like the params, float32 or wider.
-    m2: the slow mean, likewise.
+    count: number of updates so far, int32[].
+    count_m2: number of updates of the slow mean, int32[], at which schedules are evaluated.
+    m1: fast mean of gradients, shaped like the params, float32 or wider.
+    m2: slow mean, likewise.
     nu: running mean of squared gradients, likewise.
     """
 
@@ -59,23 +64,7 @@ def scale_by_ademamix(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Replace each gradient by a fast and a slow mean, over the root of the mean of squares.
-
-    Args:
-        b1: decay of the fast mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        b3: decay of the slow mean, in [0, 1), or a schedule of the step count.
-        alpha: weight of the slow mean, in [0, inf), or a schedule.
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which both means are kept; float32 or wider by default.
-
-    Returns:
-        A transformation whose updates point uphill.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
+    """Rescale gradients by AdEMAMix's moments. Arguments are those of :func:`ademamix`."""
     checks.dtype("scale_by_ademamix", "mu_dtype", mu_dtype)
     check_moments("scale_by_ademamix", b1, b2, eps, eps_root)
     if callable(b3):
@@ -130,39 +119,105 @@ def ademamix(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
 ) -> GradientTransformationExtraArgs:
-    """AdEMAMix with decoupled weight decay, for long trainings.
+    """AdEMAMix, Adam with an additional slow mean, and decoupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        b1: decay of the fast mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        b3: decay of the slow mean, in [0, 1), or a schedule. 0.999 for few thousand steps.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        b1: decay rate of the fast mean, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        b3: decay rate of the slow mean, in [0, 1), or a schedule. 0.999 suits a few thousand steps.
         alpha: weight of the slow mean, in [0, inf), or a schedule.
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which both means are kept; float32 or wider by default.
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one: which leaves decay. All by default.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of both means; float32 or wider by default.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
-        >>> import jax, jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), ademamix(0.03, b3=0.99)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(500):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = ademamix(1e-3, b3=0.999)
     """
     return chain(
         scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+class ScaleBySimplifiedAdEMAMixState(NamedTuple):
+    """State of the simplified AdEMAMix transformation.
+
+    t: number of updates so far, int32[].
+    m: decaying sum of gradients, shaped like the params, float32 or wider.
+    n: running mean of squared gradients, likewise.
+    """
+
+    t: Int[Array, ""]
+    m: Params
+    n: Params
+
+
+def scale_by_simplified_ademamix(
+    b1: ScalarLike = 0.99,
+    b2: ScalarLike = 0.95,
+    alpha: ScalarOrSchedule = 0.0,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+) -> GradientTransformationExtraArgs:
+    """Rescale gradients by their moments. Arguments are those of :func:`simplified_ademamix`."""
+    check_moments("scale_by_simplified_ademamix", b1, b2, eps, eps_root)
+    if callable(alpha):
+        checks.schedule("scale_by_simplified_ademamix", "alpha", alpha)
+    else:
+        checks.number("scale_by_simplified_ademamix", "alpha", alpha, "[0, inf)")
+
+    def init(params):
+        squares = tree.real_accumulator_like(params)
+        return ScaleBySimplifiedAdEMAMixState(
+            jnp.zeros((), jnp.int32), tree.accumulator_like(params), squares
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_simplified_ademamix", state, ScaleBySimplifiedAdEMAMixState)
+        checks.like("scale_by_simplified_ademamix", "gradient", updates, state.n)
+        weight = numerics.at_count(alpha, state.t)
+        t = numerics.safe_increment(state.t)
+        m = tree.running_sum(state.m, updates, b1)
+        n = tree.update_moment(updates, state.n, b2, 2)
+        mixed = tree.running_sum(updates, m, weight)
+        scaled = tree.divide_by_root(mixed, tree.bias_correction(n, b2, t), eps, eps_root)
+        return tree.cast_like(scaled, updates), ScaleBySimplifiedAdEMAMixState(t, m, n)
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def simplified_ademamix(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.99,
+    b2: ScalarLike = 0.95,
+    alpha: ScalarOrSchedule = 0.0,
+    eps: ScalarLike = 1e-8,
+    eps_root: ScalarLike = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+) -> GradientTransformationExtraArgs:
+    """Simplified AdEMAMix, momentum plus the current gradient, with decoupled weight decay.
+
+    Args:
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; 1 - b1 times
+            Adam's is usual.
+        b1: decay rate of the sum of gradients, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        alpha: weight of the current gradient, in [0, inf), or a schedule.
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+
+    Examples:
+        >>> tx = simplified_ademamix(1e-5, alpha=100.0)
+    """
+    return chain(
+        scale_by_simplified_ademamix(b1, b2, alpha, eps, eps_root),
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

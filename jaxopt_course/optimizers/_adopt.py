@@ -1,14 +1,14 @@
-"""ADOPT: Adam in another order, which converges whatever its second decay.
+"""ADOPT: Adam in another order of operations, which converges for every b2.
 
-The mean of squares that divides a gradient does not know that gradient yet, and the momentum is
-of what has been divided. With gradients g_t, t from 0, learning rate a_t and v_0 = g_0^2,
+The second moment that divides a gradient does not contain that gradient, and the momentum averages
+the quotients. With gradients g_t, t from 0, learning rate a_t and v_0 = g_0^2,
 
     u_t = clip(g_t / max(sqrt(v_{t-1}), eps), -c_t, c_t)          t >= 1; c_t = t^(1/4)
     m_t = b1 m_{t-1} + (1 - b1) u_t                               m_0 = 0
     w  <- w - a_t m_t
     v_t = b2 v_{t-1} + (1 - b2) g_t^2
 
-so that the first step only looks.
+so the first step leaves the parameters unchanged.
 
 Reference: Taniguchi et al., "ADOPT: Modified Adam Can Converge with Any beta2 with the Optimal
 Rate", 2024, algorithms 1 and 2 (with clipping), https://arxiv.org/abs/2411.02853.
@@ -44,29 +44,10 @@ def scale_by_adopt(
     use_clipping: bool = True,
     clip_value_fn: Callable[[Array], Array] = lambda x: x**0.25,
 ) -> GradientTransformationExtraArgs:
-    """Rescale each gradient entry by the squares of those before it.
-
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: the smallest root to divide by, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        nesterov: the mean one step ahead: u_t enters twice.
-        use_clipping: whether to clip what has been divided.
-        clip_value_fn: step count, as a float[], -> bound on each entry.
-
-    Returns:
-        A transformation whose updates point uphill, with entries of magnitude about one. Its
-        first update is 0.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
-    checks.flag("scale_by_adopt", "use_clipping", use_clipping)
-    checks.flag("scale_by_adopt", "nesterov", nesterov)
+    """Rescale gradients by the second moment before them. Arguments are those of :func:`adopt`."""
+    checks.flags("scale_by_adopt", nesterov=nesterov, use_clipping=use_clipping)
     checks.dtype("scale_by_adopt", "mu_dtype", mu_dtype)
-    checks.number("scale_by_adopt", "b1", b1, "[0, 1)")
-    checks.number("scale_by_adopt", "b2", b2, "[0, 1)")
+    checks.numbers("scale_by_adopt", "[0, 1)", b1=b1, b2=b2)
     checks.number("scale_by_adopt", "eps", eps, "[0, inf)")
 
     def init(params):
@@ -101,7 +82,7 @@ def scale_by_adopt(
 def _mean_from_second(
     old: PyTree, new: PyTree, decay: ScalarLike, first: Bool[Array, ""], decay_at_first: float
 ) -> PyTree:
-    """A running mean whose decay is another one in the first step."""
+    """A running mean with a decay rate of its own in the first step."""
 
     @functools.cache
     def weights(dtype: Any) -> tuple[Array, Array]:
@@ -126,33 +107,20 @@ def adopt(
     use_clipping: bool = True,
     clip_value_fn: Callable[[Array], Array] = lambda x: x**0.25,
 ) -> GradientTransformationExtraArgs:
-    """ADOPT, as a chain of :func:`scale_by_adopt` and the learning rate.
+    """ADOPT, Adam that converges for every decay rate of its second moment.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: the smallest root to divide by, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        nesterov: the mean one step ahead.
-        use_clipping: whether to clip what has been divided.
-        clip_value_fn: step count, as a float[], -> bound on each entry.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: smallest square root to divide by, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        nesterov: whether to use Nesterov momentum: u_t enters the mean twice.
+        use_clipping: whether to clip u_t.
+        clip_value_fn: maps the step count, float[], to the bound c_t.
 
     Examples:
-        >>> import jax, jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), adopt(0.1, b2=0.99)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = adopt(1e-3)
     """
     return chain(
         scale_by_adopt(

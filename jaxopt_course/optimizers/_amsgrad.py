@@ -1,12 +1,12 @@
-"""AMSGrad: Adam whose denominator never shrinks.
+"""AMSGrad: Adam whose denominator never decreases.
 
-With the running means m_t and v_t of Adam, learning rate a_t,
+With the moments m_t and v_t of Adam and learning rate a_t,
 
     w <- w - a_t m_hat / (sqrt(v_max_t + eps_root) + eps),   v_max_t = max(v_max_{t-1}, v_hat_t)
 
-The maximum is over the bias-corrected means, as in optax. The paper corrects nothing
+The maximum is taken over bias-corrected moments, as in optax. The paper corrects nothing
 (``bias_correction_mu=False, bias_correction_nu=False``); torch divides the maximum of the
-uncorrected means by 1 - b2^t.
+uncorrected moments by 1 - b2^t.
 
 Reference: Reddi, Kale & Kumar, "On the Convergence of Adam and Beyond", 2018, algorithm 2,
 https://openreview.net/forum?id=ryQu7f-RZ.
@@ -32,12 +32,12 @@ from ._adam import check_moments
 
 
 class ScaleByAmsgradState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the AMSGrad transformation.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
     nu: running mean of squared gradients, likewise.
-    nu_max: the largest value so far of each entry's mean of squares, likewise.
+    nu_max: largest second moment of each entry so far, likewise.
     """
 
     count: Int[Array, ""]
@@ -55,25 +55,12 @@ def scale_by_amsgrad(
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Rescale each gradient entry by the largest mean of squares that it has had.
-
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        bias_correction_mu: divide the mean by 1 - b1^t.
-        bias_correction_nu: divide the mean of squares by 1 - b2^t before the maximum.
-
-    Returns:
-        A transformation whose updates point uphill.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
-    checks.flag("scale_by_amsgrad", "bias_correction_nu", bias_correction_nu)
-    checks.flag("scale_by_amsgrad", "bias_correction_mu", bias_correction_mu)
+    """Divide by the root of the largest second moment. Arguments are those of :func:`amsgrad`."""
+    checks.flags(
+        "scale_by_amsgrad",
+        bias_correction_mu=bias_correction_mu,
+        bias_correction_nu=bias_correction_nu,
+    )
     checks.dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
     check_moments("scale_by_amsgrad", b1, b2, eps, eps_root)
 
@@ -107,34 +94,20 @@ def amsgrad(
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """AMSGrad, as a chain of :func:`scale_by_amsgrad` and the learning rate.
+    """AMSGrad, Adam whose denominator never decreases.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        bias_correction_mu: divide the mean by 1 - b1^t.
-        bias_correction_nu: divide the mean of squares by 1 - b2^t before the maximum.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        bias_correction_mu: whether to divide the first moment by 1 - b1^t.
+        bias_correction_nu: whether to divide the second moment by 1 - b2^t before the maximum.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), amsgrad(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = amsgrad(1e-3)
     """
     return chain(
         scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu),

@@ -1,15 +1,18 @@
-"""DoG: a step as long as the way come so far, over the root of all gradients' squares.
+"""DoG and DoWG: the learning rate is the distance from the start over the norms of all gradients.
 
-With gradients g_t and the first params w_0, norms taken over all leaves together,
+With gradients g_t, first params w_0, a factor a_t (1 in the papers), norms taken over all leaves,
 
     r_t = max(r_{t-1}, |w_t - w_0|)
-    G_t = G_{t-1} + |g_t|^2
-    w  <- w - a_t r_t / sqrt(G_t + eps) g_t
 
-The factor a_t is 1 in the paper. Its authors advise to average the iterates.
+    DoG    G_t = G_{t-1} + |g_t|^2,         w <- w - a_t r_t / sqrt(G_t + eps) g_t
+    DoWG   V_t = V_{t-1} + r_t^2 |g_t|^2,   w <- w - a_t r_t^2 / (sqrt(V_t) + eps) g_t
 
-Reference: Ivgi, Hinder & Carmon, "DoG is SGD's Best Friend: A Parameter-Free Dynamic Step Size
-Schedule", 2023, equation (DoG), https://arxiv.org/abs/2302.12022.
+The authors of DoG recommend averaging the iterates. DoWG's paper has eps = 0.
+
+References: Ivgi, Hinder & Carmon, "DoG is SGD's Best Friend: A Parameter-Free Dynamic Step Size
+Schedule", 2023, equation (DoG), https://arxiv.org/abs/2302.12022; Khaled, Mishchenko & Jin, "DoWG
+Unleashed: An Efficient Universal Parameter-Free Gradient Descent Method", 2023, algorithm 1,
+https://arxiv.org/abs/2305.16284.
 """
 
 from collections.abc import Callable
@@ -40,11 +43,11 @@ InitStep = tuple[Literal["distance", "learning_rate", "heuristic"], ScalarLike]
 
 
 class DoGState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the DoG transformation.
 
     is_init_step: whether no update has been made yet, bool[].
     init_params: w_0, the first params.
-    max_dist: r, the longest distance from them, float[], float32 or wider.
+    max_dist: r, the largest distance from them, float[], float32 or wider.
     sum_sq_norm_grads: G, float[].
     """
 
@@ -55,21 +58,7 @@ class DoGState(NamedTuple):
 
 
 def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransformationExtraArgs:
-    """Multiply gradients by distance over gradients.
-
-    Args:
-        init_step: how to begin: ``("distance", r)`` with r_0 = r, ``("heuristic", c)`` with
-            r_0 = c (1 + |w_0|), ``("learning_rate", a)`` with a first step of rate a. The
-            number lies in (0, inf) and should be small.
-        eps: added to the sum inside the root, in [0, inf).
-
-    Returns:
-        A transformation whose updates point uphill; ``update`` needs the params, and with
-        ``"heuristic"`` ``init`` needs their values.
-
-    Raises:
-        ValueError: if the way to begin is unknown, or a number lies outside its range.
-    """
+    """Multiply gradients by DoG's learning rate. Arguments are those of :func:`dog`."""
     if not isinstance(init_step, tuple | list) or len(init_step) != 2:
         raise TypeError(
             "scale_by_dog: `init_step` must be a pair of a name and a number, "
@@ -114,35 +103,93 @@ def dog(
     weight_decay: ScalarOrSchedule | None = None,
     mask: PyTree | Callable[[Params], PyTree] | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Gradient descent that finds its own learning rate: distance over gradients.
+    """Gradient descent that sets its own learning rate, distance over gradients.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count: a factor.
-        init_step: how to begin, as for :func:`scale_by_dog`. With batch normalization the
-            authors take ``("heuristic", 1e-4)``.
-        eps: added to the sum inside the root, in [0, inf).
-        weight_decay: coupled decay, in [0, inf), or a schedule. None for none.
-        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one: which leaves decay. All by default.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if the way to begin is unknown, or a number lies outside its range.
+        learning_rate: factor of the step size, in [0, inf), or a schedule of the step count.
+        init_step: how to start: ``("distance", r)`` sets r_0 = r; ``("heuristic", c)`` sets r_0 = c
+            (1 + |w_0|), so ``init`` needs the values of the params; ``("learning_rate", a)`` makes
+            a first step at the learning rate a. The number lies in (0, inf) and should be small.
+            With batch normalization the authors use ``("heuristic", 1e-4)``.
+        eps: added to the sum inside the square root, in [0, inf).
+        weight_decay: coupled weight decay, in [0, inf), or a schedule. None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
-        >>> import jax, jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), dog()
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = dog()
     """
     return chain(
         identity() if weight_decay is None else add_decayed_weights(weight_decay, mask),
         scale_by_dog(init_step, eps),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+class DoWGState(NamedTuple):
+    """State of the DoWG transformation.
+
+    init_params: w_0, the first params.
+    weighted_sq_norm_grads: V, float[], float32 or wider.
+    estim_sq_dist: r^2, the largest squared distance from them, float[].
+    """
+
+    init_params: Params
+    weighted_sq_norm_grads: Float[Array, ""]
+    estim_sq_dist: Float[Array, ""]
+
+
+def scale_by_dowg(
+    init_estim_sq_dist: ScalarLike | None = None, eps: ScalarLike = 1e-4
+) -> GradientTransformationExtraArgs:
+    """Multiply gradients by DoWG's learning rate. Arguments are those of :func:`dowg`."""
+    checks.number("scale_by_dowg", "eps", eps, "[0, inf)")
+    start = eps if init_estim_sq_dist is None else init_estim_sq_dist
+    checks.number("scale_by_dowg", "init_estim_sq_dist", start, "(0, inf)")
+
+    def init(params):
+        dtype = tree.scalar_dtype(params)
+        return DoWGState(
+            init_params=jax.tree.map(jnp.copy, params),  # so that the params may be donated
+            weighted_sq_norm_grads=jnp.zeros((), dtype),
+            estim_sq_dist=jnp.asarray(start, dtype),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("scale_by_dowg", state, DoWGState)
+        checks.params("scale_by_dowg", params)
+        checks.like("scale_by_dowg", "gradient", updates, state.init_params)
+        dtype = state.estim_sq_dist.dtype
+        way = tree.sum(tree.squared(tree.sub(params, state.init_params))).astype(dtype)
+        longest = jnp.maximum(state.estim_sq_dist, way)
+        squares = tree.sum(tree.squared(updates)).astype(dtype)
+        weighted = state.weighted_sq_norm_grads + longest * squares
+        rate = numerics.safe_divide(longest, numerics.safe_sqrt(weighted) + jnp.asarray(eps, dtype))
+        return tree.scale(updates, rate), DoWGState(state.init_params, weighted, longest)
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def dowg(
+    learning_rate: ScalarOrSchedule = 1.0,
+    init_estim_sq_dist: ScalarLike | None = None,
+    eps: ScalarLike = 1e-4,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+) -> GradientTransformationExtraArgs:
+    """Gradient descent that sets its own learning rate, distance over weighted gradients.
+
+    Args:
+        learning_rate: factor of the step size, in [0, inf), or a schedule of the step count.
+        init_estim_sq_dist: r_0^2, in (0, inf); ``eps`` by default.
+        eps: added to the square root, in [0, inf); it must not be 0 if it is also r_0^2.
+        weight_decay: coupled weight decay, in [0, inf), or a schedule. None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+
+    Examples:
+        >>> tx = dowg()
+    """
+    return chain(
+        identity() if weight_decay is None else add_decayed_weights(weight_decay, mask),
+        scale_by_dowg(init_estim_sq_dist, eps),
         scale_by_learning_rate(learning_rate),
     )

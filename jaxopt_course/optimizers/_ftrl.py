@@ -1,22 +1,21 @@
 """FTRL-proximal: AdaGrad with penalties, whose L1 part makes entries exactly zero.
 
-Each step solves a small problem anew. With gradients g_t, learning rate a_t, and penalties l1
-and l2 of the sum of all losses so far (not of each: their weight fades as the sum grows),
+With gradients g_t, learning rate a_t, and penalties l1 and l2 of the sum of all losses so far (so
+their weight relative to the losses shrinks), each step solves
 
     n_t = n_{t-1} + g_t^2,   A_t = (beta + sqrt(n_t)) / a_t
     z_t = z_{t-1} + g_t - (A_t - A_{t-1}) w_t
     w_{t+1} = argmin over w of z_t w + l1 |w| + (A_t + l2) w^2 / 2
             = 0 where |z_t| <= l1, else -(z_t - sign(z_t) l1) / (A_t + l2)
 
-The condition of that minimum gives z_{t-1} = -A_{t-1} w_t - l2 w_t - l1 sign(w_t) wherever w_t
-is not zero: only where it is zero must z be remembered. So it may start at any params, not only
-at the zeros of the paper, the rate may follow a schedule or be zero, and no entry is divided by
-the rate:
+Where w_t is not zero, the condition of that minimum gives z_{t-1} = -A_{t-1} w_t - l2 w_t -
+l1 sign(w_t), so z is needed only where w_t is zero. Hence the start may be any params, not only
+zeros as in the paper, and the learning rate may follow a schedule or be zero:
 
     w_{t+1} = soft((beta + sqrt(n_t)) w_t - a_t (z + g_t), a_t l1) / (beta + sqrt(n_t) + a_t l2)
 
-with the z just given, and soft(x, y) = sign(x) max(|x| - y, 0). Without penalties it is AdaGrad
-with beta beside the root.
+with that z, and soft(x, y) = sign(x) max(|x| - y, 0). Without penalties it is AdaGrad with beta
+added to the square root.
 
 Reference: McMahan et al., "Ad Click Prediction: a View from the Trenches", 2013,
 https://research.google/pubs/pub41159/, algorithm 1 (alpha there is the learning rate).
@@ -39,11 +38,10 @@ from jaxopt_course.core import (
 
 
 class FtrlState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the FTRL optimizer.
 
-    step: how many updates have been made, int32[]; a scheduled rate reads it.
-    z: z_t, shaped like the params, float32 or wider. It is read where a param is zero: there
-        it is the sum of the gradients that l1 has held back.
+    step: number of updates so far, int32[], at which a schedule is evaluated.
+    z: z_t, shaped like the params, float32 or wider; used only where a param is zero.
     n: sum of squared gradients, likewise.
     """
 
@@ -58,38 +56,22 @@ def ftrl(
     l1: ScalarLike = 0.0,
     l2: ScalarLike = 0.0,
 ) -> GradientTransformationExtraArgs:
-    """FTRL-proximal. It sets the params: the update is what leads from the old to the new.
+    """FTRL-proximal, AdaGrad with penalties that make entries exactly zero.
+
+    Zeros are exact if gradients have at least the precision of the params.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        beta: added to the root of the sum of squares, in [0, inf).
-        l1: weight of |w|, in [0, inf): an entry at zero leaves it once its gradients sum up to
-            more than l1; one that would pass through zero stops there.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        beta: added to the square root of the sum of squares, in [0, inf).
+        l1: weight of |w|, in [0, inf). An entry leaves zero once its gradients sum to more than l1,
+            and stops at zero instead of crossing it.
         l2: weight of w^2 / 2, in [0, inf).
 
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-        Zeros are exact where gradients have at least the precision of the params.
-
-    Raises:
-        ValueError: if a number lies outside its range; from ``update``, without ``params``.
-
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, 0.0]), ftrl(1.0, l1=1.0)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for t in range(200):
-        ...     grads = jnp.array([2 * params[0], 0.9 * (-1) ** t])  # the second is but noise
-        ...     updates, state = update(grads, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.abs(params[0]) < 1e-3), float(params[1])
-        (True, 0.0)
+        >>> tx = ftrl(1.0, l1=1.0)
     """
     checks.learning_rate("ftrl", learning_rate)
-    checks.number("ftrl", "beta", beta, "[0, inf)")
-    checks.number("ftrl", "l1", l1, "[0, inf)")
-    checks.number("ftrl", "l2", l2, "[0, inf)")
+    checks.numbers("ftrl", "[0, inf)", beta=beta, l1=l1, l2=l2)
 
     def init(params):
         n = tree.real_accumulator_like(params)

@@ -1,4 +1,4 @@
-"""L-BFGS: the gradient times an inverse Hessian, guessed from the last few steps.
+"""L-BFGS: the gradient times an inverse Hessian that is estimated from the last few steps.
 
 From steps s_k = w_{k+1} - w_k and changes of the gradient y_k = g_{k+1} - g_k, with
 rho_k = 1 / (s_k . y_k), the direction r = H g comes from the last m pairs by two loops:
@@ -6,12 +6,11 @@ rho_k = 1 / (s_k . y_k), the direction r = H g comes from the last m pairs by tw
     q = g;         newest pair to oldest:  a_k = rho_k (s_k . q),  q <- q - a_k y_k
     r = gamma q;   oldest pair to newest:  b = rho_k (y_k . r),    r <- r + (a_k - b) s_k
 
-where gamma = (s . y) / (y . y) of the newest pair, and 1 / max(1, |g|) before there is one.
+where gamma = (s . y) / (y . y) of the newest pair, and 1 / max(1, |g|) before the first pair.
 
-H is positive definite, and r points uphill, if every s_k . y_k is positive. A pair without
-positive curvature is therefore not stored, nor one whose s . y is no larger than its own rounding
-error, eps |s| |y|: the pairs stored before it stay. A line search for the strong Wolfe conditions
-never makes such a pair; a fixed rate or backtracking does.
+H is positive definite if every s_k . y_k is positive. A pair is therefore stored only if s . y is
+positive and exceeds its own rounding error, eps |s| |y|. A line search for the strong Wolfe
+conditions always yields such a pair; a fixed learning rate or backtracking may not.
 
 References: Liu & Nocedal, "On the limited memory BFGS method for large scale optimization", 1989;
 Nocedal & Wright, "Numerical Optimization", 2nd edition, 2006, section 7.2, algorithms 7.4 and
@@ -42,15 +41,15 @@ from ._line_search import downhill, line_search
 
 
 class ScaleByLBFGSState(NamedTuple):
-    """What the next step needs from the past; trees are in float32 or wider.
+    """State of the L-BFGS transformation; trees are in float32 or wider.
 
-    count: how many updates have been made, int32[].
-    params: the params of the last update.
+    count: number of updates so far, int32[].
+    params: params of the last update.
     updates: its gradient.
-    diff_params_memory: the last m steps s, stacked on a first axis.
-    diff_updates_memory: the changes y of the gradient over them.
-    weights_memory: rho of each pair, float[m]; 0 where there is none yet.
-    pairs: how many pairs have been stored, int32[]. The next goes to place ``pairs % m``.
+    diff_params_memory: the last m steps s, stacked along a first axis.
+    diff_updates_memory: the changes y of the gradient, likewise.
+    weights_memory: rho of each pair, float[m]; 0 for unused places.
+    pairs: number of pairs stored so far, int32[]. The next one is stored at ``pairs % m``.
     """
 
     count: Int[Array, ""]
@@ -65,18 +64,7 @@ class ScaleByLBFGSState(NamedTuple):
 def scale_by_lbfgs(
     memory_size: int = 10, scale_init_precond: bool = True
 ) -> GradientTransformationExtraArgs:
-    """Multiply gradients by the inverse Hessian that the last steps suggest.
-
-    Args:
-        memory_size: m, how many pairs are kept, in [1, inf); static, for it sets shapes.
-        scale_init_precond: whether to scale by gamma between the loops; else by 1.
-
-    Returns:
-        A transformation whose updates point uphill; ``update`` needs the params.
-
-    Raises:
-        ValueError: if ``memory_size`` lies outside its range.
-    """
+    """Multiply gradients by an estimated inverse Hessian. Arguments are those of :func:`lbfgs`."""
     checks.flag("scale_by_lbfgs", "scale_init_precond", scale_init_precond)
     checks.integer("scale_by_lbfgs", "memory_size", memory_size, "[1, inf)")
 
@@ -134,40 +122,22 @@ def lbfgs(
         max_linesearch_steps=20, initial_guess_strategy="one"
     ),
 ) -> GradientTransformationExtraArgs:
-    """L-BFGS, as a chain of :func:`scale_by_lbfgs`, a rate and a line search.
+    """L-BFGS with a line search, for functions without noise, not for mini-batches.
 
-    For functions without noise: not for mini-batches.
+    With a line search ``update`` needs ``value``, ``grad`` and ``value_fn``, which
+    :func:`~jaxopt_course.training.minimize` passes.
 
     Args:
-        learning_rate: a factor in [0, inf), or a schedule of the step count. None: 1.
-        memory_size: how many pairs are kept, in [1, inf); static.
-        scale_init_precond: whether to scale by the newest pair's curvature.
-        linesearch: the last link, which scales the step. None: none.
-
-    Returns:
-        A transformation whose updates are to be added to the params. With a line search
-        ``update`` needs ``value``, ``grad`` and ``value_fn``;
-        :func:`~jaxopt_course.training.minimize` offers them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: factor of the direction, in [0, inf), or a schedule of the step count. None:
+            1.
+        memory_size: number m of stored pairs, a static int in [1, inf).
+        scale_init_precond: whether to scale by gamma between the loops, instead of by 1.
+        linesearch: last transformation of the chain, which scales the step. None: no line search.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.surfaces import rosenbrock
-        >>> @jax.jit
-        ... def step(params, state):
-        ...     value, grads = jax.value_and_grad(rosenbrock)(params)
-        ...     offers = {"value": value, "grad": grads, "value_fn": rosenbrock}
-        ...     updates, state = tx.update(grads, state, params, **offers)
-        ...     return params + updates, state
-        >>> params, tx = jnp.array([-1.2, 1.0]), lbfgs()
-        >>> state = tx.init(params)
-        >>> for _ in range(40):
-        ...     params, state = step(params, state)
-        >>> bool(jnp.linalg.norm(params - 1.0) < 1e-3)
-        True
+        >>> tx, fn, params = lbfgs(), lambda w: jnp.sum(w**2), jnp.array([3.0, -2.0])
+        >>> offers = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
+        >>> updates, state = tx.update(2 * params, tx.init(params), params, **offers)
     """
     return chain(
         scale_by_lbfgs(memory_size, scale_init_precond),
@@ -179,7 +149,7 @@ def lbfgs(
 def _with_newest_pair(
     state: ScaleByLBFGSState, params: Params, updates: Updates
 ) -> ScaleByLBFGSState:
-    """The state after one more point, with the pair that leads to it if that has curvature."""
+    """The state after one more point, with the newest pair if its curvature suffices."""
     params, updates = tree.cast_like(params, state.params), tree.cast_like(updates, state.updates)
     s, y = tree.sub(params, state.params), tree.sub(updates, state.updates)
     curvature = tree.vdot(s, y)
@@ -202,7 +172,7 @@ def _with_newest_pair(
 
 
 def _gamma(state: ScaleByLBFGSState, s: Params, y: Updates) -> Float[Array, ""]:
-    """The inverse of the newest pair's curvature; without a pair, what makes the step 1 at most."""
+    """The inverse of the newest pair's curvature; before the first pair 1 / max(1, |g|)."""
     change = tree.vdot(y, y)
     known = (state.pairs > 0) & (change > 0)
     first = 1 / jnp.maximum(1, global_norm(state.updates))

@@ -1,7 +1,7 @@
-"""How second-order recipes end: downhill, by a rate or by a line search.
+"""Line searches for second-order optimizers.
 
-The line searches are optax's. Around them stands what they lack: they meet arguments that they do
-not know with an error, mix dtypes, and start from a state of weak types, which compiles twice.
+The line searches are optax's. They are wrapped because they refuse unknown extra arguments, mix
+dtypes, and return weakly typed initial states, which cause a second compilation.
 """
 
 import functools
@@ -29,14 +29,14 @@ from jaxopt_course.transforms import identity, scale, scale_by_learning_rate
 
 
 def downhill(learning_rate: ScalarOrSchedule | None) -> GradientTransformationExtraArgs:
-    """Minus the learning rate, or minus one where a line search chooses the length."""
+    """Negate updates, and multiply them by the learning rate if there is one."""
     return scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate)
 
 
 def line_search(
     owner: str, linesearch: optax.GradientTransformation | None
 ) -> GradientTransformationExtraArgs:
-    """``linesearch``, as a link that keeps dtypes and ignores what it does not know.
+    """``linesearch``, as a transformation that keeps dtypes and ignores unknown extra arguments.
 
     Args:
         owner: the recipe, for messages.
@@ -94,6 +94,6 @@ def line_search(
 def bound_value_fn(
     value_fn: Callable[..., Any], extra_args: dict[str, Any]
 ) -> Callable[[Params], Any]:
-    """``value_fn`` as a function of the params alone; what else it asks for is taken by name."""
+    """``value_fn`` as a function of the params alone, with its other arguments taken by name."""
     names = list(inspect.signature(value_fn).parameters)[1:]
     return functools.partial(value_fn, **{k: v for k, v in extra_args.items() if k in names})

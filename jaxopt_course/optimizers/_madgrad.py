@@ -1,4 +1,4 @@
-"""MADGRAD: momentum and a cube root of summed squares, by dual averaging.
+"""MADGRAD: dual averaging with momentum and the cube root of summed squares.
 
 With gradients g_t, t from 0, first params w_0, learning rate a_t and momentum d,
 
@@ -8,8 +8,8 @@ With gradients g_t, t from 0, first params w_0, learning rate a_t and momentum d
     z_t = w_0 - s_t / (cbrt(G_t) + eps)
     w  <- d w + (1 - d) z_t
 
-Every iterate is computed from the first one. The eps beside the rate is the authors' code's
-(and optax's), not the paper's: at a rate of 0 the method still moves.
+The eps added to the learning rate is from the authors' code and optax, not from the paper: with a
+learning rate of 0 the parameters still move.
 
 Reference: Defazio & Jelassi, "Adaptivity without Compromise: A Momentumized, Adaptive, Dual
 Averaged Gradient Method for Stochastic Optimization", 2021, algorithm 1,
@@ -37,10 +37,10 @@ LEAST_ROOT = 1e-18  # for eps = 0 before any gradient; its inverse square is fin
 
 
 class MadgradState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the MADGRAD transformation.
 
-    count: how many updates have been made, int32[].
-    grad_sum_sq: G, weighted sum of squared gradients, shaped like the params, float32 or wider.
+    count: number of updates so far, int32[].
+    grad_sum_sq: G, shaped like the params, float32 or wider.
     s: weighted sum of gradients, likewise.
     x0: w_0, the first params.
     """
@@ -54,18 +54,9 @@ class MadgradState(NamedTuple):
 def scale_by_madgrad(
     learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9, eps: ScalarLike = 1e-6
 ) -> GradientTransformationExtraArgs:
-    """The steps of MADGRAD, downhill and with the learning rate inside.
+    """The steps of MADGRAD, negated and multiplied by the learning rate.
 
-    Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        momentum: d, the weight of the present params, in [0, 1).
-        eps: added to the rate and to the cube root, in [0, inf).
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+    Arguments are those of :func:`madgrad`.
     """
     checks.learning_rate("scale_by_madgrad", learning_rate)
     checks.number("scale_by_madgrad", "momentum", momentum, "[0, 1)")
@@ -109,7 +100,7 @@ def scale_by_madgrad(
 
 @jax.custom_jvp
 def _safe_cbrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The cube root, with slope 0 at 0, where the true one is infinite."""
+    """The cube root, with derivative 0 at 0, where the true one is infinite."""
     return jnp.cbrt(x)
 
 
@@ -127,28 +118,15 @@ def madgrad(
     weight_decay: ScalarOrSchedule = 0.0,
     eps: ScalarLike = 1e-6,
 ) -> GradientTransformationExtraArgs:
-    """MADGRAD with coupled weight decay.
+    """MADGRAD, dual averaging with momentum, and coupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. Of SGD's size.
-        momentum: d, the weight of the present params, in [0, 1).
-        weight_decay: added to the gradients times the params, in [0, inf), or a schedule.
-        eps: added to the rate and to the cube root, in [0, inf).
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; as for SGD.
+        momentum: d, the weight of the current params, in [0, 1).
+        weight_decay: coupled weight decay, in [0, inf), or a schedule.
+        eps: added to the learning rate and to the cube root, in [0, inf).
 
     Examples:
-        >>> import jax, jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), madgrad(0.5)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = madgrad(0.5)
     """
     return chain(add_decayed_weights(weight_decay), scale_by_madgrad(learning_rate, momentum, eps))

@@ -1,13 +1,13 @@
-"""MARS: AdamW on gradients from which a part of their noise has been taken.
+"""MARS: AdamW on gradients with reduced variance.
 
-With gradients g_t, the first counting as g_0 too, learning rate a_t and b1, b2 of Adam,
+With gradients g_t (g_0 = g_1), learning rate a_t, weight decay d and b1, b2 of Adam,
 
     c_t = g_t + gamma b1 / (1 - b1) (g_t - g_{t-1})
-    k_t = c_t / max(1, |c_t|)                              the norm is that of the whole tree
+    k_t = c_t / max(1, |c_t|)                              with the norm of the whole tree
     w  <- w - a_t (Adam(k)_t + d w)
 
-This is the approximate version, which reads the gradient of the last step where the exact one
-evaluates today's batch at yesterday's params. The authors' code clips each leaf by itself.
+This is the approximate version, which reuses the gradient of the previous step; the exact one
+evaluates the current batch at the previous params. The authors' code clips each leaf separately.
 
 Reference: Yuan et al., "MARS: Unleashing the Power of Variance Reduction for Training Large
 Models", 2024, algorithm 2 (MARS-AdamW), https://arxiv.org/abs/2411.10438.
@@ -34,12 +34,12 @@ from ._adam import ScaleByAdamState, check_moments, scale_by_adam
 
 
 class ScaleByMarsState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the MARS transformation.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: running mean of the corrected gradients, shaped like the params, float32 or wider.
     nu: running mean of their squares, likewise.
-    prev_grads: the last gradient, likewise.
+    prev_grads: the previous gradient, likewise.
     """
 
     count: Int[Array, ""]
@@ -56,22 +56,7 @@ def scale_by_mars(
     gamma: ScalarLike = 0.025,
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Correct gradients by their change, clip them to norm 1, rescale them as Adam does.
-
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        gamma: strength of the correction, in [0, inf); 0 leaves clipping and Adam.
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-
-    Returns:
-        A transformation whose updates point uphill, with entries of magnitude about one.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
+    """Reduce the variance of gradients, then apply Adam. Arguments are those of :func:`mars`."""
     checks.dtype("scale_by_mars", "mu_dtype", mu_dtype)
     check_moments("scale_by_mars", b1, b2, eps, eps_root)
     checks.number("scale_by_mars", "gamma", gamma, "[0, inf)")
@@ -114,32 +99,18 @@ def mars(
     """MARS-AdamW, the approximate version, with decoupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 3e-3 is the paper's.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        gamma: strength of the correction, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one: which leaves decay. All by default.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 3e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        gamma: strength of the correction, in [0, inf). With 0 only the clipping and Adam remain.
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
-        >>> import jax, jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), mars(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(500):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = mars(3e-3, weight_decay=0.01)
     """
     return chain(
         scale_by_mars(b1, b2, eps, eps_root, gamma, mu_dtype),

@@ -1,14 +1,14 @@
-"""Muon: momentum whose matrices are replaced by the nearest orthogonal ones, roughly.
+"""Muon: momentum whose matrices are replaced by nearly orthogonal ones.
 
-For a matrix W with gradients G_t and learning rate a_t, and U S V' the singular value
-decomposition of X,
+For a matrix W with gradients G_t, learning rate a_t and weight decay d, and U S V' the singular
+value decomposition of X,
 
-    M_t = b M_{t-1} + (1 - b) G_t                    running mean, its bias undone
-    X   = b M_hat + (1 - b) G_hat                    one step ahead (Nesterov)
+    M_t = b M_{t-1} + (1 - b) G_t                    running mean, bias-corrected to M_hat
+    X   = b M_hat + (1 - b) G_hat                    Nesterov momentum
     O   = NewtonSchulz(X), about U V'                all singular values near 1
     W  <- W - a_t (sqrt(max(1, out / in)) O + d W)
 
-Newton and Schulz are in :func:`orthogonalized`. Leaves that are no matrices are left to AdamW.
+:func:`orthogonalized` is the Newton-Schulz iteration. Other leaves are optimized by AdamW.
 
 References: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
 its algorithm and ``newtonschulz5``, https://kellerjordan.github.io/posts/muon; Liu et al., "Muon
@@ -17,11 +17,12 @@ is Scalable for LLM Training", 2025, https://arxiv.org/abs/2502.16982, for the s
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
@@ -43,7 +44,6 @@ from jaxopt_course.transforms import (
 )
 
 from ._adam import adamw, mean_of_step
-from ._dimension_numbers import Dimensions, MuonDimensionNumbers, fans, folded, specs_of, unfolded
 from ._newton_schulz import (
     PRECONDITIONINGS,
     PRESETS,
@@ -56,12 +56,84 @@ from ._newton_schulz import (
 from ._stacks import map_stacked
 
 
-class MuonState(NamedTuple):
-    """What the next step needs from the past.
+class MuonDimensionNumbers(NamedTuple):
+    """Which axes of a weight are the rows and columns of its matrix. The other axes are a batch.
 
-    count: how many updates have been made, int32[].
+    reduction_axis: the axis or axes that a layer sums over, its inputs.
+    output_axis: the axis or axes of its outputs.
+    """
+
+    reduction_axis: int | Sequence[int] = 0
+    output_axis: int | Sequence[int] = 1
+
+
+Dimensions: TypeAlias = MuonDimensionNumbers | PyTree | Callable[[Params], PyTree] | None
+
+
+def specs_of(dimensions: Dimensions, params: PyTree) -> PyTree:
+    """The dimension numbers, or None, of each leaf of ``params``."""
+    if not jax.tree.leaves(params):
+        return params
+    is_spec = lambda x: x is None or isinstance(x, MuonDimensionNumbers)
+    specs = MuonDimensionNumbers() if dimensions is None else tree.for_tree(dimensions, params)
+    return jax.tree.map(
+        lambda spec, below: jax.tree.map(lambda _: spec, below), specs, params, is_leaf=is_spec
+    )
+
+
+def fans(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[int, int]:
+    """The numbers of inputs and of outputs of a layer with this weight."""
+    _, rows, columns = _axes(shape, spec)
+    return _size(shape, rows), _size(shape, columns)
+
+
+def folded(x: Array, spec: MuonDimensionNumbers) -> Array:
+    """``x`` as one matrix, or as a batch of them, with the shorter side as rows.
+
+    Only for functions that commute with transposition, f(X') = f(X)'.
+    """
+    batch, rows, columns = axes = _wide_axes(x.shape, spec)
+    kinds = axes if batch else (rows, columns)
+    return x.transpose(batch + rows + columns).reshape([_size(x.shape, own) for own in kinds])
+
+
+def unfolded(matrices: Array, shape: tuple[int, ...], spec: MuonDimensionNumbers) -> Array:
+    """The inverse of :func:`folded`."""
+    order = sum(_wide_axes(shape, spec), ())
+    return matrices.reshape([shape[i] for i in order]).transpose(np.argsort(order))
+
+
+def _axes(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[tuple[int, ...], ...]:
+    """The axes of the batch, of the rows and of the columns, as nonnegative numbers."""
+    n = len(shape)
+    rows, columns = (
+        tuple(axis % n if n else axis for axis in np.atleast_1d(axes).tolist()) for axes in spec
+    )
+    if n < 2 or len({*rows, *columns}) < len(rows + columns):
+        raise ValueError(
+            "MuonDimensionNumbers: a leaf must have two axes or more, and its rows and columns "
+            f"must not share one, got shape {shape} with {spec}."
+        )
+    return tuple(i for i in range(n) if i not in rows + columns), rows, columns
+
+
+def _wide_axes(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[tuple[int, ...], ...]:
+    """As :func:`_axes`, with the shorter side as rows."""
+    batch, rows, columns = _axes(shape, spec)
+    is_tall = _size(shape, rows) > _size(shape, columns)
+    return (batch, columns, rows) if is_tall else (batch, rows, columns)
+
+
+def _size(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    return math.prod(shape[i] for i in axes)
+
+
+class MuonState(NamedTuple):
+    """State of the Muon transformation.
+
+    count: number of updates so far, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
-    ns_coeffs: the coefficients of Newton and Schulz, three float[], or three a step.
+    ns_coeffs: coefficients of the Newton-Schulz iteration, three float[] or three for each step.
     """
 
     count: Int[Array, ""]
@@ -81,34 +153,12 @@ def scale_by_muon(
     preconditioning: str = "frobenius",
     weight_dimension_numbers: Dimensions = None,
 ) -> GradientTransformationExtraArgs:
-    """Replace the running mean of each matrix by an orthogonal one.
+    """Replace the running mean of each matrix by a nearly orthogonal one.
 
-    Matrices of equal shape, transposed or not, are worked on as one batch. On GPUs and TPUs they
-    are multiplied in bfloat16, see :func:`orthogonalized`.
-
-    Args:
-        ns_coeffs: coefficients of the quintic: three numbers, or three for each step.
-        ns_steps: steps of Newton and Schulz, a static int in [1, inf). With coefficients for
-            each step there are as many as these, at most ``ns_steps``.
-        beta: decay of the running mean, in [0, 1).
-        eps: keeps the norm from 0, in [0, inf).
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        nesterov: the mean one step ahead.
-        adaptive: multiply by the inner product of the mean and its orthogonal matrix.
-        preconditioning: ``"frobenius"``, ``"spectral"``, ``"aol"`` or ``"schatten"``, see
-            :func:`orthogonalized`.
-        weight_dimension_numbers: :class:`MuonDimensionNumbers` for all leaves, or a tree of
-            them shaped like (a prefix of) the params, or a function of the params that
-            returns one. By default all leaves are matrices.
-
-    Returns:
-        A transformation whose updates point uphill, with singular values near 1.
-
-    Raises:
-        ValueError: if a number lies outside its range, or a leaf is no matrix.
+    Arguments are those of :func:`muon`; by default all leaves are matrices. Matrices of equal
+    shape, transposed or not, are computed as one batch.
     """
-    checks.flag("scale_by_muon", "adaptive", adaptive)
-    checks.flag("scale_by_muon", "nesterov", nesterov)
+    checks.flags("scale_by_muon", nesterov=nesterov, adaptive=adaptive)
     checks.dtype("scale_by_muon", "mu_dtype", mu_dtype)
     checks.integer("scale_by_muon", "ns_steps", ns_steps, "[1, inf)")
     check_coefficients("scale_by_muon", ns_coeffs, ns_steps)
@@ -153,18 +203,16 @@ def scale_by_muon(
 def scale_by_shape(
     weight_dimension_numbers: Dimensions = None, consistent_rms: ScalarLike | None = None
 ) -> GradientTransformationExtraArgs:
-    """Multiply each matrix by a number that its shape gives, so that one rate suits all.
+    """Multiply each matrix by a number that depends on its shape, so that one rate suits all.
 
-    The factor is sqrt(max(1, out / in)), under which the size of a layer's change does not
-    depend on its width; or ``consistent_rms * sqrt(max(in, out))``, under which orthogonal
-    updates have that root mean square.
+    The factor is sqrt(max(1, out / in)), so that the size of a layer's change does not depend on
+    its width; or ``consistent_rms * sqrt(max(in, out))``, so that orthogonal updates have that root
+    mean square.
 
     Args:
-        weight_dimension_numbers: as in :func:`scale_by_muon`.
+        weight_dimension_numbers: as ``muon_weight_dimension_numbers`` of :func:`muon`; by default
+            all leaves are matrices.
         consistent_rms: the root mean square, in [0, inf); 0.2 is about that of Adam.
-
-    Raises:
-        ValueError: if ``consistent_rms`` is negative or NaN.
     """
     if consistent_rms is not None:
         checks.number("scale_by_shape", "consistent_rms", consistent_rms, "[0, inf)")
@@ -206,47 +254,32 @@ def muon(
     """Muon for matrices, AdamW for all other leaves.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 0.02 is usual.
-        ns_coeffs: as in :func:`scale_by_muon`, or a preset: ``"standard"`` or ``"dion"``.
-        ns_steps: as in :func:`scale_by_muon`.
-        beta: decay of the running mean of matrices, in [0, 1).
-        eps: keeps the norm from 0, and is Adam's eps, in [0, inf).
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        weight_decay_mask: which matrices decay, as in :func:`adamw`.
-        mu_dtype: dtype in which running means are kept; float32 or wider by default.
-        nesterov: the mean one step ahead, for both.
-        adaptive: as in :func:`scale_by_muon`.
-        preconditioning: as in :func:`scale_by_muon`.
-        adam_b1: Adam's decay of the running mean, in [0, 1).
-        adam_b2: Adam's decay of the running mean of squares, in [0, 1).
-        adam_eps_root: added to the squares inside Adam's root, in [0, inf).
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 0.02.
+        ns_coeffs: coefficients of the Newton-Schulz iteration: three numbers, three numbers for
+            each of at most ``ns_steps`` steps, or a preset, ``"standard"`` or ``"dion"``.
+        ns_steps: number of Newton-Schulz steps, a static int in [1, inf).
+        beta: decay rate of the running mean of matrices, in [0, 1).
+        eps: added to the norm of matrices, and Adam's ``eps``, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        weight_decay_mask: leaves that decay, as for :func:`adamw`; all by default.
+        mu_dtype: dtype of the running means; float32 or wider by default.
+        nesterov: whether to use Nesterov momentum, for matrices and for other leaves.
+        adaptive: whether to multiply by the inner product of the mean and its orthogonal matrix.
+        preconditioning: how matrices are scaled before the iteration, see :func:`orthogonalized`.
+        adam_b1: Adam's decay rate of the first moment, in [0, 1).
+        adam_b2: Adam's decay rate of the second moment, in [0, 1).
+        adam_eps_root: Adam's ``eps_root``, in [0, inf).
         adam_weight_decay: weight decay of the other leaves, in [0, inf), or a schedule.
-        adam_learning_rate: Adam's learning rate; by default ``learning_rate``.
-        muon_weight_dimension_numbers: as in :func:`scale_by_muon`, with None for leaves that
-            are Adam's. By default Muon takes all leaves of two axes.
-        consistent_rms: as in :func:`scale_by_shape`.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        adam_learning_rate: Adam's learning rate; ``learning_rate`` by default.
+        muon_weight_dimension_numbers: :class:`MuonDimensionNumbers` for all leaves, or a tree of
+            them (None for leaves that are Adam's) shaped like a prefix of the params, or a function
+            of the params that returns one. By default Muon takes all leaves with two axes.
+        consistent_rms: root mean square of orthogonal updates, as for :func:`scale_by_shape`.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.schedules import linear_schedule
-        >>> params = {"kernel": jnp.array([[3.0, 1.0], [1.0, -2.0]]), "bias": jnp.ones(2)}
-        >>> tx = muon(linear_schedule(0.2, 0.0, 200))
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(params, state, params)  # gradient of |params|^2 / 2
-        ...     params = jax.tree.map(jnp.add, params, updates)
-        >>> all(bool(jnp.linalg.norm(p) < 1e-2) for p in params.values())
-        True
+        >>> tx = muon(0.02, adam_learning_rate=1e-3)
     """
-    checks.flag("muon", "adaptive", adaptive)
-    checks.flag("muon", "nesterov", nesterov)
+    checks.flags("muon", nesterov=nesterov, adaptive=adaptive)
     checks.dtype("muon", "mu_dtype", mu_dtype)
     coefficients: Any = ns_coeffs
     if isinstance(ns_coeffs, str):

@@ -1,4 +1,4 @@
-"""Newton-CG: Newton's direction, as far as conjugate gradients find it worth while.
+"""Newton-CG: Newton's direction, solved approximately by conjugate gradients.
 
 With gradient g and Hessian H, conjugate gradients solve H z = g, starting from z = 0:
 
@@ -6,11 +6,11 @@ With gradient g and Hessian H, conjugate gradients solve H z = g, starting from 
 
 with r = d = g at first. They stop as soon as
 
-    |r| <= min(1/2, sqrt(|g|)) |g|      the forcing term: near the minimum they are solved better
-    d.Hd <= 0                           negative curvature: z as it is, or g if that is the first d
+    |r| <= min(1/2, sqrt(|g|)) |g|      the forcing term: more accurate near the minimum
+    d.Hd <= 0                           negative curvature: z as it is, or g if d is the first
 
-so z always points uphill, and near a minimum with positive curvature steps converge
-superlinearly. H is never formed: Hd is the derivative of the gradient along d.
+so -z is always a descent direction, and near a minimum with positive curvature convergence is
+superlinear. H is never formed: Hd is the derivative of the gradient along d.
 
 Reference: Nocedal & Wright, "Numerical Optimization", 2nd edition, 2006, algorithm 7.1,
 https://doi.org/10.1007/978-0-387-40065-5.
@@ -40,10 +40,10 @@ from ._line_search import bound_value_fn, downhill, line_search
 
 
 class ScaleByNewtonCGState(NamedTuple):
-    """What was spent.
+    """State of the Newton-CG transformation.
 
-    count: how many updates have been made, int32[].
-    num_cg_steps: products with the Hessian in the last update, int32[].
+    count: number of updates so far, int32[].
+    num_cg_steps: number of products with the Hessian in the last update, int32[].
     """
 
     count: Int[Array, ""]
@@ -51,20 +51,10 @@ class ScaleByNewtonCGState(NamedTuple):
 
 
 def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformationExtraArgs:
-    """Multiply gradients by the inverse Hessian, approximately: truncated Newton.
+    """Multiply gradients by an inverse Hessian. Arguments are those of :func:`newton_cg`.
 
-    Args:
-        max_iterations: conjugate gradient steps an update at most, in [1, inf). In exact
-            arithmetic as many suffice as there are parameters.
-
-    Returns:
-        A transformation whose updates point uphill. ``update`` needs the params and
-        ``value_fn``, which maps them to the value; of ``value_fn``'s other arguments it is given
-        those that are among the extra arguments. Gradients of complex params are to be
-        conjugated, as everywhere.
-
-    Raises:
-        ValueError: if ``max_iterations`` lies outside its range.
+    ``update`` needs ``value_fn``, whose other arguments are taken from the extra arguments.
+    Gradients of complex params must be conjugated, as for all optimizers.
     """
     checks.number("scale_by_newton_cg", "max_iterations", max_iterations, "[1, inf)")
 
@@ -103,39 +93,23 @@ def newton_cg(
         initial_guess_strategy="one",
     ),
 ) -> GradientTransformationExtraArgs:
-    """Newton-CG, as a chain of :func:`scale_by_newton_cg`, a rate and a line search.
+    """Newton-CG with a line search, for small problems without noise.
 
-    For small problems without noise: an update costs up to ``max_iterations`` gradients.
+    An update costs at most ``max_iterations`` gradients. It needs ``value``, ``grad`` and
+    ``value_fn``, which :func:`~jaxopt_course.training.minimize` passes.
 
     Args:
-        learning_rate: a factor in [0, inf), or a schedule of the step count. None: 1.
-        max_iterations: conjugate gradient steps an update at most, in [1, inf).
-        linesearch: the last link, which scales the step; by default it goes back from the whole
-            step until the value is low enough. None: none.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs
-        ``value``, ``grad`` and ``value_fn``. :func:`~jaxopt_course.training.minimize` offers them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: factor of the direction, in [0, inf), or a schedule of the step count. None:
+            1.
+        max_iterations: largest number of conjugate gradient steps in one update, in [1, inf). In
+            exact arithmetic as many as there are parameters suffice.
+        linesearch: last transformation of the chain, which scales the step; by default it
+            backtracks from the full step. None: no line search.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.surfaces import beale
-        >>> @jax.jit
-        ... def step(params, state):
-        ...     value, grads = jax.value_and_grad(beale)(params)
-        ...     offers = {"value": value, "grad": grads, "value_fn": beale}
-        ...     updates, state = tx.update(grads, state, params, **offers)
-        ...     return params + updates, state
-        >>> params, tx = jnp.array([1.0, 1.0]), newton_cg()
-        >>> state = tx.init(params)
-        >>> for _ in range(15):
-        ...     params, state = step(params, state)
-        >>> bool(jnp.linalg.norm(params - jnp.array([3.0, 0.5])) < 1e-4)
-        True
+        >>> tx, fn, params = newton_cg(), lambda w: jnp.sum(w**2), jnp.array([3.0, -2.0])
+        >>> offers = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
+        >>> updates, state = tx.update(2 * params, tx.init(params), params, **offers)
     """
     return chain(
         scale_by_newton_cg(max_iterations),
@@ -147,7 +121,7 @@ def newton_cg(
 def _solve(
     product: Callable[[Params], Params], gradient: Updates, max_iterations: ScalarLike
 ) -> tuple[Updates, Int[Array, ""]]:
-    """Solve H z = gradient, nearly: z, and the number of products it took."""
+    """Solve H z = gradient approximately; return z and the number of products with H."""
     norm = global_norm(gradient)
     # The solution for g / |g|, times |g|: squares of a large residual are infinite.
     g = tree.divide(gradient, jnp.where(norm > 0, norm, 1))

@@ -1,9 +1,8 @@
-"""The iteration of Newton and Schulz: it brings the singular values of a matrix near 1.
+"""The Newton-Schulz iteration, which brings the singular values of a matrix near 1.
 
-A step is X <- c0 X + c1 (X X') X + c2 (X X')^2 X, which maps every singular value s to
-c0 s + c1 s^3 + c2 s^5 and leaves the singular vectors alone. The usual coefficients are steep at
-0, so that five steps bring every s in [0.005, 1] into [0.68, 1.16]; in return they do not
-converge to 1.
+A step is X <- c0 X + c1 (X X') X + c2 (X X')^2 X. It maps every singular value s to
+c0 s + c1 s^3 + c2 s^5 and keeps the singular vectors. The standard coefficients are steep at 0:
+five steps bring every s in [0.005, 1] into [0.68, 1.16], but they do not converge to 1.
 
 References: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
 ``newtonschulz5``, https://kellerjordan.github.io/posts/muon; Ahn et al., "Dion", 2025,
@@ -47,29 +46,25 @@ def orthogonalized(
     preconditioning: str = "frobenius",
     eps: ScalarLike = 1e-8,
 ) -> Inexact[Array, "*batch rows columns"]:
-    """Bring all singular values of a matrix near 1, by the iteration of Newton and Schulz.
+    """Bring all singular values of a matrix near 1 by the Newton-Schulz iteration.
+
+    On GPUs and TPUs float32 matrices are multiplied in bfloat16 and summed in float32, which
+    changes the singular values by about 1 %, less than they scatter anyway. If
+    ``jax.default_matmul_precision`` is set, it is used instead. On CPUs, and in other dtypes, the
+    dtype of ``matrix`` is used throughout.
 
     Args:
         matrix: one matrix, or a batch of them.
-        coefficients: c0, c1, c2 of the quintic, for all steps or for each.
-        steps: how many steps, in [1, inf); with coefficients for each, their number.
-        preconditioning: what brings the singular values into [0, 1] at first: division by the
-            norm ``"frobenius"``, ``"spectral"`` (exact and slow) or ``"schatten"`` (the
-            4-norm), or of every row by its sum of ``"aol"``. A zero matrix stays 0.
-        eps: keeps the norm from 0, in [0, inf).
-
-    Returns:
-        The matrix, or batch, in the dtype of ``matrix``.
-
-    On GPUs and TPUs the steps for float32 matrices multiply in bfloat16, sum in float32, and
-    reach the singular values to about 1%, which is less than they scatter anyway. A set
-    ``jax.default_matmul_precision`` is kept to instead, as ``"highest"`` for float32 throughout.
-    On CPUs, and in other dtypes, all is computed in the dtype of ``matrix``.
+        coefficients: c0, c1, c2, for all steps or for each.
+        steps: number of steps, in [1, inf), unless ``coefficients`` has a row for each.
+        preconditioning: how the singular values are first brought into [0, 1]: division by the
+            ``"frobenius"``, ``"spectral"`` (exact and slow) or ``"schatten"`` norm (the 4-norm), or
+            of every row by its ``"aol"`` sum. A zero matrix stays 0.
+        eps: added to the norm, in [0, inf).
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> cubic = jnp.array([1.5, -0.5, 0.0])  # slower, but it converges
-        >>> q = orthogonalized(jnp.array([[3.0, 1.0], [1.0, 2.0], [0.0, 1.0]]), cubic, 20)
+        >>> cubic = jnp.array([1.5, -0.5, 0.0])  # slower, but it converges to 1
+        >>> q = orthogonalized(jnp.array([[3.0, 1.0], [1.0, 2.0]]), cubic, 20)
         >>> bool(jnp.allclose(q.T @ q, jnp.eye(2), atol=1e-5))
         True
     """
@@ -100,9 +95,9 @@ def iterated_narrow(x: Array, rows: Array) -> Array:
 
 
 def _quintic_step(x: Array, row: Array) -> tuple[Array, None]:
-    """Not inside, where each call without jit would compile it anew.
+    """One step; a module-level function, because a local one would be compiled again in every call.
 
-    The first term is added to the small matrix, and costs no pass over the large one.
+    The first term is added to the small matrix, so it costs no pass over the large one.
     """
     gram = _gram(x, row.dtype)
     low = gram.astype(x.dtype)
@@ -114,7 +109,7 @@ def _quintic_step(x: Array, row: Array) -> tuple[Array, None]:
 def _norm(x: Array, preconditioning: str, eps: ScalarLike) -> Array:
     """The norm of each matrix, or of each row, with axes of size 1 for those summed over.
 
-    Products are those of a matrix over its Frobenius norm: of large entries they are infinite.
+    Products are those of a matrix over its Frobenius norm, because those of large entries overflow.
     """
     real = jnp.finfo(x.dtype).dtype
     eps = jnp.asarray(eps, real)
@@ -154,7 +149,7 @@ def check_coefficients(owner: str, coefficients: Coefficients, steps: int) -> No
 
 
 def rows_of(coefficients: Coefficients) -> tuple[Any, ...]:
-    """Three numbers, or a tuple of three for each step, be they sequences or arrays."""
+    """Three numbers, or a tuple of three for each step, from sequences or arrays."""
     rows: Any = coefficients
     is_row = lambda value: isinstance(value, Sequence) or np.ndim(value)
     return tuple(tuple(row) if is_row(row) else row for row in rows)

@@ -1,4 +1,4 @@
-"""NovoGrad: gradients scaled by the norm of their whole leaf, then summed up.
+"""NovoGrad: momentum over gradients that are scaled by the norm of their leaf.
 
 With the gradient g_t of one leaf (a layer), learning rate a_t and weight decay d_t,
 
@@ -6,8 +6,8 @@ With the gradient g_t of one leaf (a layer), learning rate a_t and weight decay 
     m_t = b1 m_{t-1} + g_t / (sqrt(n_t + eps_root) + eps) + d_t w
     w  <- w - a_t m_t
 
-The sum m lacks a factor 1 - b1, as in the paper and optax: in the long run steps are
-1 / (1 - b1) times larger than Adam's of the same rate. The decay goes through the sum.
+The sum m has no factor 1 - b1, as in the paper and optax, so steps become 1 / (1 - b1) times larger
+than Adam's at the same learning rate. The weight decay is part of the sum.
 
 Reference: Ginsburg et al., "Stochastic Gradient Methods with Layer-wise Adaptive Moments for
 Training of Deep Networks", 2019, algorithm 1, https://arxiv.org/abs/1905.11286.
@@ -33,11 +33,11 @@ from ._adam import check_moments
 
 
 class ScaleByNovogradState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the NovoGrad transformation.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: decaying sum of scaled gradients, shaped like the params, float32 or wider.
-    nu: running mean of each leaf's squared norm, a scalar a leaf, float32 or wider.
+    nu: running mean of each leaf's squared norm, a scalar for each leaf, float32 or wider.
     """
 
     count: Int[Array, ""]
@@ -53,21 +53,9 @@ def scale_by_novograd(
     weight_decay: ScalarOrSchedule = 0.0,
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Scale each leaf by its norm's history, and sum up.
+    """Divide each leaf by its root mean squared norm, and sum. Arguments as for :func:`novograd`.
 
-    Args:
-        b1: decay of the sum, in [0, 1).
-        b2: decay of the running mean of squared norms, in [0, 1).
-        eps: added to the norm, in [0, inf).
-        eps_root: added to the squared norm inside the root, in [0, inf).
-        weight_decay: d_t, in [0, inf), or a schedule of the step count.
-        mu_dtype: dtype in which the sum is kept; float32 or wider by default.
-
-    Returns:
-        A transformation whose updates point uphill; ``update`` needs the params.
-
-    Raises:
-        ValueError: if a number lies outside its range; from ``update``, without ``params``.
+    ``mu_dtype`` is the dtype of the sum; float32 or wider by default.
     """
     checks.dtype("scale_by_novograd", "mu_dtype", mu_dtype)
     check_moments("scale_by_novograd", b1, b2, eps, eps_root)
@@ -107,33 +95,18 @@ def novograd(
     eps_root: ScalarLike = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
 ) -> GradientTransformationExtraArgs:
-    """NovoGrad, as a chain of :func:`scale_by_novograd` and the learning rate.
+    """NovoGrad, momentum over gradients that are divided by the norms of their leaves.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        b1: decay of the sum, in [0, 1).
-        b2: decay of the running mean of squared norms, in [0, 1).
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        b1: decay rate of the sum, in [0, 1).
+        b2: decay rate of the running mean of squared norms, in [0, 1).
         eps: added to the norm, in [0, inf).
-        eps_root: added to the squared norm inside the root, in [0, inf).
-        weight_decay: d_t, in [0, inf), or a schedule; multiplied by the learning rate.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        eps_root: added to the squared norm inside the square root, in [0, inf).
+        weight_decay: weight decay d_t, in [0, inf), or a schedule; times the learning rate.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.schedules import linear_schedule
-        >>> params, tx = jnp.array([3.0, -2.0]), novograd(linear_schedule(0.1, 0.0, 200))
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-1)
-        True
+        >>> tx = novograd(0.01)
     """
     return chain(
         scale_by_novograd(b1, b2, eps, eps_root, weight_decay),

@@ -1,10 +1,10 @@
-"""Polyak's step size: as long a step as the loss still has to fall.
+"""Polyak's step size: proportional to the gap between the loss and its minimum.
 
-With the loss f_t, its gradient g_t, a guess f_min of its least value, and a scaling s_t,
+With the loss f_t, its gradient g_t, an estimate f_min of its minimum, and a scaling s_t,
 
-    w <- w - s_t min((f_t - f_min) / (|g_t|^2 + eps), longest) g_t
+    w <- w - s_t min((f_t - f_min) / (|g_t|^2 + eps), max_learning_rate) g_t
 
-The variant sps+ takes no step uphill where the loss is below the guess.
+The variant sps+ replaces a negative gap by 0.
 
 References: Polyak, "Introduction to Optimization", 1987, section 5.3; Loizou et al., "Stochastic
 Polyak step-size for SGD", 2021, https://arxiv.org/abs/2002.10542, equation SPS_max; Garrigos et
@@ -24,7 +24,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import chain
 
-from ._sgd import sgd
+from ._momentum import sgd
 
 
 # Below it a squared gradient norm is rounding, and so is the loss above its least value.
@@ -37,21 +37,7 @@ def scale_by_polyak(
     eps: ScalarLike = 0.0,
     variant: str = "sps",
 ) -> GradientTransformationExtraArgs:
-    """Multiply the gradient by Polyak's step size.
-
-    Args:
-        f_min: the least value of the loss, or a lower bound.
-        max_learning_rate: the longest step size, in [0, inf].
-        eps: added to the squared norm, in [0, inf).
-        variant: ``"sps"``, or ``"sps+"``, in which no step size is negative.
-
-    Returns:
-        A transformation whose updates point uphill; its ``update`` needs ``value``, the loss.
-
-    Raises:
-        ValueError: if a number lies outside its range, or the variant is unknown.
-        TypeError: from ``update``, without the loss.
-    """
+    """Multiply the gradient by Polyak's step size. Arguments are those of :func:`polyak_sgd`."""
     checks.number("scale_by_polyak", "f_min", f_min)
     checks.number("scale_by_polyak", "max_learning_rate", max_learning_rate, "[0, inf]")
     checks.number("scale_by_polyak", "eps", eps, "[0, inf)")
@@ -90,34 +76,19 @@ def polyak_sgd(
     eps: ScalarLike = 0.0,
     variant: str = "sps",
 ) -> GradientTransformationExtraArgs:
-    """Gradient descent with Polyak's step size, as a chain with :func:`scale_by_polyak`.
+    """Gradient descent with Polyak's step size; ``update`` needs ``value``, the loss.
 
     Args:
-        max_learning_rate: the longest step size, in [0, inf].
-        scaling: s_t, in [0, inf), or a schedule of the step count. It multiplies the step,
-            as the formula says; in optax it divides it, for there the norm is taken after it.
-        f_min: the least value of the loss, or a lower bound.
+        max_learning_rate: largest step size, in [0, inf].
+        scaling: s_t, in [0, inf), or a schedule of the step count. It multiplies the step. In optax
+            it divides it, because there the norm is taken after the scaling.
+        f_min: minimum of the loss, or a lower bound.
         eps: added to the squared norm, in [0, inf).
         variant: ``"sps"``, or ``"sps+"``, in which no step size is negative.
 
-    Returns:
-        A transformation whose updates are to be added to the params; its ``update`` needs
-        ``value``, the loss.
-
-    Raises:
-        ValueError: if a number lies outside its range, or the variant is unknown.
-
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), polyak_sgd()
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(20):
-        ...     loss = jnp.sum(params**2)
-        ...     updates, state = update(2 * params, state, params, value=loss)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-5)
-        True
+        >>> tx, params = polyak_sgd(), jnp.array([3.0, -2.0])
+        >>> updates, state = tx.update(2 * params, tx.init(params), value=jnp.sum(params**2))
     """
     checks.learning_rate("polyak_sgd", scaling, "scaling")
     return chain(

@@ -1,9 +1,9 @@
-"""RAdam: Adam that waits until its mean of squares rests on enough gradients.
+"""RAdam: Adam that uses its second moment only once it averages enough gradients.
 
-With the bias-corrected means m_hat and v_hat of Adam, learning rate a_t,
+With the bias-corrected moments m_hat and v_hat of Adam and learning rate a_t,
 
-    rho_inf = 2 / (1 - b2) - 1                               length of the mean in the long run
-    rho_t   = rho_inf - 2 t b2^t / (1 - b2^t)                after t steps
+    rho_inf = 2 / (1 - b2) - 1                               final length of the average
+    rho_t   = rho_inf - 2 t b2^t / (1 - b2^t)                its length after t steps
     r_t     = sqrt((rho_t - 4) (rho_t - 2) rho_inf / ((rho_inf - 4) (rho_inf - 2) rho_t))
     w <- w - a_t r_t m_hat / (sqrt(v_hat + eps_root) + eps)  where rho_t >= threshold
     w <- w - a_t m_hat                                       before that
@@ -39,23 +39,7 @@ def scale_by_radam(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Rescale gradients as Adam does, once the scale is known well enough.
-
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1). Below 1 - 2 / (threshold + 1)
-            the scale is never trusted.
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        threshold: the length rho_t from which on to rescale, in [4, inf).
-        nesterov: the mean one step ahead, as in NAdam.
-
-    Returns:
-        A transformation whose updates point uphill. Its state is Adam's.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
+    """Rescale gradients by Adam's rectified moments. Arguments are those of :func:`radam`."""
     checks.flag("scale_by_radam", "nesterov", nesterov)
     check_moments("scale_by_radam", b1, b2, eps, eps_root)
     checks.number("scale_by_radam", "threshold", threshold, "[4, inf)")
@@ -83,7 +67,7 @@ def scale_by_radam(
 def _rectifier(
     b2: ScalarLike, count: Int[Array, ""], threshold: ScalarLike
 ) -> tuple[Bool[Array, ""], Float[Array, ""]]:
-    """Whether rho_t has reached the threshold, and r_t (where it has)."""
+    """Whether rho_t has reached the threshold, and r_t if it has."""
     longest, length = numerics.as_float((1 + b2) / (1 - b2)), _length(b2, count)
     trusted = length >= numerics.as_float(threshold)
     # Elsewhere any length above 4 does: it is not used, and its root has a slope.
@@ -93,12 +77,12 @@ def _rectifier(
 
 
 def _length(b2: ScalarLike, count: Int[Array, ""]) -> Float[Array, ""]:
-    """rho_t, also where its formula subtracts two large numbers.
+    """rho_t, accurate also where its formula subtracts two large numbers.
 
     With L = -log(b2), rho_inf = coth(L/2) and rho_t = rho_inf - t (coth(t L/2) - 1). For small
-    t L both coth are long; coth(y) = 1/y + y/3 - y^3/45 + ... then leaves t (1 - s(t L/2)) +
-    s(L/2), where s is the series without 1/y. In float32, with b2 = 0.999, the formula as it
-    stands has an error of 1e-4 at t = 6.
+    t L both are large; coth(y) = 1/y + y/3 - y^3/45 + ... then leaves t (1 - s(t L/2)) + s(L/2),
+    where s is the series without 1/y. In float32 with b2 = 0.999 the plain formula has an error of
+    1e-4 at t = 6.
     """
     dtype = jnp.result_type(float)
     if isinstance(b2, int | float):
@@ -131,33 +115,20 @@ def radam(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """RAdam, as a chain of :func:`scale_by_radam` and the learning rate.
+    """RAdam, Adam that starts to rescale once its second moment averages enough gradients.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-3 is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        threshold: the length rho_t from which on to rescale, in [4, inf).
-        nesterov: the mean one step ahead, as in NAdam.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment, in [0, 1). Below 1 - 2 / (threshold + 1) the second
+            moment is never used.
+        eps: added to the square root in the denominator, in [0, inf).
+        eps_root: added to the second moment inside the square root, in [0, inf).
+        threshold: length rho_t at which rescaling starts, in [4, inf).
+        nesterov: whether to use Nesterov momentum, as NAdam does.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), radam(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = radam(1e-3)
     """
     return chain(
         scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov),

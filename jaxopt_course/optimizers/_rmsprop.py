@@ -1,14 +1,13 @@
 """RMSProp: divide each entry by the root of a running mean of its squares.
 
-With gradients g_t, learning rate a_t, decay d and nu_0 = ``initial_scale``,
+With gradients g_t, learning rate a_t, decay rate d and nu_0 = ``initial_scale``,
 
     nu_t = d nu_{t-1} + (1 - d) g_t^2
     mu_t = d mu_{t-1} + (1 - d) g_t                     (centered only)
     u_t  = a_t g_t / sqrt(nu_t - mu_t^2 + eps)          or, eps outside, / (sqrt(...) + eps)
     w   <- w - u_t                                      or, with momentum, w <- w - trace(u)_t
 
-One deck of the course starts nu at g_0^2 (it writes sigma_0 = g_0, with its sign, by which a
-negative first gradient would step uphill; the start meant is |g_0|): ``from_first_gradient``.
+The course also describes a start at nu_0 = g_0^2: ``from_first_gradient``.
 
 References: Tieleman & Hinton, "Lecture 6.5: RMSProp", Coursera 2012; Graves, "Generating
 Sequences With Recurrent Neural Networks", 2013, https://arxiv.org/abs/1308.0850, equations 38
@@ -34,10 +33,10 @@ from jaxopt_course.transforms import chain, identity, scale_by_learning_rate, tr
 
 
 class ScaleByRmsState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the RMSProp transformation.
 
     nu: running mean of squared gradients, shaped like the params, float32 or wider.
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     """
 
     nu: Params
@@ -45,11 +44,11 @@ class ScaleByRmsState(NamedTuple):
 
 
 class ScaleByRStdDevState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the centered RMSProp transformation.
 
     mu: running mean of gradients, shaped like the params, float32 or wider.
     nu: running mean of squared gradients, likewise.
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     """
 
     mu: Params
@@ -66,25 +65,13 @@ def scale_by_rms(
     *,
     from_first_gradient: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Divide each entry by the root of a running mean of its squares.
-
-    Args:
-        decay: d, the weight of the past, in [0, 1).
-        eps: added to the mean, or to its root, in [0, inf).
-        initial_scale: nu_0, in [0, inf).
-        eps_in_sqrt: whether eps stands inside the root.
-        bias_correction: divide the mean by 1 - d^t.
-        from_first_gradient: start the mean at the square of the first gradient.
-
-    Returns:
-        A transformation whose updates point uphill, with entries of magnitude about one.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
-    checks.flag("scale_by_rms", "from_first_gradient", from_first_gradient)
-    checks.flag("scale_by_rms", "bias_correction", bias_correction)
-    checks.flag("scale_by_rms", "eps_in_sqrt", eps_in_sqrt)
+    """Divide each entry by its root mean square. Arguments are those of :func:`rmsprop`."""
+    checks.flags(
+        "scale_by_rms",
+        eps_in_sqrt=eps_in_sqrt,
+        bias_correction=bias_correction,
+        from_first_gradient=from_first_gradient,
+    )
     _check("scale_by_rms", decay, eps, initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
@@ -113,23 +100,8 @@ def scale_by_stddev(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Divide each entry by a running standard deviation: squares around a running mean.
-
-    Args:
-        decay: d, the weight of the past, in [0, 1).
-        eps: added to the variance, or to its root, in [0, inf).
-        initial_scale: nu_0, in [0, inf).
-        eps_in_sqrt: whether eps stands inside the root.
-        bias_correction: divide both means by 1 - d^t.
-
-    Returns:
-        A transformation whose updates point uphill.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
-    checks.flag("scale_by_stddev", "bias_correction", bias_correction)
-    checks.flag("scale_by_stddev", "eps_in_sqrt", eps_in_sqrt)
+    """Divide each entry by its standard deviation. Arguments are those of :func:`rmsprop`."""
+    checks.flags("scale_by_stddev", eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
     _check("scale_by_stddev", decay, eps, initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
@@ -168,44 +140,31 @@ def rmsprop(
     *,
     from_first_gradient: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """RMSProp; momentum, where asked for, acts after the learning rate, as in optax.
+    """RMSProp; momentum acts after the learning rate, as in optax.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        decay: d, the weight of the past, in [0, 1).
-        eps: added to the mean, or to its root, in [0, inf).
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        decay: decay rate d, in [0, 1).
+        eps: added to the mean, or to its square root, in [0, inf).
         initial_scale: nu_0, in [0, inf).
-        eps_in_sqrt: whether eps stands inside the root (torch: outside).
+        eps_in_sqrt: whether to add ``eps`` inside the square root (torch adds it outside).
         centered: divide by the standard deviation instead of the root mean square.
-        momentum: of the scaled steps, in [0, 1). None for none.
-        nesterov: look one step ahead; needs a momentum.
-        bias_correction: divide the running means by 1 - d^t.
-        from_first_gradient: start nu at the square of the first gradient; not if centered.
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range, ``nesterov`` lacks a momentum, or
-            ``from_first_gradient`` meets ``centered``.
+        momentum: momentum of the scaled steps, in [0, 1). None: no momentum.
+        nesterov: whether to use Nesterov momentum; it needs a ``momentum``.
+        bias_correction: whether to divide the running means by 1 - d^t.
+        from_first_gradient: start nu at the square of the first gradient; not with ``centered``.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.schedules import exponential_decay
-        >>> params, tx = jnp.array([3.0, -2.0]), rmsprop(exponential_decay(0.3, 50, 0.5))
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = rmsprop(1e-3, decay=0.99, momentum=0.9)
     """
-    checks.flag("rmsprop", "from_first_gradient", from_first_gradient)
-    checks.flag("rmsprop", "bias_correction", bias_correction)
-    checks.flag("rmsprop", "nesterov", nesterov)
-    checks.flag("rmsprop", "centered", centered)
-    checks.flag("rmsprop", "eps_in_sqrt", eps_in_sqrt)
+    checks.flags(
+        "rmsprop",
+        eps_in_sqrt=eps_in_sqrt,
+        centered=centered,
+        nesterov=nesterov,
+        bias_correction=bias_correction,
+        from_first_gradient=from_first_gradient,
+    )
     if nesterov and momentum is None:
         raise ValueError("rmsprop: `nesterov` needs a `momentum` in [0, 1), got None.")
     if centered and from_first_gradient:
@@ -223,5 +182,4 @@ def rmsprop(
 
 def _check(owner: str, decay: ScalarLike, eps: ScalarLike, initial_scale: ScalarLike) -> None:
     checks.number(owner, "decay", decay, "[0, 1)")
-    checks.number(owner, "eps", eps, "[0, inf)")
-    checks.number(owner, "initial_scale", initial_scale, "[0, inf)")
+    checks.numbers(owner, "[0, inf)", eps=eps, initial_scale=initial_scale)

@@ -2,11 +2,11 @@
 
 With gradient g at the parameters w, and radius r,
 
-    e  = r g / |g|                         towards the worst point of a ball, to first order
+    e  = r g / |g|                         to first order the worst point of a ball
     w <- w - a_t grad f(w + e)
 
-Here the climb is any transformation, ``adv_optimizer``, of one or several steps, and so is the
-descent; ``sam(sgd(a), chain(normalize(), sgd(r)))`` is the method of the paper.
+Here any transformation, ``adv_optimizer``, makes the ascent in one or several steps, and any other
+makes the descent; ``sam(sgd(a), chain(normalize(), sgd(r)))`` is the method of the paper.
 
 Reference: Foret et al., "Sharpness-Aware Minimization for Efficiently Improving
 Generalization", 2021, algorithm 1, https://arxiv.org/abs/2010.01412.
@@ -33,12 +33,12 @@ from jaxopt_course.transforms import apply_updates, packed_state
 
 
 class SAMState(NamedTuple):
-    """Where the climb stands, and both optimizers.
+    """State of sharpness-aware minimization.
 
-    steps_since_sync: steps of the climb since the last descent, int32[].
-    opt_state: state of the optimizer that descends.
-    adv_state: state of the optimizer that climbs.
-    cache: the parameters that the climb began from; None in opaque mode.
+    steps_since_sync: number of ascent steps since the last descent, int32[].
+    opt_state: state of the optimizer of the descent.
+    adv_state: state of the optimizer of the ascent.
+    cache: the params at which the ascent began; None in opaque mode.
     """
 
     steps_since_sync: Int[Array, ""]
@@ -55,45 +55,27 @@ def sam(
     opaque_mode: bool = False,
     batch_axis_name: str | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Climb ``sync_period - 1`` steps, then descend from where the climb began.
+    """Ascend ``sync_period - 1`` steps, then descend from where the ascent began.
 
-    By default a call of ``update`` is one step, up or down, and the loop around it sees the
-    climb. In opaque mode a call is a whole round, and ``update`` needs the gradient as a function,
-    ``grad_fn(params, i)`` with i the step of the climb, or the loss, ``value_fn(params)``.
+    By default each ``update`` is one step of the ascent or the descent, and params follow the
+    ascent. In opaque mode each ``update`` is a whole round, and needs the gradient,
+    ``grad_fn(params, i)`` with the step i of the ascent, or the loss, ``value_fn(params)``.
 
     Args:
-        optimizer: descends, with the gradient of the last point of the climb.
-        adv_optimizer: what it would subtract is added: it climbs.
-        sync_period: calls, or gradients, to a round, a static int in [1, inf). 1 never climbs.
-        reset_state: begin each climb with a fresh state of ``adv_optimizer``.
-        opaque_mode: a whole round in each call. Needed where gradients have side effects, such
-            as the running statistics of BatchNorm.
-        batch_axis_name: in opaque mode, the mapped axis over which to average gradients.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        TypeError, ValueError: if ``sync_period`` is no int in [1, inf); from ``update``, in
-            opaque mode without ``grad_fn`` or ``value_fn``.
+        optimizer: makes the descent, with the gradient at the last point of the ascent.
+        adv_optimizer: makes the ascent: its updates are negated.
+        sync_period: number of gradients in a round, a static int in [1, inf). With 1 there is no
+            ascent.
+        reset_state: whether each ascent starts with a fresh state of ``adv_optimizer``.
+        opaque_mode: whether each call makes a whole round. This is needed where gradients have side
+            effects, such as the running statistics of BatchNorm.
+        batch_axis_name: in opaque mode, name of the mapped axis over which gradients are averaged.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.optimizers import sgd
-        >>> from jaxopt_course.transforms import chain, normalize
+        >>> from jaxopt_course import chain, normalize, sgd
         >>> tx = sam(sgd(0.1), chain(normalize(), sgd(0.05)), opaque_mode=True)
-        >>> params, loss = jnp.array([3.0, -2.0]), lambda w: jnp.sum(w**2)
-        >>> update = jax.jit(lambda g, state, w: tx.update(g, state, w, value_fn=loss))
-        >>> state = tx.init(params)
-        >>> for _ in range(50):
-        ...     updates, state = update(2 * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 0.05)
-        True
     """
-    checks.flag("sam", "opaque_mode", opaque_mode)
-    checks.flag("sam", "reset_state", reset_state)
+    checks.flags("sam", reset_state=reset_state, opaque_mode=opaque_mode)
     checks.integer("sam", "sync_period", sync_period, "[1, inf)")
     down = checks.transformation("sam", "optimizer", optimizer)
     up = checks.transformation("sam", "adv_optimizer", adv_optimizer)
@@ -108,7 +90,7 @@ def sam(
         return SAMState(zero, opt_state, adv_state, cache)
 
     def started(params: Params, like: State) -> State:
-        """The first state of the climb, with the leaves joined that ``like`` joins."""
+        """The initial state of the ascent, packed as ``like`` is."""
         return packed_state(up.init(params), like)
 
     def climb(

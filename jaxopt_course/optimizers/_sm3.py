@@ -1,6 +1,6 @@
 """SM3: AdaGrad whose sums are kept for each row and each column instead of each entry.
 
-For an entry i of a leaf, let r run over the slices that hold i (its row, its column, ...). With
+For an entry i of a leaf, let r run over the slices that contain i (its row, its column, ...). With
 gradients g_t, learning rate a_t and momentum b,
 
     nu_t(i) = min over r of mu_{t-1}(r) + g_t(i)^2           at least AdaGrad's sum
@@ -8,7 +8,7 @@ gradients g_t, learning rate a_t and momentum b,
     m_t     = b m_{t-1} + (1 - b) g_t / sqrt(nu_t + eps)
     w <- w - a_t m_t
 
-Vectors keep a sum for each entry: there it is AdaGrad with momentum.
+Vectors keep a sum for each entry, so for them it is AdaGrad with momentum.
 
 Reference: Anil, Gupta, Koren & Singer, "Memory-Efficient Adaptive Optimization", 2019,
 https://arxiv.org/abs/1901.11150, algorithm SM3-II.
@@ -34,9 +34,9 @@ from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 
 class ScaleBySM3State(NamedTuple):
-    """What the next step needs from the past, float32 or wider.
+    """State of the SM3 transformation; arrays are float32 or wider.
 
-    mu: of each leaf, a list: for each axis, one number for each slice across it.
+    mu: for each leaf a list with an array for each axis: one number for each slice across it.
     nu: running mean of the scaled updates, shaped like the params.
     """
 
@@ -47,18 +47,11 @@ class ScaleBySM3State(NamedTuple):
 def scale_by_sm3(
     b1: ScalarLike = 0.9, b2: ScalarLike = 1.0, eps: ScalarLike = 1e-8
 ) -> GradientTransformationExtraArgs:
-    """Divide each entry by the root of the least of its slices' sums, and average in time.
+    """Divide each entry by the root of the smallest of its sums, then average over time.
 
-    Args:
-        b1: weight of the past in the running mean of updates, in [0, 1).
-        b2: weight of the past in the squares, in [0, 1]: they are summed at 1, averaged below.
-        eps: added to the sum inside the root, in [0, inf).
-
-    Returns:
-        A transformation whose updates point uphill and shrink as 1 / sqrt(t).
-
-    Raises:
-        ValueError: if a number lies outside its range.
+    Arguments are those of :func:`sm3`, with ``b1`` for ``momentum``, and ``eps``, added to the sum
+    inside the square root, in [0, inf). Squares are summed if ``b2`` is 1, and averaged with this
+    decay rate if it is in [0, 1).
     """
     checks.number("scale_by_sm3", "b1", b1, "[0, 1)")
     checks.number("scale_by_sm3", "b2", b2, "[0, 1]")
@@ -94,35 +87,21 @@ def scale_by_sm3(
 def sm3(
     learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9
 ) -> GradientTransformationExtraArgs:
-    """SM3, as a chain of :func:`scale_by_sm3` and the learning rate.
+    """SM3, AdaGrad with momentum and with one sum for each row and each column.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count.
-        momentum: b, weight of the past in the running mean of updates, in [0, 1).
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        momentum: b, decay rate of the running mean of updates, in [0, 1).
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), sm3(1.0, momentum=0.5)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(200):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-3)
-        True
+        >>> tx = sm3(1.0, momentum=0.5)
     """
     checks.number("sm3", "momentum", momentum, "[0, 1)")
     return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
 
 
 def _peaks(x: Float[Array, "*shape"]) -> list[Array]:
-    """For each axis the largest entry of each slice across it; a scalar is its own slice."""
+    """For each axis the largest entry of each slice across it. A scalar is its own slice."""
     if x.ndim < 2:
         return [x]
     others = ([other for other in range(x.ndim) if other != axis] for axis in range(x.ndim))
@@ -130,7 +109,7 @@ def _peaks(x: Float[Array, "*shape"]) -> list[Array]:
 
 
 def _lowest(peaks: list[Array], shape: tuple[int, ...]) -> Float[Array, "*shape"]:
-    """For each entry the least of its slices' numbers."""
+    """For each entry the smallest of its slices' numbers."""
     if len(shape) < 2:
         return peaks[0]
     columns = (jax.lax.broadcast_in_dim(p, shape, (axis,)) for axis, p in enumerate(peaks))

@@ -1,22 +1,21 @@
-"""SOAP: Adam in the eigenbasis of Shampoo's factors, which turns only now and then.
+"""SOAP: Adam in the eigenbasis of Shampoo's factors, which is updated every few steps.
 
-For a matrix W (m, n) with gradients G_t and learning rate a_t,
+For a matrix W (m, n) with gradients G_t, learning rate a_t and weight decay d,
 
-    M_t = b1 M_{t-1} + (1 - b1) G_t                          running mean
+    M_t = b1 M_{t-1} + (1 - b1) G_t                          first moment
     G'  = Q_L' G_t Q_R,   M' = Q_L' M_t Q_R                  in the eigenbasis
-    V_t = b2 V_{t-1} + (1 - b2) G'^2                         running mean of squares, there
+    V_t = b2 V_{t-1} + (1 - b2) G'^2                         second moment, in the eigenbasis
     W  <- W - a_t (Q_L (M'_hat / (sqrt(V_hat) + eps)) Q_R' + d W)
     L_t = b2 L_{t-1} + (1 - b2) G_t G_t',   R_t likewise of G_t' G_t
     every f steps:  Q_L = QR(L_t Q_L),   Q_R = QR(R_t Q_R)   one step of power iteration
 
-M_hat and V_hat undo the pull of the zeros, as in Adam. The first gradient only makes the first
-basis, the eigenvectors of its own factors, and moves nothing: a gradient must not be measured in
-a basis made of itself alone. Tensors have a basis for each axis; vectors, scalars, and axes that
-are too long, have none, and are Adam's.
+M_hat and V_hat are bias-corrected, as in Adam. The first gradient only determines the first basis,
+the eigenvectors of its own factors, and moves nothing. Tensors have a basis for each axis. Vectors,
+scalars, and axes that are too long have none: they are optimized as by Adam.
 
 Reference: Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", 2024, algorithms 3
-and 4, https://arxiv.org/abs/2409.11321; the start and the bias correction, which the paper leaves
-out, are those of its authors' program.
+and 4, https://arxiv.org/abs/2409.11321. The start and the bias correction, which the paper omits,
+are those of its authors' code.
 """
 
 from collections.abc import Callable
@@ -43,14 +42,14 @@ from ._stacks import map_stacked
 
 
 class ScaleBySoapState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the SOAP transformation.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
     nu: running mean of squared gradients in the eigenbasis, likewise.
-    factors: for each leaf a tuple with one matrix for each axis: the running mean of G_(i) G_(i)',
-        or None for an axis without a basis.
-    bases: Q_i, likewise: the eigenvectors of the factors, roughly, as columns.
+    factors: a tuple for each leaf: the running mean of G_(i) G_(i)' for each axis, None for an axis
+        without a basis.
+    bases: Q_i, likewise: approximate eigenvectors of the factors, as columns.
     """
 
     count: Int[Array, ""]
@@ -67,27 +66,11 @@ def scale_by_soap(
     precondition_frequency: ScalarLike = 10,
     max_precond_dim: int = 10_000,
 ) -> GradientTransformationExtraArgs:
-    """Rescale each gradient as Adam does, in a basis that follows the gradients.
+    """Rescale gradients as Adam does, in an eigenbasis. Arguments are those of :func:`soap`.
 
-    Derivatives of a whole training take the bases as constants.
-
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running means of squares and of the factors, in [0, 1).
-        eps: added to the root, in [0, inf).
-        precondition_frequency: steps from one turn of the bases to the next, in [1, inf),
-            rounded.
-        max_precond_dim: the longest axis that has a basis, a static int in [0, inf).
-
-    Returns:
-        A transformation whose updates point uphill, with entries of magnitude about one. The
-        first update is 0.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+    The first update is 0. Derivatives of a whole training treat the bases as constants.
     """
-    checks.number("scale_by_soap", "b1", b1, "[0, 1)")
-    checks.number("scale_by_soap", "b2", b2, "[0, 1)")
+    checks.numbers("scale_by_soap", "[0, 1)", b1=b1, b2=b2)
     checks.number("scale_by_soap", "eps", eps, "[0, inf)")
     checks.number("scale_by_soap", "precondition_frequency", precondition_frequency, "[1, inf)")
     checks.integer("scale_by_soap", "max_precond_dim", max_precond_dim, "[0, inf)")
@@ -155,38 +138,21 @@ def soap(
     precondition_frequency: ScalarLike = 10,
     max_precond_dim: int = 10_000,
 ) -> GradientTransformationExtraArgs:
-    """SOAP with decoupled weight decay.
+    """SOAP, Adam in the eigenbasis of Shampoo's factors, with decoupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 3e-3 is usual.
-        b1: decay of the running mean, in [0, 1).
-        b2: decay of the running means of squares and of the factors, in [0, 1).
-        eps: added to the root, in [0, inf).
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        mask: a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one: which leaves decay. All by default.
-        precondition_frequency: f, steps from one turn of the bases to the next, in [1, inf),
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 3e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the second moment and of the factors, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+        precondition_frequency: f, number of steps between updates of the bases, in [1, inf),
             rounded.
-        max_precond_dim: the longest axis that has a basis, a static int in [0, inf).
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        max_precond_dim: longest axis with a basis, a static int in [0, inf).
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.schedules import linear_schedule
-        >>> curvature = jnp.array([[1.0, 10.0], [100.0, 1000.0]])
-        >>> params, tx = jnp.ones((2, 2)), soap(linear_schedule(0.3, 0.0, 300))
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(curvature * params, state, params)
-        ...     params = params + updates
-        >>> bool(jnp.max(jnp.abs(params)) < 1e-2)
-        True
+        >>> tx = soap(3e-3)
     """
     return chain(
         scale_by_soap(b1, b2, eps, precondition_frequency, max_precond_dim),
@@ -206,5 +172,5 @@ def _iterated(factor: Array, basis: Array) -> Array:
 
 
 def _eigenvectors(factor: Array) -> Array:
-    """The largest eigenvalue's first, for to that order the iteration converges."""
+    """Eigenvectors in descending order of eigenvalues, to which the iteration converges."""
     return jax.lax.stop_gradient(jnp.linalg.eigh(jax.lax.stop_gradient(factor))[1][:, ::-1])

@@ -1,19 +1,24 @@
 """Sophia: momentum over an estimate of the Hessian's diagonal, clipped entry by entry.
 
-With gradients g_t, learning rate a_t, and every k steps an estimate h of the diagonal,
+With gradients g_t, learning rate a_t, weight decay d, and an estimate h of the diagonal every k
+steps,
 
     m_t = b1 m_{t-1} + (1 - b1) g_t
     u_t = clip(m_hat / max(gamma H, eps), -rho, rho)
     w  <- w - a_t (u_t + d w)
     H  <- b2 H + (1 - b2) h                 when t - 1 is a multiple of k
 
-The estimate is Hutchinson's, see :func:`hutchinson_estimator_diag_hessian`. Where the curvature
-is small or negative the step is the sign of m, times rho.
+The estimate is Hutchinson's: h = z (Hessian z), entry by entry, with independent random signs z.
+Its mean is the diagonal, because E[z_i z_j] is 1 where i = j and else 0. Where the curvature is
+small or negative the step is rho times the sign of m. As in optax, m is bias-corrected, z are signs
+instead of normal numbers, and an estimate is used from the next step on; the first step is one of
+signs.
 
-Reference: Liu et al., "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
-Pre-training", 2023, algorithms 1 and 3, https://arxiv.org/abs/2305.14342. As in optax, m is
-corrected for its start, z are signs instead of normal numbers, and an estimate serves from the
-next step on; the first step is one of signs.
+References: Liu et al., "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
+Pre-training", 2023, algorithms 1 and 3, https://arxiv.org/abs/2305.14342; Hutchinson, "A stochastic
+estimator of the trace of the influence matrix for Laplacian smoothing splines", 1989; Bekas,
+Kokiopoulou & Saad, "An estimator for the diagonal of a matrix", 2007,
+https://doi.org/10.1016/j.apnum.2007.01.003.
 """
 
 from collections.abc import Callable
@@ -31,21 +36,72 @@ from jaxopt_course.core import (
     State,
     Updates,
     checks,
+    hvp,
     numerics,
     tree,
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
-from ._hutchinson import hutchinson_estimator_diag_hessian
+
+class HutchinsonState(NamedTuple):
+    """State of the Hutchinson estimator.
+
+    key: PRNG key of the next signs.
+    """
+
+    key: Array
+
+
+def hutchinson_estimator_diag_hessian(
+    random_seed: Array | None = None,
+) -> GradientTransformationExtraArgs:
+    """Replace updates by Hutchinson's unbiased estimate of the diagonal of the Hessian.
+
+    ``update`` needs the loss, as a function of the params alone, as the extra argument ``obj_fn``
+    or ``value_fn``. One estimate costs about two gradients.
+
+    Args:
+        random_seed: PRNG key of the random signs; that of seed 0 by default.
+
+    Examples:
+        >>> tx, params = hutchinson_estimator_diag_hessian(jax.random.key(0)), jnp.ones(2)
+        >>> loss = lambda w: w[0] ** 2 + 3 * w[1] ** 2
+        >>> tx.update(params, tx.init(params), params, obj_fn=loss)[0].tolist()
+        [2.0, 6.0]
+    """
+
+    def init(params):
+        key = jax.random.PRNGKey(0) if random_seed is None else jnp.array(random_seed)
+        return HutchinsonState(key)
+
+    def update(updates, state, params=None, obj_fn=None, value_fn=None, **extra_args):
+        checks.state("hutchinson_estimator_diag_hessian", state, HutchinsonState)
+        checks.params("hutchinson_estimator_diag_hessian", params)
+        checks.like("hutchinson_estimator_diag_hessian", "gradient", updates, params)
+        loss = value_fn if obj_fn is None else obj_fn
+        if loss is None:
+            raise ValueError(
+                "hutchinson_estimator_diag_hessian reads the loss: call "
+                "`update(updates, state, params, obj_fn=loss)`, with a function of the params."
+            )
+        key, own = jax.random.split(state.key)
+        signs = optax.tree_utils.tree_random_like(
+            own, params, jax.random.rademacher, dtype=jnp.float32
+        )
+        signs = tree.cast_like(signs, params)
+        estimate = jax.tree.map(jnp.multiply, signs, hvp(loss, params, signs))
+        return tree.cast_like(estimate, updates), HutchinsonState(key)
+
+    return GradientTransformationExtraArgs(init, update)
 
 
 class SophiaState(NamedTuple):
-    """What the next step needs from the past.
+    """State of the Sophia transformation.
 
-    count: how many updates have been made, int32[].
+    count: number of updates so far, int32[].
     mu: running mean of gradients, shaped like the params, float32 or wider.
-    nu: running mean of the Hessian's diagonals, likewise.
-    hessian_fn_state: the state of what estimates them.
+    nu: running mean H of the Hessian's diagonals, likewise.
+    hessian_fn_state: state of the estimator.
     """
 
     count: Int[Array, ""]
@@ -66,35 +122,11 @@ def scale_by_sophia(
     verbose: bool = False,
     print_win_rate_every_n_steps: ScalarLike = 0,
 ) -> GradientTransformationExtraArgs:
-    """Divide the running mean by the curvature, and clip what comes out.
-
-    Args:
-        b1: decay of the running mean of gradients, in [0, 1).
-        b2: decay of the running mean of curvatures, in [0, 1).
-        eps: the least denominator, in [0, inf).
-        gamma: weight of the curvature, in [0, inf).
-        clip_threshold: rho, in [0, inf): the largest entry; None for no limit.
-        update_interval: k, steps from one estimate to the next, in [1, inf), rounded.
-        hessian_diagonal_fn: a transformation whose updates are the estimate; its ``update``
-            gets the gradients and all extra arguments.
-            :func:`hutchinson_estimator_diag_hessian` by default.
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        verbose: print the share of entries that were not clipped.
-        print_win_rate_every_n_steps: how often, in [0, inf), rounded; 0 for never.
-
-    Returns:
-        A transformation whose updates point uphill, with entries of at most rho; ``update``
-        needs the params, and by default the loss as ``obj_fn`` or ``value_fn``.
-
-    Raises:
-        ValueError: if a number lies outside its range.
-    """
+    """Divide the first moment by the curvature, and clip. Arguments are those of :func:`sophia`."""
     checks.flag("scale_by_sophia", "verbose", verbose)
     checks.dtype("scale_by_sophia", "mu_dtype", mu_dtype)
-    checks.number("scale_by_sophia", "b1", b1, "[0, 1)")
-    checks.number("scale_by_sophia", "b2", b2, "[0, 1)")
-    checks.number("scale_by_sophia", "eps", eps, "[0, inf)")
-    checks.number("scale_by_sophia", "gamma", gamma, "[0, inf)")
+    checks.numbers("scale_by_sophia", "[0, 1)", b1=b1, b2=b2)
+    checks.numbers("scale_by_sophia", "[0, inf)", eps=eps, gamma=gamma)
     if clip_threshold is not None:
         checks.number("scale_by_sophia", "clip_threshold", clip_threshold, "[0, inf)")
     checks.number("scale_by_sophia", "update_interval", update_interval, "[1, inf)")
@@ -167,44 +199,31 @@ def sophia(
     verbose: bool = False,
     print_win_rate_every_n_steps: ScalarLike = 0,
 ) -> GradientTransformationExtraArgs:
-    """Sophia with decoupled weight decay.
+    """Sophia, momentum over an estimate of the Hessian's diagonal, with decoupled weight decay.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. Lower than AdamW's.
-        b1: decay of the running mean of gradients, in [0, 1).
-        b2: decay of the running mean of curvatures, in [0, 1).
-        eps: the least denominator, in [0, inf).
-        weight_decay: d, in [0, inf), or a schedule; multiplied by the learning rate.
-        weight_decay_mask: a tree of bools shaped like (a prefix of) the params, or a function
-            of the params that returns one: which leaves decay. All by default.
-        gamma: weight of the curvature, in [0, inf): such that a tenth to a half of the
-            entries are not clipped.
-        clip_threshold: rho, in [0, inf): the largest entry; None for no limit.
-        update_interval: k, steps from one estimate to the next, in [1, inf), rounded.
-        hessian_diagonal_fn: as in :func:`scale_by_sophia`.
-        mu_dtype: dtype in which the running mean is kept; float32 or wider by default.
-        verbose: print the share of entries that were not clipped.
-        print_win_rate_every_n_steps: how often, in [0, inf), rounded; 0 for never.
-
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them,
-        and by default the loss as ``obj_fn`` or ``value_fn``.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; below
+            AdamW's.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the estimate H, in [0, 1).
+        eps: smallest denominator, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        weight_decay_mask: leaves that decay, as for :func:`adamw`; all by default.
+        gamma: factor of the curvature, in [0, inf), such that a tenth to a half of the entries are
+            not clipped.
+        clip_threshold: rho, largest entry of u_t, in [0, inf). None: no clipping.
+        update_interval: k, number of steps between estimates, in [1, inf), rounded.
+        hessian_diagonal_fn: transformation whose updates are the estimate; it receives the
+            gradients and all extra arguments. By default :func:`hutchinson_estimator_diag_hessian`,
+            whose ``update`` needs the loss as ``obj_fn`` or ``value_fn``.
+        mu_dtype: dtype of the first moment; float32 or wider by default.
+        verbose: whether to print the share of entries that are not clipped.
+        print_win_rate_every_n_steps: number of steps between prints, in [0, inf), rounded; 0 for
+            never.
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> loss = lambda w: (w[0] ** 2 + 1000 * w[1] ** 2) / 2
-        >>> params, tx = jnp.array([3.0, -2.0]), sophia(0.1, gamma=1.0)
-        >>> update = jax.jit(lambda s, w: tx.update(jax.grad(loss)(w), s, w, obj_fn=loss))
-        >>> state = tx.init(params)
-        >>> for _ in range(200):
-        ...     updates, state = update(state, params)
-        ...     params = params + updates
-        >>> bool(loss(params) < 1e-2)
-        True
+        >>> tx, params, loss = sophia(1e-3), jnp.ones(3), lambda w: jnp.sum(w**2)
+        >>> updates, state = tx.update(2 * params, tx.init(params), params, obj_fn=loss)
     """
     return chain(
         scale_by_sophia(

@@ -1,9 +1,9 @@
-"""Leaves that are alike, worked on as one batch: fewer and larger operations, and less to compile.
+"""Map a function over leaves of equal shape as one batch, which is faster to run and to compile.
 
-A network repeats its layers, so that hundreds of matrices have a handful of shapes. What is a
-long chain of operations on each, as the iteration of Newton and Schulz, or costly to call, as a
-decomposition, is written for one matrix and mapped over stacks of them here. Short formulas are
-better left to each leaf: to stack and to cut costs as much.
+A network repeats its layers, so hundreds of matrices have a handful of shapes. Long chains of
+operations, such as the Newton-Schulz iteration, and costly calls, such as a decomposition, are
+written for one matrix and mapped over stacks of them. Short formulas should be mapped over single
+leaves, because stacking and splitting costs as much.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ STACK_BYTES = 4 * 2**20
 
 
 def map_stacked(f: Callable[..., Any], tree: PyTree, *rest: PyTree) -> PyTree:
-    """``jax.tree.map(f, tree, *rest)``, on equal leaves at once.
+    """``jax.tree.map(f, tree, *rest)``, where leaves of equal shape are computed as one batch.
 
-    Leaves whose arguments have the same shapes and dtypes are stacked, as many as
-    ``STACK_BYTES`` hold, and ``f`` is vmapped over them. A larger leaf is left by itself.
+    Leaves whose arguments have equal shapes and dtypes are stacked, up to ``STACK_BYTES`` at a
+    time, and ``f`` is vmapped over them. A larger leaf is computed by itself.
 
     Args:
         f: a function of one leaf, and of the subtree in its place in each tree of ``rest``.
-        tree: of arrays.
+        tree: tree of arrays.
         rest: trees with ``tree`` as a prefix.
     """
     leaves = jax.tree.leaves(tree)
@@ -49,7 +49,7 @@ def map_stacked(f: Callable[..., Any], tree: PyTree, *rest: PyTree) -> PyTree:
 
 
 def _mapped(f: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
-    """``f`` of each of these calls, all of one kind."""
+    """``f`` of each of these calls, whose arguments have equal shapes."""
     if len(calls) == 1:
         return [f(*calls[0])]
     results = jax.vmap(f)(*jax.tree.map(lambda *arrays: jnp.stack(arrays), *calls))
@@ -61,8 +61,8 @@ def _mapped(f: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
 def _cut(stack: Array) -> list[Array]:
     """The entries of ``stack``.
 
-    Their numbers stand behind a barrier: so all cuts of a shape are one kernel, where with the
-    numbers in their code a CPU's compiler makes one for each, in up to twice the time.
+    Indices stand behind a barrier, so that all slices of one shape share a kernel. With constant
+    indices a CPU's compiler makes one kernel for each, in up to twice the time.
     """
     zeros = [np.uint32(0)] * (stack.ndim - 1)
     numbers = jax.lax.optimization_barrier([np.uint32(i) for i in range(len(stack))])

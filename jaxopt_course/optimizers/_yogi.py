@@ -1,4 +1,4 @@
-"""Yogi: Adam whose mean of squares moves by a step that does not grow with its distance.
+"""Yogi: Adam whose second moment moves by a step that does not grow with its distance.
 
 With gradients g_t, learning rate a_t, and m_0 = s_0 = ``initial_accumulator_value``,
 
@@ -6,9 +6,10 @@ With gradients g_t, learning rate a_t, and m_0 = s_0 = ``initial_accumulator_val
     s_t = s_{t-1} - (1 - b2) sign(s_{t-1} - g_t^2) g_t^2
     w  <- w - a_t m_hat / (sqrt(s_hat + eps_root) + eps)
 
-where m_hat = m_t / (1 - b1^t) and s_hat = s_t / (1 - b2^t). Where gradients die down, Adam's
-mean of squares falls geometrically and its steps blow up; Yogi's falls by g_t^2 at a time. Both
-starts and both corrections are optax's; the paper corrects nothing and starts s from a batch.
+where m_hat = m_t / (1 - b1^t) and s_hat = s_t / (1 - b2^t). When gradients become small, Adam's
+second moment decreases geometrically and its steps become long; Yogi's decreases by at most g_t^2
+a step. Both starts and both corrections are optax's; the paper corrects nothing and starts s from
+a batch.
 
 Reference: Zaheer et al., "Adaptive Methods for Nonconvex Optimization", 2018, algorithm 2,
 https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization.
@@ -39,20 +40,10 @@ def scale_by_yogi(
     eps_root: ScalarLike = 0.0,
     initial_accumulator_value: ScalarLike = 1e-6,
 ) -> GradientTransformationExtraArgs:
-    """Rescale each gradient entry by a mean of squares that moves additively.
+    """Rescale gradients by Yogi's moments. Arguments are those of :func:`yogi`.
 
-    Args:
-        b1: decay of the running mean, in [0, 1).
-        b2: one minus the step of the mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-        eps_root: added to the squares inside the root, in [0, inf).
-        initial_accumulator_value: where both means start, in [0, inf).
-
-    Returns:
-        A transformation whose updates point uphill. Its state is Adam's.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+    ``eps_root`` is added to the second moment inside the square root, and both moments start at
+    ``initial_accumulator_value``, in [0, inf).
     """
     check_moments("scale_by_yogi", b1, b2, eps, eps_root)
     checks.number(
@@ -89,29 +80,15 @@ def yogi(
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-3,
 ) -> GradientTransformationExtraArgs:
-    """Yogi, as a chain of :func:`scale_by_yogi` and the learning rate.
+    """Yogi, Adam whose second moment moves by bounded steps.
 
     Args:
-        learning_rate: a_t, in [0, inf), or a schedule of the step count. 1e-2 is the paper's.
-        b1: decay of the running mean, in [0, 1).
-        b2: one minus the step of the mean of squares, in [0, 1).
-        eps: added to the root, in [0, inf).
-
-    Returns:
-        A transformation whose updates are to be added to the params.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-2.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: 1 minus the step size of the second moment, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
 
     Examples:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> params, tx = jnp.array([3.0, -2.0]), yogi(0.1)
-        >>> state, update = tx.init(params), jax.jit(tx.update)
-        >>> for _ in range(300):
-        ...     updates, state = update(2 * params, state)  # gradient of |params|^2
-        ...     params = params + updates
-        >>> bool(jnp.linalg.norm(params) < 1e-2)
-        True
+        >>> tx = yogi(1e-2)
     """
     return chain(scale_by_yogi(b1, b2, eps), scale_by_learning_rate(learning_rate))

@@ -1,0 +1,261 @@
+"""D-Adaptation and Prodigy: AdamW whose learning rate estimates the distance to the solution.
+
+With gradients g_t, first params w_0, learning rate a_t (a factor, usually 1), q = sqrt(b2), weight
+decay c, and d_t a lower bound of the distance |w_0 - w*| in the infinity norm, both have the step
+length l_t = d_t a_t sqrt(1 - b2^t) / (1 - b1^t). D-Adaptation, with A_t = sqrt(v_t) + eps:
+
+    r_t = q r_{t-1} + (1 - q) l_t <g_t, s_{t-1} / A_{t-1}>
+    m_t = b1 m_{t-1} + (1 - b1) l_t g_t
+    v_t = b2 v_{t-1} + (1 - b2) g_t^2
+    s_t = q s_{t-1} + (1 - q) l_t g_t
+    d_{t+1} = max(d_t, r_t / ((1 - q) |s_t|_1))
+    w  <- w - m_t / A_t - l_t c w
+
+As in optax, the step length contains Adam's bias corrections and the inner product is weighted by
+A_{t-1}; the paper has no correction and weighs by A_t. Prodigy:
+
+    m_t = b1 m_{t-1} + (1 - b1) d_t g_t
+    v_t = b2 v_{t-1} + (1 - b2) d_t^2 g_t^2
+    r_t = q r_{t-1} + d_t l_t <g_t, w_0 - w_t>
+    s_t = q s_{t-1} + d_t l_t g_t                      d_t^2 g_t with ``safeguard_warmup``
+    d_{t+1} = max(d_t, e r_t / |s_t|_1)
+    w  <- w - l_t m_t / (sqrt(v_t) + d_{t+1} eps) - l_t c w
+
+Its r and s are stored divided by d_0, which leaves their quotient unchanged. As in optax and in the
+authors' code, eps is multiplied by the new estimate (in the paper by d_t), and the step length
+contains Adam's bias corrections.
+
+References: Defazio & Mishchenko, "Learning-Rate-Free Learning by D-Adaptation", 2023, algorithm 5,
+https://arxiv.org/abs/2301.07733; Mishchenko & Defazio, "Prodigy: An Expeditiously Adaptive
+Parameter-Free Learner", 2023, algorithm 4, https://arxiv.org/abs/2306.06101.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree, ScalarLike
+
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    ScalarOrSchedule,
+    checks,
+    numerics,
+    tree,
+)
+
+
+class DAdaptAdamWState(NamedTuple):
+    """State of the DAdaptAdamW transformation.
+
+    exp_avg: m, shaped like the params, float32 or wider.
+    exp_avg_sq: v, likewise.
+    grad_sum: s, likewise.
+    estim_lr: d, the estimate of the distance, float[], float32 or wider.
+    numerator_weighted: r, float[].
+    count: number of updates so far, int32[].
+    """
+
+    exp_avg: Params
+    exp_avg_sq: Params
+    grad_sum: Params
+    estim_lr: Float[Array, ""]
+    numerator_weighted: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+def dadapt_adamw(
+    learning_rate: ScalarOrSchedule = 1.0,
+    betas: tuple[ScalarLike, ScalarLike] = (0.9, 0.999),
+    eps: ScalarLike = 1e-8,
+    estim_lr0: ScalarLike = 1e-6,
+    weight_decay: ScalarLike = 0.0,
+) -> GradientTransformationExtraArgs:
+    """AdamW that estimates its own learning rate by D-Adaptation.
+
+    Args:
+        learning_rate: factor of the estimated learning rate, in [0, inf), or a schedule of the step
+            count.
+        betas: decay rates of both moments, in [0, 1).
+        eps: added to the square root in the denominator, in [0, inf).
+        estim_lr0: initial estimate, in (0, inf), below the distance to the solution.
+        weight_decay: decoupled weight decay, in [0, inf).
+
+    Examples:
+        >>> tx = dadapt_adamw()
+    """
+    checks.learning_rate("dadapt_adamw", learning_rate)
+    b1, b2 = check_betas("dadapt_adamw", betas)
+    checks.numbers("dadapt_adamw", "[0, inf)", eps=eps, weight_decay=weight_decay)
+    checks.number("dadapt_adamw", "estim_lr0", estim_lr0, "(0, inf)")
+    root_b2 = root_of(b2)
+
+    def init(params):
+        dtype = tree.scalar_dtype(params)
+        return DAdaptAdamWState(
+            exp_avg=tree.accumulator_like(params),
+            exp_avg_sq=tree.real_accumulator_like(params),
+            grad_sum=tree.accumulator_like(params),
+            estim_lr=jnp.asarray(estim_lr0, dtype),
+            numerator_weighted=jnp.zeros((), dtype),
+            count=jnp.zeros((), jnp.int32),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("dadapt_adamw", state, DAdaptAdamWState)
+        checks.params("dadapt_adamw", params)
+        checks.like("dadapt_adamw", "gradient", updates, state.exp_avg)
+        distance, dtype = state.estim_lr, state.estim_lr.dtype
+        count = numerics.safe_increment(state.count)
+        rate = numerics.at_count(learning_rate, state.count)
+        length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
+
+        grads = tree.cast_like(updates, state.exp_avg)
+        weighted = tree.divide_by_root(state.grad_sum, state.exp_avg_sq, eps, 0.0)
+        progress = length * tree.vdot(grads, weighted).astype(dtype)
+        numerator = tree.update_moment(progress, state.numerator_weighted, root_b2, 1)
+
+        steps = tree.scale(grads, length)
+        exp_avg = tree.update_moment(steps, state.exp_avg, b1, 1)
+        exp_avg_sq = tree.update_moment(grads, state.exp_avg_sq, b2, 2)
+        grad_sum = tree.update_moment(steps, state.grad_sum, root_b2, 1)
+        norm = numerics.complement(root_b2, dtype) * l1_norm(grad_sum).astype(dtype)
+        estimate = jnp.maximum(distance, numerics.safe_divide(numerator, norm))
+
+        scaled = tree.divide_by_root(exp_avg, exp_avg_sq, eps, 0.0)
+        uphill = tree.running_sum(params, scaled, jnp.asarray(weight_decay, dtype) * length)
+        return tree.cast_like(tree.scale(uphill, -1.0), updates), DAdaptAdamWState(
+            exp_avg, exp_avg_sq, grad_sum, estimate, numerator, count
+        )
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def check_betas(owner: str, betas: tuple[ScalarLike, ScalarLike]) -> tuple[ScalarLike, ScalarLike]:
+    """The two decay rates, checked."""
+    for place, decay in enumerate(betas):
+        checks.number(owner, f"betas[{place}]", decay, "[0, 1)")
+    b1, b2 = betas
+    return b1, b2
+
+
+def adam_correction(
+    b1: ScalarLike, b2: ScalarLike, count: Int[Array, ""], dtype: Any
+) -> Float[Array, ""]:
+    """Adam's two bias corrections as one factor: sqrt(1 - b2^t) / (1 - b1^t)."""
+    return numerics.safe_sqrt(
+        numerics.one_minus_power(b2, count, dtype)
+    ) / numerics.one_minus_power(b1, count, dtype)
+
+
+def root_of(decay: ScalarLike) -> ScalarLike:
+    """The square root of a decay rate, exact enough for ``1 - root`` if it is a Python number."""
+    return (
+        decay**0.5
+        if isinstance(decay, int | float)
+        else numerics.safe_sqrt(numerics.as_float(decay))
+    )
+
+
+def l1_norm(updates: PyTree) -> Float[Array, ""]:
+    """The sum of the absolute values of all entries."""
+    return tree.sum(jax.tree.map(jnp.abs, updates))
+
+
+class ProdigyState(NamedTuple):
+    """State of the Prodigy transformation.
+
+    exp_avg: m, shaped like the params, float32 or wider.
+    exp_avg_sq: v, likewise.
+    grad_sum: s / d_0, likewise.
+    params0: w_0, the first params.
+    estim_lr: d, the estimate of the distance, float[], float32 or wider.
+    numerator_weighted: r / d_0, float[].
+    count: number of updates so far, int32[].
+    """
+
+    exp_avg: Params
+    exp_avg_sq: Params
+    grad_sum: Params
+    params0: Params
+    estim_lr: Float[Array, ""]
+    numerator_weighted: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+def prodigy(
+    learning_rate: ScalarOrSchedule = 1.0,
+    betas: tuple[ScalarLike, ScalarLike] = (0.9, 0.999),
+    beta3: ScalarLike | None = None,
+    eps: ScalarLike = 1e-8,
+    estim_lr0: ScalarLike = 1e-6,
+    estim_lr_coef: ScalarLike = 1.0,
+    weight_decay: ScalarLike = 0.0,
+    safeguard_warmup: bool = False,
+) -> GradientTransformationExtraArgs:
+    """AdamW that estimates its own learning rate by Prodigy.
+
+    Args:
+        learning_rate: factor of the estimated learning rate, in [0, inf), or a schedule of the step
+            count.
+        betas: decay rates of both moments, in [0, 1).
+        beta3: q, decay rate of the sums in the estimate, in [0, 1]; sqrt(b2) by default.
+        eps: added to the square root, times the estimate, in [0, inf).
+        estim_lr0: initial estimate, in (0, inf), below the distance to the solution.
+        estim_lr_coef: e, a factor of the estimate, in (0, inf).
+        weight_decay: decoupled weight decay, in [0, inf).
+        safeguard_warmup: whether to leave the learning rate out of s, for long warmups.
+
+    Examples:
+        >>> tx = prodigy()
+    """
+    checks.flag("prodigy", "safeguard_warmup", safeguard_warmup)
+    checks.learning_rate("prodigy", learning_rate)
+    b1, b2 = check_betas("prodigy", betas)
+    decay = root_of(b2) if beta3 is None else beta3
+    checks.number("prodigy", "beta3", decay, "[0, 1]")
+    checks.numbers("prodigy", "[0, inf)", eps=eps, weight_decay=weight_decay)
+    checks.numbers("prodigy", "(0, inf)", estim_lr0=estim_lr0, estim_lr_coef=estim_lr_coef)
+
+    def init(params):
+        dtype = tree.scalar_dtype(params)
+        return ProdigyState(
+            exp_avg=tree.accumulator_like(params),
+            exp_avg_sq=tree.real_accumulator_like(params),
+            grad_sum=tree.accumulator_like(params),
+            params0=jax.tree.map(jnp.copy, params),  # so that the params may be donated
+            estim_lr=jnp.asarray(estim_lr0, dtype),
+            numerator_weighted=jnp.zeros((), dtype),
+            count=jnp.zeros((), jnp.int32),
+        )
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("prodigy", state, ProdigyState)
+        checks.params("prodigy", params)
+        checks.like("prodigy", "gradient", updates, state.params0)
+        distance, dtype = state.estim_lr, state.estim_lr.dtype
+        count = numerics.safe_increment(state.count)
+        rate = numerics.at_count(learning_rate, state.count)
+        length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
+        growth = distance / jnp.asarray(estim_lr0, dtype)
+
+        grads = tree.cast_like(updates, state.exp_avg)
+        scaled = tree.scale(grads, distance)
+        exp_avg = tree.update_moment(scaled, state.exp_avg, b1, 1)
+        exp_avg_sq = tree.update_moment(scaled, state.exp_avg_sq, b2, 2)
+        weight = growth * (distance if safeguard_warmup else length)
+        grad_sum = tree.running_sum(state.grad_sum, tree.scale(grads, weight), decay)
+
+        progress = tree.vdot(grads, tree.sub(state.params0, params)).astype(dtype)
+        numerator = tree.running_sum(state.numerator_weighted, growth * length * progress, decay)
+        found = numerics.safe_divide(numerator, l1_norm(grad_sum).astype(dtype))
+        estimate = jnp.maximum(distance, jnp.asarray(estim_lr_coef, dtype) * found)
+
+        ratio = tree.divide_by_root(exp_avg, exp_avg_sq, estimate * jnp.asarray(eps, dtype), 0.0)
+        uphill = tree.running_sum(params, ratio, weight_decay)
+        return tree.cast_like(tree.scale(uphill, -length), updates), ProdigyState(
+            exp_avg, exp_avg_sq, grad_sum, state.params0, estimate, numerator, count
+        )
+
+    return GradientTransformationExtraArgs(init, update)
