@@ -41,6 +41,7 @@ from ._protocols import NO_STEPS as NO_STEPS
 from ._protocols import EmptyState as EmptyState
 from ._protocols import GradientTransformation as GradientTransformation
 from ._protocols import GradientTransformationExtraArgs as GradientTransformationExtraArgs
+from ._protocols import Mask as Mask
 from ._protocols import MaskedNode as MaskedNode
 from ._protocols import Params as Params
 from ._protocols import ScalarOrSchedule as ScalarOrSchedule

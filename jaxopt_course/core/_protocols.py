@@ -25,6 +25,7 @@ Params = PyTree  # of arrays; None and empty containers are allowed
 Updates = PyTree  # same structure and shapes as the params
 State = PyTree  # a container, never a bare array
 Schedule = Callable[[Any], Any]  # step count, int32[] -> value, float[]
+Mask = PyTree | Callable[[Params], PyTree]  # of bools shaped like a prefix of the params
 
 # What a state that is built by hand, with the fields that it has in optax, counts from.
 NO_STEPS: Any = np.int32(0)

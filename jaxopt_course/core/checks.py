@@ -369,6 +369,12 @@ def state(owner: str, state: Any, kind: type) -> None:
         )
 
 
+def step(owner: str, updates: PyTree, own: Any, kind: type, field: str) -> None:
+    """Raise unless the state ``own`` is a ``kind``, and the gradients resemble its ``field``."""
+    state(owner, own, kind)
+    like(owner, "gradient", updates, getattr(own, field))
+
+
 def empty_state(owner: str, state: Any) -> None:
     """Raise if ``state`` holds anything: a transformation without a state was given another's.
 

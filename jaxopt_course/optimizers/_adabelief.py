@@ -18,15 +18,15 @@ and Asynchronous Update for Adaptive Gradient Methods", 2021, algorithm 2,
 https://arxiv.org/abs/2110.05454.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree, ScalarLike
+from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -68,8 +68,7 @@ def scale_by_belief(
     check_moments("scale_by_belief", b1, b2, eps, eps_root)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_belief", state, ScaleByBeliefState)
-        checks.like("scale_by_belief", "gradient", updates, state.nu)
+        checks.step("scale_by_belief", updates, state, ScaleByBeliefState, "nu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = updated_spread(state.nu, updates, mu, b2, eps_root)
@@ -135,8 +134,7 @@ def scale_by_acprop(
     check_moments("scale_by_acprop", b1, b2, eps, eps_root)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_acprop", state, ScaleByBeliefState)
-        checks.like("scale_by_acprop", "gradient", updates, state.nu)
+        checks.step("scale_by_acprop", updates, state, ScaleByBeliefState, "nu")
         first, age = state.count == 0, jnp.maximum(state.count, 1)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = updated_spread(state.nu, updates, state.mu, b2, eps_root)
@@ -156,7 +154,7 @@ def acprop(
     eps: ScalarLike = 1e-16,
     eps_root: ScalarLike = 1e-16,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """ACProp, gradients over the root of their previous spread, with decoupled weight decay.
 

@@ -14,14 +14,14 @@ Reference: Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012, algorithm
 https://arxiv.org/abs/1212.5701.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Array, PyTree, ScalarLike
+from jaxtyping import Array, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -58,8 +58,7 @@ def scale_by_adadelta(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_adadelta", state, ScaleByAdaDeltaState)
-        checks.like("scale_by_adadelta", "gradient", updates, state.e_g)
+        checks.step("scale_by_adadelta", updates, state, ScaleByAdaDeltaState, "e_g")
         added = numerics.nonzero_in_dtype(eps)
 
         def rescaled(g: Array, x: Array, s: Array) -> Array:
@@ -79,7 +78,7 @@ def adadelta(
     rho: ScalarLike = 0.9,
     eps: ScalarLike = 1e-6,
     weight_decay: ScalarOrSchedule = 0.0,
-    weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
+    weight_decay_mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Adadelta, which needs no learning rate, with coupled weight decay.
 

@@ -24,6 +24,7 @@ from jaxtyping import Array, DTypeLike, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -81,10 +82,9 @@ def scale_by_factored_rms(
     """
     checks.flag("scale_by_factored_rms", "factored", factored)
     owner = "scale_by_factored_rms"
-    checks.number(owner, "decay_rate", decay_rate, "[0, inf)")
+    checks.numbers(owner, "[0, inf)", decay_rate=decay_rate, epsilon=epsilon)
     checks.number(owner, "step_offset", step_offset)
     checks.integer(owner, "min_dim_size_to_factor", min_dim_size_to_factor, "[0, inf)")
-    checks.number(owner, "epsilon", epsilon, "[0, inf)")
 
     def axes_of(x: Any) -> tuple[int, int] | None:
         """The second longest and the longest axis, or None for a leaf that is not factored."""
@@ -93,7 +93,7 @@ def scale_by_factored_rms(
         *_, shorter, longest = (int(axis) for axis in np.argsort(x.shape, kind="stable"))
         return (shorter, longest) if x.shape[shorter] >= min_dim_size_to_factor else None
 
-    def kept_whole(tree: PyTree) -> PyTree:
+    def unfactored(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x if axes_of(x) is None else jnp.zeros(1, x.dtype), tree)
 
     def means(squares: PyTree) -> tuple[PyTree, PyTree]:
@@ -109,7 +109,7 @@ def scale_by_factored_rms(
     def init(params):
         shapes = shapes_of(lambda tree: means(jax.tree.map(numerics.abs_sq, tree)), params)
         row, column = (tree.accumulator_like(part) for part in shapes)
-        whole = tree.real_accumulator_like(kept_whole(params))
+        whole = tree.real_accumulator_like(unfactored(params))
         return FactoredState(jnp.zeros((), jnp.int32), row, column, whole)
 
     def scaled(g: Array, row: Any, column: Any, whole: Any) -> Array:
@@ -134,7 +134,7 @@ def scale_by_factored_rms(
         squares = jax.tree.map(lambda s: s + jnp.asarray(epsilon, s.dtype), tree.squared(updates))
         row, column, whole = (
             tree.update_moment(new, old, decay, 1)
-            for old, new in zip(state[1:], (*means(squares), kept_whole(squares)), strict=True)
+            for old, new in zip(state[1:], (*means(squares), unfactored(squares)), strict=True)
         )
         steps = jax.tree.map(scaled, updates, row, column, whole)
         return steps, FactoredState(numerics.safe_increment(state.count), row, column, whole)
@@ -154,7 +154,7 @@ def adafactor(
     weight_decay_rate: ScalarOrSchedule | None = None,
     eps: ScalarLike = 1e-30,
     factored: bool = True,
-    weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
+    weight_decay_mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Adafactor, whose second moment is one number for each row and each column.
 
@@ -178,21 +178,21 @@ def adafactor(
         >>> tx = adafactor(0.01)
     """
     checks.flag("adafactor", "multiply_by_parameter_scale", multiply_by_parameter_scale)
-    links = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
+    parts = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
     if clipping_threshold is not None:
         checks.number("adafactor", "clipping_threshold", clipping_threshold, "[0, inf)")
-        links.append(clip_by_block_rms(clipping_threshold))
+        parts.append(clip_by_block_rms(clipping_threshold))
     if learning_rate is not None:
-        links.append(scale_by_learning_rate(learning_rate, flip_sign=False))
+        parts.append(scale_by_learning_rate(learning_rate, flip_sign=False))
     if multiply_by_parameter_scale:
-        links.append(scale_by_param_block_rms())
+        parts.append(scale_by_param_block_rms())
     if momentum is not None:
         checks.number("adafactor", "momentum", momentum, "[0, 1)")
-        links.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
+        parts.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
     if weight_decay_rate is not None:
         checks.learning_rate("adafactor", weight_decay_rate, "weight_decay_rate")
-        links.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
-    return chain(*links, scale(-1.0))
+        parts.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
+    return chain(*parts, scale(-1.0))
 
 
 def _inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

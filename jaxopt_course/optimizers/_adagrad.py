@@ -64,8 +64,7 @@ def scale_by_rss(
         return ScaleByRssState(start)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_rss", state, ScaleByRssState)
-        checks.like("scale_by_rss", "gradient", updates, state.sum_of_squares)
+        checks.step("scale_by_rss", updates, state, ScaleByRssState, "sum_of_squares")
         seen = tree.cast_like(tree.squared(updates), state.sum_of_squares)
         total = jax.tree.map(jnp.add, state.sum_of_squares, seen)
         return tree.divide_by_root(updates, total, eps, eps_root), ScaleByRssState(total)

@@ -17,14 +17,14 @@ https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ; Loshchilov & Hutter, "Deco
 Decay Regularization", 2019, algorithm 2, https://arxiv.org/abs/1711.05101.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -67,8 +67,7 @@ def scale_by_adam(
         return zero_moments(params, mu_dtype)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_adam", state, ScaleByAdamState)
-        checks.like("scale_by_adam", "gradient", updates, state.nu)
+        checks.step("scale_by_adam", updates, state, ScaleByAdamState, "nu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
@@ -156,7 +155,7 @@ def adamw(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 1e-4,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
@@ -216,7 +215,7 @@ def nadamw(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 1e-4,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdamW with Nesterov momentum.
 
@@ -244,7 +243,7 @@ def adam_l2(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 1e-4,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Adam with coupled weight decay, as torch's ``Adam(weight_decay=...)``.
 

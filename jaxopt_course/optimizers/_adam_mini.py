@@ -23,6 +23,7 @@ from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -97,8 +98,7 @@ def scale_by_adam_mini(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_adam_mini", state, ScaleByAdamMiniState)
-        checks.like("scale_by_adam_mini", "gradient", updates, state.mu)
+        checks.step("scale_by_adam_mini", updates, state, ScaleByAdamMiniState, "mu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(mean_squares(updates), state.nu, b2, 1)
@@ -117,7 +117,7 @@ def adam_mini(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
     *,
     kept_axes: Callable[[tuple[Any, ...], Any], Sequence[int]] = neuron_axes,
 ) -> GradientTransformationExtraArgs:

@@ -13,15 +13,13 @@ https://arxiv.org/abs/1412.6980; Loshchilov & Hutter, "Decoupled Weight Decay Re
 2019, https://arxiv.org/abs/1711.05101.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree, ScalarLike
+from jaxtyping import Array, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
+    Mask,
     ScalarOrSchedule,
     checks,
     numerics,
@@ -42,17 +40,10 @@ def scale_by_adamax(
     checks.numbers("scale_by_adamax", "[0, 1)", b1=b1, b2=b2)
     checks.number("scale_by_adamax", "eps", eps, "[0, inf)")
 
-    def init(params):
-        return zero_moments(params)
-
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_adamax", state, ScaleByAdamState)
-        checks.like("scale_by_adamax", "gradient", updates, state.nu)
-        count, keep, added = (
-            numerics.safe_increment(state.count),
-            numerics.in_dtype(b2),
-            numerics.nonzero_in_dtype(eps),
-        )
+        checks.step("scale_by_adamax", updates, state, ScaleByAdamState, "nu")
+        count = numerics.safe_increment(state.count)
+        keep, added = numerics.in_dtype(b2), numerics.nonzero_in_dtype(eps)
 
         def larger(g: Array, n: Array) -> Array:
             return jnp.maximum(jnp.abs(g) + added(n.dtype), keep(n.dtype) * n)
@@ -63,7 +54,7 @@ def scale_by_adamax(
         scaled = jax.tree.map(lambda m, n: m / n.astype(m.dtype), m_hat, nu)
         return tree.cast_like(scaled, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformationExtraArgs(init, update)
+    return GradientTransformationExtraArgs(zero_moments, update)
 
 
 def adamax(
@@ -92,7 +83,7 @@ def adamaxw(
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Adamax with decoupled weight decay.
 

@@ -15,15 +15,15 @@ Reference: Xie et al., "Adan: Adaptive Nesterov Momentum Algorithm for Faster Op
 Models", 2022, algorithm 1, https://arxiv.org/abs/2208.06677.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree, ScalarLike
+from jaxtyping import Array, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -73,8 +73,7 @@ def scale_by_adan(
         return ScaleByAdanState(m, v, n, g, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_adan", state, ScaleByAdanState)
-        checks.like("scale_by_adan", "gradient", updates, state.n)
+        checks.step("scale_by_adan", updates, state, ScaleByAdanState, "n")
         t, first, g = (
             numerics.safe_increment(state.t),
             state.t == 0,
@@ -100,7 +99,7 @@ def adan(
     eps: ScalarLike = 1e-8,
     eps_root: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
     *,
     as_published: bool = False,
 ) -> GradientTransformationExtraArgs:

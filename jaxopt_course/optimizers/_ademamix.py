@@ -19,14 +19,14 @@ Optimizers, AdEMAMix, and Accelerated SGD Variants", 2025, algorithm "Simplified
 https://arxiv.org/abs/2502.02431.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -67,14 +67,11 @@ def scale_by_ademamix(
     """Rescale gradients by AdEMAMix's moments. Arguments are those of :func:`ademamix`."""
     checks.dtype("scale_by_ademamix", "mu_dtype", mu_dtype)
     check_moments("scale_by_ademamix", b1, b2, eps, eps_root)
+    checks.learning_rate("scale_by_ademamix", alpha, "alpha")
     if callable(b3):
         checks.schedule("scale_by_ademamix", "b3", b3)
     else:
         checks.number("scale_by_ademamix", "b3", b3, "[0, 1)")
-    if callable(alpha):
-        checks.schedule("scale_by_ademamix", "alpha", alpha)
-    else:
-        checks.number("scale_by_ademamix", "alpha", alpha, "[0, inf)")
 
     def init(params):
         return ScaleByAdemamixState(
@@ -86,8 +83,7 @@ def scale_by_ademamix(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_ademamix", state, ScaleByAdemamixState)
-        checks.like("scale_by_ademamix", "gradient", updates, state.nu)
+        checks.step("scale_by_ademamix", updates, state, ScaleByAdemamixState, "nu")
         slow_decay = numerics.at_count(b3, state.count_m2)
         weight = numerics.at_count(alpha, state.count_m2)
         count = numerics.safe_increment(state.count)
@@ -117,7 +113,7 @@ def ademamix(
     eps_root: ScalarLike = 0.0,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdEMAMix, Adam with an additional slow mean, and decoupled weight decay.
 
@@ -165,10 +161,7 @@ def scale_by_simplified_ademamix(
 ) -> GradientTransformationExtraArgs:
     """Rescale gradients by their moments. Arguments are those of :func:`simplified_ademamix`."""
     check_moments("scale_by_simplified_ademamix", b1, b2, eps, eps_root)
-    if callable(alpha):
-        checks.schedule("scale_by_simplified_ademamix", "alpha", alpha)
-    else:
-        checks.number("scale_by_simplified_ademamix", "alpha", alpha, "[0, inf)")
+    checks.learning_rate("scale_by_simplified_ademamix", alpha, "alpha")
 
     def init(params):
         squares = tree.real_accumulator_like(params)
@@ -177,8 +170,9 @@ def scale_by_simplified_ademamix(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_simplified_ademamix", state, ScaleBySimplifiedAdEMAMixState)
-        checks.like("scale_by_simplified_ademamix", "gradient", updates, state.n)
+        checks.step(
+            "scale_by_simplified_ademamix", updates, state, ScaleBySimplifiedAdEMAMixState, "n"
+        )
         weight = numerics.at_count(alpha, state.t)
         t = numerics.safe_increment(state.t)
         m = tree.running_sum(state.m, updates, b1)
@@ -198,7 +192,7 @@ def simplified_ademamix(
     eps: ScalarLike = 1e-8,
     eps_root: ScalarLike = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Simplified AdEMAMix, momentum plus the current gradient, with decoupled weight decay.
 

@@ -54,8 +54,7 @@ def scale_by_adopt(
         return zero_moments(params, mu_dtype)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_adopt", state, ScaleByAdamState)
-        checks.like("scale_by_adopt", "gradient", updates, state.nu)
+        checks.step("scale_by_adopt", updates, state, ScaleByAdamState, "nu")
         smallest, first = numerics.in_dtype(eps), state.count == 0
         bound = numerics.in_dtype(
             clip_value_fn(numerics.as_float(state.count)) if use_clipping else 0.0
@@ -122,15 +121,8 @@ def adopt(
     Examples:
         >>> tx = adopt(1e-3)
     """
+    clipping = {"use_clipping": use_clipping, "clip_value_fn": clip_value_fn}
     return chain(
-        scale_by_adopt(
-            b1,
-            b2,
-            eps,
-            mu_dtype,
-            nesterov=nesterov,
-            use_clipping=use_clipping,
-            clip_value_fn=clip_value_fn,
-        ),
+        scale_by_adopt(b1, b2, eps, mu_dtype, nesterov=nesterov, **clipping),
         scale_by_learning_rate(learning_rate),
     )

@@ -70,8 +70,7 @@ def scale_by_amsgrad(
         return ScaleByAmsgradState(jnp.zeros((), jnp.int32), mu, nu, nu_max)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_amsgrad", state, ScaleByAmsgradState)
-        checks.like("scale_by_amsgrad", "gradient", updates, state.nu)
+        checks.step("scale_by_amsgrad", updates, state, ScaleByAmsgradState, "nu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)

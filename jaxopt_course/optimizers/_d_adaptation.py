@@ -103,9 +103,8 @@ def dadapt_adamw(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("dadapt_adamw", state, DAdaptAdamWState)
+        checks.step("dadapt_adamw", updates, state, DAdaptAdamWState, "exp_avg")
         checks.params("dadapt_adamw", params)
-        checks.like("dadapt_adamw", "gradient", updates, state.exp_avg)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
         count = numerics.safe_increment(state.count)
         rate = numerics.at_count(learning_rate, state.count)
@@ -144,18 +143,15 @@ def adam_correction(
     b1: ScalarLike, b2: ScalarLike, count: Int[Array, ""], dtype: Any
 ) -> Float[Array, ""]:
     """Adam's two bias corrections as one factor: sqrt(1 - b2^t) / (1 - b1^t)."""
-    return numerics.safe_sqrt(
-        numerics.one_minus_power(b2, count, dtype)
-    ) / numerics.one_minus_power(b1, count, dtype)
+    first, second = (numerics.one_minus_power(b, count, dtype) for b in (b1, b2))
+    return numerics.safe_sqrt(second) / first
 
 
 def root_of(decay: ScalarLike) -> ScalarLike:
     """The square root of a decay rate, exact enough for ``1 - root`` if it is a Python number."""
-    return (
-        decay**0.5
-        if isinstance(decay, int | float)
-        else numerics.safe_sqrt(numerics.as_float(decay))
-    )
+    if isinstance(decay, int | float):
+        return decay**0.5
+    return numerics.safe_sqrt(numerics.as_float(decay))
 
 
 def l1_norm(updates: PyTree) -> Float[Array, ""]:
@@ -224,16 +220,15 @@ def prodigy(
             exp_avg=tree.accumulator_like(params),
             exp_avg_sq=tree.real_accumulator_like(params),
             grad_sum=tree.accumulator_like(params),
-            params0=jax.tree.map(jnp.copy, params),  # so that the params may be donated
+            params0=jax.tree.map(jnp.copy, params),  # a copy, because params may be donated
             estim_lr=jnp.asarray(estim_lr0, dtype),
             numerator_weighted=jnp.zeros((), dtype),
             count=jnp.zeros((), jnp.int32),
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("prodigy", state, ProdigyState)
+        checks.step("prodigy", updates, state, ProdigyState, "params0")
         checks.params("prodigy", params)
-        checks.like("prodigy", "gradient", updates, state.params0)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
         count = numerics.safe_increment(state.count)
         rate = numerics.at_count(learning_rate, state.count)

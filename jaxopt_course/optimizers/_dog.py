@@ -15,15 +15,15 @@ Unleashed: An Efficient Universal Parameter-Free Gradient Descent Method", 2023,
 https://arxiv.org/abs/2305.16284.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PyTree, ScalarLike
+from jaxtyping import Array, Bool, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -76,13 +76,12 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
             distance *= 1 + global_norm(params)
         if kind == "learning_rate":
             distance = jnp.zeros((), dtype)
-        first = jax.tree.map(jnp.copy, params)  # so that the params may be donated
+        first = jax.tree.map(jnp.copy, params)  # a copy, because params may be donated
         return DoGState(jnp.array(True), first, distance, jnp.zeros((), dtype))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_dog", state, DoGState)
+        checks.step("scale_by_dog", updates, state, DoGState, "init_params")
         checks.params("scale_by_dog", params)
-        checks.like("scale_by_dog", "gradient", updates, state.init_params)
         dtype = state.max_dist.dtype
         way = global_norm(tree.sub(params, state.init_params)).astype(dtype)
         max_dist = jnp.maximum(state.max_dist, way)
@@ -101,7 +100,7 @@ def dog(
     init_step: InitStep = ("heuristic", 1e-6),
     eps: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule | None = None,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent that sets its own learning rate, distance over gradients.
 
@@ -149,15 +148,14 @@ def scale_by_dowg(
     def init(params):
         dtype = tree.scalar_dtype(params)
         return DoWGState(
-            init_params=jax.tree.map(jnp.copy, params),  # so that the params may be donated
+            init_params=jax.tree.map(jnp.copy, params),  # a copy, because params may be donated
             weighted_sq_norm_grads=jnp.zeros((), dtype),
             estim_sq_dist=jnp.asarray(start, dtype),
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_dowg", state, DoWGState)
+        checks.step("scale_by_dowg", updates, state, DoWGState, "init_params")
         checks.params("scale_by_dowg", params)
-        checks.like("scale_by_dowg", "gradient", updates, state.init_params)
         dtype = state.estim_sq_dist.dtype
         way = tree.sum(tree.squared(tree.sub(params, state.init_params))).astype(dtype)
         longest = jnp.maximum(state.estim_sq_dist, way)
@@ -174,7 +172,7 @@ def dowg(
     init_estim_sq_dist: ScalarLike | None = None,
     eps: ScalarLike = 1e-4,
     weight_decay: ScalarOrSchedule | None = None,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent that sets its own learning rate, distance over weighted gradients.
 

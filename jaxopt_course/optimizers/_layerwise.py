@@ -16,14 +16,12 @@ Yue & Liu, "On the distance between two neural networks and the stability of lea
 algorithm 1, https://arxiv.org/abs/2002.03432.
 """
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree, ScalarLike
+from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
+    Mask,
     ScalarOrSchedule,
     checks,
     numerics,
@@ -48,7 +46,7 @@ def lamb(
     eps: ScalarLike = 1e-6,
     eps_root: ScalarLike = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """LAMB, Adam relative to the norm of each leaf, for large batches.
 
@@ -75,10 +73,10 @@ def lamb(
 def lars(
     learning_rate: ScalarOrSchedule,
     weight_decay: ScalarOrSchedule = 0.0,
-    weight_decay_mask: PyTree | Callable[[Params], PyTree] = True,
+    weight_decay_mask: Mask = True,
     trust_coefficient: ScalarLike = 0.001,
     eps: ScalarLike = 0.0,
-    trust_ratio_mask: PyTree | Callable[[Params], PyTree] = True,
+    trust_ratio_mask: Mask = True,
     momentum: ScalarLike = 0.9,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:

@@ -85,9 +85,8 @@ def scale_by_lbfgs(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_lbfgs", state, ScaleByLBFGSState)
+        checks.step("scale_by_lbfgs", updates, state, ScaleByLBFGSState, "updates")
         checks.params("scale_by_lbfgs", params)
-        checks.like("scale_by_lbfgs", "gradient", updates, state.updates)
         state = _with_newest_pair(state, params, updates)
         s, y, rho = state.diff_params_memory, state.diff_updates_memory, state.weights_memory
         at = lambda memory, k: jax.tree.map(lambda x: x[k], memory)
@@ -158,7 +157,7 @@ def _with_newest_pair(
     stored = (state.count > 0) & (curvature > jnp.maximum(rounding, limits.tiny))
     rho = jnp.where(stored, 1 / jnp.where(stored, curvature, 1), 0)
     size = state.weights_memory.shape[0]
-    place = jnp.where(stored, state.pairs % size, size)  # behind the end: nothing is written
+    place = jnp.where(stored, state.pairs % size, size)  # an index behind the end writes nothing
     put = lambda memory, x: memory.at[place].set(x.astype(memory.dtype), mode="drop")
     return ScaleByLBFGSState(
         count=numerics.safe_increment(state.count),

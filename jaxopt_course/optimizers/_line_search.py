@@ -56,13 +56,13 @@ def line_search(
         return type(jax.eval_shape(inner.init, jnp.zeros(())))
 
     def init(params: Params) -> State:
-        # It takes its dtype from the first leaf: a tree without leaves gets one on loan.
+        # It takes its dtype from the first leaf, so a tree without leaves is given one.
         has_leaves = bool(jax.tree.leaves(params))
         state = inner.init(params if has_leaves else (jnp.zeros(()), params))
         if getattr(state, "grad", None) is not None:
             grad = state.grad if has_leaves else state.grad[1]
             state = state._replace(grad=jax.tree.map(placed_like, grad, params))
-        return tree.cast_like(state, state)  # which makes weak types strong
+        return tree.cast_like(state, state)  # makes weak types strong
 
     def update(updates, state, params=None, **extra_args):
         checks.state(f"{owner}: the line search", state, state_class())

@@ -33,7 +33,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import add_decayed_weights, chain
 
 
-LEAST_ROOT = 1e-18  # for eps = 0 before any gradient; its inverse square is finite in float32
+LEAST_ROOT = 1e-18  # if eps = 0, before any gradient; its inverse square is finite in float32
 
 
 class MadgradState(NamedTuple):
@@ -67,13 +67,12 @@ def scale_by_madgrad(
             count=jnp.zeros((), jnp.int32),
             grad_sum_sq=tree.real_accumulator_like(params),
             s=tree.accumulator_like(params),
-            x0=jax.tree.map(jnp.copy, params),  # so that the params may be donated
+            x0=jax.tree.map(jnp.copy, params),  # a copy, because params may be donated
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_madgrad", state, MadgradState)
+        checks.step("scale_by_madgrad", updates, state, MadgradState, "x0")
         checks.params("scale_by_madgrad", params)
-        checks.like("scale_by_madgrad", "gradient", updates, state.x0)
         rate = numerics.at_count(learning_rate, state.count)
         weight = (numerics.as_float(rate) + numerics.as_float(eps)) * jnp.sqrt(
             numerics.as_float(state.count) + 1
@@ -86,7 +85,7 @@ def scale_by_madgrad(
             root = jnp.maximum(_safe_cbrt(squares) + smallest(squares.dtype), LEAST_ROOT)
             return s / root.astype(s.dtype)
 
-        away = tree.sub(state.x0, params)  # z - w is this less the way from x0
+        away = tree.sub(state.x0, params)  # z - w is this minus s / root
         moves = tree.scale(
             tree.sub(away, jax.tree.map(way, s, grad_sum_sq)),
             numerics.complement(momentum, weight.dtype),
@@ -98,18 +97,10 @@ def scale_by_madgrad(
     return GradientTransformationExtraArgs(init, update)
 
 
-@jax.custom_jvp
 def _safe_cbrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The cube root, with derivative 0 at 0, where the true one is infinite."""
-    return jnp.cbrt(x)
-
-
-@_safe_cbrt.defjvp
-def _safe_cbrt_jvp(primals, tangents):  # type: ignore[no-untyped-def]
-    (x,), (dx,) = primals, tangents
-    root, seen = jnp.cbrt(x), x > 0
-    slope = jnp.where(seen, 1 / (3 * jnp.where(seen, root, jnp.ones_like(root)) ** 2), 0)
-    return root, slope * dx
+    positive = x > 0
+    return jnp.where(positive, jnp.cbrt(jnp.where(positive, x, 1)), 0)
 
 
 def madgrad(

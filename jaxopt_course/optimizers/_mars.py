@@ -13,14 +13,14 @@ Reference: Yuan et al., "MARS: Unleashing the Power of Variance Reduction for Tr
 Models", 2024, algorithm 2 (MARS-AdamW), https://arxiv.org/abs/2411.10438.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -67,8 +67,7 @@ def scale_by_mars(
         return ScaleByMarsState(start.count, start.mu, start.nu, tree.accumulator_like(params))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_mars", state, ScaleByMarsState)
-        checks.like("scale_by_mars", "gradient", updates, state.prev_grads)
+        checks.step("scale_by_mars", updates, state, ScaleByMarsState, "prev_grads")
         grads = tree.cast_like(updates, state.prev_grads)
         strength = numerics.as_float(gamma) * numerics.as_float(b1)
         strength /= numerics.complement(b1, strength.dtype)
@@ -94,7 +93,7 @@ def mars(
     gamma: ScalarLike = 0.025,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """MARS-AdamW, the approximate version, with decoupled weight decay.
 

@@ -26,14 +26,14 @@ https://arxiv.org/abs/1511.06807; Loshchilov & Hutter, "Decoupled Weight Decay R
 2019, algorithm 1, https://arxiv.org/abs/1711.05101 (lambda there is ``weight_decay`` times alpha).
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Array, DTypeLike, Float, PyTree, ScalarLike
+from jaxtyping import Array, DTypeLike, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -149,8 +149,7 @@ def trace_lookahead(momentum: ScalarLike) -> GradientTransformationExtraArgs:
         return NesterovState(numerics.as_float(momentum), tree.accumulator_like(params))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("trace_lookahead", state, NesterovState)
-        checks.like("trace_lookahead", "gradient", updates, state.trace)
+        checks.step("trace_lookahead", updates, state, NesterovState, "trace")
         total = tree.running_sum(state.trace, updates, momentum)
         return tree.cast_like(total, updates), NesterovState(state.momentum, total)
 
@@ -181,7 +180,7 @@ def sgdw(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarLike = 0.9,
     weight_decay: ScalarOrSchedule = 1e-4,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent with momentum and decoupled weight decay.
 

@@ -17,7 +17,7 @@ is Scalable for LLM Training", 2025, https://arxiv.org/abs/2502.16982, for the s
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -27,6 +27,7 @@ from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -67,7 +68,7 @@ class MuonDimensionNumbers(NamedTuple):
     output_axis: int | Sequence[int] = 1
 
 
-Dimensions: TypeAlias = MuonDimensionNumbers | PyTree | Callable[[Params], PyTree] | None
+Dimensions: TypeAlias = MuonDimensionNumbers | Mask | None
 
 
 def specs_of(dimensions: Dimensions, params: PyTree) -> PyTree:
@@ -172,8 +173,7 @@ def scale_by_muon(
         return MuonState(jnp.zeros((), jnp.int32), mu, coefficients)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_muon", state, MuonState)
-        checks.like("scale_by_muon", "gradient", updates, state.mu)
+        checks.step("scale_by_muon", updates, state, MuonState, "mu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, beta, 1)
         mean = mean_of_step(mu, updates, beta, count, nesterov)
@@ -237,7 +237,7 @@ def muon(
     beta: ScalarLike = 0.95,
     eps: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
-    weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
+    weight_decay_mask: Mask | None = None,
     mu_dtype: DTypeLike | None = None,
     *,
     nesterov: bool = True,
@@ -279,8 +279,6 @@ def muon(
     Examples:
         >>> tx = muon(0.02, adam_learning_rate=1e-3)
     """
-    checks.flags("muon", nesterov=nesterov, adaptive=adaptive)
-    checks.dtype("muon", "mu_dtype", mu_dtype)
     coefficients: Any = ns_coeffs
     if isinstance(ns_coeffs, str):
         checks.choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
@@ -315,7 +313,7 @@ def muon(
     both = partition({"muon": of_matrices, "adam": of_others}, labels)
 
     def update(updates, state, params=None, **extra_args):
-        if params is not None:  # here, for a wrong shape might go to the wrong group
+        if params is not None:  # a wrong shape might select the wrong group
             checks.like("muon", "gradient", updates, params)
         return both.update(updates, state, params, **extra_args)
 

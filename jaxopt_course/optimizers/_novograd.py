@@ -69,9 +69,8 @@ def scale_by_novograd(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_novograd", state, ScaleByNovogradState)
+        checks.step("scale_by_novograd", updates, state, ScaleByNovogradState, "mu")
         checks.params("scale_by_novograd", params)
-        checks.like("scale_by_novograd", "gradient", updates, state.mu)
         first = state.count == 0
         norms = tree.cast_like(jax.tree.map(jnp.sum, tree.squared(updates)), state.nu)
         mean = tree.update_moment(norms, state.nu, b2, 1)

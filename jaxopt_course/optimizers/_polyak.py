@@ -27,7 +27,7 @@ from jaxopt_course.transforms import chain
 from ._momentum import sgd
 
 
-# Below it a squared gradient norm is rounding, and so is the loss above its least value.
+# A smaller squared gradient norm is rounding error, and so is the gap of the loss.
 SMALLEST = float(jnp.finfo(jnp.float64).eps)
 
 
@@ -61,7 +61,7 @@ def scale_by_polyak(
         gap = loss - least if variant == "sps" else jnp.maximum(loss - least, 0)
         moves = (norm > 0) & (jnp.square(norm) + more > SMALLEST)
         divisor = jnp.where(moves, norm, 1)
-        # The step size times |g|, and g / |g|: |g|^2 may be infinite where their product is not.
+        # The step size times |g|, and g / |g|, because |g|^2 may overflow where the product does not.
         length = jnp.minimum(gap / (divisor + more / divisor), longest * divisor)
         steps = tree.scale(tree.divide(updates, divisor), jnp.where(moves, length, 0))
         return tree.cast_like(steps, updates), state
@@ -91,7 +91,4 @@ def polyak_sgd(
         >>> updates, state = tx.update(2 * params, tx.init(params), value=jnp.sum(params**2))
     """
     checks.learning_rate("polyak_sgd", scaling, "scaling")
-    return chain(
-        scale_by_polyak(f_min, max_learning_rate, eps, variant),
-        sgd(scaling),
-    )
+    return chain(scale_by_polyak(f_min, max_learning_rate, eps, variant), sgd(scaling))

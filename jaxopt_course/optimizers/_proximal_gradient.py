@@ -37,7 +37,7 @@ from jaxtyping import Array, Float, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
+    Mask,
     ScalarOrSchedule,
     State,
     checks,
@@ -62,7 +62,7 @@ from ._momentum import NesterovState, sgd
 def ista(
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,
-    mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
+    mask: Mask | None = weights_only,
 ) -> GradientTransformationExtraArgs:
     """ISTA, gradient descent followed by a proximal operator.
 
@@ -119,7 +119,7 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
         checks.like("accelerated", "gradient", updates, params)
         ahead = lookahead_params(state.velocity, params)
         steps, inner_state = inner.update(updates, state.inner_state, ahead, **extra_args)
-        # Through the new point, not step by step: so an entry that became 0 is exactly 0.
+        # The difference of two points, so that an entry that becomes 0 is exactly 0.
         moves = tree.sub(apply_updates(ahead, steps), params)
         age = (1 + jnp.sqrt(1 + 4 * jnp.square(state.age))) / 2
         velocity = NesterovState((state.age - 1) / age, tree.cast_like(moves, state.velocity.trace))
@@ -134,7 +134,7 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
 def fista(
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,
-    mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
+    mask: Mask | None = weights_only,
 ) -> GradientTransformationExtraArgs:
     """FISTA, accelerated proximal gradient descent.
 
@@ -160,7 +160,7 @@ def proximal_adam(
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-8,
     eps_root: ScalarLike = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
+    mask: Mask | None = weights_only,
 ) -> GradientTransformationExtraArgs:
     """Adam for a smooth loss plus a penalty that is a sum over entries.
 

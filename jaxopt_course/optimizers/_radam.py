@@ -44,12 +44,8 @@ def scale_by_radam(
     check_moments("scale_by_radam", b1, b2, eps, eps_root)
     checks.number("scale_by_radam", "threshold", threshold, "[4, inf)")
 
-    def init(params):
-        return zero_moments(params)
-
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_radam", state, ScaleByAdamState)
-        checks.like("scale_by_radam", "gradient", updates, state.nu)
+        checks.step("scale_by_radam", updates, state, ScaleByAdamState, "nu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
@@ -61,7 +57,7 @@ def scale_by_radam(
         chosen = jax.tree.map(lambda s, m: jnp.where(trusted, s, m), scaled, m)
         return tree.cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformationExtraArgs(init, update)
+    return GradientTransformationExtraArgs(zero_moments, update)
 
 
 def _rectifier(
@@ -70,7 +66,7 @@ def _rectifier(
     """Whether rho_t has reached the threshold, and r_t if it has."""
     longest, length = numerics.as_float((1 + b2) / (1 - b2)), _length(b2, count)
     trusted = length >= numerics.as_float(threshold)
-    # Elsewhere any length above 4 does: it is not used, and its root has a slope.
+    # Elsewhere r is not used; any length above 4 gives it a finite derivative.
     longest, length = (jnp.where(trusted, x, 6.0) for x in (longest, length))
     ratio = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
     return trusted, numerics.safe_sqrt(jnp.maximum(ratio, 0))

@@ -72,7 +72,8 @@ def scale_by_rms(
         bias_correction=bias_correction,
         from_first_gradient=from_first_gradient,
     )
-    _check("scale_by_rms", decay, eps, initial_scale)
+    checks.number("scale_by_rms", "decay", decay, "[0, 1)")
+    checks.numbers("scale_by_rms", "[0, inf)", eps=eps, initial_scale=initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params):
@@ -80,8 +81,7 @@ def scale_by_rms(
         return ScaleByRmsState(nu, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_rms", state, ScaleByRmsState)
-        checks.like("scale_by_rms", "gradient", updates, state.nu)
+        checks.step("scale_by_rms", updates, state, ScaleByRmsState, "nu")
         count, squares = numerics.safe_increment(state.count), tree.squared(updates)
         nu = tree.update_moment(squares, state.nu, decay, 1)
         if from_first_gradient:
@@ -102,7 +102,8 @@ def scale_by_stddev(
 ) -> GradientTransformationExtraArgs:
     """Divide each entry by its standard deviation. Arguments are those of :func:`rmsprop`."""
     checks.flags("scale_by_stddev", eps_in_sqrt=eps_in_sqrt, bias_correction=bias_correction)
-    _check("scale_by_stddev", decay, eps, initial_scale)
+    checks.number("scale_by_stddev", "decay", decay, "[0, 1)")
+    checks.numbers("scale_by_stddev", "[0, inf)", eps=eps, initial_scale=initial_scale)
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params):
@@ -110,8 +111,7 @@ def scale_by_stddev(
         return ScaleByRStdDevState(tree.accumulator_like(params), nu, jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_stddev", state, ScaleByRStdDevState)
-        checks.like("scale_by_stddev", "gradient", updates, state.nu)
+        checks.step("scale_by_stddev", updates, state, ScaleByRStdDevState, "nu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, decay, 1)
         nu = tree.update_moment(updates, state.nu, decay, 2)
@@ -119,7 +119,7 @@ def scale_by_stddev(
             mu_hat, nu_hat = (tree.bias_correction(mean, decay, count) for mean in (mu, nu))
         else:
             mu_hat, nu_hat = mu, nu
-        # Rounding may leave the difference of a constant gradient's moments just below 0.
+        # By rounding, the variance of a constant gradient may be slightly negative.
         variance = jax.tree.map(lambda n, m: jnp.maximum(n - m, 0), nu_hat, tree.squared(mu_hat))
         scaled = tree.divide_by_root(updates, variance, eps, eps_root)
         return scaled, ScaleByRStdDevState(mu, nu, count)
@@ -158,12 +158,7 @@ def rmsprop(
         >>> tx = rmsprop(1e-3, decay=0.99, momentum=0.9)
     """
     checks.flags(
-        "rmsprop",
-        eps_in_sqrt=eps_in_sqrt,
-        centered=centered,
-        nesterov=nesterov,
-        bias_correction=bias_correction,
-        from_first_gradient=from_first_gradient,
+        "rmsprop", centered=centered, nesterov=nesterov, from_first_gradient=from_first_gradient
     )
     if nesterov and momentum is None:
         raise ValueError("rmsprop: `nesterov` needs a `momentum` in [0, 1), got None.")
@@ -178,8 +173,3 @@ def rmsprop(
         return chain(scaled, scale_by_learning_rate(learning_rate), identity())
     checks.number("rmsprop", "momentum", momentum, "[0, 1)")
     return chain(scaled, scale_by_learning_rate(learning_rate), trace(momentum, nesterov))
-
-
-def _check(owner: str, decay: ScalarLike, eps: ScalarLike, initial_scale: ScalarLike) -> None:
-    checks.number(owner, "decay", decay, "[0, 1)")
-    checks.numbers(owner, "[0, inf)", eps=eps, initial_scale=initial_scale)

@@ -83,8 +83,7 @@ def scale_by_rprop(
         return jnp.where(agreement == 0, size, changed)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_rprop", state, ScaleByRpropState)
-        checks.like("scale_by_rprop", "gradient", updates, state.step_sizes)
+        checks.step("scale_by_rprop", updates, state, ScaleByRpropState, "step_sizes")
         signs = jax.tree.map(jnp.sign, tree.cast_like(updates, state.prev_updates))
         agreement = jax.tree.map(jnp.multiply, signs, state.prev_updates)
         sizes = jax.tree.map(step_size, agreement, state.step_sizes)
@@ -159,8 +158,7 @@ def scale_by_delta_bar_delta(
         return jnp.where(agreement > 0, grown, jnp.where(agreement < 0, shrunk, old))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_delta_bar_delta", state, ScaleByDeltaBarDeltaState)
-        checks.like("scale_by_delta_bar_delta", "gradient", updates, state.gains)
+        checks.step("scale_by_delta_bar_delta", updates, state, ScaleByDeltaBarDeltaState, "gains")
         grads = tree.cast_like(updates, state.mu)
         gains = jax.tree.map(gain, state.gains, state.mu, grads)
         scaled = tree.cast_like(jax.tree.map(jnp.multiply, gains, grads), updates)

@@ -81,7 +81,7 @@ def sam(
     up = checks.transformation("sam", "adv_optimizer", adv_optimizer)
 
     def init(params):
-        # A copy, so that the params may be donated.
+        # A copy, because params may be donated.
         cache = None if opaque_mode else jax.tree.map(jnp.copy, params)
         zero = jnp.zeros((), jnp.int32)
         opt_state, adv_state = down.init(params), up.init(params)

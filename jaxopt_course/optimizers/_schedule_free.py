@@ -94,7 +94,7 @@ def schedule_free(
     base_optimizer = checks.transformation("schedule_free", "base_optimizer", base_optimizer)
 
     def init(params: Params) -> ScheduleFreeState:
-        # A copy: z and the params may both be donated.
+        # A copy, because params may be donated.
         dtype_of = lambda x: state_dtype or numerics.wide_dtype(jnp.result_type(x))
         z = jax.tree.map(lambda x: jnp.array(x, dtype_of(x), copy=True), params)
         dtype = tree.scalar_dtype(params)
@@ -108,9 +108,8 @@ def schedule_free(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("schedule_free", state, ScheduleFreeState)
+        checks.step("schedule_free", updates, state, ScheduleFreeState, "z")
         checks.params("schedule_free", params)
-        checks.like("schedule_free", "gradient", updates, state.z)
         rate = numerics.at_count(learning_rate, state.step_count)
         max_lr = jnp.maximum(state.max_lr, jnp.asarray(rate, state.max_lr.dtype))
         weight = _power(max_lr, jnp.asarray(weight_lr_power, max_lr.dtype))

@@ -21,10 +21,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -123,8 +124,7 @@ def scale_by_lion(
         return ScaleByLionState(jnp.zeros((), jnp.int32), tree.accumulator_like(params, mu_dtype))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_lion", state, ScaleByLionState)
-        checks.like("scale_by_lion", "gradient", updates, state.mu)
+        checks.step("scale_by_lion", updates, state, ScaleByLionState, "mu")
         bounded = _bounded(mode, smooth_beta)
         steps = jax.tree.map(bounded, tree.update_moment(updates, state.mu, b1, 1))
         mu = tree.cast_like(tree.update_moment(updates, state.mu, b2, 1), state.mu)
@@ -157,7 +157,7 @@ def lion(
     b2: ScalarLike = 0.99,
     mu_dtype: DTypeLike | None = None,
     weight_decay: ScalarOrSchedule = 1e-3,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Lion, steps by the sign of a running mean, with decoupled weight decay.
 

@@ -63,8 +63,7 @@ def scale_by_sm3(
         return ScaleBySM3State(mu, tree.accumulator_like(params))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_sm3", state, ScaleBySM3State)
-        checks.like("scale_by_sm3", "gradient", updates, state.nu)
+        checks.step("scale_by_sm3", updates, state, ScaleBySM3State, "nu")
         keep = numerics.in_dtype(b2)
 
         @functools.cache

@@ -18,7 +18,6 @@ and 4, https://arxiv.org/abs/2409.11321. The start and the bias correction, whic
 are those of its authors' code.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +26,7 @@ from jaxtyping import Array, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -91,8 +91,7 @@ def scale_by_soap(
         )
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_soap", state, ScaleBySoapState)
-        checks.like("scale_by_soap", "gradient", updates, state.mu)
+        checks.step("scale_by_soap", updates, state, ScaleBySoapState, "mu")
         numbers = (b1, b2, eps, precondition_frequency)
         return on_auto_axes(step, updates, state, numbers, like=(updates, state))
 
@@ -134,7 +133,7 @@ def soap(
     b2: ScalarLike = 0.95,
     eps: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule = 0.01,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
     precondition_frequency: ScalarLike = 10,
     max_precond_dim: int = 10_000,
 ) -> GradientTransformationExtraArgs:

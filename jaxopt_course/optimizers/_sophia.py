@@ -21,16 +21,16 @@ Kokiopoulou & Saad, "An estimator for the diagonal of a matrix", 2007,
 https://doi.org/10.1016/j.apnum.2007.01.003.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, DTypeLike, Int, PyTree, ScalarLike
+from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     State,
@@ -143,9 +143,8 @@ def scale_by_sophia(
         return SophiaState(jnp.zeros((), jnp.int32), mu, nu, estimator.init(params))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_sophia", state, SophiaState)
+        checks.step("scale_by_sophia", updates, state, SophiaState, "mu")
         checks.params("scale_by_sophia", params)
-        checks.like("scale_by_sophia", "gradient", updates, state.mu)
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         least, weight = numerics.in_dtype(eps), numerics.in_dtype(gamma)
@@ -190,7 +189,7 @@ def sophia(
     b2: ScalarLike = 0.99,
     eps: ScalarLike = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
-    weight_decay_mask: PyTree | Callable[[Params], PyTree] | None = None,
+    weight_decay_mask: Mask | None = None,
     gamma: ScalarLike = 0.01,
     clip_threshold: ScalarLike | None = 1.0,
     update_interval: ScalarLike = 10,

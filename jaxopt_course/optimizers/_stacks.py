@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 
-# What a stack may hold. Copies of it are temporaries, several at once, and beyond the caches of a
-# CPU it gets slower: ``benchmarks/muon.py`` tries other sizes.
+# Largest size of a stack. Several copies of it exist at a time, and beyond the caches of a CPU they
+# are slower; ``benchmarks/muon.py`` tries other sizes.
 STACK_BYTES = 4 * 2**20
 
 

@@ -56,8 +56,7 @@ def scale_by_yogi(
         return ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("scale_by_yogi", state, ScaleByAdamState)
-        checks.like("scale_by_yogi", "gradient", updates, state.nu)
+        checks.step("scale_by_yogi", updates, state, ScaleByAdamState, "nu")
         count = numerics.safe_increment(state.count)
         step = functools.cache(lambda dtype: numerics.complement(b2, dtype))
 
