@@ -1,4 +1,4 @@
-"""The names of ``optax.contrib``: this library's where it has the thing, else optax's own."""
+"""The names of ``optax.contrib``: this library's version where it has one, otherwise optax's."""
 # ruff: noqa: F401
 
 from typing import Any

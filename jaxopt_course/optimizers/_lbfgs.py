@@ -124,7 +124,7 @@ def lbfgs(
     """L-BFGS with a line search, for functions without noise, not for mini-batches.
 
     With a line search ``update`` needs ``value``, ``grad`` and ``value_fn``, which
-    :func:`~jaxopt_course.training.minimize` passes.
+    ``minimize`` passes.
 
     Args:
         learning_rate: factor of the direction, in [0, inf), or a schedule of the step count. None:

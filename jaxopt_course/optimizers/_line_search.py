@@ -39,7 +39,7 @@ def line_search(
     """``linesearch``, as a transformation that keeps dtypes and ignores unknown extra arguments.
 
     Args:
-        owner: the recipe, for messages.
+        owner: name of the optimizer, for error messages.
         linesearch: of optax, or like one of those. None: no line search.
     """
     if linesearch is None:

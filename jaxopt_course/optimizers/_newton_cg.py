@@ -96,7 +96,7 @@ def newton_cg(
     """Newton-CG with a line search, for small problems without noise.
 
     An update costs at most ``max_iterations`` gradients. It needs ``value``, ``grad`` and
-    ``value_fn``, which :func:`~jaxopt_course.training.minimize` passes.
+    ``value_fn``, which ``minimize`` passes.
 
     Args:
         learning_rate: factor of the direction, in [0, inf), or a schedule of the step count. None:

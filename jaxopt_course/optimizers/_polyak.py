@@ -61,7 +61,7 @@ def scale_by_polyak(
         gap = loss - least if variant == "sps" else jnp.maximum(loss - least, 0)
         moves = (norm > 0) & (jnp.square(norm) + more > SMALLEST)
         divisor = jnp.where(moves, norm, 1)
-        # The step size times |g|, then g / |g|: |g|^2 may overflow where the product does not.
+        # The step size times |g|, and g / |g|: |g|^2 may overflow where their product does not.
         length = jnp.minimum(gap / (divisor + more / divisor), longest * divisor)
         steps = tree.scale(tree.divide(updates, divisor), jnp.where(moves, length, 0))
         return tree.cast_like(steps, updates), state
