@@ -1,4 +1,4 @@
-"""Floor 9: the command line. Importing it imports no jax: names are resolved on first use."""
+"""The command line. Importing it imports no jax: names are resolved on first use."""
 
 import lazy_loader
 

@@ -1,9 +1,8 @@
-from ._claims_report import write_claims_report as write_claims_report
-from ._comparison_report import write_comparison_report as write_comparison_report
-from ._compilation_cache import keep_compiled_programs as keep_compiled_programs
+from ._compare import write_comparison_report as write_comparison_report
+from ._main import keep_compiled_programs as keep_compiled_programs
 from ._main import main as main
+from ._main import run_program as run_program
 from ._options import TrainOptions as TrainOptions
-from ._program import run_program as run_program
 from ._setup import Examples as Examples
 from ._setup import describe_model as describe_model
 from ._setup import load_data as load_data

@@ -1,68 +1,85 @@
-"""The command ``compare``: optimizers, each at its best, on small problems with fixed targets."""
+"""The command ``compare``: tune optimizers on small workloads, and compare them."""
 
 import dataclasses
+import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import jax
 import tyro
 
 from jaxopt_course.core import checks
-from jaxopt_course.workloads import CONTENDERS, WORKLOADS, compare
+from jaxopt_course.plots import comparison_figures
+from jaxopt_course.workloads import (
+    CONTENDERS,
+    WORKLOADS,
+    Comparison,
+    Summary,
+    compare,
+    summarize,
+)
 
-from ._comparison_report import FILES, PAGE, write_comparison_report
-from ._devices import take_devices
-from ._errors import COMPLETED, usage_errors
-from ._options import check_names
-from ._parse import parse
-from ._record import describe_versions
-from ._report import default_directory, make_directory, print_json, say
-from ._signals import stopped_by_signals
-from ._streams import print_out
+from ._options import Directory, check_names, parse
+from ._process import COMPLETED, print_out, say, stopped_by_signals, usage_errors
+from ._report import (
+    Section,
+    as_json,
+    as_png,
+    default_directory,
+    describe_versions,
+    make_directory,
+    write_file,
+    write_report,
+)
+from ._setup import take_devices
 
 
 TRIALS = 100
-MOST_TRIALS, MOST_SEEDS = 100_000, 1000  # whose curves are kept in memory
+MOST_TRIALS, MOST_SEEDS = 100_000, 1000  # their curves are kept in memory
 QUICK: dict[str, Any] = {
     "trials": 8,
     "optimizers": ("sgd", "momentum", "adam"),
     "workloads": ("quadratic", "logistic", "spirals"),
 }
+RECORD, TABLES, PAGE = "comparison.json", "report.md", "report.html"
+VIEWS = [f"{c}_{s}" for c in ("steps", "seconds") for s in ("fresh_seed", "held_out")]
+STEMS = [f"{figure}_{view}" for figure in ("tuning", "profiles", "pairs") for view in VIEWS]
+FILES = (RECORD, TABLES, PAGE, *(f"{stem}.png" for stem in ("curves", "tuning_each", *STEMS)))
 
 
 @dataclasses.dataclass(frozen=True)
 class CompareOptions:
-    """What is compared, and how thoroughly."""
+    """The options of the command ``compare``."""
 
     optimizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
-    """Which, of the list above. None given: all."""
+    """Optimizers of the list above. By default all."""
     workloads: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
-    """On which, of the list above. None given: all."""
+    """Workloads of the list above. By default all."""
     trials: int | None = None
-    """Configurations of each optimizer on each workload, in [1, 100000]. None: 100; quick: 8."""
+    """Number of configurations per optimizer and workload, in [1, 100000]. By default 100."""
     seeds: int = 2
-    """Trainings of each that differ in their seed, in [2, 1000]: to pick by, and to score."""
+    """Number of seeds per configuration, in [2, 1000]: one to choose by, the others to score."""
     seed: int = 0
-    """Of everything that is random, in [0, 2^32)."""
+    """Seed of all random numbers, in [0, 2^32)."""
     quick: bool = False
-    """Few trials, and if no names are given three optimizers on three workloads: a minute."""
+    """Run 8 trials, by default of three optimizers on three workloads. Takes a minute."""
     devices: int | None = None
-    """Number of devices, each with a cell of its own; on a CPU a device is a core. None: all.
-    Seconds are measured while the other devices work; use 1 to measure them undisturbed."""
-    resume: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Keep what is done in DIR, and go on from what is kept there. None: nothing is kept."""
-    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where the results go. None: runs/compare-<seed>."""
+    """Number of devices, each with a cell of its own; a CPU core is a device. By default all.
+    Times are measured while the other devices work; use 1 to measure them undisturbed."""
+    resume: Directory = None
+    """Save finished cells in DIR, and reuse those that it holds. By default none is saved."""
+    out: Directory = None
+    """Directory of the results. By default runs/compare-<seed>."""
     overwrite: bool = False
-    """Replace the results of an earlier comparison in the same place."""
+    """Replace the results of an earlier comparison in the same directory."""
     json: bool = False
-    """Print everything as JSON instead of tables; progress goes to stderr anyway."""
+    """Print all results as JSON instead of tables. Progress always goes to stderr."""
 
 
-def run_comparison(arguments: Sequence[str]) -> int:
-    """Run the command; 0 if it came to its end."""
-    options = _with_defaults(
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; return 0."""
+    options = with_defaults(
         parse(
             CompareOptions,
             arguments,
@@ -74,11 +91,11 @@ def run_comparison(arguments: Sequence[str]) -> int:
     devices = take_devices(options.devices, most=cells)
     out = options.out or default_directory("compare", options.seed)
     make_directory(out, FILES, "a comparison", overwrite=options.overwrite, resume=options.resume)
+    counted = checks.counted
     say(
-        f"{checks.counted(len(options.optimizers), 'optimizer')} on "
-        f"{checks.counted(len(options.workloads), 'workload')} and their "
-        f"held-out variants: {checks.counted(cells, 'cell')} of "
-        f"{checks.counted(options.trials, 'trial')}; results in {out}"
+        f"{counted(len(options.optimizers), 'optimizer')} on "
+        f"{counted(len(options.workloads), 'workload')} and their held-out variants: "
+        f"{counted(cells, 'cell')} of {counted(options.trials, 'trial')}; results in {out}"
     )
     with stopped_by_signals(options.resume), usage_errors():
         comparison = compare(
@@ -99,26 +116,58 @@ def run_comparison(arguments: Sequence[str]) -> int:
         "devices": len(devices),
     }
     summary, record = write_comparison_report(comparison, out, about=about)
-    if options.json:
-        print_json(record)
-    else:
-        print_out(f"{summary}\n")
+    print_out(as_json(record) if options.json else f"{summary}\n")
     say(f"report in {out / PAGE}")
     return COMPLETED
 
 
-def _with_defaults(options: CompareOptions) -> Any:
-    """The options with everything said.
+def write_comparison_report(
+    comparison: Comparison,
+    directory: str | os.PathLike[str],
+    *,
+    about: Mapping[str, Any] | None = None,
+) -> tuple[Summary, dict[str, Any]]:
+    """Write comparison.json, report.md, the pictures as PNGs, and all of it as report.html.
+
+    Args:
+        comparison: result of :func:`~jaxopt_course.workloads.compare`.
+        directory: it is made if it does not exist; files of these names in it are replaced.
+        about: more entries of the record, such as the versions and the device.
+
+    Returns:
+        The summary and the record.
+    """
+    place = pathlib.Path(directory)
+    place.mkdir(parents=True, exist_ok=True)
+    summary = summarize(comparison)
+    record, tables = {**(about or {}), **summary.as_json()}, summary.markdown()
+    write_file(place / RECORD, as_json(record))
+    write_file(place / TABLES, tables)
+    compared = {"optimizer": comparison.contenders, "workload": comparison.workloads}
+    counts = "\n".join(
+        f"{checks.counted(len(names), noun)}: {', '.join(names)}."
+        for noun, names in compared.items()
+    )
+    sections = [Section("What is compared", counts), Section("In short", str(summary))]
+    for stem, figure in comparison_figures(comparison, summary).items():
+        caption = stem.replace("_", " ").capitalize()
+        sections.append(Section(caption, "", {caption: as_png(figure)}))
+    sections.append(Section("Tables", tables))
+    write_report(place / PAGE, "Comparison of optimizers", sections)
+    return summary, record
+
+
+def with_defaults(options: CompareOptions) -> Any:
+    """The options with names and trials filled in.
 
     Raises:
-        UsageError: if a name is not known or there twice, or a number is out of range.
+        UsageError: if a name is unknown or repeated, or a number is out of range.
     """
-    known = {"optimizers": CONTENDERS, "workloads": WORKLOADS}
     chosen: dict[str, Any] = {}
-    for what, all_names in known.items():
+    for what, known in {"optimizers": CONTENDERS, "workloads": WORKLOADS}.items():
         names = getattr(options, what)
-        check_names(what.removesuffix("s"), names, all_names)
-        chosen[what] = names or (QUICK[what] if options.quick else tuple(all_names))
+        check_names("compare", what, names, known)
+        chosen[what] = names or (QUICK[what] if options.quick else tuple(known))
     if options.trials is None:
         chosen["trials"] = QUICK["trials"] if options.quick else TRIALS
     found = dataclasses.replace(options, **chosen)
@@ -131,7 +180,7 @@ def _with_defaults(options: CompareOptions) -> Any:
 
 def _description() -> str:
     lines = [
-        "Compare optimizers, each with the numbers that so many trials find for it.",
+        "Compare optimizers, each with the hyperparameters that its trials find.",
         "",
         f"Optimizers: {', '.join(CONTENDERS)}.",
         "",

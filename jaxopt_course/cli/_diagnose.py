@@ -1,76 +1,120 @@
-"""The command ``diagnose``: what is wrong with a training, and what to try."""
+"""The command ``diagnose``: find what is wrong with a training, and what to change.
+
+It checks gradients against finite differences, looks at the gradient flow of one batch, tries many
+learning rates in short trainings, and reads the learning curves of a whole training.
+"""
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import tyro
+from jaxtyping import Array
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, checks
+from jaxopt_course.data import Dataset
 from jaxopt_course.diagnostics import (
     DiagnosisReport,
     GradientCheckReport,
     GradientFlowReport,
     LearningRateRangeReport,
+    check_gradients,
     diagnose,
+    gradient_flow,
+    learning_rate_range,
 )
 from jaxopt_course.plots import gradient_bars, learning_curves, learning_rate_curve
-from jaxopt_course.training import OutcomeCode, Run, describe_outcome
-
-from ._errors import COMPLETED, DIVERGED
-from ._examine import (
-    RATES,
-    Subject,
-    check_slopes,
-    look_at_batch,
-    make_subject,
-    train_fully,
-    try_rates,
+from jaxopt_course.tasks import Batch, Task, losses_of
+from jaxopt_course.training import (
+    OutcomeCode,
+    Run,
+    describe_outcome,
+    fit,
+    init_state,
+    make_train,
 )
-from ._html import Section, as_png, picture_name, write_report
-from ._options import TrainOptions, parse_options
-from ._progress import show_stage
-from ._report import make_directory, print_json, say, write_text
-from ._streams import print_out
+
+from ._options import Directory, TrainOptions, parse_options
+from ._process import COMPLETED, DIVERGED, UsageError, print_out, say
+from ._report import (
+    Section,
+    as_json,
+    as_png,
+    make_directory,
+    picture_name,
+    show_stage,
+    write_file,
+    write_report,
+)
+from ._setup import (
+    Examples,
+    describe_model,
+    epoch_steps,
+    load_data,
+    make_optimizer,
+    make_task,
+    prepare,
+    total_steps,
+)
 
 
 TEXT, HTML = "report.txt", "report.html"
-FLOW, RANGE, CURVES = "Gradient flow", "Learning rate", "Learning curves"  # the pictures
+FLOW, RANGE, CURVES = "Gradient flow", "Learning rate", "Learning curves"  # captions
 
-NOT_USED = (
-    *("patience", "precision", "on_divergence", "max_time"),
-    *("resume", "checkpoint_every", "tensorboard", "smoke"),
-)
+# A check evaluates the loss hundreds of times, and few rows show a wrong derivative as well.
+CHECKED_ROWS = 8
+# At the initial parameters, biases of 0 and blank parts of images put ReLUs exactly at their kink,
+# where derivative and difference differ rightly. The check moves the parameters away from it.
+OFF_KINKS = 0.01
+RATES: dict[str, Any] = {"low": 1e-6, "high": 10.0, "points": 22}  # three per decade
+RATE_EPOCHS, RATE_STEPS = 2, 100  # length of the training for each rate: the shorter of the two
+RATE_EVALUATIONS = 4  # the first and the last are compared
+EVALUATIONS = 8  # at least, in the whole training: enough to see the shape of a curve
 
 
 @dataclasses.dataclass(frozen=True)
 class DiagnoseOptions(TrainOptions):
-    """The options of a training, a few of which mean something else here."""
+    """The options of the command ``diagnose``."""
 
-    unused: ClassVar[tuple[str, ...]] = NOT_USED
+    unused: ClassVar[tuple[str, ...]] = (
+        *("patience", "precision", "on_divergence", "max_time"),
+        *("resume", "checkpoint_every", "tensorboard", "smoke"),
+    )
 
-    patience: tyro.conf.Suppress[int | None] = None
-    precision: tyro.conf.Suppress[Literal["float32", "bfloat16", "float16"]] = "float32"
-    on_divergence: tyro.conf.Suppress[Literal["stop", "raise", "skip"]] = "stop"
-    max_time: tyro.conf.Suppress[float | None] = None
-    resume: tyro.conf.Suppress[bool] = False
-    checkpoint_every: tyro.conf.Suppress[float] = 30.0
-    tensorboard: tyro.conf.Suppress[bool] = False
-    smoke: tyro.conf.Suppress[bool] = False
-    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where report.html, report.txt and the figures go. None: nothing is written."""
+    out: Directory = None
+    """Directory of report.html, report.txt and the figures. By default nothing is written."""
     overwrite: bool = False
-    """Replace an earlier report in the same place."""
+    """Replace an earlier report in the same directory."""
     json: bool = False
-    """Print all numbers as JSON instead of the text; progress goes to stderr anyway."""
+    """Print all numbers as JSON instead of the text. Progress always goes to stderr."""
 
 
-class _Looks(NamedTuple):
-    """What the four looks have found; ``fit`` is None of a training that diverged."""
+class Subject(NamedTuple):
+    """The training that is diagnosed.
+
+    options: its options.
+    dataset: its data set.
+    examples: the data in the form that the model takes.
+    task: the model with its loss.
+    optimizer: the optimizer with its schedule.
+    steps: number of steps in the training.
+    steps_per_epoch: number of steps in an epoch.
+    """
+
+    options: TrainOptions
+    dataset: Dataset
+    examples: Examples
+    task: Task
+    optimizer: GradientTransformationExtraArgs
+    steps: int
+    steps_per_epoch: int
+
+
+class Findings(NamedTuple):
+    """The results of the four parts; ``fit`` is None if the training diverged."""
 
     gradients: GradientCheckReport
     flow: GradientFlowReport
@@ -79,66 +123,166 @@ class _Looks(NamedTuple):
     fit: DiagnosisReport | None
 
 
-def diagnose_training(arguments: Sequence[str]) -> int:
-    """Run the command; 0 if the training came to its end, 3 if it diverged."""
-    about = "Check the gradients, the learning rate and the fit of a training: what to change?"
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; return 0, or 3 if the training diverged."""
+    about = "Check the gradients, the learning rate and the fit of a training."
     options = parse_options(arguments, DiagnoseOptions, command="diagnose", about=about)
     subject = make_subject(options)
     if options.out is not None:
         files = (TEXT, HTML, *map(picture_name, (FLOW, RANGE, CURVES)))
         make_directory(options.out, files, "a report", overwrite=options.overwrite)
     begin = time.perf_counter()
-    looks = _look(subject)
+    found = _examine(subject)
     seconds = time.perf_counter() - begin
 
     title = f"Diagnosis: {subject.dataset.name}, {options.model}, {options.optimizer}"
-    sections = _sections(subject, looks)
+    sections = _sections(subject, found, with_pictures=options.out is not None)
     text = "\n".join(f"{s.title}\n{'-' * len(s.title)}\n{s.text}\n" for s in sections)
     text = f"{title}\n{'=' * len(title)}\n\n{text}"
     if options.out is not None:
-        write_text(options.out / TEXT, text)
-        pictures = _pictures(subject, looks)
-        placed = [s._replace(pictures=pictures.get(s.title, {})) for s in sections]
-        write_report(options.out / HTML, title, placed)
+        write_file(options.out / TEXT, text)
+        write_report(options.out / HTML, title, sections)
         say(f"report in {options.out / HTML}")
-    if options.json:
-        print_json(_numbers(options, looks) | {"seconds": seconds})
-    else:
-        print_out(text)
-    return DIVERGED if looks.fit is None else COMPLETED
+    print_out(as_json(_numbers(options, found) | {"seconds": seconds}) if options.json else text)
+    return DIVERGED if found.fit is None else COMPLETED
 
 
-def _look(subject: Subject) -> _Looks:
-    with show_stage("checking gradients against differences"):
-        gradients = check_slopes(subject)
+def make_subject(options: TrainOptions) -> Subject:
+    """The training that the options of ``train`` describe.
+
+    Raises:
+        UsageError: if they are invalid, or the training has too few steps.
+    """
+    dataset = load_data(options)
+    examples = prepare(options, dataset)
+    n_train = len(examples.parts.train)
+    task = make_task(describe_model(options, dataset), examples.inputs.shape[1:], dataset.problem)
+    optimizer = make_optimizer(options, n_train)
+    steps = total_steps(options, n_train)
+    if steps < EVALUATIONS:
+        raise UsageError(
+            f"a diagnosis needs at least {EVALUATIONS} steps, got {steps}: raise --epochs, or "
+            "lower --batch-size."
+        )
+    per_epoch = epoch_steps(options, n_train)
+    return Subject(options, dataset, examples, task, optimizer, steps, per_epoch)
+
+
+def check_subject_gradients(subject: Subject) -> GradientCheckReport:
+    """Compare the gradient of the training loss of a few rows with finite differences.
+
+    Dropout, which only sets entries to 0 and takes long to compile, is left out.
+    """
+    batch = _first_rows(subject, CHECKED_ROWS)
+    options = dataclasses.replace(subject.options, dropout=0.0)
+    model = describe_model(options, subject.dataset)
+    task = make_task(model, subject.examples.inputs.shape[1:], subject.dataset.problem)
+    init_key, key = jax.random.split(subject.examples.key)
+    params, model_state = task.init(init_key)
+    noise = np.random.default_rng(options.seed)
+    moved = lambda w: w + OFF_KINKS * noise.normal(size=w.shape).astype(w.dtype)
+    params = jax.tree.map(moved, params)
+
+    @jax.jit
+    def loss(params: Params) -> Array:
+        losses, _ = losses_of(task, params, model_state, batch, key=key, train=True)
+        return jnp.mean(losses)
+
+    return check_gradients(loss, params, key=key)
+
+
+def _examine(subject: Subject) -> Findings:
+    with show_stage("checking gradients against finite differences"):
+        gradients = check_subject_gradients(subject)
     with show_stage("looking at the first batch"):
-        flow = look_at_batch(subject)
+        flow = _look_at_batch(subject)
     with show_stage(f"trying {RATES['points']} learning rates"):
-        rates = try_rates(subject)
-    run = train_fully(subject)
-    diverged = int(run.outcome.code) == OutcomeCode.DIVERGED
-    return _Looks(gradients, flow, rates, run, None if diverged else diagnose(run.history))
+        rates = _try_rates(subject)
+    options = subject.options
+    trained = fit(
+        subject.task,
+        subject.optimizer,
+        subject.examples.data,
+        key=subject.examples.key,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        rows=subject.examples.rows,
+        evaluate_every=min(subject.steps_per_epoch, subject.steps // EVALUATIONS),
+    )
+    diverged = int(trained.outcome.code) == OutcomeCode.DIVERGED
+    return Findings(
+        gradients, flow, rates, trained, None if diverged else diagnose(trained.history)
+    )
 
 
-def _sections(subject: Subject, looks: _Looks) -> list[Section]:
+def _look_at_batch(subject: Subject) -> GradientFlowReport:
+    """The gradient flow of the first batch, with updates at the highest learning rate."""
+    options, n_train = subject.options, len(subject.examples.parts.train)
+    optimizer = make_optimizer(options, n_train, options.learning_rate)
+    state = init_state(subject.task, optimizer, subject.examples.key)
+    return gradient_flow(subject.task, state, _first_rows(subject, options.batch_size), optimizer)
+
+
+def _try_rates(subject: Subject) -> LearningRateRangeReport:
+    """Short trainings with constant learning rates."""
+
+    def build(rate: Array) -> tuple[Task, GradientTransformationExtraArgs]:
+        n_train = len(subject.examples.parts.train)
+        return subject.task, make_optimizer(subject.options, n_train, rate)
+
+    # The number of steps is a multiple of `every`: a rest would be compiled as another program.
+    every = max(1, min(RATE_EPOCHS * subject.steps_per_epoch, RATE_STEPS) // RATE_EVALUATIONS)
+    train = make_train(
+        build,
+        subject.examples.data,
+        steps=RATE_EVALUATIONS * every,
+        batch_size=subject.options.batch_size,
+        evaluate_every=every,
+    )
+    rows = subject.examples.rows._replace(validation=None)
+    key = subject.examples.key
+    return learning_rate_range(
+        train, key=key, rows=rows, hyperparameters=lambda rate: rate, **RATES
+    )
+
+
+def _first_rows(subject: Subject, count: int) -> Batch:
+    chosen = subject.examples.parts.train[:count]
+    inputs, targets = subject.examples.inputs[chosen], subject.examples.targets[chosen]
+    return Batch(jnp.asarray(inputs), jnp.asarray(targets))
+
+
+def _sections(subject: Subject, found: Findings, *, with_pictures: bool) -> list[Section]:
     """The report."""
     options, parts = subject.options, subject.examples.parts
-    size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(looks.run.best_params))
+    size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(found.run.best_params))
     training = (
         f"{subject.dataset.name}: {subject.dataset.problem}, {len(parts.train)} training and "
         f"{checks.counted(len(parts.validation), 'validation row')}.\n"
-        f"{options.model} of {size} parameters; {options.optimizer} at {options.learning_rate:g}, "
-        f"{options.schedule}; {checks.counted(options.epochs, 'epoch')} in batches of "
-        f"{options.batch_size}."
+        f"{options.model} with {checks.counted(size, 'parameter')}; {options.optimizer} with "
+        f"learning rate {options.learning_rate:g}, {options.schedule}; "
+        f"{checks.counted(options.epochs, 'epoch')} in batches of {options.batch_size}."
     )
-    fit = "" if looks.fit is None else f"\n{looks.fit}"
-    return [
+    fit = "" if found.fit is None else f"\n{found.fit}"
+    sections = [
         Section("Training", training),
-        Section("Gradient check", str(looks.gradients)),
-        Section("Gradient flow", str(looks.flow)),
-        Section("Learning rate", _on_rates(looks.rates, float(options.learning_rate))),
-        Section("Fit", describe_outcome(looks.run.outcome) + fit),
+        Section("Gradient check", str(found.gradients)),
+        Section("Gradient flow", str(found.flow)),
+        Section("Learning rate", _on_rates(found.rates, float(options.learning_rate))),
+        Section("Fit", describe_outcome(found.run.outcome) + fit),
     ]
+    if not with_pictures:
+        return sections
+    pictures = {
+        "Gradient flow": (FLOW, gradient_bars(found.flow)),
+        "Learning rate": (RANGE, learning_rate_curve(found.rates)),
+        "Fit": (CURVES, learning_curves(found.run, steps_per_epoch=subject.steps_per_epoch)),
+    }
+    for number, section in enumerate(sections):
+        if section.title in pictures:
+            caption, figure = pictures[section.title]
+            sections[number] = section._replace(pictures={caption: as_png(figure)})
+    return sections
 
 
 def _on_rates(report: LearningRateRangeReport, rate: float) -> str:
@@ -146,46 +290,22 @@ def _on_rates(report: LearningRateRangeReport, rate: float) -> str:
     if np.isnan(low):
         return str(report)
     place = "below them" if rate < low else "above them" if rate > high else "one of them"
-    return f"{report}\nThe training's own rate is {rate:.1e}: {place}."
+    return f"{report}\nThe learning rate of the training, {rate:.1e}, is {place}."
 
 
-def _pictures(subject: Subject, looks: _Looks) -> dict[str, dict[str, bytes]]:
-    """Section -> {caption: PNG}."""
-    curves = learning_curves(looks.run, steps_per_epoch=subject.steps_per_epoch)
+def _numbers(options: TrainOptions, found: Findings) -> dict[str, Any]:
+    """Everything that was measured, for JSON."""
+    gradients, rates = found.gradients, found.rates
+    omitted = ("config", "json", "overwrite", "out", *options.unused)
     return {
-        "Gradient flow": {FLOW: as_png(gradient_bars(looks.flow))},
-        "Learning rate": {RANGE: as_png(learning_rate_curve(looks.rates))},
-        "Fit": {CURVES: as_png(curves)},
-    }
-
-
-def _numbers(options: TrainOptions, looks: _Looks) -> dict[str, Any]:
-    """All that was measured, for JSON."""
-    flow, rates = looks.flow, looks.rates
-    return {
-        "options": {
-            key: str(value) if isinstance(value, pathlib.Path) else value
-            for key, value in vars(options).items()
-            if key not in ("config", "json", "overwrite", "out", *NOT_USED)
-        },
-        "gradient_check": looks.gradients._asdict()
-        | {"wrong": looks.gradients.wrong, "unclear": looks.gradients.unclear},
-        "gradient_flow": {
-            "loss": flow.loss,
-            "layers": {name: layer._asdict() for name, layer in flow.layers.items()},
-            "leaves": {path: leaf._asdict() for path, leaf in flow.leaves.items()},
-            "flags": flow.flags,
-            "depth_ratios": dict(flow.depth_ratios),
-        },
-        "learning_rate_range": {
-            "rates": rates.rates.tolist(),
-            "losses": rates.losses.tolist(),
-            "start": rates.start,
-            "suggested": rates.suggested,
-        },
+        "options": {key: x for key, x in vars(options).items() if key not in omitted},
+        "gradient_check": gradients._asdict()
+        | {"wrong": gradients.wrong, "unclear": gradients.unclear},
+        "gradient_flow": found.flow,
+        "learning_rate_range": rates._asdict() | {"suggested": rates.suggested},
         "fit": {
-            "outcome": OutcomeCode(int(looks.run.outcome.code)).name.lower(),
-            "findings": [] if looks.fit is None else [f._asdict() for f in looks.fit.findings],
-            "history": {name: np.asarray(v).tolist() for name, v in looks.run.history.items()},
+            "outcome": OutcomeCode(int(found.run.outcome.code)).name.lower(),
+            "findings": [] if found.fit is None else found.fit.findings,
+            "history": found.run.history,
         },
     }

@@ -1,52 +1,79 @@
-"""The command ``evaluate``: a run's model on the run's own test rows, or on new rows."""
+"""The command ``evaluate``: metrics of a trained model, or its predictions for new rows.
+
+The record of the run may be damaged or belong to another program, so each entry that is used is
+checked first.
+"""
 
 import csv
 import dataclasses
 import io
+import json
 import math
 import pathlib
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-import tyro
 
-from jaxopt_course.data import hash_dataset
-from jaxopt_course.training import Bundle, apply_bundle, load_bundle
+from jaxopt_course.data import (
+    column_labels,
+    column_numbers,
+    hash_dataset,
+    open_table,
+    scale_features,
+)
+from jaxopt_course.metrics import r2_score
+from jaxopt_course.training import Bundle, apply_bundle, evaluate, load_bundle, predict
 
-from ._errors import COMPLETED, UsageError
-from ._parse import parse
-from ._report import print_json, print_table
-from ._rows import NewRows, class_numbers, numbers, read_rows, take_features
-from ._run_record import RunRecord, read_record
-from ._score import score_bundle
-from ._setup import load_data, prepare
-from ._streams import print_out
-from ._train import BUNDLE, RECORD
+from ._options import Directory, TableFile, TrainOptions, parse
+from ._process import COMPLETED, UsageError, print_out
+from ._report import as_json, print_table
+from ._setup import load_data, make_task, prepare
+
+
+RECORD, BUNDLE = "run.json", "model.bundle"
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
     """Apply a trained model.
 
-    Without FILE: the figures of the run's own test rows. With a FILE that holds the target: the
-    figures of its rows. With one that does not: a prediction for each row, as CSV.
+    Without FILE: print the metrics over the run's own test rows. With a FILE that holds the target
+    column: print the metrics over its rows. With any other FILE: print a prediction for each row as
+    CSV.
     """
 
-    file: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")] = (
-        None
-    )
-    """A table, .csv or .parquet, with the features that the model was trained on."""
-    run: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """The directory of the run; required."""
+    file: TableFile = None
+    """A .csv or .parquet table with the features that the model was trained on."""
+    run: Directory = None
+    """Directory of the run (required)."""
     target: str | None = None
-    """The column of FILE with the true values. None: called as in training, if it is there."""
+    """Column of FILE with the true values. By default the target column of the training."""
     json: bool = False
-    """Print JSON, in full precision."""
+    """Print JSON in full precision."""
 
 
-def evaluate(arguments: Sequence[str]) -> int:
-    """Run the command; 0 if it could."""
+class RunRecord(NamedTuple):
+    """The record of a run, as far as ``evaluate`` needs it.
+
+    path: its file, for messages.
+    outcome: how the training ended.
+    options: the options that decide the data and their split; all others have their defaults.
+    data_sha256: digest of the data set.
+    feature_names: name of each column of the inputs.
+    """
+
+    path: pathlib.Path
+    outcome: str
+    options: TrainOptions
+    data_sha256: str
+    feature_names: tuple[str, ...]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; return 0."""
     options = parse(EvaluateOptions, arguments, prog="jaxopt-course evaluate")
     if options.run is None:
         raise UsageError("--run DIR is missing.")
@@ -58,59 +85,117 @@ def evaluate(arguments: Sequence[str]) -> int:
         )
     bundle = load_bundle(options.run / BUNDLE)
     if options.file is None:
-        _show({"test": _test_figures(record, bundle)}, options.json)
+        _print_metrics({"test": _test_metrics(record, bundle)}, options.json)
         return COMPLETED
     if not options.file.is_file():
-        raise UsageError(f"there is no file {str(options.file)!r}.")
-    rows = read_rows(options.file)
-    inputs = _take_inputs(rows, record, bundle)
+        raise UsageError(f"FILE does not exist: {str(options.file)!r}.")
+    table, place = open_table("evaluate", options.file), f"evaluate: {str(options.file)!r}"
+    if not table.num_rows:
+        raise ValueError(f"{place} has no rows.")
+    inputs = _take_inputs(place, table, record, bundle)
     target = options.target or record.options.target or "target"
-    if target in rows.table.column_names:
-        targets = (
-            numbers(rows, target)[:, None]
-            if bundle.label_names is None
-            else class_numbers(rows, target, bundle.label_names)
-        )
-        _show(score_bundle(bundle, {options.file.name: (inputs, targets)}), options.json)
-        return COMPLETED
-    if options.target is not None:
+    if target in table.column_names:
+        targets = _take_targets(place, table, target, bundle.label_names)
+        metrics = score_bundle(bundle, {options.file.name: (inputs, targets)})
+        _print_metrics(metrics, options.json)
+    elif options.target is not None:
         raise UsageError(f"{str(options.file)!r} has no column {target!r}.")
-    _predict(bundle, inputs, options.json)
+    else:
+        _print_predictions(bundle, inputs, options.json)
     return COMPLETED
 
 
-def _show(figures: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json({"figures": figures})
-    else:
-        print_table(figures)
+def score_bundle(
+    bundle: Bundle, parts: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, dict[str, Any]]:
+    """Loss and metrics over each of ``parts``, pairs of unscaled inputs and targets."""
+    task = make_task(bundle.model, bundle.input_shape, bundle.problem)
+    params, model_state = jax.tree.map(jnp.asarray, (bundle.params, bundle.model_state))
+    metrics: dict[str, dict[str, Any]] = {}
+    for name, (inputs, targets) in parts.items():
+        if bundle.scaler is not None:
+            inputs = np.asarray(scale_features(bundle.scaler, inputs))
+        means = evaluate(task, params, model_state, inputs, targets)
+        metrics[name] = {"rows": len(inputs), "loss": means.pop("loss"), **means}
+        if bundle.problem == "regression":
+            outputs = predict(task, params, model_state, inputs)
+            metrics[name]["r2_score"] = float(r2_score(outputs, jnp.asarray(targets)))
+    return metrics
 
 
-def _take_inputs(rows: NewRows, record: RunRecord, bundle: Bundle) -> np.ndarray:
-    """The features as the model takes them."""
-    wanted, named = math.prod(bundle.input_shape), len(record.feature_names)
-    if named != wanted:
-        raise ValueError(
-            f"{record.path} is not the record of the model beside it: it names {named} features, "
-            f"the model takes {wanted}."
-        )
-    return take_features(rows, record.feature_names).reshape(-1, *bundle.input_shape)
+Rule = tuple[str, Callable[[Any], bool]]  # in words, and as a test
 
 
-def _test_figures(record: RunRecord, bundle: Bundle) -> dict[str, Any]:
-    """The figures of the rows that the run held apart for its test."""
+def _one_of(*names: str) -> Rule:
+    return f"one of {', '.join(names)}", lambda x: x in names
+
+
+TEXT: Rule = "a string", lambda x: isinstance(x, str)
+TEXT_OR_NULL: Rule = "a string or null", lambda x: x is None or isinstance(x, str)
+SHARE: Rule = "a finite number", lambda x: isinstance(x, float) and math.isfinite(x)
+TABLE: Rule = "an object", lambda x: isinstance(x, dict)
+NAMES: Rule = (
+    "a list of different strings",
+    lambda x: isinstance(x, list) and all(map(TEXT[1], x)) and len(set(x)) == len(x) > 0,
+)
+CONFIG: dict[str, Rule] = {
+    **dict.fromkeys(("file", "target", "dataset"), TEXT_OR_NULL),
+    "model": _one_of("mlp", "cnn"),
+    "scaling": _one_of("auto", "standard", "min_max", "none"),
+    **dict.fromkeys(("validation", "test"), SHARE),
+    "seed": ("an integer", lambda x: type(x) is int),
+}
+
+
+def read_record(path: pathlib.Path) -> RunRecord:
+    """The record in the file ``path``.
+
+    Raises:
+        UsageError: if there is no such file.
+        ValueError: if it is damaged, or not the record of a run.
+    """
+    if not path.is_file():
+        raise UsageError(f"{str(path.parent)!r} holds no run: it has no {path.name}.")
+    try:
+        record = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"{path} is not JSON, so not the record of a run: {why}.") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is not the record of a run: it must hold an object.")
+
+    def entry(table: dict[str, Any], name: str, rule: Rule, within: str = "") -> Any:
+        words, is_valid = rule
+        if name not in table:
+            raise ValueError(f"{path} is not the record of a run: it has no `{within}{name}`.")
+        value = table[name]
+        if not is_valid(value):
+            got = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
+            raise ValueError(f"{path} is damaged: `{within}{name}` must be {words}, got {got}.")
+        return value
+
+    config, dataset = entry(record, "config", TABLE), entry(record, "dataset", TABLE)
+    options = {name: entry(config, name, rule, "config.") for name, rule in CONFIG.items()}
+    file = options.pop("file")
+    if (file is None) != (options["target"] is None) or (file is not None and options["dataset"]):
+        raise ValueError(f"{path} is damaged: `config` must name exactly one data set.")
+    return RunRecord(
+        path=path,
+        outcome=entry(record, "outcome", TEXT),
+        options=TrainOptions(**options, file=None if file is None else pathlib.Path(file)),
+        data_sha256=entry(dataset, "sha256", TEXT, "dataset."),
+        feature_names=tuple(entry(dataset, "feature_names", NAMES, "dataset.")),
+    )
+
+
+def _test_metrics(record: RunRecord, bundle: Bundle) -> dict[str, Any]:
+    """The metrics over the test rows of the run."""
     try:
         dataset = load_data(record.options)
-    except UsageError as error:  # it is not the user who asked for it
-        raise ValueError(f"{record.path}: {error}") from error
-    if hash_dataset(dataset) != record.data_sha256:
-        raise ValueError(
-            f"{dataset.name} is not the data set of the run in {record.path} any more: it has "
-            "changed."
-        )
-    try:
+        if hash_dataset(dataset) != record.data_sha256:
+            raise ValueError(f"{record.path}: the data set {dataset.name} has changed since.")
         examples = prepare(record.options, dataset)
-    except UsageError as error:
+    except UsageError as error:  # of the record, not of the command line
         raise ValueError(f"{record.path}: {error}") from error
     if bundle.problem != dataset.problem or bundle.input_shape != examples.raw.shape[1:]:
         raise ValueError(f"{record.path} is not the record of the model beside it.")
@@ -118,7 +203,47 @@ def _test_figures(record: RunRecord, bundle: Bundle) -> dict[str, Any]:
     return score_bundle(bundle, {"test": (examples.raw[rows], dataset.targets[rows])})["test"]
 
 
-def _predict(bundle: Bundle, inputs: np.ndarray, as_json: bool) -> None:
+def _take_inputs(place: str, table: Any, record: RunRecord, bundle: Bundle) -> np.ndarray:
+    """The features of a table in the shape that the model takes; other columns are ignored."""
+    names, wanted = record.feature_names, math.prod(bundle.input_shape)
+    if len(names) != wanted:
+        raise ValueError(
+            f"{record.path} is not the record of the model beside it: it names {len(names)} "
+            f"features, the model takes {wanted}."
+        )
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise ValueError(
+            f"{place} lacks {len(missing)} of the model's {len(names)} features; the first is "
+            f"{missing[0]!r}."
+        )
+    columns = [column_numbers(place, table, name) for name in names]
+    return np.stack(columns, axis=1).reshape(-1, *bundle.input_shape)
+
+
+def _take_targets(place: str, table: Any, name: str, labels: Sequence[str] | None) -> np.ndarray:
+    """The target column of a table: values, or class numbers of the model's ``labels``."""
+    if labels is None:
+        return column_numbers(place, table, name)[:, None]
+    known = {label: number for number, label in enumerate(labels)}
+    values = column_labels(place, table, name)
+    for row, value in enumerate(values):
+        if str(value) not in known:
+            raise ValueError(
+                f"{place}: column {name!r} must hold the model's classes "
+                f"{', '.join(labels)}, got {value!r} in row {row}."
+            )
+    return np.array([known[str(value)] for value in values], np.int32)
+
+
+def _print_metrics(metrics: dict[str, Any], in_json: bool) -> None:
+    if in_json:
+        print_out(as_json({"figures": metrics}))
+    else:
+        print_table(metrics)
+
+
+def _print_predictions(bundle: Bundle, inputs: np.ndarray, in_json: bool) -> None:
     """Print a prediction for each row and, of classes, its probability."""
     predictions = apply_bundle(bundle, inputs)
     values, labels = np.asarray(predictions.values), predictions.labels.reshape(len(inputs))
@@ -126,8 +251,8 @@ def _predict(bundle: Bundle, inputs: np.ndarray, as_json: bool) -> None:
     if bundle.label_names is not None:
         both = np.concatenate([1 - values, values], axis=1) if values.shape[1] == 1 else values
         table["probability"] = both.max(axis=1).tolist()
-    if as_json:
-        print_json(table)
+    if in_json:
+        print_out(as_json(table))
         return
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")

@@ -1,100 +1,105 @@
-"""The options of a training: their defaults, the config file, the command line.
+"""The options of a training, from the command line, a config file, and their defaults.
 
-What is not on the command line comes from the TOML file of ``--config``, and what is not there
-from the defaults. The options of an optimizer are those of its recipe.
+An option that is missing on the command line is taken from the TOML file of ``--config``, and one
+that is missing there has its default. The options of an optimizer are those of its recipe. The
+parser is tyro, whose boxed error messages are turned into one line.
 """
 
+import contextlib
 import dataclasses
+import io
 import pathlib
+import re
 import shlex
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from jaxopt_course.core import checks
 from jaxopt_course.data import DATASETS
 
-from ._errors import UsageError
-from ._parse import flag, nearest, parse, unknown_keys, value_of
+from ._process import UsageError, usage_errors
 from ._recipes import RECIPES
 
 
-# For small data sets, more than the recipe's own.
+Directory = Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")]
+TableFile = Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")]
+
+# Small data sets need more weight decay than the optimizer's default.
 _DECAY: Mapping[str, Any] = MappingProxyType({"weight_decay": 1e-2})
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """All that decides a training, and where its results go."""
+    """The options of the command ``train``."""
 
-    unused: ClassVar[tuple[str, ...]] = ()  # what a config may hold, to no effect
+    unused: ClassVar[tuple[str, ...]] = ()  # options that a command accepts and ignores
 
-    file: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")] = (
-        None
-    )
-    """A table, .csv or .parquet, with one row an example, instead of a bundled data set."""
+    file: TableFile = None
+    """Train on this table, a .csv or .parquet file with one row per example."""
     target: str | None = None
-    """The column of FILE to predict: classes if it holds text or integers, else numbers."""
+    """Column of FILE to predict: a class if it holds text or integers, a number if floats."""
     dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """A bundled data set: digits, which is the default, or another of the list above."""
+    """Train on this bundled data set, one of the list above. By default digits."""
     config: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A TOML file of options, named as here with _ for -; the command line overrides it."""
+    """TOML file of options, named as here with _ for -. The command line takes precedence."""
     model: Literal["mlp", "cnn"] = "mlp"
-    """The network: dense layers, or convolutions before them, which need images (digits)."""
+    """Network: dense layers (mlp), or convolutions before them (cnn), which need images."""
     hidden: tuple[int, ...] = (256, 256)
-    """The width of each hidden dense layer; none for a linear model."""
+    """Width of each hidden dense layer. Without a number the model is linear."""
     activation: str = "relu"
-    """The activation of the hidden layers."""
+    """Activation of the hidden layers."""
     normalization: Literal["batch", "layer", "none"] = "batch"
-    """The normalization in the hidden layers."""
+    """Normalization in the hidden layers."""
     dropout: float = 0.4
-    """The probability to drop a hidden unit, in [0, 1)."""
+    """Probability of dropping a hidden unit, in [0, 1)."""
     optimizer: Annotated[str, tyro.conf.arg(metavar="NAME")] = "adamw"
-    """The optimizer, one of the list above; `--optimizer NAME --help` shows its options."""
+    """Optimizer, one of the list above. `--optimizer NAME --help` shows its own options."""
     learning_rate: float = RECIPES["adamw"].learning_rate
-    """The highest learning rate, in [0, inf); its default is the optimizer's."""
+    """Highest learning rate, in [0, inf). The default depends on the optimizer."""
     schedule: Literal["constant", "warmup_cosine"] = "warmup_cosine"
-    """How the learning rate goes: constant, or up from 0 and down to 0."""
+    """Learning rate over time: constant, or linear from 0 and then along a cosine to 0."""
     warmup: float = 0.1
-    """The share of the steps that the learning rate rises for, in [0, 1]."""
+    """Share of the steps in which the learning rate rises, in [0, 1]."""
     epochs: int = 40
-    """How often every training row is seen, in [1, inf); at most 2^31 - 1 steps in all."""
+    """Number of passes over the training rows, in [1, inf), with at most 2^31 - 1 steps."""
     batch_size: int = 64
-    """Rows a step, in [1, training rows]."""
+    """Rows per step, in [1, training rows]."""
     patience: int | None = None
-    """End after so many epochs without a lower validation loss, in [1, inf). None: never."""
+    """Stop after this number of epochs without a lower validation loss, in [1, inf)."""
     validation: float = 0.15
-    """The share of the rows to choose the best epoch by, in (0, 1)."""
+    """Share of the rows that the best epoch is chosen by, in (0, 1)."""
     test: float = 0.2
-    """The share of the rows held apart for the final figures, in (0, 1)."""
+    """Share of the rows that are kept for the final test, in (0, 1)."""
     scaling: Literal["auto", "standard", "min_max", "none"] = "auto"
-    """What is done to each feature. auto: nothing to pixels, else mean 0 and deviation 1."""
+    """Scaling of each feature. auto: mean 0 and deviation 1, but none for the pixels of digits."""
     seed: int = 0
-    """Of the split, the first parameters and everything else that is random, in [0, 2^32)."""
-    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where the results go. None: runs/<data set>-<optimizer>-<seed>."""
+    """Seed of the split, the initial parameters and all other random numbers, in [0, 2^32)."""
+    out: Directory = None
+    """Directory of the results. By default runs/<data set>-<optimizer>-<seed>."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the model computes in; parameters are float32, and float16 has its loss scaled."""
+    """Precision of the model's computations. Parameters are float32; float16 scales the loss."""
     on_divergence: Literal["stop", "raise", "skip"] = "stop"
-    """If a loss is not finite: stop; raise, and say where it comes from; or skip such steps."""
+    """After a non-finite loss: stop, raise an error that names its origin, or skip the step."""
     max_time: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
-    """End after so long; --resume goes on. None: no limit."""
+    """Stop after this time. `--resume` continues the training."""
     resume: bool = False
-    """Go on from the newest checkpoint of --out, bit for bit, or begin if there is none."""
+    """Resume from the newest checkpoint in --out, bit for bit; start if there is none."""
     checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
-    """How often to save; also at the end, on Ctrl-C, on SIGTERM, and if something fails."""
+    """Time between checkpoints. One is also saved at the end, after an error, and on Ctrl-C."""
     tensorboard: bool = False
-    """Write events for TensorBoard too, in DIR/tensorboard."""
+    """Write events for TensorBoard to DIR/tensorboard."""
     smoke: bool = False
-    """Try two steps of everything, and keep nothing."""
+    """Run two steps of everything and keep nothing."""
     overwrite: bool = False
-    """Replace the results of an earlier run in the same place."""
+    """Replace the results of an earlier run in the same directory."""
     json: bool = False
-    """Print the record of the run as JSON instead of a table; progress goes to stderr anyway."""
+    """Print the record of the run as JSON instead of a table. Progress always goes to stderr."""
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _DECAY)
-    """What only this optimizer has."""
+    """Options that only this optimizer has."""
 
 
 OF_A_CALL = ("config", "hyperparameters", "json", "out", "overwrite", "resume", "smoke")
@@ -105,117 +110,134 @@ def parse_options(
     kind: type[TrainOptions] = TrainOptions,
     *,
     command: str = "train",
-    about: str = "Train a model, and keep it with the record of its training.",
+    about: str = "Train a model, and save it with a record of its training.",
     notes: Callable[[Any], str] = lambda default: "",
 ) -> Any:
     """The options of a command line, as an instance of ``kind``.
 
     Args:
-        arguments: without the name of the command.
-        kind: :class:`TrainOptions`, or a class of its fields with other helps, and of more.
-        command: its name, for the help.
-        about: the first line of the help.
-        notes: what the help says of the options' defaults besides.
+        arguments: command line without the name of the command.
+        kind: :class:`TrainOptions` or a subclass.
+        command: name of the command.
+        about: first line of the help.
+        notes: function from the default options to more text for the help.
 
     Raises:
-        UsageError: if it is wrong, or the config file is.
+        UsageError: if the command line or the config file is invalid.
     """
-    path = value_of(arguments, "--config")
+    path = _value_of(arguments, "--config")
     table = {} if path is None else _read_config(path)
-    named = value_of(arguments, "--optimizer") or table.get("optimizer", TrainOptions.optimizer)
-    name = str(named)
-    check_known("optimizer", name, RECIPES)
-    common = [f.name for f in dataclasses.fields(kind) if f.name != "hyperparameters"]
-    known = [*(key for key in common if key != "config"), *RECIPES[name].options]
-    for key in table:
-        _check_key(key, known, f"{path}: there is no key {{!r}}{_of(key, name)}.")
-
-    table = {key: value for key, value in table.items() if key not in kind.unused}
-    extended = _with_hyperparameters(kind, name)
-    default = _default(kind, name)
-    options = {
+    name = str(_value_of(arguments, "--optimizer") or table.get("optimizer", "adamw"))
+    check_names(command, "optimizer", [name], RECIPES)
+    default = default_options(kind, name)
+    extended = _extended(kind, default)
+    described = {
         "prog": f"jaxopt-course {command}",
         "description": _description(about) + notes(default),
     }
-    default = extended(optimizer=name, learning_rate=default.learning_rate)
+    start = extended(optimizer=name, learning_rate=default.learning_rate)
     if table:
         try:
-            default = parse(extended, _as_arguments(table), default=default, **options)
+            said = {key: value for key, value in table.items() if key not in kind.unused}
+            if "config" in said:
+                raise UsageError("a config file must not name another one in `config`.")
+            _refuse_others(name, said)
+            start = parse(extended, _as_arguments(said), default=start, **described)
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from error
-    flags = [flag(key) for key in [*known, "config"]]
-    for key in unknown_keys(extended, arguments):
-        _check_key(flag(key), flags, f"there is no option {{!r}}{_of(key, name)}.")
-    parsed = parse(extended, arguments, default=default, **options)
-    shallow = {key: getattr(parsed, key) for key in common}
-    resolved = kind(**shallow, hyperparameters=dataclasses.asdict(parsed.hyperparameters))
-    _check(resolved)
+    _refuse_others(name, [a.partition("=")[0] for a in arguments if a.startswith("--")])
+    parsed = parse(extended, arguments, default=start, **described)
+    shared = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(kind)}
+    shared["hyperparameters"] = dataclasses.asdict(parsed.hyperparameters)
+    resolved = kind(**shared)
+    _check(command, resolved)
     return resolved
 
 
+def parse(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
+    """An instance of the dataclass ``kind`` from a command line.
+
+    Raises:
+        UsageError: if an option is unknown, a value is invalid, or an argument is left over.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                kind, args=list(arguments), config=(tyro.conf.OmitArgPrefixes,), **options
+            )
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        # The first line is a title. Rules separate the message from similar options.
+        bare = [line.strip("╰╯│─ ") for line in complaint.getvalue().splitlines()[1:]]
+        text = " ".join(line if line.strip("-") else "\n" for line in bare)
+        message, *more = (part.strip() for part in text.split("\n") if part.strip())
+        similar = re.search(r"(?:Perhaps you meant|similar to \S+): +(--[\w-]+)", " ".join(more))
+        hint = f". Did you mean {similar[1]!r}?" if similar else "."
+        raise UsageError(message.rstrip(".") + hint) from end
+
+
+def flag(key: str) -> str:
+    """The option of a key: ``"--batch-size"`` of ``"batch_size"``."""
+    return "--" + key.replace("_", "-")
+
+
 def command_of(options: TrainOptions) -> str:
-    """The command line that trains with these options, ready for a shell."""
-    default = _default(TrainOptions, options.optimizer)
-    said = dataclasses.asdict(dataclasses.replace(default, dataset=None, optimizer=""))
-    said |= default.hyperparameters
+    """The command line that trains with these options, quoted for a shell."""
+    default = default_options(TrainOptions, options.optimizer)
+    usual = {**vars(default), "dataset": None, "optimizer": "", **default.hyperparameters}
     every = {f.name: getattr(options, f.name) for f in dataclasses.fields(TrainOptions)}
     if options.file is None:
         every["dataset"] = options.dataset or "digits"
     differing = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in {**every, **options.hyperparameters}.items()
-        if key not in OF_A_CALL and value != said[key]
+        if key not in OF_A_CALL and value != usual[key]
     }
     return shlex.join(["jaxopt-course", "train", *_as_arguments(differing)])
 
 
-def _default(kind: type[TrainOptions], name: str) -> Any:
-    """The options that an optimizer has if nothing is said."""
+def default_options(kind: type[TrainOptions], name: str) -> Any:
+    """The default options of an optimizer."""
     own = {key: option.default for key, option in RECIPES[name].options.items()}
     own |= _DECAY if name == TrainOptions.optimizer else {}
     rate = RECIPES[name].learning_rate
     return kind(optimizer=name, learning_rate=rate, hyperparameters=own)
 
 
-def _check(options: TrainOptions) -> None:
-    if options.file is not None and options.dataset is not None:
-        raise UsageError("give either a FILE or --dataset, not both.")
+def check_names(command: str, what: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
+    """Raise a UsageError unless ``names`` are different keys of ``known``."""
+    for name in names:
+        with usage_errors():
+            checks.choice(command, what, name, known)
+        if names.count(name) > 1:
+            raise UsageError(f"`{what}` must not be repeated, got {name!r} more than once.")
+
+
+def _check(command: str, options: TrainOptions) -> None:
     if options.dataset is not None:
-        check_known("dataset", options.dataset, DATASETS)
+        if options.file is not None:
+            raise UsageError("FILE and --dataset exclude each other, got both.")
+        check_names(command, "dataset", [options.dataset], dict.fromkeys(DATASETS))
     if (options.file is None) != (options.target is None):
         missing = "--target COLUMN" if options.target is None else "FILE"
-        raise UsageError(f"a FILE needs --target and --target a FILE; {missing} is missing.")
+        raise UsageError(f"FILE and --target must be given together; {missing} is missing.")
     if options.file is not None and not options.file.is_file():
-        raise UsageError(f"there is no file {str(options.file)!r}.")
+        raise UsageError(f"FILE does not exist: {str(options.file)!r}.")
 
 
-def check_known(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:
-    """Raise a UsageError unless ``name`` is one of ``known``; suggest the nearest."""
-    if name not in known:
-        hint = nearest(name, list(known))
-        raise UsageError(f"there is no {what} {name!r}; there are {', '.join(known)}.{hint}")
-
-
-def check_names(what: str, names: Sequence[str], known: Mapping[str, Any]) -> None:
-    """Raise a UsageError unless each of ``names`` is one of ``known``, and there once."""
-    for name in names:
-        check_known(what, name, known)
-        if names.count(name) > 1:
-            raise UsageError(f"the {what} {name!r} is there twice.")
-
-
-def _check_key(key: str, known: Sequence[str], message: str) -> None:
-    if key not in known:
-        raise UsageError(message.format(key) + nearest(key, known))
-
-
-def _of(key: str, optimizer: str) -> str:
-    """What else to say of an unknown option: whose it is, and what the optimizer has."""
-    owners = [name for name, recipe in RECIPES.items() if key in recipe.options]
-    if not owners:
-        return ""
-    own = ", ".join(RECIPES[optimizer].options) or "none"
-    return f" for {optimizer}, whose own are {own}; it belongs to {', '.join(owners)}"
+def _refuse_others(optimizer: str, named: Iterable[str]) -> None:
+    """Raise a UsageError if one of the options belongs to other optimizers only."""
+    own = RECIPES[optimizer].options
+    for option in named:
+        key = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+        owners = [name for name, recipe in RECIPES.items() if key in recipe.options]
+        if owners and key not in own:
+            raise UsageError(
+                f"unknown option {option!r} for {optimizer}, whose options are "
+                f"{', '.join(own) or 'none'}; it belongs to {', '.join(owners)}."
+            )
 
 
 def _read_config(path: str) -> dict[str, Any]:
@@ -223,20 +245,31 @@ def _read_config(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path!r}.") from error
+        raise UsageError(f"--config FILE does not exist: {path!r}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
 
 
+def _value_of(arguments: Sequence[str], option: str) -> str | None:
+    """The last value of an option that is needed before the others can be parsed."""
+    found = None
+    for index, argument in enumerate(arguments):
+        if argument == option and index + 1 < len(arguments):
+            found = arguments[index + 1]
+        elif argument.startswith(option + "="):
+            found = argument[len(option) + 1 :]
+    return found
+
+
 def _as_arguments(table: dict[str, Any]) -> list[str]:
-    """A config as the command line that says the same."""
+    """A config file as a command line."""
     arguments: list[str] = []
     for key, value in table.items():
         if key == "file":
             arguments.insert(0, str(value))
         elif isinstance(value, bool):
             arguments.append(flag(key) if value else flag(f"no_{key}"))
-        elif isinstance(value, list) and key == "space":  # one range an option
+        elif isinstance(value, list) and key == "space":  # repeated once per range
             arguments += [part for item in value for part in (flag(key), str(item))]
         elif isinstance(value, list):
             arguments += [flag(key), *map(str, value)]
@@ -245,16 +278,26 @@ def _as_arguments(table: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def _with_hyperparameters(kind: type[TrainOptions], name: str) -> Any:
-    """``kind`` with the options of one optimizer as a group of their own."""
-    own = _DECAY if name == TrainOptions.optimizer else {}
-    fields = [
-        (key, Annotated[of, tyro.conf.arg(help=help)], own.get(key, default))
-        for key, (of, default, help) in RECIPES[name].options.items()
+def _extended(kind: type[TrainOptions], default: TrainOptions) -> Any:
+    """``kind`` without its unused options, and with those of one optimizer as a group."""
+    options = RECIPES[default.optimizer].options
+    group: Any = dataclasses.make_dataclass(
+        "Hyperparameters",
+        [
+            (key, Annotated[options[key].kind, tyro.conf.arg(help=options[key].help)], value)
+            for key, value in default.hyperparameters.items()
+        ],
+        frozen=True,
+    )
+    suppressed: Any = tyro.conf.Suppress
+    fields: list[Any] = [
+        (field.name, suppressed[field.type], field.default)
+        for field in dataclasses.fields(kind)
+        if field.name in kind.unused
     ]
-    group = dataclasses.make_dataclass("Hyperparameters", fields, frozen=True)
-    field = ("hyperparameters", Annotated[group, tyro.conf.arg(name=name)], group())
-    return dataclasses.make_dataclass("Options", [field], bases=(kind,), frozen=True)
+    named = Annotated[group, tyro.conf.arg(name=default.optimizer)]
+    fields.append(("hyperparameters", named, group()))
+    return dataclasses.make_dataclass("Options", fields, bases=(kind,), frozen=True)
 
 
 def _description(about: str) -> str:

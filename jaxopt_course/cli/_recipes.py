@@ -1,8 +1,8 @@
-"""The optimizers that the command line offers, read off the catalogue.
+"""The optimizers that the command line offers, taken from :mod:`jaxopt_course.optimizers`.
 
-A recipe is a function of :mod:`jaxopt_course.optimizers` that takes a learning rate first and
-returns a gradient transformation. Its numbers and switches become options, with the help of its
-docstring; dtypes and masks do not.
+A recipe is an optimizer that takes a learning rate first and has defaults for everything else. Its
+numbers and switches become options, whose help is that of its docstring. Its dtypes and masks do
+not.
 """
 
 import inspect
@@ -15,28 +15,21 @@ from jaxopt_course import optimizers
 from jaxopt_course.core import GradientTransformationExtraArgs
 
 
-# Rates that train small networks on scaled data; where a recipe is not named, Adam's.
+# Learning rates that train small networks on scaled data. The default is Adam's.
 ADAM_RATE = 3e-3
 LEARNING_RATES = {
-    "adagrad": 0.03,
-    "delta_bar_delta": 0.03,
-    "ema_sgd": 0.3,
-    "heavy_ball": 0.03,
-    "lion": 3e-4,
-    "nesterov": 0.03,
-    "rprop": 1e-3,
-    "sgd": 0.1,
-    "sign_sgd": 1e-3,
-    "signum": 1e-3,
+    **dict.fromkeys(("adagrad", "delta_bar_delta", "heavy_ball", "nesterov"), 0.03),
+    **dict.fromkeys(("rprop", "sign_sgd", "signum"), 1e-3),
+    **{"ema_sgd": 0.3, "lion": 3e-4, "sgd": 0.1},
 }
 
 
 class Option(NamedTuple):
-    """A hyperparameter as an option.
+    """A hyperparameter of an optimizer as an option.
 
     kind: its type on the command line: bool, int, float, or float | None.
-    default: the recipe's.
-    help: what the recipe's docstring says of it.
+    default: default value of the optimizer's argument.
+    help: entry of the optimizer's docstring.
     """
 
     kind: Any
@@ -48,8 +41,8 @@ class Recipe(NamedTuple):
     """An optimizer.
 
     build: ``build(learning_rate, **hyperparameters)``.
-    learning_rate: the default.
-    options: its other hyperparameters, by name.
+    learning_rate: default learning rate.
+    options: the other hyperparameters by name.
     """
 
     build: Callable[..., GradientTransformationExtraArgs]
@@ -58,48 +51,39 @@ class Recipe(NamedTuple):
 
 
 def _read(name: str, function: Any) -> Recipe | None:
-    """``function`` as a recipe; None if it is none, or needs what no option can say."""
+    """``function`` as a recipe; None if it is not an optimizer with defaults."""
     if not inspect.isfunction(function) or name.startswith("scale_by_"):
         return None
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
-    if signature.return_annotation is not GradientTransformationExtraArgs or not parameters:
+    is_optimizer = signature.return_annotation is GradientTransformationExtraArgs
+    if not is_optimizer or not parameters or parameters[0].name != "learning_rate":
         return None
-    first, *others = parameters
-    kinds = {p.name: _kind(p) for p in others}
-    unsaid = [p for p in others if p.default is p.empty and p.kind != p.VAR_KEYWORD]
-    if first.name != "learning_rate" or unsaid:
+    others = parameters[1:]
+    if any(p.default is p.empty and p.kind != p.VAR_KEYWORD for p in others):
         return None
     helps = _argument_helps(inspect.getdoc(function) or "")
-    return Recipe(
-        build=function,
-        learning_rate=LEARNING_RATES.get(name, ADAM_RATE),
-        options=MappingProxyType(
-            {
-                p.name: Option(kinds[p.name], p.default, helps.get(p.name, ""))
-                for p in others
-                if kinds[p.name] is not None
-            }
-        ),
-    )
+    options = {
+        p.name: Option(kind, p.default, helps.get(p.name, ""))
+        for p in others
+        if (kind := _kind(p)) is not None
+    }
+    rate = LEARNING_RATES.get(name, ADAM_RATE)
+    return Recipe(function, rate, MappingProxyType(options))
 
 
 def _kind(parameter: inspect.Parameter) -> Any:
-    """The type of a hyperparameter on the command line; None for what is no number or switch."""
+    """The type of a hyperparameter on the command line; None if it is not a number or a switch."""
     default, annotation = parameter.default, parameter.annotation
     if isinstance(default, bool):
         return bool
-    if isinstance(default, float) or (isinstance(default, int) and annotation is not int):
-        return float
-    if isinstance(default, int):
-        return int
-    if default is None and float in get_args(annotation):
-        return float | None
-    return None
+    if isinstance(default, int | float):
+        return int if isinstance(default, int) and annotation is int else float
+    return float | None if default is None and float in get_args(annotation) else None
 
 
 def _argument_helps(doc: str) -> dict[str, str]:
-    """What the section "Args" of a docstring says of each argument."""
+    """The entries of the section "Args" of a docstring."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
     if section is None:
         return {}

@@ -1,49 +1,91 @@
-"""What is printed and written: the table of figures, and JSON that any reader takes."""
+"""What commands print and write: tables, JSON, directories of results, and HTML pages."""
 
+import base64
 import contextlib
+import html
 import io
 import json
 import math
 import os
 import pathlib
+import platform
 import re
+import string
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax
+import jax
+import numpy as np
+import optax
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jaxopt_course._version import __version__
 from jaxopt_course.core import delete_own, foreign_files, replacing_own
 
-from ._errors import UsageError
-from ._streams import print_out
+from ._process import UsageError, print_out, say
 
 
-def as_json(value: Any, indent: int | None = None) -> str:
-    """``value`` as JSON, floats in full; those that are not finite are null."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+# The policy is a second protection: even text that is not escaped could not load or run anything.
+PAGE = string.Template("""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff; }
+h2 { border-top: 1px solid #ccc; padding-top: 1rem; }
+pre { overflow-x: auto; white-space: pre-wrap; font-size: 14px; }
+figure { margin: 1rem 0; }
+img { max-width: 100%; height: auto; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+$sections
+</body>
+</html>
+""")
 
 
-def print_json(value: Any) -> None:
-    """Print ``value`` as JSON on stdout."""
-    print_out(as_json(value, indent=2) + "\n")
+class Section(NamedTuple):
+    """A section of a page.
+
+    title: heading.
+    text: preformatted text.
+    pictures: PNG of each picture, by caption.
+    """
+
+    title: str
+    text: str = ""
+    pictures: Mapping[str, bytes] = {}
 
 
-def print_table(figures: Mapping[str, Mapping[str, float]]) -> None:
-    """Print figures on stdout, one part of the data a row."""
-    names = list(next(iter(figures.values())))
+def as_json(value: Any) -> str:
+    """``value``, which may hold arrays and named tuples, as JSON with floats in full precision."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+
+
+def print_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Print metrics on stdout, one row for each part of the data."""
+    names = list(next(iter(metrics.values())))
     rows = [
-        (part, *(_shown(name, values[name]) for name in names)) for part, values in figures.items()
+        (part, *(_shown(name, values[name]) for name in names)) for part, values in metrics.items()
     ]
-    text = table_text(["", *(name.replace("_", " ") for name in names)], rows)
-    print_out(f"{text}\n")
+    print_out(table_text(["", *(name.replace("_", " ") for name in names)], rows) + "\n")
 
 
 def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as text, however wide; all columns but the first are flush right."""
+    """A table as text of any width; all columns but the first are aligned to the right."""
     table = Table(box=box.SIMPLE_HEAD)
     for number, name in enumerate(header):
         table.add_column(name, justify="right" if number else "left", no_wrap=True)
@@ -56,13 +98,29 @@ def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def say(text: str) -> None:
-    """A line for the person at the terminal, on stderr: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+@contextlib.contextmanager
+def show_stage(text: str) -> Iterator[None]:
+    """Show on stderr what is being done inside the ``with``."""
+    if sys.stderr.isatty():
+        with Console(stderr=True).status(text):
+            yield
+    else:
+        say(text)
+        yield
+
+
+def describe_versions() -> dict[str, str]:
+    """The versions of everything that results depend on."""
+    packages = (flax, jax, np, optax)
+    return {
+        "jaxopt_course": __version__,
+        **{package.__name__: package.__version__ for package in packages},
+        "python": platform.python_version(),
+    }
 
 
 def default_directory(*parts: Any) -> pathlib.Path:
-    """Where results go if nothing is said: below ``runs``, named for ``parts``."""
+    """The default directory of results: ``runs/`` and the joined ``parts``."""
     name = "-".join(re.sub("[^A-Za-z0-9_.-]", "_", str(part)) for part in parts)
     return pathlib.Path("runs", name.lstrip("."))
 
@@ -75,33 +133,32 @@ def make_directory(
     overwrite: bool,
     resume: pathlib.Path | None = None,
 ) -> pathlib.Path:
-    """The directory ``out``, made, and without ``files`` of an earlier time.
+    """Make the directory ``out`` and delete ``files`` of an earlier command in it.
 
     Raises:
-        UsageError: if it is no directory, or holds one of ``files`` and is not to be overwritten
-            or the file was written by something else, or is the one that ``resume`` resumes from.
-        OSError: if nothing can be written there.
+        UsageError: if ``out`` is not a directory, is the directory of ``resume``, or holds one of
+            ``files``, unless it may be overwritten and this program wrote it.
+        OSError: if the directory cannot be written.
     """
     if resume is not None and resume.resolve() == out.resolve():
-        raise UsageError("--resume and --out must be two directories.")
+        raise UsageError(f"--resume and --out must be two directories, got {out} twice.")
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is not a directory.")
-    earlier = [name for name in files if os.path.lexists(out / name)]
-    if earlier and not overwrite:
-        raise UsageError(f"{out} holds {what} already: give another --out, or --overwrite.")
+        raise UsageError(f"--out {out} is not a directory.")
+    if not overwrite and any(os.path.lexists(out / name) for name in files):
+        raise UsageError(f"{out} already holds {what}: give another --out, or --overwrite.")
     refuse_foreign(out, files)
     delete_own(out, files)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):  # before hours of work, not after them
+    with tempfile.TemporaryFile(dir=out):  # fails before hours of work, not after them
         return out
 
 
 @contextlib.contextmanager
 def held_alone(out: pathlib.Path | None) -> Iterator[None]:
-    """Keep other commands out of the directory ``out``; the lock ends with the process at last.
+    """Lock the directory ``out`` against other commands; the lock ends with the process.
 
     Raises:
-        UsageError: if another command holds it.
+        UsageError: if another command holds the lock.
     """
     if out is None:
         yield
@@ -121,7 +178,7 @@ def held_alone(out: pathlib.Path | None) -> Iterator[None]:
 
 
 def refuse_foreign(out: pathlib.Path, files: Sequence[str]) -> None:
-    """Raise a UsageError if one of ``files`` is in ``out`` and another program wrote it."""
+    """Raise a UsageError if another program wrote one of ``files`` in ``out``."""
     for name in foreign_files(out, files):
         raise UsageError(
             f"{out / name} was not written by this program, so it is not replaced: move it, or "
@@ -129,30 +186,69 @@ def refuse_foreign(out: pathlib.Path, files: Sequence[str]) -> None:
         )
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Write a file of results; whoever reads there sees the old text or the new one.
+def write_file(path: pathlib.Path, content: str | bytes) -> None:
+    """Write a file of results atomically: a reader sees the old content or the new one.
 
     Raises:
-        OSError: if it cannot be written, or another program wrote what is there.
+        OSError: if it cannot be written, or another program wrote the file.
     """
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """The same of bytes."""
     with replacing_own(path) as part:
-        part.write_bytes(content)
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def as_png(figure: Any) -> bytes:
+    """A matplotlib figure as a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def picture_name(caption: str) -> str:
+    """The file name of a picture: ``"learning_rate.png"`` of ``"Learning rate"``."""
+    return caption.lower().replace(" ", "_") + ".png"
+
+
+def write_report(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a page with :func:`write_html`, and its pictures as files beside it."""
+    for section in sections:
+        for caption, png in section.pictures.items():
+            write_file(path.with_name(picture_name(caption)), png)
+    write_html(path, title, sections)
+
+
+def write_html(path: pathlib.Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a page as one HTML file, which holds its pictures, no script and no link."""
+    body = "\n".join(map(_section, sections))
+    write_file(path, PAGE.substitute(title=html.escape(title), sections=body))
+
+
+def _section(section: Section) -> str:
+    parts = [f"<section>\n<h2>{html.escape(section.title)}</h2>"]
+    if section.text:
+        parts.append(f"<pre>{html.escape(section.text)}</pre>")
+    for caption, png in section.pictures.items():
+        caption, data = html.escape(caption), base64.b64encode(png).decode("ascii")
+        parts.append(
+            f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+    return "\n".join([*parts, "</section>"])
 
 
 def _shown(name: str, value: float) -> str:
     return str(value) if name == "rows" else f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """``value`` as JSON knows it: objects, lists, strings, and finite numbers or null."""
+    if hasattr(value, "tolist"):  # an array
+        value = value.tolist()
+    if hasattr(value, "_asdict"):  # a named tuple
+        value = value._asdict()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, os.PathLike) else value

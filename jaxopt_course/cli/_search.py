@@ -1,207 +1,272 @@
-"""The command ``search``: many trainings that differ in a few numbers, and the best of them."""
+"""The command ``search``: train with many hyperparameters, and report the best of them."""
 
-import dataclasses
+import csv
+import math
 import pathlib
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import tyro
+import numpy as np
 
-from jaxopt_course.core import checks
-from jaxopt_course.data import Dataset
-from jaxopt_course.studies import Choice
+from jaxopt_course.core import checks, replacing_own
+from jaxopt_course.plots import parallel_coordinates, rung_scores, search_curves, slices
+from jaxopt_course.studies import Choice, write_table
+from jaxopt_course.training import OutcomeCode
 
-from ._devices import pop_mesh
-from ._errors import COMPLETED, DIVERGED, UsageError, usage_errors
-from ._html import write_report
-from ._options import TrainOptions, parse_options
+from ._options import TrainOptions, command_of, flag, parse_options
+from ._process import COMPLETED, DIVERGED, print_out, say, stopped_by_signals
 from ._report import (
+    Section,
     as_json,
+    as_png,
     default_directory,
     held_alone,
     make_directory,
-    print_json,
-    say,
-    write_text,
+    picture_name,
+    table_text,
+    write_file,
+    write_report,
 )
-from ._search_report import FILES, HTML, describe, print_found, sections, write_trials
-from ._setup import describe_model, load_data, make_rule, prepare
-from ._signals import stopped_by_signals
-from ._space import check_ends, default_space, read_space, spell
-from ._trials import Found, Plan, find
+from ._setup import describe_training
+from ._space import Range, default_space, spell, values_at, with_values
+from ._trials import Found, Plan, SearchOptions, find, make_plan
 
 
-RECORD, TABLE = "search.json", "trials.csv"
-SMOKE_TRIALS = 2
-MOST_TRAININGS = 1_000_000  # their scores and curves are kept in memory
+RECORD, TABLE, HTML = "search.json", "trials.csv", "report.html"
+PICTURES = COORDINATES, SLICES, CURVES, RUNGS = "Parallel coordinates", "Slices", "Curves", "Rungs"
+FILES = (RECORD, TABLE, HTML, *map(picture_name, PICTURES))
+SHOWN = 10  # best configurations in the summary
+EDGE = 0.05  # distance from an end, as a share of a range
+FAILED = "Every training diverged: lower the learning rates of the space, or check the data."
 
 
-@dataclasses.dataclass(frozen=True)
-class SearchOptions(TrainOptions):
-    """The options of a training, and those of a search."""
-
-    unused: ClassVar[tuple[str, ...]] = (
-        *("on_divergence", "max_time", "checkpoint_every", "tensorboard"),
-    )
-
-    on_divergence: tyro.conf.Suppress[Literal["stop", "raise", "skip"]] = "stop"
-    max_time: tyro.conf.Suppress[float | None] = None
-    checkpoint_every: tyro.conf.Suppress[float] = 30.0
-    tensorboard: tyro.conf.Suppress[bool] = False
-    space: Annotated[
-        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=RANGE")
-    ] = ()
-    """What is searched otherwise than by default, in one of the ways shown above; repeatable."""
-    trials: int = 32
-    """How many configurations, in [1, 1000000]; hyperband takes as many as its brackets need."""
-    method: Literal["sobol", "random", "grid", "tpe", "gp", "halving", "hyperband"] = "sobol"
-    """Which ones: spread evenly, drawn, a grid, by Optuna, or ever fewer of them for longer."""
-    seeds: int = 1
-    """Trainings of each configuration that differ in their seed, in [1, inf)."""
-    folds: int = 1
-    """Folds of the training and validation rows, for each; 1: the split of `train`."""
-    reevaluate: int = 10
-    """With how many fresh seeds the best is trained again, in [0, inf)."""
-    strategy: Literal["auto", "map", "chunk", "vmap"] = "auto"
-    """Trainings one by one, some at a time, or all; auto: what is measured to be fastest."""
-    devices: int | None = None
-    """Number of devices that share the trainings; on a CPU a device is a core. None: all."""
-    # mypy: of `train` it says whether, here also where
-    resume: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None  # type: ignore[assignment]
-    """Keep what is done in DIR, and go on from what is kept there. None: nothing is kept."""
-    out: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where the results go. None: runs/search-<data set>-<optimizer>-<seed>."""
-    smoke: bool = False
-    """Try two steps of two trials, and keep nothing."""
-    overwrite: bool = False
-    """Replace the results of an earlier search in the same place."""
-    json: bool = False
-    """Print everything as JSON instead of tables; progress goes to stderr anyway."""
-
-
-def run_search(arguments: Sequence[str]) -> int:
-    """Run the command; 0 if it found a configuration, 3 if every training diverged."""
-    about = "Search for the numbers that an optimizer trains best with."
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; return 0, or 3 if every training diverged."""
+    about = "Search for the hyperparameters with the lowest validation loss."
     options = parse_options(
         arguments, SearchOptions, command="search", about=about, notes=_describe_space
     )
-    plan = _make_plan(options)
-    out = None if options.smoke else _directory(options, plan.dataset)
-    say(_describe(plan, out))
+    plan = make_plan(options)
+    out = None
+    if not options.smoke:
+        parts = ("search", plan.dataset.name, options.optimizer, options.seed)
+        out = options.out or default_directory(*parts)
+        make_directory(out, FILES, "a search", overwrite=options.overwrite)
+    trials = checks.counted(plan.options.trials, "trial")
+    method = "hyperband" if options.method == "hyperband" else f"{options.method}, {trials}"
+    say(
+        f"{plan.dataset.name}: {method}, {options.optimizer}, "
+        f"{checks.counted(plan.options.epochs, 'epoch')}, {', '.join(spell(plan.ranges))}"
+        + ("" if out is None else f"; results in {out}")
+    )
     with held_alone(out):
-        with stopped_by_signals(plan.resume):
+        with stopped_by_signals(plan.options.resume):
             found = find(plan)
-        return _report(options, plan, found, out)
+        if out is None:
+            say("Everything works.")
+            return COMPLETED
+        record = describe(plan, found)
+        write_search_report(out, plan, found, record)
+        print_out(as_json(record) if options.json else summary(plan, found, record))
+        say(f"report in {out / HTML}")
+        return DIVERGED if found.all_failed else COMPLETED
 
 
-def _report(options: SearchOptions, plan: Plan, found: Found, out: pathlib.Path | None) -> int:
-    """Write and print what was found; the exit code."""
-    if out is None:
-        say("Everything works.")
-        return COMPLETED
-    record = describe(plan, found)
-    write_text(out / RECORD, as_json(record, indent=2) + "\n")
-    write_trials(out / TABLE, plan, found)
-    title = f"Search: {plan.dataset.name}, {options.model}, {options.optimizer}"
-    write_report(out / HTML, title, sections(plan, found, record))
-    if options.json:
-        print_json(record)
-    else:
-        print_found(plan, found, record)
-    say(f"report in {out / HTML}")
-    return DIVERGED if found.all_failed else COMPLETED
-
-
-def _make_plan(options: SearchOptions) -> Plan:
-    """The search that the options mean.
-
-    Raises:
-        UsageError: if they mean none.
-    """
-    with usage_errors():
-        for name in ("trials", "seeds", "folds"):
-            checks.integer("search", name, getattr(options, name), f"[1, {MOST_TRAININGS}]")
-        checks.integer("search", "reevaluate", options.reevaluate, f"[0, {MOST_TRAININGS}]")
-        trainings = options.trials * options.seeds * options.folds
-        if trainings > MOST_TRAININGS:
-            raise ValueError(
-                f"a search has at most {MOST_TRAININGS} trainings, got {trainings}: trials x "
-                "seeds x folds."
-            )
-    make_rule(options)
-    ranges, fixed = read_space(options, options.space)
-    if options.method in ("halving", "hyperband"):
-        _check_for_halving(options, ranges)
-    mesh = pop_mesh(options.devices, most=_side_by_side(options))
-    dataset = load_data(options)
-    examples = prepare(options, dataset)
-    describe_model(options, dataset)
-    check_ends(fixed, ranges, dataset, len(examples.parts.train))
-    return Plan(
-        options=fixed,
-        ranges=ranges,
-        dataset=dataset,
-        examples=examples,
-        method=options.method,
-        trials=SMOKE_TRIALS if options.smoke else options.trials,
-        seeds=1 if options.smoke else options.seeds,
-        folds=options.folds,
-        fresh=0 if options.smoke else options.reevaluate,
-        strategy=options.strategy,
-        mesh=mesh,
-        resume=None if options.smoke else options.resume,
-    )
-
-
-def _side_by_side(options: SearchOptions) -> int | None:
-    """The largest number of trainings that can run at a time; None if the method decides it."""
-    if options.smoke:
-        return SMOKE_TRIALS * options.folds
-    if options.method == "hyperband":
-        return None
-    return max(options.trials * options.seeds * options.folds, options.reevaluate)
-
-
-def _check_for_halving(options: SearchOptions, ranges: dict[str, Any]) -> None:
-    """Of a bracket all trainings are one program, on one split with one key."""
-    wrong = next((name for name, kind in ranges.items() if isinstance(kind, Choice)), None)
-    said = {
-        f"a list for {wrong}": wrong is not None,
-        "--seeds": options.seeds > 1,
-        "--folds": options.folds > 1,
-        "--patience": options.patience is not None,
+def describe(plan: Plan, found: Found) -> dict[str, Any]:
+    """The record of a search."""
+    configurations = [
+        {
+            "number": number,
+            "values": values_at(configuration),
+            "score": float(found.values[number]),
+            "standard_error": float(found.errors[number]),
+            "steps": int(found.steps[number]),
+        }
+        for number, configuration in enumerate(found.configurations)
+    ]
+    record = describe_training(plan.options, plan.dataset, plan.examples.parts) | {
+        "space": spell(plan.ranges),
+        "metric": "validation_loss",
+        "best": None,
+        "configurations": configurations,
+        "ranking": found.ranking.tolist(),
+        "seconds": found.seconds,
     }
-    for what, is_there in said.items():
-        if is_there:
-            raise UsageError(f"--method {options.method} cannot do with {what}; sobol can.")
+    if not found.all_failed:
+        best = values_at(found.configurations[found.best])
+        record["best"] = configurations[found.best] | {
+            "command": command_of(with_values(plan.options, best)),
+            "at_edges": at_edges(plan.ranges, found.points[found.best]),
+        }
+        if found.again is not None:
+            record["best"]["fresh_seeds"] = {
+                "score": float(found.again.means[0]),
+                "standard_error": float(found.again.standard_errors[0]),
+                "scores": found.again.scores[0].tolist(),
+            }
+    if found.trials is not None:
+        outcomes = [OutcomeCode(int(code)).name.lower() for code in found.trials.outcomes.ravel()]
+        record["trainings"] = {
+            "axes": ["configuration", "fold", "seed", "evaluation"],
+            "scores": found.trials.scores.tolist(),
+            "outcomes": np.array(outcomes).reshape(found.trials.outcomes.shape).tolist(),
+            "history": {name: x.tolist() for name, x in found.trials.history.items()},
+        }
+    if found.brackets:
+        record["brackets"] = [
+            {
+                "sizes": bracket.rungs.sizes,
+                "steps": bracket.rungs.steps,
+                "scores": bracket.scores.tolist(),
+                "rank_correlations": bracket.correlations.tolist(),
+            }
+            for bracket in found.brackets
+        ]
+    return record
 
 
-def _directory(options: SearchOptions, dataset: Dataset) -> pathlib.Path:
-    parts = ("search", dataset.name, options.optimizer, options.seed)
-    out = options.out or default_directory(*parts)
-    return make_directory(out, (RECORD, TABLE, *FILES), "a search", overwrite=options.overwrite)
+def summary(plan: Plan, found: Found, record: Mapping[str, Any]) -> str:
+    """The best configurations and what to know about the first, as text."""
+    return f"{_best_table(plan, found, record)}\n{_on_best(record)}\n"
 
 
-def _describe(plan: Plan, out: pathlib.Path | None) -> str:
-    """The line before the first training."""
-    trials = "" if plan.method == "hyperband" else f"{checks.counted(plan.trials, 'trial')}, "
-    place = "" if out is None else f"; results in {out}"
-    return (
-        f"{plan.dataset.name}: {plan.method}, {trials}{plan.options.optimizer}, "
-        f"{checks.counted(plan.options.epochs, 'epoch')}, {', '.join(spell(plan.ranges))}{place}"
+def write_search_report(
+    out: pathlib.Path, plan: Plan, found: Found, record: Mapping[str, Any]
+) -> None:
+    """Write the record, the table of trials, and the page with its pictures."""
+    write_file(out / RECORD, as_json(record))
+    with replacing_own(out / TABLE) as part:
+        if found.trials is None:
+            _write_rungs(part, plan, found)
+        else:
+            table = part.with_suffix(".csv")
+            write_table(found.trials, table)
+            table.replace(part)
+    config = record["config"]
+    title = f"Search: {plan.dataset.name}, {config['model']}, {config['optimizer']}"
+    write_report(out / HTML, title, _sections(plan, found, record))
+
+
+def at_edges(ranges: Mapping[str, Range], point: np.ndarray) -> list[str]:
+    """A sentence for each number near an end of its range, unless that end is 0."""
+    sentences = []
+    for place, u in zip(sorted(ranges), point.tolist(), strict=True):
+        kind = ranges[place]
+        if isinstance(kind, Choice) or EDGE <= u <= 1 - EDGE or (u < EDGE and kind.low == 0):
+            continue
+        ((key, value),) = values_at({place: kind.at(u)}).items()
+        end = "upper" if (u > 0.5) == (key == place) else "lower"
+        (text,) = spell({place: kind})
+        name = flag(key).removeprefix("--")
+        sentences.append(
+            f"{name} {_short(value)} lies within 5 % of the {end} end of {text}: widen the range."
+        )
+    return sentences
+
+
+def _write_rungs(path: pathlib.Path, plan: Plan, found: Found) -> None:
+    """Write a CSV file with a row for each rung that a trial of a bracket reached."""
+    names = sorted(plan.ranges)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["bracket", "configuration", *names, "rung", "steps", "score"])
+        begin = 0
+        for number, bracket in enumerate(found.brackets):
+            for rung, members in enumerate(bracket.survivors):
+                for member in sorted(members.tolist()):
+                    values = [bracket.configurations[member][name] for name in names]
+                    score = bracket.scores[rung, member]
+                    steps = bracket.rungs.steps[rung]
+                    writer.writerow([number, begin + member, *values, rung, steps, score])
+            begin += len(bracket.points)
+
+
+def _sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Section]:
+    """The page."""
+    config, rows, counted = record["config"], record["rows"], checks.counted
+    title = f"{plan.dataset.name}, {config['optimizer']}"
+    about = [
+        f"{plan.dataset.name}: {plan.dataset.problem}, {rows['train']} training and "
+        f"{counted(rows['validation'], 'validation row')}; {counted(rows['test'], 'test row')} "
+        "not used.",
+        f"{config['model']}, {config['optimizer']}, {config['schedule']}, "
+        f"{counted(config['epochs'], 'epoch')} in batches of {config['batch_size']}.",
+        f"{config['method']}: {counted(len(found.values), 'configuration')} x "
+        f"{counted(config['folds'], 'fold')} x {counted(config['seeds'], 'seed')}, in "
+        f"{found.seconds:.1f} s.",
+        "",
+        "Space:",
+        *(f"  {text}" for text in record["space"]),
+    ]
+    sections = [Section("Search", "\n".join(about)), Section("Best", _on_best(record))]
+    if not found.all_failed:
+        sections.append(Section(f"The {SHOWN} best", _best_table(plan, found, record)))
+    if found.trials is None:
+        text, figure = (
+            "\n\n".join(map(str, found.brackets)),
+            rung_scores(found.brackets, title=title),
+        )
+        return [*sections, Section(RUNGS, text, {RUNGS: as_png(figure)})]
+    figures = {COORDINATES: parallel_coordinates, SLICES: slices, CURVES: search_curves}
+    return sections + [
+        Section(name, "", {name: as_png(draw(found.trials, title=title))})
+        for name, draw in figures.items()
+    ]
+
+
+def _best_table(plan: Plan, found: Found, record: Mapping[str, Any]) -> str:
+    options = [name.removeprefix("1 - ") for name in plan.ranges]
+    header = ["rank", "configuration", *(flag(name).removeprefix("--") for name in options)]
+    columns = ["steps"] * bool(found.brackets) + ["score"]
+    columns += ["standard_error"] * (not np.isnan(found.errors).all())
+    header += [record["metric"] if name == "score" else name for name in columns]
+    rows = []
+    for rank, number in enumerate(found.ranking[:SHOWN].tolist(), 1):
+        row = record["configurations"][number]
+        cells = [row["values"][name] for name in options] + [row[name] for name in columns]
+        rows.append([str(rank), str(number), *map(_short, cells)])
+    return table_text([name.replace("_", " ") for name in header], rows)
+
+
+def _on_best(record: Mapping[str, Any]) -> str:
+    best = record["best"]
+    if best is None:
+        return FAILED
+    score = f"{record['metric'].replace('_', ' ')} {_with_error(best)}"
+    of_rungs = "brackets" in record
+    remark = (
+        f" after {checks.counted(best['steps'], 'step')}"
+        if of_rungs
+        else "; biased, as the lowest of many"
     )
+    lines = [f"Best: configuration {best['number']}, {score}{remark}."]
+    if "fresh_seeds" in best:
+        fresh = best["fresh_seeds"]
+        at = ", each at its best epoch" if of_rungs else ""
+        trainings = f"{checks.counted(np.size(fresh['scores']), 'training')} with fresh seeds{at}"
+        lines.append(f"Again, over {trainings}: {_with_error(fresh)}.")
+    lines += [f"Note: {text}" for text in best["at_edges"]]
+    return "\n".join([*lines, "", "Train it:", "", best["command"]])
+
+
+def _with_error(figures: Mapping[str, float]) -> str:
+    error = figures["standard_error"]
+    return f"{figures['score']:.4g}" + ("" if math.isnan(error) else f" +- {error:.2g}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _describe_space(default: TrainOptions) -> str:
-    """What the help says of ranges."""
-    lines = [f"\n\nSearched by default with {default.optimizer}, about its options' values:"]
+    lines = [f"\n\nRanges that are searched by default with {default.optimizer}:"]
     lines += [f"  {text}" for text in spell(default_space(default))]
     lines += [
         "",
-        "How to search something else (numbers, or lists of what sets the program):",
-        "  --space learning-rate=1e-4:0.1:log   evenly in the logarithm; without :log, evenly",
-        "  --space b1=0.5:0.99:decay            evenly in the logarithm of 1 - b1",
-        "  --space batch-size=32,64             one of these; hidden=64x64,256x256 are widths",
-        "  --space dropout=0.2                  not searched, but fixed",
+        "How to change a range:",
+        "  --space learning-rate=1e-4:0.1:log   on a logarithmic scale; without :log, on a linear",
+        "  --space b1=0.5:0.99:decay            on a logarithmic scale of 1 - b1",
+        "  --space batch-size=32,64             one of a list; hidden=64x64,256x256 lists widths",
+        "  --space dropout=0.2                  fixed",
     ]
     return "\n".join(lines)

@@ -1,8 +1,12 @@
-"""From options to the parts of a training: data, model, optimizer.
+"""From options to the parts of a training: devices, data, model, optimizer and record.
 
-Everything random follows from the seed: one key for the split, one for the training.
+All random numbers derive from the seed, with one key for the split and one for the training.
 """
 
+import contextlib
+import dataclasses
+import os
+import pathlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh
 from jaxtyping import ScalarLike
 
 from jaxopt_course.core import GradientTransformationExtraArgs, checks
@@ -20,6 +25,7 @@ from jaxopt_course.data import (
     UnknownColumnError,
     digit_images,
     fit_scaler,
+    hash_dataset,
     load,
     read_table,
     scale_features,
@@ -32,25 +38,27 @@ from jaxopt_course.tasks import Task, linen_task, mixed_precision
 from jaxopt_course.training import EarlyStopping, Rows
 from jaxopt_course.transforms import dynamic_loss_scale
 
-from ._errors import UsageError, usage_errors
 from ._options import TrainOptions
+from ._process import UsageError, usage_errors
 from ._recipes import RECIPES
+from ._report import describe_versions
 
 
-MOST_STEPS = 2**31 - 1  # which a step counter of int32 counts
-IMAGES = {"digits": digit_images}  # data sets whose rows are images, and how to unfold them
+MOST_STEPS = 2**31 - 1  # the step counter is an int32
+IMAGES = {"digits": digit_images}  # data sets of images, and functions from rows to images
+FORCED = "--xla_force_host_platform_device_count"  # the older way to have several CPU devices
 
 
 class Examples(NamedTuple):
-    """A data set as a model takes it.
+    """A data set in the form that a model takes.
 
-    raw: the inputs before scaling, in the shape that the model takes.
-    inputs: scaled by the statistics of the training rows.
-    targets: class numbers, or values of mean 0 and deviation 1 in the training rows.
-    scaler: of the inputs; None if they are not scaled.
-    target_scaler: of the values of a regression; None for classes.
-    parts: which rows train, validate, test.
-    key: of the training.
+    raw: inputs before scaling, in the shape that the model takes.
+    inputs: inputs scaled by the statistics of the training rows.
+    targets: class numbers, or values with mean 0 and deviation 1 over the training rows.
+    scaler: scaler of the inputs; None if they are not scaled.
+    target_scaler: scaler of the targets of a regression; None for classes.
+    parts: training, validation and test rows.
+    key: key of the training.
     """
 
     raw: np.ndarray
@@ -63,12 +71,12 @@ class Examples(NamedTuple):
 
     @property
     def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets, as a training takes them."""
+        """Inputs and targets."""
         return self.inputs, self.targets
 
     @property
     def rows(self) -> Rows:
-        """Which of them train and which validate."""
+        """Training and validation rows."""
         return Rows(jnp.asarray(self.parts.train), None, jnp.asarray(self.parts.validation))
 
 
@@ -77,14 +85,14 @@ def load_data(options: TrainOptions) -> Dataset:
 
     Raises:
         UsageError: if the file has no column ``target``.
-        ValueError: if its content cannot be trained on.
+        ValueError: if the data are unfit for training.
     """
-    if options.file is not None and options.target is not None:
-        try:
-            return read_table(options.file, target=options.target)
-        except UnknownColumnError as error:
-            raise UsageError(str(error)) from error
-    return load(options.dataset or "digits")
+    if options.file is None or options.target is None:
+        return load(options.dataset or "digits")
+    try:
+        return read_table(options.file, target=options.target)
+    except UnknownColumnError as error:
+        raise UsageError(str(error)) from error
 
 
 def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
@@ -106,36 +114,43 @@ def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
             test=options.test,
             stratify=None if regression else dataset.targets,
         )
-    raw = _shaped(options, dataset)
-    scaler = target_scaler = None
-    kind = options.scaling
+    raw, kind = dataset.inputs, options.scaling
+    is_image = options.file is None and dataset.name in IMAGES
+    if options.model == "cnn":
+        if not is_image:
+            raise UsageError(f"--model cnn needs images: --dataset {' or '.join(IMAGES)}.")
+        raw = np.asarray(IMAGES[dataset.name](raw))
     if kind == "auto":
-        kind = "none" if dataset.name in IMAGES and options.file is None else "standard"
-    if kind != "none":
-        scaler = fit_scaler(raw[parts.train], kind)
-    if regression:
-        target_scaler = fit_scaler(dataset.targets[parts.train])
-    return Examples(
-        raw=raw,
-        inputs=raw if scaler is None else np.asarray(scale_features(scaler, raw)),
-        targets=(
-            dataset.targets
-            if target_scaler is None
-            else np.asarray(scale_features(target_scaler, dataset.targets))
-        ),
-        scaler=scaler,
-        target_scaler=target_scaler,
-        parts=parts,
-        key=key,
-    )
+        kind = "none" if is_image else "standard"
+    scaler = None if kind == "none" else fit_scaler(raw[parts.train], kind)
+    target_scaler = fit_scaler(dataset.targets[parts.train]) if regression else None
+    inputs, targets = _scaled(scaler, raw), _scaled(target_scaler, dataset.targets)
+    return Examples(raw, inputs, targets, scaler, target_scaler, parts, key)
 
 
-def _shaped(options: TrainOptions, dataset: Dataset) -> np.ndarray:
-    if options.model == "mlp":
-        return dataset.inputs
-    if options.file is not None or dataset.name not in IMAGES:
-        raise UsageError(f"--model cnn needs images: --dataset {' or '.join(IMAGES)}.")
-    return np.asarray(IMAGES[dataset.name](dataset.inputs))
+def describe_training(options: TrainOptions, dataset: Dataset, parts: Split) -> dict[str, Any]:
+    """The record of a training before it starts: options, data, versions and device."""
+    every = dataclasses.replace(options, hyperparameters=dict(options.hyperparameters))
+    config = {
+        name: str(value) if isinstance(value, pathlib.Path) else value
+        for name, value in dataclasses.asdict(every).items()
+        if name not in ("config", "json", "overwrite")
+    }
+    if options.file is not None:
+        config["file"] = str(options.file.resolve())
+    return {
+        "config": config,
+        "dataset": {
+            "name": dataset.name,
+            "problem": dataset.problem,
+            "sha256": hash_dataset(dataset),
+            "feature_names": dataset.feature_names,
+            "target_names": dataset.target_names,
+        },
+        "rows": {name: len(rows) for name, rows in parts._asdict().items()},
+        "versions": describe_versions(),
+        "device": str(jax.devices()[0].device_kind),
+    }
 
 
 def describe_model(
@@ -144,12 +159,12 @@ def describe_model(
     """The model as a :class:`~jaxopt_course.training.Bundle` describes it.
 
     Args:
-        options: of the training.
-        dataset: what it is for.
-        numbers: ``"dropout"``, traced or not, instead of that of the options; others are not used.
+        options: options of the training.
+        dataset: data set that the model is for.
+        numbers: may hold ``"dropout"``, traced or not, in place of the options' value.
 
     Raises:
-        UsageError: if the options make no model.
+        UsageError: if the options do not describe a valid model.
     """
     widths = {"mlp": "hidden", "cnn": "dense"}[options.model]
     name, dropout = options.model.upper(), numbers.get("dropout", options.dropout)
@@ -158,7 +173,7 @@ def describe_model(
         widths: list(options.hidden),
         "activation": options.activation,
         "normalization": None if options.normalization == "none" else options.normalization,
-        # Of short trainings: at 0.99 the statistics would lag several epochs behind.
+        # Trainings are short: with 0.99 the statistics would lag several epochs behind.
         "batch_momentum": 0.9,
         "dropout": dropout if checks.is_traced(dropout) else dropout or None,
     }
@@ -180,12 +195,12 @@ def make_task(
 
 
 def epoch_steps(options: TrainOptions, n_train: int) -> int:
-    """The steps of an epoch of ``n_train`` rows, the ragged last one included."""
+    """The number of steps in an epoch of ``n_train`` rows."""
     return -(-n_train // options.batch_size)
 
 
 def total_steps(options: TrainOptions, n_train: int) -> int:
-    """The steps of a whole training."""
+    """The number of steps in the training."""
     return options.epochs * epoch_steps(options, n_train)
 
 
@@ -195,14 +210,14 @@ def make_optimizer(
     constant_rate: ScalarLike | None = None,
     numbers: Mapping[str, Any] = MappingProxyType({}),
 ) -> GradientTransformationExtraArgs:
-    """The optimizer, with the learning rate's schedule over the steps of ``n_train`` rows.
+    """The optimizer, with the schedule of its learning rate.
 
     Args:
-        options: what and how fast.
-        n_train: how many rows an epoch has.
-        constant_rate: a learning rate, traced or not, instead of that and its schedule.
-        numbers: ``"learning_rate"`` and ``"warmup"``, traced or not, instead of those of the
-            options; others are not used.
+        options: options of the training.
+        n_train: number of training rows.
+        constant_rate: a learning rate, traced or not, in place of the options' rate and schedule.
+        numbers: may hold ``"learning_rate"`` and ``"warmup"``, traced or not, in place of the
+            options' values.
 
     Raises:
         UsageError: if a number is out of range.
@@ -226,7 +241,7 @@ def make_optimizer(
 
 
 def make_rule(options: TrainOptions) -> EarlyStopping | None:
-    """When to end before the last epoch; None: never.
+    """The rule of early stopping, or None.
 
     Raises:
         UsageError: if the patience is out of range.
@@ -236,3 +251,46 @@ def make_rule(options: TrainOptions) -> EarlyStopping | None:
     with usage_errors():
         checks.integer("train", "patience", options.patience, f"[1, {MOST_STEPS}]")
     return EarlyStopping(options.patience)
+
+
+def pop_mesh(count: int | None, *, most: int | None = None) -> Mesh | None:
+    """A mesh of the devices of :func:`take_devices`; None if there is only one."""
+    taken = take_devices(count, most=most)
+    if len(taken) == 1:
+        return None
+    return jax.make_mesh((len(taken),), ("pop",), axis_types=(AxisType.Auto,), devices=taken)
+
+
+def take_devices(count: int | None, *, most: int | None = None) -> list[jax.Device]:
+    """The first ``count`` devices.
+
+    On a CPU there is one device for each core that is used. Their number can be set only until JAX
+    is initialized in this process.
+
+    Args:
+        count: number of devices. None: all, on a CPU one for each core, but at most ``most``. A
+            number of CPU devices that the environment sets is kept.
+        most: number of devices that the work can keep busy, in [1, inf). None: any number.
+
+    Raises:
+        UsageError: if ``count`` is not in [1, number of devices].
+    """
+    wanted = None if count is None else min(max(count, 1), os.cpu_count() or 1)
+    is_forced = FORCED in os.environ.get("XLA_FLAGS", "")
+    if count is None and not is_forced and getattr(jax.config, "jax_num_cpu_devices", -1) <= 0:
+        has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        wanted = cores if most is None else min(cores, most)
+    if wanted is not None:
+        with contextlib.suppress(RuntimeError):  # JAX is initialized already
+            jax.config.update("jax_num_cpu_devices", wanted)
+    devices = jax.devices()
+    if count is None:
+        return devices[:most]
+    if not 1 <= count <= len(devices):
+        raise UsageError(f"--devices must lie in [1, {len(devices)}], got {count}.")
+    return devices[:count]
+
+
+def _scaled(scaler: Scaler | None, values: np.ndarray) -> np.ndarray:
+    return values if scaler is None else np.asarray(scale_features(scaler, values))

@@ -1,10 +1,11 @@
-"""What a search varies: how it is written on the command line, and what it is by default.
+"""The space of a search: how ranges are written on the command line, and the default ranges.
 
-A range is written ``learning-rate=1e-4:0.1:log``, a list ``batch-size=32,64``, a value that is
-fixed ``dropout=0.2``. Numbers are traced; what sets a program, such as a batch size, is a list.
+A range is written ``learning-rate=1e-4:0.1:log``, a list ``batch-size=32,64``, and a fixed value
+``dropout=0.2``. Numbers are traced. What changes the compiled program, such as the batch size, is
+a list.
 
-What matters of decays such as 0.9, 0.99 and 0.999 is how far they are from 1, and its logarithm
-is what is spread evenly: they are searched as ``"1 - b1"``, and written ``b1=0.9:0.999:decay``.
+What matters of decays such as 0.9, 0.99 and 0.999 is their distance from 1, on a logarithmic scale.
+They are searched as ``"1 - b1"`` and written ``b1=0.9:0.999:decay``.
 """
 
 import dataclasses
@@ -19,9 +20,8 @@ from jaxopt_course.core import checks
 from jaxopt_course.data import Dataset
 from jaxopt_course.studies import Choice, Float
 
-from ._errors import UsageError, usage_errors
-from ._options import TrainOptions
-from ._parse import flag, nearest
+from ._options import TrainOptions, flag
+from ._process import UsageError, usage_errors
 from ._recipes import RECIPES
 from ._setup import describe_model, make_optimizer
 
@@ -30,11 +30,7 @@ Range = Float | Choice
 
 FROM_ONE = "1 - "
 DECAYS = ("momentum", "b1", "b2", "b3", "beta", "decay", "rho", "adam_b1", "adam_b2")
-NUMBERS = ("learning_rate", "dropout", "warmup")  # of a training, whatever its optimizer is
-
-
-def _width(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("x"))
+NUMBERS = ("learning_rate", "dropout", "warmup")  # of every training, whatever its optimizer
 
 
 def _one_of(key: str, *names: str) -> Callable[[str], str]:
@@ -46,14 +42,13 @@ def _one_of(key: str, *names: str) -> Callable[[str], str]:
 
 
 def _switch(text: str) -> bool:
-    checks.choice("search", "space", text, ("true", "false"))
-    return text == "true"
+    return _one_of("space", "true", "false")(text) == "true"
 
 
 SETTINGS: Mapping[str, Callable[[str], Any]] = {
     "batch_size": int,
     "epochs": int,
-    "hidden": _width,
+    "hidden": lambda text: tuple(int(part) for part in text.split("x")),
     "activation": str,
     "normalization": _one_of("normalization", "batch", "layer", "none"),
     "schedule": _one_of("schedule", "constant", "warmup_cosine"),
@@ -61,11 +56,11 @@ SETTINGS: Mapping[str, Callable[[str], Any]] = {
 
 
 def default_space(options: TrainOptions) -> dict[str, Range]:
-    """The ranges of an optimizer, about the values that its options have.
+    """The default ranges of an optimizer, around the values of its options.
 
-    The learning rate and the decay of the weights: a thirtieth to thirty times. Of momentum and
-    decays the distance from 1: a tenth to ten times, up to 0.5. The dropout rate, where there is
-    one: 0 to 0.6.
+    The learning rate and the weight decay vary from a thirtieth to thirty times their value. For
+    momentum and decays, the distance from 1 varies from a tenth to ten times its value, up to 0.5.
+    A dropout rate above 0 varies from 0 to 0.6.
     """
     found: dict[str, Range] = {}
     if options.learning_rate > 0:
@@ -81,30 +76,35 @@ def default_space(options: TrainOptions) -> dict[str, Range]:
 
 
 def read_space(options: TrainOptions, texts: Sequence[str]) -> tuple[dict[str, Range], Any]:
-    """The default space and what ``texts`` change about it; and the options with what they fix.
+    """The default space changed by ``texts``, and the options with the values that they fix.
 
     Raises:
-        UsageError: if a text names nothing that can be searched, or is no range of it.
+        UsageError: if a text names nothing that can be searched, or is not a range of it.
     """
     ranges, fixed = default_space(options), dict[str, Any]()
+    known = [*NUMBERS, *SETTINGS, *RECIPES[options.optimizer].options]
     for text in texts:
         name, sign, said = text.partition("=")
         key = name.removeprefix("--").replace("-", "_")
-        _check_name(name, key, options.optimizer)
+        with usage_errors():
+            checks.choice(
+                f"--space with {options.optimizer}", "NAME", _word(key), map(_word, known)
+            )
         if not (sign and said):
-            raise UsageError(f"--space is NAME=LOW:HIGH, NAME=A,B,... or NAME=VALUE, got {text!r}.")
+            raise UsageError(
+                f"--space must be NAME=LOW:HIGH, NAME=A,B,... or NAME=VALUE, got {text!r}."
+            )
         for place in (key, FROM_ONE + key):
             ranges.pop(place, None)
         fixed.pop(key, None)
-        with usage_errors():
-            try:
-                place, found = _read(key, said, options.optimizer)
-            except ValueError as error:
-                sentence = str(error).removeprefix("search: ")
-                raise ValueError(f"--space {text}: {sentence}") from error
+        try:
+            place, found = _read(key, said, options.optimizer)
+        except (TypeError, ValueError) as error:
+            sentence = str(error).removeprefix("search: ")
+            raise UsageError(f"--space {text}: {sentence}") from error
         (ranges if isinstance(found, Range) else fixed)[place] = found
     if not ranges:
-        raise UsageError("--space leaves nothing to search: all is fixed.")
+        raise UsageError("--space must leave at least one number to search, but all are fixed.")
     return ranges, with_values(options, fixed)
 
 
@@ -113,18 +113,18 @@ def spell(ranges: Mapping[str, Range]) -> list[str]:
     texts = []
     for place, kind in ranges.items():
         key = place.removeprefix(FROM_ONE)
-        name = flag(key).removeprefix("--")
         if isinstance(kind, Choice):
-            texts.append(f"{name}={','.join(map(_word, kind.options))}")
+            said = ",".join(map(_value_word, kind.options))
         elif key != place:
-            texts.append(f"{name}={1 - kind.high:.6g}:{1 - kind.low:.6g}:decay")
+            said = f"{1 - kind.high:.6g}:{1 - kind.low:.6g}:decay"
         else:
-            texts.append(f"{name}={kind.low:.6g}:{kind.high:.6g}{':log' * kind.log}")
+            said = f"{kind.low:.6g}:{kind.high:.6g}{':log' * kind.log}"
+        texts.append(f"{_word(key)}={said}")
     return texts
 
 
 def with_values(options: Any, configuration: Mapping[str, Any]) -> Any:
-    """The options with the values of a configuration; those of an optimizer's own may be traced."""
+    """The options with the values of a configuration; the optimizer's own may be traced."""
     own, common = dict(options.hyperparameters), dict[str, Any]()
     for place, value in configuration.items():
         key = place.removeprefix(FROM_ONE)
@@ -133,16 +133,16 @@ def with_values(options: Any, configuration: Mapping[str, Any]) -> Any:
 
 
 def traced_apart(options: Any, configuration: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The options with a configuration, but for numbers that any training has: these apart."""
+    """The options with a configuration, except for ``NUMBERS``, which are returned separately."""
     numbers = {key: configuration[key] for key in NUMBERS if key in configuration}
     others = {key: value for key, value in configuration.items() if key not in numbers}
     return with_values(options, others), numbers
 
 
 def values_at(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a configuration by option; numbers rounded as they were trained with.
+    """The values of a configuration by option.
 
-    They are the shortest of those that round so.
+    Numbers are the shortest decimals that round to the number of the training.
     """
     kind = np.dtype(jnp.result_type(float)).type
     found = {}
@@ -158,10 +158,10 @@ def values_at(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def check_ends(
     options: TrainOptions, ranges: Mapping[str, Range], dataset: Dataset, n_train: int
 ) -> None:
-    """Build model and optimizer at the ends of each range: traced numbers are not checked.
+    """Build model and optimizer at both ends of each range, because tracers are not checked.
 
     Raises:
-        UsageError: if one of them is refused.
+        UsageError: if a value is invalid.
     """
     ends = {
         place: kind.options if isinstance(kind, Choice) else (kind.low, kind.high)
@@ -181,19 +181,8 @@ def _about(middle: float, factor: float, most: float = math.inf) -> Float:
     return Float(low, high, log=True)
 
 
-def _check_name(name: str, key: str, optimizer: str) -> None:
-    known = [*NUMBERS, *SETTINGS, *RECIPES[optimizer].options]
-    if key not in known:
-        spelled = [flag(k).removeprefix("--") for k in known]
-        hint = nearest(name, spelled)
-        raise UsageError(
-            f"--space has nothing called {name!r}; with {optimizer} it has {', '.join(spelled)}."
-            f"{hint}"
-        )
-
-
 def _read(key: str, said: str, optimizer: str) -> tuple[str, Any]:
-    """The place of a range in the space, and the range; or the key and its value."""
+    """The place in the space and the range; or the key and its value."""
     kind: Callable[[str], Any] = float
     if key in SETTINGS:
         kind = SETTINGS[key]
@@ -205,15 +194,19 @@ def _read(key: str, said: str, optimizer: str) -> tuple[str, Any]:
         return key, Choice(values) if len(values) > 1 else values[0]
     low, high, *how = said.split(":")
     if kind is not float:
-        raise ValueError("it sets the program, so list its values, A,B,...")
+        raise ValueError(f"each value is another program, so list the values, A,B,..., got {said}.")
     if how in ([], ["log"]):
         return key, Float(float(low), float(high), log=bool(how))
     if how == ["decay"]:
         return FROM_ONE + key, Float(1 - float(high), 1 - float(low), log=True)
-    raise ValueError(f"after LOW:HIGH comes :log, :decay or nothing, got {':'.join(how)!r}.")
+    raise ValueError(f"LOW:HIGH may be followed by :log or :decay, got {':'.join(how)!r}.")
 
 
-def _word(value: Any) -> str:
+def _word(key: str) -> str:
+    return flag(key).removeprefix("--")
+
+
+def _value_word(value: Any) -> str:
     if isinstance(value, tuple):
         return "x".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,17 +1,20 @@
-"""The trainings of a search: which function, on which rows, by which method, and the best again."""
+"""The trainings of a search: its options, the function that is searched, and the methods."""
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
+import tyro
 from jax.sharding import Mesh
 
-from jaxopt_course.core import GradientTransformationExtraArgs
+from jaxopt_course.core import GradientTransformationExtraArgs, checks
 from jaxopt_course.data import Dataset, Folds, k_fold
 from jaxopt_course.studies import (
+    Choice,
     HalvingResult,
     Reevaluation,
     ScheduleWarning,
@@ -25,82 +28,110 @@ from jaxopt_course.studies import (
 from jaxopt_course.tasks import Task
 from jaxopt_course.training import Rows, make_stages, make_train
 
-from ._errors import usage_errors
-from ._options import TrainOptions
-from ._progress import show_stage
-from ._report import say
+from ._options import Directory, TrainOptions
+from ._process import UsageError, say, usage_errors
+from ._report import show_stage
 from ._setup import (
     Examples,
     describe_model,
+    load_data,
     make_optimizer,
     make_rule,
     make_task,
+    pop_mesh,
+    prepare,
     total_steps,
 )
-from ._space import Range, traced_apart, with_values
+from ._space import Range, check_ends, read_space, traced_apart, with_values
 
 
 FOLDS, TRIALS = 1, 2  # uses of the key
-ETA, SHORTEST = 3.0, 27  # of halving: its factor, and the first rung as a share of all steps
-SMOKE_STEPS = 2
+ETA, SHORTEST = 3.0, 27  # of halving: its factor, and all steps over those of the first rung
+SMOKE_STEPS, SMOKE_TRIALS = 2, 2
+MOST_TRAININGS = 1_000_000  # their scores and curves are kept in memory
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions(TrainOptions):
+    """The options of the command ``search``."""
+
+    unused: ClassVar[tuple[str, ...]] = (
+        *("on_divergence", "max_time", "checkpoint_every", "tensorboard"),
+    )
+
+    space: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME=RANGE")
+    ] = ()
+    """Change what is searched, in one of the ways shown above. May be repeated."""
+    trials: int = 32
+    """Number of configurations, in [1, 1000000]. hyperband determines it from its brackets."""
+    method: Literal["sobol", "random", "grid", "tpe", "gp", "halving", "hyperband"] = "sobol"
+    """How configurations are chosen. tpe and gp use Optuna; the last two stop bad trainings."""
+    seeds: int = 1
+    """Number of trainings of each configuration, with different seeds, in [1, inf)."""
+    folds: int = 1
+    """Number of cross-validation folds for each configuration; 1 is the split of `train`."""
+    reevaluate: int = 10
+    """Number of fresh seeds with which the best configuration is trained again, in [0, inf)."""
+    strategy: Literal["auto", "map", "chunk", "vmap"] = "auto"
+    """Run trainings one by one, in chunks, or all at once; auto takes the fastest in a trial."""
+    devices: int | None = None
+    """Number of devices that share the trainings; a CPU core is a device. By default all."""
+    # In `train`, resume is a switch.
+    resume: Directory = None  # type: ignore[assignment]
+    """Save finished trainings in DIR, and reuse those that it holds. By default none is saved."""
+    out: Directory = None
+    """Directory of the results. By default runs/search-<data set>-<optimizer>-<seed>."""
+    smoke: bool = False
+    """Run two steps of two trials and keep nothing."""
+    overwrite: bool = False
+    """Replace the results of an earlier search in the same directory."""
+    json: bool = False
+    """Print all results as JSON instead of tables. Progress always goes to stderr."""
 
 
 class Plan(NamedTuple):
-    """What a search does.
+    """A search.
 
-    options: of the trainings, but for what is searched.
+    options: its options, with the values that ``--space`` fixes.
     ranges: what is searched.
-    dataset: the data as they are.
-    examples: the same as the model takes them.
-    method: which trials, and how long.
-    trials: how many.
-    seeds: how many a trial.
-    folds: how many a trial; 1: the split of the options.
-    fresh: with how many fresh seeds the best is trained again.
-    strategy: how many trainings at a time.
-    mesh: of devices, or None.
-    resume: where what is done is kept, or None.
+    dataset: the data set.
+    examples: the data in the form that the model takes.
+    mesh: devices, or None.
     """
 
-    options: TrainOptions
+    options: SearchOptions
     ranges: Mapping[str, Range]
     dataset: Dataset
     examples: Examples
-    method: str
-    trials: int
-    seeds: int
-    folds: int
-    fresh: int
-    strategy: Any
     mesh: Mesh | None
-    resume: Any
 
 
 class Found(NamedTuple):
-    """What a search has found, whatever its method.
+    """The result of a search by any method.
 
-    values: mean scores, f64[trials], of the last rung that a trial reached; NaN where failed.
-    errors: their standard errors.
-    steps: that each was trained for.
-    ranking: of the trials, the best first.
-    again: the best with fresh seeds, or None.
-    trials: the whole search of sobol, random, grid, tpe and gp; None of the others.
-    brackets: of halving and hyperband.
-    points: of the unit cube.
-    configurations: at these.
-    seconds: of all of it but ``again``.
+    values: mean scores, f64[trials], at the last rung that a trial reached; NaN if it failed.
+    errors: standard errors of the means.
+    steps: number of steps of each trial.
+    ranking: trials from best to worst.
+    points: points of the unit cube.
+    configurations: configurations at these points.
+    seconds: time of the search without the fresh seeds.
+    trials: result of the methods without brackets, or None.
+    brackets: brackets of halving and hyperband.
+    again: the best trial with fresh seeds, or None.
     """
 
     values: np.ndarray
     errors: np.ndarray
     steps: np.ndarray
     ranking: np.ndarray
-    again: Reevaluation | None
-    trials: SearchResult | None
-    brackets: tuple[HalvingResult, ...]
     points: np.ndarray
     configurations: tuple[Any, ...]
     seconds: float
+    trials: SearchResult | None = None
+    brackets: tuple[HalvingResult, ...] = ()
+    again: Reevaluation | None = None
 
     @property
     def best(self) -> int:
@@ -109,73 +140,97 @@ class Found(NamedTuple):
 
     @property
     def all_failed(self) -> bool:
-        """Whether not one trial came to an end."""
+        """Whether every trial failed."""
         return bool(np.isnan(self.values).all())
 
 
-def find(plan: Plan) -> Found:
-    """Search, and train the best again with fresh seeds.
+def make_plan(options: SearchOptions) -> Plan:
+    """The search that the options describe.
 
     Raises:
-        UsageError: if the method cannot do what the plan asks for.
+        UsageError: if they are invalid.
     """
-    rows, key = _rows(plan), jax.random.fold_in(plan.examples.key, TRIALS)
-    train = _train_function(plan)
-    if plan.method in ("halving", "hyperband"):
+    trainings = options.trials * options.seeds * options.folds
+    with usage_errors():
+        for name in ("trials", "seeds", "folds"):
+            checks.integer("search", name, getattr(options, name), f"[1, {MOST_TRAININGS}]")
+        checks.integer("search", "reevaluate", options.reevaluate, f"[0, {MOST_TRAININGS}]")
+        checks.integer("search", "trials x seeds x folds", trainings, f"[1, {MOST_TRAININGS}]")
+    make_rule(options)
+    ranges, fixed = read_space(options, options.space)
+    if options.method in ("halving", "hyperband"):
+        _check_for_halving(options, ranges)
+    most: int | None = max(trainings, options.reevaluate)  # trainings at the same time
+    if options.smoke:
+        fixed = dataclasses.replace(fixed, trials=SMOKE_TRIALS, seeds=1, reevaluate=0, resume=None)
+        most = SMOKE_TRIALS * options.folds
+    elif options.method == "hyperband":
+        most = None
+    mesh = pop_mesh(options.devices, most=most)
+    dataset = load_data(options)
+    examples = prepare(options, dataset)
+    describe_model(options, dataset)
+    check_ends(fixed, ranges, dataset, len(examples.parts.train))
+    return Plan(fixed, ranges, dataset, examples, mesh)
+
+
+def find(plan: Plan) -> Found:
+    """Search, and train the best trial again with fresh seeds.
+
+    Raises:
+        UsageError: if the method does not support the plan.
+    """
+    rows, key = rows_of(plan), jax.random.fold_in(plan.examples.key, TRIALS)
+    train, options = train_function(plan), plan.options
+    if options.method in ("halving", "hyperband"):
         found = _of_brackets(_brackets(plan, rows, key))
-        best = found.points[found.ranking[:1]]
-        once = lambda: search(train, plan.ranges, key=key, folds=rows, method=best, progress=False)
     else:
         with usage_errors():
             result = search(
                 train,
                 dict(plan.ranges),
                 key=key,
-                trials=plan.trials,
-                seeds=plan.seeds,
+                trials=options.trials,
+                seeds=options.seeds,
                 folds=rows,
-                method=plan.method,
-                strategy=plan.strategy,
+                method=options.method,
+                strategy=options.strategy,
                 mesh=plan.mesh,
-                resume=plan.resume,
+                resume=options.resume,
             )
-        found, once = _of_search(result, plan), lambda: result
-    if found.all_failed or plan.fresh == 0:
+        found = _of_search(result, plan)
+    if found.all_failed or options.reevaluate == 0:
         return found
-    with show_stage(f"training the best again with {plan.fresh} fresh seeds"):
-        again = reevaluate(train, once(), seeds=plan.fresh, strategy=plan.strategy, mesh=plan.mesh)
+    with show_stage(f"training the best again with {options.reevaluate} fresh seeds"):
+        best = found.trials
+        if best is None:
+            point = found.points[found.ranking[:1]]
+            best = search(train, plan.ranges, key=key, folds=rows, method=point, progress=False)
+        again = reevaluate(
+            train,
+            best,
+            seeds=options.reevaluate,
+            strategy=options.strategy,
+            mesh=plan.mesh,
+        )
     return found._replace(again=again)
 
 
-def _rows(plan: Plan) -> Rows | Folds:
-    """The split of a training, or folds of its training and validation rows."""
-    if plan.folds == 1:
+def rows_of(plan: Plan) -> Rows | Folds:
+    """The split of the options, or folds of its training and validation rows."""
+    if plan.options.folds == 1:
         return plan.examples.rows
     parts = plan.examples.parts
     pool = np.sort(np.concatenate([parts.train, parts.validation]))
     classes = None if plan.dataset.problem == "regression" else plan.dataset.targets[pool]
     key = jax.random.fold_in(plan.examples.key, FOLDS)
     with usage_errors():
-        return k_fold(key, pool, plan.folds, stratify=classes)
+        return k_fold(key, pool, plan.options.folds, stratify=classes)
 
 
-def _build(plan: Plan) -> Callable[[Any, int], tuple[Task, GradientTransformationExtraArgs]]:
-    """``build(configuration, rows of an epoch)``, to be traced."""
-    shape, problem = plan.examples.inputs.shape[1:], plan.dataset.problem
-
-    def build(configuration: Any, n_train: int) -> tuple[Task, GradientTransformationExtraArgs]:
-        options, numbers = traced_apart(plan.options, configuration)
-        model = describe_model(options, plan.dataset, numbers)
-        task = make_task(model, shape, problem, options.precision)
-        return task, make_optimizer(options, n_train, numbers=numbers)
-
-    return build
-
-
-def _train_function(plan: Plan) -> Callable[..., Any]:
+def train_function(plan: Plan) -> Callable[..., Any]:
     """The training that is searched."""
-    build, data = _build(plan), plan.examples.data
-    rule = make_rule(plan.options)
+    build, data, rule = _build(plan), plan.examples.data, make_rule(plan.options)
 
     def train(key: Any, configuration: Any, rows: Rows) -> Any:
         (options, _), n_train = traced_apart(plan.options, configuration), rows.train.shape[0]
@@ -192,8 +247,21 @@ def _train_function(plan: Plan) -> Callable[..., Any]:
     return train
 
 
+def _build(plan: Plan) -> Callable[[Any, int], tuple[Task, GradientTransformationExtraArgs]]:
+    """``build(configuration, number of training rows)``, to be traced."""
+
+    def build(configuration: Any, n_train: int) -> tuple[Task, GradientTransformationExtraArgs]:
+        options, numbers = traced_apart(plan.options, configuration)
+        model = describe_model(options, plan.dataset, numbers)
+        shape, problem = plan.examples.inputs.shape[1:], plan.dataset.problem
+        task = make_task(model, shape, problem, options.precision)
+        return task, make_optimizer(options, n_train, numbers=numbers)
+
+    return build
+
+
 def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
-    """Halving: one; hyperband: several. What they warn of is said in a line."""
+    """One bracket of halving, or those of hyperband. A warning is printed as a line."""
     n_train = len(plan.examples.parts.train)
     build, steps = _build(plan), total_steps(plan.options, n_train)
     stages = make_stages(
@@ -201,12 +269,15 @@ def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
         plan.examples.data,
         batch_size=plan.options.batch_size,
     )
-    most, shortest = SMOKE_STEPS if plan.options.smoke else steps, math.ceil(steps / SHORTEST)
-    ends: dict[str, Any] = {"min_steps": min(shortest, most), "max_steps": most}
+    most = SMOKE_STEPS if plan.options.smoke else steps
+    lengths: dict[str, Any] = {
+        "eta": ETA,
+        "min_steps": min(math.ceil(steps / SHORTEST), most),
+        "max_steps": most,
+    }
     run: Callable[..., Any] = hyperband
-    own: dict[str, Any] = {"eta": ETA, **ends}
-    if plan.method == "halving" or plan.options.smoke:
-        run, own = successive_halving, {"rungs": halving_rungs(plan.trials, eta=ETA, **ends)}
+    if plan.options.method == "halving" or plan.options.smoke:
+        run, lengths = successive_halving, {"rungs": halving_rungs(plan.options.trials, **lengths)}
     with warnings.catch_warnings(record=True) as caught, usage_errors():
         warnings.simplefilter("always", ScheduleWarning)
         found = run(
@@ -215,8 +286,8 @@ def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
             key=key,
             rows=rows,
             mesh=plan.mesh,
-            resume=plan.resume,
-            **own,
+            resume=plan.options.resume,
+            **lengths,
         )
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         say(f"note: {text}")
@@ -224,24 +295,22 @@ def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
 
 
 def _of_search(result: SearchResult, plan: Plan) -> Found:
-    of = [with_values(plan.options, configuration) for configuration in result.configurations]
     n_train = len(plan.examples.parts.train)
+    steps = [total_steps(with_values(plan.options, c), n_train) for c in result.configurations]
     return Found(
         values=result.values,
         errors=result.standard_errors,
-        steps=np.array([total_steps(options, n_train) for options in of]),
+        steps=np.array(steps),
         ranking=result.ranking,
-        again=None,
-        trials=result,
-        brackets=(),
         points=result.points,
         configurations=result.configurations,
         seconds=sum(result.seconds.values()),
+        trials=result,
     )
 
 
 def _of_brackets(brackets: tuple[HalvingResult, ...]) -> Found:
-    """All trials of all brackets, those that were trained for longest first."""
+    """The trials of all brackets, of which those with the most steps rank first."""
     values, steps = [], []
     for bracket in brackets:
         reached = np.full(len(bracket.points), -1)
@@ -250,16 +319,27 @@ def _of_brackets(brackets: tuple[HalvingResult, ...]) -> Found:
         values += bracket.scores[reached, np.arange(len(reached))].tolist()
         steps += np.array(bracket.rungs.steps)[reached].tolist()
     scores, trained = np.array(values), np.array(steps)
-    failed = np.isnan(scores)
     return Found(
         values=scores,
         errors=np.full(len(scores), np.nan),
         steps=trained,
-        ranking=np.lexsort((scores, -trained, failed)),
-        again=None,
-        trials=None,
-        brackets=brackets,
+        ranking=np.lexsort((scores, -trained, np.isnan(scores))),
         points=np.concatenate([bracket.points for bracket in brackets]),
         configurations=tuple(c for bracket in brackets for c in bracket.configurations),
         seconds=sum(bracket.seconds for bracket in brackets),
+        brackets=brackets,
     )
+
+
+def _check_for_halving(options: SearchOptions, ranges: dict[str, Any]) -> None:
+    """The trainings of a bracket are one program, with one split and one key."""
+    wrong = next((name for name, kind in ranges.items() if isinstance(kind, Choice)), None)
+    given = {
+        f"a list for {wrong}": wrong is not None,
+        "--seeds": options.seeds > 1,
+        "--folds": options.folds > 1,
+        "--patience": options.patience is not None,
+    }
+    for what, is_given in given.items():
+        if is_given:
+            raise UsageError(f"--method {options.method} does not support {what}; sobol does.")

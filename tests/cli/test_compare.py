@@ -79,15 +79,15 @@ def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypa
 
     # An earlier report is kept unless told otherwise, before anything is computed.
     assert call("compare", "--quick", "--out", out) == 2
-    assert "holds a comparison already: give another --out" in capsys.readouterr().err
+    assert "already holds a comparison: give another --out" in capsys.readouterr().err
 
 
 def test_quick_is_few_trials_of_what_is_named_or_of_little():
-    options = _compare._with_defaults(_compare.CompareOptions(quick=True, optimizers=("lion",)))
+    options = _compare.with_defaults(_compare.CompareOptions(quick=True, optimizers=("lion",)))
     assert options.trials == 8
     assert options.optimizers == ("lion",)
     assert len(options.workloads) == 3
-    full = _compare._with_defaults(_compare.CompareOptions())
+    full = _compare.with_defaults(_compare.CompareOptions())
     assert full.trials == 100
     assert (full.optimizers, full.workloads) == (tuple(CONTENDERS), tuple(WORKLOADS))
 
@@ -95,15 +95,21 @@ def test_quick_is_few_trials_of_what_is_named_or_of_little():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--optimizers sgd adan", "no optimizer 'adan'; there are sgd, .* Did you mean 'adam'"),
-        ("--workloads spiral", "no workload 'spiral'.* Did you mean 'spirals'"),
-        ("--optimizers sgd sgd", "the optimizer 'sgd' is there twice"),
+        (
+            "--optimizers sgd adan",
+            "`optimizers` must be one of sgd, .*, got 'adan'. Did you mean 'adam'",
+        ),
+        (
+            "--workloads spiral",
+            "`workloads` must be one of .*, got 'spiral'. Did you mean 'spirals'",
+        ),
+        ("--optimizers sgd sgd", "`optimizers` must not be repeated, got 'sgd' more than once"),
         ("--trials 0", r"`trials` must lie in \[1, 100000\], got 0"),
         ("--seeds 1", r"`seeds` must lie in \[2, 1000\], got 1"),
         ("--seed -1", r"`seed` must lie in \[0, 4294967296\), got -1"),
         ("--devices 0", r"--devices must lie in \[1, "),
         ("--resume a --out a", "--resume and --out must be two directories"),
-        ("--learning-rate 1", "no option '--learning-rate'"),
+        ("--learning-rate 1", "Unrecognized options: --learning-rate"),
         ("adam", "adam"),
     ],
 )
@@ -125,7 +131,7 @@ def test_a_comparison_that_is_stopped_says_how_to_go_on(tmp_path, monkeypatch, c
     monkeypatch.setattr(_compare, "compare", stop)
     arguments = ("compare", "--quick", "--out", tmp_path / "out")
     assert call(*arguments, "--resume", tmp_path / "kept") == 130
-    assert "the same command begins again" in capsys.readouterr().err
+    assert "the same command starts again" in capsys.readouterr().err
     assert call(*arguments) == 130
     assert "With `--resume DIR`" in capsys.readouterr().err
 

@@ -51,7 +51,7 @@ def test_a_directory_that_cannot_be_written_is_one_sentence_and_no_harm(environm
     (tmp_path / "cache").write_text("a file where the directory should be")
     done = run(["-c", PROGRAM], environment)
     assert done.stdout == "7.0 0\n"
-    assert done.stderr.startswith("jaxopt-course: compiled programs are not kept: ")
+    assert done.stderr.startswith("jaxopt-course: compiled programs are not cached: ")
     assert done.stderr.count("\n") == 1
 
 

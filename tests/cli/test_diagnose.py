@@ -9,9 +9,12 @@ import jax
 import pytest
 
 from jaxopt_course.cli import main
-from jaxopt_course.cli._diagnose import DiagnoseOptions
-from jaxopt_course.cli._examine import check_slopes, make_subject
-from jaxopt_course.cli._html import Section, write_html
+from jaxopt_course.cli._diagnose import (
+    DiagnoseOptions,
+    check_subject_gradients,
+    make_subject,
+)
+from jaxopt_course.cli._report import Section, write_html
 
 from .runs import LINEAR, SMALL, call, write_pumps
 
@@ -51,7 +54,7 @@ def test_a_report_is_printed_and_written_with_its_pictures(tmp_path, capsys):
 
     # An earlier report is kept unless told otherwise, before anything is computed.
     assert call(*arguments) == 2
-    assert "holds a report already: give another --out, or --overwrite" in capsys.readouterr().err
+    assert "already holds a report: give another --out, or --overwrite" in capsys.readouterr().err
 
 
 def test_all_text_of_a_page_is_escaped_and_it_fetches_nothing(tmp_path):
@@ -70,7 +73,7 @@ def test_all_text_of_a_page_is_escaped_and_it_fetches_nothing(tmp_path):
     [
         ("--epochs 1 --batch-size 1168", "at least 8 steps, got 1: raise --epochs"),
         ("--batch-size 0", r"`batch_size` must lie in \[1, 1168\], got 0"),
-        ("--points 3", "no option '--points'"),
+        ("--points 3", "Unrecognized options: --points"),
         ("--optimizer adaam", "Did you mean 'adam'"),
     ],
 )
@@ -91,7 +94,7 @@ def test_help_shows_the_options_of_a_training_and_what_they_mean_here(capsys, mo
     assert "jaxopt-course diagnose" in shown
     for option in ("--dataset", "--hidden", "--learning-rate", "--epochs", "--momentum"):
         assert option in shown
-    assert "Where report.html, report.txt and the figures go." in shown
+    assert "Directory of report.html, report.txt and the figures." in shown
 
 
 @pytest.mark.exhaustive
@@ -120,7 +123,7 @@ def test_a_training_that_diverges_is_reported_and_has_an_exit_code_of_its_own(tm
     assert call("diagnose", table, "--target", "state", *options, *wrong) == 3
     printed = capsys.readouterr().out
     assert "Diverged: at step" in printed
-    assert "The training's own rate is 1.0e+30: above them." in printed
+    assert "The learning rate of the training, 1.0e+30, is above them." in printed
 
 
 @pytest.mark.exhaustive
@@ -134,4 +137,4 @@ def test_a_model_that_is_too_small_is_said_to_underfit(capsys):
 def test_convolutions_pass_the_check_though_blank_corners_start_at_a_kink():
     options = DiagnoseOptions(model="cnn", hidden=(8,), normalization="none")
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        assert check_slopes(make_subject(options)).wrong == []
+        assert check_subject_gradients(make_subject(options)).wrong == []

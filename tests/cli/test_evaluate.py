@@ -49,7 +49,7 @@ def test_rows_without_the_target_are_predicted(trained, tmp_path, capsys):
         ("flow,heat,state\n1,2,0.5\n", "a target must hold labels"),
         ("flow,heat,state,state\n1,2,good,good\n", "must differ, got ['state'] more than once"),
         ("flow,heat,flow\n1,2,1\n", "must differ, got ['flow'] more than once"),
-        ("flow,state\n1,good\n", "lacks 1 of the model's 2 features, first of all 'heat'"),
+        ("flow,state\n1,good\n", "lacks 1 of the model's 2 features; the first is 'heat'"),
         ("flow,heat\n1,2\n1,\n", "row 1 has no value in column 'heat'"),
         ("flow,heat\n1,2\n1,-inf\n", "must be finite, got -inf in row 1, column 'heat'"),
         ("flow,heat\n1,warm\n", "column 'heat' must hold numbers"),

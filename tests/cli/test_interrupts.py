@@ -39,14 +39,14 @@ def ended(process, code, seconds=60):
     return said
 
 
-CALL = "_main._command = lambda name: command; sys.argv = ['x', 'train']; _program.run_program()"
+CALL = "_main._command = lambda name: command; sys.argv = ['x', 'train']; _main.run_program()"
 
 
 def program(body):
     """One that runs ``body`` as the command ``train``."""
     lines = "".join(f"    {line}\n" for line in body.splitlines())
     return (
-        "import gc, sys, time\nfrom jaxopt_course.cli import _main, _program\n"
+        "import gc, sys, time\nfrom jaxopt_course.cli import _main\n"
         f"def command(arguments):\n    print('ready', flush=True)\n{lines}    return 0\n"
         f"{CALL}\n"
     )

@@ -109,8 +109,6 @@ def test_events_of_another_program_stay(train):
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        ("claims storage --quick", "storage.png"),
-        ("claims storage --quick", "report.md"),
         ("compare --quick", "curves.png"),
         ("compare --quick", "comparison.json"),
         ("search --trials 2", "trials.csv"),

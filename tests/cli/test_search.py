@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -16,12 +17,12 @@ import numpy as np
 import pytest
 
 from jaxopt_course.cli import _trials, main
-from jaxopt_course.cli._options import _default, command_of, parse_options
+from jaxopt_course.cli._options import command_of, default_options, parse_options
 from jaxopt_course.cli._recipes import RECIPES
 from jaxopt_course.cli._report import held_alone
-from jaxopt_course.cli._search import SearchOptions, _make_plan
-from jaxopt_course.cli._search_report import _at_edges
+from jaxopt_course.cli._search import at_edges
 from jaxopt_course.cli._space import default_space, read_space, spell, values_at, with_values
+from jaxopt_course.cli._trials import SearchOptions, make_plan
 from jaxopt_course.studies import Choice, Float, configuration_at, search
 
 from .pages import check_page
@@ -128,13 +129,13 @@ def test_the_command_that_is_printed_is_the_training_that_was_searched(pumps, tm
     assert call(*shlex.split(command)[1:], "--out", tmp_path / "run") == 0
     trained = json.loads((tmp_path / "run" / "run.json").read_text())["figures"]
 
-    plan = _make_plan(parse_options(list(map(str, arguments)), SearchOptions, command="search"))
+    plan = make_plan(parse_options(list(map(str, arguments)), SearchOptions, command="search"))
     best = json.loads((tmp_path / "out" / "search.json").read_text())["best"]["number"]
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         points = sobol_design_of(plan)
         configuration = jax.tree.map(jnp.float32, configuration_at(plan.ranges, points[best]))
-        again = jax.jit(_trials._train_function(plan))(
-            plan.examples.key, configuration, _trials._rows(plan)
+        again = jax.jit(_trials.train_function(plan))(
+            plan.examples.key, configuration, _trials.rows_of(plan)
         )
     # The key of `train`, not one of the search: float32, in programs that round differently.
     losses = np.asarray(again.history["validation_loss"])
@@ -147,7 +148,7 @@ def sobol_design_of(plan):
         lambda key, numbers, rows: 0.0 * numbers["learning_rate"],
         dict(plan.ranges),
         key=jax.random.fold_in(plan.examples.key, _trials.TRIALS),
-        trials=plan.trials,
+        trials=plan.options.trials,
         metric=lambda score: score,
         progress=False,
     )
@@ -158,14 +159,14 @@ def test_a_search_goes_on_from_what_is_kept_and_refuses_what_is_another(search_o
     arguments, folder, *_ = search_of_pumps
     options = parse_options([str(a) for a in arguments], SearchOptions, command="search")
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        found = _trials.find(_make_plan(options)._replace(fresh=0))
+        found = _trials.find(make_plan(dataclasses.replace(options, reevaluate=0)))
     first = json.loads((folder / "out" / "search.json").read_text())
     assert found.trials.scores.tolist() == first["trainings"]["scores"]
     assert found.seconds == 0.0  # nothing was trained
     assert found.again is None
 
     assert call("search", *arguments, "--out", folder / "out") == 2
-    assert "holds a search already: give another --out" in capsys.readouterr().err
+    assert "already holds a search: give another --out" in capsys.readouterr().err
     assert call("search", *arguments, "--trials", 5, "--out", folder / "other") == 1
     assert "a study with another `trials`" in capsys.readouterr().err
 
@@ -205,13 +206,13 @@ def plan_of_all_kinds(pumps):
 
 
 def test_numbers_of_all_kinds_are_traced_and_settings_are_not(pumps):
-    plan = _make_plan(parse_options(plan_of_all_kinds(pumps), SearchOptions, command="search"))
+    plan = make_plan(parse_options(plan_of_all_kinds(pumps), SearchOptions, command="search"))
     point = [0.6] * len(plan.ranges)
     configuration = configuration_at(plan.ranges, point)
     numbers = {k: v for k, v in configuration.items() if isinstance(plan.ranges[k], Float)}
     assert set(numbers) == {"dropout", "warmup", "1 - momentum", "learning_rate"}
-    train = lambda key, numbers: _trials._train_function(plan)(
-        key, configuration | numbers, _trials._rows(plan)
+    train = lambda key, numbers: _trials.train_function(plan)(
+        key, configuration | numbers, _trials.rows_of(plan)
     )
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         key = jax.random.key(0)
@@ -254,17 +255,17 @@ def test_trainings_that_all_diverge_have_an_exit_code_of_their_own(pumps, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--space learnin-rate=1:2", "nothing called 'learnin-rate'; with adamw it has "
-         "learning-rate, .* Did you mean 'learning-rate'"),
-        ("--space momentum=0.1:0.9", "nothing called 'momentum'; with adamw it has .*b1, b2"),
+        ("--space learnin-rate=1:2", "with adamw: `NAME` must be one of "
+         "learning-rate, .*, got 'learnin-rate'. Did you mean 'learning-rate'"),
+        ("--space momentum=0.1:0.9", "`NAME` must be one of .*b1, b2, .*, got 'momentum'"),
         ("--space dropout", "NAME=LOW:HIGH, NAME=A,B,... or NAME=VALUE, got 'dropout'"),
         ("--space learning-rate=1e-1:1e-4:log", r"`high` must lie in \(0.1, inf\), got 0.0001"),
         ("--space learning-rate=0:1:log", r"`low` must lie in \(0, inf\), got 0.0"),
         ("--space learning-rate=-1:1", r"`learning_rate` must lie in \[0, inf\), got -1.0"),
         ("--space learning-rate=a:1", "could not convert string to float: 'a'"),
-        ("--space learning-rate=1:2:lin", "comes :log, :decay or nothing, got 'lin'"),
+        ("--space learning-rate=1:2:lin", "may be followed by :log or :decay, got 'lin'"),
         ("--space b1=0.5:1.5", r"`b1` must lie in \[0, 1\), got 1.5"),
-        ("--space batch-size=32:64", "it sets the program, so list its values"),
+        ("--space batch-size=32:64", "each value is another program, so list the values"),
         ("--space batch-size=32,2000", r"`batch_size` must lie in \[1, 1168\], got 2000"),
         ("--space normalization=bach,none", "must be one of batch, layer, none, got 'bach'"),
         ("--space activation=relu,rleu", "Did you mean 'relu'"),
@@ -276,9 +277,9 @@ def test_trainings_that_all_diverge_have_an_exit_code_of_their_own(pumps, tmp_pa
         ("--reevaluate -1", r"`reevaluate` must lie in \[0, 1000000\]"),
         ("--devices 4000", "--devices must lie in"),
         ("--method sobbol", "invalid choice 'sobbol'"),
-        ("--method halving --seeds 2", "halving cannot do with --seeds"),
-        ("--method hyperband --space batch-size=32,64", "cannot do with a list for batch_size"),
-        ("--trails 3", "no option '--trails'.*'--trials'"),
+        ("--method halving --seeds 2", "halving does not support --seeds"),
+        ("--method hyperband --space batch-size=32,64", "does not support a list for batch_size"),
+        ("--trails 3", "Unrecognized options: --trails, 3. Did you mean '--trials'"),
         ("--optimizer adaam", "Did you mean 'adam'"),
     ],
 )  # fmt: skip
@@ -312,7 +313,7 @@ def test_a_search_that_is_stopped_says_how_to_go_on(
     assert ended == code
     assert signal.getsignal(signal.SIGTERM) is handler
     said = capsys.readouterr().err
-    expected = "the same command begins again" if kept else "With `--resume DIR`"
+    expected = "the same command starts again" if kept else "With `--resume DIR`"
     assert expected in said
 
 
@@ -332,8 +333,8 @@ def test_a_config_file_holds_ranges_too(pumps, tmp_path):
         'space = ["learning_rate=1e-3:1:log", "batch-size=8,16"]\n'
     )
     arguments = ["--config", str(config), "--space", "batch-size=4"]
-    plan = _make_plan(parse_options(arguments, SearchOptions, command="search"))
-    assert (plan.trials, plan.method) == (5, "random")
+    plan = make_plan(parse_options(arguments, SearchOptions, command="search"))
+    assert (plan.options.trials, plan.options.method) == (5, "random")
     assert plan.ranges["learning_rate"] == Float(1e-3, 1.0, log=True)
     assert "batch_size" not in plan.ranges
     assert plan.options.batch_size == 4
@@ -341,7 +342,7 @@ def test_a_config_file_holds_ranges_too(pumps, tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_default_ranges_hold_the_defaults_and_can_be_written_and_trained(name):
-    options = _default(SearchOptions, name)
+    options = default_options(SearchOptions, name)
     ranges = default_space(options)
     assert "learning_rate" in ranges
     for place, kind in ranges.items():
@@ -372,12 +373,12 @@ def test_what_lies_at_an_end_of_its_range_is_said_unless_the_end_is_0():
     }
     names = sorted(ranges)
     at = lambda **u: np.array([{"1 - b1": u.get("b1", 0.5), **u}.get(name, 0.5) for name in names])
-    assert _at_edges(ranges, at(batch_size=0.01, dropout=0.01)) == []
-    (rate,) = _at_edges(ranges, at(learning_rate=0.96))
+    assert at_edges(ranges, at(batch_size=0.01, dropout=0.01)) == []
+    (rate,) = at_edges(ranges, at(learning_rate=0.96))
     assert "learning-rate 0.7586 lies within 5 % of the upper end of learning-rate=0.001:1" in rate
-    (decay,) = _at_edges(ranges, at(b1=0.01))
+    (decay,) = at_edges(ranges, at(b1=0.01))
     assert "b1 0.9896 lies within 5 % of the upper end of b1=0.5:0.99:decay" in decay
-    (dropout,) = _at_edges(ranges, at(dropout=0.99))
+    (dropout,) = at_edges(ranges, at(dropout=0.99))
     assert "upper end of dropout=0:0.6" in dropout
 
 

@@ -31,7 +31,7 @@ STREAMS = {
     "program --version <&- >&- 2>&-": (1, ""),
     "program --version 2>&-": (0, ""),
     "program --version 2>/dev/full": (0, ""),
-    "program trian >&-": (2, "there is no command 'trian'"),
+    "program trian >&-": (2, "unknown command 'trian'"),
     "program trian 2>&-": (2, ""),
     "program trian 2>/dev/full": (2, ""),
 }
