@@ -65,7 +65,7 @@ def number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> 
         ValueError: if it is NaN or outside the interval.
 
     Examples:
-        >>> check_number("adam", "b1", 1.0, "[0, 1)")
+        >>> number("adam", "b1", 1.0, "[0, 1)")
         Traceback (most recent call last):
         ValueError: adam: `b1` must lie in [0, 1), got 1.0.
     """
