@@ -140,7 +140,7 @@ def texts_of_programs():
         return found
 
     def noted_make(*arguments):
-        programs = make(*arguments)
+        start, advance, take = make(*arguments)
 
         def noted(program, texts=texts):
             def run(*arguments):
@@ -149,19 +149,16 @@ def texts_of_programs():
 
             return run
 
-        return _cohort.Programs(
-            noted(programs.start), noted(programs.advance), noted(programs.take, moves)
-        )
+        return noted(start), noted(advance), noted(take, moves)
 
     _program.Program.call = noted_call
     _cohort.programs_of = lambda *arguments: kept(noted_make, *arguments)
-    sys.modules["jaxopt_course.studies._rounds"].programs_of = _cohort.programs_of
     return texts, moves
 
 
 @functools.cache
-def kept(make, stages, metric, dimensions, mesh):
-    return make(stages, metric, dimensions, mesh)
+def kept(make, stages, metric, space, mesh):
+    return make(stages, metric, space, mesh)
 
 
 def as_one_of_two(rank, port, directory):

@@ -9,6 +9,10 @@ from ._applied import is_idle as is_idle
 from ._applied import is_pending as is_pending
 from ._applied import refuse_accumulation as refuse_accumulation
 from ._applied import was_applied as was_applied
+from ._arrays import is_key as is_key
+from ._arrays import on_host as on_host
+from ._arrays import place as place
+from ._arrays import sha256 as sha256
 from ._convolutions import canonical_convolutions as canonical_convolutions
 from ._derivatives import hvp as hvp
 from ._files import claim_file as claim_file
@@ -22,6 +26,7 @@ from ._handed_on import HANDED_ON as HANDED_ON
 from ._handed_on import OTHERS as OTHERS
 from ._handed_on import handed_on as handed_on
 from ._meshes import automatic as automatic
+from ._meshes import check_mesh as check_mesh
 from ._meshes import explicit_mesh as explicit_mesh
 from ._meshes import is_split as is_split
 from ._meshes import on_auto_axes as on_auto_axes
@@ -50,3 +55,8 @@ from ._protocols import State as State
 from ._protocols import Updates as Updates
 from ._remembered import compiled_for as compiled_for
 from ._remembered import remembered as remembered
+from ._reporting import Show as Show
+from ._reporting import as_json as as_json
+from ._reporting import plain as plain
+from ._reporting import show_progress as show_progress
+from ._reporting import text_table as text_table

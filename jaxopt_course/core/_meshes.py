@@ -149,6 +149,12 @@ def on_own_axes(f: Callable[[Any], Any], like: PyTree) -> Callable[[Any], Any]:
     return jax.sharding.explicit_axes(f, axes=_explicit_axes(mesh), in_sharding=(specs,))
 
 
+def check_mesh(owner: str, mesh: Any, axis: str) -> None:
+    """Raise unless ``mesh``, a device mesh or None, has an axis of this name."""
+    if mesh is not None and axis not in mesh.axis_names:
+        raise ValueError(f"{owner}: `mesh` must have an axis {axis!r}, got {mesh.axis_names}.")
+
+
 def automatic(mesh: Any) -> Any:
     """``mesh``, a ``Mesh`` or an ``AbstractMesh``, with all its axes of ``AxisType.Auto``."""
     kinds = (AxisType.Auto,) * len(mesh.axis_names)

@@ -1,4 +1,4 @@
-"""Floor 5: what is wrong with a training, and why. Reports are values; ``print`` them."""
+"""What is wrong with a training, and why. Reports are values; ``print`` them."""
 
 from ._bias_variance import BiasVarianceReport as BiasVarianceReport
 from ._bias_variance import bias_variance as bias_variance

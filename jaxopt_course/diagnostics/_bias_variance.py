@@ -1,12 +1,12 @@
-"""Where the error of a regression comes from: bias, variance, noise.
+"""Decompose the error of a regression into bias, variance and noise.
 
-With predictions p_b(x) of trainings on bootstrap samples b, their mean p(x), and y = f(x) + noise:
+With predictions p_b(x) of trainings on bootstrap samples b, their mean p(x), and y = f(x) + noise,
 
     E (p_b - y)^2  =  E (p - f)^2  +  E (p_b - p)^2  +  E (y - f)^2  -  2 E (p - f)(y - f)
       error            bias^2          variance          noise          chance
 
-The last part is 0 in the mean over the noise of the test points, and is what the draw of that noise
-happens to add. Without f, y stands for it and the noise is counted as bias.
+The last part is 0 in expectation over the noise of the test points. Without f, y takes its place,
+and the noise counts as bias.
 
 Reference: Geman, Bienenstock & Doursat, "Neural Networks and the Bias/Variance Dilemma", Neural
 Computation 1992; bootstrap samples as in Efron & Tibshirani, 1993, chapter 6.
@@ -26,7 +26,7 @@ from jaxopt_course.training import Rows, make_population
 
 
 class BiasVarianceReport(NamedTuple):
-    """The mean squared error over test points and trainings, and its parts, which add up to it.
+    """The mean squared error over test points and trainings, and its parts; ``print`` it.
 
     error, bias_squared, variance, noise: in the squared unit of the target.
     standard_errors: of these four and of ``chance``, over the test points.
@@ -42,7 +42,7 @@ class BiasVarianceReport(NamedTuple):
 
     @property
     def chance(self) -> float:
-        """What the error exceeds the sum of the other parts by: the draw of the noise."""
+        """The error minus bias, variance and noise: the effect of the draw of the noise."""
         return self.error - self.bias_squared - self.variance - self.noise
 
     def __str__(self) -> str:
@@ -66,24 +66,21 @@ def bias_variance(
     hyperparameters: Any = None,
     strategy: Literal["map", "chunk", "vmap"] = "map",
 ) -> BiasVarianceReport:
-    """Train on bootstrap samples, in one program, and take the error on test points apart.
+    """Train on bootstrap samples, in one program, and decompose the error on test points.
 
     Args:
-        predict: ``predict(key, hyperparameters, rows)``: a training and then its predictions of
-            the test points, one number each.
-        rows: the training rows that are drawn from, with replacement.
+        predict: ``predict(key, hyperparameters, rows)`` trains and returns its predictions of the
+            test points, one number each.
+        rows: numbers of the training rows to draw from, with replacement.
         targets: y at the test points.
         key: for the samples and the trainings.
-        truth: f at the test points, where it is known. None: y, and the noise counts as bias.
-        trainings: how many, in [2, inf).
-        hyperparameters: that ``predict`` takes.
-        strategy: of :func:`~jaxopt_course.training.make_population`.
-
-    Returns:
-        The report; ``print`` it.
+        truth: f at the test points, if it is known. None: y, so that the noise counts as bias.
+        trainings: number of bootstrap samples, in [2, inf).
+        hyperparameters: of ``predict``.
+        strategy: as for :func:`~jaxopt_course.training.make_population`.
 
     Raises:
-        ValueError: if ``trainings`` is below 2, or predictions, targets and truth differ in number.
+        ValueError: if the shapes of predictions, targets and truth differ.
 
     Examples:
         >>> y = jnp.array([1.0, 2.0, 3.0, 6.0])
@@ -102,19 +99,17 @@ def bias_variance(
         )
     sample_key, train_key = jax.random.split(key)
     rows = jnp.asarray(rows, jnp.int32)
-    weights = jax.vmap(lambda k: bootstrap_weights(k, rows.shape[0]))(
-        jax.random.split(sample_key, trainings)
+    draw = jax.vmap(lambda key: bootstrap_weights(key, rows.shape[0]))
+    weights = draw(jax.random.split(sample_key, trainings))
+    member = lambda key, hyperparameters, weights: predict(
+        key, hyperparameters, Rows(rows, weights)
     )
-
-    def member(key: Any, hyperparameters: Any, weights: Array) -> Array:
-        return predict(key, hyperparameters, Rows(rows, weights))
-
     run = jax.jit(make_population(member, [("key", "rows")], strategy=strategy))
     keys = jax.random.split(train_key, trainings)
     predictions = np.asarray(run(keys, hyperparameters, weights), float)
     if predictions.shape != (trainings, *y.shape) or y.ndim != 1:
         raise ValueError(
-            f"bias_variance: `predict` must give one number for each of the targets, of shape "
+            f"bias_variance: `predict` must return one number for each target, of shape "
             f"{y.shape}, got shape {predictions.shape[1:]}."
         )
     mean = predictions.mean(0)

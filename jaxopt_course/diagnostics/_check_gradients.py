@@ -1,19 +1,19 @@
-"""Are the gradients right? Slopes from automatic differentiation against central differences.
+"""Compare gradients from automatic differentiation with central differences, leaf by leaf.
 
     g . d   against   D(h) = (f(w + h d) - f(w - h d)) / 2h
 
-leaf by leaf, in float64: along every axis of a small leaf, along random directions of a large one.
-D(h) is off by h^2 / 6 times the third derivative f_3, and by rounding, eps |f| / h. Their sum is
-least near h = (3 eps |f| / f_3)^(1/3): 6e-6 where f and its derivatives are about 1, and elsewhere
-not known. So h goes from 1e-2 to 1e-7 in tenths, each pair of neighbours is extrapolated to h = 0
-(Richardson), and that pair counts whose uncertainty u is least:
+in float64, along every axis of a small leaf and along random directions of a large one. The error
+of D(h) is h^2 / 6 times the third derivative f_3, plus rounding, eps |f| / h. Their sum is least
+near h = (3 eps |f| / f_3)^(1/3), which is 6e-6 where f and its derivatives are about 1, and unknown
+in general. So h runs through 1e-2, 1e-3, ..., 1e-7. Each pair of neighbors is extrapolated to h = 0
+(Richardson), and the pair with the smallest uncertainty u is used:
 
     d = D(h/10) + (D(h/10) - D(h)) / 99      u = |D(h/10) - D(h)| + 8 eps |f| / (h/10)
 
-A leaf is wrong if a slope is further than u from its difference by more than the tolerance. It is
-unclear if u is too large to tell: for a function whose value is large, or a leaf whose slopes are
-small, the differences are mostly rounding. At a kink (of a ReLU at 0, say) slope and difference may
-differ, and rightly so.
+A leaf is wrong if a slope differs from its difference by more than u and the tolerance together. It
+is unclear if u is above the tolerance: where the value is large or the slopes are small, the
+differences are mostly rounding. At a kink, such as that of a ReLU at 0, a correct slope may differ
+from its difference.
 
 References: Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 11.5; Press et al.,
 "Numerical Recipes", 3rd edition, section 5.7.
@@ -29,20 +29,19 @@ from jaxtyping import Array, Float, Key
 from jaxopt_course.core import Params, checks
 
 
-EVERY_AXIS = 32  # entries of a leaf that is checked along each of its axes
-DIRECTIONS = 16  # of a larger one
+EVERY_AXIS = 32  # the largest leaf that is checked along each of its axes
+DIRECTIONS = 16  # along which a larger leaf is checked
 STEPS = 10.0 ** -np.arange(2, 8)  # h, as a share of 1 + |w|
 ROUNDING = 8 * float(np.finfo(np.float64).eps)  # of a value that is a sum of many terms
 
 
 class GradientCheckReport(NamedTuple):
-    """How far slopes are from differences.
+    """How far slopes are from differences; ``print`` it.
 
-    errors: path of a leaf -> the largest distance of a slope from its difference over the
-        directions, beyond the uncertainty of that difference, as a share of the leaf's largest
-        slope or difference.
-    tolerance: the error up to which a leaf counts as right.
-    uncertainties: path of a leaf -> the largest uncertainty of a difference, as the same share.
+    errors: {path of a leaf: the largest distance of a slope from its difference, minus the
+        uncertainty of that difference, as a share of the leaf's largest slope or difference}.
+    tolerance: the largest error of a correct leaf.
+    uncertainties: {path of a leaf: the largest uncertainty of a difference, as the same share}.
     """
 
     errors: dict[str, float]
@@ -51,7 +50,7 @@ class GradientCheckReport(NamedTuple):
 
     @property
     def worst(self) -> str:
-        """The path of the leaf with the largest error; NaN is larger than all."""
+        """The path of the leaf with the largest error; NaN is the largest."""
         return max(self.errors, key=lambda path: np.nan_to_num(self.errors[path], nan=np.inf))
 
     @property
@@ -67,7 +66,11 @@ class GradientCheckReport(NamedTuple):
 
     def __str__(self) -> str:
         width, total = max(map(len, self.errors)), len(self.errors)
-        lines = [f"{path:{width}}  {self._said(path)}" for path in self.errors]
+        said = {path: f"{error:.1e}" for path, error in self.errors.items()}
+        said |= {path: f"{said[path]}  WRONG" for path in self.wrong}
+        doubts = {path: f"uncertain by {self.uncertainties[path]:.1e}" for path in self.unclear}
+        said |= {path: f"cannot tell: {doubt}" for path, doubt in doubts.items()}
+        lines = [f"{path:{width}}  {text}" for path, text in said.items()]
         if self.wrong:
             have = "leaf has" if total == 1 else "leaves have"
             lines.append(
@@ -76,21 +79,14 @@ class GradientCheckReport(NamedTuple):
             )
         if self.unclear:
             lines.append(
-                f"The differences cannot tell of {', '.join(self.unclear)}: the value is too large "
-                "or the slopes are too small for them, or a kink is near. Subtract a constant from "
-                "the value, or look at other parameters."
+                f"The differences cannot tell whether {', '.join(self.unclear)} is correct: the "
+                "value is too large, the slopes are too small, or a kink is near. Subtract a "
+                "constant from the value, or check at other parameters."
             )
         if not self.wrong and not self.unclear:
             have = "The leaf has" if total == 1 else f"All {total} leaves have"
-            lines.append(f"{have} the gradient of the differences.")
+            lines.append(f"{have} a correct gradient.")
         return "\n".join(lines)
-
-    def _said(self, path: str) -> str:
-        if path in self.wrong:
-            return f"{self.errors[path]:.1e}  WRONG"
-        if path in self.unclear:
-            return f"cannot tell: uncertain by {self.uncertainties[path]:.1e}"
-        return f"{self.errors[path]:.1e}"
 
 
 def check_gradients(
@@ -102,26 +98,16 @@ def check_gradients(
 ) -> GradientCheckReport:
     """Compare the gradient of ``fn`` with central differences, leaf by leaf, in float64.
 
-    The report tells the leaves that are wrong, and those of which the differences cannot tell,
-    because they are rounding for the most part.
-
-    A leaf is flagged as well where ``params`` lie at a kink, though slope and difference rightly
-    differ there: a ReLU gets exactly 0 from blank pixels and a bias of 0, as most initializers
-    make it. Then look at trained parameters, or at ones that are slightly moved, such as by 0.01
-    times a normal number each.
+    A leaf is also flagged if ``params`` lie at a kink, where a correct slope may differ from the
+    difference. A ReLU is at its kink for blank pixels and a bias of 0, with which most initializers
+    begin. In that case check at trained parameters, or add a little noise, such as 0.01 times a
+    normal number to each entry.
 
     Args:
-        fn: a scalar function of the parameters, deterministic, which works in float64 when it is
-            given float64.
-        params: where to look; its leaves are real.
+        fn: a deterministic function that maps float64 parameters to a float64 scalar.
+        params: where to check; the leaves are real.
         key: for the directions in large leaves.
-        tolerance: the relative error up to which a leaf counts as right, in (0, inf).
-
-    Returns:
-        The report; ``print`` it.
-
-    Raises:
-        ValueError: if there is no leaf, or ``tolerance`` is not positive.
+        tolerance: the largest relative error of a correct leaf, in (0, inf).
 
     Examples:
         >>> import jax.numpy as jnp
@@ -153,10 +139,7 @@ def check_gradients(
 def _judge_leaves(
     value_at: Callable[[Params], Array], point: Params, rng: np.random.Generator
 ) -> list[tuple[float, float]]:
-    """For each leaf its error and its uncertainty.
-
-    The loop is on the host: the function compiles once, and not once for each leaf.
-    """
+    """The error and the uncertainty of each leaf; the function is compiled once for all leaves."""
     leaves, structure = jax.tree.flatten(point)
     gradient = jax.tree.leaves(jax.jit(jax.grad(value_at))(point))
 
@@ -177,7 +160,7 @@ def _judge_leaves(
 
 
 def _directions(leaf: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "directions ..."]:
-    """Unit vectors, shaped like the leaf."""
+    """Unit vectors of the shape of the leaf."""
     if leaf.size <= EVERY_AXIS:
         return np.eye(leaf.size).reshape(leaf.size, *leaf.shape)
     drawn = rng.normal(size=(DIRECTIONS, leaf.size))

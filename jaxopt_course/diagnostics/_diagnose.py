@@ -1,18 +1,19 @@
-"""What a history of losses says: too little learned, too much, or what is wrong with the rate.
+"""Diagnose a training by its curves: underfitting, overfitting, or a bad learning rate.
 
-The rules, each of which looks at the shape of the curves and not at their unit:
+The rules depend on the shape of the curves, not on their unit. The achievable decrease is the first
+loss minus that of a perfect model.
 
-    diverged            the loss is not finite at the end, or above where it began
-    underfitting        on the training data the loss wins less than half of what it could (bias)
-    overfitting         at the end the validation loss is above the training loss by more than a
-                        tenth of what there was to win (variance), or it has risen from its best by
-                        more than a tenth of what it had won
-    rate too small      the loss still falls steadily: a tenth of all it won in the last fifth
-    rate too large      the loss goes up as often as down, by more than it wins
-    batch too small     the loss falls, but from one evaluation to the next it is mostly noise
+    diverged            the loss is not finite at the end, or higher than at the start
+    underfitting        the training loss decreases by less than half of the achievable (bias)
+    overfitting         the validation loss ends above the training loss by more than a tenth of the
+                        achievable decrease (variance), or it has risen from its minimum by more
+                        than a tenth of its decrease up to there
+    rate too small      at least a tenth of the decrease happens in the last fifth
+    rate too large      the loss rises about as often as it falls, by more than it decreases in all
+    batch too small     the loss decreases, but changes between evaluations are mostly noise
 
-Bias and variance are judged for themselves: a training can have both. Of an accuracy a, the error
-1 - a is read as a loss, of which there is 1 to win.
+A training can have both bias and variance. An accuracy a is treated as the loss 1 - a, whose
+achievable decrease is 1.
 
 Reference: the remedies are those of the course; the reading of curves follows Goodfellow, Bengio
 & Courville, "Deep Learning", 2016, section 11.3, and Ng, "Machine Learning Yearning", 2018,
@@ -27,10 +28,10 @@ import numpy as np
 from jaxopt_course.core import checks
 
 
-BIAS = 0.5  # of what there is to win; to win less on the training data is underfitting
-GAP = 0.1  # of what there is to win; validation further above training is overfitting
-RISE = 0.1  # of what validation had won; to lose more of it again is overfitting
-FEWEST = 4  # evaluations that make a curve
+BIAS = 0.5  # of the achievable decrease: a smaller decrease is underfitting
+GAP = 0.1  # of the achievable decrease: a larger gap of validation to training is overfitting
+RISE = 0.1  # of the decrease of the validation loss: a larger rise afterwards is overfitting
+FEWEST = 4  # evaluations
 REMEDIES = {
     "diverged": "Lower the learning rate, clip the gradients, scale the inputs.",
     "underfitting": (
@@ -44,12 +45,12 @@ REMEDIES = {
     "learning rate too small": "Use a larger rate, or train longer.",
     "learning rate too large": "Use a smaller rate, or one that decays.",
     "batch too small": "Use larger batches, or a rate that decays.",
-    "good": "Test it, once.",
+    "good": "Evaluate it on the test data, once.",
 }
 
 
 class Finding(NamedTuple):
-    """One thing that the curves say.
+    """One diagnosis.
 
     name: "diverged", "underfitting", "overfitting", "learning rate too small", "learning rate
         too large", "batch too small" or "good".
@@ -63,16 +64,13 @@ class Finding(NamedTuple):
 
 
 class DiagnosisReport(NamedTuple):
-    """What :func:`diagnose` found, the gravest first.
-
-    findings: at least one.
-    """
+    """The findings of :func:`diagnose`, at least one, the most serious first; ``print`` it."""
 
     findings: list[Finding]
 
     @property
     def names(self) -> list[str]:
-        """Of all findings."""
+        """The names of all findings."""
         return [finding.name for finding in self.findings]
 
     def __str__(self) -> str:
@@ -80,40 +78,37 @@ class DiagnosisReport(NamedTuple):
 
 
 class _Curves(NamedTuple):
-    """What is read as a loss: a loss, or one minus an accuracy.
+    """The curves of a loss, or of 1 - accuracy.
 
     name: "loss" or "accuracy".
     training: f[evaluations], up to the end of the training.
-    validation: likewise; None without validation.
+    validation: f[evaluations]; empty without validation.
     attainable: the value of a perfect model.
-    range: what there is to win.
+    range: the achievable decrease.
     """
 
     name: str
     training: np.ndarray
-    validation: np.ndarray | None
+    validation: np.ndarray
     attainable: float
     range: float
 
     def shown(self, value: float) -> str:
-        """A value as the history has it."""
+        """A value as it is in the history."""
         return f"{1 - value if self.name == 'accuracy' else value:.3g}"
 
 
 def diagnose(history: Mapping[str, Any], *, attainable: float = 0.0) -> DiagnosisReport:
-    """Read the curves of a training.
+    """Diagnose a training by its history.
 
     Args:
-        history: of a :class:`~jaxopt_course.training.Run`, or columns of a log, one entry an
-            evaluation, at least four: ``"loss"`` or ``"accuracy"``, or both, and where there was
-            validation ``"validation_loss"`` or ``"validation_accuracy"``. Where both are there,
-            bias, rate and batch are judged by the loss, and variance by both. Entries after the
-            end, NaN, are left out.
-        attainable: the loss that a perfect model would have: the entropy of the labels, the
-            variance of the noise.
-
-    Returns:
-        The report; ``print`` it.
+        history: that of a :class:`~jaxopt_course.training.Run`, or columns of a log, with at least
+            four evaluations of ``"loss"``, ``"accuracy"`` or both, and optionally of
+            ``"validation_loss"`` and ``"validation_accuracy"``. If both are given, the loss decides
+            on bias, learning rate and batch size, and both on variance. NaN entries after the end
+            of the training are ignored.
+        attainable: the loss of a perfect model, such as the entropy of the labels or the variance
+            of the noise.
 
     Raises:
         ValueError: if there is neither ``"loss"`` nor ``"accuracy"``, or it is too short.
@@ -150,7 +145,7 @@ regularize (L2, L1, dropout), stop early, use a smaller model.
 
 
 def _of_divergence(history: Mapping[str, Any], name: str) -> str:
-    """Why the training counts as diverged, in a sentence; empty if it does not."""
+    """The evidence that the training diverged; empty if it did not."""
     training = np.asarray(history[name], float)
     finite = np.flatnonzero(np.isfinite(training))
     if not finite.size or np.isinf(training).any():
@@ -174,7 +169,7 @@ def _curves(history: Mapping[str, Any], name: str, attainable: float) -> _Curves
         training, validation, attainable, possible = 1 - training, 1 - validation, 0.0, 1.0
     else:
         possible = float(max([training[0], *validation[:1]]) - attainable)
-    return _Curves(name, training, validation if validation.size else None, attainable, possible)
+    return _Curves(name, training, validation, attainable, possible)
 
 
 def _of_bias(curves: _Curves) -> list[Finding]:
@@ -182,7 +177,7 @@ def _of_bias(curves: _Curves) -> list[Finding]:
     possible = curves.training[0] - curves.attainable
     if won >= BIAS * possible:
         return []
-    evidence = f"the training {curves.name} won {won:.3g} of the {possible:.3g} there are."
+    evidence = f"the training {curves.name} improved by {won:.3g} of an achievable {possible:.3g}."
     return [_finding("underfitting", evidence)]
 
 
@@ -192,8 +187,8 @@ def _of_variance(curves: list[_Curves]) -> list[Finding]:
 
 
 def _gap(curves: _Curves) -> str:
-    """What a validation curve that ends above that of training says."""
-    if curves.validation is None:
+    """The evidence of a validation curve that ends above the training curve."""
+    if not curves.validation.size:
         return ""
     training, validation = curves.training[-1], curves.validation[-1]
     if validation - training <= GAP * curves.range:
@@ -205,8 +200,8 @@ def _gap(curves: _Curves) -> str:
 
 
 def _rise(curves: _Curves) -> str:
-    """What a validation curve that has left its best says."""
-    if curves.validation is None:
+    """The evidence of a validation curve that has risen from its minimum."""
+    if not curves.validation.size:
         return ""
     best, last = curves.validation.min(), curves.validation[-1]
     if last - best <= RISE * (curves.validation[0] - best):
@@ -225,13 +220,16 @@ def _of_rate(curves: _Curves) -> list[Finding]:
     up = steps[steps > 0].sum()
     late = loss[-1 - max(1, len(loss) // 5)] - loss[-1]
     rises = float(np.mean(steps > 0))
-    evidence = f"{rises:.0%} of the steps go up, by {up:.3g} in all, against {won:.3g} won."
+    evidence = (
+        f"{rises:.0%} of the changes are increases, by {up:.3g} in all, and the total decrease is "
+        f"{won:.3g}."
+    )
     if rises >= 0.4 and up > won:
         return [_finding("learning rate too large", evidence)]
     if rises >= 0.3 and up > won / 4:
         return [_finding("batch too small", evidence)]
     if late > 0.1 * won and loss[-1] - attainable > 0.1 * (loss[0] - attainable):
-        evidence = f"the last fifth won {late:.3g} of {won:.3g}, and the curve has not settled."
+        evidence = f"{late:.3g} of the decrease of {won:.3g} happened in the last fifth."
         return [_finding("learning rate too small", evidence)]
     return []
 

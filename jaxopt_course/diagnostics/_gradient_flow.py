@@ -1,17 +1,17 @@
-"""How activations and gradients look, layer by layer, for one batch.
+"""Activations and gradients for one batch, layer by layer.
 
-A healthy gradient has a norm within [1e-6, 1e3]; below it a layer hardly learns, above it a step
-throws it away. Half precision holds less: magnitudes from 6e-5 to 6e4 at full accuracy.
+A healthy gradient has a norm within [1e-6, 1e3]: below it a layer hardly learns, above it one step
+destroys what it has learned. Half precision represents magnitudes from 6e-5 to 6e4 at full
+accuracy.
 
-A gradient *vanishes over depth* if that of the first of several layers of one kind is less than a
-hundredth of that of the last one, each as the root of its mean square, however large both are. What
-a layer hands on to the one below is multiplied by the slope of its activation: a unit is
-*saturated* for an example if that slope is below a fiftieth of the largest one (a tanh beyond 0.99,
-a sigmoid beyond 0.995), as happens where the weights are too large. Sigmoids lose gradient even
-where they are not saturated, since their largest slope is 1/4.
+A gradient *vanishes over depth* if the root mean square of the first of several layers of one kind
+is less than a hundredth of that of the last one. A layer passes its gradient on multiplied by the
+slope of its activation. A unit is *saturated* for an example if that slope is below a fiftieth of
+the largest one (a tanh beyond 0.99, a sigmoid beyond 0.995), as happens if the weights are too
+large. Sigmoids reduce gradients even if they are not saturated: their largest slope is 1/4.
 
-A unit is *dead* if it gives 0 for every example of the batch (a ReLU below its threshold). The
-weights that lead to a dead unit get no gradient: they are *silent*.
+A unit is *dead* if it is 0 for every example of the batch, as a ReLU below its threshold. The
+weights that lead to a dead unit have no gradient: they are *silent*.
 """
 
 import re
@@ -25,19 +25,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import checks, global_norm, numerics
+from jaxopt_course.core import checks, global_norm, numerics, text_table
 from jaxopt_course.tasks import Batch, Task, losses_of, targets_check
 from jaxopt_course.training import TrainState
 
 
 HEALTHY = (1e-6, 1e3)
 HALF_PRECISION = (6e-5, 6e4)
-OVER_DEPTH = 1e-2  # the ratio of the gradients of the first to the last layer that vanishes
-DEEP = 3  # layers of one kind, at least, that make a depth
+OVER_DEPTH = 1e-2  # a smaller ratio of the gradients of the first and the last layer vanishes
+DEEP = 3  # the fewest layers of one kind that are compared
 FLAT = 0.02  # of the largest slope: 1 - tanh^2 is below it where |tanh| is above 0.99
-SATURATED = 1 / 3  # the share of the entries from which on a layer counts as saturated
-MANY = 0.5  # the share of units, or of entries, from which on they are worth a flag
-
+SATURATED = 1 / 3  # share of saturated entries from which a layer is flagged
+MANY = 0.5  # share of units, or of entries, from which they are flagged
 
 VANISHING_CURES = (
     "Use ReLU, batch normalization or residual sums, and the initializer that keeps the variance: "
@@ -47,13 +46,13 @@ EXPLODING_CURES = "Clip it, lower the scale of the initial weights, or normalize
 
 
 class LayerFlow(NamedTuple):
-    """What a layer gives for the examples of a batch.
+    """The outputs of a layer for the examples of a batch.
 
-    mean, variance: over all its entries.
-    dead: the share of its units, the entries of the last axis, that are 0 for every example.
-    saturated: the share of its entries, of all units and examples, at which the slope of the
-        activation is below 0.02 of the largest; NaN where the slope is not known, as of a linear
-        layer: the models of this library tell it of sigmoid and tanh.
+    mean, variance: over all entries.
+    dead: the share of units, the entries of the last axis, that are 0 for every example.
+    saturated: the share of entries at which the slope of the activation is below 0.02 of the
+        largest. NaN where the slope is unknown: the models of this library report it for sigmoid
+        and tanh.
     """
 
     mean: float
@@ -65,11 +64,11 @@ class LayerFlow(NamedTuple):
 class LeafFlow(NamedTuple):
     """The gradient of one leaf of the parameters.
 
-    gradient_norm: its root of the sum of squares.
-    update_ratio: the norm of the update over that of the parameters; infinite where these are 0,
+    gradient_norm: the square root of the sum of squares.
+    update_ratio: the norm of the update divided by that of the parameters; infinite if these are 0,
         NaN without an optimizer.
-    silent: the share of its units, the entries of the last axis, whose gradient is exactly 0.
-    underflow: the share of its nonzero entries below 6e-5 in magnitude.
+    silent: the share of units, the entries of the last axis, whose gradient is exactly 0.
+    underflow: the share of nonzero entries below 6e-5 in magnitude.
     largest: the largest magnitude of an entry.
     """
 
@@ -81,14 +80,14 @@ class LeafFlow(NamedTuple):
 
 
 class GradientFlowReport(NamedTuple):
-    """Activations by layer, gradients by leaf, and what is wrong with them.
+    """Activations by layer, gradients by leaf, and what is wrong with them; ``print`` it.
 
     loss: of the batch.
-    layers: name -> :class:`LayerFlow`; empty where the task offers no activations.
-    leaves: path -> :class:`LeafFlow`.
-    flags: sentences, one for each thing that lies outside what is healthy.
-    depth_ratios: kind of layer -> the root mean square of the gradient of its first matrix over
-        that of its last one, for kinds of three numbered layers or more, as ``Dense_0``, ...
+    layers: {name: :class:`LayerFlow`}; empty if the task has no ``activations``.
+    leaves: {path: :class:`LeafFlow`}.
+    flags: one sentence for each value outside the healthy range.
+    depth_ratios: {kind of layer: root mean square of the gradient of its first matrix divided by
+        that of its last one}, for kinds of at least three numbered layers, such as ``Dense_0``, ...
     """
 
     loss: float
@@ -98,18 +97,27 @@ class GradientFlowReport(NamedTuple):
     depth_ratios: Mapping[str, float] = MappingProxyType({})
 
     def __str__(self) -> str:
+        percent = lambda share: "-" if np.isnan(share) else f"{share:.0%}"
         blocks = [f"loss {self.loss:.4g}"]
         if self.layers:
-            blocks.append(
-                _table("layer  mean  variance  dead  saturated", "2e 2e 0% 0%", self.layers)
-            )
-        heads = "parameters  gradient  update/weight  silent  under 6e-5  largest"
-        blocks.append(_table(heads, "2e 2e 0% 0% 2e", self.leaves))
+            rows = [
+                [name, f"{x.mean:.2e}", f"{x.variance:.2e}", percent(x.dead), percent(x.saturated)]
+                for name, x in self.layers.items()
+            ]
+            blocks.append(text_table(["layer", "mean", "variance", "dead", "saturated"], rows))
+        rows = []
+        for path, x in self.leaves.items():
+            is_zero = np.isinf(x.update_ratio) and np.isfinite(x.gradient_norm)
+            ratio = "parameters are 0" if is_zero else f"{x.update_ratio:.2e}"
+            shares = percent(x.silent), percent(x.underflow)
+            rows.append([path, f"{x.gradient_norm:.2e}", ratio, *shares, f"{x.largest:.2e}"])
+        header = ["parameters", "gradient", "update/weight", "silent", "under 6e-5", "largest"]
+        blocks.append(text_table(header, rows))
         blocks += [
             f"gradient of the first over that of the last of {kind}: {ratio:.1e}"
             for kind, ratio in self.depth_ratios.items()
         ]
-        blocks.append("\n".join(self.flags) or "Nothing lies outside what is healthy.")
+        blocks.append("\n".join(self.flags) or "Everything lies within the healthy range.")
         return "\n\n".join(blocks)
 
 
@@ -119,16 +127,13 @@ def gradient_flow(
     batch: Batch,
     optimizer: optax.GradientTransformation | None = None,
 ) -> GradientFlowReport:
-    """Look at one batch on its way through the model and back. Nothing is updated.
+    """Measure the activations and gradients of one batch; nothing is updated.
 
     Args:
         task: with or without ``activations``.
-        state: of the training; its key and step decide on dropout as in the next step.
+        state: of the training; its key and step determine dropout as in the next step.
         batch: some examples.
-        optimizer: that of ``state``, for the sizes of its updates. None: they are not looked at.
-
-    Returns:
-        The report; ``print`` it.
+        optimizer: that of ``state``, to measure its updates. None: they are not measured.
 
     Examples:
         >>> from jaxopt_course.nn import MLP
@@ -183,17 +188,21 @@ def gradient_flow(
     by_path = {path: LeafFlow(*of_path[path]) for path in _by_number(of_path)}
     sizes = [x.size if x.ndim > 1 else 0 for x in jax.tree.leaves(state.params)]
     ratios = _depth_ratios(by_path, dict(zip(paths, sizes, strict=True)))
-    flags = _flags_of_depth(ratios) + _flags(by_layer, by_path)
+    flags = [
+        *(flag for kind, ratio in ratios.items() for flag in _flags_of_depth(kind, ratio)),
+        *(flag for path, leaf in by_path.items() for flag in _flags_of_leaf(path, leaf)),
+        *(flag for name, layer in by_layer.items() for flag in _flags_of_layer(name, layer)),
+    ]
     return GradientFlowReport(loss, by_layer, by_path, flags, ratios)
 
 
 def _of_slope(name: str) -> str:
-    """The hidden layer that a slope belongs to; other names as they are."""
+    """The name of the hidden layer that a slope belongs to; other names as they are."""
     return re.sub(r"(^|/)slope_(\d+)$", r"\1hidden_\2", name)
 
 
 def _depth_ratios(leaves: dict[str, LeafFlow], sizes: dict[str, int]) -> dict[str, float]:
-    """First over last layer, of the matrices whose paths differ in one number; in their order."""
+    """First over last layer, of matrices whose paths differ in one number only."""
     kinds: dict[str, list[float]] = {}
     for path, leaf in leaves.items():
         kind = re.sub(r"\d+(?=\D*$)", "#", path)
@@ -233,82 +242,46 @@ def _leaf(param: Array, grad: Array, update: Array) -> tuple[Array, ...]:
     )
 
 
-def _shown(number: float, form: str) -> str:
-    return "-" if np.isnan(number) and form.endswith("%") else f"{number:.{form}}"
-
-
-def _of_zeros(leaf: LeafFlow) -> bool:
-    return bool(np.isinf(leaf.update_ratio) and np.isfinite(leaf.gradient_norm))
-
-
-def _flags_of_depth(ratios: dict[str, float]) -> list[str]:
-    flags = []
-    for kind, ratio in ratios.items():
-        if ratio < OVER_DEPTH:
-            flags.append(
-                f"Vanishing gradient over depth: the first of {kind} has {ratio:.1e} times the "
-                f"gradient of the last. {VANISHING_CURES}"
-            )
-        elif ratio > 1 / OVER_DEPTH:
-            flags.append(
-                f"Exploding gradient over depth: the first of {kind} has {ratio:.1e} times the "
-                f"gradient of the last. {EXPLODING_CURES}"
-            )
-    return flags
-
-
-def _flags(layers: dict[str, LayerFlow], leaves: dict[str, LeafFlow]) -> list[str]:
-    flags = []
-    for path, leaf in leaves.items():
-        norm = leaf.gradient_norm
-        if not np.isfinite(norm):
-            flags.append(f"The gradient at {path} is not finite.")
-        elif norm > HEALTHY[1]:
-            flags.append(
-                f"Exploding gradient at {path}: norm {norm:.1e}, healthy up to {HEALTHY[1]:.0e}. "
-                f"{EXPLODING_CURES}"
-            )
-        elif norm < HEALTHY[0]:
-            flags.append(
-                f"Vanishing gradient at {path}: norm {norm:.1e}, healthy from {HEALTHY[0]:.0e}. "
-                f"{VANISHING_CURES}"
-            )
-        if leaf.silent >= MANY and norm > 0:
-            flags.append(f"{leaf.silent:.0%} of the units at {path} get no gradient.")
-        if leaf.largest > HALF_PRECISION[1]:
-            flags.append(
-                f"Half precision would overflow at {path}: an entry of {leaf.largest:.1e}."
-            )
-        elif leaf.underflow >= MANY:
-            flags.append(
-                f"Half precision would lose accuracy at {path}: {leaf.underflow:.0%} of the "
-                f"gradient lies below {HALF_PRECISION[0]:.0e}. Scale the loss."
-            )
-    for name, layer in layers.items():
-        if layer.dead >= MANY:
-            flags.append(
-                f"Dead layer {name}: {layer.dead:.0%} of its units give 0 for every example. "
-                "Lower the learning rate, or use a leaky activation."
-            )
-        if layer.saturated >= SATURATED:
-            flags.append(
-                f"Saturated layer {name}: at {layer.saturated:.0%} of its entries the activation "
-                f"has less than {FLAT:.0%} of its largest slope. Scale the inputs, lower the scale "
-                "of the initial weights (Glorot), normalize before the activation, or use ReLU."
-            )
-    return flags
-
-
-def _table(heads: str, formats: str, rows: dict[str, LayerFlow] | dict[str, LeafFlow]) -> str:
-    """A line a row, with ``formats`` of its numbers; two blanks part the ``heads``."""
-    table = [heads.split("  ")]
-    for name, numbers in rows.items():
-        shown = [_shown(x, form) for x, form in zip(numbers, formats.split(), strict=True)]
-        if isinstance(numbers, LeafFlow) and _of_zeros(numbers):
-            shown[1] = "parameters are 0"
-        table.append([name, *shown])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    first, *others = widths
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) for row in table
+def _flags_of_depth(kind: str, ratio: float) -> Iterable[str]:
+    text = (
+        f"gradient over depth: the first of {kind} has {ratio:.1e} times the gradient of the last."
     )
+    if ratio < OVER_DEPTH:
+        yield f"Vanishing {text} {VANISHING_CURES}"
+    elif ratio > 1 / OVER_DEPTH:
+        yield f"Exploding {text} {EXPLODING_CURES}"
+
+
+def _flags_of_leaf(path: str, leaf: LeafFlow) -> Iterable[str]:
+    norm, (low, high) = leaf.gradient_norm, HEALTHY
+    text = f"gradient at {path}: its norm is {norm:.1e}, healthy is {low:.0e} to {high:.0e}."
+    if not np.isfinite(norm):
+        yield f"The gradient at {path} is not finite."
+    elif norm > high:
+        yield f"Exploding {text} {EXPLODING_CURES}"
+    elif norm < low:
+        yield f"Vanishing {text} {VANISHING_CURES}"
+    if leaf.silent >= MANY and norm > 0:
+        yield f"{leaf.silent:.0%} of the units at {path} have no gradient."
+    low, high = HALF_PRECISION
+    if leaf.largest > high:
+        yield f"Half precision would overflow at {path}: an entry is {leaf.largest:.1e}."
+    elif leaf.underflow >= MANY:
+        yield (
+            f"Half precision would lose accuracy at {path}: {leaf.underflow:.0%} of the gradient "
+            f"lies below {low:.0e}. Scale the loss."
+        )
+
+
+def _flags_of_layer(name: str, layer: LayerFlow) -> Iterable[str]:
+    if layer.dead >= MANY:
+        yield (
+            f"Dead layer {name}: {layer.dead:.0%} of its units are 0 for every example. Lower the "
+            "learning rate, or use a leaky activation."
+        )
+    if layer.saturated >= SATURATED:
+        yield (
+            f"Saturated layer {name}: at {layer.saturated:.0%} of its entries the slope of the "
+            f"activation is below {FLAT:.0%} of the largest. Scale the inputs, lower the scale of "
+            "the initial weights (Glorot), normalize before the activation, or use ReLU."
+        )

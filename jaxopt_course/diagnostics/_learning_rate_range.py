@@ -1,7 +1,7 @@
-"""Which learning rates are worth a try? One short training for each of many, all at once.
+"""Compare learning rates by one short training for each, all in one program.
 
-Every rate starts from the same parameters and sees the same batches, so the losses at the end
-differ by the rate alone. No training of the caller's is touched: all of them begin anew.
+All trainings start from the same parameters and see the same batches, so their losses differ by
+the learning rate alone.
 
 Reference: after the range test of Smith, "Cyclical Learning Rates for Training Neural Networks",
 WACV 2017, https://arxiv.org/abs/1506.01186, which raises one rate during one training instead.
@@ -20,11 +20,11 @@ from jaxopt_course.training import OutcomeCode, Rows, make_population
 
 
 class LearningRateRangeReport(NamedTuple):
-    """The loss that each rate leads to.
+    """The final loss of each learning rate; ``print`` it.
 
-    rates: f[points], rising.
+    rates: f[points], increasing.
     losses: the last training loss, f[points]; NaN where the training diverged.
-    start: the first training loss that was recorded at the smallest rate.
+    start: the first training loss of the smallest rate.
     """
 
     rates: np.ndarray
@@ -33,16 +33,16 @@ class LearningRateRangeReport(NamedTuple):
 
     @property
     def suggested(self) -> float:
-        """The rate of the lowest loss; NaN where all diverge."""
+        """The rate with the lowest loss; NaN if all trainings diverged."""
         if not np.isfinite(self.losses).any():
             return float("nan")
         return float(self.rates[np.nanargmin(self.losses)])
 
     @property
     def usable(self) -> tuple[float, float]:
-        """The ends of the rates around the best that win at least half of what it wins.
+        """The range around the best rate that lowers the loss at least half as much.
 
-        NaN where no rate lowers the loss.
+        NaN if no rate lowers the loss.
         """
         if not self.start > np.fmin.reduce(self.losses):
             return float("nan"), float("nan")
@@ -56,7 +56,7 @@ class LearningRateRangeReport(NamedTuple):
 
     def __str__(self) -> str:
         if np.isnan(self.suggested):
-            return f"All rates from {self.rates[0]:.1e} up diverge: look at the data, or clip."
+            return f"All rates from {self.rates[0]:.1e} up diverge: check the data, or clip."
         low, high = self.usable
         if np.isnan(low):
             return (
@@ -67,8 +67,8 @@ class LearningRateRangeReport(NamedTuple):
         at_end = self.suggested in (self.rates[0], self.rates[-1])
         return (
             f"Learning rate {self.suggested:.1e} has the lowest loss, "
-            f"{np.nanmin(self.losses):.3g}; rates from {low:.1e} to {high:.1e} win at least half "
-            "as much." + (" It lies at the end of the range: widen it." if at_end else "")
+            f"{np.nanmin(self.losses):.3g}; rates from {low:.1e} to {high:.1e} lower it at least "
+            "half as much." + (" It lies at the end of the range: widen it." if at_end else "")
         )
 
 
@@ -83,23 +83,18 @@ def learning_rate_range(
     rows: Rows | None = None,
     strategy: Literal["map", "chunk", "vmap"] = "map",
 ) -> LearningRateRangeReport:
-    """Train once for each of many rates, in one program, and compare the losses at the end.
+    """Train once with each of many learning rates, in one program, and compare the final losses.
 
     Args:
-        train: of :func:`~jaxopt_course.training.make_train`, short: an epoch or two.
-        key: of all trainings.
+        train: a short training of an epoch or two, such as
+            :func:`~jaxopt_course.training.make_train` returns.
+        key: for all trainings.
         low: the smallest rate, in (0, high).
         high: the largest rate.
-        points: how many rates, evenly spaced on a logarithmic scale, in [2, inf).
-        hyperparameters: makes of a rate the hyperparameters that ``train`` takes.
-        rows: that ``train`` takes.
-        strategy: of :func:`~jaxopt_course.training.make_population`.
-
-    Returns:
-        The report; ``print`` it.
-
-    Raises:
-        ValueError: if a number is out of range.
+        points: number of rates, evenly spaced on a logarithmic scale, in [2, inf).
+        hyperparameters: maps a rate to the hyperparameters of ``train``.
+        rows: of ``train``.
+        strategy: as for :func:`~jaxopt_course.training.make_population`.
     """
     owner = "learning_rate_range"
     checks.number(owner, "low", low, "(0, inf)")
@@ -120,6 +115,4 @@ def learning_rate_range(
 
 def _last_finite(values: Array) -> Array:
     """The last entry before the NaN that follow the end of a training."""
-    finite = jnp.isfinite(values)
-    last = jnp.max(jnp.where(finite, jnp.arange(values.shape[0]), 0))
-    return values[last]
+    return values[jnp.max(jnp.where(jnp.isfinite(values), jnp.arange(values.shape[0]), 0))]

@@ -1,9 +1,9 @@
-"""The loss on a plane through the parameters, and the way that an optimizer took, seen on it.
+"""The loss on a plane through the parameters, with the path of an optimizer projected onto it.
 
     L(a, b) = loss(w + a d_1 + b d_2)
 
-Random directions are given, filter by filter (the vector that leads to one unit), the norm of the
-parameters: else layers of different scale could not be compared.
+Each filter of a random direction, the weights of one unit, is given the norm of the same filter in
+the parameters, so that layers of different scale can be compared.
 
 Reference: Li et al., "Visualizing the Loss Landscape of Neural Nets", NeurIPS 2018,
 https://arxiv.org/abs/1712.09913, section 4.
@@ -21,12 +21,12 @@ from jaxopt_course.core import Params, canonical_convolutions, checks, l2_norm, 
 
 
 class LossLandscape(NamedTuple):
-    """Losses on a grid, and a path over it.
+    """Losses on a grid, and a path over it; ``print`` it.
 
     first, second: the coordinates a and b of the grid, f[points] each.
-    losses: ``losses[i, j]`` is that at ``first[i]``, ``second[j]``.
-    path: coordinates of the points of the path, f[steps, 2], or None. A point off the plane is
-        seen where it is nearest.
+    losses: ``losses[i, j]`` is the loss at ``first[i]``, ``second[j]``.
+    path: coordinates of the points of the path, f[steps, 2], or None. Points off the plane are
+        projected onto it.
     """
 
     first: np.ndarray
@@ -61,19 +61,12 @@ def loss_landscape(
 
     Args:
         loss: a function of the parameters.
-        params: the middle of the plane.
-        directions: two trees like ``params``, such as
-            :func:`filter_normalized_direction` draws, or differences of parameters.
-        span: how far to go each way, in lengths of the directions, in (0, inf).
-        points: on each side of the grid, in [2, inf).
-        path: parameters along a way, each leaf with an axis of steps in front.
-
-    Returns:
-        The landscape.
-
-    Raises:
-        ValueError: if a direction or a point of the path is not like ``params``, or a number is out
-            of range.
+        params: the center of the plane.
+        directions: two trees like ``params``, such as :func:`filter_normalized_direction` draws,
+            or differences of parameters.
+        span: extent of the grid to each side, in lengths of the directions, in (0, inf).
+        points: number of points along each side of the grid, in [2, inf).
+        path: parameters along a path; each leaf has an axis of steps in front.
 
     Examples:
         >>> loss = lambda w: w[0] ** 2 + 10 * w[1] ** 2
@@ -110,12 +103,12 @@ def loss_landscape(
 
 
 def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
-    """A random direction in which each filter has the norm that it has in ``params``.
+    """A random direction in which each filter has the same norm as in ``params``.
 
     Args:
         key: for the draw.
-        params: a filter is what leads to one entry of the last axis of a leaf of two axes or
-            more. Leaves of fewer axes, biases and factors, do not move.
+        params: a filter is the part of a leaf of at least two axes that belongs to one entry of
+            its last axis. For leaves of fewer axes, such as biases, the direction is 0.
     """
     leaves, structure = jax.tree.flatten(params)
 
@@ -132,14 +125,14 @@ def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
 
 
 def _coordinates(path: Params, params: Params, directions: tuple[Params, Params]) -> np.ndarray:
-    """Where the points of ``path`` lie on the plane, by least squares."""
+    """The coordinates on the plane of the points of ``path``, by least squares."""
     steps = len(jax.tree.leaves(path)[0])
     plane = np.concatenate([_flat(direction) for direction in directions]).T
     return np.linalg.lstsq(plane, (_flat(path, steps) - _flat(params)).T, rcond=None)[0].T
 
 
 def _flat(tree: Any, rows: int = 1) -> np.ndarray:
-    """The leaves side by side."""
+    """The leaves as one matrix with ``rows`` rows."""
     return np.concatenate(
         [np.asarray(x, float).reshape(rows, -1) for x in jax.tree.leaves(tree)], axis=1
     )

@@ -1,9 +1,9 @@
-"""What becomes of the variance of activations and gradients on their way through a deep network.
+"""The variance of activations and gradients, layer by layer, in a deep network.
 
     h_{l+1} = a(h_l W_l),    W_l of n_in x n_out independent entries of variance gamma
 
-Where a is nearly the identity, the forward variance is multiplied by n_in gamma in each layer and
-the backward one by n_out gamma: kept where the product is 1.
+If a is nearly the identity, each layer multiplies the forward variance by n_in gamma and the
+backward variance by n_out gamma; it is preserved if the product is 1.
 
 Reference: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural
 networks", AISTATS 2010, equations 5 and 6.
@@ -23,17 +23,17 @@ from jaxopt_course.core import checks, compiled_for
 from jaxopt_course.initializers import initializer as initializer_named
 
 
-# What becomes of a variance that is multiplied, in all, by less than the bound; else it explodes.
-# The draws of 12 layers of 128 units alone move it by a factor of about 2.
+# What happens to a variance whose total factor is below the bound; above all bounds it explodes.
+# The random draws of 12 layers of 128 units alone change it by a factor of about 2.
 TRENDS = ((1e-2, "vanishing"), (1 / 3, "shrinking"), (3.0, "kept"), (1e2, "growing"))
 
 
 class VarianceReport(NamedTuple):
-    """Variances layer by layer.
+    """Variances layer by layer; ``print`` it.
 
     widths: of the input and of each layer, i32[depth + 1].
-    forward: the variance of each layer's activations, f[depth + 1], the input's first.
-    backward: the variance of the loss's slopes by them, f[depth + 1].
+    forward: the variance of the activations of the input and of each layer, f[depth + 1].
+    backward: the variance of the derivatives of the loss by these activations, f[depth + 1].
     """
 
     widths: np.ndarray
@@ -42,12 +42,12 @@ class VarianceReport(NamedTuple):
 
     @property
     def forward_gain(self) -> float:
-        """By how much a layer multiplies the variance of the activations, on average."""
+        """The mean factor by which a layer multiplies the variance of the activations."""
         return _mean_gain(self.forward)
 
     @property
     def backward_gain(self) -> float:
-        """By how much a layer multiplies the variance of the slopes on their way back."""
+        """The mean factor by which a layer multiplies the variance of the derivatives."""
         return _mean_gain(self.backward[::-1])
 
     def __str__(self) -> str:
@@ -69,22 +69,16 @@ def variance_through_depth(
     widths: tuple[int, int] = (256, 256),
     rows: int = 256,
 ) -> VarianceReport:
-    """Send noise through a deep network and back, and measure its variance in each layer.
+    """Propagate noise through a deep network and back, and measure its variance in each layer.
 
     Args:
-        initializer: the name of an initializer, or one: ``(key, shape, dtype) -> array``.
-        activation: the name of an activation, or a function. Both must be hashable, as functions
-            are: a layer is compiled once for them and its widths.
-        depth: how many layers, in [1, inf).
-        key: for weights, inputs and slopes.
-        widths: of the input and of the last layer; the others lie between, in equal ratios.
-        rows: how many inputs, standard normal, and slopes of the loss by the outputs.
-
-    Returns:
-        The report; ``print`` it.
-
-    Raises:
-        ValueError: if a name is unknown or a number is out of range.
+        initializer: name of an initializer, or a function ``(key, shape, dtype) -> array``.
+        activation: name of an activation, or a function. Both functions must be hashable: a layer
+            is compiled once for them and its widths.
+        depth: number of layers, in [1, inf).
+        key: for weights, inputs and derivatives.
+        widths: of the input and of the last layer; those between are in a geometric sequence.
+        rows: number of inputs and of derivatives by the outputs, all standard normal.
 
     Examples:
         >>> report = variance_through_depth("glorot_normal", "identity", 8, key=jax.random.key(0))
@@ -124,7 +118,7 @@ def _layer(
     act: Callable[[Array], Array],
     n_out: int,
 ) -> Float[Array, "rows n_out"]:
-    """A program of its own, so that layers of equal widths are compiled once."""
+    """Compiled on its own, so that layers of equal widths are compiled once."""
     return act(h @ draw(key, (h.shape[1], n_out), h.dtype))
 
 
@@ -139,8 +133,5 @@ def _mean_gain(variances: Any) -> float:
 
 
 def _trend(total: float) -> str:
-    """Of the product of all gains; NaN is what overflowed."""
-    for bound, trend in TRENDS:
-        if total < bound:
-            return trend
-    return "exploding"
+    """The word for the product of all gains; NaN is an overflow."""
+    return next((trend for bound, trend in TRENDS if total < bound), "exploding")

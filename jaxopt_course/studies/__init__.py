@@ -1,12 +1,12 @@
-"""Floor 5: many trainings that answer one question: searches, cross-validations, ensembles."""
+"""Many trainings that answer one question: searches, cross-validations, ensembles."""
 
 from ._cross_validate import CrossValidationReport as CrossValidationReport
+from ._cross_validate import Reevaluation as Reevaluation
 from ._cross_validate import cross_validate as cross_validate
+from ._cross_validate import reevaluate as reevaluate
 from ._designs import grid_design as grid_design
 from ._designs import random_design as random_design
 from ._designs import sobol_design as sobol_design
-from ._differences import PairedDifferences as PairedDifferences
-from ._differences import paired_differences as paired_differences
 from ._ensemble import Ensemble as Ensemble
 from ._ensemble import bagging as bagging
 from ._ensemble import ensemble as ensemble
@@ -16,19 +16,19 @@ from ._export import to_optuna as to_optuna
 from ._export import to_table as to_table
 from ._export import write_table as write_table
 from ._halving import HalvingResult as HalvingResult
+from ._halving import Rungs as Rungs
+from ._halving import halving_rungs as halving_rungs
 from ._halving import hyperband as hyperband
 from ._halving import successive_halving as successive_halving
+from ._halving import top_k_rungs as top_k_rungs
 from ._optimizer_checks import ScheduleWarning as ScheduleWarning
 from ._population_based import PopulationResult as PopulationResult
 from ._population_based import population_based_training as population_based_training
-from ._reevaluate import Reevaluation as Reevaluation
-from ._reevaluate import reevaluate as reevaluate
 from ._result import BestConfiguration as BestConfiguration
+from ._result import PairedDifferences as PairedDifferences
 from ._result import SearchResult as SearchResult
 from ._result import best_configuration as best_configuration
-from ._rungs import Rungs as Rungs
-from ._rungs import halving_rungs as halving_rungs
-from ._rungs import top_k_rungs as top_k_rungs
+from ._result import paired_differences as paired_differences
 from ._search import search as search
 from ._space import Choice as Choice
 from ._space import Float as Float

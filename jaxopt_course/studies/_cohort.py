@@ -1,17 +1,18 @@
-"""Trainings that advance together, some of which are then given up for copies of others.
+"""Trainings that advance together, some of which are then replaced by copies of others.
 
-    start    all of them, each from its own key
-    advance  the first so many of each device to a step; a score each
-    take     the training of place ``sources[i]`` to place i, with everything that it is
+    start    begin all of them, each from its own key
+    advance  train the first ones on each device up to a step, and score each
+    take     replace the training in place i by that in place ``sources[i]``, with all its state
 
-The last step, how many train and where they lie come traced, so that one program serves all
-budgets. Devices train without a word to each other: only ``take`` moves anything between them.
-Places are dealt out in turn, so that each device has as many as the others, or one more.
+The last step, the number of trainings and their hyperparameters are traced, so one program serves
+all budgets. Devices train independently; only ``take`` moves anything between them. Members are
+dealt to the devices in turn, so that the devices' shares differ by at most one.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,36 +20,27 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import canonical_convolutions, remembered
-from jaxopt_course.training import Rows, Stages
+from jaxopt_course.core import canonical_convolutions, is_key, on_host, remembered, show_progress
+from jaxopt_course.training import Stages, fingerprint
 
-from ._designs import Points
-from ._devices import copied, dealt, fetched, is_key, sharding_of, shards_of
-from ._score import metric_name
-from ._space import Dimensions, values_at
-
-
-class Programs(NamedTuple):
-    """The three programs of a cohort, each compiled once for its number of places.
-
-    start: ``start(numbers, keys, rows) -> trainings``.
-    advance: ``advance(trainings, numbers, rows, counts, end) -> (trainings, scores)``.
-    take: ``take(trainings, sources) -> trainings``.
-    """
-
-    start: Callable[..., Any]
-    advance: Callable[..., tuple[Any, Array]]
-    take: Callable[..., Any]
+from ._designs import is_design
+from ._space import Points, Space
+from ._study import Study, best_text, digest, metric_name, sharding_of
+from ._table import open_store
 
 
 @remembered
-def programs_of(
-    stages: Stages, metric: str | None, dimensions: Dimensions, mesh: Mesh | None
-) -> Programs:
-    """The programs of a cohort; its trainings are scored by ``metric``, a name of their rows."""
+def programs_of(stages: Stages, metric: str | None, space: Space, mesh: Mesh | None) -> Any:
+    """The compiled functions of a cohort whose trainings are scored by ``metric``.
+
+    Returns:
+        ``start(numbers, keys, rows) -> trainings``,
+        ``advance(trainings, numbers, rows, counts, end) -> (trainings, scores)``,
+        ``take(trainings, sources) -> trainings``. Each compiles once for its number of places.
+    """
 
     def hyperparameters(numbers: Any, place: Any) -> PyTree:
-        return dimensions.fill([column[place] for column in numbers])
+        return space.fill([column[place] for column in numbers])
 
     def start(numbers: Any, keys: Any, rows: Any) -> Any:
         begin = lambda place: stages.start(keys[place], hyperparameters(numbers, place), rows)
@@ -78,84 +70,75 @@ def programs_of(
         shard = functools.partial(jax.shard_map, mesh=mesh, out_specs=shared, check_vma=False)
         start = shard(start, in_specs=(shared, shared, everywhere))
         advance = shard(advance, in_specs=(shared, shared, everywhere, shared, everywhere))
-    return Programs(
-        jax.jit(start),
-        jax.jit(advance, donate_argnums=0),
-        jax.jit(take, out_shardings=sharding_of(mesh, "pop")),
-    )
+    take = jax.jit(take, out_shardings=sharding_of(mesh, "pop"))
+    return jax.jit(start), jax.jit(advance, donate_argnums=0), take
 
 
 class Cohort:
-    """Trainings in their places; what is handed out and taken in is in the order of the members.
+    """The trainings of a study in rounds. Arguments and results are in the order of the members.
 
     Args:
-        programs: that it runs.
-        dimensions: of the space.
-        rows: which rows train and which validate.
-        mesh: the devices.
-        points: at which each begins.
+        study: what they train for. Its space must hold no choice.
+        stages: of the training.
+        points: where each member begins.
         keys: one for each point.
-        size: how many places the programs are made for, if that is more than there are points.
+        size: number of places that the programs are compiled for, if it exceeds that of the points.
     """
 
     def __init__(
-        self,
-        programs: Programs,
-        dimensions: Dimensions,
-        rows: Rows | None,
-        mesh: Mesh | None,
-        *,
-        points: Points,
-        keys: Array,
-        size: int = 0,
+        self, study: Study, stages: Stages, points: Points, keys: Array, size: int = 0
     ) -> None:
-        self.programs, self.dimensions, self.mesh = programs, dimensions, mesh
-        self.shards = shards_of(mesh)
-        self.each = -(-max(size, len(points)) // self.shards)  # places of a device
-        self.rows = copied(rows, mesh)
-        data = dealt(self._in_places(np.asarray(jax.random.key_data(keys))), mesh)
+        self.study, self.stages = study, stages
+        programs = programs_of(stages, study.metric, study.apart, study.mesh)
+        self._start, self._advance, self._take = programs
+        each = -(-max(size, len(points)) // study.shards)  # places of a device
+        # The place of each member, and the member in each place.
+        self.places = np.arange(each * study.shards).reshape(study.shards, each).T.ravel()
+        self.members = np.argsort(self.places)
+        self.rows = study.copied(study.rows)
+        data = study.dealt(self._in_places(np.asarray(jax.random.key_data(keys))))
         keys = jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys))
         self.begin = (self._numbers(points), keys, self.rows)
         self.trainings: Any = None
 
     def start(self) -> None:
         """Begin all trainings."""
-        self.trainings = self.programs.start(*self.begin)
+        self.trainings = self._start(*self.begin)
 
     def advance(self, points: Points, end: int) -> np.ndarray:
-        """Train as many as there are ``points``, with these numbers, up to step ``end``.
+        """Train the first ``len(points)`` members to step ``end``, with the values at ``points``.
 
         Returns:
             The score of each; NaN where it has diverged.
         """
-        n = len(points)
-        counts = np.bincount(np.arange(n) % self.shards, minlength=self.shards).astype(np.int32)
-        self.trainings, scores = self.programs.advance(
+        n, shards = len(points), self.study.shards
+        counts = np.bincount(np.arange(n) % shards, minlength=shards).astype(np.int32)
+        self.trainings, scores = self._advance(
             self.trainings,
             self._numbers(points),
             self.rows,
-            dealt(counts, self.mesh),
-            copied(np.int32(end), self.mesh),
+            self.study.dealt(counts),
+            self.study.copied(np.int32(end)),
         )
-        return np.asarray(fetched(scores), np.float64)[self._places(n)]
+        return np.asarray(on_host(scores), np.float64)[self.places[:n]]
 
     def take(self, sources: np.ndarray) -> None:
-        """Member i goes on from where member ``sources[i]`` is; there are as many as sources."""
+        """Replace member i by a copy of member ``sources[i]``."""
         if np.array_equal(sources, np.arange(len(sources))):
             return
-        places = np.arange(self.each * self.shards, dtype=np.int32)
-        places[self._places(len(sources))] = self._places(self.each * self.shards)[sources]
-        self.trainings = self.programs.take(self.trainings, dealt(places, self.mesh))
+        places = np.arange(len(self.places), dtype=np.int32)
+        places[self.places[: len(sources)]] = self.places[sources]
+        self.trainings = self._take(self.trainings, self.study.dealt(places))
 
     def state(self, n: int) -> PyTree:
-        """The first ``n`` trainings, on the host; of keys their data."""
+        """The first ``n`` trainings on the host; keys as their data."""
         if n == 0:
             return self.state_like(0)
         data = jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, self.trainings)
-        return jax.tree.map(lambda x: x[self._places(n)], fetched(data))
+        return jax.tree.map(lambda x: x[self.places[:n]], on_host(data))
 
     def state_like(self, n: int) -> PyTree:
-        """Zeros of the shapes and dtypes of ``state(n)``; nothing has to be compiled for it."""
+        """Zeros of the shapes and dtypes of ``state(n)``; compiles nothing."""
 
         def zeros(x: Any) -> np.ndarray:
             x = jax.eval_shape(jax.random.key_data, x) if is_key(x) else x
@@ -164,10 +147,10 @@ class Cohort:
         return jax.tree.map(zeros, self._like())
 
     def set_state(self, state: PyTree) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Continue from what :meth:`state` returned."""
 
         def put(x: np.ndarray, like: Any) -> Array:
-            placed = dealt(self._in_places(x), self.mesh)
+            placed = self.study.dealt(self._in_places(x))
             if not is_key(like):
                 return placed
             impl = jax.random.key_impl(jnp.empty((), like.dtype))
@@ -175,22 +158,101 @@ class Cohort:
 
         self.trainings = jax.tree.map(put, state, self._like())
 
+    def run(
+        self,
+        record: dict[str, np.ndarray],
+        one_round: Callable[[int], None],
+        remaining: Sequence[int],
+        unit: str,
+        **about: Any,
+    ) -> None:
+        """Run all rounds that are not saved yet; after each, save and show what there is.
+
+        Args:
+            record: arrays that ``one_round`` fills row by row; one is named ``"scores"``.
+            one_round: does round i, up to the beginning of the next one.
+            remaining: number of members that continue after each round.
+            unit: what a round is called.
+            about: what distinguishes the study from others, besides what it has in common with all.
+        """
+        study, rounds = self.study, len(remaining)
+        like = lambda info: {**record, "trainings": self.state_like(remaining[info.step - 1])}
+        position = lambda done: f"{unit} {done}/{rounds}"
+        with open_store(study, lambda: self._about(about)) as store:
+            saved = store.latest(like)
+            done = 0 if saved is None else saved.step
+            if saved is not None:
+                for name, values in record.items():
+                    values[...] = saved.tree[name]
+            if done == rounds:
+                return
+            if saved is None:
+                self.start()
+            else:
+                self.set_state(saved.tree["trainings"])
+            with show_progress(position, rounds, done, shown=study.progress) as show:
+                for number in range(done, rounds):
+                    one_round(number)
+                    if study.resume is not None:
+                        tree = {**record, "trainings": self.state(remaining[number])}
+                        store.save(number + 1, tree)
+                    show(number + 1, best_text(record["scores"][number], study.mode))
+
+    def _about(self, more: dict[str, Any]) -> dict[str, Any]:
+        """What distinguishes the study from others, in terms of JSON."""
+        own = self.study
+        numbers = own.apart.numbers(np.zeros((1, len(own.apart.ranges))))
+
+        def training(key: Any, numbers: Any, rows: Any, end: Any) -> Any:
+            hp = own.apart.fill([column[0] for column in numbers])
+            begun = self.stages.start(key, hp, rows)
+            return self.stages.evaluate(self.stages.advance(begun, hp, rows, end), hp, rows)
+
+        stages = fingerprint(training, own.key, numbers, own.rows, np.int32(1))
+        return own.about(**more, rows=digest(own.rows), stages=stages)
+
     def _like(self) -> PyTree:
         """Shapes and dtypes of the trainings."""
-        return jax.eval_shape(self.programs.start, *self.begin)
-
-    def _places(self, n: int) -> np.ndarray:
-        """Where the first ``n`` members are: dealt out in turn."""
-        i = np.arange(n, dtype=np.int32)
-        return i % self.shards * self.each + i // self.shards
+        return jax.eval_shape(self._start, *self.begin)
 
     def _in_places(self, column: np.ndarray) -> np.ndarray:
-        """One row of ``column`` for each member, where it is; the first's where nobody is."""
-        spread = np.repeat(column[:1], self.each * self.shards, axis=0)
-        spread[self._places(len(column))] = column
-        return spread
+        """The rows of ``column`` in the members' places; unused places repeat the last row."""
+        return column[np.minimum(self.members, len(column) - 1)]
 
     def _numbers(self, points: Points) -> list[Array]:
-        """The values of each range at ``points``, in their places."""
-        columns = values_at(self.dimensions, points)
-        return [dealt(self._in_places(column), self.mesh) for column in columns]
+        """The values at ``points``, in the members' places."""
+        columns = self.study.apart.numbers(points)
+        return [self.study.dealt(self._in_places(column)) for column in columns]
+
+
+def check_rounds(study: Study, points: Points, n: int) -> Points:
+    """The first ``n`` of ``points``, after checks of these and of the space."""
+    if study.apart.choices:
+        raise ValueError(
+            f"{study.owner}: `space` must hold numbers only, because each option of a choice is a "
+            "program of its own; search each option separately, or use `search`."
+        )
+    d = len(study.apart.ranges)
+    if not is_design(points, d, n):
+        raise ValueError(
+            f"{study.owner}: `points` must be at least {n}, of {d} numbers in [0, 1], got shape "
+            f"{np.shape(points)}."
+        )
+    return np.asarray(points, np.float64)[:n]
+
+
+def correlations(scores: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation of each row with the next, where both are finite."""
+    from scipy.stats import spearmanr
+
+    found = []
+    for row, after in itertools.pairwise(scores):
+        pair = [x[np.isfinite(row) & np.isfinite(after)] for x in (row, after)]
+        varies = all(len(np.unique(x)) > 1 for x in pair)
+        found.append(spearmanr(*pair)[0] if varies else np.nan)
+    return np.asarray(found, np.float64)
+
+
+def correlation_texts(correlations: np.ndarray) -> list[str]:
+    """The correlation of each row with the next: "-" if undefined, empty for the last row."""
+    return [*("-" if np.isnan(x) else f"{x:.2f}" for x in correlations), ""]

@@ -1,7 +1,13 @@
-"""How well a training does on rows that it has not seen: the mean over folds, and over seeds."""
+"""Further evaluations of single configurations: cross-validation, and reevaluation after a search.
+
+The best score of many is partly luck. Of n equally good configurations whose scores have the
+standard deviation s, the best mean lies about s sqrt(2 log n) below what fresh seeds would give.
+
+Reference: Cawley & Talbot, "On Over-fitting in Model Selection", JMLR 2010.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -10,22 +16,20 @@ from jaxtyping import Array, Float64, Int32, Key, PyTree
 from jaxopt_course.core import checks
 from jaxopt_course.data import Folds
 
-from ._result import with_error
-from ._score import Metric
-from ._search import search
-from ._study import Strategy
+from ._result import SearchResult, with_error
+from ._search import Strategy, search
+from ._study import Metric, Mode
 
 
 class CrossValidationReport(NamedTuple):
-    """The scores of one configuration on every fold with every seed.
+    """The scores of one configuration on every fold with every seed; ``print`` it.
 
-    mean: of them; NaN if a training failed.
-    standard_error: of the mean over folds, whose seeds are averaged first, for the seeds of a fold
-        share its validation rows. Folds share training rows, so it is rather too small. NaN of a
-        single training.
+    mean: of the scores; NaN if a training failed.
+    standard_error: of the mean, over folds whose seeds are averaged first. NaN of a single
+        training. Folds share training rows, so it is somewhat too small.
     scores: f64[folds, seeds]; NaN where a training failed.
     history: {name: f[folds, seeds, evaluations]}.
-    outcomes: an :class:`~jaxopt_course.training.OutcomeCode` each, i32[folds, seeds].
+    outcomes: :class:`~jaxopt_course.training.OutcomeCode` of each training, i32[folds, seeds].
     """
 
     mean: float
@@ -37,10 +41,10 @@ class CrossValidationReport(NamedTuple):
     def __str__(self) -> str:
         folds, seeds = self.scores.shape
         failed = int(np.isnan(self.scores).sum())
-        said = f"; {checks.counted(failed, 'training')} failed" if failed else ""
-        mean = with_error(self.mean, self.standard_error)
         return (
-            f"{mean} over {checks.counted(folds, 'fold')} x {checks.counted(seeds, 'seed')}{said}"
+            f"{with_error(self.mean, self.standard_error)} over {checks.counted(folds, 'fold')} x "
+            f"{checks.counted(seeds, 'seed')}"
+            + (f"; {checks.counted(failed, 'training')} failed" if failed else "")
         )
 
 
@@ -52,27 +56,22 @@ def cross_validate(
     hyperparameters: PyTree = None,
     seeds: int | Sequence[int] = 1,
     metric: Metric = None,
-    mode: Literal["min", "max"] = "min",
+    mode: Mode = "min",
     strategy: Strategy = "auto",
     mesh: Mesh | None = None,
 ) -> CrossValidationReport:
-    """Train on every fold with every seed, in one program.
-
-    It is the :func:`search` of a single configuration, and has its arguments.
+    """Train on every fold with every seed, in one program: a :func:`search` of one configuration.
 
     Args:
         train: ``train(key, hyperparameters, rows) -> Run``.
         folds: of :func:`~jaxopt_course.data.k_fold`.
-        key: of the seeds.
-        hyperparameters: that ``train`` takes; they are part of the program.
-        seeds: how many, in [1, inf), or their numbers.
-        metric: what is taken the mean of: as of ``search``.
-        mode: as of ``search``.
-        strategy: as of ``search``.
-        mesh: as of ``search``.
-
-    Returns:
-        The report; ``print`` it.
+        key: for the seeds.
+        hyperparameters: of ``train``; they are constants of the program.
+        seeds: as for :func:`search`.
+        metric: as for :func:`search`.
+        mode: as for :func:`search`.
+        strategy: as for :func:`search`.
+        mesh: as for :func:`search`.
 
     Examples:
         >>> import jax
@@ -105,4 +104,82 @@ def cross_validate(
         scores=result.scores[0],
         history={name: values[0] for name, values in result.history.items()},
         outcomes=result.outcomes[0],
+    )
+
+
+class Reevaluation(NamedTuple):
+    """The scores of the best configurations in the search, and with fresh seeds; ``print`` it.
+
+    configurations: the best of the search, the best first.
+    numbers: of these in the search, i[n].
+    selected: mean scores in the search, f64[n]. The configurations were chosen by them, so they
+        are partly luck.
+    means: mean scores with the fresh seeds, f64[n]; NaN where a training failed.
+    standard_errors: of ``means``, f64[n], as ``SearchResult.standard_errors``.
+    scores: with the fresh seeds, f64[n, folds, seeds]; :func:`paired_differences` compares them.
+    """
+
+    configurations: tuple[PyTree, ...]
+    numbers: np.ndarray
+    selected: Float64[np.ndarray, "n"]
+    means: Float64[np.ndarray, "n"]
+    standard_errors: Float64[np.ndarray, "n"]
+    scores: Float64[np.ndarray, "n folds seeds"]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"configuration {number}, {configuration}: "
+            f"{with_error(self.means[i], self.standard_errors[i])} with fresh seeds, "
+            f"{self.selected[i]:.4g} when it was chosen"
+            for i, (number, configuration) in enumerate(
+                zip(self.numbers, self.configurations, strict=True)
+            )
+        )
+
+
+def reevaluate(
+    train: Callable[..., Any],
+    result: SearchResult,
+    *,
+    seeds: int = 10,
+    best: int = 1,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+) -> Reevaluation:
+    """Train the best configurations again on the same folds, with seeds the search did not use.
+
+    This removes the luck with seeds from the scores. The luck with the validation rows, which are
+    the same, remains; a separate test set removes it.
+
+    Args:
+        train: of the search.
+        result: of the search.
+        seeds: number of fresh seeds, in [1, inf).
+        best: number of configurations, in [1, configurations].
+        strategy: as for :func:`search`.
+        mesh: as for :func:`search`.
+    """
+    checks.integer("reevaluate", "seeds", seeds, "[1, inf)")
+    checks.integer("reevaluate", "best", best, f"[1, {len(result.configurations)}]")
+    numbers, first = result.ranking[:best], max(result.seeds) + 1
+    fresh = search(
+        train,
+        result.space,
+        key=result.key,
+        seeds=range(first, first + seeds),
+        folds=result.rows,
+        method=result.points[numbers],
+        metric=result.metric,
+        mode=result.mode,
+        strategy=strategy,
+        mesh=mesh,
+        progress=False,
+    )
+    return Reevaluation(
+        configurations=fresh.configurations,
+        numbers=numbers,
+        selected=result.values[numbers],
+        means=fresh.values,
+        standard_errors=fresh.standard_errors,
+        scores=fresh.scores,
     )

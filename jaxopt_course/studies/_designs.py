@@ -1,35 +1,43 @@
-"""Where to look, before anything is known: tables of points in the unit cube, f[trials, d].
+"""Which points of the unit cube a study tries: designs, and samplers that learn from the scores.
 
-A scrambled Sobol sequence leaves no gaps and no clusters, in every projection; random points do,
-and a grid of n points tries only n^(1/d) values of each number.
+A scrambled Sobol sequence has neither gaps nor clusters in any projection. Random points have both,
+and a grid of n points tries only n^(1/d) values of each of d numbers. Optuna's samplers ("tpe",
+"gp") propose points in rounds and learn from the scores of the rounds before.
 
 References: Owen, "Scrambling Sobol' and Niederreiter-Xing Points", J. Complexity 1998; Bergstra &
-Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012.
+Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012; Watanabe, "Tree-Structured
+Parzen Estimator", 2023, arXiv:2304.11127. "gp" is a Gaussian process with the Matern 5/2 kernel and
+logarithmic expected improvement, as in Optuna.
 """
 
 import itertools
 import math
+import warnings
+from collections.abc import Generator
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float64, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from jaxopt_course.core import checks
 
-from ._space import Choice, Int, Range, dimensions_of
+from ._space import Choice, Int, Points, Range, space_of
 
 
-Points = Float64[np.ndarray, "trials d"]
+LEARNING = ("tpe", "gp")
+LEARNER = "a `method` that learns, 'tpe' or 'gp'"
+METHODS = ("sobol", "random", "grid", *LEARNING)
+ROUNDS = 16
 
 
 def sobol_design(key: Key[Array, ""], space: PyTree, trials: int) -> Points:
-    """The first ``trials`` points of a scrambled Sobol sequence; best if a power of two.
+    """The first points of a scrambled Sobol sequence.
 
     Args:
         key: scrambles the sequence.
-        space: its ranges count the dimensions.
-        trials: how many points, in [1, inf).
+        space: its ranges are the dimensions.
+        trials: number of points, in [1, inf); best a power of two.
 
     Examples:
         >>> from jaxopt_course.studies import Float
@@ -47,29 +55,23 @@ def sobol_design(key: Key[Array, ""], space: PyTree, trials: int) -> Points:
 
 
 def random_design(key: Key[Array, ""], space: PyTree, trials: int) -> Points:
-    """Points drawn independently of each other.
-
-    Args:
-        key: of the draws.
-        space: its ranges count the dimensions.
-        trials: how many points, in [1, inf).
-    """
+    """Independent uniform points; the arguments are those of :func:`sobol_design`."""
     d = _count("random_design", space, trials)
     return np.random.default_rng(host_seed(key)).random((trials, d))
 
 
 def grid_design(space: PyTree, trials: int) -> Points:
-    """The finest grid of at most ``trials`` points with as many values of each number.
+    """The finest grid of at most ``trials`` points that has equally many values of each number.
 
-    The ends of a range are among them, and every option of a choice. An `Int` has none of its
-    values twice.
+    It includes the ends of every range and every option of a choice. No value of an `Int` occurs
+    twice.
 
     Args:
         space: its ranges are the axes.
-        trials: at most so many points, in [the combinations of the choices, inf).
+        trials: the largest number of points, at least the number of combinations of options.
 
     Raises:
-        ValueError: if the choices alone have more combinations than ``trials``.
+        ValueError: if the choices have more combinations than ``trials``.
 
     Examples:
         >>> from jaxopt_course.studies import Choice, Float
@@ -78,12 +80,12 @@ def grid_design(space: PyTree, trials: int) -> Points:
         [[0.0, 0.25], [0.0, 0.75], [0.5, 0.25], [0.5, 0.75], [1.0, 0.25], [1.0, 0.75]]
     """
     _count("grid_design", space, trials)
-    ranges = dimensions_of(space).ranges
+    ranges = space_of(space).ranges
     sizes = lambda level: math.prod(len(_levels(r, level)) for r in ranges)
     if sizes(1) > trials:
         raise ValueError(
-            f"grid_design: `trials` must lie in [{sizes(1)}, inf), for so many combinations do "
-            f"the choices have, got {trials}."
+            f"grid_design: `trials` must lie in [{sizes(1)}, inf), the number of combinations of "
+            f"options, got {trials}."
         )
     level = 1
     while sizes(level + 1) <= trials and level < trials:
@@ -93,7 +95,7 @@ def grid_design(space: PyTree, trials: int) -> Points:
 
 
 def is_design(points: Any, d: int, trials: int = 1) -> bool:
-    """Whether ``points`` are at least ``trials`` in the unit cube of ``d`` dimensions."""
+    """Whether ``points`` are at least ``trials`` points of the unit cube of ``d`` dimensions."""
     table = np.asarray(points)
     fits = table.ndim == 2 and table.shape[0] >= trials and table.shape[1] == d
     return fits and bool(np.all((table >= 0) & (table <= 1)))
@@ -104,8 +106,109 @@ def host_seed(key: Key[Array, ""]) -> int:
     return int(jax.random.bits(key, dtype=np.uint32))
 
 
+def check_method(
+    method: str | Points, space: PyTree, trials: int | None, rounds: int | None
+) -> tuple[int, int]:
+    """The number of trials, and of the rounds of a method that learns.
+
+    Raises:
+        ValueError: if the method is unknown, ``trials`` is missing, or points do not fit the space.
+    """
+    learns = isinstance(method, str) and method in LEARNING
+    checks.beside("search", LEARNER, present=learns, rounds=rounds)
+    if isinstance(method, str):
+        checks.choice("search", "method", method, METHODS)
+        if trials is None:
+            raise ValueError(f"search: `trials` must be given where `method` is {method!r}.")
+        checks.integer("search", "trials", trials, "[1, inf)")
+        if rounds is not None:
+            checks.integer("search", "rounds", rounds, "[8, inf)")
+        trials = len(grid_design(space, trials)) if method == "grid" else trials
+        return trials, rounds or ROUNDS
+    shape, d = np.shape(method), len(space_of(space).ranges)
+    if not is_design(method, d):
+        raise ValueError(
+            f"search: `method` must name one or be points in [0, 1] of shape (trials, {d}), got "
+            f"shape {shape}."
+        )
+    if trials not in (None, shape[0]):
+        raise ValueError(f"search: `trials` must be the {shape[0]} of `method`, got {trials}.")
+    return shape[0], ROUNDS
+
+
+def proposals(
+    method: str | Points, key: Key[Array, ""], space: PyTree, trials: int, rounds: int, mode: str
+) -> Generator[Points, np.ndarray, None]:
+    """Tables of points, ``trials`` in all.
+
+    Methods that learn yield ``rounds`` tables. The scores of each table, NaN for a failure, are
+    sent in before the next one.
+    """
+    if not isinstance(method, str):
+        yield np.asarray(method, float)
+    elif method == "grid":
+        yield grid_design(space, trials)
+    elif method == "random":
+        yield random_design(key, space, trials)
+    elif method == "sobol":
+        yield sobol_design(key, space, trials)
+    else:
+        yield from _learned(_sampler(method, host_seed(key)), space, trials, rounds, mode)
+
+
+def _learned(
+    sampler: Any, space: PyTree, trials: int, rounds: int, mode: str
+) -> Generator[Points, np.ndarray, None]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        sampler=sampler, direction="minimize" if mode == "min" else "maximize"
+    )
+    apart = space_of(space)
+    distributions: dict[str, Any] = {
+        str(i): optuna.distributions.CategoricalDistribution(range(len(kind.options)))
+        if isinstance(kind, Choice)
+        else optuna.distributions.FloatDistribution(0, 1)
+        for i, kind in enumerate(apart.ranges)
+    }
+    size, known = math.ceil(trials / rounds), np.empty(0)  # equal rounds, so that one chunk fits
+    for begin in range(0, trials, size):
+        asked = [study.ask(distributions) for _ in range(begin, min(begin + size, trials))]
+        params = [[trial.params[name] for name in distributions] for trial in asked]
+        points = np.array(params, float).reshape(len(asked), len(distributions))
+        for i, kind in apart.choices.items():
+            points[:, i] = (points[:, i] + 0.5) / len(kind.options)
+        scores = yield points
+        known = np.append(known, scores[np.isfinite(scores)])
+        worst = math.nan if known.size == 0 else (known.max() if mode == "min" else known.min())
+        for trial, score in zip(asked, scores.tolist(), strict=True):
+            # A failure counts as the worst score so far, so that its neighborhood is avoided.
+            told = worst if math.isnan(score) else score
+            if math.isnan(told):
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            else:
+                study.tell(trial, told)
+
+
+def _sampler(method: str, seed: int) -> Any:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if method == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        try:
+            import torch  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "search: `method` 'gp' needs torch: Optuna's Gaussian process is written in it."
+            ) from error
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+
+
 def _levels(kind: Range, level: int) -> list[float]:
-    """Where the grid cuts a range: at its ends and evenly between; once alone, in the middle."""
+    """Grid points of a range: its ends and evenly between, or the middle where there is one."""
     if isinstance(kind, Choice):
         return [(i + 0.5) / len(kind.options) for i in range(len(kind.options))]
     even = [0.5] if level == 1 else [i / (level - 1) for i in range(level)]
@@ -113,5 +216,6 @@ def _levels(kind: Range, level: int) -> list[float]:
 
 
 def _count(owner: str, space: PyTree, trials: int) -> int:
+    """The number of dimensions, after a check of ``trials``."""
     checks.integer(owner, "trials", trials, "[1, inf)")
-    return len(dimensions_of(space).ranges)
+    return len(space_of(space).ranges)

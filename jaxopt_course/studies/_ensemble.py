@@ -1,10 +1,10 @@
-"""Many trainings as one predictor: the average of what they predict, of probabilities above all.
+"""Many trainings as one predictor: the average of their predictions, such as probabilities.
 
     p(x) = 1/M sum_m p_m(x)
 
-The members of a deep ensemble differ in their seed, those of a bag in the bootstrap sample too. For
-a convex loss, such as the squared error or the cross-entropy of a class, the average's is at most
-the average loss of the members.
+The members of a deep ensemble differ in their seed, those of a bag in their bootstrap sample too.
+For a convex loss, such as the squared error or the cross-entropy of a class, the loss of their
+average is at most their average loss.
 
 References: Lakshminarayanan, Pritzel & Blundell, "Simple and Scalable Predictive Uncertainty
 Estimation using Deep Ensembles", NeurIPS 2017; Breiman, "Bagging Predictors", Machine Learning
@@ -28,10 +28,10 @@ Strategy = Literal["map", "chunk", "vmap"]
 
 
 class Ensemble(NamedTuple):
-    """What each member predicts.
+    """The predictions of each member.
 
     predictions: f[members, points, ...].
-    weights: how often each training row was drawn for each member, f[members, rows]; None: the
+    weights: how often each training row was drawn for each member, f[members, rows]. None: all
         members see the same rows.
     """
 
@@ -45,7 +45,7 @@ class Ensemble(NamedTuple):
 
     @property
     def spread(self) -> Float[Array, "points ..."]:
-        """How far the members are apart: their standard deviation."""
+        """The standard deviation over the members."""
         return self.predictions.std(0)
 
 
@@ -63,14 +63,14 @@ def ensemble(
     """A deep ensemble: the same training from several seeds, in one program.
 
     Args:
-        predict: ``predict(key, hyperparameters, rows)``: a training, and then its predictions of
-            the points that are of interest; for classes, their probabilities.
+        predict: ``predict(key, hyperparameters, rows)`` trains and returns predictions of the
+            points of interest; for classes, their probabilities.
         key: member m trains with ``fold_in(key, m)``, as the seeds of a search do.
-        members: how many, in [1, inf).
-        hyperparameters: that ``predict`` takes; numbers are traced.
-        rows: that ``predict`` takes.
-        strategy: of :func:`~jaxopt_course.training.make_population`.
-        mesh: likewise.
+        members: number of members, in [1, inf).
+        hyperparameters: of ``predict``; numbers are traced.
+        rows: of ``predict``.
+        strategy: as for :func:`~jaxopt_course.training.make_population`.
+        mesh: as for :func:`~jaxopt_course.training.make_population`.
 
     Examples:
         >>> predict = lambda key, hyperparameters, rows: jax.random.uniform(key, (3,))
@@ -93,16 +93,16 @@ def bagging(
     strategy: Strategy = "map",
     mesh: Mesh | None = None,
 ) -> Ensemble:
-    """Trainings on bootstrap samples of the rows, each from a seed of its own, in one program.
+    """Trainings on bootstrap samples of the rows, each from its own seed, in one program.
 
     Args:
-        predict: as of :func:`ensemble`; its rows count as often as they were drawn.
-        rows: row numbers that are drawn from, with replacement.
-        key: of the samples and of the trainings.
-        members: how many, in [1, inf).
-        hyperparameters: that ``predict`` takes; numbers are traced.
-        strategy: of :func:`~jaxopt_course.training.make_population`.
-        mesh: likewise.
+        predict: as for :func:`ensemble`; rows are weighted by how often they were drawn.
+        rows: numbers of the rows to draw from, with replacement.
+        key: for the samples and the trainings.
+        members: as for :func:`ensemble`.
+        hyperparameters: as for :func:`ensemble`.
+        strategy: as for :func:`ensemble`.
+        mesh: as for :func:`ensemble`.
 
     Examples:
         >>> y = jnp.array([1.0, 2.0, 6.0])
@@ -125,16 +125,13 @@ def bagging(
 
 
 def out_of_bag(bags: Ensemble) -> Float[Array, "rows ..."]:
-    """The mean over the members that did not train on a row: an honest prediction, without folds.
+    """The mean prediction of each row by the members that did not train on it.
 
     Args:
-        bags: of :func:`bagging`, whose ``predict`` predicts its training rows, in their order.
+        bags: of :func:`bagging`; its ``predict`` must predict the training rows in their order.
 
     Returns:
-        NaN for a row that every member has drawn.
-
-    Raises:
-        ValueError: if the predictions are not of the training rows.
+        f[rows, ...]; NaN for a row that every member has drawn.
     """
     shape = bags.predictions.shape
     if bags.weights is None or shape[:2] != bags.weights.shape:

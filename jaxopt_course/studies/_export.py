@@ -1,4 +1,4 @@
-"""What a search has found, for other tools: tables, CSV and Parquet files, an Optuna study."""
+"""The result of a search for other tools: tables, CSV and Parquet files, an Optuna study."""
 
 import os
 import pathlib
@@ -9,18 +9,19 @@ import numpy as np
 from jaxopt_course.core import checks
 
 from ._result import SearchResult, columns_of
-from ._score import metric_name
-from ._space import Float, Int, dimensions_of
+from ._space import Float, Int, space_of
+from ._study import metric_name
 
 
 def to_table(result: SearchResult, by: Literal["configuration", "training"] = "training") -> Any:
-    """The result as a ``pyarrow.Table``: one row a training, or one a configuration.
+    """The result as a ``pyarrow.Table``, with one row a training or one a configuration.
 
     Args:
         result: of a search.
-        by: "training": the ranges' values, ``configuration``, ``fold``, ``seed``, ``score``,
-            ``outcome``. "configuration": the ranges' values, the mean ``score``, its
-            ``standard_error``, how many trainings ``failed``, and the ``rank``, 1 being best.
+        by: "training" has the columns ``configuration``, ``fold``, ``seed``, the ranges, ``score``
+            and ``outcome``. "configuration" has ``configuration``, the ranges, the mean ``score``,
+            its ``standard_error``, the number of trainings that ``failed``, and the ``rank``, of
+            which 1 is best.
 
     Examples:
         >>> import jax
@@ -39,7 +40,7 @@ def to_table(result: SearchResult, by: Literal["configuration", "training"] = "t
         rank = np.empty(len(result.points), int)
         rank[result.ranking] = np.arange(1, len(rank) + 1)
         return pa.table({"configuration": np.arange(len(rank)), **columns, "rank": rank})
-    names = dimensions_of(result.space).names
+    names = space_of(result.space).names
     number, fold, seed = (axis.ravel() for axis in np.indices(result.scores.shape))
     return pa.table(
         {
@@ -58,11 +59,7 @@ def write_table(
     path: str | os.PathLike[str],
     by: Literal["configuration", "training"] = "training",
 ) -> None:
-    """Write :func:`to_table` to a file whose name ends in ``.csv`` or ``.parquet``.
-
-    Raises:
-        ValueError: if it ends in something else.
-    """
+    """Write :func:`to_table` to a file whose name ends in ``.csv`` or ``.parquet``."""
     suffix = pathlib.Path(path).suffix
     checks.choice("write_table", "path", suffix, (".csv", ".parquet"))
     table = to_table(result, by)
@@ -79,14 +76,14 @@ def write_table(
 def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None) -> Any:
     """The result as an ``optuna.Study``, for its dashboard and its analyses.
 
-    A trial is a configuration: its value is the mean score, its intermediate values are the mean
-    ranked metric by evaluation, where that is one of the history. A configuration with a failed
-    training is a failed trial. Options that are no numbers or strings become strings.
+    A trial is a configuration. Its value is the mean score; its intermediate values are the means
+    of the ranked metric at each evaluation, if that is a name in the history. A configuration with
+    a failed training is a failed trial. Options other than numbers and strings become strings.
 
     Args:
         result: of a search.
-        storage: as Optuna takes it, such as ``"sqlite:///study.db"``. None: memory. Optuna's
-            journal files are pickles: read only those that you trust.
+        storage: an Optuna storage, such as ``"sqlite:///study.db"``. None: memory. Optuna's journal
+            files are pickles: read only those that you trust.
         name: of the study in the storage.
     """
     import optuna
@@ -119,13 +116,13 @@ def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None
 
 
 def importance(result: SearchResult) -> dict[str, float]:
-    """How much each range matters for being among the best tenth; the largest first, their sum 1.
+    """How much each range determines whether a configuration is among the best tenth.
 
-    It compares where the best tenth of the configurations lies with where all lie. Configurations
-    with a failed training are left out.
+    It compares the distribution of the best tenth with that of all configurations, without those
+    that have a failed training.
 
     Returns:
-        {name of the range: share}.
+        {name of the range: share}, the largest first; the shares add up to 1.
 
     Raises:
         ValueError: if fewer than two configurations have a score.
@@ -143,12 +140,12 @@ def importance(result: SearchResult) -> dict[str, float]:
 
 
 def _distributions(result: SearchResult, columns: dict[str, list[Any]]) -> dict[str, Any]:
-    """Of each range."""
+    """The Optuna distribution of each range."""
     from optuna import distributions
 
     found: dict[str, Any] = {}
-    dimensions = dimensions_of(result.space)
-    for name, kind in zip(dimensions.names, dimensions.ranges, strict=True):
+    space = space_of(result.space)
+    for name, kind in zip(space.names, space.ranges, strict=True):
         if isinstance(kind, Float):
             found[name] = distributions.FloatDistribution(kind.low, kind.high, log=kind.log)
         elif isinstance(kind, Int):
@@ -159,7 +156,7 @@ def _distributions(result: SearchResult, columns: dict[str, list[Any]]) -> dict[
 
 
 def _curves(result: SearchResult) -> list[dict[int, float]]:
-    """{step: mean of the ranked metric} of each configuration, where it is in the history."""
+    """{step: mean of the ranked metric} of each configuration, if it is in the history."""
     if callable(result.metric) or "step" not in result.history:
         return [{} for _ in result.points]
     name = metric_name("to_optuna", result.metric, result.history)

@@ -1,58 +1,111 @@
-"""Successive halving: many configurations for a few steps, the best of them for more, and so on.
+"""Successive halving: train many configurations for a few steps, the best of them for more.
 
-With a rung r of n_r configurations and s_r steps:  n_0 = trials, n_r = floor(n_0 / eta^r),
-s_r = min(s_0 eta^r, max_steps), until one is left or the steps are spent. Each rung trains its
-configurations on from where the last one left them, and hands the best n_{r+1} to the next.
+Rung r trains n_r configurations up to step s_r, with n_0 = trials, n_r = floor(n_0 / eta^r) and
+s_r = min(s_0 eta^r, max_steps), until one configuration is left or the steps are spent. Each rung
+continues the trainings of the rung before and passes its best n_{r+1} to the next.
 
-Hyperband runs several such brackets, from many configurations with few steps to a few with all:
-with s_max = floor(log_eta(max_steps / min_steps)), bracket s = s_max, ..., 0 starts with
-ceil((s_max + 1) / (s + 1) eta^s) configurations of max_steps / eta^s steps.
+Hyperband runs several such brackets, from many configurations with few steps to a few with all
+steps. With s_max = floor(log_eta(max_steps / min_steps)), bracket s = s_max, ..., 0 starts with
+ceil((s_max + 1) / (s + 1) eta^s) configurations and max_steps / eta^s steps.
 
-The table of rungs is data: one program, about as large as one training, serves all brackets and
-budgets; who goes on is chosen between its calls. What a short budget says of a long one is not
-known beforehand: the rank correlation of each rung with the next is part of every result.
+One program, about as large as a single training, serves all brackets and budgets; the host selects
+configurations between its calls. Whether a short budget predicts a long one is not known
+beforehand, so every result reports the rank correlation of each rung with the next.
 
 References: Jamieson & Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter
 Optimization", AISTATS 2016; Li et al., "Hyperband", JMLR 2018, algorithm 1.
 """
 
+import dataclasses
+import itertools
 import math
 import os
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import checks, under_automatic_mesh
+from jaxopt_course.core import checks, text_table, under_automatic_mesh
 from jaxopt_course.training import Rows, Stages
 
-from ._designs import Points, sobol_design
+from ._cohort import Cohort, check_rounds, correlation_texts, correlations
+from ._designs import sobol_design
 from ._optimizer_checks import warn_of_decay
-from ._rounds import Setting, correlation_text, correlations
-from ._rungs import Rungs, check_rungs, halving_rungs
-from ._saves import digest
-from ._score import ranked
-from ._space import configuration_at
+from ._space import Points
+from ._study import Mode, Study, digest, ranked
+
+
+class Rungs(NamedTuple):
+    """How many configurations train for how many steps, rung by rung.
+
+    sizes: number of configurations, not increasing.
+    steps: total number of steps of each configuration, increasing.
+    """
+
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+def halving_rungs(trials: int, *, eta: float = 3.0, min_steps: int, max_steps: int) -> Rungs:
+    """The rungs of successive halving.
+
+    Args:
+        trials: number of configurations in the first rung, in [1, inf).
+        eta: factor by which configurations decrease and steps increase from rung to rung, in
+            (1, inf).
+        min_steps: steps of the first rung, in [1, max_steps].
+        max_steps: steps of the last rung.
+
+    Examples:
+        >>> halving_rungs(9, eta=3, min_steps=10, max_steps=90)
+        Rungs(sizes=(9, 3, 1), steps=(10, 30, 90))
+    """
+    checks.integer("halving_rungs", "trials", trials, "[1, inf)")
+    _check_steps("halving_rungs", eta, min_steps, max_steps)
+    sizes, steps = [trials], [min_steps]
+    while steps[-1] < max_steps and sizes[-1] > 1:
+        rung = len(sizes)
+        sizes.append(max(1, math.floor(trials / eta**rung + 1e-9)))
+        steps.append(min(max_steps, math.floor(min_steps * eta**rung + 1e-9)))
+    return Rungs(tuple(sizes), (*steps[:-1], max_steps))
+
+
+def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs:
+    """Two rungs: all configurations for a few steps, the best ``k`` to the end.
+
+    This is the baseline for successive halving.
+
+    Args:
+        trials: number of configurations, in [1, inf).
+        k: number of configurations in the second rung, in [1, trials].
+        min_steps: steps of the first rung, in [1, max_steps), for example one epoch.
+        max_steps: steps of the second rung.
+    """
+    checks.integer("top_k_rungs", "trials", trials, "[1, inf)")
+    checks.integer("top_k_rungs", "max_steps", max_steps, "[1, inf)")
+    checks.integer("top_k_rungs", "k", k, f"[1, {trials}]")
+    checks.integer("top_k_rungs", "min_steps", min_steps, f"[1, {max_steps})")
+    return Rungs((trials, k), (min_steps, max_steps))
 
 
 class HalvingResult(NamedTuple):
-    """What a bracket has found; ``print`` it.
+    """The result of one bracket; ``print`` it.
 
-    space: that was searched.
+    space: the space that was searched.
     points: of the unit cube, f64[configurations, ranges].
-    configurations: at these points, as plain Python values.
-    scores: f64[rungs, configurations]; NaN where a training failed or was given up before.
-    rungs: that were run.
+    configurations: those at the points, as plain Python values.
+    scores: f64[rungs, configurations]; NaN where a training failed or was dropped before.
+    rungs: the rungs that were run.
     mode: ``"min"`` or ``"max"``: which scores are best.
-    correlations: Spearman's, of the scores of a rung with those of the next, among the
-        configurations that reached it, f64[rungs - 1].
+    correlations: Spearman's rank correlation of the scores of each rung with those of the next,
+        among the configurations that reached it, f64[rungs - 1].
     key: of the trainings.
-    seconds: of all trainings, compilation included if it was compiled for this.
+    seconds: duration of the bracket, with compilation.
     """
 
     space: PyTree
@@ -60,14 +113,14 @@ class HalvingResult(NamedTuple):
     configurations: tuple[PyTree, ...]
     scores: Float64[np.ndarray, "r c"]
     rungs: Rungs
-    mode: Literal["min", "max"]
+    mode: Mode
     correlations: Float64[np.ndarray, "r-1"]
     key: Key[Array, ""]
     seconds: float
 
     @property
     def survivors(self) -> tuple[np.ndarray, ...]:
-        """The configurations of each rung, the best of it first."""
+        """The configurations that each rung trained, the best first."""
         return tuple(_trained(self.scores, self.rungs.sizes, self.mode))
 
     @property
@@ -76,14 +129,12 @@ class HalvingResult(NamedTuple):
         return int(self.survivors[-1][0])
 
     def __str__(self) -> str:
-        """A line a rung."""
         pick = np.fmin if self.mode == "min" else np.fmax
-        lines = ["rung  configurations   steps   best score   rank correlation with the next"]
-        for r, (size, steps) in enumerate(zip(*self.rungs, strict=True)):
-            after = correlation_text(self.correlations, r)
-            best = pick.reduce(self.scores[r])
-            lines.append(f"{r:4}  {size:14}  {steps:6}   {best:10.4g}   {after}")
-        return "\n".join([*lines, f"best: {self.configurations[self.best]}"])
+        header = ["rung", "configurations", "steps", "best score", "rank correlation with the next"]
+        best = [f"{pick.reduce(row):.4g}" for row in self.scores]
+        columns = [range(len(best)), *self.rungs, best, correlation_texts(self.correlations)]
+        table = text_table(header, zip(*(map(str, column) for column in columns), strict=True))
+        return f"{table}\nbest: {self.configurations[self.best]}"
 
 
 @under_automatic_mesh
@@ -96,35 +147,37 @@ def successive_halving(
     rows: Rows | None = None,
     points: Points | None = None,
     metric: str | None = None,
-    mode: Literal["min", "max"] = "min",
+    mode: Mode = "min",
     mesh: Mesh | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> HalvingResult:
-    """One bracket.
+    """Search with one bracket of successive halving.
 
-    All configurations start from the same key. A training that diverges scores NaN and is never
-    among those that go on, unless too few are left.
+    All configurations start from the same key. A training that diverges scores NaN and does not
+    reach the next rung, unless too few others are left.
 
     Args:
-        stages: of the training, by :func:`~jaxopt_course.training.make_stages`. The program is
-            compiled once for these stages and so many configurations; other rungs run in it too.
-        space: of numbers; choices are programs of their own and are refused.
-        key: of the trainings, and of the design.
-        rungs: of :func:`halving_rungs`, :func:`top_k_rungs`, or by hand.
+        stages: the training, by :func:`~jaxopt_course.training.make_stages`. The program is
+            compiled once for these stages and this number of configurations, whatever the rungs.
+        space: a pytree of :class:`Float`, :class:`Int` and fixed values. Choices are refused,
+            because each option is a program of its own.
+        key: for the trainings and the design.
+        rungs: of :func:`halving_rungs` or :func:`top_k_rungs`, or your own.
         rows: which rows train and which validate. None: all train.
         points: of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
-        metric: a name of the rows of the history. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
-        mesh: the configurations of each rung are dealt out over its axis "pop", which gives the
-            same result, to the bit. None: one device.
-        resume: a directory, in which each rung is saved. A bracket that was killed goes on from
-            there, and ends as it would have ended. It is not extended: other ``rungs`` are another
-            study, which needs a directory of its own.
-        progress: show it on stderr.
+        metric: name of a metric in the history. None: the validation loss if there is one, else
+            the training loss.
+        mode: whether the lowest or the highest score is best; for an accuracy it must be "max".
+        mesh: devices that share the trainings along the axis "pop", with bitwise the same result.
+            None: one device.
+        resume: a directory in which the study is saved after each rung. A study that was killed
+            resumes from there and ends with the same result. A study with other ``rungs`` is
+            another one and needs its own directory.
+        progress: whether to show progress on stderr.
 
     Raises:
-        ValueError: if the rungs are no table as said, or the space has a choice.
+        ValueError: if an argument is out of range or the space has a choice.
         CheckpointMismatchError: if ``resume`` holds another study.
 
     Warns:
@@ -149,14 +202,21 @@ def successive_halving(
         >>> 0.03 < result.configurations[result.best]["rate"] < 0.3
         True
     """
-    check_rungs("successive_halving", rungs)
-    setting = Setting(
-        "successive_halving", stages, space, key, rows, metric, mode, mesh, resume, progress
+    _check_rungs("successive_halving", rungs)
+    study = Study(
+        owner="successive_halving",
+        space=space,
+        key=key,
+        rows=rows,
+        metric=metric,
+        mode=mode,
+        mesh=mesh,
+        resume=resume,
+        progress=progress,
     )
-    setting = setting.checked()
     if points is None:
         points = sobol_design(key, space, rungs.sizes[0])
-    return _bracket(setting, rungs, setting.first(points, rungs.sizes[0]))
+    return _bracket(study, stages, rungs, points)
 
 
 @under_automatic_mesh
@@ -170,62 +230,69 @@ def hyperband(
     max_steps: int,
     rows: Rows | None = None,
     metric: str | None = None,
-    mode: Literal["min", "max"] = "min",
+    mode: Mode = "min",
     mesh: Mesh | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> tuple[HalvingResult, ...]:
-    """All brackets, each a :class:`HalvingResult`, in one program that is compiled once.
+    """Search with all brackets of Hyperband, in one program; returns one result a bracket.
 
     Args:
         stages: as for :func:`successive_halving`.
-        space: of numbers.
-        key: of the trainings, and of the design, from which each bracket takes its own part.
+        space: as for :func:`successive_halving`.
+        key: for the trainings and one design, of which each bracket uses its own part.
         eta: as for :func:`halving_rungs`.
-        min_steps: of the first rung of the first bracket, in [1, max_steps].
-        max_steps: of the last rung of each.
-        rows: which rows train and which validate. None: all train.
-        metric: a name of the rows of the history. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
+        min_steps: steps of the first rung of the first bracket, in [1, max_steps].
+        max_steps: steps of the last rung of every bracket.
+        rows: as for :func:`successive_halving`.
+        metric: as for :func:`successive_halving`.
+        mode: as for :func:`successive_halving`.
         mesh: as for :func:`successive_halving`.
-        resume: a directory, in which each bracket has one of its own. As of
-            :func:`successive_halving`, none is extended.
-        progress: show it on stderr.
+        resume: a directory in which each bracket has its own directory.
+        progress: as for :func:`successive_halving`.
     """
-    checks.number("hyperband", "eta", eta, "(1, inf)")
-    checks.integer("hyperband", "max_steps", max_steps, "[1, inf)")
-    checks.integer("hyperband", "min_steps", min_steps, f"[1, {max_steps}]")
+    _check_steps("hyperband", eta, min_steps, max_steps)
     most = math.floor(math.log(max_steps / min_steps, eta) + 1e-9)
     brackets = []
     for s in range(most, -1, -1):
-        trials = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
+        count = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
         steps = max(min_steps, math.floor(max_steps / eta**s + 1e-9))
-        rungs = halving_rungs(trials, eta=eta, min_steps=steps, max_steps=max_steps)
+        rungs = halving_rungs(count, eta=eta, min_steps=steps, max_steps=max_steps)
         sizes = rungs.sizes[: s + 1]
         brackets.append(Rungs(sizes, (*rungs.steps[: len(sizes) - 1], max_steps)))
-    ends = np.cumsum([rungs.sizes[0] for rungs in brackets])
-    design = sobol_design(key, space, int(ends[-1]))
-    setting = Setting("hyperband", stages, space, key, rows, metric, mode, mesh, resume, progress)
-    setting = setting.checked()
+    study = Study(
+        owner="hyperband",
+        space=space,
+        key=key,
+        rows=rows,
+        metric=metric,
+        mode=mode,
+        mesh=mesh,
+        resume=resume,
+        progress=progress,
+    )
+    trials = [rungs.sizes[0] for rungs in brackets]
+    design = np.split(sobol_design(key, space, sum(trials)), np.cumsum(trials)[:-1])
     results = []
-    for number, (rungs, end) in enumerate(zip(brackets, ends, strict=True)):
+    for number, (rungs, points) in enumerate(zip(brackets, design, strict=True)):
         directory = None if resume is None else pathlib.Path(resume, f"bracket-{number}")
-        points = design[end - rungs.sizes[0] : end]
-        size = max(rungs.sizes[0] for rungs in brackets)
-        results.append(_bracket(setting._replace(resume=directory), rungs, points, size))
+        own = dataclasses.replace(study, resume=directory)
+        results.append(_bracket(own, stages, rungs, points, max(trials)))
     return tuple(results)
 
 
-def _bracket(setting: Setting, rungs: Rungs, points: Points, size: int = 0) -> HalvingResult:
-    """One bracket, in programs for ``size`` configurations; 0: for those of the bracket."""
+def _bracket(
+    study: Study, stages: Stages, rungs: Rungs, points: Points, size: int = 0
+) -> HalvingResult:
+    """One bracket, in programs for at least ``size`` configurations."""
     count = rungs.sizes[0]
-    configurations = tuple(configuration_at(setting.space, point) for point in points)
-    warn_of_decay(setting.owner, setting.stages, configurations[0], rungs.steps, stacklevel=3)
+    points = check_rounds(study, points, count)
+    configurations = tuple(map(study.apart.configuration, points))
+    warn_of_decay(study.owner, stages, configurations[0], rungs.steps, stacklevel=3)
     begun = time.perf_counter()
-    keys = jnp.broadcast_to(setting.key, (count,))
-    cohort = setting.cohort(points, keys, size)
+    cohort = Cohort(study, stages, points, jnp.broadcast_to(study.key, (count,)), size)
     scores = np.full((len(rungs.sizes), count), np.nan)
-    trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, setting.mode)
+    trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, study.mode)
 
     def one_rung(rung: int) -> None:
         members = trained(rung)[-1][: rungs.sizes[rung]] if rung > 0 else np.arange(count)
@@ -235,26 +302,42 @@ def _bracket(setting: Setting, rungs: Rungs, points: Points, size: int = 0) -> H
             cohort.take(np.array([members.tolist().index(member) for member in best]))
 
     about = {"rungs": [list(row) for row in rungs], "points": digest(points)}
-    going = [*rungs.sizes[1:], 0]
-    setting.run(cohort, {"scores": scores}, one_rung, going, unit="rung", about=about)
+    cohort.run({"scores": scores}, one_rung, [*rungs.sizes[1:], 0], "rung", **about)
     return HalvingResult(
-        space=setting.space,
+        space=study.space,
         points=points,
         configurations=configurations,
         scores=scores,
         rungs=rungs,
-        mode=setting.mode,
+        mode=study.mode,
         correlations=correlations(scores),
-        key=setting.key,
+        key=study.key,
         seconds=time.perf_counter() - begun,
     )
 
 
 def _trained(scores: np.ndarray, sizes: Sequence[int], mode: str) -> list[np.ndarray]:
-    """Who trained in each rung, the best first; of equal ones who was better in the rung before."""
+    """The members of each rung, the best first; ties are in the order of the rung before."""
     members, found = np.arange(sizes[0]), []
     for row, size in zip(scores, sizes, strict=False):
         members = members[:size]
         members = members[ranked(row[members], mode)]
         found.append(members)
     return found
+
+
+def _check_steps(owner: str, eta: float, min_steps: int, max_steps: int) -> None:
+    checks.number(owner, "eta", eta, "(1, inf)")
+    checks.integer(owner, "max_steps", max_steps, "[1, inf)")
+    checks.integer(owner, "min_steps", min_steps, f"[1, {max_steps}]")
+
+
+def _check_rungs(owner: str, rungs: Rungs) -> None:
+    sizes, steps = rungs
+    falls = all(a >= b >= 1 for a, b in itertools.pairwise(sizes)) and sizes and sizes[-1] >= 1
+    rises = all(a < b for a, b in itertools.pairwise(steps)) and steps and steps[0] >= 1
+    if len(sizes) != len(steps) or not falls or not rises:
+        raise ValueError(
+            f"{owner}: `rungs` must be sizes that do not rise and as many steps that do, all in "
+            f"[1, inf), got {rungs}."
+        )

@@ -1,54 +1,58 @@
-"""Population-based training: trainings side by side whose numbers change while they train.
+"""Population-based training: trainings side by side whose hyperparameters change as they train.
 
-All members train for some steps and are scored. Then the worst give up their place to copies of
-the best, parameters, optimizer state and numbers alike, and each copy goes on with numbers of its
-own, drawn near those of its parent. What comes out is one training with a schedule of every number.
+All members train for some steps and are scored. Then two things happen, on the host:
 
-As in halving, one program, about as large as one training, serves all rounds and all settings.
+    exploit  the worst share, and members that have diverged, are replaced by copies of members of
+             the best share: parameters, optimizer state and hyperparameters alike
+    explore  each hyperparameter of a copy is drawn again with some probability, otherwise it is
+             multiplied by one of two factors
+
+The result is one training with a schedule of every hyperparameter. All draws are functions of the
+key, the round and the member. One program, about as large as a single training, serves all rounds.
 
 Reference: Jaderberg et al., "Population Based Training of Neural Networks", 2017,
-https://arxiv.org/abs/1711.09846.
+https://arxiv.org/abs/1711.09846, section 4.1.1: truncation selection, perturb and resample.
 """
 
+import math
 import os
 import time
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import checks, under_automatic_mesh
+from jaxopt_course.core import checks, text_table, under_automatic_mesh
 from jaxopt_course.training import Rows, Stages
 
-from ._designs import Points, host_seed, sobol_design
-from ._exploit import Turn, turn
+from ._cohort import Cohort, check_rounds, correlation_texts, correlations
+from ._designs import host_seed, sobol_design
 from ._optimizer_checks import check_state_has_no_numbers, warn_of_decay
-from ._rounds import Setting, correlation_text, correlations
-from ._saves import digest
-from ._score import ranked
-from ._space import configuration_at, dimensions_of
+from ._space import Float, Int, Points, space_of
+from ._study import Mode, Study, digest, ranked
 
 
-TURNS = 2**32 - 1  # the use of the key that is no member's
+TURNS = 2**32 - 1  # folded into the key for all draws; members have smaller numbers
 
 
 class PopulationResult(NamedTuple):
-    """What population-based training has found; ``print`` it.
+    """The result of population-based training; ``print`` it.
 
-    space: that was searched.
+    space: the space that was searched.
     points: of each round, in the unit cube, f64[rounds, members, ranges].
     scores: at the end of each round, f64[rounds, members]; NaN where a member has diverged.
-    parents: whose place in the round before a member goes on from, i32[rounds, members]; its own
-        place unless it is a copy, and in the first round.
-    steps: of all training at the end of each round, i32[rounds].
+    parents: the place in the round before that each member continues from, i32[rounds, members]:
+        its own place unless it is a copy, and in the first round.
+    steps: total number of steps at the end of each round, i32[rounds].
     mode: ``"min"`` or ``"max"``: which scores are best.
-    correlations: Spearman's, of the scores of a round with those of the next, among the members
-        that went on as they were, f64[rounds - 1].
-    key: of the study; the training that began in place m has the key ``fold_in(key, m)``, and so
-        have its copies.
-    seconds: of all trainings, compilation included if it was compiled for this.
+    correlations: Spearman's rank correlation of the scores of each round with those of the next,
+        among the members that were not replaced, f64[rounds - 1].
+    key: of the study. The training that began in place m and its copies have the key
+        ``fold_in(key, m)``.
+    seconds: duration of the study, with compilation.
     """
 
     space: PyTree
@@ -56,17 +60,16 @@ class PopulationResult(NamedTuple):
     scores: Float64[np.ndarray, "r m"]
     parents: Int32[np.ndarray, "r m"]
     steps: Int32[np.ndarray, "r"]
-    mode: Literal["min", "max"]
+    mode: Mode
     correlations: Float64[np.ndarray, "r-1"]
     key: Key[Array, ""]
     seconds: float
 
     @property
     def values(self) -> Float64[np.ndarray, "r m d"]:
-        """The numbers of every member in every round."""
-        ranges = dimensions_of(self.space).ranges
+        """The hyperparameters of every member in every round."""
         found = np.empty_like(self.points)
-        for i, kind in enumerate(ranges):
+        for i, kind in enumerate(space_of(self.space).ranges):
             found[..., i] = np.vectorize(lambda u, at=kind.at: float(at(u)))(self.points[..., i])
         return found
 
@@ -77,13 +80,13 @@ class PopulationResult(NamedTuple):
 
     @property
     def schedule(self) -> tuple[PyTree, ...]:
-        """What the best member was trained with, round by round."""
-        places = self.lineage(self.best)
+        """The configuration of the best member's training in each round."""
+        space, places = space_of(self.space), self.lineage(self.best)
         rows = zip(self.points, places, strict=True)
-        return tuple(configuration_at(self.space, points[place]) for points, place in rows)
+        return tuple(space.configuration(points[place]) for points, place in rows)
 
     def lineage(self, member: int) -> tuple[int, ...]:
-        """In which place what ``member`` has become was in each round."""
+        """The place, in each round, of the training that ends as ``member``."""
         checks.integer("lineage", "member", member, f"[0, {self.scores.shape[1]})")
         places = [member]
         for parents in self.parents[:0:-1]:
@@ -91,23 +94,21 @@ class PopulationResult(NamedTuple):
         return tuple(places[::-1])
 
     def __str__(self) -> str:
-        """A line a round, with the best member's numbers."""
-        names = dimensions_of(self.space).names
-        pick = np.fmin if self.mode == "min" else np.fmax
-        lineage, own = self.lineage(self.best), np.arange(self.scores.shape[1])
-        lines = [
-            "round   steps  replaced  best score  correlation with the next  the best's numbers"
-        ]
-        for r, place in enumerate(lineage):
-            after = correlation_text(self.correlations, r)
-            replaced = int((self.parents[r] != own).sum())
-            numbers = zip(names, self.values[r, place], strict=True)
-            said = ", ".join(f"{name} {value:.4g}" for name, value in numbers)
-            lines.append(
-                f"{r:5}  {self.steps[r]:6}  {replaced:8}  {pick.reduce(self.scores[r]):10.4g}  "
-                f"{after:>25}  {said}"
-            )
-        return "\n".join([*lines, f"best: member {self.best}, {self.scores[-1, self.best]:.4g}"])
+        space, pick = space_of(self.space), np.fmin if self.mode == "min" else np.fmax
+        places = range(len(self.steps)), list(self.lineage(self.best))
+        shown = lambda numbers: [f"{x:.4g}" for x in numbers]
+        columns = {
+            "round": places[0],
+            "steps": self.steps,
+            "replaced": (self.parents != np.arange(self.scores.shape[1])).sum(1),
+            "best score": shown(pick.reduce(self.scores, axis=1)),
+            "correlation with the next": correlation_texts(self.correlations),
+            **dict(zip(space.names, map(shown, self.values[places].T), strict=True)),
+        }
+        table = text_table(
+            list(columns), zip(*(map(str, column) for column in columns.values()), strict=True)
+        )
+        return f"{table}\nbest: member {self.best}, {self.scores[-1, self.best]:.4g}"
 
 
 @under_automatic_mesh
@@ -125,50 +126,50 @@ def population_based_training(
     rows: Rows | None = None,
     points: Points | None = None,
     metric: str | None = None,
-    mode: Literal["min", "max"] = "min",
+    mode: Mode = "min",
     mesh: Mesh | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> PopulationResult:
-    """Train members side by side; after each round the worst go on as variants of the best.
+    """Train members side by side; after each round replace the worst by variants of the best.
 
-    Numbers are handed to the training anew in each round, and nothing is compiled for it. A copy
-    has its parent's key too, and so its order of the data: the way to any member is one training
-    with a schedule, which ``stages`` alone repeat bit for bit. A member that diverges counts as
-    worst and is replaced, as long as one is left.
+    A copy has its parent's key too, and so its order of the data. The lineage of every member is
+    therefore one training with a schedule, which ``stages`` alone repeat bit for bit. A member that
+    diverges ranks last and is replaced, as long as one member is left.
 
-    The optimizer's state must not keep the numbers, as ``inject_hyperparams`` does: new ones would
-    not arrive. Such a state is refused.
+    The optimizer's state must not hold the hyperparameters, as that of ``inject_hyperparams`` does:
+    new ones would have no effect. Such a state is refused.
 
     Args:
-        stages: of the training, by :func:`~jaxopt_course.training.make_stages`.
-        space: of numbers; choices are programs of their own and are refused.
-        key: of the trainings, of the design and of all draws.
-        members: how many, in [1, inf).
-        rounds: how often they are scored, in [1, inf).
+        stages: as for :func:`successive_halving`.
+        space: as for :func:`successive_halving`.
+        key: for the trainings, the design and all draws.
+        members: number of members, in [1, inf).
+        rounds: number of rounds, in [1, inf).
         interval: steps of a round, in [1, inf).
-        quantile: the share of the worst that become copies, and of the best that are copied, in
-            [0, 0.5]; rounded up to members. 0: all go on as they are.
-        factors: each number of a copy is multiplied by one of these two, each in (0, inf), and
-            kept in its range.
-        resample: the probability, in [0, 1], that it is drawn from the whole range instead.
-        rows: which rows train and which validate. None: all train.
-        points: to begin with, in the unit cube, f[members, ranges]. None: a Sobol sequence.
-        metric: a name of the rows of the history. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
-        mesh: members are dealt out over its axis "pop", which gives the same result, to the bit.
-        resume: a directory, in which each round is saved. A study that was killed goes on from
-            there, and ends as it would have ended. It is not extended: more ``rounds`` are another
-            study, which needs a directory of its own.
-        progress: show it on stderr.
+        quantile: share of the worst members that become copies, and of the best that are copied, in
+            [0, 0.5]; rounded up to whole members. 0 replaces nobody.
+        factors: each hyperparameter of a copy is multiplied by one of these two, each in (0, inf),
+            and kept in its range.
+        resample: probability that it is drawn from the whole range instead, in [0, 1].
+        rows: as for :func:`successive_halving`.
+        points: where the members begin, in the unit cube, f[members, ranges]. None: a Sobol
+            sequence.
+        metric: as for :func:`successive_halving`.
+        mode: as for :func:`successive_halving`.
+        mesh: as for :func:`successive_halving`.
+        resume: a directory in which the study is saved after each round. A study that was killed
+            resumes from there and ends with the same result. A study with other ``rounds`` is
+            another one and needs its own directory.
+        progress: as for :func:`successive_halving`.
 
     Raises:
-        ValueError: if an argument is not as said, or the optimizer's state keeps the numbers.
+        ValueError: if an argument is out of range, or the optimizer's state holds hyperparameters.
         CheckpointMismatchError: if ``resume`` holds another study.
 
     Warns:
-        ScheduleWarning: if the optimizer's steps shrink between the first round and the last: then
-            rounds choose numbers for steps that come no more.
+        ScheduleWarning: if the optimizer's steps shrink between the first round and the last, so
+            that rounds select hyperparameters for steps that do not recur.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -190,39 +191,51 @@ def population_based_training(
         ((5, 8, 1), True)
     """
     owner = "population_based_training"
-    how = _checked(owner, members, rounds, interval, quantile, factors, resample)
-    setting = Setting(owner, stages, space, key, rows, metric, mode, mesh, resume, progress)
-    setting = setting.checked()
-    begin = setting.first(sobol_design(key, space, members) if points is None else points, members)
-    ranges: Any = dimensions_of(space).ranges  # of numbers: a choice was refused
-    steps = interval * np.arange(1, rounds + 1, dtype=np.int32)
-    warn_of_decay(owner, stages, configuration_at(space, begin[0]), steps.tolist(), stacklevel=2)
-    check_state_has_no_numbers(
-        owner, stages, dimensions_of(space), [(r.at(0.25), r.at(0.75)) for r in ranges]
+    for name, number in {"members": members, "rounds": rounds, "interval": interval}.items():
+        checks.integer(owner, name, number, "[1, inf)")
+    how = _turn_of(owner, quantile, factors, resample)
+    study = Study(
+        owner=owner,
+        space=space,
+        key=key,
+        rows=rows,
+        metric=metric,
+        mode=mode,
+        mesh=mesh,
+        resume=resume,
+        progress=progress,
     )
+    points = sobol_design(key, space, members) if points is None else points
+    begin = check_rounds(study, points, members)
+    ranges: Any = study.apart.ranges  # without choices
+    steps = interval * np.arange(1, rounds + 1, dtype=np.int32)
+    first = study.apart.configuration(begin[0])
+    warn_of_decay(owner, stages, first, steps.tolist(), stacklevel=2)
+    pairs = [(r.at(0.25), r.at(0.75)) for r in ranges]
+    check_state_has_no_numbers(owner, stages, study.apart, pairs)
     begun = time.perf_counter()
     seed = host_seed(jax.random.fold_in(key, TURNS))
-    keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(np.arange(members, dtype=np.uint32))
-    cohort = setting.cohort(begin, keys)
+    own = np.arange(members, dtype=np.int32)
+    keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(own.astype(np.uint32))
+    cohort = Cohort(study, stages, begin, keys)
     record = {
         "points": np.repeat(begin[None], rounds, axis=0),
         "scores": np.full((rounds, members), np.nan),
-        "parents": np.tile(np.arange(members, dtype=np.int32), (rounds, 1)),
+        "parents": np.tile(own, (rounds, 1)),
     }
 
     def one_round(r: int) -> None:
-        record["scores"][r] = cohort.advance(record["points"][r], int(steps[r]))
+        points, scores, parents = record.values()
+        scores[r] = cohort.advance(points[r], int(steps[r]))
         if r + 1 < rounds:
-            now = (record["points"][r], record["scores"][r])
-            parents, record["points"][r + 1] = turn(how, ranges, *now, mode, (seed, r))
-            record["parents"][r + 1] = parents
-            cohort.take(parents)
+            now = points[r], scores[r]
+            parents[r + 1], points[r + 1] = turn(how, ranges, *now, mode, (seed, r))
+            cohort.take(parents[r + 1])
 
     about = {"rounds": rounds, "interval": interval, "turn": list(how), "points": digest(begin)}
-    going = [members] * (rounds - 1) + [0]
-    setting.run(cohort, record, one_round, going, unit="round", about=about)
-    stayed = record["parents"] == np.arange(members)
-    pairs = [
+    cohort.run(record, one_round, [members] * (rounds - 1) + [0], "round", **about)
+    stayed = record["parents"] == own
+    found = [
         correlations(np.where(stayed[r + 1], record["scores"][r : r + 2], np.nan))
         for r in range(rounds - 1)
     ]
@@ -231,23 +244,82 @@ def population_based_training(
         **record,
         steps=steps,
         mode=mode,
-        correlations=np.concatenate([np.empty(0), *pairs]),
+        correlations=np.concatenate([np.empty(0), *found]),
         key=key,
         seconds=time.perf_counter() - begun,
     )
 
 
-def _checked(
-    owner: str,
-    members: int,
-    rounds: int,
-    interval: int,
-    quantile: float,
-    factors: tuple[float, float],
-    resample: float,
-) -> Turn:
-    for name, number in (("members", members), ("rounds", rounds), ("interval", interval)):
-        checks.integer(owner, name, number, "[1, inf)")
+class Turn(NamedTuple):
+    """How members are replaced; the fields are arguments of :func:`population_based_training`."""
+
+    quantile: float
+    factors: tuple[float, float]
+    resample: float
+
+
+def turn(
+    how: Turn,
+    ranges: Sequence[Float | Int],
+    points: Points,
+    scores: np.ndarray,
+    mode: str,
+    seed: tuple[int, int],
+) -> tuple[np.ndarray, Points]:
+    """The parent of each member, which is itself unless it is replaced, and the next points.
+
+    Args:
+        how: members are replaced.
+        ranges: of the hyperparameters.
+        points: of this round, in the unit cube.
+        scores: of this round; NaN ranks last.
+        mode: ``"min"`` or ``"max"``.
+        seed: of the study, and the number of the round.
+    """
+    order = ranked(scores, mode)
+    share = math.ceil(how.quantile * len(order))
+    best = [member for member in order[:share] if np.isfinite(scores[member])]
+    parents, points = np.arange(len(order)), points.copy()
+    if not best:  # nothing to copy
+        return parents, points
+    failed = np.flatnonzero(~np.isfinite(scores))
+    lost = {*order[len(order) - share :].tolist(), *failed.tolist()}
+    for member in sorted(lost - set(best)):
+        rng = np.random.default_rng([*seed, member])
+        parents[member] = best[math.floor(rng.random() * len(best))]
+        points[member] = _explored(how, ranges, points[parents[member]], rng)
+    return parents, points
+
+
+def multiplied(kind: Float | Int, u: float, factor: float) -> float:
+    """The place in [0, 1] of ``factor`` times the value at ``u``, clipped to the range.
+
+    Args:
+        kind: a `Float` or `Int`. Of whole numbers, the position between neighbors is multiplied,
+            so that small factors add up.
+        u: in [0, 1].
+        factor: in (0, inf).
+    """
+    room = 0.5 if isinstance(kind, Int) else 0.0
+    low, high = kind.low - room, kind.high + room
+    if kind.log:
+        return float(np.clip(u + math.log(factor) / math.log(high / low), 0, 1))
+    value = factor * (low + u * (high - low))
+    return float(np.clip((value - low) / (high - low), 0, 1))
+
+
+def _explored(
+    how: Turn, ranges: Sequence[Float | Int], point: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    found = []
+    for kind, u in zip(ranges, point.tolist(), strict=True):
+        resampled, new, which = rng.random(3)
+        factor = how.factors[int(which >= 0.5)]
+        found.append(new if resampled < how.resample else multiplied(kind, u, factor))
+    return np.asarray(found)
+
+
+def _turn_of(owner: str, quantile: float, factors: tuple[float, float], resample: float) -> Turn:
     checks.number(owner, "quantile", quantile, "[0, 0.5]")
     checks.number(owner, "resample", resample, "[0, 1]")
     if len(factors) != 2:

@@ -1,7 +1,7 @@
-"""One combination of static choices as one program, and the fastest way to run it.
+"""One combination of options as one program, and the fastest way to run it.
 
-A program takes a chunk of trainings at a time: their numbers, folds and keys are its arguments, so
-that neither the number of trials nor their values are part of it. Programs are kept, so that a
+A program takes a chunk of trainings at a time. Their keys, numbers and folds are its arguments, so
+the program does not depend on the number of trials or on their values. Programs are remembered: a
 second study of the same training compiles nothing.
 """
 
@@ -10,53 +10,39 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from jaxopt_course.core import remembered
+from jaxopt_course.core import on_host, remembered
 from jaxopt_course.training import make_population
 
-from ._devices import agreed, fetched, sharding_of, shards_of
-from ._score import Kept, Metric, keep
-from ._space import Choice, Dimensions
+from ._space import Choice, Space
+from ._study import Kept, Metric, keep, sharding_of
+from ._table import agreed
 
 
 AHEAD = 2  # calls in flight, so that the device need not wait for the host
-LADDER = (1, 8, 32, 128)  # how many at a time `auto` tries; 1 is "map"
-LONG_ENOUGH = 0.1  # seconds of a call, two of which tell how long one takes; four of shorter ones
+LADDER = (1, 8, 32, 128)  # chunk sizes that `auto` tries; 1 is "map"
+LONG_ENOUGH = 0.1  # seconds of a call: 2 such calls measure the speed; of shorter ones it takes 4
 
-
-class Members(NamedTuple):
-    """The trainings of a bucket, one a row, on the host.
-
-    key: the data of its key.
-    numbers: a column for each traced range, in the order of the dimensions.
-    fold: which fold each sees.
-    """
-
-    key: np.ndarray
-    numbers: list[np.ndarray]
-    fold: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "Members":
-        """Some of them."""
-        return jax.tree.map(lambda column: column[rows], self)
+# The trainings of a program, one a row of each array: (key data, (numbers of each range, fold)).
+Members = tuple[np.ndarray, tuple[list[np.ndarray], np.ndarray]]
 
 
 @dataclasses.dataclass(eq=False)
 class Program:
-    """The trainings of a bucket, compiled for chunks of several sizes.
+    """The trainings with one combination of options, compiled for chunks of several sizes.
 
     Attributes:
-        member: ``member(key data, (numbers, fold), rows) -> Kept`` of one training.
-        mesh: that chunks are shared out over, or None.
-        calls: what is compiled, by the shapes of its arguments.
+        member: ``member(key data, (numbers, fold), rows) -> Kept``, one training.
+        mesh: the devices that share a chunk, or None.
+        calls: compiled functions, by the shapes of their arguments.
         compile_seconds: by chunk size.
-        call_seconds: how long a call takes, by chunk size, where that was measured.
+        call_seconds: the duration of a call, by chunk size, where it was measured.
     """
 
     member: Callable[..., Kept]
@@ -67,11 +53,11 @@ class Program:
 
     @property
     def shards(self) -> int:
-        return shards_of(self.mesh)
+        return 1 if self.mesh is None else int(self.mesh.shape["pop"])
 
     def call(self, chunk: int, members: Members, rows: PyTree) -> Callable[[Members], Kept]:
-        """The program for ``chunk`` trainings a device at a time; compiled if need be."""
-        first = members.take(np.zeros(chunk * self.shards, int))
+        """The function for ``chunk`` trainings a device, compiled if need be."""
+        first = _taken(members, np.zeros(chunk * self.shards, int))
         shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves((first, rows)))
         if shapes not in self.calls:
             population = make_population(
@@ -82,41 +68,39 @@ class Program:
                 mesh=self.mesh,
             )
             begin = time.perf_counter()
-            # The same numbers on every device, which looks up its own.
+            # Every device has all members and looks up its own.
             program = jax.jit(population, in_shardings=sharding_of(self.mesh))
-            lowered = program.lower(first.key, (first.numbers, first.fold), rows)
-            self.calls[shapes] = lowered.compile()
+            self.calls[shapes] = program.lower(*first, rows).compile()
             self.compile_seconds[chunk] = self.agreed(time.perf_counter() - begin)
         compiled = self.calls[shapes]
-        return lambda some: compiled(some.key, (some.numbers, some.fold), rows)
+        return lambda some: compiled(*some, rows)
 
     def agreed(self, seconds: float) -> float:
-        """What all processes of the mesh go by."""
+        """The duration that all processes of the mesh use."""
         return agreed(seconds, among_all=self.mesh is not None and self.mesh.is_multi_process)
 
 
 @remembered
 def program_of(
     train: Callable[..., Any],
-    dimensions: Dimensions,
+    space: Space,
     picks: tuple[int, ...],
-    metric: Metric,
-    mode: str,
+    ranking: tuple[Metric, str],
     impl: str,
     mesh: Mesh | None,
 ) -> Program:
-    """The program of the options ``picks``, one for each choice of the space."""
+    """The program of the options ``picks``, one for each choice, with keys of kind ``impl``."""
 
     def member(key: Any, own: Any, rows: PyTree) -> Kept:
         numbers, fold = own
         picked, traced = iter(picks), iter(numbers)
         values = [
             kind.options[next(picked)] if isinstance(kind, Choice) else next(traced)
-            for kind in dimensions.ranges
+            for kind in space.ranges
         ]
         own_rows = jax.tree.map(lambda x: x[fold], rows)
         key = jax.random.wrap_key_data(key, impl=impl)
-        return keep(train(key, dimensions.fill(values), own_rows), metric, mode)
+        return keep(train(key, space.fill(values), own_rows), *ranking)
 
     return Program(member, mesh)
 
@@ -124,12 +108,12 @@ def program_of(
 def execute(
     program: Program, members: Members, rows: PyTree, strategy: str, chunk_size: int
 ) -> Iterator[tuple[np.ndarray, Kept, int]]:
-    """Run all members; which ones, what is kept of them, and how many ran at a time.
+    """Run all members; yields the numbers of some, what is kept of them, and their chunk size.
 
-    "auto" runs a few calls with each size of the ladder, and the rest with the fastest. What it
-    measures with are trainings that have to be done in any case.
+    "auto" runs a few calls with each size of the ladder, then the rest with the fastest one. The
+    measured calls train members that have to be trained in any case.
     """
-    done, count = 0, len(members.fold)
+    done, count = 0, len(members[0])
     if strategy == "auto":
         while (chunk := _worth_measuring(program, count - done)) is not None:
             for numbers, kept in _measured(program, chunk, members, rows, done):
@@ -148,22 +132,29 @@ def execute(
 def _in_turn(
     call: Callable[[Members], Kept], members: Members, begins: range
 ) -> Iterator[tuple[np.ndarray, Kept]]:
-    """Run the members from each of these on up to the next, with a few calls in flight."""
+    """Run the members from each of ``begins`` up to the next, with a few calls in flight."""
+    last = len(members[0]) - 1
     waiting: collections.deque[tuple[np.ndarray, Kept]] = collections.deque()
+
+    def oldest() -> tuple[np.ndarray, Kept]:
+        numbers, kept = waiting.popleft()
+        return numbers, jax.tree.map(lambda x: x[: len(numbers)], on_host(kept))
+
     for begin in begins:
-        numbers, some = _call_at(members, begin, begins.step)
-        waiting.append((numbers, call(some)))
+        numbers = np.arange(begin, begin + begins.step)
+        some = _taken(members, np.minimum(numbers, last))  # the last member fills the last chunk
+        waiting.append((numbers[numbers <= last], call(some)))
         if len(waiting) > AHEAD:
-            yield _fetched(*waiting.popleft())
+            yield oldest()
     while waiting:
-        yield _fetched(*waiting.popleft())
+        yield oldest()
 
 
 def _worth_measuring(program: Program, left: int) -> int | None:
-    """The next size of the ladder whose speed should be known; None: do the rest.
+    """The next chunk size whose speed should be measured; None: do the rest.
 
-    The climb ends where a larger chunk is not faster by a tenth, and where compiling the next one,
-    if it is not compiled yet, would not pay though it were twice as fast.
+    The climb ends where a larger chunk is not faster by a tenth, or where compiling the next size
+    would not pay off even if it were twice as fast.
     """
     fastest = math.inf  # seconds a training
     for chunk in LADDER:
@@ -183,9 +174,9 @@ def _worth_measuring(program: Program, left: int) -> int | None:
 def _measured(
     program: Program, chunk: int, members: Members, rows: PyTree, begin: int
 ) -> Iterator[tuple[np.ndarray, Kept]]:
-    """A call that warms up, and a few in flight as the rest will be: what one takes is noted."""
-    call, size = program.call(chunk, members, rows), chunk * program.shards
-    begins = range(begin, len(members.fold), size)
+    """Run a call to warm up and then a few in flight, and note the duration of one of these."""
+    call = program.call(chunk, members, rows)
+    begins = range(begin, len(members[0]), chunk * program.shards)
     started = time.perf_counter()
     yield from _in_turn(call, members, begins[:1])
     calls = 2 if program.agreed(time.perf_counter() - started) > LONG_ENOUGH else 4
@@ -196,17 +187,10 @@ def _measured(
 
 
 def _fastest(program: Program, count: int) -> int:
-    """The chunk size that does ``count`` members first, going by what was measured."""
+    """The measured chunk size that finishes ``count`` members first."""
     calls = lambda chunk: math.ceil(count / (chunk * program.shards))
     return min(program.call_seconds, key=lambda chunk: calls(chunk) * program.call_seconds[chunk])
 
 
-def _call_at(members: Members, begin: int, size: int) -> tuple[np.ndarray, Members]:
-    """Which members a call from ``begin`` on runs; the last one fills up what there is room for."""
-    numbers, last = np.arange(begin, begin + size), len(members.fold) - 1
-    return numbers[numbers <= last], members.take(np.minimum(numbers, last))
-
-
-def _fetched(numbers: np.ndarray, kept: Kept) -> tuple[np.ndarray, Kept]:
-    """What is kept of these members, on the host."""
-    return numbers, jax.tree.map(lambda x: x[: len(numbers)], fetched(kept))
+def _taken(members: Members, rows: np.ndarray) -> Members:
+    return jax.tree.map(lambda column: column[rows], members)

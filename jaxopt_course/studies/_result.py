@@ -1,35 +1,65 @@
-"""What a search has found: every score by configuration, fold and seed, and the best of them."""
+"""The result of a search, and how certain the differences between its configurations are.
 
-from typing import Any, Literal, NamedTuple
+The trainings of a fold share its validation rows, so their scores are not independent. The seeds of
+each fold are averaged first. With m_f the mean of fold f of k folds,
+
+    mean = sum_f m_f / k      standard error = s / sqrt(k)      s^2 = sum_f (m_f - mean)^2 / (k - 1)
+
+With a single fold the same is done over its seeds. Two configurations are compared fold by fold,
+which removes what makes a fold easy or hard for both:
+
+    d_f = m_f - m'_f        mean(d) +- t s_d / sqrt(k)     with t of Student's distribution, k - 1
+                                                           degrees of freedom
+
+Folds also share training rows, which these formulas ignore: intervals are somewhat too narrow.
+
+Reference: Nadeau & Bengio, "Inference for the Generalization Error", Machine Learning 2003.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import checks, text_table
 from jaxopt_course.training import Rows
 
-from ._differences import PairedDifferences, paired_differences, standard_errors_of
-from ._score import Metric, ranked, score_name
-from ._space import Choice, dimensions_of
+from ._space import Choice, space_of
+from ._study import Metric, Mode, metric_name, ranked
+
+
+class PairedDifferences(NamedTuple):
+    """By how much each configuration scores higher than the reference, f64[configurations] each.
+
+    means: of the differences over folds, or over seeds if there is one fold. 0 for the reference
+        itself, NaN where a training failed.
+    standard_errors: of these means; NaN of a single training.
+    low, high: the ends of the interval; NaN of a single training.
+    """
+
+    means: Float64[np.ndarray, "c"]
+    standard_errors: Float64[np.ndarray, "c"]
+    low: Float64[np.ndarray, "c"]
+    high: Float64[np.ndarray, "c"]
 
 
 class SearchResult(NamedTuple):
-    """Every training of a search. Arrays have the axes configuration, fold, seed; ``print`` it.
+    """Every training of a search; ``print`` it. Arrays have the axes configuration, fold, seed.
 
-    space: that was searched.
+    space: the space that was searched.
     points: of the unit cube, f64[configurations, ranges].
-    configurations: at these points, as plain Python values in the structure of the space.
+    configurations: those at the points, as plain Python values in the structure of the space.
     scores: f64[configurations, folds, seeds]; NaN where a training failed.
     history: {name: f[configurations, folds, seeds, evaluations]}, as of a
-        :class:`~jaxopt_course.training.Run`; filled up with NaN where some have fewer evaluations.
-    outcomes: an :class:`~jaxopt_course.training.OutcomeCode` each, i32, with the axes of scores.
+        :class:`~jaxopt_course.training.Run`; padded with NaN where a run has fewer evaluations.
+    outcomes: :class:`~jaxopt_course.training.OutcomeCode` of each training, i32.
     metric: what the scores are.
     mode: ``"min"`` or ``"max"``: which scores are best.
     rows: the folds, or None.
     key: of the study.
-    seeds: their numbers; the trainings of seed number s have the key ``fold_in(key, s)``.
-    seconds: ``"compile"`` and ``"run"``, the former without what was compiled before.
-    chunks: how many trainings were done so many at a time, {chunk size: trainings}; 1 is "map".
+    seeds: the trainings of seed s have the key ``fold_in(key, s)``.
+    seconds: ``"compile"`` and ``"run"``; programs that were compiled before do not count.
+    chunks: {chunk size: number of trainings}; chunk size 1 is "map".
     """
 
     space: PyTree
@@ -39,7 +69,7 @@ class SearchResult(NamedTuple):
     history: dict[str, np.ndarray]
     outcomes: Int32[np.ndarray, "c f s"]
     metric: Metric
-    mode: Literal["min", "max"]
+    mode: Mode
     rows: Rows | None
     key: Key[Array, ""]
     seeds: tuple[int, ...]
@@ -48,52 +78,45 @@ class SearchResult(NamedTuple):
 
     @property
     def values(self) -> Float64[np.ndarray, "c"]:
-        """The mean score of each configuration; NaN, which is worst, if any training failed."""
+        """The mean score of each configuration; NaN, which ranks last, if any training failed."""
         return self.scores.mean((1, 2))
 
     @property
     def standard_errors(self) -> Float64[np.ndarray, "c"]:
-        """Of these means, over folds, whose seeds are averaged first; over seeds without folds.
-
-        NaN of a single training. Folds share training rows, so over folds it is rather too small.
-        """
+        """Of ``values``; NaN of a single training."""
         return standard_errors_of(self.scores)
 
     @property
     def differences(self) -> PairedDifferences:
-        """To the best configuration, fold by fold, or seed by seed, with 95 % intervals.
+        """Paired differences to the best configuration, with 95 % intervals.
 
-        The best of many scores too well, so its lead is rather too large.
+        The best score of many is partly luck, so the lead of the best is overestimated.
         """
         return paired_differences(self.scores, self.best)
 
     @property
     def ranking(self) -> np.ndarray:
-        """The configurations, the best first; those with a failed training come last."""
+        """The numbers of the configurations, the best first, those with a failed training last."""
         return ranked(self.values, self.mode)
 
     @property
     def best(self) -> int:
-        """The first of the ranking."""
+        """The number of the best configuration."""
         return int(self.ranking[0])
 
     def __str__(self) -> str:
-        """The ten best, one a line."""
-        columns = columns_of(self)
-        names = {
-            "score": score_name(self.metric, self.history),
-            "standard_error": "standard error",
-        }
+        columns, named = columns_of(self), {"standard_error": "standard error"}
+        if not callable(self.metric):
+            named["score"] = metric_name("search", self.metric, self.history).replace("_", " ")
         if np.isnan(self.standard_errors).all():
             del columns["standard_error"]
-        lines = [["rank", "configuration", *(names.get(name, name) for name in columns)]]
-        for rank, number in enumerate(self.ranking[:10].tolist()):
-            cells = [rank + 1, number, *(column[number] for column in columns.values())]
-            lines.append(list(map(_short, cells)))
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = "\n".join(
-            "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
-            for line in lines
+        rows = [
+            [rank, number, *(column[number] for column in columns.values())]
+            for rank, number in enumerate(self.ranking[:10].tolist(), 1)
+        ]
+        table = text_table(
+            ["rank", "configuration", *(named.get(name, name) for name in columns)],
+            [[f"{x:.4g}" if isinstance(x, float) else str(x) for x in row] for row in rows],
         )
         failed = int(np.isnan(self.values).sum())
         trainings = "x".join(map(str, self.scores.shape))
@@ -106,13 +129,13 @@ class SearchResult(NamedTuple):
 
 
 class BestConfiguration(NamedTuple):
-    """A configuration and how it did.
+    """A configuration and its scores.
 
-    number: of it in the search.
+    number: of the configuration in the search.
     configuration: its values.
     mean: of the scores of its trainings.
-    standard_error: of that mean, as ``SearchResult.standard_errors``; NaN of one training.
-    trainings: how many.
+    standard_error: of the mean; NaN of a single training.
+    trainings: number of scores.
     """
 
     number: int
@@ -125,15 +148,15 @@ class BestConfiguration(NamedTuple):
         return (
             f"configuration {self.number}, {self.configuration}: "
             f"{with_error(self.mean, self.standard_error)} over "
-            f"{checks.counted(self.trainings, 'training')}, the "
-            "best of many and so too good: reevaluate it"
+            f"{checks.counted(self.trainings, 'training')}; the best score of many is partly luck: "
+            "reevaluate it"
         )
 
 
 def best_configuration(result: SearchResult) -> BestConfiguration:
-    """The configuration of the best mean score.
+    """The configuration with the best mean score.
 
-    Its mean is the best of many, and so too good: :func:`reevaluate` tells by how much.
+    The best score of many is partly luck; :func:`reevaluate` measures by how much.
 
     Raises:
         ValueError: if every configuration has a failed training.
@@ -153,24 +176,64 @@ def best_configuration(result: SearchResult) -> BestConfiguration:
     )
 
 
-def _close_ones(found: PairedDifferences) -> str:
-    """A line on the configurations that the best one may not be better than."""
-    if len(found.low) == 1 or np.isnan(found.low).all():
-        return ""
-    close = int(((found.low <= 0) & (found.high >= 0)).sum()) - 1  # the best is 0 behind itself
-    return (
-        f"\n{close} of the other {len(found.low) - 1} configurations cannot be told from the best: "
-        "the 95 % interval of their paired difference contains 0"
-    )
+def paired_differences(
+    scores: Float64[np.ndarray, "c folds seeds"], reference: int, level: float = 0.95
+) -> PairedDifferences:
+    """The differences of all configurations to one of them, with intervals.
+
+    A configuration whose interval contains 0 cannot be distinguished from the reference.
+
+    Args:
+        scores: such as ``SearchResult.scores`` or ``Reevaluation.scores``. All configurations have
+            the same folds and seeds.
+        reference: number of the configuration that the others are compared with, such as
+            ``result.best``.
+        level: probability that an interval contains the true difference, in (0, 1).
+
+    Raises:
+        ValueError: if the scores do not have three axes or a number is out of range.
+
+    Examples:
+        >>> scores = np.array([[[1.0], [2.0]], [[2.0], [3.5]]])  # of two folds
+        >>> found = paired_differences(scores, 0)
+        >>> found.means.tolist(), found.standard_errors.tolist()
+        ([0.0, 1.25], [0.0, 0.25])
+    """
+    from scipy.stats import t
+
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 3:
+        raise ValueError(
+            "paired_differences: `scores` must have the shape [configurations, folds, seeds], "
+            f"got {scores.shape}."
+        )
+    checks.integer("paired_differences", "reference", reference, f"[0, {len(scores)})")
+    checks.number("paired_differences", "level", level, "(0, 1)")
+    differences = scores - scores[reference]
+    means, errors = differences.mean((1, 2)), standard_errors_of(differences)
+    freedom = _units_of(scores).shape[1] - 1
+    width = errors * (t.ppf((1 + level) / 2, freedom) if freedom > 0 else np.nan)
+    return PairedDifferences(means, errors, means - width, means + width)
+
+
+def standard_errors_of(scores: Float64[np.ndarray, "c folds seeds"]) -> Float64[np.ndarray, "c"]:
+    """The standard error of each configuration's mean; NaN of a single training."""
+    units = _units_of(scores)
+    if units.shape[1] == 1:
+        return np.full(len(units), np.nan)
+    return units.std(1, ddof=1) / np.sqrt(units.shape[1])
 
 
 def columns_of(result: SearchResult) -> dict[str, list[Any]]:
-    """One entry a configuration: its values under the ranges' names, and how it did."""
-    dimensions = dimensions_of(result.space)
+    """One entry a configuration: its values under the names of the ranges, and its scores."""
+    space = space_of(result.space)
     columns: dict[str, list[Any]] = {}
-    for i, (name, kind) in enumerate(zip(dimensions.names, dimensions.ranges, strict=True)):
-        column = [kind.at(float(u)) for u in result.points[:, i]]
-        columns[name] = list(map(_plain, column)) if isinstance(kind, Choice) else column
+    for i, (name, kind) in enumerate(zip(space.names, space.ranges, strict=True)):
+        values = [kind.at(float(u)) for u in result.points[:, i]]
+        is_plain = lambda value: isinstance(value, bool | int | float | str)
+        if isinstance(kind, Choice):
+            values = [value if is_plain(value) else str(value) for value in values]
+        columns[name] = values
     columns["score"] = result.values.tolist()
     columns["standard_error"] = result.standard_errors.tolist()
     columns["failed"] = np.isnan(result.scores).sum((1, 2)).tolist()
@@ -178,14 +241,21 @@ def columns_of(result: SearchResult) -> dict[str, list[Any]]:
 
 
 def with_error(mean: float, standard_error: float) -> str:
-    """A mean, and its standard error where there is one."""
+    """A mean with its standard error, if there is one."""
     return f"{mean:.4g}" + ("" if np.isnan(standard_error) else f" +- {standard_error:.2g}")
 
 
-def _plain(value: Any) -> Any:
-    """An option as a number or a string."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def _units_of(scores: np.ndarray) -> Float64[np.ndarray, "c units"]:
+    """The independent scores: the means of the folds, or the seeds of the only fold."""
+    return scores[:, 0] if scores.shape[1] == 1 else scores.mean(2)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _close_ones(found: PairedDifferences) -> str:
+    """A line on the configurations that may be as good as the best one."""
+    if len(found.low) == 1 or np.isnan(found.low).all():
+        return ""
+    close = int(((found.low <= 0) & (found.high >= 0)).sum()) - 1  # without the best itself
+    return (
+        f"\n{close} of the other {len(found.low) - 1} configurations cannot be told from the best: "
+        "the 95 % interval of their paired difference contains 0"
+    )

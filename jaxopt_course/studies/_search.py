@@ -1,33 +1,36 @@
-"""A search: every configuration x fold x seed of a training, in as few programs as possible."""
+"""A search: every configuration, fold and seed of a training, in as few programs as possible."""
 
+import collections
 import contextlib
+import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from jaxopt_course.core import under_automatic_mesh
+from jaxopt_course.core import checks, show_progress, under_automatic_mesh
 from jaxopt_course.data import Folds
-from jaxopt_course.training import Rows
+from jaxopt_course.training import Rows, fingerprint
 
-from ._designs import Points
-from ._progress import show_trials
-from ._proposals import check_method, describe_method, proposals
+from ._designs import check_method, proposals
+from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
-from ._score import Metric
-from ._space import dimensions_of
-from ._study import Strategy, Study, fold_table, seed_numbers
-from ._table import Table, saved_in
+from ._space import Points
+from ._study import Metric, Mode, Study, best_text, digest
+from ._table import Table
 
 
-DESIGN = 2**32 - 1  # the use of the key that is no seed's
-BETWEEN = 0.2  # seconds from one look at the table to the next
+Strategy = Literal["map", "chunk", "vmap", "auto"]
+
+DESIGN = 2**32 - 1  # folded into the key for the design; seeds are smaller
+BETWEEN = 0.2  # seconds between two updates of the progress display
 
 
 @under_automatic_mesh
@@ -42,61 +45,60 @@ def search(
     method: str | Points = "sobol",
     rounds: int | None = None,
     metric: Metric = None,
-    mode: Literal["min", "max"] = "min",
+    mode: Mode = "min",
     strategy: Strategy = "auto",
     chunk_size: int | None = None,
     mesh: Mesh | None = None,
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> SearchResult:
-    """Train with many configurations on every fold with every seed, and rank them.
+    """Train with many configurations on every fold with every seed, and rank the configurations.
 
     Numbers are traced, so one program serves all trials; each combination of the options of
     choices is a program of its own. All configurations see the same folds and the same keys:
 
         score[c, f, s] = metric(train(fold_in(key, seed[s]), configuration[c], rows[f])).
 
-    A training that fails, by diverging or by a score that is no finite number, scores NaN; one
-    such training puts its configuration last, and disturbs no other.
+    A training fails if it diverges or its score is not finite. Its score is NaN, which ranks its
+    configuration last and affects no other.
 
     Args:
-        train: ``train(key, hyperparameters, rows) -> Run``, of
-            :func:`~jaxopt_course.training.make_train` or a function around it. Its
-            hyperparameters have the structure of ``space``; ranges of numbers come traced,
-            options and fixed values as they are, so that they can set a batch size.
+        train: ``train(key, hyperparameters, rows) -> Run``, such as
+            :func:`~jaxopt_course.training.make_train` returns, or a function around it. The
+            hyperparameters have the structure of ``space``. Numbers are traced; options and fixed
+            values are plain Python values, so they can set a batch size.
         space: a pytree of :class:`Float`, :class:`Int`, :class:`Choice` and fixed values.
-        key: of the study: of its seeds and of the design.
-        trials: how many configurations, in [1, inf); of a grid, at most so many. None: as many
-            as ``method`` has points.
-        seeds: how many, in [1, inf), or their numbers.
-        folds: of :func:`~jaxopt_course.data.k_fold`, or rows that are one split. None: all rows
-            train, and the training loss is ranked.
-        method: ``"sobol"``, ``"random"``, ``"grid"``; ``"tpe"`` or ``"gp"``, Optuna's, which
-            learn from round to round ("gp" needs torch); or points of the unit cube,
+        key: for the seeds and the design.
+        trials: number of configurations, in [1, inf); the largest number for a grid. None: the
+            number of points in ``method``.
+        seeds: number of seeds, in [1, inf), or the seeds themselves.
+        folds: folds of :func:`~jaxopt_course.data.k_fold`, or rows that are one split. None: all
+            rows train, and the training loss is ranked.
+        method: ``"sobol"``, ``"random"`` or ``"grid"``; ``"tpe"`` or ``"gp"``, which are Optuna's
+            and learn from round to round ("gp" needs torch); or points of the unit cube,
             f[trials, ranges].
-        rounds: of a method that learns alone, in [8, inf); 16 by default. Each is
-            ``trials / rounds`` configurations.
-        metric: what is ranked: a name in the history, of which the best evaluation counts, or a
-            function of what ``train`` returns. None: the validation loss, if there is one.
-        mode: whether the lowest or the highest is best; of an accuracy it must be "max".
-        strategy: "map": one training after the other, each with the bits that it has alone.
-            "chunk": ``chunk_size`` at a time; "vmap": all at a time, in memory too; both round
-            differently. "auto": whichever of "map" and chunks of 8, 32 and 128 is measured to be
-            fastest; it measures while it works.
-        chunk_size: of "chunk" alone, in [1, inf); 8 by default.
-        mesh: trainings are shared out over its axis "pop". None: one device.
-        resume: a directory, in which what is done is saved every few seconds. A search that was
-            killed goes on from there, and ends as it would have ended. It is not extended: with
-            other ``trials`` it is another study, which needs a directory of its own.
-        progress: show it on stderr: a bar on a terminal, else a line every five seconds.
+        rounds: number of rounds of a method that learns, in [8, inf); 16 by default.
+        metric: a name in the history, of which the best evaluation counts, or a function of what
+            ``train`` returns. None: the validation loss if there is one, else the training loss.
+        mode: whether the lowest or the highest score is best; for an accuracy it must be "max".
+        strategy: "map" trains one member after the other, bitwise as it trains alone. "chunk"
+            vectorizes ``chunk_size`` members and "vmap" all of them; both round differently.
+            "auto" measures "map" and chunks of 8, 32 and 128 while it works, and continues with the
+            fastest.
+        chunk_size: with "chunk" only, in [1, inf); 8 by default.
+        mesh: devices that share the trainings along the axis "pop". None: one device.
+        resume: a directory in which results are saved every few seconds. A search that was killed
+            resumes from there and ends with the same result. A search with other ``trials`` is
+            another study and needs its own directory.
+        progress: whether to show progress on stderr.
 
     Returns:
-        The result; ``print`` it. Of the trainings it keeps scores, histories and outcomes, no
-        parameters.
+        The result; ``print`` it. It holds scores, histories and outcomes, but no parameters.
 
     Raises:
-        ValueError: if an argument is not as said.
-        CheckpointMismatchError: if ``resume`` holds another study, another ``train`` for one.
+        ValueError: if an argument is out of range.
+        CheckpointMismatchError: if ``resume`` holds another study, such as one of another
+            ``train``.
 
     Examples:
         >>> from jaxopt_course.studies import Float
@@ -107,24 +109,33 @@ def search(
         ((64, 1, 1), 1.0)
     """
     study = Study(
-        train=train,
+        owner="search",
         space=space,
         key=key,
-        seeds=seed_numbers(seeds),
-        rows=fold_table(folds),
+        rows=_fold_table(folds),
         metric=metric,
         mode=mode,
-        strategy=strategy,
-        chunk_size=chunk_size,
         mesh=mesh,
+        resume=resume,
+        progress=progress,
     )
+    checks.choice("search", "strategy", strategy, ("map", "chunk", "vmap", "auto"))
+    if chunk_size is not None:
+        checks.integer("search", "chunk_size", chunk_size, "[1, inf)")
+    in_chunks = strategy == "chunk"
+    checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=chunk_size)
     trials, rounds = check_method(method, space, trials, rounds)
-    described = {"trials": trials, "rounds": rounds, "method": describe_method(method)}
-    about = lambda: {**described, **study.about()}
-    table = Table.of_size(trials * math.prod(study.trainings))
+    trainings = _Trainings(train, study, _seed_numbers(seeds))
+    about = lambda: study.about(
+        trials=trials,
+        rounds=rounds,
+        method=method if isinstance(method, str) else digest(np.asarray(method, float)),
+        **trainings.about(),
+    )
+    table = Table.of_size(trials * trainings.each)
     tables = proposals(method, jax.random.fold_in(key, DESIGN), space, trials, rounds, mode)
-    points = np.empty((0, len(dimensions_of(space).ranges)))
-    with saved_in(resume, about, table) as save, _shown(study, table, shown=progress) as show:
+    points = np.empty((0, len(study.apart.ranges)))
+    with table.saved(study, about) as save, _shown(trainings, table) as show:
 
         def after() -> None:
             save()
@@ -133,26 +144,175 @@ def search(
         scores = None
         while len(points) < trials:
             new = next(tables) if scores is None else tables.send(scores)
-            study.run(new, table, len(points), after)
-            scores = study.values(table)[len(points) : len(points) + len(new)]
-            points = np.concatenate([points, new])
-    return study.result(points, table)
+            first, points = len(points), np.concatenate([points, new])
+            trainings.run(points, first, table, (strategy, chunk_size or 8), after)
+            scores = trainings.values(table)[first : len(points)]
+    axes = (len(points), *trainings.axes)
+    return SearchResult(
+        space=space,
+        points=points,
+        configurations=tuple(map(study.apart.configuration, points)),
+        scores=table.scores.reshape(axes),
+        history={name: x.reshape(*axes, -1) for name, x in table.history.items()},
+        outcomes=table.outcomes.reshape(axes),
+        metric=metric,
+        mode=mode,
+        rows=study.rows,
+        key=key,
+        seeds=trainings.seeds,
+        seconds={"compile": table.compile_seconds, "run": table.run_seconds},
+        chunks=dict(table.chunks),
+    )
+
+
+class _Trainings:
+    """Configurations x folds x seeds of ``train``, numbered in this order."""
+
+    def __init__(self, train: Callable[..., Any], study: Study, seeds: tuple[int, ...]) -> None:
+        self.train, self.study, self.seeds = train, study, seeds
+        self.axes = (1 if study.rows is None else len(study.rows.train)), len(seeds)
+        self.each = math.prod(self.axes)  # of a configuration
+        self.choices = list(study.apart.choices.items())
+
+    def values(self, table: Table) -> np.ndarray:
+        """The mean score of each configuration; NaN if a training failed or is not done."""
+        return table.scores.reshape(-1, self.each).mean(1)
+
+    def run(
+        self,
+        points: Points,
+        first: int,
+        table: Table,
+        how: tuple[str, int],
+        after: Callable[[], None],
+    ) -> None:
+        """Train what is not done yet of the configurations from ``first`` on.
+
+        Args:
+            points: of all configurations so far.
+            first: number of the first configuration to train.
+            table: is filled in.
+            how: strategy and chunk size.
+            after: is called whenever the table has changed.
+
+        Raises:
+            Exception: what a program raises; all other trainings are done before.
+        """
+        rows = self.study.copied(self.study.rows)
+        failures: list[Exception] = []
+        buckets: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
+        for number, point in enumerate(points[first:].tolist(), first):
+            picks = tuple(kind.index(point[i]) for i, kind in self.choices)
+            buckets[picks] += range(number * self.each, (number + 1) * self.each)
+        for picks, bucket in buckets.items():
+            numbers = np.array(bucket)
+            numbers = numbers[~table.done[numbers]]
+            if numbers.size == 0:
+                continue
+            program = self._program(picks)
+            begin, compiled = time.perf_counter(), sum(program.compile_seconds.values())
+            trained = execute(program, self._members(points, numbers), rows, *how)
+            options = [kind.options[i] for i, (_, kind) in zip(picks, self.choices, strict=True)]
+            for some, kept, chunk in _unless_it_raises(trained, options, failures):
+                table.record(numbers[some], kept)
+                table.chunks[chunk] += len(some)
+                after()
+            compiled = sum(program.compile_seconds.values()) - compiled
+            table.compile_seconds += compiled
+            table.run_seconds += time.perf_counter() - begin - compiled
+        if failures:
+            raise failures[0]
+
+    def about(self) -> dict[str, Any]:
+        """What distinguishes these trainings from others, in terms of JSON."""
+        members = self._members(np.zeros((1, len(self.study.apart.ranges))), np.zeros(1, int))
+        key, own = jax.tree.map(lambda column: column[0], members)
+        about = {"seeds": list(self.seeds), "folds": digest(self.study.rows)}
+        failures: list[Exception] = []
+        for picks in itertools.product(*(range(len(kind.options)) for _, kind in self.choices)):
+            try:  # the first options whose program can be built
+                member = self._program(picks).member
+                return {**about, "train": fingerprint(member, key, own, self.study.rows)}
+            except Exception as error:  # `run` raises it, after all other trainings
+                failures.append(error)
+        raise failures[0]
+
+    def _program(self, picks: tuple[int, ...]) -> Program:
+        own = self.study
+        impl = str(jax.random.key_impl(own.key))
+        return program_of(self.train, own.apart, picks, (own.metric, own.mode), impl, own.mesh)
+
+    def _members(self, points: Points, numbers: np.ndarray) -> Members:
+        """The arguments of the trainings ``numbers``."""
+        trial, fold, seed = np.unravel_index(numbers, (len(points), *self.axes))
+        fold_in = lambda s: jax.random.fold_in(self.study.key, s)
+        keys = jax.vmap(fold_in)(jnp.array(self.seeds, "uint32"))
+        columns = [column[trial] for column in self.study.apart.numbers(points)]
+        return np.asarray(jax.random.key_data(keys))[seed], (columns, fold.astype(np.int32))
+
+
+def _unless_it_raises(
+    trained: Iterable[Any], options: list[Any], failures: list[Exception]
+) -> Iterator[Any]:
+    """What ``trained`` yields; what it raises is appended to ``failures``."""
+    try:
+        yield from trained
+    except Exception as error:
+        if options:
+            error.add_note(
+                f"search: raised by the trainings with {options}; all others of this round are "
+                "done."
+            )
+        failures.append(error)
 
 
 @contextlib.contextmanager
-def _shown(study: Study, table: Table, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A function that shows how far the table is filled, and the best so far."""
-    each = math.prod(study.trainings)
-    finished = lambda: int(table.done.reshape(-1, each).all(1).sum())
-    last = 0.0
+def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
+    """A function that shows how many trials are done, and the best score so far."""
+    total, study = len(table.done) // trainings.each, trainings.study
+    finished = lambda: int(table.done.reshape(-1, trainings.each).all(1).sum())
+    last, seen = 0.0, table.done.sum()
 
-    with show_trials(len(table.done) // each, finished(), mode=study.mode, shown=shown) as show:
+    def update(seconds: float = BETWEEN) -> None:
+        nonlocal last, seen
+        if time.monotonic() - last >= seconds:
+            last, seen = time.monotonic(), table.done.sum()
+            show(finished(), best_text(trainings.values(table), study.mode))
 
-        def update():
-            nonlocal last
-            if time.monotonic() - last < BETWEEN:
-                return
-            last = time.monotonic()
-            show(finished(), study.values(table))
-
+    position = lambda done: f"trial {done}/{total}"
+    with show_progress(position, total, finished(), shown=study.progress) as show:
         yield update
+        if seen < table.done.sum():
+            update(0.0)
+
+
+def _fold_table(folds: Folds | Rows | None) -> Rows | None:
+    """Rows with an axis of folds in front; a single split is one fold.
+
+    Raises:
+        ValueError: if the arrays do not have the same number of folds.
+    """
+    if folds is None:
+        return None
+    table: Rows = jax.tree.map(np.asarray, Rows(*folds))
+    if table.train.ndim == 1:
+        table = jax.tree.map(lambda x: x[None], table)
+    shapes = {name: x.shape for name, x in table._asdict().items() if x is not None}
+    if any(len(s) != 2 or s[0] != len(table.train) for s in shapes.values()) or not shapes:
+        raise ValueError(
+            f"search: all arrays of `folds` must have one fold a row, got the shapes {shapes}."
+        )
+    return table
+
+
+def _seed_numbers(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    """The seeds: ``seeds`` itself, or 0, 1, ... for a number of seeds."""
+    if isinstance(seeds, int):
+        checks.integer("search", "seeds", seeds, "[1, inf)")
+        return tuple(range(seeds))
+    numbers = tuple(seeds)
+    for number in numbers:
+        checks.integer("search", "seeds", number, "[0, 4294967295)")
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"search: `seeds` must be at least one number, each once, got {numbers}.")
+    return numbers

@@ -1,8 +1,8 @@
-"""What is searched: a pytree in which some leaves are ranges, and its points in the unit cube.
+"""Search spaces: pytrees in which some leaves are ranges, and their points in the unit cube.
 
-A range maps u in [0, 1] to its values; with d ranges a design is a table of points u in [0, 1]^d,
-whatever the ranges are. Numbers are traced, so that trials which differ in them share a program.
-The options of a `Choice` are plain Python values: each combination of them is a program.
+A range maps u in [0, 1] to its values, so a design is a table of points in [0, 1]^d, one column for
+each of d ranges. Numbers are traced: trials that differ in them share a program. The options of a
+`Choice` are plain Python values: each combination of options is a program of its own.
 """
 
 import dataclasses
@@ -13,19 +13,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Float64, PyTree
 
 from jaxopt_course.core import checks
 
 
+Points = Float64[np.ndarray, "trials d"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Float:
-    """Real numbers from ``low`` to ``high``, evenly spread, or evenly in their logarithm.
+    """Real numbers from ``low`` to ``high``, spread evenly on a linear or logarithmic scale.
 
     Args:
-        low: the smallest, in (-inf, high); above 0 where ``log``.
-        high: the largest.
-        log: whether to spread the logarithm: for rates, penalties, and all that spans decades.
+        low: the smallest value, in (-inf, high); with ``log``, in (0, high).
+        high: the largest value.
+        log: whether to spread the logarithm evenly. Use it for learning rates, penalties and other
+            numbers that span decades.
 
     Examples:
         >>> round(Float(1e-4, 1.0, log=True).at(0.5), 6)
@@ -51,14 +55,15 @@ class Float:
 
 @dataclasses.dataclass(frozen=True)
 class Int:
-    """Whole numbers from ``low`` to ``high``, both included; traced, so they set no shapes.
+    """Whole numbers from ``low`` to ``high``, both included.
 
-    For widths, depths and batch sizes, which do, there is :class:`Choice`.
+    They are traced, so they cannot set shapes. Use :class:`Choice` for widths, depths and batch
+    sizes.
 
     Args:
-        low: the smallest; above 0 where ``log``.
-        high: the largest.
-        log: whether to spread the logarithm.
+        low: the smallest value; with ``log``, in [1, high).
+        high: the largest value.
+        log: whether to spread the logarithm evenly.
 
     Examples:
         >>> [Int(1, 3).at(u) for u in (0.0, 0.5, 1.0)]
@@ -74,7 +79,7 @@ class Int:
         checks.integer("Int", "high", self.high, f"({self.low}, inf)")
 
     def at(self, u: float) -> int:
-        """The value at ``u`` in [0, 1]: each has a share, of the logarithm where ``log``."""
+        """The value at ``u`` in [0, 1]; every value has an equal share of the (log) scale."""
         if self.log:
             low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
             value = round(math.exp(low + u * (high - low)))
@@ -85,10 +90,10 @@ class Int:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of some values, which may set shapes and programs: widths, batch sizes, optimizers.
+    """One of several values, which may set shapes and programs: widths, batch sizes, optimizers.
 
     Args:
-        options: at least one, all different; numbers and strings above all.
+        options: at least one value, all different.
 
     Examples:
         >>> Choice(["relu", "tanh"]).at(0.7)
@@ -106,7 +111,7 @@ class Choice:
             )
 
     def index(self, u: float) -> int:
-        """Which option is at ``u`` in [0, 1]."""
+        """The number of the option at ``u`` in [0, 1]."""
         return min(math.floor(u * len(self.options)), len(self.options) - 1)
 
     def at(self, u: float) -> Any:
@@ -117,57 +122,59 @@ class Choice:
 Range = Float | Int | Choice
 
 
-class Dimensions(NamedTuple):
-    """A space, taken apart.
+class Space(NamedTuple):
+    """A search space that was taken apart by :func:`space_of`.
 
-    names: of the ranges: their paths in the space, such as ``"optimizer/learning_rate"``.
-    ranges: one for each dimension of the unit cube.
-    places: which leaf of the space each of them is.
-    leaves: of the space, in order.
-    structure: of the space.
-    spelled: the leaves as text, for 1 and 1.0 are equal and not the same program.
+    leaves: of the tree, ranges and fixed values in order.
+    structure: of the tree.
+    names: the path of each range in the tree, such as ``"optimizer/learning_rate"``.
+    spelled: the leaves as text. The numbers 1 and 1.0 are equal, but their programs differ.
     """
 
-    names: tuple[str, ...]
-    ranges: tuple[Range, ...]
-    places: tuple[int, ...]
     leaves: tuple[Any, ...]
     structure: Any
+    names: tuple[str, ...]
     spelled: str
 
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """One for each dimension of the unit cube."""
+        return tuple(leaf for leaf in self.leaves if isinstance(leaf, Range))
+
+    @property
+    def choices(self) -> dict[int, Choice]:
+        """The ranges that are choices, by dimension."""
+        return {i: kind for i, kind in enumerate(self.ranges) if isinstance(kind, Choice)}
+
     def fill(self, values: Sequence[Any]) -> PyTree:
-        """The space with values instead of the ranges, one for each."""
-        leaves = list(self.leaves)
-        for place, value in zip(self.places, values, strict=True):
-            leaves[place] = value
+        """The tree with one value in the place of each range."""
+        rest = iter(values)
+        leaves = [next(rest) if isinstance(leaf, Range) else leaf for leaf in self.leaves]
         return jax.tree.unflatten(self.structure, leaves)
 
+    def configuration(self, point: Sequence[float] | np.ndarray) -> PyTree:
+        """The tree with plain Python values: those at ``point``."""
+        return self.fill([r.at(float(u)) for r, u in zip(self.ranges, point, strict=True)])
 
-def dimensions_of(space: PyTree) -> Dimensions:
-    """Take ``space`` apart. Its ranges may lie anywhere in it; all other leaves are fixed."""
-    pairs, structure = jax.tree.flatten_with_path(space)
+    def numbers(self, points: Points) -> list[np.ndarray]:
+        """The values at ``points``, one column for each range that is not a choice."""
+        return [
+            np.array(
+                [kind.at(u) for u in column],
+                np.int32 if isinstance(kind, Int) else jnp.result_type(float),
+            )
+            for kind, column in zip(self.ranges, points.T.tolist(), strict=True)
+            if not isinstance(kind, Choice)
+        ]
+
+
+def space_of(tree: PyTree) -> Space:
+    """Take a space apart. Leaves that are not ranges are fixed values."""
+    pairs, structure = jax.tree.flatten_with_path(tree)
     leaves = tuple(leaf for _, leaf in pairs)
-    places = tuple(i for i, leaf in enumerate(leaves) if isinstance(leaf, Range))
-    return Dimensions(
-        names=tuple(jax.tree_util.keystr(pairs[i][0], simple=True, separator="/") for i in places),
-        ranges=tuple(leaves[i] for i in places),
-        places=places,
-        leaves=leaves,
-        structure=structure,
-        spelled=repr(leaves),
-    )
-
-
-def values_at(dimensions: Dimensions, points: np.ndarray) -> list[np.ndarray]:
-    """The numbers at points of the unit cube: a column for each range that is no choice."""
-    return [
-        np.array(
-            [kind.at(u) for u in column],
-            np.int32 if isinstance(kind, Int) else jnp.result_type(float),
-        )
-        for kind, column in zip(dimensions.ranges, points.T.tolist(), strict=True)
-        if not isinstance(kind, Choice)
-    ]
+    path = lambda keys: jax.tree_util.keystr(keys, simple=True, separator="/")
+    names = tuple(path(keys) for keys, leaf in pairs if isinstance(leaf, Range))
+    return Space(leaves, structure, names, repr(leaves))
 
 
 def configuration_at(space: PyTree, point: Sequence[float] | np.ndarray) -> PyTree:
@@ -178,17 +185,16 @@ def configuration_at(space: PyTree, point: Sequence[float] | np.ndarray) -> PyTr
         point: one number in [0, 1] for each range, in the order of the pytree's leaves.
 
     Raises:
-        ValueError: if there are more numbers or fewer.
+        ValueError: if the number of coordinates differs from the number of ranges.
 
     Examples:
         >>> space = {"rate": Float(0.0, 4.0), "width": Choice([8, 16]), "steps": 100}
         >>> configuration_at(space, [0.5, 0.9])
         {'rate': 2.0, 'steps': 100, 'width': 16}
     """
-    dimensions = dimensions_of(space)
-    if len(point) != len(dimensions.ranges):
+    apart = space_of(space)
+    if len(point) != len(apart.ranges):
         raise ValueError(
-            f"configuration_at: `point` must have {len(dimensions.ranges)} numbers, "
-            f"got {len(point)}."
+            f"configuration_at: `point` must have {len(apart.ranges)} numbers, got {len(point)}."
         )
-    return dimensions.fill([r.at(float(u)) for r, u in zip(dimensions.ranges, point, strict=True)])
+    return apart.configuration(point)

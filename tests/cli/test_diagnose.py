@@ -37,7 +37,7 @@ def test_a_report_is_printed_and_written_with_its_pictures(tmp_path, capsys):
 
     assert re.findall(r"^(.+)\n-+$", printed, re.MULTILINE) == HEADINGS
     assert "binary, 39 training and 9 validation rows" in printed
-    assert "All 2 leaves have the gradient of the differences." in printed
+    assert "All 2 leaves have a correct gradient." in printed
     assert re.search(r"Learning rate \S+ has the lowest loss", printed)
     assert "Completed 12 steps." in printed
 

@@ -183,7 +183,7 @@ def test_a_healthy_network_has_no_flags_and_small_updates(key):
     """Course 4, a healthy gradient lies within [1e-6, 1e3]."""
     report = flow_of(MLP(2, (16,), activation="tanh"), key, sgd(0.01))
     assert not report.flags
-    assert "Nothing lies outside" in str(report)
+    assert "Everything lies within" in str(report)
     kernel = report.leaves["['Dense_0']['kernel']"]
     assert 1e-4 < kernel.update_ratio < 1e-1
     hidden = report.layers["hidden_0"]
@@ -342,4 +342,4 @@ def test_a_dead_relu_layer_is_named(key):
         ),
     )
     assert half.layers["hidden_1"].dead >= 0.5
-    assert flagged(half, "of the units at ['Dense_1']['kernel'] get no gradient")
+    assert flagged(half, "of the units at ['Dense_1']['kernel'] have no gradient")

@@ -53,10 +53,10 @@ def test_rates_that_all_diverge_are_said_to(key):
 @pytest.mark.parametrize(
     ("losses", "usable", "said"),
     [
-        ([0.9, 0.2, 0.1, 0.2, np.nan], (1e-3, 1e-1), "rates from 1.0e-03 to 1.0e-01 win"),
+        ([0.9, 0.2, 0.1, 0.2, np.nan], (1e-3, 1e-1), "rates from 1.0e-03 to 1.0e-01 lower it"),
         # What lies between two good rates and is bad itself parts them.
-        ([0.2, 0.9, 0.1, 0.2, 2.0], (1e-2, 1e-1), "rates from 1.0e-02 to 1.0e-01 win"),
-        ([0.3, 0.9, np.nan, 0.1, 0.1], (1e-1, 1.0), "rates from 1.0e-01 to 1.0e+00 win"),
+        ([0.2, 0.9, 0.1, 0.2, 2.0], (1e-2, 1e-1), "rates from 1.0e-02 to 1.0e-01 lower it"),
+        ([0.3, 0.9, np.nan, 0.1, 0.1], (1e-1, 1.0), "rates from 1.0e-01 to 1.0e+00 lower it"),
         ([1.0, 1.2, 5.0, np.nan, np.nan], (np.nan, np.nan), "No rate from 1.0e-04 to 1.0e+00 low"),
     ],
 )
@@ -111,7 +111,7 @@ def test_bias_falls_and_variance_rises_with_capacity_and_the_parts_add_up(key):
 
 
 def test_predictions_of_another_shape_are_refused(key):
-    with pytest.raises(ValueError, match=r"must give one number for each .*\(3,\), got .*\(2,\)"):
+    with pytest.raises(ValueError, match=r"must return one number for each .*\(3,\), got .*\(2,\)"):
         bias_variance(lambda *_: jnp.zeros(2), np.arange(4), np.zeros(3), key=key, trainings=2)
 
 

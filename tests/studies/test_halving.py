@@ -20,7 +20,7 @@ from jaxopt_course.studies import (
     top_k_rungs,
 )
 from jaxopt_course.studies._cohort import Cohort, programs_of
-from jaxopt_course.studies._space import dimensions_of
+from jaxopt_course.studies._space import space_of
 from jaxopt_course.training import CheckpointMismatchError, Rows, make_stages, make_train
 from tests.training.problems import line, line_task
 
@@ -90,7 +90,7 @@ def test_rank_correlations_are_reported(result):
 
 
 def test_other_budgets_run_in_the_same_program(result):
-    programs = programs_of(STAGES, None, dimensions_of(SPACE), None)
+    programs = programs_of(STAGES, None, space_of(SPACE), None)
     sizes = lambda: [program._cache_size() for program in programs]
     compiled = sizes()
     assert min(compiled) > 0

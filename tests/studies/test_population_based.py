@@ -11,8 +11,8 @@ from jaxopt_course.optimizers import sgd
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.studies import Choice, Float, Int, ScheduleWarning, population_based_training
 from jaxopt_course.studies import _cohort as cohorts
-from jaxopt_course.studies._exploit import Turn, multiplied, turn
-from jaxopt_course.studies._space import dimensions_of
+from jaxopt_course.studies._population_based import Turn, multiplied, turn
+from jaxopt_course.studies._space import space_of
 from jaxopt_course.tasks import Task
 from jaxopt_course.training import CheckpointMismatchError, make_stages
 from jaxopt_course.transforms import inject_hyperparams
@@ -140,7 +140,8 @@ def test_rates_climb_to_where_a_quadratic_ends_soonest(result, plain):
 def test_the_result_says_what_happened(result):
     lines = str(result).splitlines()
     assert len(lines) == 1 + 8 + 1
-    assert f"rate {result.schedule[-1]['rate']:.4g}" in lines[-2]
+    assert lines[0].split()[-1] == "rate"
+    assert lines[-2].split()[-1] == f"{result.schedule[-1]['rate']:.4g}"
     assert lines[-1].startswith(f"best: member {result.best}")
     stayed = result.parents[1] == OWN
     ranks = [np.argsort(np.argsort(result.scores[r][stayed])) for r in (0, 1)]
@@ -150,7 +151,7 @@ def test_the_result_says_what_happened(result):
 
 
 def test_the_highest_can_be_best_in_the_same_program(result):  # of which the lowest is
-    programs = cohorts.programs_of(STAGES, None, dimensions_of(SPACE), None)
+    programs = cohorts.programs_of(STAGES, None, space_of(SPACE), None)
     compiled = [program._cache_size() for program in programs]
     assert min(compiled) > 0
     found = train(mode="max", rounds=2, interval=3, quantile=0.5)
@@ -238,7 +239,7 @@ def test_what_does_not_fit_is_refused(as_users_run_it):
         r"`points` must be at least 8, of 1 numbers": {"points": POINTS[:3]},
         "`mode` must be 'max' for the metric 'accuracy'": {"metric": "accuracy"},
         r"of 1 numbers in \[0, 1\], got": {"points": np.where(POINTS > 0.5, np.nan, POINTS)},
-        "take rate anew in every round, but its state keeps": {
+        "take rate again in every round, but its state keeps": {
             "stages": make_stages(keeping, DATA, batch_size=3)
         },
     }.items():

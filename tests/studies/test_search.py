@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_course.core import show_progress
 from jaxopt_course.data import k_fold
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.studies import (
@@ -23,8 +24,7 @@ from jaxopt_course.studies import (
     search,
 )
 from jaxopt_course.studies import _program as programs
-from jaxopt_course.studies._progress import show_trials
-from jaxopt_course.studies._score import check_mode
+from jaxopt_course.studies._study import best_text, check_mode
 from jaxopt_course.training import OutcomeCode, Rows, make_train
 from tests.training.problems import line, line_task
 
@@ -222,12 +222,12 @@ def test_what_a_call_takes_is_the_mean_of_a_few_after_the_first(first, taken, mo
     def call(members):
         nonlocal now
         now += next(durations)
-        return programs.Kept(members.fold, {}, members.fold)
+        return programs.Kept(members[1][1], {}, members[1][1])
 
     monkeypatch.setattr(programs, "time", types.SimpleNamespace(perf_counter=lambda: now))
     program = programs.Program(lambda *_: None, None)
     program.call = lambda *_: call
-    members = programs.Members(np.zeros((40, 2)), [], np.arange(40))
+    members = (np.zeros((40, 2)), ([], np.arange(40)))
     found = list(programs._measured(program, 4, members, None, 0))
     assert program.call_seconds[4] == pytest.approx(0.2)
     size = 4 * (1 + len(taken))
@@ -263,24 +263,24 @@ def test_a_search_of_failures_says_so(key):
 
 
 def test_progress_is_told_on_stderr(key, monkeypatch, capsys):
-    monkeypatch.setattr("jaxopt_course.studies._progress.SECONDS", 0.0)
+    monkeypatch.setattr("jaxopt_course.core._reporting.SECONDS", 0.0)
     monkeypatch.setattr("jaxopt_course.studies._search.BETWEEN", 0.0)
     result = search(descend, SPACE, key=key, trials=3, seeds=2, strategy="map")
     said = capsys.readouterr().err.splitlines()
-    assert said[-1] == f"trial 3/3: best {np.nanmin(result.values):.4g}, 0 s left"
+    assert said[-1] == f"trial 3/3: best {np.nanmin(result.values):.4g}"
     assert [line.split(":")[0] for line in said] == [f"trial {n}/3" for n in (0, 1, 1, 2, 2, 3)]
     assert said[0] == "trial 0/3: no score yet"
 
 
 def test_no_time_is_estimated_before_anything_was_done(monkeypatch, capsys):
-    monkeypatch.setattr("jaxopt_course.studies._progress.SECONDS", 0.0)
-    with show_trials(3, 1, mode="min", shown=True) as show:  # one was saved
+    monkeypatch.setattr("jaxopt_course.core._reporting.SECONDS", 0.0)
+    with show_progress(lambda done: f"trial {done}/3", 3, 1) as show:  # one was saved
         for done in (1, 2, 3):
-            show(done, np.array([2.0, 1.0, np.nan]))
+            show(done, best_text(np.array([2.0, 1.0, np.nan]), "min"))
     first, second, last = capsys.readouterr().err.splitlines()
     assert first == "trial 1/3: best 1"
-    assert second.startswith("trial 2/3: best 1, ")
-    assert last == "trial 3/3: best 1, 0 s left"
+    assert second == "trial 2/3: best 1; 0 s left"
+    assert last == "trial 3/3: best 1"
 
 
 NOT_A_RUN = lambda key, hyperparameters, rows: 1.0
@@ -299,7 +299,7 @@ WRONG = {
     "search: `mode` must be 'max' for the metric 'accuracy', .* got mode='min'": {
         "metric": "accuracy"
     },
-    "`metric` must give one number": {"metric": lambda run: run.history["loss"]},
+    "`metric` must return a scalar": {"metric": lambda run: run.history["loss"]},
     r"`seeds` must lie in \[1, inf\)": {"seeds": 0},
     "each once": {"seeds": [1, 1]},
     "one fold a row": {"folds": FOLDS._replace(weights=np.ones((1, 2)))},

@@ -1,0 +1,64 @@
+"""Arrays on the host and on devices: typed keys, placement, transfer, digests."""
+
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+from jaxtyping import PyTree
+
+
+def is_key(x: Any) -> bool:
+    """Whether ``x`` is an array of typed PRNG keys."""
+    return jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
+
+
+def place(tree: PyTree, sharding: Sharding | None) -> PyTree:
+    """Arrays whose values every process has, laid out as ``sharding`` says.
+
+    Args:
+        tree: arrays, which may be typed keys. An array that already lies on the devices of several
+            processes is returned as it is.
+        sharding: None places the arrays on the default device.
+    """
+
+    def put(x: Any) -> Any:
+        if sharding is None:
+            return jnp.asarray(x)
+        if is_key(x):
+            return jax.random.wrap_key_data(
+                put(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+            )
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x
+        values = np.asarray(x)
+        values = values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
+        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
+
+    return jax.tree.map(put, tree)
+
+
+def on_host(tree: PyTree) -> PyTree:
+    """The whole arrays as NumPy arrays, in every process."""
+
+    def whole(x: Any) -> Any:
+        if getattr(x, "is_fully_addressable", True):
+            return x
+        from jax.experimental import multihost_utils
+
+        return multihost_utils.process_allgather(x, tiled=True)
+
+    return jax.device_get(jax.tree.map(whole, tree))
+
+
+def sha256(*parts: str | np.ndarray) -> str:
+    """The SHA-256 digest of texts and of the bytes of arrays in C order, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode())
+        else:
+            digest.update(np.asarray(part, order="C").reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,0 +1,128 @@
+"""What people and other programs read: tables as text, JSON, and progress on stderr."""
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+
+SECONDS = 5.0  # between two lines of progress where stderr is not a terminal
+
+Show = Callable[[int, str], None]
+
+
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in columns; the first column is aligned to the left, the others to the right.
+
+    Examples:
+        >>> print(text_table(["name", "loss"], [["adam", "0.5"], ["momentum", "0.25"]]))
+        name      loss
+        adam       0.5
+        momentum  0.25
+    """
+    lines = [header, *rows]
+    first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = ("  ".join([x.ljust(first), *map(str.rjust, xs, others)]) for x, *xs in lines)
+    return "\n".join(text.rstrip() for text in texts)
+
+
+def plain(value: Any) -> Any:
+    """``value`` in terms of JSON: lists, dictionaries, texts and numbers.
+
+    Arrays and tuples become lists, NamedTuples dictionaries, NaN and infinity None.
+    """
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """``value`` as JSON that every parser accepts; see :func:`plain`."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
+@contextlib.contextmanager
+def show_progress(
+    position: Callable[[int], str], total: int | None, begin: int = 0, *, shown: bool = True
+) -> Iterator[Show]:
+    """A function ``show(done, text)`` that reports progress on stderr.
+
+    On a terminal it updates a live bar. Otherwise it prints a line with the time left at most every
+    five seconds, and the last line when the ``with`` block ends.
+
+    Args:
+        position: returns how far ``done`` is, such as ``"trial 3/16"``.
+        total: ``done`` at the end. None: unknown.
+        begin: ``done`` at the start.
+        shown: False shows nothing. Of several processes only the first one shows anything.
+    """
+    if not shown or jax.process_index() > 0:
+        yield lambda done, text: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    is_live = console.is_terminal or console.is_jupyter
+    display = _bar(console, position, total, begin) if is_live else _lines(position, total)
+    with display as show:
+        yield show
+
+
+@contextlib.contextmanager
+def _lines(position: Callable[[int], str], total: int | None) -> Iterator[Show]:
+    line, printed, last = "", "", time.monotonic()
+    first: tuple[int, float] | None = None  # after the first call, which includes compilation
+
+    def say() -> None:
+        nonlocal printed, last
+        printed, last = line, time.monotonic()
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def show(done: int, text: str) -> None:
+        nonlocal first, line
+        now = time.monotonic()
+        first = first or (done, now)
+        line = f"{position(done)}: {text}"
+        if total is not None and first[0] < done < total:
+            line += f"; {(total - done) * (now - first[1]) / (done - first[0]):.0f} s left"
+        if now - last > SECONDS:
+            say()
+
+    try:
+        yield show
+    finally:
+        if line != printed:
+            say()
+
+
+@contextlib.contextmanager
+def _bar(
+    console: Any, position: Callable[[int], str], total: int | None, begin: int
+) -> Iterator[Show]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    width = len(position(begin if total is None else total))
+    columns = (  # on a narrow terminal the text is cut, not the position
+        TextColumn("{task.fields[position]}", table_column=Column(min_width=width)),
+        BarColumn(10, table_column=Column(min_width=10)),
+        TimeRemainingColumn(table_column=Column(min_width=7)),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("compiling", total=total, completed=begin, position=position(begin))
+        yield lambda done, text: bar.update(
+            task, completed=done, description=text, position=position(done)
+        )
