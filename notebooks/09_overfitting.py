@@ -59,8 +59,8 @@ jc.plots.bias_variance_bars(reports, title="Where the error comes from")
 
 # %% [markdown]
 # The bias decreases with the degree and the variance increases, so their sum has a minimum in
-# between. No model can reduce the noise. (The error is measured on one draw of noisy targets, so
-# it differs slightly from the sum of the parts.)
+# between. No model can reduce the noise. The error is measured on one draw of noisy targets; the
+# part called chance is due to this draw.
 #
 # ## Learning curves
 #
