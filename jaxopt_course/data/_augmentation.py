@@ -1,7 +1,15 @@
-"""Data augmentation: examples changed at random in ways that leave their targets true.
+"""Data augmentation: random changes of the inputs that keep their targets.
 
-An augmentation is a pure function ``(key, inputs[batch, ...]) -> inputs``. It draws anew for each
-example, runs on the device, in a compiled training too, and each of its numbers may be traced.
+An augmentation is a pure function ``(key, inputs[batch, ...]) -> inputs``. It draws separately for
+each example and may run inside a compiled training. All of its numbers may be traced.
+
+Affine maps resample an image once, bilinearly. With the centre c of the image, the value at the
+pixel p = (row, column) moves to
+
+    q = c + t + R S Z (p - c),        Z = zoom I,  S = [[1, 0], [shear, 1]],  R a rotation,
+
+so the output at q is the input at ``p = matrix q + offset``, interpolated linearly, and a constant
+outside of the image. This is ``scipy.ndimage.affine_transform(order=1, mode="constant")``.
 
 References: Simard, Steinkraus & Platt, "Best Practices for Convolutional Neural Networks Applied
 to Visual Document Analysis", ICDAR 2003, section 2 (affine maps); Bishop, "Training with Noise is
@@ -9,23 +17,24 @@ Equivalent to Tikhonov Regularization", 1995 (noise); DeVries & Taylor, "Improve
 of Convolutional Neural Networks with Cutout", 2017, https://arxiv.org/abs/1708.04552.
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, ScalarLike
+import numpy as np
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, ArrayLike, Float, Key, ScalarLike
 
 from jaxopt_course.core import checks, numerics
-
-from ._affine import affine, check_floats, image_shape
 
 
 Augmentation = Callable[[Key[Array, ""], Array], Array]
 
 
 def compose(*augmentations: Augmentation) -> Augmentation:
-    """Apply ``augmentations`` from left to right, each with a key of its own.
+    """Apply ``augmentations`` from left to right, each with its own key.
 
     Examples:
         >>> augment = compose(random_affine(rotation=15.0, shift=2.0), gaussian_noise(0.1))
@@ -49,23 +58,20 @@ def random_affine(
     shear: ScalarLike = 0.0,
     fill: ScalarLike = 0.0,
 ) -> Augmentation:
-    """Turn, move, resize and shear each image by amounts of its own, and resample it once.
+    """Rotate, shift, zoom and shear each image at random, and resample it once.
 
-    Amounts are uniform up to the given ones on both sides, so the defaults change nothing.
+    Each amount is uniform between plus and minus the given one. By default nothing changes.
 
     Args:
-        rotation: in degrees, in [0, 180].
-        shift: in pixels, down and to the side independently, in [0, inf).
-        zoom: the largest factor of length, in [1, inf); the smallest is its inverse, and the
-            logarithm is uniform in between.
-        shear: columns for each row, in [0, inf).
-        fill: the value of what comes from outside.
+        rotation: largest angle in degrees, in [0, 180].
+        shift: largest shift along each axis in pixels, in [0, inf).
+        zoom: largest zoom factor, in [1, inf). The smallest is its inverse, and the logarithm of
+            the factor is uniform.
+        shear: largest shear in columns per row, in [0, inf).
+        fill: value outside of the image.
 
     Returns:
         An augmentation of images [batch, height, width] or [batch, height, width, channels].
-
-    Raises:
-        ValueError: if a number is out of range.
 
     Examples:
         >>> augment = jax.jit(random_affine(rotation=30.0))
@@ -74,16 +80,15 @@ def random_affine(
     """
     owner = "random_affine"
     checks.number(owner, "rotation", rotation, "[0, 180]")
-    checks.number(owner, "shift", shift, "[0, inf)")
     checks.number(owner, "zoom", zoom, "[1, inf)")
-    checks.number(owner, "shear", shear, "[0, inf)")
+    for name, value in (("shift", shift), ("shear", shear)):
+        checks.number(owner, name, value, "[0, inf)")
     checks.number(owner, "fill", fill)
 
     def augment(key: Key[Array, ""], images: Array) -> Array:
         batch, *_ = image_shape(owner, images)
         dtype = numerics.wide_dtype(images.dtype)
-        draws = jax.random.uniform(key, (5, batch), dtype, -1.0, 1.0)
-        turn, down, right, growth, slant = draws
+        turn, down, right, growth, slant = jax.random.uniform(key, (5, batch), dtype, -1.0, 1.0)
         return affine(
             images,
             rotation=turn * jnp.asarray(rotation, dtype),
@@ -99,12 +104,7 @@ def random_affine(
 def random_flip(
     probability: ScalarLike = 0.5, direction: Literal["horizontal", "vertical"] = "horizontal"
 ) -> Augmentation:
-    """Mirror some of the images, left to right or top to bottom.
-
-    Args:
-        probability: of each image to be mirrored, in [0, 1].
-        direction: in which pixels move.
-    """
+    """Mirror each image with a probability in [0, 1], horizontally or vertically."""
     checks.number("random_flip", "probability", probability, "[0, 1]")
     checks.choice("random_flip", "direction", direction, ("horizontal", "vertical"))
 
@@ -118,10 +118,10 @@ def random_flip(
 
 
 def gaussian_noise(deviation: ScalarLike) -> Augmentation:
-    """Add independent normal noise to every entry; for tables of scaled features too.
+    """Add independent normal noise to every entry.
 
     Args:
-        deviation: the standard deviation, in the unit of the inputs, in [0, inf).
+        deviation: standard deviation of the noise, in [0, inf).
     """
     checks.number("gaussian_noise", "deviation", deviation, "[0, inf)")
 
@@ -134,11 +134,11 @@ def gaussian_noise(deviation: ScalarLike) -> Augmentation:
 
 
 def cutout(size: ScalarLike, fill: ScalarLike = 0.0) -> Augmentation:
-    """Blank out one square of each image, around a pixel drawn from all; edges cut it off.
+    """Blank out one square of each image, centred at a random pixel and cut off at the edges.
 
     Args:
-        size: the side of the square, in pixels, in [0, inf).
-        fill: the value it is filled with.
+        size: side of the square in pixels, in [0, inf).
+        fill: value of the blanked pixels.
     """
     checks.number("cutout", "size", size, "[0, inf)")
     checks.number("cutout", "fill", fill)
@@ -161,7 +161,116 @@ def cutout(size: ScalarLike, fill: ScalarLike = 0.0) -> Augmentation:
 
 
 def _per_example(choices: Array, images: Float[Array, "..."]) -> Array:
-    """``choices``, made on the first axes of ``images``, for all of their entries."""
+    """``choices``, made on the first axes of ``images``, in the shape of ``images``."""
     return jnp.broadcast_to(
         choices.reshape(*choices.shape, *[1] * (images.ndim - choices.ndim)), images.shape
     )
+
+
+def affine(
+    images: Float[Array, "batch height width *channels"],
+    *,
+    rotation: ArrayLike = 0.0,
+    shift: ArrayLike = 0.0,
+    zoom: ArrayLike = 1.0,
+    shear: ArrayLike = 0.0,
+    fill: ScalarLike = 0.0,
+) -> Float[Array, "batch height width *channels"]:
+    """Zoom, shear and rotate images about their centres, shift them, and resample them once.
+
+    Each amount is one number for all images, or an array with one number per image.
+
+    Args:
+        images: floating-point, [batch, height, width] or [batch, height, width, channels].
+        rotation: angle in degrees, counterclockwise where row 0 is at the top.
+        shift: shift down and to the right in pixels, of shape [], [2] or [batch, 2].
+        zoom: zoom factor, above 0; objects grow if it is above 1.
+        shear: columns to the right per row downwards.
+        fill: value outside of the image.
+
+    Returns:
+        Images of the same shape and dtype.
+
+    Examples:
+        >>> image = jnp.array([[[1.0, 2.0], [3.0, 4.0]]])
+        >>> jax.jit(affine)(image, shift=jnp.array([1.0, 0.0]))[0].tolist()
+        [[0.0, 0.0], [1.0, 2.0]]
+    """
+    batch, *size = image_shape("affine", images)
+    dtype = numerics.wide_dtype(images.dtype)
+
+    def each(value: ArrayLike, *shape: int) -> Array:
+        return jnp.broadcast_to(jnp.asarray(value, dtype), (batch, *shape))
+
+    angle, k, z = each(rotation) * (math.pi / 180), each(shear), each(zoom)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    matrix = jnp.stack([cos, sin, -k * cos - sin, cos - k * sin], -1) / z[:, None]  # Z^-1 S^-1 R^-1
+    matrix = matrix.reshape(batch, 2, 2)
+    centre = each((np.array(size) - 1) / 2, 2)
+    row, column = jnp.moveaxis(centre + each(shift, 2), -1, 0)
+    return resample(images, matrix, centre - _product(matrix, row, column), fill)
+
+
+def resample(
+    images: Float[Array, "batch height width *channels"],
+    matrix: Float[Array, "*batch 2 2"],
+    offset: Float[Array, "*batch 2"],
+    fill: ScalarLike = 0.0,
+) -> Float[Array, "batch height width *channels"]:
+    """Images whose value at the pixel q is the input's value at ``matrix q + offset``.
+
+    Args:
+        images: floating-point, [batch, height, width] or [batch, height, width, channels].
+        matrix: linear map from output to input positions (row, column), for all or for each image.
+        offset: offset of the map in pixels, for all or for each image.
+        fill: value at positions outside of [0, height - 1] x [0, width - 1]. Positions that are
+            outside by rounding only count as inside: a rotation by 90 degrees keeps all edges.
+    """
+    batch, height, width = image_shape("resample", images)
+    checks.number("resample", "fill", fill)
+    dtype = numerics.wide_dtype(images.dtype)
+    matrix = jnp.broadcast_to(matrix.astype(dtype), (batch, 2, 2))
+    offset = jnp.broadcast_to(offset.astype(dtype), (batch, 2))
+    # A position is a sum of three terms of the image's size, with a rounding error each.
+    slack = 8 * (height + width) * float(jnp.finfo(dtype).eps)
+    last = jnp.array([height - 1 + slack, width - 1 + slack], dtype)
+    row, column = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
+
+    def one(image: Array, matrix: Array, offset: Array) -> Array:
+        point = _product(matrix, row.astype(dtype), column.astype(dtype))
+        point += jnp.broadcast_to(offset, point.shape)
+        inside = jnp.all(
+            (point >= -slack) & (point <= jnp.broadcast_to(last, point.shape)), axis=-1
+        )
+        values = map_coordinates(image, list(jnp.moveaxis(point, -1, 0)), 1, "nearest")
+        return jnp.where(inside, values, jnp.asarray(fill, dtype))
+
+    channels = images.astype(dtype).reshape(batch, height, width, -1)
+    values = jax.vmap(jax.vmap(one, (-1, None, None), -1))(channels, matrix, offset)
+    return values.reshape(images.shape).astype(images.dtype)
+
+
+def _product(
+    matrix: Float[Array, "*batch 2 2"], row: Float[Array, "*n"], column: Float[Array, "*n"]
+) -> Float[Array, "*n 2"]:
+    """``matrix (row, column)``, entry by entry, because accelerators round the factors of ``@``."""
+    parts = [jnp.broadcast_to(matrix[..., i, j], row.shape) for i in (0, 1) for j in (0, 1)]
+    return jnp.stack([parts[0] * row + parts[1] * column, parts[2] * row + parts[3] * column], -1)
+
+
+def image_shape(owner: str, images: Float[Array, "..."]) -> tuple[int, int, int]:
+    """Batch, height and width of ``images``; raise if they have other axes than an image."""
+    check_floats(owner, "images", images)
+    if images.ndim not in (3, 4):
+        raise ValueError(
+            f"{owner}: `images` must have the shape [batch, height, width] or "
+            f"[batch, height, width, channels], got {images.shape}."
+        )
+    batch, height, width = images.shape[:3]
+    return batch, height, width
+
+
+def check_floats(owner: str, name: str, values: Array) -> None:
+    """Raise unless ``values`` are floating-point."""
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise TypeError(f"{owner}: `{name}` must be floating-point, got {values.dtype}.")

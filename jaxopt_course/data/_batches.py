@@ -1,24 +1,34 @@
-"""Mini-batches inside the compiled program: tables of row numbers, and their weights.
+"""Mini-batches: tables of row numbers in a compiled program, and streams of batches on the host.
 
-The order of an epoch is a pure function of (key, epoch), so that a training which stops and goes
-on sees what it would have seen. An epoch holds every row once; where the batch size does not
-divide their number, the last batch is filled up with rows of weight 0.
+The order of an epoch is a pure function of (key, epoch), so that a training that resumes sees the
+same batches. An epoch contains every row once. If the batch size does not divide the number of
+rows, the last batch is padded with rows of weight 0.
+
+A stream is an iterable of tuples ``(inputs, targets, weights)`` of equal shapes, for data that do
+not fit on the device or come from another loader. ``jaxopt_course.tasks.Batch(*item)`` names the
+parts.
 """
 
-from typing import NamedTuple
+import collections
+import concurrent.futures
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, Key, ScalarLike
+import numpy as np
+from jax.sharding import Sharding
+from jaxtyping import Array, Float, Int, Int32, Key, PyTree, ScalarLike, Shaped
 
 from jaxopt_course.core import checks
 
 
 class BatchTable(NamedTuple):
-    """The batches of one epoch, one a row, to be scanned over.
+    """The batches of one epoch, one per row, to be scanned over.
 
-    indices: rows of the data set.
-    weights: what each counts in its batch's mean; 0 for what only fills the last batch up.
+    indices: row numbers of the data set.
+    weights: weights of the rows; 0 for padding.
     """
 
     indices: Int32[Array, "steps batch_size"]
@@ -26,12 +36,12 @@ class BatchTable(NamedTuple):
 
 
 def epoch_order(key: Key[Array, ""], epoch: ScalarLike, n: int) -> Int32[Array, " n"]:
-    """A permutation of 0, ..., n - 1, fixed by the key and the epoch.
+    """The permutation of 0, ..., n - 1 of one epoch.
 
     Args:
-        key: of the data, the same for all epochs.
-        epoch: which epoch, from 0; may be traced.
-        n: how many rows there are; static.
+        key: PRNG key of the data order, the same for all epochs.
+        epoch: number of the epoch, counted from 0; may be traced.
+        n: number of rows; static.
     """
     checks.integer("epoch_order", "n", n, "[1, inf)")
     checks.number("epoch_order", "epoch", epoch, "[0, inf)")
@@ -48,17 +58,14 @@ def epoch_batches(
     """The shuffled batches of one epoch over the rows ``indices``.
 
     Args:
-        key: of the data, the same for all epochs.
-        epoch: which epoch, from 0; may be traced.
-        indices: the rows to train on: all of them, those of a fold, or those of a bag.
-        weights: the weight of each; it stays with its row.
-        batch_size: in [1, n]; static. 1 is stochastic, n is full-batch gradient descent.
+        key: PRNG key of the data order, the same for all epochs.
+        epoch: number of the epoch, counted from 0; may be traced.
+        indices: the rows to train on, such as those of a fold.
+        weights: the weight of each of them.
+        batch_size: number of rows per batch, in [1, n]; static.
 
     Returns:
         ``ceil(n / batch_size)`` batches. Padding repeats rows of the first batch.
-
-    Raises:
-        ValueError: if ``batch_size`` lies outside [1, n].
 
     Examples:
         >>> rows, ones = jnp.arange(5, dtype=jnp.int32), jnp.ones(5)
@@ -69,9 +76,171 @@ def epoch_batches(
     n = indices.shape[0]
     checks.integer("epoch_batches", "batch_size", batch_size, f"[1, {n}]")
     order = epoch_order(key, epoch, n)
-    padding = -n % batch_size  # fewer than n: the first rows suffice to fill up
+    padding = -n % batch_size
     padded = jnp.concatenate([order, order[:padding]])
     counted = jnp.concatenate([weights[order], jnp.zeros(padding, weights.dtype)])
     return BatchTable(
         indices=indices[padded].reshape(-1, batch_size), weights=counted.reshape(-1, batch_size)
     )
+
+
+_draw_table = jax.jit(epoch_batches, static_argnums=4)
+
+
+def array_stream(
+    key: Key[Array, ""],
+    inputs: PyTree,
+    targets: PyTree,
+    batch_size: int,
+    *,
+    rows: Int[np.ndarray | Array, " n"] | None = None,
+    weights: Float[np.ndarray | Array, " n"] | None = None,
+    epochs: int | None = None,
+    start: int = 0,
+) -> Iterator[tuple[PyTree, PyTree, Float[np.ndarray, " batch_size"]]]:
+    """Shuffled batches of arrays on the host, in memory or in a memory-mapped file.
+
+    The order is that of :func:`epoch_batches` with the same key, as in a compiled training. Only
+    the rows of the batch are read, so ``np.load(path, mmap_mode="r")`` may be larger than memory.
+
+    Args:
+        key: PRNG key of the data order, the same for all epochs.
+        inputs: array or pytree of arrays with examples on the first axis.
+        targets: array or pytree of arrays with examples on the first axis.
+        batch_size: number of rows per batch, in [1, n].
+        rows: numbers of the rows to use. By default all.
+        weights: the weight of each of them. By default 1.
+        epochs: number of epochs, in [1, inf). By default the stream is infinite.
+        start: number of batches to skip without reading them, in [0, inf). A training that was
+            interrupted after ``start`` steps resumes with the next one.
+
+    Returns:
+        An iterator of NumPy batches. The last batch of an epoch is padded with rows of weight 0.
+
+    Examples:
+        >>> x = np.arange(5.0)
+        >>> [float(w.sum()) for _, _, w in array_stream(jax.random.key(0), x, x, 2, epochs=1)]
+        [2.0, 2.0, 1.0]
+    """
+    owner = "array_stream"
+    lengths = sorted({len(x) for x in jax.tree.leaves((inputs, targets))})
+    if len(lengths) != 1:
+        raise ValueError(f"{owner}: all arrays must have one row an example, got {lengths} rows.")
+    indices = np.arange(lengths[0]) if rows is None else np.asarray(rows)
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(
+            f"{owner}: `rows` must be a vector of integers, "
+            f"got {indices.dtype.name} of shape {indices.shape}."
+        )
+    outside = indices[(indices < 0) | (indices >= lengths[0])]
+    if outside.size:
+        raise ValueError(f"{owner}: `rows` must lie in [0, {lengths[0]}), got {outside[0]}.")
+    n = len(indices)
+    checks.integer(owner, "batch_size", batch_size, f"[1, {n}]")
+    checks.integer(owner, "start", start, "[0, inf)")
+    if epochs is not None:
+        checks.integer(owner, "epochs", epochs, "[1, inf)")
+    counted = jnp.ones(n, jnp.result_type(float)) if weights is None else jnp.asarray(weights)
+    if counted.shape != (n,):
+        raise ValueError(f"{owner}: `weights` must have shape ({n},), got {counted.shape}.")
+    skipped, first = divmod(start, -(-n // batch_size))
+
+    def batches() -> Iterator[tuple[PyTree, PyTree, np.ndarray]]:
+        numbers = jnp.asarray(indices, jnp.int32)
+        for epoch in itertools.count(skipped) if epochs is None else range(skipped, epochs):
+            table = jax.tree.map(
+                np.asarray, _draw_table(key, np.int32(epoch), numbers, counted, batch_size)
+            )
+            begin = first if epoch == skipped else 0
+            for chosen, weight in zip(table.indices[begin:], table.weights[begin:], strict=True):
+                yield *_rows((inputs, targets), chosen), weight
+
+    return batches()
+
+
+def padded_stream(
+    batches: Iterable[tuple[Any, ...]], batch_size: int
+) -> Iterator[tuple[PyTree, PyTree, Float[np.ndarray, " batch_size"]]]:
+    """Batches of one size from any iterable of batches, such as a data loader.
+
+    Args:
+        batches: tuples ``(inputs, targets)`` or ``(inputs, targets, weights)`` of arrays or pytrees
+            of arrays, with at most ``batch_size`` rows.
+        batch_size: number of rows of each batch in the result, in [1, inf).
+
+    Returns:
+        An iterator. Padding repeats the first row of the batch with weight 0. It raises ValueError
+        at a batch that is empty, too large, or not such a tuple.
+
+    Examples:
+        >>> ragged = [(np.ones((2, 3)), np.ones(2)), (np.ones((1, 3)), np.ones(1))]
+        >>> [(x.shape, w.tolist()) for x, _, w in padded_stream(ragged, 2)]
+        [((2, 3), [1.0, 1.0]), ((2, 3), [1.0, 0.0])]
+    """
+    checks.integer("padded_stream", "batch_size", batch_size, "[1, inf)")
+    return (_padded(batch, batch_size) for batch in batches)
+
+
+def prefetched(
+    stream: Iterable[Any], size: int = 2, sharding: Sharding | None = None
+) -> Iterator[Any]:
+    """The items of ``stream`` on the device, read and sent ahead by a thread.
+
+    An error of the stream is raised where its item would have been. The thread ends when the stream
+    does, or when the consumer stops or closes the iterator.
+
+    Args:
+        stream: iterable of pytrees of arrays. It must not reuse the memory of an item.
+        size: number of items that are prepared ahead, in [1, inf).
+        sharding: sharding of the items, such as ``NamedSharding(mesh, PartitionSpec("data"))``,
+            where the number of devices must divide the batch size. By default on one device.
+
+    Examples:
+        >>> batches = array_stream(jax.random.key(0), np.ones(4), np.ones(4), 2, epochs=3)
+        >>> sum(float(w.sum()) for _, _, w in prefetched(batches))
+        12.0
+    """
+    checks.integer("prefetched", "size", size, "[1, inf)")
+    return _prefetched(iter(stream), size, sharding)
+
+
+def _prefetched(source: Iterator[Any], size: int, sharding: Sharding | None) -> Iterator[Any]:
+    end = object()
+
+    def draw() -> Any:
+        item = next(source, end)
+        return item if item is end else jax.device_put(item, sharding)
+
+    pool = concurrent.futures.ThreadPoolExecutor(1, "prefetched")
+    try:
+        ahead = collections.deque(pool.submit(draw) for _ in range(size))
+        while (item := ahead.popleft().result()) is not end:
+            ahead.append(pool.submit(draw))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _padded(batch: tuple[Any, ...], batch_size: int) -> tuple[PyTree, PyTree, np.ndarray]:
+    owner = "padded_stream"
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        raise ValueError(
+            f"{owner}: a batch must be (inputs, targets) or (inputs, targets, weights), "
+            f"got {type(batch).__name__}."
+        )
+    lengths = sorted({len(x) for x in jax.tree.leaves(batch)})
+    if len(lengths) != 1 or not 1 <= lengths[0] <= batch_size:
+        raise ValueError(
+            f"{owner}: the arrays of a batch must have the same number of rows in "
+            f"[1, {batch_size}], got {lengths}."
+        )
+    n = lengths[0]
+    weights = np.ones(n, jnp.result_type(float)) if len(batch) == 2 else np.asarray(batch[2])
+    chosen = np.where(np.arange(batch_size) < n, np.arange(batch_size), 0)
+    inputs, targets = _rows(tuple(batch[:2]), chosen)
+    return inputs, targets, np.append(weights, np.zeros(batch_size - n, weights.dtype))
+
+
+def _rows(arrays: PyTree, chosen: Int[np.ndarray, " batch"]) -> PyTree[Shaped[np.ndarray, "..."]]:
+    """Copies of the rows ``chosen``."""
+    return jax.tree.map(lambda x: np.asarray(x[chosen]), arrays)

@@ -1,25 +1,30 @@
-"""A data set on the host, what makes one unfit for training, and its fingerprint."""
+"""Data sets on the host: their checks, their hash, and the small ones of scikit-learn.
+
+Reference: https://scikit-learn.org/stable/datasets/toy_dataset.html, with the origins of each.
+"""
 
 import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float32, Num, Shaped
+from jaxtyping import Array, Float, Float32, Num, Shaped
+
+from jaxopt_course.core import checks
 
 
 class Dataset(NamedTuple):
-    """Examples as NumPy arrays, one a row, and what their columns mean.
+    """Examples as NumPy arrays with one row per example, and the meaning of their columns.
 
-    inputs: the features as they were measured, unscaled unless the description says otherwise.
-    targets: class numbers i32[n], or for a regression the values f32[n, outputs].
-    feature_names: one for each column of the inputs.
-    target_names: the label of each class; for a regression, the name of each output.
-    name: of the data set, for logs and records.
-    problem: the problem type: ``"binary"``, ``"multiclass"`` or ``"regression"``.
-    description: where the data come from, in a sentence or two.
+    inputs: features, unscaled unless the description says otherwise.
+    targets: class numbers i32[n], or the values f32[n, outputs] of a regression.
+    feature_names: name of each column of the inputs.
+    target_names: label of each class, or name of each output of a regression.
+    name: name of the data set.
+    problem: ``"binary"``, ``"multiclass"`` or ``"regression"``.
+    description: origin of the data in a sentence or two.
     """
 
     inputs: Float32[np.ndarray, "n features"]
@@ -36,15 +41,12 @@ def check_examples(
     inputs: Shaped[np.ndarray | Array, "..."],
     targets: Shaped[np.ndarray | Array, "..."],
 ) -> None:
-    """Raise unless there is at least one example, and one target for each input.
+    """Raise ValueError unless there are examples, with one target for each input.
 
     Args:
-        owner: the function, or the data set, for the message.
-        inputs: examples on the first axis.
-        targets: likewise.
-
-    Raises:
-        ValueError: if the arrays are empty, or differ in length.
+        owner: name of the function or the data set, for the message.
+        inputs: inputs with examples on the first axis.
+        targets: targets with examples on the first axis.
     """
     for name, array in (("inputs", inputs), ("targets", targets)):
         if array.ndim == 0 or 0 in array.shape:
@@ -61,15 +63,12 @@ def check_features(
     inputs: Num[np.ndarray | Array, "n *features"],
     feature_names: Sequence[str] = (),
 ) -> None:
-    """Raise if a feature is NaN or infinite; name the row, from 0, and the column.
+    """Raise ValueError if a feature is NaN or infinite, and name the row, from 0, and the column.
 
     Args:
-        owner: the function, or the data set, for the message.
-        inputs: examples on the first axis.
-        feature_names: what to call the columns; without them they go by their index.
-
-    Raises:
-        ValueError: for the first such entry, in the order of rows.
+        owner: name of the function or the data set, for the message.
+        inputs: inputs with examples on the first axis.
+        feature_names: names of the columns. Without names their numbers are used.
 
     Examples:
         >>> import numpy as np
@@ -92,10 +91,10 @@ def check_features(
 
 
 def hash_dataset(dataset: Dataset) -> str:
-    """The SHA-256 of all that a training could see: for the record of a run.
+    """The SHA-256 of a data set, for the record of a run.
 
-    Covers the bytes (little-endian), dtypes and shapes of both arrays, the problem type and the
-    names of features and targets; not the data set's own name and description.
+    It covers the bytes (little-endian), dtypes and shapes of both arrays, the problem type, and the
+    names of features and targets, but not the name and the description of the data set.
     """
     arrays = {"inputs": dataset.inputs, "targets": dataset.targets}
     header = {
@@ -112,8 +111,84 @@ def hash_dataset(dataset: Dataset) -> str:
 
 @contextlib.contextmanager
 def needs(owner: str, package: str) -> Iterator[None]:
-    """Say which extra brings ``package`` where an import inside the ``with`` fails."""
+    """Name the extra that installs ``package`` if an import inside the ``with`` fails."""
     try:
         yield
     except ImportError as error:
         raise ImportError(f"{owner} needs {package}: pip install 'jaxopt_course[data]'.") from error
+
+
+def digits() -> Dataset:
+    """1797 handwritten digits of 8x8 pixels in [0, 1], ten classes; see :func:`digit_images`."""
+    data = _dataset("digits", "Handwritten digits, 8x8 grey pixels.")
+    return data._replace(inputs=data.inputs / 16)
+
+
+def digit_images(
+    inputs: Float[np.ndarray | Array, "*n 64"],
+) -> Float[np.ndarray | Array, "*n 8 8 1"]:
+    """The rows of :func:`digits` as images with one channel, for convolutions and plots."""
+    return inputs.reshape(*inputs.shape[:-1], 8, 8, 1)
+
+
+def breast_cancer() -> Dataset:
+    """569 tumours, 30 measurements of cell nuclei: malignant (0) or benign (1)."""
+    return _dataset("breast_cancer", "Tumours: measurements of cell nuclei.")
+
+
+def wine() -> Dataset:
+    """178 wines, 13 chemical measurements, three growers; the features differ 1e4-fold in size."""
+    return _dataset("wine", "Wines of three growers: chemical analyses.")
+
+
+def iris() -> Dataset:
+    """150 flowers, 4 lengths in cm, three species."""
+    return _dataset("iris", "Iris flowers of three species: lengths in cm.")
+
+
+def diabetes() -> Dataset:
+    """442 patients, 10 unscaled measurements, progress of the disease after a year.
+
+    scikit-learn by default scales them by the statistics of all rows, including test rows.
+    """
+    origin = "Diabetes patients: progress of the disease after a year."
+    return _dataset("diabetes", origin, ("progression",), scaled=False)
+
+
+_LOADERS = {loader.__name__: loader for loader in (breast_cancer, diabetes, digits, iris, wine)}
+DATASETS = tuple(_LOADERS)
+
+
+def load(name: str) -> Dataset:
+    """The data set called ``name``, one of ``DATASETS``.
+
+    Raises:
+        ImportError: if scikit-learn is missing.
+
+    Examples:
+        >>> load("iris").inputs.shape
+        (150, 4)
+    """
+    checks.choice("load", "name", name, DATASETS)
+    return _LOADERS[name]()
+
+
+def _dataset(
+    name: str, description: str, outputs: tuple[str, ...] | None = None, **options: Any
+) -> Dataset:
+    """A data set of scikit-learn: a regression of ``outputs``, or a classification."""
+    with needs(name, "scikit-learn"):
+        from sklearn import datasets
+    bunch = getattr(datasets, f"load_{name}")(**options)
+    targets: np.ndarray = bunch.target
+    target_names = outputs or tuple(map(str, bunch.target_names))
+    problem = "binary" if len(target_names) == 2 else "multiclass"
+    return Dataset(
+        inputs=bunch.data.astype(np.float32),
+        targets=targets.astype(np.float32)[:, None] if outputs else targets.astype(np.int32),
+        feature_names=tuple(map(str, bunch.feature_names)),
+        target_names=target_names,
+        name=name,
+        problem="regression" if outputs else problem,
+        description=description,
+    )

@@ -1,9 +1,9 @@
-"""Tables of the rows that trainings of one population see: folds of a cross-validation, bags.
+"""Folds of a cross-validation, bootstrap weights and class weights.
 
-All folds have one shape, so that trainings on them can be one program. Where k does not divide n,
-n % k folds validate one row more than the others; what that leaves open in a table is filled up
-with rows of the same part and the same fold, of weight 0. So every row is validated exactly once
-over all folds, and no row that a fold validates is in its training part, whatever its weight.
+All folds have the same shape, so that their trainings can be one program. If k does not divide n,
+some folds have one validation row more than others. The tables are padded with rows of weight 0
+from the same part of the same fold. So every row is validated exactly once over all folds, and no
+validation row of a fold is in its training part, whatever its weight.
 """
 
 from typing import NamedTuple
@@ -19,12 +19,12 @@ from ._split import deal
 
 
 class Folds(NamedTuple):
-    """The folds of a cross-validation, one a row.
+    """The folds of a cross-validation, one per row.
 
-    train: the rows to fit on.
-    weights: what each counts: 1, or 0 where it only fills the table up.
-    validation: the rows to measure on.
-    validation_weights: likewise.
+    train: training rows.
+    weights: weights of the training rows: 1, or 0 for padding.
+    validation: validation rows.
+    validation_weights: weights of the validation rows: 1, or 0 for padding.
     """
 
     train: Int32[np.ndarray, "k train"]
@@ -40,25 +40,20 @@ def k_fold(
     *,
     stratify: Integer[np.ndarray | Array, " n"] | None = None,
 ) -> Folds:
-    """Deal ``rows`` into k parts; each fold validates on one of them and trains on the others.
+    """Split ``rows`` into k parts; each fold validates on one of them and trains on the others.
 
     Args:
-        key: the same key gives the same folds.
-        rows: row numbers, each once: those of a data set without its test set, or
-            ``np.arange(n)``.
-        k: in [2, n].
-        stratify: the class of each of ``rows``. Every part then holds of every class its
-            proportional share, rounded up or down, and at least 1 row.
-
-    Returns:
-        The folds, whose numbers are those of ``rows``.
+        key: PRNG key of the folds.
+        rows: different row numbers, such as ``np.arange(n)`` or the rows outside of a test set.
+        k: number of folds, in [2, n].
+        stratify: class of each row. As in :func:`split`, every part then has the proportional share
+            of every class.
 
     Raises:
-        ValueError: if ``k`` is out of range, a row is there twice, or a class has fewer than k
-            rows.
+        ValueError: if ``k`` is out of range, a row is repeated, or a class has fewer than k rows.
 
     Warns:
-        UserWarning: if a part has fewer rows than there are classes, and so lacks some.
+        UserWarning: if a part has fewer rows than there are classes.
 
     Examples:
         >>> folds = k_fold(jax.random.key(0), np.arange(7), 3)
@@ -85,13 +80,13 @@ def k_fold(
 
 
 def bootstrap_weights(key: Key[Array, ""], n: int) -> Float[Array, " n"]:
-    """How often each of n rows comes up in n draws with replacement: the weights of one bag.
+    """The weights of a bootstrap sample: how often each of n rows occurs in n draws.
 
-    About 1/e of the rows get 0: they are out of the bag.
+    About 1/e of the rows have weight 0, which are the rows out of the bag.
 
     Args:
-        key: fixes the draws; ``vmap`` over keys gives many bags.
-        n: how many rows there are; static.
+        key: PRNG key of the draws; ``vmap`` over keys gives many samples.
+        n: number of rows, in [1, inf); static.
 
     Examples:
         >>> float(bootstrap_weights(jax.random.key(0), 10).sum())
@@ -103,18 +98,16 @@ def bootstrap_weights(key: Key[Array, ""], n: int) -> Float[Array, " n"]:
 
 
 def class_weights(labels: Int[Array, " n"], n_classes: int) -> Float[Array, " n_classes"]:
-    """Weights under which all classes count alike: ``n / (n_classes * members of the class)``.
+    """Weights that balance the classes: ``n / (n_classes * members of the class)``.
 
-    ``class_weights(labels, n_classes)[labels]`` are the weights of the examples. A label outside
-    [0, n_classes), such as -1 of an example without a label, belongs to no class, and ``n`` does
-    not count it.
+    ``class_weights(labels, n_classes)[labels]`` are the weights of the examples.
 
     Args:
-        labels: class numbers in [0, n_classes).
-        n_classes: static, in [1, inf).
+        labels: class numbers. Labels outside [0, n_classes), such as -1, are not counted in n.
+        n_classes: number of classes, in [1, inf); static.
 
     Returns:
-        One weight for each class; 0 for one without members.
+        One weight per class; 0 for a class without members.
 
     Examples:
         >>> class_weights(jnp.array([0, 0, 1, 1, 1, 1]), 2).tolist()
@@ -123,7 +116,7 @@ def class_weights(labels: Int[Array, " n"], n_classes: int) -> Float[Array, " n_
     checks.integer("class_weights", "n_classes", n_classes, "[1, inf)")
     labels = jnp.asarray(labels)
     inside = (labels >= 0) & (labels < n_classes)
-    # ``bincount`` counts what is too large for nothing, and what is negative for class 0.
+    # `bincount` ignores numbers that are too large, but counts negative ones as 0.
     counted = jnp.where(inside, labels, n_classes)
     members = jnp.bincount(counted, length=n_classes).astype(jnp.result_type(float))
     n = jnp.sum(inside).astype(members.dtype)
@@ -131,7 +124,7 @@ def class_weights(labels: Int[Array, " n"], n_classes: int) -> Float[Array, " n_
 
 
 def _table(parts: list[Int32[np.ndarray, "_"]]) -> tuple[np.ndarray, np.ndarray]:
-    """``parts`` as rows of one length, and weights: what fills up repeats the part's first."""
+    """``parts`` padded to one length by repeating their first rows, and the weights."""
     width = max(map(len, parts))
     numbers = np.stack([np.append(part, part[: width - len(part)]) for part in parts])
     counted = np.stack([np.arange(width) < len(part) for part in parts])

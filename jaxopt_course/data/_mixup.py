@@ -1,4 +1,4 @@
-"""Mixup: examples on the lines between pairs of examples, and their targets likewise.
+"""Mixup: linear interpolation between pairs of examples and between their targets.
 
     x = l x_i + (1 - l) x_j,        y = l y_i + (1 - l) y_j,        l ~ Beta(alpha, alpha)
 
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree, ScalarLike, Shaped
 
 from jaxopt_course.core import checks, numerics
 
-from ._affine import check_floats
+from ._augmentation import check_floats
 
 
 def mixup(
@@ -24,28 +24,24 @@ def mixup(
     n_classes: int | None = None,
     weights: Float[Array, " batch"] | None = None,
 ) -> tuple[PyTree[Float[Array, "batch ..."]], Float[Array, "batch *row"]]:
-    """Mix each example with another one of its batch.
+    """Mix each example with another example of its batch.
 
-    The other is drawn with a probability proportional to its weight. A row of weight 0, which may
-    be padding, or left out of a bag, is mixed into none.
+    The partner is drawn with probability proportional to its weight. Rows of weight 0, such as
+    padding, are never drawn.
 
     Args:
-        key: fixes partners and shares.
-        inputs: an array, or a pytree of arrays, floating-point.
-        targets: class numbers, with ``n_classes``; else numbers that have a mean: values of a
-            regression, bits, one-hot rows. A class number outside [0, n_classes) gives a row of
-            NaN, unless its weight is 0.
-        alpha: of the Beta distribution of the shares, in [0, inf). 0 mixes nothing, 1 makes the
-            share uniform.
-        n_classes: how many classes there are: the targets become rows of probabilities.
-        weights: how much each example counts. None: all the same.
+        key: PRNG key of the partners and the mixing coefficients.
+        inputs: floating-point array or pytree of arrays.
+        targets: class numbers if ``n_classes`` is given, otherwise numbers that can be averaged,
+            such as regression values or one-hot rows. A class number outside [0, n_classes) gives a
+            row of NaN, unless its weight is 0.
+        alpha: parameter of the Beta distribution of the coefficient l, in [0, inf). With 0 nothing
+            is mixed; with 1 the coefficient is uniform.
+        n_classes: number of classes; the mixed targets are rows of probabilities.
+        weights: weights of the examples. By default all are equal.
 
     Returns:
-        Inputs in their dtypes, and targets of the default float dtype if they were integers.
-
-    Raises:
-        TypeError: if the inputs are not floating-point, or class numbers no integers.
-        ValueError: if ``alpha`` is out of range.
+        Inputs in their dtypes, and targets in the default float dtype if they were integers.
 
     Examples:
         >>> x, y = jnp.array([[0.0], [4.0]]), jnp.array([0, 1])
@@ -92,9 +88,10 @@ def _with_means(
 
 
 def _shares(key: Key[Array, ""], alpha: ScalarLike, batch: int) -> Float[Array, " batch"]:
-    """How much of each example is itself: all of it where ``alpha`` is 0."""
+    """The mixing coefficients; 1 if ``alpha`` is 0."""
     alpha = numerics.as_float(alpha)
     positive = jnp.where(alpha > 0, alpha, 1.0)
-    # g / (g + g') of two Gamma variables is Beta distributed; of small ones only logs are numbers.
+    # g / (g + g') is Beta distributed if g and g' are Gamma distributed. Small g underflow, their
+    # logarithms do not.
     logs = jax.random.loggamma(key, positive, (2, batch))
     return jnp.where(alpha > 0, jax.nn.sigmoid(logs[0] - logs[1]), 1.0)

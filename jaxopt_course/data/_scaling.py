@@ -1,10 +1,9 @@
-"""Feature scaling by the statistics of the training rows, and of no others.
+"""Feature scaling by the statistics of the training rows.
 
     scaled = (inputs - offset) / scale
 
-with the mean and the (biased) standard deviation of each feature, or its minimum and range.
-Statistics are taken once, on the host, in float64; applying them is a pure function for host
-and device. A feature that never varies has scale 1 and comes out as 0.
+with the mean and the (biased) standard deviation of each feature, or its minimum and range. The
+statistics are computed on the host in float64. A constant feature has scale 1 and becomes 0.
 """
 
 from typing import NamedTuple
@@ -18,15 +17,15 @@ from jaxopt_course.core import checks, numerics
 from ._dataset import check_examples, check_features
 
 
-# A smaller spread would be 0 in float32, and a division by it infinite.
+# A smaller scale is 0 in float32.
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
 class Scaler(NamedTuple):
-    """What one linear map a feature needs; a pytree of arrays, to be saved with the model.
+    """A linear map of each feature, as a pytree of arrays.
 
-    offset: subtracted from the inputs: their mean, or their minimum.
-    scale: divides what is left: the standard deviation, or the range; never 0.
+    offset: mean or minimum of each feature.
+    scale: standard deviation or range of each feature; never 0.
     """
 
     offset: Float[Array | np.ndarray, "*features"]
@@ -34,14 +33,11 @@ class Scaler(NamedTuple):
 
 
 def fit_scaler(inputs: Num[np.ndarray | Array, "n *features"], kind: str = "standard") -> Scaler:
-    """The scaler of ``inputs``, which are the training rows alone.
+    """The scaler of ``inputs``, which should be the training rows only.
 
     Args:
-        inputs: examples on the first axis.
+        inputs: finite inputs with examples on the first axis.
         kind: ``"standard"`` for mean 0 and variance 1, ``"min_max"`` for the range [0, 1].
-
-    Raises:
-        ValueError: if ``kind`` is another, or the inputs are empty or not finite.
 
     Examples:
         >>> import numpy as np
@@ -55,7 +51,7 @@ def fit_scaler(inputs: Num[np.ndarray | Array, "n *features"], kind: str = "stan
     exact = np.asarray(inputs, np.float64)
     low, high = exact.min(axis=0), exact.max(axis=0)
     if kind == "standard":
-        # Rounding may give a constant feature another mean, and a deviation from it.
+        # The computed mean of a constant feature may differ from its value by rounding.
         offset = np.where(low == high, low, exact.mean(axis=0))
         scale = exact.std(axis=0)
     else:
@@ -67,15 +63,14 @@ def fit_scaler(inputs: Num[np.ndarray | Array, "n *features"], kind: str = "stan
 def scale_features(
     scaler: Scaler, inputs: Num[np.ndarray | Array, "*n"]
 ) -> Float[np.ndarray | Array, "*n"]:
-    """``(inputs - offset) / scale``, in the dtype of ``inputs``, or a float where it is integer.
+    """``(inputs - offset) / scale``, in the dtype of ``inputs`` or, for integers, a float dtype.
 
     Args:
         scaler: from :func:`fit_scaler`.
-        inputs: the features on the last axes, as many of them as the scaler has.
+        inputs: inputs with the features on the last axes.
 
     Raises:
-        ValueError: if a scaled number is NaN or infinite, where it is not traced: inputs far
-            beyond those that the scaler was fitted to can leave the range of the dtype.
+        ValueError: if a scaled value that is not traced is NaN or infinite.
     """
     offset, scale, values = _wide("scale_features", scaler, inputs)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -96,9 +91,10 @@ def unscale_features(
 def _wide(
     owner: str, scaler: Scaler, inputs: Num[np.ndarray | Array, "*n"]
 ) -> tuple[Shaped[np.ndarray | Array, "*n"], ...]:
-    """Offset, scale and inputs in one shape and dtype: float64 on the host.
+    """Offset, scale and inputs in one shape and dtype.
 
-    There a large offset costs no digits; on the device the dtype is the inputs' own or float32.
+    The dtype is float64 on the host, where a large offset costs no digits, and on the device that
+    of the inputs or float32.
     """
     features = scaler.offset.shape
     if inputs.shape[max(inputs.ndim - len(features), 0) :] != features:

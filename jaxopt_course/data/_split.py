@@ -24,9 +24,9 @@ from jaxopt_course.core import checks
 class Split(NamedTuple):
     """Row numbers, each in exactly one part.
 
-    train: the rows to fit on.
-    validation: the rows to choose by; empty where none were asked for.
-    test: the rows to report on; empty where none were asked for.
+    train: rows to train on.
+    validation: rows to select models by; may be empty.
+    test: rows for the final evaluation; may be empty.
     """
 
     train: Int32[np.ndarray, " train"]
@@ -42,25 +42,22 @@ def split(
     test: float | int,
     stratify: Integer[np.ndarray | Array, " n"] | None = None,
 ) -> Split:
-    """Deal ``n`` rows into training, validation and test, in random order.
+    """Split ``n`` rows into training, validation and test rows, in random order.
 
     Args:
-        key: the same key gives the same split.
-        n: how many rows there are.
-        validation: a share of the rows as a float in [0, 1), or their number as an int.
-        test: likewise. What is left over is for training, and must not be nothing.
-        stratify: the class of each row. Every part then holds of every class its proportional
-            share, rounded up or down, and at least 1 row.
-
-    Returns:
-        The row numbers of the three parts.
+        key: PRNG key of the split.
+        n: number of rows, in [1, inf).
+        validation: share of the rows as a float in [0, 1), or number of rows as an int.
+        test: share or number of rows, as for ``validation``. The other rows are for training.
+        stratify: class of each row. Every part then has the proportional share of every class,
+            rounded up or down, and at least 1 row of it.
 
     Raises:
-        ValueError: if a part that was asked for is empty, nothing is left for training, or a
-            class has fewer rows than there are parts.
+        ValueError: if a share is less than one row, no row is left for training, or a class has
+            fewer rows than there are parts.
 
     Warns:
-        UserWarning: if a part has fewer rows than there are classes, and so lacks some.
+        UserWarning: if a part has fewer rows than there are classes.
 
     Examples:
         >>> parts = split(jax.random.key(0), 10, validation=0.2, test=3)
@@ -84,20 +81,9 @@ def deal(
     sizes: list[int],
     stratify: Integer[np.ndarray | Array, " n"] | None,
 ) -> list[Int32[np.ndarray, "_"]]:
-    """Deal the numbers 0, ..., n - 1 into parts of these sizes, whose sum is n, in random order.
+    """Deal the numbers 0, ..., n - 1 into parts of the given sizes, in random order.
 
-    Args:
-        owner: the function, for the message.
-        key: the same key deals the same way.
-        sizes: of the parts; 0 is an empty one.
-        stratify: the class of each number; None: they are all alike.
-
-    Raises:
-        ValueError: if there is not one class for each number, or a class has fewer rows than
-            there are parts.
-
-    Warns:
-        UserWarning: if a part has fewer rows than there are classes, and so lacks some.
+    ``sizes`` may contain 0; the other arguments, errors and warnings are those of :func:`split`.
     """
     n = sum(sizes)
     order = np.asarray(jax.random.permutation(key, np.arange(n, dtype=np.int32)))
@@ -140,10 +126,10 @@ def _size(name: str, share: float | int, n: int) -> int:
 
 
 def _controlled_rounding(members: Int[np.ndarray, " k"], sizes: list[int]) -> np.ndarray:
-    """A table i[k, parts] of these margins; entries are ``members * sizes / n`` up or down.
+    """A table i[k, parts] with the given margins and entries ``members * sizes / n``, rounded.
 
-    Starts from shares rounded so that the rows add up, and carries single units along paths
-    of parts from one that has too many to one that has too few.
+    It starts from shares that are rounded so that the rows add up. Then it carries single units
+    along paths from parts that have too many rows to parts that have too few.
     """
     n = sum(sizes)
     products = members[:, None] * np.asarray(sizes)[None]
@@ -157,10 +143,10 @@ def _controlled_rounding(members: Int[np.ndarray, " k"], sizes: list[int]) -> np
 
 
 def _with_all_classes(table: Int[np.ndarray, "k parts"], sizes: list[int]) -> np.ndarray:
-    """``table`` after exchanges that leave as few entries 0 as can be, its margins kept.
+    """``table`` after exchanges that keep its margins and leave as few zeros as possible.
 
-    Of all exchanges it takes the one after which the squared deviations from the shares are least:
-    an entry with the deviation d changes by 1 + 2 d if it grows and by 1 - 2 d if it shrinks.
+    Each exchange minimizes the sum of squared deviations from the shares. The square of a deviation
+    d changes by 1 + 2 d if the entry grows, and by 1 - 2 d if it shrinks.
     """
     table, filled = table.copy(), np.asarray(sizes) > 0
     shares = table.sum(axis=1)[:, None] * np.asarray(sizes)[None] / sum(sizes)
@@ -178,9 +164,9 @@ def _with_all_classes(table: Int[np.ndarray, "k parts"], sizes: list[int]) -> np
 
 
 def _carry(up: np.ndarray, allowed: np.ndarray, start: int, excess: np.ndarray) -> None:
-    """Carry one unit from part ``start`` to the nearest that lacks one, found breadth first.
+    """Carry one unit from part ``start`` to the nearest part that lacks one (breadth-first search).
 
-    A step from one part to another moves a rounding up within one class.
+    A step from one part to another moves a rounded-up unit within one class.
     """
     steps: dict[int, tuple[int, int]] = {}  # part -> the part before it, and the class
     queue = [start]

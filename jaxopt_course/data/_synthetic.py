@@ -1,7 +1,7 @@
-"""Synthetic problems, drawn on the device by pure functions of a key.
+"""Synthetic data sets and quadratics, as pure functions of a key.
 
-Sizes are static; noise, turns and condition numbers are data, to be traced and vmapped. Labels
-are balanced: row i belongs to class i modulo the number of classes.
+Sizes are static; noise, turns and condition numbers may be traced. Labels are balanced: row i
+belongs to class i modulo the number of classes.
 """
 
 import math
@@ -20,12 +20,12 @@ def two_moons(
     """Two interleaved half circles of radius 1, around (0, 0) and (1, 0.5).
 
     Args:
-        key: fixes the points.
-        n: how many; static.
-        noise: standard deviation added to both coordinates, in [0, inf).
+        key: PRNG key.
+        n: number of points; static.
+        noise: standard deviation of the noise on both coordinates, in [0, inf).
 
     Returns:
-        Inputs, and the moons they belong to: 0 the upper, 1 the lower.
+        Inputs and labels, 0 for the upper moon and 1 for the lower one.
     """
     checks.integer("two_moons", "n", n, "[1, inf)")
     checks.number("two_moons", "noise", noise, "[0, inf)")
@@ -46,19 +46,19 @@ def spirals(
     *,
     classes: int = 2,
 ) -> tuple[Float[Array, "n 2"], Int32[Array, " n"]]:
-    """Arms that wind outwards from the origin: ``r (cos a, sin a)``, one arm a class.
+    """Spiral arms ``r (cos a, sin a)``, one per class.
 
     With r uniform in [0, 1] and ``a = 2 pi (turns r + label / classes)``.
 
     Args:
-        key: fixes the points.
-        n: how many; static.
-        turns: of each arm around the origin, any number; its sign is the sense of rotation.
-        noise: standard deviation added to both coordinates, in [0, inf).
-        classes: how many arms; static, in [2, n].
+        key: PRNG key.
+        n: number of points; static.
+        turns: number of turns of each arm; the sign is the direction.
+        noise: standard deviation of the noise on both coordinates, in [0, inf).
+        classes: number of arms, in [2, n]; static.
 
     Returns:
-        Inputs, and the arms they belong to.
+        Inputs and labels.
     """
     checks.integer("spirals", "n", n, "[2, inf)")
     checks.number("spirals", "turns", turns)
@@ -79,15 +79,14 @@ def teacher(
 ) -> tuple[Float[Array, "n features"], Float[Array, "n 1"]]:
     """Regression onto a random network of two layers, ``v . tanh(W x)``, plus noise.
 
-    Inputs are standard normal, ``W`` and ``v`` normal with variance 1 / (number of inputs): the
-    function has a size of about one half. The key fixes the teacher too: for several parts of
-    one problem, draw once and split.
+    Inputs are standard normal, and ``W`` and ``v`` are normal with variance 1 / (number of inputs).
+    The key determines the network too: draw once and split to get several parts of one problem.
 
     Args:
-        key: fixes the network, the inputs and the noise.
-        n: how many examples; static.
-        features: length of an input; static.
-        width: hidden units; static.
+        key: PRNG key.
+        n: number of examples; static.
+        features: number of features; static.
+        width: number of hidden units; static.
         noise: standard deviation of the noise on the targets, in [0, inf).
 
     Returns:
@@ -111,18 +110,17 @@ def linear_regression(
     condition_number: ScalarLike = 100.0,
     noise: ScalarLike = 0.1,
 ) -> tuple[Float[Array, "n features"], Float[Array, "n 1"]]:
-    """Linear targets of features that differ only in size.
+    """Linear regression with features of different scales.
 
-    The sample means are 0, the sample covariance is diagonal, with variances that grow in equal
-    ratios from 1 to ``condition_number``: that is the condition number of gradient descent, and
-    standardizing the features makes it 1. Every feature matters equally, a standard deviation
-    of it being worth a standard normal coefficient.
+    The sample means are 0, and the sample covariance is diagonal with variances in geometric
+    progression from 1 to ``condition_number``. Standardizing the features makes the condition
+    number 1. The coefficients of the standardized features are standard normal.
 
     Args:
-        key: fixes inputs, coefficients and noise.
-        n: how many examples; static, more than there are features.
-        features: in [2, n); static.
-        condition_number: of the covariance, in [1, inf).
+        key: PRNG key.
+        n: number of examples; static.
+        features: number of features, in [2, n); static.
+        condition_number: condition number of the covariance, in [1, inf).
         noise: standard deviation of the noise on the targets, in [0, inf).
 
     Returns:
@@ -147,9 +145,9 @@ def linear_regression(
 class Quadratic(NamedTuple):
     """The function ``x . matrix x / 2 - vector . x``.
 
-    matrix: symmetric and positive definite: the Hessian.
-    vector: the slope at 0, with its sign changed.
-    minimum: where the function is lowest: ``matrix minimum = vector``.
+    matrix: the Hessian, symmetric and positive definite.
+    vector: the negative gradient at 0.
+    minimum: the minimizer, ``matrix minimum = vector``.
     """
 
     matrix: Float[Array, "dimension dimension"]
@@ -160,14 +158,15 @@ class Quadratic(NamedTuple):
 def ill_conditioned_quadratic(
     key: Key[Array, ""], dimension: int, condition_number: ScalarLike = 100.0
 ) -> Quadratic:
-    """A quadratic whose Hessian has eigenvalues in equal ratios from 1 to ``condition_number``.
+    """A quadratic with eigenvalues in geometric progression from 1 to ``condition_number``.
 
-    Its axes are turned at random, so that no rate for each coordinate can undo it.
+    Its axes are rotated at random, so that a learning rate per coordinate cannot undo the
+    conditioning. The minimizer is standard normal.
 
     Args:
-        key: fixes the axes and the minimum, which is standard normal.
-        dimension: in [2, inf); static.
-        condition_number: the largest eigenvalue over the smallest, in [1, inf).
+        key: PRNG key.
+        dimension: number of coordinates, in [2, inf); static.
+        condition_number: largest eigenvalue divided by the smallest, in [1, inf).
 
     Examples:
         >>> matrix, vector, minimum = ill_conditioned_quadratic(jax.random.key(0), 5, 10.0)
@@ -187,5 +186,5 @@ def ill_conditioned_quadratic(
 
 
 def _spectrum(size: int, condition_number: ScalarLike) -> Float[Array, " size"]:
-    """From 1 to ``condition_number`` in equal ratios."""
+    """A geometric progression from 1 to ``condition_number``."""
     return jnp.exp(jnp.linspace(0.0, 1.0, size) * jnp.log(numerics.as_float(condition_number)))

@@ -1,7 +1,7 @@
-"""Tables: CSV and Parquet files of numeric features with one target column.
+"""Tables: CSV and Parquet files of numeric features and a target column.
 
-What a training could not use is refused when the file is read, by row and column, for a NaN found
-after an hour names neither.
+A value that a model cannot use is refused when the file is read, and the message names the file,
+the row and the column. Rows are counted from 0, without the header.
 """
 
 import os
@@ -9,34 +9,32 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float, Float32, Shaped
 
 from jaxopt_course.core import checks
 
-from ._columns import as_float32, column_labels, exact_numbers, open_table
-from ._dataset import Dataset
-
-
-class UnknownColumnError(ValueError):
-    """The column to predict is not one of the table's."""
+from ._dataset import Dataset, check_features, needs
 
 
 _OWNER = "read_table"
+_ENDINGS = (".csv", ".parquet")
+_ROUNDING = 1e-3  # largest rounding error in float32, as a share of a column's standard deviation
 
-# Of a column's standard deviation: what rounding to float32 may add as noise.
-_ROUNDING = 1e-3
+
+class UnknownColumnError(ValueError):
+    """The table has no such column."""
 
 
 def read_table(path: str | os.PathLike[str], *, target: str) -> Dataset:
-    r"""Read ``path`` (``.csv`` or ``.parquet``) with pyarrow.
+    r"""Read a table with pyarrow.
 
-    A target column of strings, booleans or integers is a classification: its sorted distinct
-    values are the classes 0, 1, ... and their labels the ``target_names``. A column of floats
+    A target column of strings, booleans or integers is a classification. Its sorted distinct values
+    are the classes 0, 1, ..., and their labels are the ``target_names``. A target column of floats
     is a regression. All other columns are features.
 
     Args:
-        path: the file. A CSV file has a header and commas.
-        target: the name of the column to predict.
+        path: a ``.parquet`` file, or a ``.csv`` file with a header and commas, in UTF-8.
+        target: name of the column to predict.
 
     Returns:
         The data set, named as the file without its ending.
@@ -44,9 +42,9 @@ def read_table(path: str | os.PathLike[str], *, target: str) -> Dataset:
     Raises:
         FileNotFoundError: if there is no such file.
         UnknownColumnError: if there is no column ``target``.
-        ValueError: if the file is empty or unreadable; if a feature is not numeric; if a value
-            is missing or not finite; if float32 cannot resolve a column; if a target has one
-            class only, or mostly distinct integers.
+        ValueError: if the file is empty or unreadable, a feature is not numeric, a value is missing
+            or not finite, float32 cannot resolve a column, or a target of classes has only one
+            class or mostly distinct values.
         ImportError: if pyarrow is missing.
 
     Examples:
@@ -86,9 +84,9 @@ def read_table(path: str | os.PathLike[str], *, target: str) -> Dataset:
 
 
 def _numbers(place: str, table: Any, name: str) -> Float32[np.ndarray, " n"]:
-    """A column of numbers in float32, unless that would drown its differences in rounding."""
-    exact = exact_numbers(place, table, name)
-    rounded = as_float32(place, name, exact)
+    """A column of numbers in float32; raise if rounding would hide its differences."""
+    exact = _exact_numbers(place, table, name)
+    rounded = _as_float32(place, name, exact)
     noise, spread = np.abs(rounded - exact).max(), exact.std()
     if noise > _ROUNDING * spread and exact.min() < exact.max():
         raise ValueError(
@@ -101,7 +99,7 @@ def _numbers(place: str, table: Any, name: str) -> Float32[np.ndarray, " n"]:
 def _targets(
     place: str, table: Any, name: str
 ) -> tuple[Shaped[np.ndarray, "n *outputs"], tuple[str, ...], str]:
-    """The targets, the names of classes or outputs, and the problem type."""
+    """Targets, names of the classes or outputs, and the problem type."""
     from pyarrow import types
 
     kind = table[name].type
@@ -120,3 +118,143 @@ def _targets(
     number = {label: index for index, label in enumerate(classes)}
     targets = np.array([number[value] for value in values], np.int32)
     return targets, tuple(map(str, classes)), "binary" if len(classes) == 2 else "multiclass"
+
+
+def open_table(owner: str, path: str | os.PathLike[str]) -> Any:
+    """The ``pyarrow.Table`` in a file, with different column names.
+
+    Args:
+        owner: name of the function that reads, for messages.
+        path: as in :func:`read_table`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is of another kind, is unreadable, is not UTF-8, or has two columns
+            of the same name.
+        ImportError: if pyarrow is missing.
+    """
+    path = pathlib.Path(path)
+    checks.choice(owner, "path ending", path.suffix.lower(), _ENDINGS)
+    if not path.is_file():
+        raise FileNotFoundError(f"{owner}: there is no file {str(path)!r}.")
+    place = f"{owner}: {str(path)!r}"
+    table = _read(owner, path)
+    try:
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place} has column names that are not UTF-8 text.") from error
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{place}: column names must differ, got {twice} more than once.")
+    if path.suffix.lower() == ".csv":
+        _require_text(place, table)
+    return table
+
+
+def column_numbers(place: str, table: Any, name: str) -> Float32[np.ndarray, " n"]:
+    """A column of integers, floats or booleans in float32.
+
+    Args:
+        place: name of the reader and the file, for messages.
+        table: from :func:`open_table`.
+        name: name of the column.
+
+    Raises:
+        ValueError: if a value is missing, not a number, or not finite in float32.
+    """
+    return _as_float32(place, name, _exact_numbers(place, table, name))
+
+
+def _exact_numbers(place: str, table: Any, name: str) -> Float[np.ndarray, " n"]:
+    """A column of finite numbers in float64."""
+    from pyarrow import types
+
+    column = _plain(table[name])
+    _refuse_missing(place, name, column)
+    kind = column.type
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+        raise ValueError(
+            f"{place}: column {name!r} must hold numbers, but it holds values of type {kind}, such "
+            f"as {column[0].as_py()!r}: encode or drop it."
+        )
+    exact = column.to_numpy().astype(np.float64)
+    check_features(place, exact[:, None], (name,))
+    return exact
+
+
+def _as_float32(place: str, name: str, exact: Float[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    """Finite numbers in float32; raise if one of them becomes infinite."""
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(np.float32)
+    beyond = np.flatnonzero(~np.isfinite(rounded))
+    if len(beyond):
+        raise ValueError(
+            f"{place}: every number must lie in the range of float32, got {exact[beyond[0]]} in "
+            f"row {beyond[0]}, column {name!r}: change the unit."
+        )
+    return rounded
+
+
+def column_labels(place: str, table: Any, name: str) -> list[Any]:
+    """A column of strings, integers or booleans, or of categories of them, as Python values.
+
+    Raises:
+        ValueError: if a value is missing or has another type.
+    """
+    from pyarrow import types
+
+    column = _plain(table[name])
+    _refuse_missing(place, name, column)
+    kinds = (types.is_integer, types.is_boolean, types.is_string, types.is_large_string)
+    if not any(is_kind(column.type) for is_kind in kinds):
+        raise ValueError(
+            f"{place}: a target must hold labels, integers or floats, but column {name!r} holds "
+            f"values of type {column.type}."
+        )
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _plain(column: Any) -> Any:
+    """A column with its categories, if it has any, replaced by their values."""
+    from pyarrow import types
+
+    return column.cast(column.type.value_type) if types.is_dictionary(column.type) else column
+
+
+def _read(owner: str, path: pathlib.Path) -> Any:
+    with needs(owner, "pyarrow"):
+        import pyarrow
+        from pyarrow import csv, parquet
+    try:
+        if path.suffix.lower() == ".parquet":
+            with parquet.ParquetFile(path) as file:
+                return file.read()
+        # An empty field is a missing value in columns of text too.
+        return csv.read_csv(path, convert_options=csv.ConvertOptions(strings_can_be_null=True))
+    except (pyarrow.ArrowException, OSError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{owner}: cannot read {str(path)!r}: {said}") from error
+
+
+def _require_text(place: str, table: Any) -> None:
+    """Raise unless all text is UTF-8; pyarrow reads a column of other text as bytes."""
+    from pyarrow import types
+
+    for name in table.column_names:
+        if not types.is_binary(table[name].type):
+            continue
+        for row, value in enumerate(table[name].to_pylist()):
+            try:
+                (value or b"").decode()
+            except UnicodeDecodeError:
+                raise ValueError(
+                    f"{place} must be UTF-8 text, got the bytes {value[:40]!r} in row {row}, "
+                    f"column {name!r}: save it again in that encoding."
+                ) from None
+
+
+def _refuse_missing(place: str, name: str, column: Any) -> None:
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+        raise ValueError(f"{place}: row {row} has no value in column {name!r}.")

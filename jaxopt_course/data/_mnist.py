@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST: arrays with a short header, compressed or not.
+"""MNIST and its relatives: checked downloads, and files in the IDX format.
 
     0, 0, type, number of axes        one byte each
     length of each axis               four bytes each, big-endian
@@ -8,35 +8,116 @@ Reference: LeCun, Cortes & Burges, "The MNIST database", http://yann.lecun.com/e
 """
 
 import gzip
+import hashlib
 import io
 import math
 import os
 import pathlib
+import re
+import urllib.parse
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
+
+from jaxopt_course.core import checks, replacing
 
 from ._dataset import Dataset, check_examples
 
 
 _DTYPES = {8: "u1", 9: "i1", 11: "i2", 12: "i4", 13: "f4", 14: "f8"}
-_CHUNK = 2**20  # a header may claim any size: memory is taken only as data come
+_CHUNK = 2**20  # bytes read at a time, because a header may claim any size
+_TIMEOUT = 60.0  # seconds without a byte
+
+
+def download(
+    url: str,
+    path: str | os.PathLike[str],
+    sha256: str,
+    *,
+    max_bytes: int = 2**30,
+    progress: Callable[[int], Any] | None = None,
+) -> pathlib.Path:
+    """Download ``url`` to ``path``, unless the file is there already.
+
+    The file is replaced atomically, after its digest has been checked.
+
+    Args:
+        url: an ``https://`` or ``file://`` URL.
+        path: path of the file; its directory is made if it does not exist.
+        sha256: digest of the content, 64 hexadecimal digits.
+        max_bytes: largest size of the file in bytes, in [1, inf).
+        progress: function that is called with the number of bytes received so far.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if an argument is invalid, or the content has another digest or is too large.
+        OSError: if the URL cannot be read, or the file cannot be written.
+    """
+    owner = "download"
+    _check_scheme(url)
+    checks.integer(owner, "max_bytes", max_bytes, "[1, inf)")
+    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"{owner}: `sha256` must be 64 hexadecimal digits, got {sha256!r}.")
+    path, wanted = pathlib.Path(path), sha256.lower()
+    if path.is_file() and _digest(path) == wanted:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        _fetch(url, part, max_bytes, progress)
+        got = _digest(part)
+        if got != wanted:
+            raise ValueError(f"{owner}: {url!r} must have the SHA-256 {wanted}, got {got}.")
+    return path
+
+
+def _check_scheme(url: str) -> None:
+    checks.choice("download", "url scheme", urllib.parse.urlsplit(url).scheme, ("https", "file"))
+
+
+def _fetch(
+    url: str, path: pathlib.Path, max_bytes: int, progress: Callable[[int], Any] | None
+) -> None:
+    from urllib import error, request
+
+    try:
+        source = request.urlopen(
+            request.Request(url, headers={"User-Agent": "jaxopt_course"}), timeout=_TIMEOUT
+        )
+    except error.URLError as reason:
+        raise OSError(f"download: cannot read {url!r}: {reason}") from reason
+    size = 0
+    with source, path.open("wb") as file:
+        _check_scheme(source.url)  # after redirections
+        while chunk := source.read(_CHUNK):
+            size += len(chunk)
+            if size > max_bytes:
+                raise ValueError(
+                    f"download: {url!r} must have at most {max_bytes} bytes, got more."
+                )
+            file.write(chunk)
+            if progress is not None:
+                progress(size)
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_idx(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "..."]:
-    """The array in an IDX file, compressed by gzip or not.
+    """The array in an IDX file, in the machine's byte order.
 
     Args:
-        path: the file; what it holds decides, not its name.
-
-    Returns:
-        The array, in the machine's byte order.
+        path: path of the file, which may be compressed by gzip whatever its name is.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the magic number, the type or the number of axes is none of the format's,
-            or the entries are fewer or more than the header says.
+        ValueError: if the header is invalid, or does not match the number of entries.
     """
     path = pathlib.Path(path)
     with path.open("rb") as raw:
@@ -52,21 +133,18 @@ def read_idx(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "..."]:
 
 
 def mnist(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
-    """The training and the test examples of MNIST, from the four files of its distribution.
-
-    That is ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and, with ``t10k`` in place
-    of ``train``, those of the test; each with or without ``.gz``. Data sets of the same form,
-    such as Fashion-MNIST, are read too. See :func:`download` for how to get them.
+    """The training and test examples of MNIST, or of a data set in the same format.
 
     Args:
-        directory: where they are.
+        directory: directory of ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
+            ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, each with or without ``.gz``.
 
     Returns:
-        Two data sets, of images as rows of pixels in [0, 1]: ``inputs.reshape(-1, 28, 28, 1)``.
+        Two data sets of flat images in [0, 1]; ``inputs.reshape(-1, 28, 28, 1)`` are images.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is not what its name says.
+        ValueError: if a file has another content.
     """
     return _digits(directory, "train"), _digits(directory, "t10k")
 
@@ -128,8 +206,8 @@ def _array(path: pathlib.Path, file: io.BufferedIOBase) -> Shaped[np.ndarray, ".
 
 
 def _read(file: io.BufferedIOBase, limit: int) -> bytearray:
-    """What is left of ``file``, up to ``limit`` bytes."""
+    """The rest of ``file``, up to ``limit`` bytes."""
     content = bytearray()
-    while piece := file.read(min(_CHUNK, limit - len(content))):
-        content += piece
+    while chunk := file.read(min(_CHUNK, limit - len(content))):
+        content += chunk
     return content
