@@ -147,11 +147,7 @@ def schedule(owner: str, name: str, value: Any) -> None:
 
 
 def flag(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` is True or False; what is merely true or false is refused.
-
-    Raises:
-        TypeError: if it is anything else.
-    """
+    """Raise unless ``value`` is True or False; what is merely true or false is refused."""
     if not isinstance(value, bool | np.bool):
         raise TypeError(f"{owner}: `{name}` must be True or False, got {shown(value)}.")
 
@@ -163,11 +159,7 @@ def flags(owner: str, **values: Any) -> None:
 
 
 def dtype(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` is None or the dtype of floats or complex numbers, or its name.
-
-    Raises:
-        TypeError: if it is anything else.
-    """
+    """Raise unless ``value`` is None or the dtype of floats or complex numbers, or its name."""
     if value is None:
         return
     try:
@@ -196,11 +188,7 @@ def as_array(owner: str, name: str, value: Any) -> Array:
 
 
 def array(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` is an array of floats or complex numbers, which may be traced.
-
-    Raises:
-        TypeError: if it is anything else, a Python number included.
-    """
+    """Raise unless ``value`` is an array of floats or complex numbers, which may be traced."""
     is_array = isinstance(value, jax.Array | np.ndarray | np.generic)
     if not is_array or not jnp.issubdtype(value.dtype, jnp.inexact):
         raise TypeError(
@@ -224,21 +212,13 @@ def rank(owner: str, name: str, value: Any, least: int) -> None:
 
 
 def function(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` can be called, and is no class.
-
-    Raises:
-        TypeError: if it cannot.
-    """
+    """Raise unless ``value`` can be called, and is no class."""
     if isinstance(value, type) or not callable(value):
         raise TypeError(f"{owner}: `{name}` must be a function, got {shown(value)}.")
 
 
 def axes(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` names axes: an int, several of them, or None for all.
-
-    Raises:
-        TypeError: if it is anything else.
-    """
+    """Raise unless ``value`` names axes: an int, several of them, or None for all."""
     is_axis = lambda axis: isinstance(axis, int | np.integer) and not isinstance(axis, bool)
     several = value if isinstance(value, tuple | list) else (value,)
     if isinstance(value, int) and abs(value) > 2**31:

@@ -40,6 +40,9 @@ def scale_by_adamax(
     checks.numbers("scale_by_adamax", "[0, 1)", b1=b1, b2=b2)
     checks.number("scale_by_adamax", "eps", eps, "[0, inf)")
 
+    def init(params):
+        return zero_moments(params)
+
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_adamax", updates, state, ScaleByAdamState, "nu")
         count = numerics.safe_increment(state.count)
@@ -54,7 +57,7 @@ def scale_by_adamax(
         scaled = jax.tree.map(lambda m, n: m / n.astype(m.dtype), m_hat, nu)
         return tree.cast_like(scaled, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformationExtraArgs(zero_moments, update)
+    return GradientTransformationExtraArgs(init, update)
 
 
 def adamax(

@@ -168,7 +168,7 @@ def nesterov(
         momentum: d, in [0, 1).
 
     Examples:
-        >>> from jaxopt_course import lookahead_params
+        >>> from jaxopt_course.transforms import lookahead_params
         >>> tx, params = nesterov(0.1), 3.0
         >>> grads = 2 * lookahead_params(tx.init(params), params)
     """
