@@ -121,7 +121,7 @@ def adopt(
     Examples:
         >>> tx = adopt(1e-3)
     """
-    clipping = {"use_clipping": use_clipping, "clip_value_fn": clip_value_fn}
+    clipping: Any = {"use_clipping": use_clipping, "clip_value_fn": clip_value_fn}
     return chain(
         scale_by_adopt(b1, b2, eps, mu_dtype, nesterov=nesterov, **clipping),
         scale_by_learning_rate(learning_rate),
