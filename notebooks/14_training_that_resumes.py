@@ -72,7 +72,8 @@ except KeyboardInterrupt:
 # with other segments.
 
 # %%
-resumed = jc.fit(task, optimizer, digits, checkpoint=directory, resume="auto", **how)
+resuming = jc.training.Checkpointing(directory, resume="auto")
+resumed = jc.fit(task, optimizer, digits, checkpoint=resuming, **how)
 in_one_go = jc.fit(task, optimizer, digits, **{**how, "segment": 400})
 leaves = zip(jax.tree.leaves(resumed.state), jax.tree.leaves(in_one_go.state), strict=True)
 print("every bit of the state:", all(bool((a == b).all()) for a, b in leaves))
@@ -96,8 +97,8 @@ plt.show()
 
 # %%
 try:
-    jc.fit(task, jc.sgd(0.1), digits, checkpoint=directory, resume="auto", **how)
-except jc.training.CheckpointMismatchError as error:
+    jc.fit(task, jc.sgd(0.1), digits, checkpoint=resuming, **how)
+except jc.checkpoints.CheckpointMismatchError as error:
     print(str(error).replace(str(directory), "DIRECTORY"))
 
 # %% [markdown]

@@ -1,8 +1,8 @@
-"""A trained model in one file: all that it takes to apply it to new rows.
+"""A trained model in one file, with everything that is needed to apply it to new rows.
 
-The file is a line ``jaxopt_course bundle 2 DIGEST``, a line of JSON (what the model is), then the
-arrays in Flax's msgpack format. The digest is the sha256 of all that follows its line. Nothing in
-the file is code, so one of unknown origin can at worst be refused.
+The file has a line ``jaxopt_course bundle 2 DIGEST``, a line of JSON that describes the model, and
+the arrays in Flax's msgpack format. The digest is the sha256 of everything after its line. The file
+contains no code, so a file of unknown origin can at worst be refused.
 """
 
 import functools
@@ -19,6 +19,7 @@ import numpy as np
 from flax import serialization
 from jaxtyping import Array, PyTree, Shaped
 
+from jaxopt_course.checkpoints import briefly
 from jaxopt_course.core import Params, checks, replacing
 from jaxopt_course.data import Scaler, check_features, scale_features
 from jaxopt_course.nn import MODELS
@@ -26,7 +27,6 @@ from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Task, linen_task
 
 from ._bundle_checks import check_arrays, check_description, check_label_names, check_scaler
-from ._checkpoint_errors import briefly
 from ._evaluate import predict
 
 
@@ -38,14 +38,14 @@ HEADER = ("model", "input_shape", "problem", "label_names")
 class Bundle(NamedTuple):
     """A trained model.
 
-    model: ``{"name": ..., "config": {...}}``: a model of :mod:`jaxopt_course.nn`, and the
-        arguments that it is made with, as JSON can write them.
-    input_shape: the shape of one example, without the batch.
-    problem: the name of the problem type.
+    model: ``{"name": ..., "config": {...}}``: a model of :mod:`jaxopt_course.nn` and its arguments,
+        as JSON can represent them.
+    input_shape: shape of one example, without the batch.
+    problem: name of the problem type.
     params: the parameters.
-    model_state: the model state, ``{}`` if it has none.
-    scaler: what inputs go through first, or None.
-    label_names: what the classes are called, one name each; None: their numbers.
+    model_state: the model state; ``{}`` if there is none.
+    scaler: scaler of the inputs, or None.
+    label_names: names of the classes. None: their numbers.
     """
 
     model: dict[str, Any]
@@ -58,11 +58,11 @@ class Bundle(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a model says of some examples.
+    """Predictions of a model for some examples.
 
-    values: probabilities, or numbers in the targets' unit.
-    labels: what a person reads, one an example: names of classes where the bundle has them, else
-        class numbers, 0 or 1 for each label, or the values themselves.
+    values: probabilities, or numbers in the unit of the targets.
+    labels: one readable prediction per example: names of classes if the bundle has them, else class
+        numbers, 0 or 1 for each label, or the values themselves.
     """
 
     values: Array
@@ -70,13 +70,13 @@ class Predictions(NamedTuple):
 
 
 def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
-    """Write ``bundle`` to the file ``path``; whoever reads there sees the old file or the new one.
+    """Write ``bundle`` to the file ``path``, atomically.
 
     Raises:
-        ValueError: if the bundle does not fit together: unknown model or problem, a config that
-            JSON cannot write, arrays of other shapes or dtypes than the model's or that are not
-            finite, a scaler that divides by 0.
-        OSError: if the file cannot be written, or is there and is no bundle.
+        ValueError: if the bundle is inconsistent: an unknown model or problem, a config that JSON
+            cannot represent, arrays that are not finite or do not fit the model, or a scaler that
+            divides by 0.
+        OSError: if the file cannot be written, or exists and is not a bundle.
     """
     _check_bundle("save_bundle", bundle)
     path = pathlib.Path(path)
@@ -94,11 +94,11 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """The bundle in the file ``path``.
+    """Read the bundle in the file ``path``.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no bundle, of another version, damaged, or does not fit together.
+        ValueError: if it is not a bundle, has another version, is damaged, or is inconsistent.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -120,7 +120,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def _kind_of(path: pathlib.Path) -> str | None:
-    """The version of the bundle in ``path``, from its first line; None if it is no bundle."""
+    """The version of the bundle in ``path``, from its first line; None if it is not a bundle."""
     with path.open("rb") as file:
         line = file.readline(LONGEST_SEAL)
     if line.startswith(b'{"format": "jaxopt_course bundle"'):
@@ -130,7 +130,7 @@ def _kind_of(path: pathlib.Path) -> str | None:
 
 
 def _unpacked(path: pathlib.Path, content: bytes) -> Bundle:
-    """The parts of a bundle, which need not fit together."""
+    """The parts of a bundle, which may be inconsistent."""
     line, _, payload = content.partition(b"\n")
     try:
         if len(line) > LONGEST_HEADER:
@@ -147,20 +147,20 @@ def _unpacked(path: pathlib.Path, content: bytes) -> Bundle:
             scaler=None if scaler is None else Scaler(**scaler),
             label_names=None if names is None else tuple(names),
         )
-    except Exception as error:  # msgpack and what Flax makes of it raise errors of many kinds
+    except Exception as error:  # msgpack and Flax raise errors of many kinds
         raise ValueError(f"load_bundle: {path} is incomplete: {briefly(error)}.") from error
 
 
 def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predictions:
-    """The predictions for new examples.
+    """The predictions of a model for new examples.
 
     Args:
         bundle: the model.
-        inputs: examples as they were measured, one a row: the bundle's scaler is applied.
-        batch_size: how many are computed at once, in [1, inf).
+        inputs: unscaled examples, one per row; the scaler of the bundle is applied.
+        batch_size: number of examples that are computed at once, in [1, inf).
 
     Raises:
-        ValueError: if the examples have another shape than the model was trained on, or a number is
+        ValueError: if the examples have another shape than those of the training, or a number is
             not finite in float32, scaled or not.
     """
     shape = jnp.shape(inputs)
@@ -170,7 +170,7 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
     values = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
     if bundle.scaler is not None:
         values = scale_features(bundle.scaler, values)
-    with np.errstate(over="ignore"):  # in the model's dtype, where 1e300 is infinite
+    with np.errstate(over="ignore"):  # in float32, where 1e300 is infinite
         check_features("apply_bundle", np.asarray(values).astype(np.float32))
     task = _task_of("apply_bundle", bundle)
     outputs = predict(task, bundle.params, bundle.model_state, values, batch_size)
@@ -182,7 +182,7 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
 
 
 def _check_bundle(owner: str, bundle: Bundle) -> None:
-    """Raise unless the parts of ``bundle`` fit together; arrays are looked at last."""
+    """Raise unless the parts of ``bundle`` are consistent; arrays are checked last."""
     check_description(owner, bundle.model, bundle.input_shape, bundle.problem)
     lists = [x for x in bundle.model["config"].values() if isinstance(x, list | tuple)]
     n_leaves = len(jax.tree.leaves(bundle.params))
@@ -200,14 +200,14 @@ def _check_bundle(owner: str, bundle: Bundle) -> None:
 
 
 def _task_of(owner: str, bundle: Bundle) -> Task:
-    """The bundle's model as a task whose predictions are outputs before the activation."""
+    """The model as a task whose predictions are outputs before the activation."""
     try:
         return _make_task(json.dumps(bundle.model, sort_keys=True), bundle.input_shape)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{owner}: `model` does not make a model: {error}") from error
 
 
-@functools.lru_cache(maxsize=32)  # the same task again, so that `predict` need not compile again
+@functools.lru_cache(maxsize=32)  # the same task again, so that `predict` is not compiled again
 def _make_task(model: str, input_shape: tuple[int, ...]) -> Task:
     name, config = (json.loads(model)[field] for field in ("name", "config"))
     checks.choice("Bundle", "model name", name, MODELS)

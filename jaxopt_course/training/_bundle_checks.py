@@ -1,7 +1,7 @@
-"""What a bundle must be before it is written, and after it was read: nothing is trusted.
+"""Checks of a bundle, before it is written and after it was read.
 
-Names, sizes and types are checked first, and from them alone a model is described; the arrays must
-then be those of that model, in shape, dtype and range.
+Names, sizes and types are checked first. They describe a model; the arrays must then have the
+shapes, dtypes and ranges of that model.
 """
 
 import json
@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxopt_course.checkpoints import briefly
 from jaxopt_course.core import Params, checks
 from jaxopt_course.data import Scaler
 from jaxopt_course.problems import PROBLEMS
-
-from ._checkpoint_errors import briefly
 
 
 LONGEST_CONFIG = 100_000  # characters of JSON
@@ -26,7 +25,7 @@ MOST_AXES, MOST_INPUTS = 8, 2**31 - 1
 
 
 def check_description(owner: str, model: Any, input_shape: Any, problem: Any) -> None:
-    """Raise unless the model is described by JSON of a sensible size, and the problem is known."""
+    """Raise unless JSON of limited size describes the model, and the problem is known."""
     fits = isinstance(model, dict) and model.keys() == {"name", "config"}
     if not (fits and isinstance(model["name"], str) and isinstance(model["config"], dict)):
         raise ValueError(
@@ -61,10 +60,10 @@ def check_arrays(
     params: Params,
     model_state: PyTree,
 ) -> None:
-    """Raise unless parameters and model state are finite arrays such as ``init`` makes."""
+    """Raise unless parameters and model state are finite arrays like those of ``init``."""
     try:
         made = jax.eval_shape(init, jax.random.key(0))
-    except Exception as error:  # of a config, which may be anything
+    except Exception as error:  # the config may be anything
         raise ValueError(f"{owner}: `model` does not make a model: {briefly(error)}.") from error
     for what, like, given in zip(
         ("parameter", "model state"), made, (params, model_state), strict=True
@@ -79,7 +78,7 @@ def check_arrays(
 
 
 def check_scaler(owner: str, scaler: Scaler, input_shape: tuple[int, ...]) -> None:
-    """Raise unless ``scaler`` scales inputs of this shape, by finite numbers above 0."""
+    """Raise unless ``scaler`` scales inputs of this shape by finite numbers above 0."""
     shape = np.shape(scaler.offset)
     for name, part in scaler._asdict().items():
         if np.shape(part) != shape or shape != input_shape[len(input_shape) - len(shape) :]:
@@ -92,7 +91,7 @@ def check_scaler(owner: str, scaler: Scaler, input_shape: tuple[int, ...]) -> No
 
 
 def check_label_names(owner: str, names: Any, problem: str, outputs: int) -> None:
-    """Raise unless there is one name for each class, and they differ."""
+    """Raise unless there is one name per class, all different."""
     if names is None:
         return
     if not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
@@ -106,7 +105,7 @@ def check_label_names(owner: str, names: Any, problem: str, outputs: int) -> Non
 
 
 def _check_leaf(owner: str, place: str, leaf: Any, dtype: Any) -> None:
-    """Raise unless ``leaf`` is an array of real, finite numbers, of this dtype if one is given."""
+    """Raise unless ``leaf`` is an array of real, finite numbers of this dtype; None: of any."""
     found = getattr(leaf, "dtype", None)
     if found is None or not jnp.issubdtype(found, jnp.floating) or dtype not in (None, found):
         wanted = "real numbers" if dtype is None else f"the model's dtype {dtype}"

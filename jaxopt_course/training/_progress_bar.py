@@ -1,4 +1,4 @@
-"""What a person sees while a training runs, on stderr: a live bar on a terminal, else lines."""
+"""The display of a running training on stderr: a progress bar on a terminal, else lines."""
 
 import contextlib
 import sys
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ._arguments import WITHOUT_END, Timetable
 from ._log import Row
-from ._timetable import WITHOUT_END, Timetable
 
 
-SECONDS = 5.0  # between two lines where no terminal can be written over
+SECONDS = 5.0  # between two lines, where there is no terminal
 
 Show = Callable[[int, Float[np.ndarray, "steps"], Sequence[Row]], None]
 
@@ -22,12 +22,12 @@ Show = Callable[[int, Float[np.ndarray, "steps"], Sequence[Row]], None]
 def show_progress(timetable: Timetable, begin: int) -> Iterator[Show]:
     """A function of the steps done, and of the losses and evaluations since the last call.
 
-    It shows how far the training is, the last evaluation, the loss of the last step, steps and
-    examples a second since the first call, before which programs are compiled, and the time left.
+    It shows the position, the last evaluation or the loss of the last step, steps and examples per
+    second since the first call (programs are compiled before that), and the time left.
 
     Args:
-        timetable: of the training.
-        begin: how many steps were done before.
+        timetable: timetable of the training.
+        begin: number of steps done before.
     """
     from rich.console import Console
 
@@ -64,7 +64,7 @@ def show_progress(timetable: Timetable, begin: int) -> Iterator[Show]:
             say(text)
 
     if begin:
-        say(f"going on from step {begin}")
+        say(f"resuming from step {begin}")
     try:
         yield show
     finally:
@@ -80,7 +80,7 @@ def _bar(console: Any, timetable: Timetable, begin: int) -> Iterator[Callable[[i
     total = None if timetable.steps == WITHOUT_END else timetable.steps
     position = _position(timetable, begin)
     columns = (
-        # Where a line is too narrow, the figures give way, not the count.
+        # If the line is too narrow, the figures are shortened, not the position.
         TextColumn("{task.fields[position]}", table_column=Column(min_width=len(position))),
         BarColumn(10, table_column=Column(min_width=10)),
         TimeRemainingColumn(table_column=Column(min_width=7)),
@@ -94,7 +94,7 @@ def _bar(console: Any, timetable: Timetable, begin: int) -> Iterator[Callable[[i
 
 
 def _position(timetable: Timetable, done: int) -> str:
-    """``"epoch 3/20"``, or ``"step 300"`` where epochs have no meaning or no end."""
+    """``"epoch 3/20"``, or ``"step 300"`` if there are no whole epochs or no end."""
     if timetable.steps == WITHOUT_END:
         return f"step {done}"
     epochs, rest = divmod(timetable.steps, timetable.steps_per_epoch)
@@ -104,7 +104,7 @@ def _position(timetable: Timetable, done: int) -> str:
 
 
 def _figures(row: Row) -> str:
-    """``"loss 0.2 / 0.3, ..."``: of training and, after the stroke, of validation."""
+    """``"loss 0.2 / 0.3, ..."``: of training and, after the slash, of validation."""
     names = [n for n in row if n not in ("epoch", "step") and not n.startswith("validation_")]
     shown = []
     for name in names:

@@ -1,7 +1,7 @@
-"""The arrays of a checkpoint: what is recorded of them, and how they come back.
+"""The arrays of a checkpoint: how they are described, verified and restored.
 
-On one process all of them pass through the host, where their bytes are. An array that is spread
-over several processes stays on its devices: only for its digest it is gathered, one at a time.
+In a run of one process all arrays pass through the host. An array that is spread over several
+processes stays on its devices; it is gathered only to compute its digest, one array at a time.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> d
     """The leaves of ``tree`` under their paths.
 
     Args:
-        owner: who asks, for the message.
-        tree: what the caller gave.
-        kinds: the types that a leaf may have; all of them have a dtype and a shape.
+        owner: the calling function, for messages.
+        tree: a pytree.
+        kinds: allowed types of leaves; all of them have a dtype and a shape.
 
     Raises:
-        TypeError: if a leaf is no array, a Python number for instance.
+        TypeError: if a leaf is not an array, but a Python number for instance.
         ValueError: if two leaves have the same path.
     """
     leaves: dict[str, Any] = {}
@@ -47,11 +47,11 @@ def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> d
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """In which paths, dtypes and shapes two trees differ, at most three of them; None if in none.
+    """How two trees differ in paths, dtypes and shapes, three differences at most; None if equal.
 
     Args:
-        saved: arrays, or what has a dtype and a shape as they have, under their paths.
-        wanted: the same of the other tree.
+        saved: arrays, or objects with a dtype and a shape, under their paths.
+        wanted: the same for the other tree.
     """
     found = []
     for path in [*wanted, *(path for path in saved if path not in wanted)]:
@@ -70,7 +70,7 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
 
 
 def record_leaf(path: str, leaf: Any) -> tuple[LeafRecord, Any]:
-    """What the manifest says of ``leaf``, and the array that is saved for it."""
+    """The manifest's record of ``leaf``, and the array that is saved for it."""
     generator = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
     data = jax.random.key_data(leaf) if generator else leaf
     whole = on_host(data)
@@ -80,7 +80,7 @@ def record_leaf(path: str, leaf: Any) -> tuple[LeafRecord, Any]:
 
 
 def is_sound(record: LeafRecord, data: Any) -> bool:
-    """Whether ``data`` is what was saved, bit for bit."""
+    """Whether ``data`` is bitwise identical to what was saved."""
     whole = on_host(data)
     if record.key is None and (str(whole.dtype), whole.shape) != (record.dtype, record.shape):
         return False
@@ -88,7 +88,7 @@ def is_sound(record: LeafRecord, data: Any) -> bool:
 
 
 def leaf_of(record: LeafRecord, data: Any) -> Any:
-    """The leaf whose saved array is ``data``; of one without bytes, nothing was saved."""
+    """The leaf whose saved array is ``data``; arrays without entries are not saved."""
     if record.key is not None:
         if record.is_empty:
             return jax.random.split(jax.random.key(0, impl=record.key), record.shape)
@@ -97,7 +97,7 @@ def leaf_of(record: LeafRecord, data: Any) -> Any:
 
 
 def restore_args(like: Any) -> Any:
-    """How Orbax shall read the array that becomes a leaf like ``like``."""
+    """Orbax's arguments to read the array that becomes a leaf like ``like``."""
     from orbax.checkpoint import ArrayRestoreArgs, RestoreArgs
 
     sharding = _sharding_of(like)
@@ -107,7 +107,7 @@ def restore_args(like: Any) -> Any:
 
 
 def placed(leaf: Any, like: Any) -> Any:
-    """``leaf`` where ``like`` lies: on the host, on its devices, or on the default device."""
+    """``leaf`` placed like ``like``: on the host, on its devices, or on the default device."""
     if isinstance(like, np.ndarray | np.generic):
         return leaf
     sharding = _sharding_of(like)
@@ -115,10 +115,10 @@ def placed(leaf: Any, like: Any) -> Any:
 
 
 def _sharding_of(like: Any) -> jax.sharding.Sharding | None:
-    """The sharding that somebody chose for ``like``.
+    """The sharding that was chosen for ``like``; None if none was.
 
-    An array that is not committed to its device lies where it happens to; committed, the restored
-    one would make every program that takes it compile again.
+    An uncommitted array was not placed by choice. If the restored one were committed to the same
+    device, every program that takes it would compile again.
     """
     return getattr(like, "sharding", None) if getattr(like, "committed", True) else None
 
@@ -132,7 +132,7 @@ def _is_spread(data: Any) -> bool:
 
 
 def on_host(data: Any) -> np.ndarray:
-    """All of ``data`` on the host, in the byte order of this machine."""
+    """All of ``data`` on the host, in native byte order."""
     if _is_spread(data):
         from jax.experimental import multihost_utils
 

@@ -1,4 +1,4 @@
-"""What can be wrong with checkpoints. Every message is one sentence that names the place."""
+"""The errors of checkpoints. Every message is one sentence that names the checkpoint."""
 
 
 class CheckpointError(RuntimeError):
@@ -6,23 +6,23 @@ class CheckpointError(RuntimeError):
 
 
 class CheckpointCorruptError(CheckpointError):
-    """What lies on disk is not what was saved: damaged, truncated, or missing in part."""
+    """A checkpoint on disk is not what was saved: damaged, truncated or incomplete."""
 
 
 class CheckpointMismatchError(CheckpointError, ValueError):
-    """The checkpoint is sound, but of another state, program or data than is wanted."""
+    """The checkpoint is intact, but belongs to another state, program or data set."""
 
 
 class CheckpointLockedError(CheckpointError):
-    """Another store has the directory."""
+    """Another store uses the directory."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint is not quite what was asked for: an older one, or of other numbers."""
+    """A checkpoint was used that differs from the request: it is older, or has other numbers."""
 
 
 def briefly(error: BaseException) -> str:
-    """What ``error`` is and says, on one line; of much, the beginning and the end."""
+    """Type and message of ``error`` on one line; a long message is shortened in the middle."""
     text = " ".join(str(error).split()).rstrip(".")
     text = text if len(text) <= 300 else f"{text[:100]} ... {text[-195:]}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

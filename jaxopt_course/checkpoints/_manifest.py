@@ -1,10 +1,10 @@
-"""What a checkpoint says about itself: one JSON object, saved beside the arrays.
+"""The manifest of a checkpoint: one JSON object that is saved beside the arrays.
 
 ``{"format", "step", "loss", "time", "about", "leaves": [{"path", "dtype", "shape", "sha256",
 "key"}], "sha256"}``
 
-The last entry is the digest of all others, written as JSON with sorted keys and no blanks: it is
-checked first, in every format that is to come.
+The last entry is the digest of all others, written as JSON with sorted keys and without blanks. It
+is checked first, and every later format must keep it.
 """
 
 import datetime
@@ -13,27 +13,26 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ._checkpoint_errors import CheckpointCorruptError, CheckpointError, briefly
+from ._errors import CheckpointCorruptError, CheckpointError, briefly
 
 
 FORMAT = 2
 
-# How what an older format says becomes what the next one would say: (about, leaves by path), both.
+# For each older format: (about, leaves by path) -> the same in the next format. What the leaves of
+# format 1 lack is filled in by the caller of `CheckpointStore.restore`, who knows the tree.
 UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], tuple[Any, dict[str, Any]]]] = {
-    1: lambda about, leaves: (about, _with_skipped(leaves))
+    1: lambda about, leaves: (about, leaves)
 }
 
 
 class LeafRecord(NamedTuple):
-    """One array of a checkpoint.
+    """Description of one array of a checkpoint.
 
-    path: where it lies in the tree.
-    dtype: the name of its dtype, of a typed key ``"key<...>"``.
+    path: its path in the tree.
+    dtype: the name of its dtype; ``"key<...>"`` for a typed key.
     shape: its shape.
-    sha256: the digest of its bytes in C order, of a typed key those of its data.
-    key: the name of the generator that a typed key is for, else None.
+    sha256: the digest of its bytes in C order; for a typed key, of the bytes of its key data.
+    key: the PRNG implementation of a typed key, else None.
     """
 
     path: str
@@ -44,19 +43,19 @@ class LeafRecord(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no bytes."""
+        """Whether the array has no entries."""
         return 0 in self.shape
 
 
 class Manifest(NamedTuple):
-    """A checkpoint without its arrays.
+    """Description of a checkpoint and of all its arrays.
 
-    step: how many steps had been taken.
-    loss: what the checkpoints are ranked by, or None.
-    about: what the caller wrote of it.
-    leaves: its arrays; the n-th is saved under the name ``f"{n:04d}"``.
-    time: when it was saved.
-    format: the version of the format.
+    step: number of steps taken.
+    loss: loss by which checkpoints are ranked, or None.
+    about: the caller's own description.
+    leaves: its arrays; array n is saved under the name ``f"{n:04d}"``.
+    time: time of saving.
+    format: version of the format.
     """
 
     step: int
@@ -68,29 +67,29 @@ class Manifest(NamedTuple):
 
 
 def encode_manifest(manifest: Manifest) -> dict[str, Any]:
-    """What JSON writes of ``manifest``, sealed by its digest.
+    """``manifest`` as a JSON object that includes its own digest.
 
     Raises:
-        TypeError, ValueError: if ``about`` holds what JSON cannot write.
+        TypeError, ValueError: if JSON cannot represent ``about``.
     """
     plain = manifest._asdict() | {
         "time": manifest.time.isoformat(timespec="milliseconds"),
         "leaves": [record._asdict() for record in manifest.leaves],
     }
-    plain = json.loads(json.dumps(plain))  # as a reader will see it: lists for tuples
+    plain = json.loads(json.dumps(plain))  # as a reader sees it: tuples become lists
     return plain | {"sha256": _seal(plain)}
 
 
 def decode_manifest(content: bytes, place: str) -> Manifest:
-    """The manifest that was written as ``content``.
+    """The manifest in a file with these bytes.
 
     Args:
         content: the bytes of the file.
-        place: of which checkpoint, for the messages.
+        place: name of the checkpoint in messages.
 
     Raises:
-        CheckpointCorruptError: if it is not what was written.
-        CheckpointError: if it is of a format that this library does not read.
+        CheckpointCorruptError: if the bytes are not those that were written.
+        CheckpointError: if this version of the library does not read the format.
     """
     try:
         plain = json.loads(content)
@@ -123,9 +122,3 @@ def _record(plain: Mapping[str, Any]) -> LeafRecord:
 def _seal(plain: Mapping[str, Any]) -> str:
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _with_skipped(leaves: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 is from before trainings could skip steps: none was."""
-    is_training = ".state.step" in leaves
-    return {**leaves, ".skipped": np.zeros((), np.int32)} if is_training else leaves
