@@ -61,7 +61,7 @@ def pull_the_plug(record):
 try:
     jc.fit(task, optimizer, digits, checkpoint=directory, callbacks=[pull_the_plug], **how)
 except KeyboardInterrupt:
-    with jc.CheckpointStore(directory) as store:
+    with jc.checkpoints.CheckpointStore(directory) as store:
         print("interrupted; saved at step", store.latest())
 
 # %% [markdown]
@@ -135,7 +135,7 @@ batch = jc.Batch(jnp.array(digits.inputs[:50]), jnp.array(digits.targets[:50]))
 state = jc.training.init_state(task, optimizer, jax.random.key(2))
 for _ in range(30):
     state, _ = step(state, batch)
-with jc.CheckpointStore(directory.with_name("by-hand")) as store:
+with jc.checkpoints.CheckpointStore(directory.with_name("by-hand")) as store:
     store.save(30, state)
     whole = store.restore(like=state).tree
 partial = whole._replace(opt_state=optimizer.init(whole.params))

@@ -23,8 +23,14 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-from ._errors import CheckpointCorruptError, CheckpointError, CheckpointLockedError, briefly
-from ._manifest import Manifest, decode_manifest
+from ._manifest import (
+    CheckpointCorruptError,
+    CheckpointError,
+    CheckpointLockedError,
+    Manifest,
+    briefly,
+    decode_manifest,
+)
 
 
 LOCK = ".lock"

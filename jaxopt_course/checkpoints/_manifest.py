@@ -1,10 +1,11 @@
-"""The manifest of a checkpoint: one JSON object that is saved beside the arrays.
+"""The manifest of a checkpoint, a JSON object that is saved beside the arrays, and all errors.
 
 ``{"format", "step", "loss", "time", "about", "leaves": [{"path", "dtype", "shape", "sha256",
 "key"}], "sha256"}``
 
 The last entry is the digest of all others, written as JSON with sorted keys and without blanks. It
-is checked first, and every later format must keep it.
+is checked first, and every later format must keep it. Every message of an error is one sentence
+that names the checkpoint.
 """
 
 import datetime
@@ -12,8 +13,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-
-from ._errors import CheckpointCorruptError, CheckpointError, briefly
 
 
 FORMAT = 2
@@ -23,6 +22,33 @@ FORMAT = 2
 UPGRADES: dict[int, Callable[[dict[str, Any], dict[str, Any]], tuple[Any, dict[str, Any]]]] = {
     1: lambda about, leaves: (about, leaves)
 }
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written or read."""
+
+
+class CheckpointCorruptError(CheckpointError):
+    """A checkpoint on disk is not what was saved: damaged, truncated or incomplete."""
+
+
+class CheckpointMismatchError(CheckpointError, ValueError):
+    """The checkpoint is intact, but belongs to another state, program or data set."""
+
+
+class CheckpointLockedError(CheckpointError):
+    """Another store uses the directory."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint was used that differs from the request: it is older, or has other numbers."""
+
+
+def briefly(error: BaseException) -> str:
+    """Type and message of ``error`` on one line; a long message is shortened in the middle."""
+    text = " ".join(str(error).split()).rstrip(".")
+    text = text if len(text) <= 300 else f"{text[:100]} ... {text[-195:]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class LeafRecord(NamedTuple):

@@ -14,8 +14,8 @@ from jaxtyping import PyTree
 
 from jaxopt_course.core import Params, replacing
 
-from ._errors import briefly
 from ._leaves import ARRAYS, differences, on_host, placed
+from ._manifest import briefly
 
 
 DTYPES = {

@@ -35,15 +35,18 @@ from ._directory import (
     set_aside,
     steps_in,
 )
-from ._errors import (
+from ._leaves import ARRAYS, differences, is_sound, leaf_of, named_leaves, placed, record_leaf
+from ._manifest import (
+    FORMAT,
+    UPGRADES,
     CheckpointCorruptError,
     CheckpointError,
     CheckpointMismatchError,
     CheckpointWarning,
+    Manifest,
     briefly,
+    encode_manifest,
 )
-from ._leaves import ARRAYS, differences, is_sound, leaf_of, named_leaves, placed, record_leaf
-from ._manifest import FORMAT, UPGRADES, Manifest, encode_manifest
 from ._orbax import OrbaxFiles
 
 
