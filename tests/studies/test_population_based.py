@@ -77,8 +77,8 @@ def plain():
 @jax.jit
 def piece(progress, rate, end):
     """A round, by ``training`` alone."""
-    progress = TRAINING.advance(progress, {"rate": rate}, None, end)
-    progress, row = TRAINING.evaluate(progress, {"rate": rate})
+    own = TRAINING({"rate": rate})
+    progress, row = own.evaluate(own.advance(progress, end))
     return progress, jnp.where(progress.running, row["loss"], jnp.nan)
 
 
@@ -86,7 +86,7 @@ def replayed(result, member):
     """The scores along the lineage of ``member``."""
     places = result.lineage(member)
     key = jax.random.fold_in(KEY, places[0])
-    progress, scores = TRAINING.start(key, {"rate": 0.0}), []
+    progress, scores = TRAINING({"rate": 0.0}).start(key), []
     for r, place in enumerate(places):
         progress, score = piece(progress, result.values[r, place, 0], int(result.steps[r]))
         scores.append(float(score))
