@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+
+from jaxopt_course.core import is_key
 
 from ._leaves import named_leaves, record_leaf
 
@@ -132,8 +133,7 @@ def _words(value: Any, numbers: list[np.ndarray]) -> Iterator[str]:
 
 
 def _as_array(value: Any) -> np.ndarray:
-    is_key = jnp.issubdtype(getattr(value, "dtype", float), jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(value) if is_key else value)
+    return np.asarray(jax.random.key_data(value) if is_key(value) else value)
 
 
 def _in_words(number: np.ndarray) -> str:

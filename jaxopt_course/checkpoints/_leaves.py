@@ -4,7 +4,6 @@ In a run of one process all arrays pass through the host. An array that is sprea
 processes stays on its devices; it is gathered only to compute its digest, one array at a time.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+
+from jaxopt_course.core import is_key, on_host, sha256
 
 from ._manifest import LeafRecord
 
@@ -71,20 +72,20 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
 
 def record_leaf(path: str, leaf: Any) -> tuple[LeafRecord, Any]:
     """The manifest's record of ``leaf``, and the array that is saved for it."""
-    generator = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+    generator = str(jax.random.key_impl(leaf)) if is_key(leaf) else None
     data = jax.random.key_data(leaf) if generator else leaf
-    whole = on_host(data)
+    whole = native(data)
     dtype = str(leaf.dtype if generator else whole.dtype)
-    record = LeafRecord(path, dtype, tuple(leaf.shape), _digest(whole), generator)
+    record = LeafRecord(path, dtype, tuple(leaf.shape), sha256(whole), generator)
     return record, data if _is_spread(data) else whole
 
 
 def is_sound(record: LeafRecord, data: Any) -> bool:
     """Whether ``data`` is bitwise identical to what was saved."""
-    whole = on_host(data)
+    whole = native(data)
     if record.key is None and (str(whole.dtype), whole.shape) != (record.dtype, record.shape):
         return False
-    return whole.shape[: len(record.shape)] == record.shape and _digest(whole) == record.sha256
+    return whole.shape[: len(record.shape)] == record.shape and sha256(whole) == record.sha256
 
 
 def leaf_of(record: LeafRecord, data: Any) -> Any:
@@ -123,25 +124,11 @@ def _sharding_of(like: Any) -> jax.sharding.Sharding | None:
     return getattr(like, "sharding", None) if getattr(like, "committed", True) else None
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _is_spread(data: Any) -> bool:
     return isinstance(data, jax.Array) and not data.is_fully_addressable
 
 
-def on_host(data: Any) -> np.ndarray:
+def native(data: Any) -> np.ndarray:
     """All of ``data`` on the host, in native byte order."""
-    if _is_spread(data):
-        from jax.experimental import multihost_utils
-
-        data = multihost_utils.process_allgather(data, tiled=True)
-    array = np.asarray(data)
+    array = np.asarray(on_host(data))
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _digest(array: np.ndarray) -> str:
-    """The sha256 of the bytes of ``array``, in C order."""
-    flat = np.asarray(array, order="C").reshape(-1)
-    return hashlib.sha256(flat.view(np.uint8).data).hexdigest()

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from jaxopt_course.core import Params, replacing
 
-from ._leaves import ARRAYS, differences, on_host, placed
+from ._leaves import ARRAYS, differences, native, placed
 from ._manifest import briefly
 
 
@@ -53,7 +53,7 @@ def export_safetensors(path: str | os.PathLike[str], params: Params) -> None:
                 f"export_safetensors: {name} must be an array of a dtype that the format has: "
                 f"{', '.join(sorted(DTYPES))}; got {what}."
             )
-        arrays[name] = np.asarray(on_host(leaf), order="C")
+        arrays[name] = np.asarray(native(leaf), order="C")
     with replacing(path) as part:
         files.numpy.save_file(arrays, part, metadata={"format": "flax"})
 

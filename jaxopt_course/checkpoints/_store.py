@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather, sync_global_devices
 from jaxtyping import PyTree, ScalarLike
 
 from jaxopt_course.core import checks
@@ -389,15 +390,9 @@ def _ranked(infos: Iterable[CheckpointInfo]) -> Sequence[int]:
 def _barrier(name: str) -> None:
     """Wait for the other processes of this run, if there are any."""
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(f"{OWNER} {name}")
+        sync_global_devices(f"{OWNER} {name}")
 
 
 def _everywhere(fact: bool) -> bool:
     """Whether ``fact`` holds in all processes of this run."""
-    if jax.process_count() == 1:
-        return fact
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.process_allgather(np.asarray(fact)).all())
+    return fact if jax.process_count() == 1 else bool(process_allgather(np.asarray(fact)).all())

@@ -39,7 +39,7 @@ from ._divergence import DivergenceError, explain_divergence, explain_evaluation
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._log import Logging, describe_rows, open_log
 from ._progress import Progress, frozen_metrics
-from ._progress_bar import show_progress
+from ._progress_bar import show_training
 from ._resume import Checkpointing, Keeper, open_keeper
 from ._segments import (
     History,
@@ -216,7 +216,7 @@ def fit(
                 write = stack.enter_context(open_log(log, describe_rows(history, timetable)))
                 reports.append(lambda done, losses, rows: write(rows))
             if progress:
-                reports.append(stack.enter_context(show_progress(timetable, int(start.state.step))))
+                reports.append(stack.enter_context(show_training(timetable, int(start.state.step))))
         deadline = math.inf if max_time is None else time.monotonic() + max_time
         between = {"keeper": keeper, "reports": reports, "callbacks": callbacks}
         limits = {"requested": requested, "segment": segment, "deadline": deadline}

@@ -6,14 +6,12 @@ leaves the same log as one that is not.
 
 import contextlib
 import csv
-import json
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jaxopt_course.core import claim_file, delete_own, list_file
+from jaxopt_course.core import as_json, claim_file, delete_own, list_file
 
 from ._arguments import Timetable
 
@@ -88,8 +86,7 @@ def describe_rows(rows: Sequence[dict[str, Any]], timetable: Timetable) -> list[
 def _json_lines(file: Any) -> WriteRows:
     def write(rows: Sequence[Row]) -> None:
         for row in rows:
-            finite = {k: v if math.isfinite(v) else None for k, v in row.items()}
-            file.write(json.dumps(finite, allow_nan=False) + "\n")
+            file.write(as_json(row) + "\n")
         file.flush()
 
     return write

@@ -24,7 +24,7 @@ from ._arguments import make_timetable
 from ._data import Batches, as_examples, as_rows, count_rows, rows_used
 from ._early_stopping import EarlyStopping
 from ._progress import Progress, hold, release
-from ._sharding import check_divided, place, replicate, spread
+from ._sharding import check_divided, constrain, replicate, spread
 from ._state import Rows, TrainState
 from ._stream import Stream, StreamReader, is_stream
 from ._training import Setup, Training
@@ -206,19 +206,19 @@ def evaluate_program(
 ) -> tuple[Progress, dict[str, Any]]:
     """One more evaluation; the ``last`` one is of the finished parameters."""
     progress, metrics = Training(setup, *given).evaluate(progress, jnp.asarray(last))
-    return place(progress, setup.placement), metrics
+    return constrain(progress, setup.placement), metrics
 
 
 @compiled_for("setup")
 def finish_program(given: Given, progress: Progress, *, setup: Setup) -> Progress:
     """The progress after the last step, with accumulated gradients applied."""
     finished = Training(setup, *given).finish(hold(progress))
-    return place(release(finished), setup.placement)
+    return constrain(release(finished), setup.placement)
 
 
 @compiled_for("setup")
 def _start(given: Given, key: Any, like: Batch | None = None, *, setup: Setup) -> Progress:
-    return place(Training(setup, *given).start(key, like), setup.placement)
+    return constrain(Training(setup, *given).start(key, like), setup.placement)
 
 
 @compiled_for("setup")
@@ -234,7 +234,7 @@ def _advance(
         last = progress.state.step == timetable.steps
         progress, metrics = training.evaluate(progress, last)
         added = {name: written[name].at[line].set(value) for name, value in metrics.items()}
-        return place(progress, setup.placement), line + 1, added
+        return constrain(progress, setup.placement), line + 1, added
 
     def interval(carry: Any) -> Any:
         done, line, held, written = carry
@@ -266,7 +266,7 @@ def _step(
     # A step may have loops of its own, for example those of a line search.
     step = canonical_convolutions(Training(setup, *given).step)
     progress, loss = step(progress, batch)
-    return place(progress, setup.placement), loss
+    return constrain(progress, setup.placement), loss
 
 
 _release = jax.jit(release)

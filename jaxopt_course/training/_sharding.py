@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from jaxopt_course.core import automatic, checks, on_automatic_mesh
+from jaxopt_course.core import automatic, checks, on_automatic_mesh, place
 
 
 _AXIS = "data"
@@ -113,14 +113,14 @@ def check_divided(owner: str, what: str, rows: int, placement: Placement | None)
         )
 
 
-def place(tree: Any, placement: Placement | None) -> Any:
+def constrain(tree: Any, placement: Placement | None) -> Any:
     """``tree``, the state of a training in a compiled program, sharded by the placement."""
     if placement is None:
         return tree
     return jax.lax.with_sharding_constraint(tree, state_shardings(tree, *placement))
 
 
-def place_batch(batch: Any, placement: Placement | None) -> Any:
+def constrain_batch(batch: Any, placement: Placement | None) -> Any:
     """``batch``, in a compiled program, split over the devices."""
     if placement is None:
         return batch
@@ -141,19 +141,7 @@ def replicate(tree: Any, placement: Placement | None) -> Any:
     """``tree``, which every process has, copied to every device; without a mesh, ``tree``."""
     if placement is None:
         return on_automatic_mesh(tree)
-    sharding = NamedSharding(placement.mesh, PartitionSpec())
-
-    def copy(x: Any) -> Any:
-        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(
-                copy(jax.random.key_data(x)), impl=jax.random.key_impl(x)
-            )
-        if isinstance(x, jax.Array) and not x.is_fully_addressable:
-            return x
-        values = np.asarray(x)
-        return jax.make_array_from_callback(values.shape, sharding, values.__getitem__)
-
-    return jax.tree.map(copy, tree)
+    return place(tree, NamedSharding(placement.mesh, PartitionSpec()))
 
 
 def agree(length: int, request: int, is_late: bool, is_due: bool) -> tuple[int, int, bool, bool]:

@@ -57,7 +57,7 @@ from ._progress import (
     where,
     zeros_like,
 )
-from ._sharding import Placement, place, place_batch, split_shapes
+from ._sharding import Placement, constrain, constrain_batch, split_shapes
 from ._state import Outcome, OutcomeCode, Rows, TrainState
 from ._step import StepTaken, batch_means, init_state, train_step, value_fn_after
 
@@ -271,12 +271,12 @@ class Training:
 
         def step(index: Array, held: Held) -> Held:
             epoch = batches.turn(key, held.epoch, index)
-            batch = place_batch(batches.batch(epoch.table, index), placement)
+            batch = constrain_batch(batches.batch(epoch.table, index), placement)
             progress, loss = self.step(held.progress, batch)
             losses = held.losses
             if losses is not None:
                 losses = losses.at[index % losses.shape[0]].set(loss)
-            return Held(place(progress, placement), epoch, losses)
+            return Held(constrain(progress, placement), epoch, losses)
 
         return jax.lax.fori_loop(begin, until, step, held)
 
