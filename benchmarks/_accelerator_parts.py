@@ -22,7 +22,11 @@ from jaxopt_course.optimizers import adam, adamw, muon, soap
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, Task, linen_task, mixed_precision
 from jaxopt_course.training import make_population, make_train
-from jaxopt_course.transforms import packed, packed_params, quantized_state
+from jaxopt_course.transforms import (
+    packed,
+    packed_params,
+    quantized_state,
+)
 
 
 RATE, MEBIBYTE = 1e-3, 2**20

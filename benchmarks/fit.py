@@ -22,6 +22,9 @@ import jax.numpy as jnp
 
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, seconds
+from jaxopt_course.checkpoints import (
+    CheckpointStore,
+)
 from jaxopt_course.cli import (
     TrainOptions,
     describe_model,
@@ -30,7 +33,11 @@ from jaxopt_course.cli import (
     make_task,
     prepare,
 )
-from jaxopt_course.training import Checkpointing, CheckpointStore, fit, make_train
+from jaxopt_course.training import (
+    Checkpointing,
+    fit,
+    make_train,
+)
 
 
 def main() -> None:
@@ -86,7 +93,7 @@ def of_a_restart(fitted: Callable[..., Any], folder: pathlib.Path) -> dict[str, 
     kept = Checkpointing(folder, every_seconds=3600)
     fitted(checkpoint=kept, max_time=0.2)
     begin = time.perf_counter()
-    run = fitted(checkpoint=kept, resume="auto", callbacks=[first_step])
+    run = fitted(checkpoint=kept._replace(resume="auto"), callbacks=[first_step])
     with CheckpointStore(folder / "again") as store:
         saving = [seconds(lambda step=step: store.save(step, run)) for step in range(1, 8)]
     size = sum(f.stat().st_size for f in (folder / "again" / "7").rglob("*") if f.is_file())

@@ -29,7 +29,7 @@ from jaxopt_course.studies import (
     successive_halving,
     top_k_rungs,
 )
-from jaxopt_course.training import make_stages, make_train
+from jaxopt_course.training import make_train, make_training
 
 
 TRIALS, EPOCH = 81, 23
@@ -50,14 +50,14 @@ def main() -> None:
 def measured(steps: int) -> dict[str, Any]:
     """Seconds, ratios, correlations and ranks, by way of training."""
     build = build_of(task_of(WIDTH))
-    stages = make_stages(build, digits(), batch_size=BATCH_SIZE)
+    training = make_training(build, digits(), batch_size=BATCH_SIZE)
     points = sobol_design(KEY, SPACE, TRIALS)
     found = {"all": all_to_the_end(build, points, steps)}
     scores = np.array(found["all"].pop("scores"))
 
     def halve(rungs: Rungs) -> Any:
         return successive_halving(
-            stages, SPACE, key=KEY, rungs=rungs, rows=ROWS, points=points, progress=False
+            training, SPACE, key=KEY, rungs=rungs, rows=ROWS, points=points, progress=False
         )
 
     rungs = halving_rungs(TRIALS, min_steps=max(steps // TRIALS, 1), max_steps=steps)
@@ -78,7 +78,7 @@ def measured(steps: int) -> dict[str, Any]:
             "score": float(result.scores[-1, result.best]),
         }
     settings = {"key": KEY, "rows": ROWS, "progress": False}
-    bands = lambda: hyperband(stages, SPACE, min_steps=steps // 27, max_steps=steps, **settings)
+    bands = lambda: hyperband(training, SPACE, min_steps=steps // 27, max_steps=steps, **settings)
     bands()
     brackets, counted = counting(bands)
     found["hyperband"] = {
@@ -91,7 +91,7 @@ def measured(steps: int) -> dict[str, Any]:
     # As many steps in all as halving takes.
     spent = int(np.dot(rungs.sizes, np.diff([0, *rungs.steps])))
     train = lambda: population_based_training(
-        stages, SPACE, members=9, rounds=10, interval=max(spent // 90, 1), **settings
+        training, SPACE, members=9, rounds=10, interval=max(spent // 90, 1), **settings
     )
     train()
     population, counted = counting(train)

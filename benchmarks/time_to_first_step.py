@@ -22,7 +22,12 @@ from benchmarks._bars import Chart, draw
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, table
 from jaxopt_course.optimizers import adamw
-from jaxopt_course.transforms import apply_updates, packed, packed_params, unpack
+from jaxopt_course.transforms import (
+    apply_updates,
+    packed,
+    packed_params,
+    unpack,
+)
 
 
 RATE, ROUNDS = 1e-3, 9

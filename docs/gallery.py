@@ -14,10 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxopt_course import optimizers, schedules
+from jaxopt_course.minimization import (
+    trajectory,
+)
 from jaxopt_course.plots import optimizer_paths
 from jaxopt_course.regularizers import prox_l1
 from jaxopt_course.surfaces import SURFACES
-from jaxopt_course.training import trajectory
 
 
 STEPS = 60

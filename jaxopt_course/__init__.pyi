@@ -1,4 +1,5 @@
 from . import activations as activations
+from . import checkpoints as checkpoints
 from . import claims as claims
 from . import contrib as contrib
 from . import core as core
@@ -7,6 +8,7 @@ from . import diagnostics as diagnostics
 from . import initializers as initializers
 from . import losses as losses
 from . import metrics as metrics
+from . import minimization as minimization
 from . import nn as nn
 from . import optimizers as optimizers
 from . import plots as plots
@@ -49,6 +51,7 @@ from .losses import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
 )
 from .losses import squared_error as squared_error
+from .minimization import minimize as minimize
 from .optimizers import FactoredState as FactoredState
 from .optimizers import ScaleByAdaDeltaState as ScaleByAdaDeltaState
 from .optimizers import ScaleByAdamState as ScaleByAdamState
@@ -191,7 +194,6 @@ from .training import fit as fit
 from .training import make_population as make_population
 from .training import make_step as make_step
 from .training import make_train as make_train
-from .training import minimize as minimize
 from .training import predict as predict
 from .transforms import AdaptiveGradClipState as AdaptiveGradClipState
 from .transforms import AddDecayedWeightsState as AddDecayedWeightsState

@@ -46,7 +46,7 @@ print(jc.diagnostics.check_gradients(fn, params, key=jax.random.key(0)))
 ravine = jc.surfaces.SURFACES["ravine"]
 start = jnp.array(ravine.start)
 rates = [0.0202, 0.018, 0.002]
-paths = {f"rate {rate}": jc.trajectory(ravine.fn, start, jc.sgd(rate), 25) for rate in rates}
+paths = {f"rate {rate}": jc.minimization.trajectory(ravine.fn, start, jc.sgd(rate), 25) for rate in rates}
 jc.plots.optimizer_paths(ravine, paths, title="Three rates in a ravine of condition number 100")
 
 # %% [markdown]
@@ -94,6 +94,6 @@ plt.show()
 # |1 - rate| = |1 - 100 rate| at rate = 2 / (1 + 100), where both are 99 / 101.
 best, factor = 2 / 101, 99 / 101
 steps = int(jnp.ceil(jnp.log(1e-6) / jnp.log(factor)))
-path = jc.trajectory(ravine.fn, start, jc.sgd(best), steps)
+path = jc.minimization.trajectory(ravine.fn, start, jc.sgd(best), steps)
 distance = jnp.linalg.norm(path, axis=1)
 print(steps, "steps; distance shrank by", f"{distance[0] / distance[-1]:.3g}")

@@ -37,7 +37,7 @@ rules = {
     "momentum 0.9, rate 0.006": jc.sgd(0.006, momentum=0.9),
     "Nesterov 0.9, rate 0.006": jc.nesterov(0.006, momentum=0.9),
 }
-paths = {name: jc.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()}
+paths = {name: jc.minimization.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()}
 jc.plots.optimizer_paths(ravine, paths, title="Sixty steps down a ravine")
 
 # %% [markdown]
@@ -108,5 +108,5 @@ tuned = {
     "momentum": jc.sgd((2 / 11) ** 2, momentum=(9 / 11) ** 2),
 }
 for name, optimizer in tuned.items():
-    last = jc.trajectory(ravine.fn, start, optimizer, 100)[-1]
+    last = jc.minimization.trajectory(ravine.fn, start, optimizer, 100)[-1]
     print(f"{name}: distance {jnp.linalg.norm(last):.1e} after 100 steps")

@@ -90,7 +90,7 @@ optimizers = {
     "adam, same rate": jc.adam(falling),
     "clipped momentum": jc.chain(jc.clip_by_global_norm(5.0), jc.sgd(2e-3, momentum=0.9)),
 }
-paths = {name: jc.trajectory(valley.fn, start, tx, 300) for name, tx in optimizers.items()}
+paths = {name: jc.minimization.trajectory(valley.fn, start, tx, 300) for name, tx in optimizers.items()}
 jc.plots.optimizer_paths(valley, paths, title="Rosenbrock's valley, 300 steps")
 
 # %% [markdown]
@@ -136,6 +136,6 @@ def scale_by_our_lion(b1=0.9, b2=0.99):
 
 
 ours = jc.chain(scale_by_our_lion(), jc.scale_by_learning_rate(0.02))
-path = lambda tx: jc.trajectory(valley.fn, start, tx, 50)
+path = lambda tx: jc.minimization.trajectory(valley.fn, start, tx, 50)
 difference = path(ours) - path(jc.lion(0.02, weight_decay=0.0))
 print("largest difference:", f"{jnp.abs(difference).max():.0e}")

@@ -61,7 +61,7 @@ def pull_the_plug(record):
 try:
     jc.fit(task, optimizer, digits, checkpoint=directory, callbacks=[pull_the_plug], **how)
 except KeyboardInterrupt:
-    with jc.CheckpointStore(directory) as store:
+    with jc.checkpoints.CheckpointStore(directory) as store:
         print("interrupted; saved at step", store.latest())
 
 # %% [markdown]
@@ -72,7 +72,8 @@ except KeyboardInterrupt:
 # with other segments.
 
 # %%
-resumed = jc.fit(task, optimizer, digits, checkpoint=directory, resume="auto", **how)
+resuming = jc.training.Checkpointing(directory, resume="auto")
+resumed = jc.fit(task, optimizer, digits, checkpoint=resuming, **how)
 in_one_go = jc.fit(task, optimizer, digits, **{**how, "segment": 400})
 leaves = zip(jax.tree.leaves(resumed.state), jax.tree.leaves(in_one_go.state), strict=True)
 print("every bit of the state:", all(bool((a == b).all()) for a, b in leaves))
@@ -96,8 +97,8 @@ plt.show()
 
 # %%
 try:
-    jc.fit(task, jc.sgd(0.1), digits, checkpoint=directory, resume="auto", **how)
-except jc.training.CheckpointMismatchError as error:
+    jc.fit(task, jc.sgd(0.1), digits, checkpoint=resuming, **how)
+except jc.checkpoints.CheckpointMismatchError as error:
     print(str(error).replace(str(directory), "DIRECTORY"))
 
 # %% [markdown]
@@ -134,7 +135,7 @@ batch = jc.Batch(jnp.array(digits.inputs[:50]), jnp.array(digits.targets[:50]))
 state = jc.training.init_state(task, optimizer, jax.random.key(2))
 for _ in range(30):
     state, _ = step(state, batch)
-with jc.CheckpointStore(directory.with_name("by-hand")) as store:
+with jc.checkpoints.CheckpointStore(directory.with_name("by-hand")) as store:
     store.save(30, state)
     whole = store.restore(like=state).tree
 partial = whole._replace(opt_state=optimizer.init(whole.params))

@@ -14,7 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxopt_course.training import CheckpointCorruptError, CheckpointStore
+from jaxopt_course.checkpoints import (
+    CheckpointCorruptError,
+    CheckpointStore,
+)
 
 
 VALUES = {"w": np.arange(32.0, dtype=np.float32).reshape(8, 4), "b": np.arange(4, dtype=np.float16)}

@@ -20,7 +20,7 @@ from jax.sharding import AxisType
 from jaxopt_course.optimizers import adamw
 from jaxopt_course.training import Checkpointing, EarlyStopping, Rows, fit
 from jaxopt_course.transforms import ema_params
-from tests.training.problems import Data, build
+from tests.training.problems import Data, build, keeping
 
 
 HALF, STEPS = 7, 20
@@ -50,7 +50,7 @@ def train(steps=STEPS, **options):
         evaluate_every=4,
         early_stopping=EarlyStopping(100),
         progress=False,
-        **options,
+        **keeping(options),
     )
 
 

@@ -18,8 +18,13 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxopt_course.optimizers import adamw
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
-from jaxopt_course.training import _array_source, fit, plan, state_shardings
-from jaxopt_course.transforms import LookaheadParams, lookahead, packed, unpacked_state
+from jaxopt_course.training import Checkpointing, _segments, fit, plan, state_shardings
+from jaxopt_course.transforms import (
+    LookaheadParams,
+    lookahead,
+    packed,
+    unpack,
+)
 
 
 DEVICES, WIDTH, LAYERS = 8, 16, 4
@@ -93,7 +98,7 @@ def check_update(mesh):
         updates, plain = jax.jit(PLAIN.update)(grads, plain, split)
         found, state = jax.jit(PACKED.update)(grads, state, split)
         chex.assert_trees_all_close(found, updates, rtol=1e-12)
-        chex.assert_trees_all_close(unpacked_state(state), plain, rtol=1e-12)
+        chex.assert_trees_all_close(unpack(state), plain, rtol=1e-12)
         split = jax.tree.map(jnp.add, split, found)
         for p, u in zip(jax.tree.leaves(split), jax.tree.leaves(found), strict=True):
             assert u.sharding.is_equivalent_to(p.sharding, p.ndim)
@@ -133,16 +138,16 @@ def train(optimizer, steps=12, **options):
 
 def trained(optimizer, **options):
     """The run, and the program of its segments."""
-    calls, own = [], _array_source._advance
+    calls, own = [], _segments._advance
 
-    def noted(*args, parts):
-        calls.append((args, parts))
-        return own(*args, parts=parts)
+    def noted(*args, setup):
+        calls.append((args, setup))
+        return own(*args, setup=setup)
 
-    with mock.patch.object(_array_source, "_advance", noted):
+    with mock.patch.object(_segments, "_advance", noted):
         run = train(optimizer, **options)
-    args, parts = calls[0]
-    return run, text_of(functools.partial(own.__wrapped__, parts=parts), *args)
+    args, setup = calls[0]
+    return run, text_of(functools.partial(own.__wrapped__, setup=setup), *args)
 
 
 def check_fit(mesh):
@@ -190,12 +195,14 @@ def check_checkpoints(mesh):
         for first, second in ((sharded, {}), ({}, sharded)):
             path = pathlib.Path(directory, str(len(first)))
             train(PACKED, 8, checkpoint=path, **first)
-            assert_same(train(PACKED, checkpoint=path, resume="auto", **second), whole)
+            assert_same(
+                train(PACKED, checkpoint=Checkpointing(path, resume="auto"), **second), whole
+            )
 
 
 def assert_same(run, other):
     """To rounding: sums over devices come in another order."""
-    parts = lambda run: (run.state.params, unpacked_state(run.state.opt_state), run.best_params)
+    parts = lambda run: (run.state.params, unpack(run.state.opt_state), run.best_params)
     chex.assert_trees_all_close(*map(jax.device_get, map(parts, (run, other))), rtol=1e-9)
 
 

@@ -25,7 +25,7 @@ from jaxopt_course.studies import (
     search,
     successive_halving,
 )
-from jaxopt_course.training import Rows, make_stages, make_train
+from jaxopt_course.training import Rows, make_train, make_training
 from tests.training.problems import line, line_task
 
 
@@ -43,7 +43,7 @@ def parts():
     """Of the search, and of the others."""
     return (
         make_train(build, line(), epochs=2, batch_size=4),
-        make_stages(build, line(), batch_size=4),
+        make_training(build, line(), batch_size=4),
     )
 
 
@@ -157,8 +157,8 @@ def texts_of_programs():
 
 
 @functools.cache
-def kept(make, stages, metric, space, mesh):
-    return make(stages, metric, space, mesh)
+def kept(make, training, metric, space, mesh):
+    return make(training, metric, space, mesh)
 
 
 def as_one_of_two(rank, port, directory):

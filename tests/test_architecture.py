@@ -16,12 +16,12 @@ import jaxopt_course
 FLOORS = [
     {"_version", "core"},
     {
-        *("activations", "data", "initializers", "losses"),
+        *("activations", "checkpoints", "data", "initializers", "losses"),
         *("metrics", "regularizers", "schedules", "surfaces"),
     },
     {"nn", "problems", "transforms"},
     {"optimizers", "tasks"},
-    {"contrib", "training"},
+    {"contrib", "minimization", "training"},
     {"diagnostics", "studies"},
     {"workloads"},
     {"claims"},

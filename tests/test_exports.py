@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 
+from jaxopt_course.minimization import (
+    minimize,
+)
 from jaxopt_course.nn import CNN, GRU, MLP, Transformer
 from jaxopt_course.optimizers import adam, adamw, lbfgs, muon, newton_cg, schedule_free, soap
 from jaxopt_course.problems import problem
@@ -23,10 +26,9 @@ from jaxopt_course.training import (
     Rows,
     init_state,
     make_population,
-    make_stages,
     make_step,
     make_train,
-    minimize,
+    make_training,
 )
 from jaxopt_course.transforms import MultiSteps, dynamic_loss_scale, packed, quantized_state
 from tests.catalogue import TRANSFORMATIONS
@@ -152,13 +154,16 @@ def test_the_programs_of_gpus_and_tpus_hold_convolutions_as_they_were_written(mo
     assert found.count("stablehlo.convolution") > 3
 
 
-def test_the_stages_of_a_training_are_lowered_for_gpus_and_tpus():
+def test_the_parts_of_a_training_are_lowered_for_gpus_and_tpus():
     rate = jnp.float32(0.1)
-    stages = make_stages(*KINDS["CNN with batch normalization"], batch_size=3)
-    progress = jax.eval_shape(stages.start, KEY, rate, ROWS)
-    exported(stages.start, KEY, rate, ROWS)
-    exported(stages.advance, progress, rate, ROWS, jnp.int32(7))
-    exported(stages.evaluate, progress, rate, ROWS)
+    training = make_training(*KINDS["CNN with batch normalization"], batch_size=3)
+    start = lambda key, rate, rows: training(rate, rows).start(key)
+    advance = lambda progress, rate, rows, until: training(rate, rows).advance(progress, until)
+    evaluate = lambda progress, rate, rows: training(rate, rows).evaluate(progress)
+    progress = jax.eval_shape(start, KEY, rate, ROWS)
+    exported(start, KEY, rate, ROWS)
+    exported(advance, progress, rate, ROWS, jnp.int32(7))
+    exported(evaluate, progress, rate, ROWS)
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -12,7 +12,13 @@ import jaxopt_course as jc
 from jaxopt_course import diagnostics, studies
 from jaxopt_course.core import compiled_for, remembered
 from jaxopt_course.data import k_fold
-from jaxopt_course.training import init_state, make_stages, minimize
+from jaxopt_course.minimization import (
+    minimize,
+)
+from jaxopt_course.training import (
+    init_state,
+    make_training,
+)
 
 
 SIZE = 300_007  # entries of the array by which a task that is still alive is found
@@ -69,7 +75,7 @@ OF_NEW_FUNCTIONS = {
         new_train(), k_fold(KEY, np.arange(12), 2), key=KEY, hyperparameters=0.1
     ),
     "successive_halving": lambda: studies.successive_halving(
-        make_stages(lambda rate: (new_task(), jc.sgd(rate)), (X, Y), batch_size=6),
+        make_training(lambda rate: (new_task(), jc.sgd(rate)), (X, Y), batch_size=6),
         SPACE,
         key=KEY,
         rungs=studies.Rungs((4, 2), (1, 2)),

@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_course.minimization import (
+    trajectory,
+)
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.surfaces import ravine
-from jaxopt_course.training import trajectory
 
 from ._claim import Claim, Evidence
 from ._claimed import LARGER_COST

@@ -13,8 +13,10 @@ import numpy as np
 
 from jaxopt_course.data import wine
 from jaxopt_course.losses import softmax_cross_entropy_with_integer_labels
+from jaxopt_course.minimization import (
+    minimize,
+)
 from jaxopt_course.optimizers import sgd
-from jaxopt_course.training import minimize
 
 from ._claim import Claim, Evidence
 from ._claimed import Claimed

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_course.minimization import (
+    trajectory,
+)
 from jaxopt_course.optimizers import ista, sgd
 from jaxopt_course.regularizers import prox_l1
-from jaxopt_course.training import trajectory
 from jaxopt_course.transforms import add_decayed_weights, add_l1, chain
 
 from ._claim import Claim, Evidence

@@ -11,20 +11,24 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxopt_course.checkpoints import (
+    CheckpointError,
+    CheckpointStore,
+)
 from jaxopt_course.core import Params, checks, replacing_own
 from jaxopt_course.data import Dataset, Scaler
 from jaxopt_course.plots import learning_curves
 from jaxopt_course.training import (
     Bundle,
-    CheckpointError,
     Checkpointing,
-    CheckpointStore,
     DivergenceError,
+    Logging,
     OutcomeCode,
     Run,
     describe_outcome,
     fit,
     save_bundle,
+    smoke_test,
 )
 
 from ._evaluate import BUNDLE, RECORD, score_bundle
@@ -102,7 +106,7 @@ def _prepared(
         if options.max_time is not None:
             checks.number("train", "max_time", options.max_time, "(0, inf)")
     of_training = functools.partial(
-        fit,
+        smoke_test if options.smoke else fit,
         make_task(model, examples.inputs.shape[1:], dataset.problem, options.precision),
         make_optimizer(options, len(examples.parts.train)),
         examples.data,
@@ -113,14 +117,15 @@ def _prepared(
         batch_size=options.batch_size,
         max_time=options.max_time,
         on_divergence=options.on_divergence,
-        tensorboard=options.tensorboard,
-        smoke=options.smoke,
     )
     return lambda config, out: of_training(
-        checkpoint=Checkpointing(out / CHECKPOINTS, every_seconds=options.checkpoint_every),
-        resume="auto" if options.resume else "never",
-        config={name: value for name, value in config.items() if name not in OF_THIS_CALL},
-        log=out,
+        checkpoint=Checkpointing(
+            out / CHECKPOINTS,
+            every_seconds=options.checkpoint_every,
+            resume="auto" if options.resume else "never",
+            config={name: value for name, value in config.items() if name not in OF_THIS_CALL},
+        ),
+        log=Logging(out, tensorboard=options.tensorboard),
     )
 
 

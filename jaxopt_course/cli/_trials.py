@@ -26,7 +26,7 @@ from jaxopt_course.studies import (
     successive_halving,
 )
 from jaxopt_course.tasks import Task
-from jaxopt_course.training import Rows, make_stages, make_train
+from jaxopt_course.training import Rows, make_train, make_training
 
 from ._options import Directory, TrainOptions
 from ._process import UsageError, say, usage_errors
@@ -264,7 +264,7 @@ def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
     """One bracket of halving, or those of hyperband. A warning is printed as a line."""
     n_train = len(plan.examples.parts.train)
     build, steps = _build(plan), total_steps(plan.options, n_train)
-    stages = make_stages(
+    training = make_training(
         lambda configuration: build(configuration, n_train),
         plan.examples.data,
         batch_size=plan.options.batch_size,
@@ -281,7 +281,7 @@ def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
     with warnings.catch_warnings(record=True) as caught, usage_errors():
         warnings.simplefilter("always", ScheduleWarning)
         found = run(
-            stages,
+            training,
             dict(plan.ranges),
             key=key,
             rows=rows,

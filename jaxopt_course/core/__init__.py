@@ -2,13 +2,8 @@
 
 from . import checks as checks
 from . import numerics as numerics
+from . import states as states
 from . import tree as tree
-from ._applied import count_applied as count_applied
-from ._applied import if_applied as if_applied
-from ._applied import is_idle as is_idle
-from ._applied import is_pending as is_pending
-from ._applied import refuse_accumulation as refuse_accumulation
-from ._applied import was_applied as was_applied
 from ._arrays import is_key as is_key
 from ._arrays import on_host as on_host
 from ._arrays import place as place
@@ -60,3 +55,9 @@ from ._reporting import as_json as as_json
 from ._reporting import plain as plain
 from ._reporting import show_progress as show_progress
 from ._reporting import text_table as text_table
+from .states import count_applied as count_applied
+from .states import if_applied as if_applied
+from .states import is_idle as is_idle
+from .states import is_pending as is_pending
+from .states import refuse_accumulation as refuse_accumulation
+from .states import was_applied as was_applied

@@ -205,3 +205,20 @@ def _filled(x: Any, fill: ScalarLike, dtype: Any) -> Array:
 
 def _wide(x: Any) -> Array:
     return jnp.asarray(x, numerics.wide_dtype(jnp.result_type(x)))
+
+
+def loses_finiteness(old: PyTree, new: PyTree) -> Bool[Array, ""]:
+    """Whether an entry of ``new`` is NaN or infinite that is finite in ``old``.
+
+    Leaves without floating point numbers, such as counts and keys, are ignored. An ``old`` of
+    another structure, such as None, counts as finite everywhere.
+    """
+    lost = jnp.array(False)
+    leaves, olds = jax.tree.leaves(new), jax.tree.leaves(old)
+    of_new: Any = jax.tree.structure(new)
+    if of_new != jax.tree.structure(old):
+        olds = [jnp.zeros(())] * len(leaves)
+    for was, leaf in zip(olds, leaves, strict=True):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            lost |= jnp.any(~jnp.isfinite(leaf) & jnp.isfinite(was))
+    return lost

@@ -29,7 +29,10 @@ from jaxopt_course.core import (
     refuse_accumulation,
     tree,
 )
-from jaxopt_course.transforms import apply_updates, packed_state
+from jaxopt_course.transforms import (
+    apply_updates,
+    packed_state,
+)
 
 
 class SAMState(NamedTuple):

@@ -20,8 +20,13 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
+from jaxopt_course.checkpoints import (
+    fingerprint,
+)
 from jaxopt_course.core import canonical_convolutions, is_key, on_host, remembered, show_progress
-from jaxopt_course.training import Stages, fingerprint
+from jaxopt_course.training import (
+    Training,
+)
 
 from ._designs import is_design
 from ._space import Points, Space
@@ -30,7 +35,9 @@ from ._table import open_store
 
 
 @remembered
-def programs_of(stages: Stages, metric: str | None, space: Space, mesh: Mesh | None) -> Any:
+def programs_of(
+    training: Callable[..., Training], metric: str | None, space: Space, mesh: Mesh | None
+) -> Any:
     """The compiled functions of a cohort whose trainings are scored by ``metric``.
 
     Returns:
@@ -43,16 +50,17 @@ def programs_of(stages: Stages, metric: str | None, space: Space, mesh: Mesh | N
         return space.fill([column[place] for column in numbers])
 
     def start(numbers: Any, keys: Any, rows: Any) -> Any:
-        begin = lambda place: stages.start(keys[place], hyperparameters(numbers, place), rows)
+        own = lambda place: training(hyperparameters(numbers, place), rows)
+        begin = lambda place: own(place).start(keys[place])
         return jax.lax.map(begin, jnp.arange(keys.shape[0], dtype=jnp.int32))
 
     def advance(trainings: Any, numbers: Any, rows: Any, counts: Any, end: Any) -> Any:
         def one(place: Any, carry: Any) -> Any:
             trainings, scores = carry
-            mine, hp = jax.tree.map(lambda x: x[place], trainings), hyperparameters(numbers, place)
-            mine = stages.advance(mine, hp, rows, end)
-            mine, row = stages.evaluate(mine, hp, rows)
-            value = row[metric_name("stages", metric, row)]
+            mine = jax.tree.map(lambda x: x[place], trainings)
+            own = training(hyperparameters(numbers, place), rows)
+            mine, row = own.evaluate(own.advance(mine, end))
+            value = row[metric_name("training", metric, row)]
             score = jnp.where(mine.running, value, jnp.nan).astype(scores.dtype)
             trainings = jax.tree.map(lambda x, y: x.at[place].set(y), trainings, mine)
             return trainings, scores.at[place].set(score)
@@ -79,17 +87,22 @@ class Cohort:
 
     Args:
         study: what they train for. Its space must hold no choice.
-        stages: of the training.
+        training: of the training.
         points: where each member begins.
         keys: one for each point.
         size: number of places that the programs are compiled for, if it exceeds that of the points.
     """
 
     def __init__(
-        self, study: Study, stages: Stages, points: Points, keys: Array, size: int = 0
+        self,
+        study: Study,
+        training: Callable[..., Training],
+        points: Points,
+        keys: Array,
+        size: int = 0,
     ) -> None:
-        self.study, self.stages = study, stages
-        programs = programs_of(stages, study.metric, study.apart, study.mesh)
+        self.study, self.training = study, training
+        programs = programs_of(training, study.metric, study.apart, study.mesh)
         self._start, self._advance, self._take = programs
         each = -(-max(size, len(points)) // study.shards)  # places of a device
         # The place of each member, and the member in each place.
@@ -205,11 +218,11 @@ class Cohort:
 
         def training(key: Any, numbers: Any, rows: Any, end: Any) -> Any:
             hp = own.apart.fill([column[0] for column in numbers])
-            begun = self.stages.start(key, hp, rows)
-            return self.stages.evaluate(self.stages.advance(begun, hp, rows, end), hp, rows)
+            mine = self.training(hp, rows)
+            return mine.evaluate(mine.advance(mine.start(key), end))
 
-        stages = fingerprint(training, own.key, numbers, own.rows, np.int32(1))
-        return own.about(**more, rows=digest(own.rows), stages=stages)
+        program = fingerprint(training, own.key, numbers, own.rows, np.int32(1))
+        return own.about(**more, rows=digest(own.rows), training=program)
 
     def _like(self) -> PyTree:
         """Shapes and dtypes of the trainings."""

@@ -22,7 +22,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
 from jaxopt_course.core import checks, text_table, under_automatic_mesh
-from jaxopt_course.training import Rows, Stages
+from jaxopt_course.training import Rows, Training
 
 from ._cohort import Cohort, check_rounds, correlation_texts, correlations
 from ._designs import sobol_design
@@ -139,7 +139,7 @@ class HalvingResult(NamedTuple):
 
 @under_automatic_mesh
 def successive_halving(
-    stages: Stages,
+    training: Callable[..., Training],
     space: PyTree,
     *,
     key: Key[Array, ""],
@@ -158,8 +158,8 @@ def successive_halving(
     reach the next rung, unless too few others are left.
 
     Args:
-        stages: the training, by :func:`~jaxopt_course.training.make_stages`. The program is
-            compiled once for these stages and this number of configurations, whatever the rungs.
+        training: the training to search, by :func:`~jaxopt_course.training.make_training`. Its
+            program is compiled once for this number of configurations, whatever the rungs.
         space: a pytree of :class:`Float`, :class:`Int` and fixed values. Choices are refused,
             because each option is a program of its own.
         key: for the trainings and the design.
@@ -190,15 +190,15 @@ def successive_halving(
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.studies import Float
         >>> from jaxopt_course.tasks import function_task
-        >>> from jaxopt_course.training import make_stages
+        >>> from jaxopt_course.training import make_training
         >>> init = lambda key: {"w": jnp.zeros((1, 1))}
         >>> task = function_task(init, lambda p, x: x @ p["w"], problem("regression"))
         >>> x = jnp.array([[1.0], [2.0], [3.0]])
         >>> build = lambda h: (task, optax.sgd(h["rate"]))
-        >>> stages = make_stages(build, (x, 2 * x), batch_size=3)
+        >>> training = make_training(build, (x, 2 * x), batch_size=3)
         >>> rungs = halving_rungs(9, min_steps=1, max_steps=9)
         >>> space = {"rate": Float(1e-3, 1.0, log=True)}
-        >>> result = successive_halving(stages, space, key=jax.random.key(0), rungs=rungs)
+        >>> result = successive_halving(training, space, key=jax.random.key(0), rungs=rungs)
         >>> 0.03 < result.configurations[result.best]["rate"] < 0.3
         True
     """
@@ -216,12 +216,12 @@ def successive_halving(
     )
     if points is None:
         points = sobol_design(key, space, rungs.sizes[0])
-    return _bracket(study, stages, rungs, points)
+    return _bracket(study, training, rungs, points)
 
 
 @under_automatic_mesh
 def hyperband(
-    stages: Stages,
+    training: Callable[..., Training],
     space: PyTree,
     *,
     key: Key[Array, ""],
@@ -238,7 +238,7 @@ def hyperband(
     """Search with all brackets of Hyperband, in one program; returns one result a bracket.
 
     Args:
-        stages: as for :func:`successive_halving`.
+        training: as for :func:`successive_halving`.
         space: as for :func:`successive_halving`.
         key: for the trainings and one design, of which each bracket uses its own part.
         eta: as for :func:`halving_rungs`.
@@ -277,20 +277,20 @@ def hyperband(
     for number, (rungs, points) in enumerate(zip(brackets, design, strict=True)):
         directory = None if resume is None else pathlib.Path(resume, f"bracket-{number}")
         own = dataclasses.replace(study, resume=directory)
-        results.append(_bracket(own, stages, rungs, points, max(trials)))
+        results.append(_bracket(own, training, rungs, points, max(trials)))
     return tuple(results)
 
 
 def _bracket(
-    study: Study, stages: Stages, rungs: Rungs, points: Points, size: int = 0
+    study: Study, training: Callable[..., Training], rungs: Rungs, points: Points, size: int = 0
 ) -> HalvingResult:
     """One bracket, in programs for at least ``size`` configurations."""
     count = rungs.sizes[0]
     points = check_rounds(study, points, count)
     configurations = tuple(map(study.apart.configuration, points))
-    warn_of_decay(study.owner, stages, configurations[0], rungs.steps, stacklevel=3)
+    warn_of_decay(study.owner, training, configurations[0], rungs.steps, stacklevel=3)
     begun = time.perf_counter()
-    cohort = Cohort(study, stages, points, jnp.broadcast_to(study.key, (count,)), size)
+    cohort = Cohort(study, training, points, jnp.broadcast_to(study.key, (count,)), size)
     scores = np.full((len(rungs.sizes), count), np.nan)
     trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, study.mode)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxopt_course.core import checks, global_norm, is_key
-from jaxopt_course.training import Stages
+from jaxopt_course.training import Training
 
 from ._space import Space
 
@@ -23,10 +23,14 @@ class ScheduleWarning(UserWarning):
 
 
 def warn_of_decay(
-    owner: str, stages: Stages, configuration: PyTree, steps: Sequence[int], stacklevel: int
+    owner: str,
+    training: Callable[..., Training],
+    configuration: PyTree,
+    steps: Sequence[int],
+    stacklevel: int,
 ) -> None:
     """Compare the optimizer's steps at the ends of the first budget and of the last one."""
-    update, init = _shrunken(stages, configuration)
+    update, init = _shrunken(training, configuration)
 
     def step(state: Any, _: None) -> tuple[Any, Array]:
         updates, state = update(state, configuration)
@@ -46,7 +50,7 @@ def warn_of_decay(
 
 
 def check_state_has_no_numbers(
-    owner: str, stages: Stages, space: Space, values: Sequence[Sequence[Any]]
+    owner: str, training: Callable[..., Training], space: Space, values: Sequence[Sequence[Any]]
 ) -> None:
     """Raise if the optimizer's state holds hyperparameters, so that new ones would have no effect.
 
@@ -55,7 +59,7 @@ def check_state_has_no_numbers(
 
     Args:
         owner: the function that the user called.
-        stages: of the training.
+        training: of the training.
         space: without choices.
         values: two different ones for each range.
     """
@@ -63,7 +67,7 @@ def check_state_has_no_numbers(
     @jax.jit
     def is_held(before: list[Array], after: list[Array]) -> Array:
         was, new = space.fill(before), space.fill(after)
-        update, init = _shrunken(stages, was)
+        update, init = _shrunken(training, was)
         state = init(was)
         return _differ(state, init(new)) & ~_differ(update(state, was), update(state, new))
 
@@ -79,16 +83,16 @@ def check_state_has_no_numbers(
 
 
 def _shrunken(
-    stages: Stages, configuration: PyTree
+    training: Callable[..., Training], configuration: PyTree
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """``update(state, configuration)`` and ``init(configuration)``, for one entry a parameter."""
-    task, _ = stages.build(configuration)
+    task = training(configuration).setup.task
     shapes, _ = jax.eval_shape(task.init, jax.random.key(0))
     params = jax.tree.map(lambda x: jnp.zeros((1,) * x.ndim, x.dtype), shapes)
     grads, one = jax.tree.map(jnp.ones_like, params), jnp.ones(())
     extra = {"value": one, "grad": grads, "value_fn": lambda params: one, "weight": one}
     optimizer = lambda configuration: checks.transformation(
-        "search", "optimizer", stages.build(configuration)[1]
+        "search", "optimizer", training(configuration).setup.optimizer
     )
     update = lambda state, configuration: optimizer(configuration).update(
         grads, state, params, **extra

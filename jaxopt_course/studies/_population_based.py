@@ -17,7 +17,7 @@ https://arxiv.org/abs/1711.09846, section 4.1.1: truncation selection, perturb a
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
 from jaxopt_course.core import checks, text_table, under_automatic_mesh
-from jaxopt_course.training import Rows, Stages
+from jaxopt_course.training import Rows, Training
 
 from ._cohort import Cohort, check_rounds, correlation_texts, correlations
 from ._designs import host_seed, sobol_design
@@ -113,7 +113,7 @@ class PopulationResult(NamedTuple):
 
 @under_automatic_mesh
 def population_based_training(
-    stages: Stages,
+    training: Callable[..., Training],
     space: PyTree,
     *,
     key: Key[Array, ""],
@@ -134,14 +134,14 @@ def population_based_training(
     """Train members side by side; after each round replace the worst by variants of the best.
 
     A copy has its parent's key too, and so its order of the data. The lineage of every member is
-    therefore one training with a schedule, which ``stages`` alone repeat bit for bit. A member that
+    therefore one training with a schedule, which ``training`` repeats bit for bit. A member that
     diverges ranks last and is replaced, as long as one member is left.
 
     The optimizer's state must not hold the hyperparameters, as that of ``inject_hyperparams`` does:
     new ones would have no effect. Such a state is refused.
 
     Args:
-        stages: as for :func:`successive_halving`.
+        training: as for :func:`successive_halving`.
         space: as for :func:`successive_halving`.
         key: for the trainings, the design and all draws.
         members: number of members, in [1, inf).
@@ -177,15 +177,15 @@ def population_based_training(
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.studies import Float
         >>> from jaxopt_course.tasks import function_task
-        >>> from jaxopt_course.training import make_stages
+        >>> from jaxopt_course.training import make_training
         >>> init = lambda key: {"w": jnp.zeros((1, 1))}
         >>> task = function_task(init, lambda p, x: x @ p["w"], problem("regression"))
         >>> x = jnp.array([[1.0], [2.0], [3.0]])
         >>> build = lambda h: (task, optax.sgd(h["rate"]))
-        >>> stages = make_stages(build, (x, 2 * x), batch_size=3)
+        >>> training = make_training(build, (x, 2 * x), batch_size=3)
         >>> space = {"rate": Float(1e-3, 1.0, log=True)}
         >>> result = population_based_training(
-        ...     stages, space, key=jax.random.key(0), members=8, rounds=5, interval=2
+        ...     training, space, key=jax.random.key(0), members=8, rounds=5, interval=2
         ... )
         >>> result.points.shape, 0.03 < result.schedule[-1]["rate"] < 0.3
         ((5, 8, 1), True)
@@ -210,14 +210,14 @@ def population_based_training(
     ranges: Any = study.apart.ranges  # without choices
     steps = interval * np.arange(1, rounds + 1, dtype=np.int32)
     first = study.apart.configuration(begin[0])
-    warn_of_decay(owner, stages, first, steps.tolist(), stacklevel=2)
+    warn_of_decay(owner, training, first, steps.tolist(), stacklevel=2)
     pairs = [(r.at(0.25), r.at(0.75)) for r in ranges]
-    check_state_has_no_numbers(owner, stages, study.apart, pairs)
+    check_state_has_no_numbers(owner, training, study.apart, pairs)
     begun = time.perf_counter()
     seed = host_seed(jax.random.fold_in(key, TURNS))
     own = np.arange(members, dtype=np.int32)
     keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(own.astype(np.uint32))
-    cohort = Cohort(study, stages, begin, keys)
+    cohort = Cohort(study, training, begin, keys)
     record = {
         "points": np.repeat(begin[None], rounds, axis=0),
         "scores": np.full((rounds, members), np.nan),

@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
-from jaxopt_course.training import (
+from jaxopt_course.checkpoints import (
     Checkpoint,
     CheckpointCorruptError,
     CheckpointInfo,

@@ -1,42 +1,27 @@
-"""Floor 4: trainings. One step function, compiled whole (`make_train`) or in pieces (`fit`)."""
+"""Trainings: one abstraction, compiled whole (`make_train`) or in segments (`fit`)."""
 
 from ._bundle import Bundle as Bundle
 from ._bundle import Predictions as Predictions
 from ._bundle import apply_bundle as apply_bundle
 from ._bundle import load_bundle as load_bundle
 from ._bundle import save_bundle as save_bundle
-from ._checkpoint_errors import CheckpointCorruptError as CheckpointCorruptError
-from ._checkpoint_errors import CheckpointError as CheckpointError
-from ._checkpoint_errors import CheckpointLockedError as CheckpointLockedError
-from ._checkpoint_errors import CheckpointMismatchError as CheckpointMismatchError
-from ._checkpoint_errors import CheckpointWarning as CheckpointWarning
-from ._checkpoints import Checkpoint as Checkpoint
-from ._checkpoints import CheckpointInfo as CheckpointInfo
-from ._checkpoints import CheckpointStore as CheckpointStore
 from ._divergence import DivergenceError as DivergenceError
 from ._early_stopping import EarlyStopping as EarlyStopping
 from ._early_stopping import EarlyStoppingState as EarlyStoppingState
 from ._evaluate import evaluate as evaluate
 from ._evaluate import predict as predict
-from ._fingerprint import Fingerprint as Fingerprint
-from ._fingerprint import fingerprint as fingerprint
+from ._fit import Record as Record
 from ._fit import fit as fit
+from ._fit import smoke_test as smoke_test
+from ._log import Logging as Logging
 from ._memory_plan import MemoryPlan as MemoryPlan
 from ._memory_plan import describe_plan as describe_plan
 from ._memory_plan import plan as plan
-from ._minimize import MinimizeOutcome as MinimizeOutcome
-from ._minimize import Minimum as Minimum
-from ._minimize import describe_minimum as describe_minimum
-from ._minimize import minimize as minimize
 from ._population import make_population as make_population
+from ._progress import Progress as Progress
 from ._resume import Checkpointing as Checkpointing
-from ._safetensors import export_safetensors as export_safetensors
-from ._safetensors import import_safetensors as import_safetensors
-from ._session import Record as Record
 from ._sharding import batch_sharding as batch_sharding
 from ._sharding import state_shardings as state_shardings
-from ._stages import Stages as Stages
-from ._stages import make_stages as make_stages
 from ._state import Outcome as Outcome
 from ._state import OutcomeCode as OutcomeCode
 from ._state import Rows as Rows
@@ -45,5 +30,7 @@ from ._state import TrainState as TrainState
 from ._state import describe_outcome as describe_outcome
 from ._step import init_state as init_state
 from ._step import make_step as make_step
+from ._stream import Stream as Stream
 from ._train import make_train as make_train
-from ._trajectory import trajectory as trajectory
+from ._training import Training as Training
+from ._training import make_training as make_training

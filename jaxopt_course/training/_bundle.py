@@ -1,16 +1,21 @@
-"""A trained model in one file: all that it takes to apply it to new rows.
+"""A trained model in one file, with everything that is needed to apply it to new rows.
 
-The file is a line ``jaxopt_course bundle 2 DIGEST``, a line of JSON (what the model is), then the
-arrays in Flax's msgpack format. The digest is the sha256 of all that follows its line. Nothing in
-the file is code, so one of unknown origin can at worst be refused.
+The file has a line ``jaxopt_course bundle 2 DIGEST``, a line of JSON that describes the model, and
+the arrays in Flax's msgpack format. The digest is the sha256 of everything after its line. The file
+contains no code, so a file of unknown origin can at worst be refused.
+
+Bundles are checked before they are written and after they were read: names, sizes and types first,
+which describe a model; the arrays must then have the shapes, dtypes and ranges of that model.
 """
 
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,33 +24,34 @@ import numpy as np
 from flax import serialization
 from jaxtyping import Array, PyTree, Shaped
 
+from jaxopt_course.checkpoints import briefly
 from jaxopt_course.core import Params, checks, replacing
 from jaxopt_course.data import Scaler, check_features, scale_features
 from jaxopt_course.nn import MODELS
-from jaxopt_course.problems import problem
+from jaxopt_course.problems import PROBLEMS, problem
 from jaxopt_course.tasks import Task, linen_task
 
-from ._bundle_checks import check_arrays, check_description, check_label_names, check_scaler
-from ._checkpoint_errors import briefly
 from ._evaluate import predict
 
 
 FORMAT, VERSION = "jaxopt_course bundle", "2"
 LONGEST_SEAL, LONGEST_HEADER = 200, 1_000_000  # bytes
+LONGEST_CONFIG = 100_000  # characters of JSON
+MOST_AXES, MOST_INPUTS = 8, 2**31 - 1
 HEADER = ("model", "input_shape", "problem", "label_names")
 
 
 class Bundle(NamedTuple):
     """A trained model.
 
-    model: ``{"name": ..., "config": {...}}``: a model of :mod:`jaxopt_course.nn`, and the
-        arguments that it is made with, as JSON can write them.
-    input_shape: the shape of one example, without the batch.
-    problem: the name of the problem type.
+    model: ``{"name": ..., "config": {...}}``: a model of :mod:`jaxopt_course.nn` and its arguments,
+        as JSON can represent them.
+    input_shape: shape of one example, without the batch.
+    problem: name of the problem type.
     params: the parameters.
-    model_state: the model state, ``{}`` if it has none.
-    scaler: what inputs go through first, or None.
-    label_names: what the classes are called, one name each; None: their numbers.
+    model_state: the model state; ``{}`` if there is none.
+    scaler: scaler of the inputs, or None.
+    label_names: names of the classes. None: their numbers.
     """
 
     model: dict[str, Any]
@@ -58,11 +64,11 @@ class Bundle(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a model says of some examples.
+    """Predictions of a model for some examples.
 
-    values: probabilities, or numbers in the targets' unit.
-    labels: what a person reads, one an example: names of classes where the bundle has them, else
-        class numbers, 0 or 1 for each label, or the values themselves.
+    values: probabilities, or numbers in the unit of the targets.
+    labels: one readable prediction per example: names of classes if the bundle has them, else class
+        numbers, 0 or 1 for each label, or the values themselves.
     """
 
     values: Array
@@ -70,13 +76,13 @@ class Predictions(NamedTuple):
 
 
 def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
-    """Write ``bundle`` to the file ``path``; whoever reads there sees the old file or the new one.
+    """Write ``bundle`` to the file ``path``, atomically.
 
     Raises:
-        ValueError: if the bundle does not fit together: unknown model or problem, a config that
-            JSON cannot write, arrays of other shapes or dtypes than the model's or that are not
-            finite, a scaler that divides by 0.
-        OSError: if the file cannot be written, or is there and is no bundle.
+        ValueError: if the bundle is inconsistent: an unknown model or problem, a config that JSON
+            cannot represent, arrays that are not finite or do not fit the model, or a scaler that
+            divides by 0.
+        OSError: if the file cannot be written, or exists and is not a bundle.
     """
     _check_bundle("save_bundle", bundle)
     path = pathlib.Path(path)
@@ -94,11 +100,11 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """The bundle in the file ``path``.
+    """Read the bundle in the file ``path``.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no bundle, of another version, damaged, or does not fit together.
+        ValueError: if it is not a bundle, has another version, is damaged, or is inconsistent.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -120,7 +126,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def _kind_of(path: pathlib.Path) -> str | None:
-    """The version of the bundle in ``path``, from its first line; None if it is no bundle."""
+    """The version of the bundle in ``path``, from its first line; None if it is not a bundle."""
     with path.open("rb") as file:
         line = file.readline(LONGEST_SEAL)
     if line.startswith(b'{"format": "jaxopt_course bundle"'):
@@ -130,7 +136,7 @@ def _kind_of(path: pathlib.Path) -> str | None:
 
 
 def _unpacked(path: pathlib.Path, content: bytes) -> Bundle:
-    """The parts of a bundle, which need not fit together."""
+    """The parts of a bundle, which may be inconsistent."""
     line, _, payload = content.partition(b"\n")
     try:
         if len(line) > LONGEST_HEADER:
@@ -147,20 +153,20 @@ def _unpacked(path: pathlib.Path, content: bytes) -> Bundle:
             scaler=None if scaler is None else Scaler(**scaler),
             label_names=None if names is None else tuple(names),
         )
-    except Exception as error:  # msgpack and what Flax makes of it raise errors of many kinds
+    except Exception as error:  # msgpack and Flax raise errors of many kinds
         raise ValueError(f"load_bundle: {path} is incomplete: {briefly(error)}.") from error
 
 
 def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predictions:
-    """The predictions for new examples.
+    """The predictions of a model for new examples.
 
     Args:
         bundle: the model.
-        inputs: examples as they were measured, one a row: the bundle's scaler is applied.
-        batch_size: how many are computed at once, in [1, inf).
+        inputs: unscaled examples, one per row; the scaler of the bundle is applied.
+        batch_size: number of examples that are computed at once, in [1, inf).
 
     Raises:
-        ValueError: if the examples have another shape than the model was trained on, or a number is
+        ValueError: if the examples have another shape than those of the training, or a number is
             not finite in float32, scaled or not.
     """
     shape = jnp.shape(inputs)
@@ -170,7 +176,7 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
     values = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
     if bundle.scaler is not None:
         values = scale_features(bundle.scaler, values)
-    with np.errstate(over="ignore"):  # in the model's dtype, where 1e300 is infinite
+    with np.errstate(over="ignore"):  # in float32, where 1e300 is infinite
         check_features("apply_bundle", np.asarray(values).astype(np.float32))
     task = _task_of("apply_bundle", bundle)
     outputs = predict(task, bundle.params, bundle.model_state, values, batch_size)
@@ -182,8 +188,8 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
 
 
 def _check_bundle(owner: str, bundle: Bundle) -> None:
-    """Raise unless the parts of ``bundle`` fit together; arrays are looked at last."""
-    check_description(owner, bundle.model, bundle.input_shape, bundle.problem)
+    """Raise unless the parts of ``bundle`` are consistent; arrays are checked last."""
+    _check_description(owner, bundle.model, bundle.input_shape, bundle.problem)
     lists = [x for x in bundle.model["config"].values() if isinstance(x, list | tuple)]
     n_leaves = len(jax.tree.leaves(bundle.params))
     if any(len(entries) > n_leaves for entries in lists):
@@ -192,25 +198,126 @@ def _check_bundle(owner: str, bundle: Bundle) -> None:
             "layers."
         )
     task = _task_of(owner, bundle)
-    check_arrays(owner, task.init, bundle.params, bundle.model_state)
+    _check_arrays(owner, task.init, bundle.params, bundle.model_state)
     if bundle.scaler is not None:
-        check_scaler(owner, bundle.scaler, bundle.input_shape)
+        _check_scaler(owner, bundle.scaler, bundle.input_shape)
     outputs = bundle.model["config"]["outputs"]
-    check_label_names(owner, bundle.label_names, bundle.problem, outputs)
+    _check_label_names(owner, bundle.label_names, bundle.problem, outputs)
 
 
 def _task_of(owner: str, bundle: Bundle) -> Task:
-    """The bundle's model as a task whose predictions are outputs before the activation."""
+    """The model as a task whose predictions are outputs before the activation."""
     try:
         return _make_task(json.dumps(bundle.model, sort_keys=True), bundle.input_shape)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{owner}: `model` does not make a model: {error}") from error
 
 
-@functools.lru_cache(maxsize=32)  # the same task again, so that `predict` need not compile again
+@functools.lru_cache(maxsize=32)  # the same task again, so that `predict` is not compiled again
 def _make_task(model: str, input_shape: tuple[int, ...]) -> Task:
     name, config = (json.loads(model)[field] for field in ("name", "config"))
     checks.choice("Bundle", "model name", name, MODELS)
     as_it_is = problem("regression")  # its activation is the identity
     example = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)  # of any size
     return linen_task(MODELS[name](**config), example, as_it_is)
+
+
+def _check_description(owner: str, model: Any, input_shape: Any, problem: Any) -> None:
+    """Raise unless JSON of limited size describes the model, and the problem is known."""
+    fits = isinstance(model, dict) and model.keys() == {"name", "config"}
+    if not (fits and isinstance(model["name"], str) and isinstance(model["config"], dict)):
+        raise ValueError(
+            f"{owner}: `model` must be {{'name': ..., 'config': {{...}}}}, got {_shown(model)}."
+        )
+    try:
+        length = len(json.dumps(model, allow_nan=False))
+    except (RecursionError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{owner}: `model` does not make a model that JSON can write: {briefly(error)}."
+        ) from error
+    if length > LONGEST_CONFIG:
+        raise ValueError(
+            f"{owner}: `model` must have at most {LONGEST_CONFIG} characters of JSON, got {length}."
+        )
+    sizes = isinstance(input_shape, tuple) and len(input_shape) <= MOST_AXES
+    if not (
+        sizes
+        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in input_shape)
+        and math.prod(input_shape) <= MOST_INPUTS
+    ):
+        raise ValueError(
+            f"{owner}: `input_shape` must be at most {MOST_AXES} sizes in [1, inf) whose product "
+            f"is at most {MOST_INPUTS}, got {_shown(input_shape)}."
+        )
+    checks.choice(owner, "problem", problem, PROBLEMS)
+
+
+def _check_arrays(
+    owner: str,
+    init: Callable[..., tuple[Params, PyTree]],
+    params: Params,
+    model_state: PyTree,
+) -> None:
+    """Raise unless parameters and model state are finite arrays like those of ``init``."""
+    try:
+        made = jax.eval_shape(init, jax.random.key(0))
+    except Exception as error:  # the config may be anything
+        raise ValueError(f"{owner}: `model` does not make a model: {briefly(error)}.") from error
+    for what, like, given in zip(
+        ("parameter", "model state"), made, (params, model_state), strict=True
+    ):
+        shaped = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), like)
+        checks.like(owner, what, given, shaped, than="model")
+        leaves = zip(jax.tree.leaves_with_path(given), jax.tree.leaves(like), strict=True)
+        for (path, leaf), other in leaves:
+            _check_leaf(owner, f"{what} at {jax.tree_util.keystr(path)}", leaf, other.dtype)
+            if "var" in jax.tree_util.keystr(path[-1:]) and what == "model state":
+                _check_range(owner, f"{what} at {jax.tree_util.keystr(path)}", leaf, "[0, inf)")
+
+
+def _check_scaler(owner: str, scaler: Scaler, input_shape: tuple[int, ...]) -> None:
+    """Raise unless ``scaler`` scales inputs of this shape by finite numbers above 0."""
+    shape = np.shape(scaler.offset)
+    for name, part in scaler._asdict().items():
+        if np.shape(part) != shape or shape != input_shape[len(input_shape) - len(shape) :]:
+            raise ValueError(
+                f"{owner}: `scaler.{name}` must have the shape {input_shape} of an input, or of "
+                f"its last axes, got {np.shape(part)}."
+            )
+        _check_leaf(owner, f"`scaler.{name}`", part, None)
+    _check_range(owner, "`scaler.scale`", scaler.scale, "(0, inf)")
+
+
+def _check_label_names(owner: str, names: Any, problem: str, outputs: int) -> None:
+    """Raise unless there is one name per class, all different."""
+    if names is None:
+        return
+    if not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{owner}: `label_names` must be strings or None, got {_shown(names)}.")
+    n_classes = 2 if problem == "binary" and outputs == 1 else outputs
+    if len(names) != n_classes or len(set(names)) != len(names):
+        raise ValueError(
+            f"{owner}: `label_names` must be {n_classes} names, all different, got {len(names)}: "
+            f"{_shown(names)}."
+        )
+
+
+def _check_leaf(owner: str, place: str, leaf: Any, dtype: Any) -> None:
+    """Raise unless ``leaf`` is an array of real, finite numbers of this dtype; None: of any."""
+    found = getattr(leaf, "dtype", None)
+    if found is None or not jnp.issubdtype(found, jnp.floating) or dtype not in (None, found):
+        wanted = "real numbers" if dtype is None else f"the model's dtype {dtype}"
+        raise ValueError(f"{owner}: {place} must be an array of {wanted}, got {found}.")
+    if not np.isfinite(np.asarray(leaf, np.float64)).all():
+        raise ValueError(f"{owner}: {place} must be finite, got NaN or infinity.")
+
+
+def _check_range(owner: str, place: str, leaf: Any, interval: str) -> None:
+    low = np.min(np.asarray(leaf, np.float64), initial=np.inf)
+    if low < 0 or (low == 0 and interval.startswith("(")):
+        raise ValueError(f"{owner}: {place} must lie in {interval}, got {low}.")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -1,34 +1,103 @@
-"""What is wrong where a training diverges: the step, the part of it, the leaf, the rows."""
+"""Non-finite steps: which part of a step was not finite first, and which rows caused it.
 
+A step computes in this order, and each part may contain the first NaN or infinity:
+
+    loss        the mean over the batch
+    gradient    of that loss
+    update      the new parameters
+    state       the new states of optimizer and model
+
+Parameters and states may contain infinities from the start, such as the best value of
+``reduce_on_plateau``. An entry of them counts only if it was finite before.
+"""
+
+import enum
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Bool, Int, PyTree
 
+from jaxopt_course.core import (
+    states,
+    tree,
+)
 from jaxopt_course.tasks import Batch
+from jaxopt_course.transforms import (
+    loss_scale,
+)
 
-from ._judgement import Finding, judge, judged_parts, loses_finiteness
-from ._rows import count_rows
+from ._data import count_rows
 from ._state import TrainState
 from ._step import StepTaken
 
 
-SHOWN = 10  # rows, at most
+SHOWN = 10  # rows at most
 INITIAL = "parameter before it"
 REMEDY = "Lower the learning rate, clip the gradients, or mend the data."
 
 
-class DivergenceError(FloatingPointError):
-    """Something in a training is NaN or infinite.
+class Finding(enum.IntEnum):
+    """The first part of a step that was not finite, in the order of computation."""
 
-    step: after how many steps.
-    leaf: the path of the first leaf that is not finite, of the gradients, the new parameters or the
-        new states, or None.
-    rows: at most ten rows of the data, or places in the batch of a stream. The step taken on each
-        of them alone is not finite in the same way. Empty if no single row brings it about.
-    part: what was not finite first: ``"loss"``, ``"gradient"``, ``"update"`` or ``"state"``.
+    FINITE = 0
+    LOSS = 1
+    GRADIENT = 2
+    UPDATE = 3
+    STATE = 4
+
+
+def judge(before: TrainState, taken: StepTaken, *, strict: bool) -> Int[Array, ""]:
+    """The :class:`Finding` of the step from ``before``, i32[].
+
+    Args:
+        before: the state before the step.
+        taken: the step.
+        strict: whether a non-finite gradient counts if it reaches neither parameters nor states,
+            for instance because of ``zero_nans``. It never counts if the optimizer scales the loss,
+            which produces such gradients on purpose.
+    """
+    after = taken.state
+    loss = ~jnp.isfinite(taken.means["loss"])
+    gradient = tree.loses_finiteness(None, taken.grads)
+    update = tree.loses_finiteness(before.params, after.params)
+    state = _loses_state(before, after)
+    if not strict or loss_scale(before.opt_state) is not None:
+        gradient &= loss | update | state
+    codes = [jnp.asarray(int(finding), jnp.int32) for finding in Finding]
+    return jnp.select([loss, gradient, update, state], codes[1:], codes[0])
+
+
+def is_lost(fine: TrainState, state: TrainState) -> Bool[Array, ""]:
+    """Whether parameters or states are not finite where those of ``fine`` are."""
+    return tree.loses_finiteness(fine.params, state.params) | _loses_state(fine, state)
+
+
+def judged_parts(state: TrainState) -> dict[str, PyTree]:
+    """The states of optimizer and model, without entries that only describe a step.
+
+    Measurements and the results of a line search may be infinite after a sound step, and no later
+    step depends on them.
+    """
+    return {"opt_state": states.without_reports(state.opt_state), "model_state": state.model_state}
+
+
+def _loses_state(old: TrainState, new: TrainState) -> Bool[Array, ""]:
+    return tree.loses_finiteness(judged_parts(old), judged_parts(new))
+
+
+class DivergenceError(FloatingPointError):
+    """A step or an evaluation of a training is NaN or infinite.
+
+    step: number of steps before it.
+    leaf: path of the first non-finite leaf of the gradients, the new parameters or the new states,
+        or None.
+    rows: at most ten rows of the data, or places in the batch of a stream. Each of them alone makes
+        the step non-finite in the same way. Empty if no single row does.
+    part: the part that was not finite first: ``"loss"``, ``"gradient"``, ``"update"`` or
+        ``"state"``.
     """
 
     def __init__(
@@ -44,7 +113,7 @@ def explain_divergence(
     batch: Batch,
     rows: Int[np.ndarray, "batch"] | None,
 ) -> DivergenceError:
-    """The error for a ``train_step`` that is not finite, of the state and batch it was given."""
+    """The error for a ``train_step`` that is not finite for this state and batch."""
 
     @jax.jit
     def look(part: Batch) -> tuple[Any, Any]:
@@ -54,9 +123,9 @@ def explain_divergence(
     taken, code = look(batch)
     finding = Finding(int(code))
     kind, leaf = _first_leaf(state, taken, finding)
-    if kind == INITIAL:  # which no row can help
+    if kind == INITIAL:  # whatever the rows are
         culprits: tuple[list[int], bool] = [], True
-    elif jax.process_count() > 1:  # each holds a part of the batch
+    elif jax.process_count() > 1:  # each process holds a part of the batch
         culprits = [], False
     else:
         culprits = _culprits(lambda part: int(look(part)[1]), batch, finding)
@@ -74,7 +143,7 @@ def explain_divergence(
 
 
 def explain_evaluation(state: TrainState) -> DivergenceError:
-    """The error for an evaluation whose loss is not finite, though the steps were."""
+    """The error for an evaluation with a non-finite loss after finite steps."""
     step, leaf = int(state.step), _path(None, state.params)
     where = _where("parameter", leaf)
     message = f"fit: the loss of the evaluation after step {step} is not finite.{where} {REMEDY}"
@@ -84,12 +153,12 @@ def explain_evaluation(state: TrainState) -> DivergenceError:
 def _culprits(
     look: Callable[[Batch], int], batch: Batch, finding: Finding
 ) -> tuple[list[int], bool]:
-    """The places in the batch that alone make the step what it is, and whether these are all.
+    """The places in the batch that alone make the step non-finite, and whether these are all.
 
-    A group of places is tried in a batch in which copies of its rows take the other places, so
-    shapes stay, and rows that a batch normalization has infected are told from the one that did
-    it. Groups that are not finite are halved. An update may overflow whatever the rows are, for
-    its rate: then the other rows lead to it too, and none is to blame.
+    A group of rows is tried in a batch of copies of these rows. Shapes stay the same, and rows that
+    are infected by batch normalization are distinguished from the row that causes it. Non-finite
+    groups are halved. An update may overflow whatever the rows are, because of the learning rate:
+    then the other rows lead to it, too, and none is to blame.
     """
     n = count_rows("Batch", batch.inputs)
     on_host = jax.device_get(batch)
@@ -117,7 +186,7 @@ def _culprits(
 
 
 def _first_leaf(state: TrainState, taken: Any, finding: Finding) -> tuple[str, str | None]:
-    """What the first leaf is of that is not finite, and its path."""
+    """The kind of the first non-finite leaf, and its path."""
     after = taken.state
     looked_at: list[tuple[str, Any, Any]] = [
         (INITIAL, None, state.params),
@@ -135,19 +204,19 @@ def _path(old: Any, new: Any) -> str | None:
     """The path of the first leaf of ``new`` that is not finite where that of ``old`` is."""
     olds = jax.tree.leaves(new if old is None else old)
     for (path, leaf), was in zip(jax.tree.leaves_with_path(new), olds, strict=True):
-        if bool(loses_finiteness(None if old is None else was, leaf)):
+        if bool(tree.loses_finiteness(None if old is None else was, leaf)):
             return jax.tree_util.keystr(path)
     return None
 
 
 def _name(finding: Finding) -> str:
-    # Taken once more, in another program, a borderline step may turn out to be finite.
+    # When it is repeated in another program, a borderline step may turn out to be finite.
     return "loss" if finding is Finding.FINITE else finding.name.lower()
 
 
 def _because(what: str, named: list[int], are_all: bool) -> str:
     if not named and not are_all:
-        return "and the rows were not looked for, since several processes hold them"
+        return "and the rows were not searched for, because several processes hold them"
     if not named:
         return "for which no single row is to blame"
     return f"because of {what} {named}{'' if are_all else ' and perhaps others'}"

@@ -1,7 +1,7 @@
-"""Early stopping: end a training once its validation loss no longer improves.
+"""Early stopping: end a training when its validation loss no longer improves.
 
-An evaluation improves if its loss is below ``best_metric - min_delta``. The training stops at the
-``patience``-th evaluation in a row that does not.
+An evaluation improves if its loss is below ``best_metric - min_delta``. The training stops after
+``patience`` evaluations in a row without an improvement.
 
 Reference: Prechelt, "Early Stopping - But When?", 1998, criterion UP.
 """
@@ -15,11 +15,11 @@ from jaxopt_course.core import checks, numerics
 
 
 class EarlyStoppingState(NamedTuple):
-    """What the rule remembers.
+    """State of early stopping.
 
-    best_metric: the loss of the last evaluation that improved, f[].
-    patience_count: evaluations in a row that have not, i32[].
-    should_stop: whether the training is over, bool[].
+    best_metric: loss of the last evaluation that improved, f[].
+    patience_count: number of evaluations since then, i32[].
+    should_stop: whether the training ends, bool[].
     """
 
     best_metric: Float[Array, ""]
@@ -28,10 +28,10 @@ class EarlyStoppingState(NamedTuple):
 
 
 class EarlyStopping(NamedTuple):
-    """The rule. Its numbers may be traced; a training under it still restores the best parameters.
+    """Rule of early stopping. Its numbers may be traced.
 
-    patience: evaluations in a row without improvement that end the training, in [1, inf).
-    min_delta: how far below the best a loss must be to count as an improvement, in [0, inf).
+    patience: number of evaluations in a row without improvement that end the training, in [1, inf).
+    min_delta: smallest decrease of the loss that counts as an improvement, in [0, inf).
 
     Examples:
         >>> rule = EarlyStopping(patience=2)
@@ -48,13 +48,13 @@ class EarlyStopping(NamedTuple):
     min_delta: ScalarLike = 0.0
 
     def init(self) -> EarlyStoppingState:
-        """The state before the first evaluation, which improves unless its loss is no number."""
+        """The state before the first evaluation."""
         return EarlyStoppingState(
             numerics.as_float(jnp.inf), jnp.zeros((), jnp.int32), jnp.array(False)
         )
 
     def update(self, state: EarlyStoppingState, loss: Float[Array, ""]) -> EarlyStoppingState:
-        """The state after one more evaluation. NaN never improves."""
+        """The state after an evaluation. A loss of NaN never improves."""
         loss = numerics.as_float(loss)
         improves = loss < state.best_metric - numerics.as_float(self.min_delta)
         count = jnp.where(improves, 0, numerics.safe_increment(state.patience_count))

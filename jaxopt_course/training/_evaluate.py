@@ -1,4 +1,4 @@
-"""Losses, metrics and predictions of a model as it stands, in batches."""
+"""Losses, metrics and predictions of a model, computed in batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,13 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxopt_course.core import Params, canonical_convolutions, checks, compiled_for, numerics
 from jaxopt_course.tasks import Batch, Task, targets_check
 
-from ._rows import as_arrays, as_examples, count_rows, take_rows
+from ._data import as_arrays, as_examples, count_rows, take_rows
 from ._state import Rows
 from ._step import batch_means
 
 
-BATCHES_AT_ONCE = 4  # of training: without a gradient they take no more memory than one with it
+# Without a gradient, four batches take no more memory than one with a gradient.
+BATCHES_AT_ONCE = 4
 
 
 def evaluate(
@@ -29,19 +30,19 @@ def evaluate(
     """The mean loss and the mean metrics over some examples.
 
     Args:
-        task: the model and its loss.
-        params: its parameters.
-        model_state: its state.
-        inputs: an array, or a pytree, of one row an example.
-        targets: likewise.
-        batch_size: how many examples are computed at once, in [1, inf). It does not change the
-            result, apart from rounding.
+        task: the task.
+        params: the parameters.
+        model_state: the model state.
+        inputs: an array, or a pytree of arrays, with one row per example.
+        targets: an array, or a pytree of arrays, with one row per example.
+        batch_size: number of examples that are computed at once, in [1, inf). It changes the result
+            by rounding only.
 
     Returns:
-        ``"loss"`` and the task's metrics. One program is compiled for each task and shape.
+        ``"loss"`` and the metrics of the task. One program is compiled per task and shape.
 
     Raises:
-        ValueError: if there is no example, inputs and targets differ in number, or the task's
+        ValueError: if there is no example, the numbers of inputs and targets differ, or the task's
             problem does not allow a target.
     """
     checks.integer("evaluate", "batch_size", batch_size, "[1, inf)")
@@ -54,14 +55,14 @@ def evaluate(
 def predict(
     task: Task, params: Params, model_state: PyTree, inputs: PyTree, batch_size: int = 512
 ) -> Any:
-    """The task's predictions for some examples, on the first axis.
+    """The predictions of a task for some examples, one row each.
 
     Args:
-        task: the model.
-        params: its parameters.
-        model_state: its state.
-        inputs: an array, or a pytree, of one row an example.
-        batch_size: how many examples are computed at once, in [1, inf).
+        task: the task.
+        params: the parameters.
+        model_state: the model state.
+        inputs: an array, or a pytree of arrays, with one row per example.
+        batch_size: number of examples that are computed at once, in [1, inf).
 
     Raises:
         ValueError: if there is no example.
@@ -102,12 +103,12 @@ def mean_over_rows(
 def validation(
     task: Task, examples: tuple[PyTree, PyTree], rows: Rows, batch_size: int
 ) -> Callable[[Params, PyTree], dict[str, Float[Array, ""]]] | None:
-    """The means over ``rows.validation``, of parameters and model state; None without such rows."""
+    """The means over ``rows.validation`` as a function of parameters and model state, or None."""
     if rows.validation is None:
         return None
     chosen, counted = rows.validation, rows.validation_weights
-    # In two turns at least: XLA dissolves a loop of one, and what is around it then has a say in
-    # the last bits.
+    # Two iterations at least: XLA inlines a loop of one iteration, and the surrounding program then
+    # changes the last bits.
     at_once = min(BATCHES_AT_ONCE * batch_size, -(-chosen.shape[0] // 2))
     return lambda params, model_state: mean_over_rows(
         task, params, model_state, examples, chosen, counted, at_once
@@ -136,9 +137,9 @@ def _predict(
 def _padded(
     indices: Int[Array, "n"], counted: Float[Array, "n"] | None, batch_size: int
 ) -> tuple[Array, Array]:
-    """Batches of ``indices`` one a row, and weights: the last batch repeats a row with weight 0."""
+    """Batches of ``indices`` as rows, and weights; the last one is padded with weight 0."""
     n = indices.shape[0]
-    size = -(-n // -(-n // batch_size))  # as even as can be, so that few rows are repeated
+    size = -(-n // -(-n // batch_size))  # batches of even size, so that few rows are repeated
     positions = jnp.arange(-(-n // size) * size).reshape(-1, size)
     chosen = jnp.minimum(positions, n - 1)
     there = (positions < n).astype(jnp.result_type(float))

@@ -1,40 +1,78 @@
-"""A training as a loop on the host: the same step, compiled in segments, with pauses in between.
+"""A training as a loop on the host: the same training, compiled in segments.
 
-The parameters are, bit for bit, those of the whole training in one program. In the pauses, about
-twice a second, it reports, logs, saves, and grants a request to stop.
+The parameters are bitwise identical to those of the whole training in one program. Between two
+segments, about twice a second, `fit` writes the log, moves the progress bar, saves a checkpoint,
+calls callbacks and handles requests to stop, in this order: what is saved has been logged, and what
+callbacks break has been saved.
 """
 
 import contextlib
+import itertools
 import math
 import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Float
 
+from jaxopt_course.checkpoints import CheckpointError
 from jaxopt_course.core import checks, on_mesh, under_automatic_mesh
 from jaxopt_course.tasks import Task
 
-from ._arguments import check_key, check_parts
-from ._array_source import open_arrays
+from ._arguments import (
+    WITHOUT_END,
+    Evaluated,
+    OnDivergence,
+    Timetable,
+    check_key,
+    check_parts,
+)
+from ._divergence import DivergenceError, explain_divergence, explain_evaluation
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._log import describe_rows, open_log
-from ._loop import Evaluated
-from ._placement import check_divided, make_placement
-from ._progress_bar import show_progress
-from ._resume import Checkpointing, describe_training, open_keeper
-from ._session import Record, Session, run_session
-from ._signals import requests_to_stop
-from ._sources import History, MakeSource, Parts
-from ._state import OnDivergence, Rows, Run
-from ._stream import is_stream
-from ._stream_source import open_stream
-from ._timetable import WITHOUT_END, Timetable, smoke_timetable
+from ._log import Logging, describe_rows, open_log
+from ._progress import Progress, frozen_metrics
+from ._progress_bar import show_training
+from ._resume import Checkpointing, Keeper, open_keeper
+from ._segments import (
+    History,
+    Segments,
+    evaluate_program,
+    finish_program,
+    metrics_like,
+    open_segments,
+)
+from ._sharding import agree, make_placement
+from ._signals import leave, requests_to_stop
+from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
+from ._training import Setup, Training
+
+
+SEGMENT_SECONDS = 0.5
+
+
+class Record(NamedTuple):
+    """What callbacks receive after each segment.
+
+    step: number of steps taken.
+    epoch: number of whole epochs.
+    losses: losses of the batches of this segment, one per step.
+    metrics: history of the evaluations in this segment, by name; empty if there were none.
+    state: the state after the segment.
+    """
+
+    step: int
+    epoch: int
+    losses: Float[np.ndarray, "steps"]
+    metrics: dict[str, np.ndarray]
+    state: TrainState
 
 
 @under_automatic_mesh
@@ -49,7 +87,6 @@ def fit(
     max_time: float | None = None,
     batch_size: int | None = None,
     rows: Rows | None = None,
-    validation: Any = None,
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
     evaluate: Evaluated = "averaged",
@@ -57,96 +94,74 @@ def fit(
     mesh: Mesh | None = None,
     sharding: Literal["replicated", "fsdp"] = "replicated",
     checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
-    resume: Literal["never", "auto"] = "never",
-    accept: Sequence[str] = (),
-    config: Mapping[str, Any] | None = None,
-    log: str | os.PathLike[str] | None = None,
-    tensorboard: bool = False,
+    log: str | os.PathLike[str] | Logging | None = None,
     progress: bool = True,
     callbacks: Sequence[Callable[[Record], Any]] = (),
     segment: int | None = None,
-    smoke: bool = False,
 ) -> Run:
-    """Train in segments, and report, log and save in between.
+    """Train a task in compiled segments; log, checkpoint and handle interrupts between them.
 
-    Averages of the parameters, accumulation of gradients and the like are wrappers of the
-    optimizer: :func:`~jaxopt_course.transforms.ema_params`,
-    :class:`~jaxopt_course.transforms.MultiSteps`. Accumulated batches count by their rows, or by
-    the weights of these, as they do in one large batch. Gradients that are still accumulated after
-    the last step are applied then; the last evaluation and ``state`` are those after this update.
-    A checkpoint is as of before it, so a training that is resumed with more steps completes its
-    group of batches. A training that stops early or diverges drops them, which ``str(run)`` says.
+    Wrappers of the optimizer average parameters or accumulate gradients:
+    :func:`~jaxopt_course.transforms.ema_params`, :class:`~jaxopt_course.transforms.MultiSteps`.
+    Accumulated batches are weighed by their rows, or by the weights of these, as in one large
+    batch. Gradients that are still accumulated after the last step are applied; the last evaluation
+    and ``state`` are those after this update. A checkpoint is that before it, so a training that is
+    resumed with more steps completes its group of batches. A training that stops early or diverges
+    drops them, and ``str(run)`` says so.
 
     Args:
-        task: what is trained.
+        task: the task to train.
         optimizer: any gradient transformation.
-        data: a pair (inputs, targets) of arrays, or anything with these attributes, of all rows.
-            Or a stream: an iterable of batches ``(inputs, targets)`` or ``(inputs, targets,
-            weights)`` of equal shapes, which is gone through again when it ends, if it is no
-            iterator; or a function of the number of batches to leave out that gives one, so that
-            a resumed training need not draw them.
-        key: for all randomness.
-        epochs: how often to see every training row, in [1, inf), of arrays and of streams with a
-            length; or else
-        steps: how many batches to see, in [1, inf); or as long as
-        max_time: says, in seconds, in (0, inf): a limit of this call, also beside the others.
-        batch_size: in [1, training rows]. A stream's own if None; else its short batches are
-            filled up to it.
-        rows: which rows of arrays train and which validate. None: all train.
-        validation: of a stream, a pair (inputs, targets) of arrays to validate on.
-        evaluate_every: steps from one evaluation to the next, in [1, inf). None: one epoch; 1000
-            where a stream has no length.
-        early_stopping: when to end before that. None: never.
-        evaluate: ``"averaged"`` evaluates and keeps the averages of the parameters where the
-            optimizer defines them, as ``ema_params`` and ``schedule_free`` do; ``"raw"`` evaluates
-            the parameters that are trained. Averaged parameters are evaluated with the model state
-            of the trained ones: a warning says so if there is one.
-        on_divergence: what happens when something is not finite. ``"stop"`` ends the training at
-            the next evaluation with the outcome ``DIVERGED``, which
-            :class:`~jaxopt_course.training.OutcomeCode` defines. ``"raise"`` raises at the end of
-            the segment, and names the step, the rows, and which of loss, gradient, update and
-            state was not finite first. ``"skip"`` leaves a step without effect if one of these
-            four is not finite, and counts it in the history; gradients are left to an optimizer
-            that scales the loss. The last two judge every step, which takes longer.
-        mesh: devices with an axis ``"data"`` over which batches are spread; it must divide the
-            batch size. Every process must call ``fit`` alike; a stream gives each its part. A mesh
-            with explicit axes is taken as one of ``AxisType.Auto`` during the training; the
-            arrays of the run lie on the mesh that was given.
-        sharding: how the state lies on the mesh: ``"replicated"``, or ``"fsdp"``, spread too,
-            which needs ``mesh``.
-        checkpoint: a directory for checkpoints, or a :class:`Checkpointing`.
-        resume: ``"auto"`` goes on from the newest valid checkpoint, bit for bit, or begins where
-            there is none; ``"never"`` refuses a directory that has some.
-        accept: what may have become another program since the checkpoint: ``"optimizer"``,
-            ``"model"``, ``"data"``.
-        config: numbers and names by which a person knows the run, as JSON can write them. They
-            are kept in checkpoints; those that have changed are warned of when it is resumed.
-        log: a directory for ``history.jsonl`` and ``history.csv``: one line an evaluation. One
-            that holds them already is refused, unless ``resume`` is ``"auto"``.
-        tensorboard: whether ``tensorboard/`` is there too.
-        progress: show it on stderr: a bar on a terminal, else a line every five seconds and
-            one at the end.
+        data: a pair (inputs, targets) of arrays of all rows, or an object with these attributes. Or
+            a stream of batches: a :class:`Stream`, or its ``batches`` alone.
+        key: key of all randomness.
+        epochs: number of passes over the training rows, in [1, inf), for arrays and for streams
+            with a length. Give exactly one of `epochs` and `steps`; both may be omitted if
+            `max_time` is given, or to train to the end of an iterator.
+        steps: number of batches, in [1, inf).
+        max_time: limit of this call in seconds, in (0, inf).
+        batch_size: rows of a batch, in [1, training rows]. None keeps the batches of a stream;
+            otherwise its short batches are padded.
+        rows: the rows of arrays that train and validate. None: all train.
+        evaluate_every: steps between evaluations, in [1, inf). None: one epoch, or 1000 steps for a
+            stream without a length.
+        early_stopping: rule that ends the training before its last step. None: no rule.
+        evaluate: the parameters to evaluate, ``"averaged"`` or ``"raw"``, as in :func:`make_train`.
+        on_divergence: what to do if something is not finite. ``"stop"`` ends the training at the
+            next evaluation with the outcome ``DIVERGED`` of :class:`OutcomeCode`. ``"raise"``
+            raises at the end of the segment; the error names the step, the rows, and which of loss,
+            gradient, update and state was not finite first. ``"skip"`` skips a step if one of these
+            is not finite, and counts it in the history; gradients are left to an optimizer that
+            scales the loss. ``"raise"`` and ``"skip"`` check every step, which takes longer.
+        mesh: devices, with an axis ``"data"`` over which batches are split; its size must divide
+            the batch size. Every process must call ``fit`` alike; a stream gives each process its
+            part. Explicit axes are automatic ones during the training.
+        sharding: sharding of the state on the mesh: ``"replicated"``, or ``"fsdp"``, which splits
+            the state, too, and needs ``mesh``.
+        checkpoint: directory of checkpoints, or a :class:`Checkpointing`, which also says how to
+            resume. None: no checkpoints.
+        log: directory of the log, or a :class:`Logging`. None: no log.
+        progress: whether to show the progress on stderr: a bar on a terminal, else a line every
+            five seconds and at the end.
         callbacks: functions of a :class:`Record`, called in turn after each segment.
-        segment: steps from one pause to the next, in [1, inf); it changes no result. None: as
-            many as take half a second.
-        smoke: only try everything out, within two steps: evaluation, log and checkpoint
-            included, the latter in a temporary directory.
+        segment: steps of a segment, in [1, inf); it does not change the result. None: as many as
+            take half a second.
 
     Returns:
-        The run, as :func:`make_train` would give it. Where time was up, the history ends with an
-        evaluation made then.
+        The run that :func:`make_train` returns for the same arguments. If `max_time` ended it, the
+        history ends with an additional evaluation.
 
     Raises:
-        TypeError: if `task`, `optimizer`, `key` or the like is something else.
+        TypeError: if `task`, `optimizer`, `data` or `key` has the wrong type.
         ValueError: if an argument is out of range, there is no example, a stream ends before
-            ``steps``, or the task's problem does not allow a target: of a row that is used with a
-            weight above 0, before the training begins; of a stream, batch by batch.
+            ``steps``, or the task's problem does not allow a target. Targets of arrays are checked
+            before the training begins if their weight is above 0, those of streams batch by batch.
         DivergenceError: if something is not finite and ``on_divergence`` is ``"raise"``.
         FileExistsError: if there is a log already.
-        CheckpointError: if the directory is in use, of another training, holds other things, or
-            cannot be written.
-        KeyboardInterrupt, SystemExit: with ``checkpoint``, on Ctrl-C and on SIGTERM (code 143),
-            after it has saved. A second signal ends the process at once.
+        CheckpointError: if the directory of checkpoints is in use, belongs to another training,
+            holds other files, or cannot be written.
+        KeyboardInterrupt, SystemExit: with ``checkpoint``, on Ctrl-C and on SIGTERM (exit code
+            143), after saving. A second signal ends the process at once.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -163,99 +178,219 @@ def fit(
     check_parts("fit", task, optimizer)
     check_key("fit", key)
     check_early_stopping("fit", early_stopping)
-    checks.choice("fit", "on_divergence", on_divergence, ("stop", "raise", "skip"))
+    checks.choice("fit", "on_divergence", on_divergence, get_args(OnDivergence))
     checks.choice("fit", "evaluate", evaluate, get_args(Evaluated))
-    checks.choice("fit", "resume", resume, ("auto", "never"))
-    for name in accept:
-        checks.choice("fit", "accept", name, ("optimizer", "model", "data"))
     if segment is not None:
         checks.integer("fit", "segment", segment, "[1, inf)")
     if max_time is not None:
         checks.number("fit", "max_time", max_time, "(0, inf)")
-    kept, written = checkpoint is not None, log is not None
-    checks.beside("fit", "`log`", present=written, tensorboard=tensorboard)
-    checks.beside("fit", "`checkpoint`", present=kept, config=config)
-    is_again = "auto" if resume == "auto" else None
-    checks.beside("fit", "`checkpoint` or `log`", present=kept or written, resume=is_again)
-    resumed = "`checkpoint` and `resume='auto'`"
-    checks.beside("fit", resumed, present=kept and bool(is_again), accept=tuple(accept))
+        steps = WITHOUT_END if epochs is steps is None else steps
+    if checkpoint is not None and not isinstance(checkpoint, Checkpointing):
+        checkpoint = Checkpointing(checkpoint)
+    if log is not None and not isinstance(log, Logging):
+        log = Logging(log)
+    if checkpoint is not None:
+        checkpoint.check()
+        if log is not None and checkpoint.resume == "auto":
+            log = log._replace(replace=True)
     placement = make_placement("fit", mesh, sharding)
-    explain = on_divergence == "raise"
-    if epochs is steps is None and max_time is not None:
-        steps = WITHOUT_END
+    anything = Timetable(1, 1, 1, 1)  # until the data are known
+    setup = Setup(task, optimizer, anything, evaluate, on_divergence, placement)
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
-    timetable, make_source = _opened(data, rows, validation, batch_size, lengths, keep=explain)
-    shares = jax.process_count() if is_stream("fit", data) else 1  # each has its part of a batch
-    check_divided("fit", "the batch size", shares * timetable.batch_size, placement)
-    timetable = smoke_timetable(timetable) if smoke else timetable
-    parts = Parts(task, optimizer, timetable, on_divergence, evaluate, placement)
-    source = make_source(early_stopping, parts)
-    start = source.start(key)
+    segments = open_segments(setup, data, rows, batch_size, early_stopping, lengths)
+    timetable, start = segments.setup.timetable, segments.start(key)
     history: History = []
     with contextlib.ExitStack() as stack:
-        if smoke:
-            scratch = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            checkpoint = checkpoint and Checkpointing(scratch / "checkpoints", every_steps=1)
-            log, resume, segment = log and scratch / "log", "never", 1
-        keeper, requested = None, lambda: 0
+        keeper, requested, reports = Keeper(), lambda: 0, []
         if checkpoint is not None:
             numbers = {
                 "early_stopping": early_stopping,
                 "evaluate": evaluate,
                 "key": jax.random.key_data(key),
             }
-            about = describe_training(task, optimizer, source, start, numbers, config)
-            keeper = stack.enter_context(open_keeper(checkpoint, about, resume=resume))
-            row_like = jax.eval_shape(source.evaluate, start)[1]
-            start, history = keeper.restore(start, row_like, accept) or (start, [])
+            keeper = stack.enter_context(open_keeper(checkpoint, segments, start, numbers))
+            start, history = keeper.restore(start, metrics_like(segments, start))
             requested = stack.enter_context(requests_to_stop())
-        write = show = lambda *_: None
-        if jax.process_index() == 0:  # the one that speaks
+        if jax.process_index() == 0:  # the process that reports
             if log is not None:
-                rows_so_far = describe_rows(history, timetable)
-                kinds = {"replace": resume == "auto", "tensorboard": tensorboard}
-                write = stack.enter_context(open_log(log, rows_so_far, **kinds))
+                write = stack.enter_context(open_log(log, describe_rows(history, timetable)))
+                reports.append(lambda done, losses, rows: write(rows))
             if progress:
-                show = stack.enter_context(show_progress(timetable, int(start.state.step)))
-        run = run_session(
-            Session(
-                task=task,
-                optimizer=optimizer,
-                source=source,
-                progress=start,
-                history=history,
-                explain=explain,
-                keeper=keeper,
-                write=write,
-                show=show,
-                requested=requested,
-                callbacks=callbacks,
-                segment=segment,
-                deadline=math.inf if max_time is None else time.monotonic() + max_time,
-            )
-        )
-        if smoke and keeper is not None:
-            keeper.restore(start, row_like, ())  # what was saved can be read
+                reports.append(stack.enter_context(show_training(timetable, int(start.state.step))))
+        deadline = math.inf if max_time is None else time.monotonic() + max_time
+        between = {"keeper": keeper, "reports": reports, "callbacks": callbacks}
+        limits = {"requested": requested, "segment": segment, "deadline": deadline}
+        run = _run(segments, start, history, **between, **limits)
         return run if mesh is None else on_mesh(run, mesh)
 
 
-def _opened(
+def smoke_test(
+    task: Task,
+    optimizer: optax.GradientTransformation,
     data: Any,
-    rows: Rows | None,
-    validation: Any,
-    batch_size: int | None,
-    lengths: Mapping[str, int | None],
     *,
-    keep: bool,
-) -> tuple[Timetable, MakeSource]:
-    """The timetable of a training on ``data``, arrays or a stream, and what makes its source."""
-    if not is_stream("fit", data):
-        if validation is not None:
-            raise ValueError(
-                "fit: `validation` is of a stream; of arrays give all rows as `data`, and which of "
-                "them validate by `rows=Rows(train, validation=...)`."
+    checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
+    log: str | os.PathLike[str] | Logging | None = None,
+    **options: Any,
+) -> Run:
+    """Run two steps of :func:`fit` with these arguments, to find errors before a long training.
+
+    Both steps are evaluated, logged and checkpointed, and the checkpoint is restored. Log and
+    checkpoints are written to a temporary directory.
+
+    Args:
+        task: the task to train.
+        optimizer: any gradient transformation.
+        data: arrays or a stream.
+        checkpoint: whether there are checkpoints, as in :func:`fit`.
+        log: whether there is a log, as in :func:`fit`.
+        **options: further arguments of :func:`fit`.
+
+    Returns:
+        The run of two steps.
+    """
+    options |= {"epochs": None, "steps": 2, "evaluate_every": 1, "segment": 1}
+    if isinstance(data, Iterator):
+        data = list(itertools.islice(data, 2))  # which can be read twice
+    with tempfile.TemporaryDirectory() as folder:
+        if log is not None:
+            log = (log if isinstance(log, Logging) else Logging(log))._replace(
+                directory=pathlib.Path(folder, "log"), replace=True
             )
-        return open_arrays(data, rows, batch_size, lengths)
-    if rows is not None:
-        raise ValueError("fit: `rows` are of arrays; a stream is given `validation`.")
-    return open_stream(data, validation, batch_size, lengths, keep=keep)
+        given: dict[str, Any] = {"log": log, **options}
+        if checkpoint is None:
+            return fit(task, optimizer, data, **given)
+        kept = checkpoint if isinstance(checkpoint, Checkpointing) else Checkpointing(checkpoint)
+        kept = kept._replace(
+            directory=pathlib.Path(folder, "checkpoints"), every_steps=1, resume="auto"
+        )
+        run = fit(task, optimizer, data, checkpoint=kept, **given)
+        fit(task, optimizer, data, checkpoint=kept, **given | {"progress": False})  # it restores
+        return run
+
+
+def _run(
+    segments: Segments,
+    progress: Progress,
+    history: History,
+    *,
+    keeper: Keeper,
+    reports: Sequence[Callable[..., None]],
+    callbacks: Sequence[Callable[[Record], Any]],
+    requested: Callable[[], int],
+    segment: int | None,
+    deadline: float,
+) -> Run:
+    """The run, when all steps are done, time is up, or the training has ended early.
+
+    Args:
+        segments: the training.
+        progress: the progress so far.
+        history: the evaluations so far.
+        keeper: saves the training.
+        reports: functions of the steps done, and of the losses and evaluations of the segment.
+        callbacks: called after each segment.
+        requested: returns the signal that requests a stop, or 0.
+        segment: steps of a segment. None: as many as take half a second.
+        deadline: time to stop, on the monotonic clock.
+    """
+    setup, timetable = segments.setup, segments.setup.timetable
+    done, length, request = int(progress.state.step), segment or 1, 0
+    is_late = has_ended = is_last = False
+    try:
+        while progress.running and done < timetable.steps and not (is_late or has_ended):
+            begin, begun = done, time.monotonic()
+            end = min(begin + min(length, timetable.longest_segment), timetable.steps)
+            after, losses, evaluated, has_ended = segments.advance(progress, keeper.cut(begin, end))
+            if setup.on_divergence == "raise" and _has_diverged(after):
+                raise _explanation(segments, progress, after, begin + len(losses))
+            if has_ended and timetable.steps == WITHOUT_END and after.weight > 0:
+                after, metrics = evaluate_program(segments.given, after, True, setup=setup)
+                evaluated.append(jax.device_get(metrics))
+                is_last = True
+            history.extend(evaluated)
+            progress, done = after, begin + len(losses)
+            rows = describe_rows(evaluated, timetable)
+            for report in reports:
+                report(done, losses, rows)
+            now = time.monotonic()
+            if segment is None:
+                ideal = SEGMENT_SECONDS * (done - begin) / (now - begun)
+                length = int(max(1, min(10 * length, ideal)))
+            length, request, is_late, is_due = agree(
+                length, requested(), now >= deadline, keeper.is_due(done)
+            )
+            if is_due or request:
+                keeper.save(progress, history)
+            for callback in callbacks:
+                callback(_record(progress, losses, evaluated, timetable))
+            if request:
+                leave(request)
+        keeper.save(progress, history)
+    except (CheckpointError, DivergenceError):
+        raise
+    except BaseException:
+        if jax.process_count() == 1:  # several processes would have to save together
+            keeper.save(progress, history)
+        raise
+    if has_ended and timetable.steps != WITHOUT_END:
+        raise ValueError(
+            f"fit: the stream ended after {checks.counted(done, 'batch', 'batches')}, but "
+            f"{timetable.steps} were asked for."
+        )
+    outcome = progress.outcome
+    if is_late and progress.running and done < timetable.steps:
+        outcome = _outcome(OutcomeCode.OUT_OF_TIME, progress)
+        if not history or int(history[-1]["step"]) != done:
+            progress, metrics = evaluate_program(segments.given, progress, True, setup=setup)
+            history.append(jax.device_get(metrics))
+            is_last = True
+    if progress.running and (is_last or done == timetable.steps):
+        progress = finish_program(segments.given, progress, setup=setup)
+    if 0 < int(progress.skipped) == int(progress.state.step):  # nothing has been trained
+        outcome = _outcome(OutcomeCode.DIVERGED, progress)
+    if not progress.running and timetable.steps != WITHOUT_END:
+        # Fill up the history, as that of the whole program is.
+        evaluations = -(-timetable.steps // timetable.evaluate_every)
+        frozen = jax.device_get(frozen_metrics(progress, history[-1]))
+        history += [frozen] * (evaluations - len(history))
+    return Run(
+        state=progress.state,
+        best_params=progress.best_params,
+        best_model_state=progress.best_model_state,
+        history={name: jnp.asarray(values) for name, values in _columns(history).items()},
+        outcome=outcome,
+    )
+
+
+def _has_diverged(progress: Progress) -> bool:
+    return int(progress.outcome.code) == OutcomeCode.DIVERGED
+
+
+def _outcome(code: OutcomeCode, progress: Progress) -> Outcome:
+    return Outcome(jnp.asarray(int(code), jnp.int32), progress.state.step)
+
+
+def _explanation(
+    segments: Segments, before: Progress, after: Progress, done: int
+) -> DivergenceError:
+    """The error for the segment from ``before`` to ``done``: of a step, or of its evaluation."""
+    step = int(after.outcome.step)
+    if step == done:  # all steps were finite
+        return explain_evaluation(after.state)
+    replayed = segments.replay(before, step)
+    return explain_divergence(Training(segments.setup, *segments.given).train_step, *replayed)
+
+
+def _record(
+    progress: Progress, losses: np.ndarray, evaluated: History, timetable: Timetable
+) -> Record:
+    """A record in containers of its own, because a callback may assign into it."""
+    step = int(progress.state.step)
+    epoch = step // timetable.steps_per_epoch
+    state = jax.tree.map(lambda leaf: leaf, progress.state)
+    return Record(step, epoch, losses.copy(), _columns(evaluated), state)
+
+
+def _columns(rows: History) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in (rows or [{}])[0]}

@@ -1,47 +1,49 @@
-"""The log of a training: one line an evaluation, as JSON lines, as CSV, and for TensorBoard.
+"""The log of a training: one line per evaluation, as JSON lines, as CSV, and for TensorBoard.
 
-A log holds nothing but what the training computed, so that a training which was interrupted and
-goes on leaves the log of one that was not.
+A log contains only what the training computed. A training that is interrupted and resumed therefore
+leaves the same log as one that is not.
 """
 
 import contextlib
 import csv
-import json
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxopt_course.core import claim_file, delete_own, list_file
+from jaxopt_course.core import as_json, claim_file, delete_own, list_file
 
-from ._sources import History
-from ._timetable import Timetable
+from ._arguments import Timetable
 
 
 Row = dict[str, int | float]
 WriteRows = Callable[[Sequence[Row]], None]
 
 
-@contextlib.contextmanager
-def open_log(
-    directory: str | os.PathLike[str], rows: Sequence[Row], *, replace: bool, tensorboard: bool
-) -> Iterator[WriteRows]:
-    """A function that appends rows to the logs in ``directory``.
+class Logging(NamedTuple):
+    """Where the history of a training is logged.
 
-    Args:
-        directory: where ``history.jsonl``, ``history.csv`` and ``tensorboard/`` are.
-        rows: what the logs hold at first.
-        replace: whether there may be logs already, which are replaced.
-        tensorboard: whether there is the last of them.
+    directory: directory of ``history.jsonl`` and ``history.csv``, with one line per evaluation.
+    tensorboard: whether to write ``tensorboard/``, too.
+    replace: whether to replace logs that exist already. A training that resumes from checkpoints
+        always does.
+    """
+
+    directory: str | os.PathLike[str]
+    tensorboard: bool = False
+    replace: bool = False
+
+
+@contextlib.contextmanager
+def open_log(log: Logging, rows: Sequence[Row]) -> Iterator[WriteRows]:
+    """A function that appends rows to the logs, which contain ``rows`` at first.
 
     Raises:
-        FileExistsError: if there are logs and they are not to be replaced, or another program wrote
-            what would be.
-        ImportError: if tensorboardX is asked for and not there.
+        FileExistsError: if there are logs that must not be replaced, or another program wrote them.
+        ImportError: if tensorboardX is needed and not installed.
     """
-    directory = pathlib.Path(directory)
-    if not replace and any(os.path.lexists(directory / name) for name in LOGS):
+    directory = pathlib.Path(log.directory)
+    if not log.replace and any(os.path.lexists(directory / name) for name in LOGS):
         raise FileExistsError(f"fit: `log`: {directory} holds a log already; name another one.")
     directory.mkdir(parents=True, exist_ok=True)
     writers: list[WriteRows] = []
@@ -51,7 +53,7 @@ def open_log(
                 list_file(directory / name)
             claim_file(directory / name)
             writers.append(of(stack.enter_context(open(directory / name, "w", newline="\n"))))
-        if tensorboard:
+        if log.tensorboard:
             writers.append(_tensorboard(directory / "tensorboard", stack))
 
         def write(rows: Sequence[Row]) -> None:
@@ -63,15 +65,15 @@ def open_log(
 
 
 def _is_log(path: pathlib.Path) -> bool:
-    """Whether ``path`` begins as a log does: one that lay in a directory without a list."""
+    """Whether ``path`` begins like a log, in a directory from before files were listed."""
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(100).startswith((b'{"epoch": ', b"epoch,step,loss"))
 
 
-def describe_rows(rows: History, timetable: Timetable) -> list[Row]:
-    """Evaluations as Python numbers, each with its epoch."""
+def describe_rows(rows: Sequence[dict[str, Any]], timetable: Timetable) -> list[Row]:
+    """Metrics of evaluations as Python numbers, each with its epoch."""
     lines = []
     for row in rows:
         numbers = {name: value.item() for name, value in row.items()}
@@ -84,8 +86,7 @@ def describe_rows(rows: History, timetable: Timetable) -> list[Row]:
 def _json_lines(file: Any) -> WriteRows:
     def write(rows: Sequence[Row]) -> None:
         for row in rows:
-            finite = {k: v if math.isfinite(v) else None for k, v in row.items()}
-            file.write(json.dumps(finite, allow_nan=False) + "\n")
+            file.write(as_json(row) + "\n")
         file.flush()
 
     return write
@@ -120,7 +121,7 @@ def _tensorboard(directory: pathlib.Path, stack: contextlib.ExitStack) -> WriteR
             "fit: `tensorboard` needs tensorboardX: pip install 'jaxopt_course[tensorboard]'."
         ) from error
     if directory.is_symlink():
-        raise FileExistsError(f"fit: {directory} is a symbolic link, which no log follows.")
+        raise FileExistsError(f"fit: {directory} is a symbolic link, which logs do not follow.")
     events_in = lambda: {path.name for path in directory.glob("events.out.tfevents.*")}
     delete_own(directory, events_in())
     others = events_in()

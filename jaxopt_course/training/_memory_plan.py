@@ -1,4 +1,4 @@
-"""How much memory a training needs on each device, from shapes alone, before there is a device."""
+"""The memory that a training needs on each device, computed from shapes without any device."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -16,17 +16,17 @@ from ._step import init_state
 
 
 class MemoryPlan(NamedTuple):
-    """Bytes on each device, between two steps and of what every step adds for certain.
+    """Bytes of a training on each device.
 
-    Activations and other temporary arrays are not among them: those depend on the compiler.
+    Activations and other temporary arrays, which depend on the compiler, are not included.
 
-    devices: how many there are.
+    devices: number of devices.
     params: the parameters.
-    gradients: as large as the parameters.
-    optimizer_state: moments and the like.
-    model_state: batch statistics and the like.
+    gradients: the gradients, as large as the parameters.
+    optimizer_state: state of the optimizer, such as moments.
+    model_state: state of the model, such as batch statistics.
     batch: the device's share of the batch.
-    total: the sum of these.
+    total: the sum.
     """
 
     devices: int
@@ -46,17 +46,17 @@ def plan(
     *,
     sharding: Literal["replicated", "fsdp"] = "fsdp",
 ) -> MemoryPlan:
-    """The memory of a training, of which nothing is computed and nothing allocated.
+    """The memory that a training needs; nothing is computed or allocated.
 
     Args:
-        task: what is to be trained.
+        task: the task to train.
         optimizer: any gradient transformation.
-        mesh: of the devices, as for :func:`state_shardings`. An ``AbstractMesh`` will do.
-        batch: the whole batch, over all devices: arrays, or ``jax.ShapeDtypeStruct``.
-        sharding: of parameters and states: "replicated" or "fsdp".
+        mesh: mesh with an axis "data"; an ``AbstractMesh`` is sufficient.
+        batch: the whole batch, over all devices: arrays or ``jax.ShapeDtypeStruct``.
+        sharding: sharding of parameters and states, "replicated" or "fsdp".
 
     Raises:
-        ValueError: if mesh or sharding are not as said, or the devices do not divide the batch.
+        ValueError: if the mesh has no axis "data", or its size does not divide the batch.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -97,7 +97,7 @@ def plan(
 
 
 def describe_plan(plan: MemoryPlan) -> str:
-    """The plan as a table for a person, in GiB of 2^30 bytes."""
+    """The plan as a table, in GiB of 2^30 bytes."""
     parts = plan._asdict()
     lines = [f"GiB on each of {checks.counted(parts.pop('devices'), 'device')}"]
     return "\n".join(lines + [f"{name:16}{size / 2**30:9.3f}" for name, size in parts.items()])

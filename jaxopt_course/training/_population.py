@@ -1,8 +1,8 @@
-"""Many trainings as one program: over configurations, folds, bags, seeds, or any mixture.
+"""Many trainings as one program: over configurations, folds, bags, seeds, or any combination.
 
-The members of a population are numbered. A member looks its arguments up in tables that are there
-once, so a fold table is not copied for every configuration; and only as many members are in
-memory at a time as a chunk has, besides the results.
+The members of a population are numbered. A member looks up its arguments in tables that exist once,
+so a table of folds is not copied for every configuration. Besides the results, only the members of
+one chunk are in memory at a time.
 """
 
 import math
@@ -30,30 +30,29 @@ def make_population(
 ) -> Callable[..., Any]:
     """The function ``run(key, hyperparameters=None, rows=None)`` of a population of trainings.
 
-    Along each axis one argument of ``train`` varies, or several together; all others are the
+    Along each axis one argument of ``train`` varies, or several vary together; all others stay the
     same. With axes ``("hyperparameters", "rows", "key")`` the result has three leading axes, and
 
         result[c, f, s] = train(key[s], hyperparameters[c], rows[f]);
 
-    with the one axis ``("key", "rows")``, of bags, ``result[b] = train(key[b], None, rows[b])``.
-    It is pure and does not compile itself. A member that diverges disturbs no other.
+    With one axis ``("key", "rows")``, for bags, ``result[b] = train(key[b], None, rows[b])``.
+    ``run`` is pure and does not compile itself. A member that diverges does not affect the others.
 
     Args:
-        train: ``train(key, hyperparameters, rows)``, such as :func:`make_train` makes, or a
-            function around it that returns only what is wanted: everything that it returns is
-            kept for every member.
-        axes: of the result, the outermost first. Each is "key", "hyperparameters", "rows" or a
-            sequence of these; their arrays have that axis in front, in this order.
-        strategy: "map": one member after the other, each with the bits that it has alone.
-            "chunk": ``chunk_size`` at a time, vectorized; faster while the model is small.
-            "vmap": all at once, in memory too.
-        chunk_size: of strategy "chunk" alone, in [1, inf); 8 by default.
-        mesh: members are shared out over its axis "pop", to be run at the same time. Explicit
-            axes are taken as automatic ones. None: one device.
+        train: ``train(key, hyperparameters, rows)`` of :func:`make_train`, or a function around it
+            that returns less: its whole result is stored for every member.
+        axes: axes of the result, the outermost first. Each is "key", "hyperparameters", "rows", or
+            a sequence of these; the arrays of an argument have its axes in front, in this order.
+        strategy: "map" runs one member after the other, each with the bits that it has alone.
+            "chunk" vectorizes ``chunk_size`` members at a time, faster for small models.
+            "vmap" vectorizes all members, which all are in memory.
+        chunk_size: members of a chunk, in [1, inf); only for the strategy "chunk". None: 8.
+        mesh: mesh with an axis "pop", over which the members are distributed. Explicit axes are
+            treated as automatic ones. None: one device.
 
     Raises:
-        ValueError: if an argument is not as said, or, when called, if two arguments that vary
-            together differ in number.
+        ValueError: if an argument is invalid, or, when called, if two arguments that vary together
+            differ in length.
 
     Examples:
         >>> train = lambda key, hyperparameters, rows: hyperparameters["rate"] * rows.sum()
@@ -85,7 +84,7 @@ def make_population(
         share = -(-count // shards)
         at_a_time = {"map": 1, "chunk": min(chunk_size, share), "vmap": share}[strategy]
         chunks = -(-share // at_a_time)
-        # The last member fills up what the chunks of all devices have room for.
+        # The last member is repeated to fill the chunks of all devices.
         numbers = jnp.minimum(jnp.arange(shards * chunks * at_a_time, dtype=jnp.int32), count - 1)
 
         def member(tables: dict[str, PyTree], number: Int[Array, ""]) -> Any:
@@ -114,7 +113,7 @@ def make_population(
 
 
 def checked_chunk_size(owner: str, strategy: str, chunk_size: int | None) -> int:
-    """``chunk_size``, or 8 for None; refused beside another strategy, which would ignore it."""
+    """``chunk_size``, or 8 for None; refused for other strategies, which would ignore it."""
     if chunk_size is None:
         return 8
     checks.integer(owner, "chunk_size", chunk_size, "[1, inf)")

@@ -1,7 +1,7 @@
-"""How a training is kept on disk and gone on with: what is saved, when, and what is compared.
+"""Checkpoints of `fit`: what is saved, when, and what is compared when a training is resumed.
 
-What an optimizer packs lies on disk as the tree that it is: :func:`packed` can be put around an
-optimizer, or taken off, between two parts of a training.
+The state of a packed optimizer is saved unpacked: :func:`~jaxopt_course.transforms.packed` can be
+put around an optimizer, or removed, between two parts of a training.
 """
 
 import contextlib
@@ -10,33 +10,57 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 import optax
+from jaxtyping import PyTree
 
-from jaxopt_course.core import checks
-from jaxopt_course.tasks import Task
-from jaxopt_course.transforms import packed_state, unpacked_state
+from jaxopt_course.checkpoints import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointStore,
+    CheckpointWarning,
+    Fingerprint,
+    fingerprint,
+)
+from jaxopt_course.core import (
+    Params,
+    checks,
+    tree,
+)
+from jaxopt_course.tasks import Batch, Task, losses_of
+from jaxopt_course.transforms import (
+    packed_state,
+    unpack,
+)
 
-from ._checkpoint_errors import CheckpointError, CheckpointWarning
-from ._checkpoints import CheckpointStore
-from ._fingerprint import compare, optimizer_fingerprint, task_fingerprint
-from ._loop import Progress
-from ._sources import History, Source
+from ._progress import Progress
+from ._segments import History, Segments
 from ._state import OutcomeCode
 
 
-class Checkpointing(NamedTuple):
-    """Where the checkpoints of a training are, how often it saves, and what is kept.
+NAMES = {"optimizer": "optimizer", "model": "model", "data": "data set"}
+ADDED = {".skipped": np.zeros((), np.int32)}  # since format 1, in which no training skipped steps
 
-    directory: their own. One run at a time may use it.
-    every_steps: steps from one save to the next, in [1, inf); None: as
-    every_seconds: says, in [0, inf). It is also saved at the end, on a signal, on an exception.
-    keep_latest: how many of the newest are kept, in [1, inf).
-    keep_best: how many of those with the lowest validation loss are kept besides, in [0, inf).
-    on_error: what happens if one cannot be written: ``"raise"``, or ``"warn"`` and go on.
+
+class Checkpointing(NamedTuple):
+    """Where and when a training is saved, and how it is resumed.
+
+    directory: directory of the checkpoints, which one run at a time may use.
+    every_steps: steps between saves, in [1, inf). None: `every_seconds` decides.
+    every_seconds: seconds between saves, in [0, inf). The training is also saved at its end, on a
+        signal and on an exception.
+    keep_latest: number of latest checkpoints to keep, in [1, inf).
+    keep_best: number of checkpoints with the lowest validation loss to keep, in [0, inf).
+    on_error: what to do if a checkpoint cannot be written: ``"raise"``, or ``"warn"`` and continue.
+    resume: ``"auto"`` resumes from the latest intact checkpoint, with bitwise identical results, or
+        starts if there is none. ``"never"`` refuses a directory with checkpoints.
+    accept: parts of the training that may differ from the checkpointed run: ``"optimizer"``,
+        ``"model"``, ``"data"``.
+    config: numbers and names that describe the run, as JSON can represent them. They are saved in
+        the checkpoints, and changes are reported by a warning when the run is resumed.
     """
 
     directory: str | os.PathLike[str]
@@ -44,35 +68,57 @@ class Checkpointing(NamedTuple):
     every_seconds: float = 30.0
     keep_latest: int = 2
     keep_best: int = 1
-    on_error: str = "raise"
+    on_error: Literal["raise", "warn"] = "raise"
+    resume: Literal["never", "auto"] = "never"
+    accept: Sequence[str] = ()
+    config: Mapping[str, Any] | None = None
+
+    def check(self) -> None:
+        """Raise ValueError if an option is out of range, or is ignored."""
+        if self.every_steps is not None:
+            checks.integer("fit", "checkpoint.every_steps", self.every_steps, "[1, inf)")
+        checks.number("fit", "checkpoint.every_seconds", self.every_seconds, "[0, inf)")
+        checks.choice("fit", "checkpoint.on_error", self.on_error, ("raise", "warn"))
+        checks.choice("fit", "checkpoint.resume", self.resume, ("auto", "never"))
+        for name in self.accept:
+            checks.choice("fit", "checkpoint.accept", name, tuple(NAMES))
+        resumes, accept = self.resume == "auto", tuple(self.accept)
+        checks.beside("fit", "`checkpoint.resume='auto'`", present=resumes, accept=accept)
 
 
 class Keeper:
-    """A checkpoint store in the hands of one training.
+    """Saves and restores one training.
 
     Args:
-        store: where to.
-        options: when, and what if not.
-        about: what is written beside the state: fingerprints, numbers, config.
+        store: the checkpoints. None: nothing is saved.
+        options: options of saving.
+        about: what is saved beside the state: fingerprints, numbers, config.
     """
 
     def __init__(
-        self, store: CheckpointStore, options: Checkpointing, about: Mapping[str, Any]
+        self,
+        store: CheckpointStore | None = None,
+        options: Checkpointing | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
-        self._store, self._options, self._about = store, options, dict(about)
+        self._store, self._about = store, dict(about or {})
+        self._options = Checkpointing("") if options is None else options
         self._saved_step, self._saved_time = -1, time.monotonic()
 
-    def restore(
-        self, like: Progress, row_like: Mapping[str, Any], accept: Sequence[str]
-    ) -> tuple[Progress, History] | None:
-        """The newest valid checkpoint, laid out as ``like``; None if there is none.
+    def restore(self, like: Progress, metrics: Mapping[str, Any]) -> tuple[Progress, History]:
+        """The latest intact checkpoint in the layout of ``like``; ``like`` itself if there is none.
+
+        Args:
+            like: the progress before the first step.
+            metrics: shapes of the metrics of an evaluation.
 
         Raises:
-            CheckpointError: if it is of another training, or all are damaged.
+            CheckpointError: if it belongs to another training, or all checkpoints are corrupt.
         """
-        if self._store.latest() is None:
-            return None
-        saved = self._store.restore(_as_saved(like))
+        if self._store is None or self._store.latest() is None:
+            return like, []
+        saved = self._store.restore(_as_saved(like), added=ADDED)
+        accept = self._options.accept
         changes = compare(saved.about["fingerprints"], self._about["fingerprints"], accept)
         changes += _differences(saved.about["numbers"], self._about["numbers"])
         for change in changes:
@@ -80,30 +126,32 @@ class Keeper:
         earlier = saved.about.get("changes", [])
         self._about["changes"] = earlier + [[saved.step, change] for change in changes]
         self._saved_step = saved.step
-        history = [_as_evaluated(row, row_like) for row in saved.about["history"]]
+        history = [_as_metrics(row, metrics) for row in saved.about["history"]]
         measured = None if like.measured is None else saved.tree.state.params
         return packed_state(saved.tree._replace(measured=measured), like), history
 
     def cut(self, begin: int, end: int) -> int:
-        """``end``, or the step before it, after ``begin``, at which a save is due."""
+        """``end``, or the first step after ``begin`` at which a save is due."""
         every = self._options.every_steps
         return end if every is None else min(end, (begin // every + 1) * every)
 
     def is_due(self, done: int) -> bool:
         """Whether it is time to save."""
+        if self._store is None:
+            return False
         if self._options.every_steps is not None:
             return done % self._options.every_steps == 0
         return time.monotonic() - self._saved_time >= self._options.every_seconds
 
     def save(self, progress: Progress, history: History) -> None:
-        """Save, unless this step is on disk already, or the training has diverged.
+        """Save, unless this step is saved already or the training has diverged.
 
         Raises:
-            CheckpointError: if it cannot be written and the options say raise.
+            CheckpointError: if the checkpoint cannot be written and ``on_error`` is ``"raise"``.
         """
         step = int(progress.state.step)
-        diverged = OutcomeCode(int(progress.outcome.code)) is OutcomeCode.DIVERGED
-        if step == self._saved_step or diverged:
+        diverged = int(progress.outcome.code) == OutcomeCode.DIVERGED
+        if self._store is None or step == self._saved_step or diverged:
             return
         rows = [{name: x.item() for name, x in row.items()} for row in history]
         last = rows[-1] if rows else {}
@@ -118,69 +166,151 @@ class Keeper:
         except CheckpointError as error:
             if self._options.on_error == "raise":
                 raise
-            warnings.warn(f"fit goes on without a checkpoint: {error}", CheckpointWarning, 3)
+            warnings.warn(f"fit continues without a checkpoint: {error}", CheckpointWarning, 3)
         self._saved_time = time.monotonic()
-
-
-def describe_training(
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    source: Source,
-    start: Progress,
-    numbers: Mapping[str, Any],
-    config: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What is written beside the state, to be compared when the training is gone on with."""
-    digest = source.digest()
-    own = {
-        "batch_size": source.timetable.batch_size,
-        "evaluate_every": source.timetable.evaluate_every,
-        **jax.tree.map(lambda x: np.asarray(x).tolist(), dict(numbers)),
-        **(config or {}),
-    }
-    return {
-        "fingerprints": {
-            "optimizer": optimizer_fingerprint(optimizer, start.state.params),
-            "model": task_fingerprint(task, source.first),
-            **({} if digest is None else {"data": digest}),
-        },
-        "numbers": json.loads(json.dumps(own)),  # as they come back, tuples as lists
-    }
 
 
 @contextlib.contextmanager
 def open_keeper(
-    checkpoint: str | os.PathLike[str] | Checkpointing, about: Mapping[str, Any], *, resume: str
+    options: Checkpointing, segments: Segments, start: Progress, numbers: Mapping[str, Any]
 ) -> Iterator[Keeper]:
     """The keeper of a directory, which is locked until the end of the ``with``.
 
+    Args:
+        options: the checked options.
+        segments: the training.
+        start: its progress before the first step.
+        numbers: numbers to compare when it is resumed.
+
     Raises:
-        CheckpointError: if another run uses the directory, it holds other things, or it holds
-            checkpoints and ``resume`` is ``"never"``.
+        CheckpointError: if another run uses the directory, it holds other files, or it holds
+            checkpoints and ``options.resume`` is ``"never"``.
     """
-    options = checkpoint if isinstance(checkpoint, Checkpointing) else Checkpointing(checkpoint)
-    if options.every_steps is not None:
-        checks.integer("fit", "checkpoint.every_steps", options.every_steps, "[1, inf)")
-    checks.number("fit", "checkpoint.every_seconds", options.every_seconds, "[0, inf)")
-    checks.choice("fit", "checkpoint.on_error", options.on_error, ("raise", "warn"))
+    about = _described(options, segments, start, numbers)
     kept = {"keep_latest": options.keep_latest, "keep_best": options.keep_best}
     with CheckpointStore(options.directory, **kept) as store:
         latest = store.latest()
-        if latest is not None and resume == "never":
+        if latest is not None and options.resume == "never":
             raise CheckpointError(
                 f"fit: {os.fspath(options.directory)} holds checkpoints up to step {latest}: give "
-                "`resume='auto'` to go on with them, or another directory."
+                "`Checkpointing(..., resume='auto')` to resume from them, or another directory."
             )
         yield Keeper(store, options, about)
 
 
+def optimizer_fingerprint(
+    optimizer: optax.GradientTransformation, params_like: Params
+) -> Fingerprint:
+    """The fingerprint of the optimizer's ``update`` for these parameters, unpacked.
+
+    Args:
+        optimizer: any gradient transformation. It is offered the extra arguments of a training:
+            ``value``, ``grad``, ``value_fn`` and ``weight``.
+        params_like: the parameters, or their shapes and dtypes.
+    """
+    extended = checks.transformation("optimizer_fingerprint", "optimizer", optimizer)
+
+    def update(params, grads, value, state):
+        value_fn = lambda params: tree.sum(tree.squared(params))  # a stand-in for the loss
+        extra = {"value": value, "grad": grads, "value_fn": value_fn, "weight": 1.0}
+        return extended.update(grads, state, params, **extra)
+
+    # Shapes and dtypes only: the placement of arrays is not part of a program.
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params_like)
+    value = jax.ShapeDtypeStruct((), tree.scalar_dtype(like))
+    state = jax.eval_shape(lambda params: unpack(optimizer.init(params)), like)
+    return fingerprint(update, like, like, value, state)
+
+
+def task_fingerprint(task: Task, batch_like: Batch) -> Fingerprint:
+    """The fingerprint of the task's loss, in training and in evaluation.
+
+    Args:
+        task: what is trained.
+        batch_like: a batch, of which dtypes and shapes, except the number of rows, matter.
+    """
+
+    def losses(params: Params, model_state: PyTree, batch: Batch, key: Any) -> Any:
+        return [
+            losses_of(task, params, model_state, batch, key=key, train=train)
+            for train in (True, False)
+        ]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    rows = lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
+    batch = jax.tree.map(rows, batch_like._replace(weights=None))
+    return fingerprint(losses, *jax.eval_shape(task.init, key), batch, key)
+
+
+def compare(
+    saved: Mapping[str, Any], now: Mapping[str, Any], accept: Sequence[str] = ()
+) -> list[str]:
+    """The changes between two sets of fingerprints.
+
+    Args:
+        saved: fingerprints of the checkpoint, by the names ``"optimizer"``, ``"model"`` and
+            ``"data"``. Names that only one of the two sets has are not compared.
+        now: fingerprints of this training.
+        accept: names that may differ.
+
+    Returns:
+        A sentence for each change that does not prevent resuming: of numbers, or of programs that
+        another version of JAX traced.
+
+    Raises:
+        CheckpointMismatchError: if a program or the data has changed and is not accepted.
+    """
+    sentences = []
+    for name in (name for name in NAMES if name in saved and name in now):
+        was, new = saved[name], now[name]
+        is_other = was != new if isinstance(new, str) else was["program"] != new["program"]
+        if is_other and not isinstance(new, str) and was["jax"] != new["jax"]:
+            sentences.append(
+                f"whether the {name} is that of the checkpoint cannot be told, for it was traced "
+                f"by jax {was['jax']} then and is by jax {new['jax']} now."
+            )
+        elif is_other and name not in accept:
+            raise CheckpointMismatchError(
+                f"fit: the checkpoint is of another {NAMES[name]}: give `accept=({name!r},)` to "
+                f"continue with this one, or use the {NAMES[name]} that it began with."
+            )
+        elif not is_other and not isinstance(new, str) and was["digest"] != new["digest"]:
+            sentences.append(
+                f"numbers of the {name} that are constants of its program, such as 1 - dropout or "
+                "minus the rate, are not those of the checkpoint, and the new ones count: "
+                f"{_changes(was['numbers'], new['numbers'])}."
+            )
+    return sentences
+
+
+def _described(
+    options: Checkpointing, segments: Segments, start: Progress, numbers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is saved beside the state, to be compared when the training is resumed."""
+    setup, digest = segments.setup, segments.digest()
+    own = {
+        "batch_size": setup.timetable.batch_size,
+        "evaluate_every": setup.timetable.evaluate_every,
+        **jax.tree.map(lambda x: np.asarray(x).tolist(), dict(numbers)),
+        **(options.config or {}),
+    }
+    return {
+        "fingerprints": {
+            "optimizer": optimizer_fingerprint(setup.optimizer, start.state.params),
+            "model": task_fingerprint(setup.task, segments.like),
+            **({} if digest is None else {"data": digest}),
+        },
+        "numbers": json.loads(json.dumps(own)),  # as they are restored: tuples become lists
+    }
+
+
 def _as_saved(progress: Progress) -> Progress:
-    """``progress`` as it lies on disk, without what the next step overwrites before it is read."""
-    return unpacked_state(progress._replace(measured=None))
+    """``progress`` as it is saved, without what the next step overwrites before it is read."""
+    return unpack(progress._replace(measured=None))
 
 
-def _as_evaluated(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as the evaluations give it now; of what was not measured then NaN, or a count of 0."""
+def _as_metrics(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved evaluation with today's metrics: NaN, or a count of 0, for those that it lacks."""
     return {
         name: np.asarray(row.get(name, 0 if name == "skipped" else np.nan), x.dtype)[()]
         for name, x in like.items()
@@ -188,10 +318,20 @@ def _as_evaluated(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, 
 
 
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A sentence for each number that is not what it was."""
+    """A sentence for each number that has changed."""
     changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
-    own = {"key": "`key` is not that of the run, which goes on with its own."}
+    own = {"key": "`key` is not that of the run, which keeps its own."}
     return [
         own.get(name, f"`{name}` was {saved.get(name)!r} so far and is {now.get(name)!r} now.")
         for name in changed
     ]
+
+
+def _changes(was: Sequence[str], new: Sequence[str]) -> str:
+    if len(was) == len(new):
+        pairs = [f"{a} became {b}" for a, b in zip(was, new, strict=True) if a != b]
+    else:
+        gone = [f"{a} is gone" for a in was if a not in new]
+        pairs = gone + [f"{b} is new" for b in new if b not in was]
+    more = f", and {len(pairs) - 10} more" if len(pairs) > 10 else ""
+    return (", ".join(pairs[:10]) + more) or "some have changed places"

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as requests that a training grants when it has saved."""
+"""SIGTERM and Ctrl-C as requests to stop, which a training grants after saving."""
 
 import contextlib
 import os
@@ -11,16 +11,17 @@ from types import FrameType
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ONE_REQUEST = 0.05  # seconds: `timeout` signals a process and then its group, which is one request
+ONE_REQUEST = 0.05  # seconds; `timeout` signals a process and its group, which is one request
 
 
 @contextlib.contextmanager
 def requests_to_stop() -> Iterator[Callable[[], int]]:
-    """A function that gives the signal which has come, 0 if none has.
+    """A function that returns the signal that was received, or 0.
 
-    The first SIGINT or SIGTERM is only noted; a second one ends the process at once, with exit
-    code 128 + signal. One that nobody has asked for when the ``with`` ends goes to the handler that
-    was there before. Outside the main thread, where Python allows no handlers, none ever comes.
+    The first SIGINT or SIGTERM is only recorded. A second one ends the process at once, with exit
+    code 128 + signal. A signal that comes after the last call of the function is passed to the
+    previous handler when the ``with`` ends. Outside the main thread, where Python does not allow
+    handlers, the function always returns 0.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: 0
@@ -43,7 +44,7 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if seen:  # it came after the last time that the training asked
+    if seen:  # it came after the last call
         handler = before[signal.Signals(seen)]
         if callable(handler):
             handler(seen, None)
@@ -52,7 +53,7 @@ def requests_to_stop() -> Iterator[Callable[[], int]]:
 
 
 def leave(number: int) -> None:
-    """End as the signal asks for: SIGINT by KeyboardInterrupt, SIGTERM with exit code 143."""
+    """End as the signal requests: SIGINT by KeyboardInterrupt, SIGTERM with exit code 143."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

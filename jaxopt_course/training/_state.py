@@ -1,7 +1,7 @@
-"""The values of a training: its state, the rows it uses, what it returns, and how it ended."""
+"""The values of a training: its state, the rows it uses, its result and its outcome."""
 
 import enum
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,15 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from jaxopt_course.core import Params, State, checks, is_pending
 
 
-OnDivergence = Literal["stop", "raise", "skip"]
-
-
 class TrainState(NamedTuple):
-    """What the next step needs. It holds arrays only, so it can be scanned, sharded, and saved.
+    """State of a training between two steps: a pytree of arrays.
 
-    step: how many steps were taken, i32[].
+    step: number of steps taken, i32[].
     params: the parameters.
-    model_state: what the model keeps besides, such as running batch statistics.
-    opt_state: the state of the optimizer.
-    key: fixed for the run. The order of an epoch is a function of it and the epoch's number,
-        the dropout of a step of it and the step's.
+    model_state: further state of the model, such as running batch statistics.
+    opt_state: state of the optimizer.
+    key: key of the run, which stays the same. The order of an epoch is a function of the key and
+        the epoch, the dropout of a step is a function of the key and the step.
     """
 
     step: Int[Array, ""]
@@ -33,14 +30,12 @@ class TrainState(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Which rows of the data train, how much they count, and which validate.
+    """The rows of a data set that train and validate, as in folds, bags and bootstraps.
 
-    Folds, bags and bootstraps of one data set differ in nothing else.
-
-    train: row numbers, i32[n]; a row may occur more than once.
-    weights: how much each of them counts, f[n]. None: once.
-    validation: row numbers, i32[m]. None: there is no validation.
-    validation_weights: how much each of them counts, f[m]. None: once.
+    train: row numbers, i32[n]; a row may occur several times.
+    weights: weight of each of them, f[n]. None: 1.
+    validation: row numbers, i32[m]. None: no validation.
+    validation_weights: weight of each of them, f[m]. None: 1.
     """
 
     train: Int[Array, "n"]
@@ -54,12 +49,12 @@ class OutcomeCode(enum.IntEnum):
 
     COMPLETED: all steps were taken.
     STOPPED_EARLY: early stopping ended it.
-    DIVERGED: something became NaN or infinite. The loss is looked at in every step and in every
-        evaluation, the parameters and the states of optimizer and model in every evaluation, or
-        in every step if :func:`fit` has ``on_divergence="raise"``. A gradient that is not finite
-        counts where it reaches parameters or states, so ``apply_if_finite`` or ``zero_nans`` may
-        catch it. A training of which every step was skipped has diverged too.
-    OUT_OF_TIME: ``max_time`` was up.
+    DIVERGED: something became NaN or infinite. The loss is checked in every step and in every
+        evaluation. The parameters and the states of optimizer and model are checked in every
+        evaluation, or in every step if :func:`fit` has ``on_divergence="raise"``. A non-finite
+        gradient counts only if it reaches parameters or states, so ``apply_if_finite`` or
+        ``zero_nans`` may catch it. A training whose steps were all skipped has diverged, too.
+    OUT_OF_TIME: ``max_time`` was reached.
     """
 
     COMPLETED = 0
@@ -69,10 +64,10 @@ class OutcomeCode(enum.IntEnum):
 
 
 class Outcome(NamedTuple):
-    """How a training ended, as a value that compiled code can carry.
+    """How a training ended, as a pytree of arrays.
 
     code: an :class:`OutcomeCode`, i32[].
-    step: after how many steps that was seen, i32[].
+    step: number of steps after which it ended, i32[].
     """
 
     code: Int[Array, ""]
@@ -80,23 +75,21 @@ class Outcome(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a training returns.
+    """The result of a training.
 
     state: the last state.
-    best_params: the parameters with the lowest loss. With validation rows these are the parameters
-        of the evaluation with the lowest validation loss. Without them the loss of an interval is
-        a mean over its batches, while the parameters move, and ``best_params`` are the last
-        parameters that entered the lowest such mean: those *before* the last step of the
-        interval. With one step an interval they are exactly the parameters at which the lowest
-        loss was computed. Parameters that are not finite never win. The initial parameters if no
-        loss was finite. Of an optimizer that averages parameters they are the averages in the
-        same places, unless ``evaluate="raw"``; those that belong to ``state`` are given by
-        :func:`~jaxopt_course.transforms.evaluation_params`.
-    best_model_state: the model state that belongs to them.
-    history: one entry an evaluation. ``"step"``: how many steps had been taken. ``"loss"`` and
-        the names of the metrics: means over the examples seen since the last evaluation, while
-        the parameters moved; NaN if none of them counted. With prefix ``"validation_"``: means
-        over the validation rows. After a training has stopped, entries are NaN and the step stays.
+    best_params: the finite parameters with the lowest loss, or the initial ones if no loss was
+        finite. With validation rows they are those of the evaluation with the lowest validation
+        loss. Without them the loss of an interval is a mean over its batches, while the parameters
+        move, and ``best_params`` are the last parameters that entered the lowest such mean: those
+        *before* the last step of the interval. If the optimizer averages parameters, they are the
+        averages at these points, unless ``evaluate="raw"``;
+        :func:`~jaxopt_course.transforms.evaluation_params` returns the averages of ``state``.
+    best_model_state: the model state that belongs to ``best_params``.
+    history: one entry per evaluation. ``"step"``: number of steps taken. ``"loss"`` and the names
+        of the metrics: means over the examples since the last evaluation, while the parameters
+        moved; NaN if all their weights are 0. With prefix ``"validation_"``: means over the
+        validation rows. After the end of a training the entries are NaN and the step stays.
     outcome: how the training ended.
     """
 
@@ -107,7 +100,7 @@ class Run(NamedTuple):
     outcome: Outcome
 
     def __str__(self) -> str:
-        """How it ended, and its last evaluation; of several runs, or of none yet, their shapes."""
+        """The outcome and the last evaluation; for several or traced runs, their shapes."""
         known = [
             isinstance(x, jax.Array | np.ndarray) and not checks.is_traced(x) for x in self.outcome
         ]
@@ -119,7 +112,7 @@ class Run(NamedTuple):
             return f"Run of shapes {jax.tree.map(np.shape, (self.outcome, self.history))}"
         history = {name: np.asarray(values) for name, values in self.history.items()}
         steps = history.pop("step")
-        last = np.argmax(steps == steps[-1])  # after the end the step stays
+        last = np.argmax(steps == steps[-1])  # the step stays after the end
         figures = ", ".join(f"{name} {values[last]:.4g}" for name, values in history.items())
         happened = describe_outcome(self.outcome, int(self.skipped))
         text = f"{happened}\nEvaluated at step {steps[last]}: {figures}."
@@ -129,17 +122,17 @@ class Run(NamedTuple):
 
     @property
     def skipped(self) -> Int[Array, "..."]:
-        """How many steps were without effect, i32[]; 0 unless ``fit`` was told to skip steps."""
+        """Number of skipped steps, i32[]; 0 unless ``fit`` has ``on_divergence="skip"``."""
         counts = self.history.get("skipped")
         return jnp.zeros_like(self.outcome.step) if counts is None else counts[..., -1]
 
 
 def describe_outcome(outcome: Outcome, skipped: int = 0) -> str:
-    """Say for a person what happened, when, and what to do about it.
+    """Describe an outcome, and what to do about it.
 
     Args:
-        outcome: of one run, concrete.
-        skipped: how many of its steps were skipped, as :attr:`Run.skipped` says.
+        outcome: outcome of one run, concrete.
+        skipped: number of skipped steps, :attr:`Run.skipped`.
 
     Examples:
         >>> import jax.numpy as jnp

@@ -1,8 +1,8 @@
-"""Batches that come one by one, from a loader, say: looked at, filled up, and found again."""
+"""Streams of batches, from a data loader for instance: checked, padded, and repositioned."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,19 +10,31 @@ import numpy as np
 from jaxopt_course.data import padded_stream
 from jaxopt_course.tasks import Batch
 
-from ._rows import as_arrays, count_rows, pair_of
-from ._timetable import WITHOUT_END, Timetable, make_timetable
+from ._arguments import WITHOUT_END, Timetable, make_timetable
+from ._data import as_arrays, count_rows, pair_of
 
 
-EVERY = 1000  # steps from one evaluation to the next, of a stream without a length
+EVERY = 1000  # steps between evaluations, for a stream without a length
+
+
+class Stream(NamedTuple):
+    """A stream of batches, and the data to validate on.
+
+    batches: an iterable of batches ``(inputs, targets)`` or ``(inputs, targets, weights)`` of equal
+        shapes. It is iterated again when exhausted, unless it is an iterator. Or a function of a
+        number of batches to skip that returns an iterable, so that a resumed training need not draw
+        the skipped batches.
+    validation: a pair (inputs, targets) of arrays, or None.
+    """
+
+    batches: Any
+    validation: Any = None
 
 
 def is_stream(owner: str, data: Any) -> bool:
-    """Whether ``data`` is a stream, and not a pair of arrays.
-
-    Raises:
-        TypeError: if it is neither.
-    """
+    """Whether ``data`` is a stream, not a pair of arrays; TypeError if it is neither."""
+    if isinstance(data, Stream):
+        return True
     if pair_of(data) is not None:
         return False
     if callable(data) or isinstance(data, Iterable):
@@ -33,12 +45,12 @@ def is_stream(owner: str, data: Any) -> bool:
     )
 
 
-class Stream:
-    """The batches of a stream, on the host, and how many of them have been drawn.
+class StreamReader:
+    """Reads batches of a stream on the host, and knows its position.
 
     Args:
-        data: an iterable of batches, or a function of how many to leave out that gives one.
-        batch_size: to what short batches are filled up. None: all are taken as they are.
+        data: the batches, as in :class:`Stream`.
+        batch_size: rows to which short batches are padded. None: no padding.
     """
 
     def __init__(self, data: Any, batch_size: int | None) -> None:
@@ -48,7 +60,7 @@ class Stream:
         first = next(items, None)
         if first is None:
             raise ValueError("fit: the stream must hold at least one batch, got none.")
-        self.first = _as_batch(first, 0)  # which is not drawn by that
+        self.first = _as_batch(first, 0)  # it still counts as not drawn
         self._length = len(data) if isinstance(data, Sized) else None
         self._items: Iterator[Any] = itertools.chain([first], items)
         self._position = 0
@@ -56,14 +68,14 @@ class Stream:
     def timetable(
         self, *, epochs: int | None, steps: int | None, evaluate_every: int | None
     ) -> Timetable:
-        """The timetable of a training on it, its numbers checked."""
+        """The timetable of a training on it, after checking the arguments."""
         length = self._length
         if epochs is not None and length is None:
             raise ValueError(
                 "fit: `epochs` are of data with a length; give `steps` of this stream."
             )
         if epochs is steps is None:
-            steps = WITHOUT_END  # as far as the stream goes
+            steps = WITHOUT_END  # to the end of the stream
         if evaluate_every is None:
             evaluate_every = EVERY if length is None else length
         size = count_rows("fit", self.first.inputs)
@@ -77,7 +89,7 @@ class Stream:
         )
 
     def draw(self) -> Batch | None:
-        """The next batch, of the shapes and dtypes of the first; None if there is no more."""
+        """The next batch, with the shapes and dtypes of the first; None at the end."""
         item = next(self._items, None)
         if item is None:
             return None
@@ -85,14 +97,14 @@ class Stream:
         if _shapes(batch) != _shapes(self.first):
             raise ValueError(
                 f"fit: batch {self._position} of the stream has (shape, dtype) {_shapes(batch)}, "
-                f"but the first had {_shapes(self.first)}; give `batch_size` to have short "
-                "batches filled up."
+                f"but the first had {_shapes(self.first)}; give `batch_size` to pad short "
+                "batches."
             )
         self._position += 1
         return batch
 
     def seek(self, step: int) -> None:
-        """Have ``step`` batches drawn: opened anew without them if it can be, else one by one."""
+        """Move to position ``step``: reopen the stream there if possible, else draw batches."""
         if self._reopen is not None and step != self._position:
             self._items, self._position = self._reopen(step), step
         while self._position < step and self.draw() is not None:
@@ -100,7 +112,7 @@ class Stream:
 
 
 def _passes(stream: Iterable[Any]) -> Iterator[Any]:
-    """The items of ``stream`` again and again; once, if it is an iterator or holds none."""
+    """The items of ``stream``, repeated unless it is an iterator or empty."""
     while True:
         empty = True
         for item in stream:
@@ -126,7 +138,7 @@ def _as_batch(item: Any, number: int) -> Batch:
 
 
 def _narrowed(x: Any) -> Any:
-    """``x`` in a width that this process computes in."""
+    """``x`` in a dtype that this process computes in."""
     return x if isinstance(x, jax.Array) else np.asarray(x, jax.dtypes.canonicalize_dtype(x.dtype))
 
 

@@ -1,7 +1,8 @@
 """A whole training as one pure function, which compiles into one program.
 
-The outer scan goes over evaluations, the inner one over the steps between two of them. Scans, and
-no open-ended loops, so that the training can be differentiated with respect to hyperparameters.
+The outer scan runs over evaluations, the inner one over the steps between two of them. These are
+scans and not open-ended loops, so that the training can be differentiated with respect to
+hyperparameters.
 """
 
 import math
@@ -14,19 +15,13 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxopt_course.core import canonical_convolutions, checks, on_auto_axes
-from jaxopt_course.tasks import targets_check
 
-from ._arguments import built, check_key
+from ._arguments import Evaluated, built, check_build, check_key, make_timetable
+from ._data import as_examples, as_rows, count_rows
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._evaluate import validation
-from ._feed import Epoch, Feed, make_feed
-from ._loop import Evaluated, Loop, Progress, frozen_row, hold, make_loop, release
-from ._rows import as_examples, as_rows, count_rows, rows_used
+from ._progress import frozen_metrics, release
 from ._state import Rows, Run
-from ._timetable import make_timetable
-
-
-_Carry = tuple[Progress, Epoch]
+from ._training import Held, Setup, Training
 
 
 def make_train(
@@ -42,9 +37,9 @@ def make_train(
 ) -> Callable[..., Run]:
     """The function ``train(key, hyperparameters=None, rows=None) -> Run``.
 
-    It is pure: jit it, ``vmap`` it over keys, hyperparameters and rows, differentiate it with
-    respect to hyperparameters. It does not compile itself. An epoch sees every training row once,
-    in an order of its own; the last batch is filled up with rows of weight 0. A training that
+    ``train`` is pure and does not compile itself: jit it, ``vmap`` it over keys, hyperparameters
+    and rows, differentiate it with respect to hyperparameters. Each epoch sees every training row
+    once, in an order of its own; the last batch is padded with rows of weight 0. A training that
     diverges or stops early is frozen from that evaluation on. Gradients that
     :class:`~jaxopt_course.transforms.MultiSteps` still accumulates after the last step are applied
     before the last evaluation.
@@ -52,30 +47,32 @@ def make_train(
     Args:
         build: ``build(hyperparameters) -> (task, optimizer)``. It is called while ``train`` is
             traced, so every number in it can be a hyperparameter: rates, decays, dropout.
-        data: a pair (inputs, targets), or anything with these attributes, of all rows. It becomes
-            part of the program. Where it, the hyperparameters or the key lie on a mesh with
-            explicit axes, the training runs on automatic ones, and every device gets the run.
-        epochs: how often to see every training row, in [1, inf); or else
-        steps: how many batches to see, in [1, inf).
-        batch_size: in [1, training rows].
-        evaluate_every: steps from one evaluation to the next, in [1, inf). None: one epoch. The
-            end is evaluated in any case.
-        early_stopping: when to end before that. None: never.
-        evaluate: ``"averaged"`` evaluates and keeps the averages of the parameters where the
-            optimizer defines them, as ``ema_params`` and ``schedule_free`` do; ``"raw"`` evaluates
-            the parameters that are trained. Averaged parameters are evaluated with the model state
-            of the trained ones: a warning says so if there is one.
+        data: a pair (inputs, targets) of all rows, or an object with these attributes. It becomes
+            part of the program. If it, the hyperparameters or the key are on a mesh with explicit
+            axes, the training runs on automatic axes, and every device gets the run.
+        epochs: number of passes over the training rows, in [1, inf). Give exactly one of `epochs`
+            and `steps`.
+        steps: number of batches, in [1, inf).
+        batch_size: rows of a batch, in [1, training rows].
+        evaluate_every: steps between evaluations, in [1, inf). None: one epoch. The last step is
+            evaluated in any case.
+        early_stopping: rule that ends the training before its last step. None: no rule.
+        evaluate: ``"averaged"`` evaluates and keeps the averages of the parameters that the
+            optimizer defines, as ``ema_params`` and ``schedule_free`` do. ``"raw"`` evaluates the
+            trained parameters. Averages are evaluated with the model state of the trained
+            parameters; a warning says so if there is one.
 
     Returns:
-        ``train``. Its ``hyperparameters`` are any pytree that ``build`` takes, its ``rows`` a
-        :class:`Rows`; None trains on all rows, without validation.
+        ``train``. Its ``hyperparameters`` are any pytree that ``build`` accepts. Its ``rows`` are
+        a :class:`Rows`; None trains on all rows, without validation.
 
     Raises:
-        TypeError: if `build` is no function, or, when ``train`` is called, returns something else.
-        ValueError: if a number is out of range or there is no example. When ``train`` is called,
-            for rows come then: if ``batch_size`` is above the number of training rows, or the
-            task's problem does not allow a target of a row that is used. Where ``rows`` are traced,
-            as in a search, all rows of ``data`` count as used.
+        TypeError: if `build` is not a function, or, when ``train`` is called, returns something
+            else.
+        ValueError: if a number is out of range or there is no example. When ``train`` is called: if
+            ``batch_size`` exceeds the number of training rows, or the task's problem does not allow
+            a target of a row that is used. If ``rows`` are traced, as in a search, all rows count
+            as used.
 
     Examples:
         >>> import optax
@@ -96,11 +93,7 @@ def make_train(
         >>> runs.history["loss"].shape
         (2, 20)
     """
-    if not callable(build):
-        raise TypeError(
-            "make_train: `build` must be a function of hyperparameters that returns "
-            f"(task, optimizer), got {type(build).__name__}."
-        )
+    check_build("make_train", build)
     check_early_stopping("make_train", early_stopping)
     checks.choice("make_train", "evaluate", evaluate, get_args(Evaluated))
     examples = as_examples("make_train", data)
@@ -112,23 +105,19 @@ def make_train(
         "evaluate_every": evaluate_every,
     }
     checks.integer("make_train", "batch_size", batch_size, "[1, inf)")
-    make_timetable("make_train", max(n, batch_size), **numbers)  # all checks but that on the rows
+    make_timetable("make_train", max(n, batch_size), **numbers)  # all checks except those on rows
 
     def train(key: Any, hyperparameters: Any = None, rows: Rows | None = None) -> Run:
-        return on_auto_axes(training, key, hyperparameters, rows, examples)
+        return on_auto_axes(run, key, hyperparameters, rows, examples)
 
-    def training(key: Any, hyperparameters: Any, rows: Rows | None, examples: Any) -> Run:
+    def run(key: Any, hyperparameters: Any, rows: Rows | None, examples: Any) -> Run:
         task, optimizer = built("make_train", build, hyperparameters)
         check_key("train", key)
         used = as_rows("train", rows, n)
-        targets_check(task, examples[0])("make_train", examples[1], rows_used(rows, n))
         timetable = make_timetable("train", used.train.shape[0], **numbers)
-        feed = make_feed(examples, used, timetable)
-        validate = validation(task, examples, used, timetable.batch_size)
-        options: dict[str, Any] = {"evaluated": evaluate, "batch_at": feed.batch_at}
-        loop = make_loop(task, optimizer, validate, early_stopping, **options)
-        progress = hold(loop.start(key, feed.like))
-        carry, history = (progress, feed.nothing), []
+        setup = Setup(task, optimizer, timetable, evaluate)
+        training = Training(setup, examples, used, early_stopping, owner="make_train")
+        held, history = training.hold(training.start(key)), []
         whole, rest = divmod(timetable.steps, timetable.evaluate_every)
         for begin, number, length in [
             (0, whole, timetable.evaluate_every),
@@ -136,9 +125,9 @@ def make_train(
         ]:
             if number * length > 0:
                 firsts = _first_steps(begin, number, length, timetable.steps_per_epoch)
-                carry, rows_of_part = _intervals(loop, feed, carry, length, firsts, timetable.steps)
-                history.append(rows_of_part)
-        progress = release(loop.finish(carry[0], carry[0].running))
+                held, metrics = _intervals(training, held, length, firsts)
+                history.append(metrics)
+        progress = release(training.finish(held.progress, held.progress.running))
         return Run(
             state=progress.state,
             best_params=progress.best_params,
@@ -153,7 +142,7 @@ def make_train(
 def _first_steps(
     begin: int, number: int, length: int, steps_per_epoch: int
 ) -> Int[np.ndarray, "intervals stretches"]:
-    """Where the stretches of each interval begin: equal ones, each within an epoch."""
+    """The first steps of the stretches of each interval: equal ones, each within an epoch."""
     offset = begin % steps_per_epoch
     stretch = math.gcd(length, steps_per_epoch, offset)
     if number == 1 and offset + length <= steps_per_epoch:
@@ -162,39 +151,35 @@ def _first_steps(
 
 
 def _intervals(
-    loop: Loop,
-    feed: Feed,
-    carry: _Carry,
-    length: int,
-    firsts: Int[np.ndarray, "intervals stretches"],
-    end: int,
-) -> tuple[_Carry, dict[str, Array]]:
-    """For each row of ``firsts`` so many steps and an evaluation, unless the training has ended.
+    training: Training, held: Held, length: int, firsts: Int[np.ndarray, "intervals stretches"]
+) -> tuple[Held, dict[str, Array]]:
+    """For each row of ``firsts``, ``length`` steps and an evaluation, unless it has ended.
 
-    The evaluation after ``end`` steps is the last one.
-    Epochs are drawn outside of what depends on that. Under ``vmap`` both sides of such a condition
-    are computed, the numbers of the steps come apart, and each step would draw an epoch.
+    Epochs are drawn outside of the condition on that. Under ``vmap`` both branches of such a
+    condition are computed and the step becomes a batched number, so each step would draw an epoch.
     """
     steps = jnp.arange(length // firsts.shape[1], dtype=jnp.int32)
+    batches = training.batches
 
-    def stretch(carry: _Carry, first: Array) -> tuple[_Carry, None]:
-        progress, epoch = carry
-        epoch = feed.turn(progress.state.key, epoch, first)
+    def stretch(held: Held, first: Array) -> tuple[Held, None]:
+        epoch = batches.turn(held.progress.state.key, held.epoch, first)
         step = lambda progress, index: (
-            loop.step(progress, feed.batch(epoch.table, index))[0],
+            training.step(progress, batches.batch(epoch.table, index))[0],
             None,
         )
         run = lambda progress: jax.lax.scan(step, progress, first + steps)[0]
-        return (jax.lax.cond(progress.running, run, lambda same: same, progress), epoch), None
+        progress = held.progress
+        progress = jax.lax.cond(progress.running, run, lambda same: same, progress)
+        return Held(progress, epoch), None
 
-    def interval(carry: _Carry, firsts: Array) -> tuple[_Carry, dict[str, Array]]:
-        (progress, epoch), _ = jax.lax.scan(stretch, carry, firsts)
-        row = jax.eval_shape(loop.evaluate, progress)[1]
-        last = firsts[-1] + steps.shape[0] == end
-        evaluate = lambda progress: loop.evaluate(progress, last)
-        frozen = lambda progress: (progress, frozen_row(progress, row))
-        progress, row = jax.lax.cond(progress.running, evaluate, frozen, progress)
-        return (progress, epoch), row
+    def interval(held: Held, firsts: Array) -> tuple[Held, dict[str, Array]]:
+        (progress, epoch, _), _ = jax.lax.scan(stretch, held, firsts)
+        like = jax.eval_shape(lambda progress: training.evaluate(progress, False), progress)[1]
+        last = firsts[-1] + steps.shape[0] == training.setup.timetable.steps
+        evaluate = lambda progress: training.evaluate(progress, last)
+        frozen = lambda progress: (progress, frozen_metrics(progress, like))
+        progress, metrics = jax.lax.cond(progress.running, evaluate, frozen, progress)
+        return Held(progress, epoch), metrics
 
-    scan = canonical_convolutions(lambda carry, rows: jax.lax.scan(interval, carry, rows))
-    return scan(carry, jnp.asarray(firsts))
+    scan = canonical_convolutions(lambda held, firsts: jax.lax.scan(interval, held, firsts))
+    return scan(held, jnp.asarray(firsts))

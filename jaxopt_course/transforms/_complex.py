@@ -12,9 +12,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import GradientTransformationExtraArgs, Params, State, checks
-
-from ._points import evaluation_params, lookahead_params
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    State,
+    checks,
+    states,
+)
 
 
 class SplitRealAndImaginaryState(NamedTuple):
@@ -24,11 +28,11 @@ class SplitRealAndImaginaryState(NamedTuple):
 
     def evaluation_params(self, params: Params) -> Params:
         """What the state inside has to evaluate with."""
-        return self._point(evaluation_params, params)
+        return self._point(states.evaluation_params, params)
 
     def lookahead_params(self, params: Params) -> Params:
         """Where the state inside wants the gradient."""
-        return self._point(lookahead_params, params)
+        return self._point(states.lookahead_params, params)
 
     def _point(self, point: Callable[[State, Params], Params], params: Params) -> Params:
         pairs = _split(params)

@@ -1,4 +1,4 @@
-"""One long vector in place of a tree: fewer, larger operations for an elementwise optimizer."""
+"""All parameters as one vector: fewer and larger operations for an elementwise optimizer."""
 
 import dataclasses
 import functools
@@ -17,9 +17,8 @@ from jaxopt_course.core import (
     State,
     checks,
     on_auto_axes,
+    states,
 )
-
-from ._points import evaluation_params, in_own_layout, lookahead_params
 
 
 @functools.partial(
@@ -27,35 +26,37 @@ from ._points import evaluation_params, in_own_layout, lookahead_params
 )
 @dataclasses.dataclass(frozen=True)
 class FlatState:
-    """The state of the optimizer, on one vector.
+    """State of an optimizer that runs on one vector.
 
-    inner_state: the inner state; a vector for each tree shaped like the params.
-    structure: of the params, static.
+    inner_state: inner state, with a vector for each tree shaped like the params.
+    structure: tree structure of the params, static.
     """
 
     inner_state: State
     structure: Any
 
     def evaluation_params(self, params: Params) -> Params:
-        """What the state inside has to evaluate with."""
-        return self._point(evaluation_params, params)
+        """The evaluation parameters of the inner state."""
+        return self._point(states.evaluation_params, params)
 
     def lookahead_params(self, params: Params) -> Params:
-        """Where the state inside wants the gradient."""
-        return self._point(lookahead_params, params)
+        """The look-ahead point of the inner state."""
+        return self._point(states.lookahead_params, params)
 
     def _point(self, point: Callable[[State, Params], Params], params: Params) -> Params:
-        return in_own_layout(point, self.inner_state, params, _joined, _split, self.structure)
+        return states.in_own_layout(
+            point, self.inner_state, params, _joined, _split, self.structure
+        )
 
 
 def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraArgs:
     """Run ``inner`` on all leaves joined to one vector, in the widest of their dtypes.
 
-    It helps many small leaves and costs a copy of large ones. What looks at leaves or axes,
-    such as a norm per leaf, sees one leaf with one axis.
+    This is faster for many small leaves and costs a copy of large ones. An optimizer that looks at
+    leaves or axes, for instance by a norm per leaf, sees one leaf with one axis.
 
     Args:
-        inner: the transformation, best an elementwise one.
+        inner: the transformation, which should be elementwise.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -84,7 +85,7 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraA
 
 def _joined(tree: PyTree) -> PyTree:
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    if not leaves:  # a placeholder of optax's, or an empty tree
+    if not leaves:  # a placeholder of optax, or an empty tree
         return tree
     dtype = functools.reduce(np.promote_types, (leaf.dtype for leaf in leaves))
     return jnp.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves])

@@ -23,10 +23,9 @@ from jaxopt_course.core import (
     checks,
     if_applied,
     numerics,
+    states,
     tree,
 )
-
-from ._packed import packed_state
 
 
 class LookaheadParams(NamedTuple):
@@ -129,7 +128,7 @@ def lookahead(
             fast_state = jax.tree.map(
                 lambda new, old: jnp.where(sync, new, old),
                 tree.cast_like(
-                    packed_state(fast_optimizer.init(both.fast), fast_state), fast_state
+                    states.packed_state(fast_optimizer.init(both.fast), fast_state), fast_state
                 ),
                 fast_state,
             )

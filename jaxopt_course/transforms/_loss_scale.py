@@ -1,12 +1,12 @@
-"""Dynamic loss scaling: gradients that float16 would round to 0 are computed as multiples.
+"""Dynamic loss scaling, which keeps small float16 gradients from being rounded to 0.
 
 The training multiplies the loss by the scale s and divides the gradients by it, in float32. With
 n the number of good steps in a row and N the growth interval,
 
-    gradients finite:       the inner update;       n <- n + 1; if n = N: s <- c s, n <- 0
-    some of them not:       updates 0, nothing new; s <- s / c, n <- 0
+    all gradients finite:   inner update;            n <- n + 1; if n = N: s <- c s, n <- 0
+    otherwise:              updates 0, states kept;  s <- s / c, n <- 0
 
-within [min_scale, max_scale]. So s stays near the largest one that overflows nowhere.
+within [min_scale, max_scale]. The scale therefore stays near the largest one without overflow.
 
 Reference: Micikevicius et al., "Mixed Precision Training", 2018, sections 3.2 and 4,
 https://arxiv.org/abs/1710.03740.
@@ -31,11 +31,11 @@ from jaxopt_course.core import (
 
 
 class DynamicLossScaleState(NamedTuple):
-    """The scale, and the state of the optimizer inside.
+    """State of dynamic loss scaling.
 
-    scale: what the next loss is to be multiplied by, float32[].
+    scale: factor of the next loss, float32[].
     good_steps: steps in a row with finite gradients since the scale last changed, int32[].
-    inner_state: the inner state, as of the last step that was taken.
+    inner_state: state of the optimizer inside, after the last step with finite gradients.
     last_finite: whether the last gradients were finite, bool[].
     """
 
@@ -43,6 +43,10 @@ class DynamicLossScaleState(NamedTuple):
     good_steps: Int[Array, ""]
     inner_state: State
     last_finite: Bool[Array, ""] = True
+
+    def loss_scale(self) -> Float[Array, ""]:
+        """The factor of the next loss."""
+        return self.scale
 
     def was_applied(self, old: "DynamicLossScaleState") -> Bool[Array, ""]:
         """Whether the last gradients were finite and the optimizer inside applied its update."""
@@ -58,26 +62,24 @@ def dynamic_loss_scale(
     min_scale: ScalarLike = 1.0,
     max_scale: ScalarLike = 2.0**24,
 ) -> GradientTransformationExtraArgs:
-    """Run ``inner`` on finite gradients only, and adapt the scale of the loss to them.
+    """Skip updates with non-finite gradients, and adapt the scale of the loss.
 
-    ``update`` takes gradients that are *already divided* by :func:`loss_scale`: so they agree with
-    ``value`` and ``value_fn``, and ``inner`` may clip or normalize. ``make_step``, and with it
-    every training of this library, multiplies and divides. Put it around everything else, so that
-    what was not finite reaches no other state.
+    ``update`` expects gradients that are *already divided* by :func:`loss_scale`, so that they
+    agree with ``value`` and ``value_fn``, and ``inner`` may clip or normalize them. ``make_step``
+    and all trainings of this library multiply and divide. Make this the outermost wrapper, so that
+    non-finite gradients reach no other state.
 
     Args:
         inner: the transformation to protect.
-        initial_scale: in (0, inf); brought into [``min_scale``, ``max_scale``].
+        initial_scale: first scale, in (0, inf); clipped to [``min_scale``, ``max_scale``].
         growth_interval: good steps in a row before the scale grows, in [1, inf), rounded.
-        factor: by which the scale grows and shrinks, in (1, inf). A power of 2 rounds nothing.
-        min_scale: in (0, inf); below 1 where the gradients themselves are too large for float16.
-        max_scale: in (0, inf).
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        factor: factor by which the scale grows and shrinks, in (1, inf). Powers of 2 are exact.
+        min_scale: lowest scale, in (0, inf). Choose one below 1 if the gradients themselves are
+            too large for float16.
+        max_scale: highest scale, in (0, inf).
 
     Examples:
-        >>> import jax.numpy as jnp
+        >>> from jaxopt_course.transforms import loss_scale
         >>> tx = dynamic_loss_scale(optax.scale(-0.1), initial_scale=1024.0)
         >>> updates, state = tx.update(jnp.array(jnp.inf), tx.init(jnp.array(1.0)))
         >>> float(updates), float(loss_scale(state))
@@ -117,24 +119,3 @@ def dynamic_loss_scale(
         return new_updates, DynamicLossScaleState(scale, good_steps, inner_state, finite)
 
     return GradientTransformationExtraArgs(init, update)
-
-
-def loss_scale(state: State) -> Float[Array, ""] | None:
-    """What the loss of the next step is to be multiplied by, and its gradients divided by.
-
-    Args:
-        state: the state of :func:`dynamic_loss_scale`, or of any chain or wrapper around it.
-
-    Returns:
-        The scale, or None for an optimizer that scales no loss.
-
-    Raises:
-        ValueError: if the state holds more than one :class:`DynamicLossScaleState`.
-    """
-    is_ours = lambda part: isinstance(part, DynamicLossScaleState)
-    found = [part.scale for part in jax.tree.leaves(state, is_leaf=is_ours) if is_ours(part)]
-    if len(found) > 1:
-        raise ValueError(
-            f"loss_scale: `state` must hold one DynamicLossScaleState at most, got {len(found)}."
-        )
-    return found[0] if found else None

@@ -32,6 +32,10 @@ class SnapshotState(NamedTuple):
 
     measurement: dict[str, PyTree]
 
+    def without_reports(self) -> tuple[()]:
+        """Nothing: all of it describes the last step."""
+        return ()
+
 
 def snapshot(
     measure_name: str, measure: Callable[[Updates], PyTree]
@@ -76,6 +80,10 @@ class MonitorState(NamedTuple):
 
     measurements: dict[str, PyTree]
     measure_states: tuple[State, ...]
+
+    def without_reports(self) -> tuple[()]:
+        """Nothing: all of it describes the last step."""
+        return ()
 
 
 def monitor(

@@ -31,6 +31,7 @@ from jaxopt_course.core import (
     is_pending,
     numerics,
     placed_like,
+    states,
     tree,
     was_applied,
 )
@@ -67,6 +68,12 @@ class MultiStepsState(NamedTuple):
         inside = was_applied(self.inner_opt_state, old.inner_opt_state)
         ran = self.gradient_step != old.gradient_step
         return ran if inside is None else ran & inside
+
+    def without_reports(self) -> "MultiStepsState":
+        """The state without what the predicate said of the last gradients."""
+        return self._replace(
+            inner_opt_state=states.without_reports(self.inner_opt_state), skip_state=()
+        )
 
 
 @runtime_checkable

@@ -1,13 +1,13 @@
-"""Many small arrays in a few large ones.
+"""Trees of many small arrays, stored in a few large ones.
 
-Arrays of one dtype whose shapes differ in the first axis only are laid end to end along it; a
-number counts as an array of length 1. So a buffer has the axes of what is in it, and is cut
-without a copy in between.
+Arrays of one dtype whose shapes differ only in the first axis are concatenated along it; a scalar
+counts as an array of length 1. A buffer therefore has the axes of the arrays in it, and is cut into
+them without reshaping it first.
 """
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -18,18 +18,18 @@ from jaxtyping import Array, PyTree
 from jaxopt_course.core import is_split
 
 
-AT_ONCE = 64  # arrays that are laid end to end in one operation
+AT_ONCE = 64  # arrays that one operation concatenates
 
 
 @jax.tree_util.register_static
 class Layout:
-    """Where each leaf of a tree lies: hashable, a pytree without leaves.
+    """The place of each leaf of a tree: hashable, and a pytree without leaves.
 
-    structure: of the tree.
-    shapes: of its leaves.
-    groups: for each buffer the numbers of the leaves in it, in their order.
-    buffer_shapes: of the buffers.
-    whole: the numbers of the leaves that are in none.
+    structure: structure of the tree.
+    shapes: shapes of its leaves.
+    groups: for each buffer, the numbers of the leaves in it, in order.
+    buffer_shapes: shapes of the buffers.
+    whole: the numbers of the leaves that are in no buffer.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Layout:
         shapes: tuple[tuple[int, ...], ...],
         groups: tuple[tuple[int, ...], ...],
     ) -> None:
-        """Keep them, and their hash: it is asked for at every call of a compiled function."""
+        """Store the fields and their hash, which every call of a compiled function needs."""
         self.structure, self.shapes, self.groups = structure, shapes, groups
         self._hash = hash((structure, shapes, groups))
         self.buffer_shapes = tuple(
@@ -68,28 +68,60 @@ class Layout:
 )
 @dataclasses.dataclass(frozen=True)
 class PackedTree:
-    """A tree in a few arrays.
+    """A tree of arrays, stored in a few arrays.
 
-    buffers: a tuple of arrays, each holding several leaves.
-    whole: a tuple of the leaves that are left as they are.
-    layout: where each leaf lies.
+    buffers: tuple of arrays that hold several leaves each.
+    whole: tuple of the leaves that are stored as they are.
+    layout: the place of each leaf.
     """
 
     buffers: tuple[Any, ...]
     whole: tuple[Any, ...]
     layout: Layout
 
+    def unpacked(self) -> PyTree:
+        """The tree."""
+        layout = self.layout
+        leaves: dict[int, Any] = dict(zip(layout.whole, self.whole, strict=True))
+        for group, buffer in zip(layout.groups, self.buffers, strict=True):
+            shapes = tuple(layout.shapes[i] for i in group)
+            leaves.update(zip(group, _cut(shapes, buffer), strict=True))
+        return jax.tree.unflatten(layout.structure, [leaves[i] for i in range(len(layout.shapes))])
+
+    def packed(self, tree: PyTree) -> "PackedTree":
+        """``tree`` in this layout."""
+        return pack(tree, self.layout)
+
+    def placed_by(self, rule: Callable[[tuple[int, ...]], Any]) -> "PackedTree":
+        """The shardings of these arrays, given the ``rule`` from shapes to shardings.
+
+        A buffer of leaves that are not split is not split, whatever its own shape is.
+        """
+        buffers = []
+        for buffer, group in zip(self.buffers, self.layout.groups, strict=True):
+            is_split = any(tuple(rule(self.layout.shapes[i]).spec) for i in group)
+            own = is_split or not hasattr(buffer, "shape")
+            buffers.append(jax.tree.map(lambda x, own=own: rule(x.shape if own else ()), buffer))
+        whole = jax.tree.map(lambda leaf: rule(leaf.shape), self.whole)
+        return dataclasses.replace(self, buffers=tuple(buffers), whole=whole)
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the buffers hold the leaves; a wrapper may have replaced them."""
+        shapes = tuple(getattr(buffer, "shape", None) for buffer in self.buffers)
+        return shapes == self.layout.buffer_shapes
+
 
 def plan(tree: PyTree, max_size: int, apart: tuple[Hashable, ...] | None = None) -> Layout:
-    """The layout of ``tree``, of which leaves up to ``max_size`` entries are packed.
+    """The layout of ``tree`` in which leaves of at most ``max_size`` entries are packed.
 
-    Leaves that are split over several devices, or may be, stay as they are: joining them would
+    Leaves that are, or may be, split over several devices are not packed: joining them would
     exchange data between devices in every step.
 
     Args:
-        tree: of arrays.
-        max_size: entries.
-        apart: a value for each leaf; only leaves of equal values share a buffer.
+        tree: tree of arrays.
+        max_size: number of entries.
+        apart: one value per leaf; only leaves with equal values share a buffer.
     """
     leaves, structure = jax.tree.flatten(tree)
     shapes = tuple(jnp.shape(leaf) for leaf in leaves)
@@ -103,10 +135,10 @@ def plan(tree: PyTree, max_size: int, apart: tuple[Hashable, ...] | None = None)
 
 
 def pack(tree: PyTree, layout: Layout) -> PackedTree:
-    """``tree``, laid out as said. Its containers may be others, if its leaves are those.
+    """``tree`` in this layout. Its containers may differ from those of the layout.
 
     Raises:
-        ValueError: if it has other leaves than the tree that the layout was made for.
+        ValueError: if the shapes of its leaves are not those of the layout.
     """
     leaves = jax.tree.leaves(tree)
     shapes = tuple(jnp.shape(leaf) for leaf in leaves)
@@ -120,7 +152,7 @@ def pack(tree: PyTree, layout: Layout) -> PackedTree:
 
 
 def packed_shapes(tree: PyTree, layout: Layout) -> PackedTree:
-    """Shapes and dtypes of ``pack(tree, layout)``, without tracing it."""
+    """Shapes and dtypes of ``pack(tree, layout)``, computed without tracing it."""
     leaves = jax.tree.leaves(tree)
     like = lambda shape, i: jax.ShapeDtypeStruct(shape, jnp.result_type(leaves[i]))
     buffers = zip(layout.buffer_shapes, layout.groups, strict=True)
@@ -131,31 +163,13 @@ def packed_shapes(tree: PyTree, layout: Layout) -> PackedTree:
     )
 
 
-def can_unpack(tree: PackedTree) -> bool:
-    """Whether its buffers are arrays that hold the leaves; of some a wrapper has made others."""
-    shapes = tuple(getattr(buffer, "shape", None) for buffer in tree.buffers)
-    return shapes == tree.layout.buffer_shapes
-
-
-def unpack(tree: PyTree) -> PyTree:
-    """The tree that a :class:`PackedTree` holds; any other tree as it is."""
-    if not isinstance(tree, PackedTree):
-        return tree
-    layout = tree.layout
-    leaves: dict[int, Any] = dict(zip(layout.whole, tree.whole, strict=True))
-    for group, buffer in zip(layout.groups, tree.buffers, strict=True):
-        shapes = tuple(layout.shapes[i] for i in group)
-        leaves.update(zip(group, _cut(shapes, buffer), strict=True))
-    return jax.tree.unflatten(layout.structure, [leaves[i] for i in range(len(layout.shapes))])
-
-
 def _lengths(shapes: Sequence[tuple[int, ...]]) -> list[int]:
-    """Of leaves along the axis in which they are laid end to end."""
+    """The lengths of leaves along the axis of concatenation."""
     return [shape[0] if shape else 1 for shape in shapes]
 
 
 def _joined(leaves: Sequence[Any]) -> Array:
-    """``leaves`` end to end, by some at a time: many at once take long to compile."""
+    """``leaves`` concatenated, a few at a time because many at once take long to compile."""
     parts = [leaf if jnp.ndim(leaf) else jnp.reshape(leaf, 1) for leaf in leaves]
     while len(parts) > 1:
         some = [parts[i : i + AT_ONCE] for i in range(0, len(parts), AT_ONCE)]
@@ -165,11 +179,11 @@ def _joined(leaves: Sequence[Any]) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _cut(shapes: tuple[tuple[int, ...], ...], buffer: Array) -> list[Array]:
-    """The parts of ``buffer``; the gradient lays those of the parts end to end.
+    """The leaves in ``buffer``; its gradient concatenates theirs.
 
-    Where a part begins is a number behind a barrier. So all cuts of one length are one kernel:
-    with the numbers in their code each is compiled by itself, 17 times as long on a CPU. The
-    barrier before them keeps them from computing the buffer anew.
+    The barrier hides the offsets from the compiler, so that all slices of one length share one
+    kernel. With constant offsets each slice is compiled by itself, which takes 17 times as long on
+    a CPU. The barrier also keeps each slice from recomputing the buffer.
     """
     lengths = _lengths(shapes)
     ends = np.cumsum(lengths)

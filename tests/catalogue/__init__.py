@@ -58,8 +58,8 @@ NO_TRANSFORMATIONS = {  # functions of states, params and updates
     "schedule_free_eval_params",
     "skip_large_updates",
     "skip_not_finite",
+    "take_step",
     "unitwise_clip",
     "unpack",
-    "unpacked_state",
     "unitwise_norm",
 }

@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from jaxopt_course.training import CheckpointStore
+from jaxopt_course.checkpoints import (
+    CheckpointStore,
+)
 
 
 LONG = ["train", "--hidden", "8", "--epochs", "100000", "--checkpoint-every", "1"]

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from jaxopt_course import optimizers, transforms
-from jaxopt_course.core import GradientTransformationExtraArgs
-from jaxopt_course.transforms import MultiSteps, evaluation_params
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+)
+from jaxopt_course.transforms import (
+    MultiSteps,
+    evaluation_params,
+)
 from tests.catalogue import TRANSFORMATIONS, wrappers
 from tests.catalogue.member import bowl, matrices
 from tests.contracts.test_transformations import is_everyday

@@ -92,7 +92,7 @@ def test_trainings_accept_a_users_own():
     result = jc.fit(task, of_a_user(), (x, 0 * x), key=key, epochs=20, batch_size=2, progress=False)
     assert float(jnp.abs(result.state.params["w"]).max()) < 0.01
     assert float(jc.minimize(bowl, jnp.ones(2), of_a_user()).value) < 1e-9
-    assert jc.training.trajectory(bowl, jnp.ones(2), of_a_user(), 3).shape[0] == 4
+    assert jc.minimization.trajectory(bowl, jnp.ones(2), of_a_user(), 3).shape[0] == 4
 
 
 @pytest.mark.parametrize("name", WRAPPERS)

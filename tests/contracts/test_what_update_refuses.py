@@ -76,7 +76,7 @@ def kind(state):
 
 def check_refused(name, others):
     tx, own = TRANSFORMATIONS[name].build(), state_of(name)
-    unpacked = kind(jax.eval_shape(jc.transforms.unpacked_state, own))  # `packed` takes it too
+    unpacked = kind(jax.eval_shape(jc.transforms.unpack, own))  # `packed` takes it too
     family = lambda name: name.split(":")[0]  # one optimizer, with other options
     for other in others:
         if family(other) == family(name):

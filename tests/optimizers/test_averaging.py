@@ -12,7 +12,11 @@ import optax
 import pytest
 
 from jaxopt_course import optimizers
-from jaxopt_course.transforms import apply_updates, evaluation_params, inject_hyperparams
+from jaxopt_course.transforms import (
+    apply_updates,
+    evaluation_params,
+    inject_hyperparams,
+)
 from tests.optimizers import record_schedule_free as record
 from tests.optimizers.trajectories import GRADIENTS, PARAMS, distance, flat, updates_of
 

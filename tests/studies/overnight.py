@@ -13,7 +13,7 @@ import numpy as np
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.studies import Float, _cohort, population_based_training, search
 from jaxopt_course.studies import _table as tables
-from jaxopt_course.training import make_stages
+from jaxopt_course.training import make_training
 from tests.training.problems import line, line_task
 
 
@@ -49,7 +49,7 @@ def population_in(directory):
     _cohort.Cohort.advance = counted
     build = lambda hyperparameters: (line_task(), sgd(hyperparameters["rate"], momentum=0.9))
     result = population_based_training(
-        make_stages(build, line(), batch_size=4),
+        make_training(build, line(), batch_size=4),
         {"rate": Float(1e-6, 1e-3, log=True)},
         key=jax.random.key(0),
         members=8,

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_course.checkpoints import (
+    CheckpointMismatchError,
+)
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.studies import (
@@ -21,7 +24,11 @@ from jaxopt_course.studies import (
 )
 from jaxopt_course.studies._cohort import Cohort, programs_of
 from jaxopt_course.studies._space import space_of
-from jaxopt_course.training import CheckpointMismatchError, Rows, make_stages, make_train
+from jaxopt_course.training import (
+    Rows,
+    make_train,
+    make_training,
+)
 from tests.training.problems import line, line_task
 
 
@@ -35,13 +42,13 @@ def build(hyperparameters):
     return TASK, sgd(hyperparameters["rate"])
 
 
-STAGES = make_stages(build, line(), batch_size=4)
+TRAINING = make_training(build, line(), batch_size=4)
 RUNGS = halving_rungs(27, min_steps=3, max_steps=81)
 
 
 @pytest.fixture(scope="module")
 def result():
-    return successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, rows=ROWS)
+    return successive_halving(TRAINING, SPACE, key=KEY, rungs=RUNGS, rows=ROWS)
 
 
 def test_the_table_of_rungs():
@@ -90,12 +97,12 @@ def test_rank_correlations_are_reported(result):
 
 
 def test_other_budgets_run_in_the_same_program(result):
-    programs = programs_of(STAGES, None, space_of(SPACE), None)
+    programs = programs_of(TRAINING, None, space_of(SPACE), None)
     sizes = lambda: [program._cache_size() for program in programs]
     compiled = sizes()
     assert min(compiled) > 0
     other = Rungs((27, 5, 2), (2, 7, 50))
-    again = successive_halving(STAGES, SPACE, key=KEY, rungs=other, rows=ROWS)
+    again = successive_halving(TRAINING, SPACE, key=KEY, rungs=other, rows=ROWS)
     assert again.rungs == other
     assert sizes() == compiled
 
@@ -109,7 +116,7 @@ def test_survivors_are_among_those_that_trained(result):
 
 
 def test_what_was_broken_off_ends_as_if_it_was_not(result, tmp_path, monkeypatch):
-    halve = functools.partial(successive_halving, STAGES, SPACE, key=KEY, rungs=RUNGS, rows=ROWS)
+    halve = functools.partial(successive_halving, TRAINING, SPACE, key=KEY, rungs=RUNGS, rows=ROWS)
     advance, ends = Cohort.advance, []
 
     def advance_or_break(self, points, end):
@@ -129,7 +136,7 @@ def test_what_was_broken_off_ends_as_if_it_was_not(result, tmp_path, monkeypatch
 
 
 def test_hyperband_has_brackets_from_many_short_to_few_long(result):
-    brackets = hyperband(STAGES, SPACE, key=KEY, min_steps=3, max_steps=27, rows=ROWS)
+    brackets = hyperband(TRAINING, SPACE, key=KEY, min_steps=3, max_steps=27, rows=ROWS)
     assert [b.rungs for b in brackets] == [
         Rungs((9, 3, 1), (3, 9, 27)),
         Rungs((5, 1), (9, 27)),
@@ -141,14 +148,14 @@ def test_hyperband_has_brackets_from_many_short_to_few_long(result):
 
 def test_each_bracket_of_hyperband_ends_at_the_last_step():
     """Though 9 times three, of a bracket that has more than one left there, is 27."""
-    brackets = hyperband(STAGES, SPACE, key=KEY, min_steps=1, max_steps=28, rows=ROWS)
+    brackets = hyperband(TRAINING, SPACE, key=KEY, min_steps=1, max_steps=28, rows=ROWS)
     assert brackets[2].rungs == Rungs((6, 2), (9, 28))
     assert {b.rungs.steps[-1] for b in brackets} == {28}
 
 
 def test_the_highest_can_be_best():
     result = successive_halving(
-        STAGES, SPACE, key=KEY, rungs=Rungs((9, 3), (3, 9)), metric="loss", mode="max"
+        TRAINING, SPACE, key=KEY, rungs=Rungs((9, 3), (3, 9)), metric="loss", mode="max"
     )
     assert result.scores[1, result.best] == np.nanmax(result.scores[1])
 
@@ -156,28 +163,28 @@ def test_the_highest_can_be_best():
 def test_an_accuracy_is_not_minimized():
     settings = {"key": KEY, "metric": "validation_accuracy"}
     with pytest.raises(ValueError, match="successive_halving: `mode` must be 'max'"):
-        successive_halving(STAGES, SPACE, rungs=RUNGS, **settings)
+        successive_halving(TRAINING, SPACE, rungs=RUNGS, **settings)
     with pytest.raises(ValueError, match="hyperband: `mode` must be 'max'"):
-        hyperband(STAGES, SPACE, min_steps=3, max_steps=27, **settings)
+        hyperband(TRAINING, SPACE, min_steps=3, max_steps=27, **settings)
 
 
 def test_a_schedule_that_decays_within_the_budget_is_warned_of():
     decaying = lambda h: (TASK, sgd(cosine_decay_schedule(h["rate"], 9)))
-    stages = make_stages(decaying, line(), batch_size=4)
+    training = make_training(decaying, line(), batch_size=4)
     with pytest.warns(ScheduleWarning, match="at step 9 the optimizer's steps are"):
-        successive_halving(stages, SPACE, key=KEY, rungs=Rungs((3, 1), (3, 9)))
+        successive_halving(training, SPACE, key=KEY, rungs=Rungs((3, 1), (3, 9)))
 
 
 def test_what_is_no_table_is_refused():
     for rungs in (Rungs((3, 4), (1, 2)), Rungs((3, 1), (2, 2)), Rungs((), ()), Rungs((1,), (0,))):
         with pytest.raises(ValueError, match="`rungs` must be sizes that do not rise"):
-            successive_halving(STAGES, SPACE, key=KEY, rungs=rungs)
+            successive_halving(TRAINING, SPACE, key=KEY, rungs=rungs)
     space = {**SPACE, "width": Choice([1, 2])}
     with pytest.raises(ValueError, match="`space` must hold numbers only"):
-        successive_halving(STAGES, space, key=KEY, rungs=RUNGS)
+        successive_halving(TRAINING, space, key=KEY, rungs=RUNGS)
     with pytest.raises(ValueError, match="`points` must be at least 27, of 1 numbers"):
-        successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, points=np.zeros((3, 1)))
+        successive_halving(TRAINING, SPACE, key=KEY, rungs=RUNGS, points=np.zeros((3, 1)))
     with pytest.raises(ValueError, match=r"of 1 numbers in \[0, 1\]"):
-        successive_halving(STAGES, SPACE, key=KEY, rungs=RUNGS, points=np.full((27, 1), 1.5))
+        successive_halving(TRAINING, SPACE, key=KEY, rungs=RUNGS, points=np.full((27, 1), 1.5))
     with pytest.raises(ValueError, match=r"top_k_rungs: `trials` must lie in \[1, inf\), got 0"):
         top_k_rungs(0, 1, min_steps=1, max_steps=2)

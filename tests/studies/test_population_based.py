@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_course.checkpoints import (
+    CheckpointMismatchError,
+)
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.studies import Choice, Float, Int, ScheduleWarning, population_based_training
@@ -14,7 +17,9 @@ from jaxopt_course.studies import _cohort as cohorts
 from jaxopt_course.studies._population_based import Turn, multiplied, turn
 from jaxopt_course.studies._space import space_of
 from jaxopt_course.tasks import Task
-from jaxopt_course.training import CheckpointMismatchError, make_stages
+from jaxopt_course.training import (
+    make_training,
+)
 from jaxopt_course.transforms import inject_hyperparams
 
 
@@ -42,10 +47,10 @@ def build(hyperparameters):
 
 
 DATA = (jnp.zeros(6), jnp.zeros(6))
-STAGES = make_stages(build, DATA, batch_size=3)
+TRAINING = make_training(build, DATA, batch_size=3)
 train = functools.partial(
     population_based_training,
-    STAGES,
+    TRAINING,
     SPACE,
     key=KEY,
     members=8,
@@ -71,9 +76,9 @@ def plain():
 
 @jax.jit
 def piece(progress, rate, end):
-    """A round, by ``stages`` alone."""
-    progress = STAGES.advance(progress, {"rate": rate}, None, end)
-    progress, row = STAGES.evaluate(progress, {"rate": rate})
+    """A round, by ``training`` alone."""
+    own = TRAINING({"rate": rate})
+    progress, row = own.evaluate(own.advance(progress, end))
     return progress, jnp.where(progress.running, row["loss"], jnp.nan)
 
 
@@ -81,7 +86,7 @@ def replayed(result, member):
     """The scores along the lineage of ``member``."""
     places = result.lineage(member)
     key = jax.random.fold_in(KEY, places[0])
-    progress, scores = STAGES.start(key, {"rate": 0.0}), []
+    progress, scores = TRAINING({"rate": 0.0}).start(key), []
     for r, place in enumerate(places):
         progress, score = piece(progress, result.values[r, place, 0], int(result.steps[r]))
         scores.append(float(score))
@@ -151,7 +156,7 @@ def test_the_result_says_what_happened(result):
 
 
 def test_the_highest_can_be_best_in_the_same_program(result):  # of which the lowest is
-    programs = cohorts.programs_of(STAGES, None, space_of(SPACE), None)
+    programs = cohorts.programs_of(TRAINING, None, space_of(SPACE), None)
     compiled = [program._cache_size() for program in programs]
     assert min(compiled) > 0
     found = train(mode="max", rounds=2, interval=3, quantile=0.5)
@@ -186,9 +191,9 @@ def test_what_was_broken_off_ends_as_if_it_was_not(result, tmp_path, monkeypatch
     assert len(calls) == 5
     with pytest.raises(CheckpointMismatchError, match="another `turn`"):
         train(resume=path, quantile=0.5)
-    stages = make_stages(lambda h: (bowl(), sgd(h["rate"])), DATA, batch_size=3)
-    with pytest.raises(CheckpointMismatchError, match="another `stages`"):
-        train.func(stages, SPACE, **{**train.keywords, "resume": path})
+    training = make_training(lambda h: (bowl(), sgd(h["rate"])), DATA, batch_size=3)
+    with pytest.raises(CheckpointMismatchError, match="another `training`"):
+        train.func(training, SPACE, **{**train.keywords, "resume": path})
 
 
 def test_turns():
@@ -240,19 +245,19 @@ def test_what_does_not_fit_is_refused(as_users_run_it):
         "`mode` must be 'max' for the metric 'accuracy'": {"metric": "accuracy"},
         r"of 1 numbers in \[0, 1\], got": {"points": np.where(POINTS > 0.5, np.nan, POINTS)},
         "take rate again in every round, but its state keeps": {
-            "stages": make_stages(keeping, DATA, batch_size=3)
+            "training": make_training(keeping, DATA, batch_size=3)
         },
     }.items():
-        arguments = {"stages": STAGES, "space": SPACE, **train.keywords, **options}
+        arguments = {"training": TRAINING, "space": SPACE, **train.keywords, **options}
         with pytest.raises(ValueError, match=sentence):
             population_based_training(**arguments)
 
 
 def test_a_schedule_that_decays_within_the_rounds_is_warned_of():
     decaying = lambda h: (bowl(), sgd(cosine_decay_schedule(h["rate"], 10)))
-    stages = make_stages(decaying, DATA, batch_size=3)
+    training = make_training(decaying, DATA, batch_size=3)
     with (
         pytest.warns(ScheduleWarning, match="at step 10 the optimizer's steps are"),
         pytest.raises(ValueError, match="must be one of"),  # before anything is compiled
     ):
-        train.func(stages, SPACE, **{**train.keywords, "rounds": 2, "metric": "error"})
+        train.func(training, SPACE, **{**train.keywords, "rounds": 2, "metric": "error"})

@@ -10,9 +10,13 @@ import time
 import numpy as np
 import pytest
 
+from jaxopt_course.checkpoints import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointWarning,
+)
 from jaxopt_course.studies import Choice, Float, search
 from jaxopt_course.studies import _table as tables
-from jaxopt_course.training import CheckpointError, CheckpointMismatchError, CheckpointWarning
 
 from .problems import FOLDS, SPACE, descend
 

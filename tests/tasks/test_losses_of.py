@@ -4,17 +4,19 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxopt_course.checkpoints import (
+    fingerprint,
+)
 from jaxopt_course.diagnostics import gradient_flow
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.tasks import Batch, Task, augmented, losses_of, mixed_precision
 from jaxopt_course.training import (
     evaluate,
-    fingerprint,
     fit,
     init_state,
-    make_stages,
     make_step,
     make_train,
+    make_training,
 )
 
 
@@ -55,8 +57,8 @@ def one_step(task):
 
 
 def one_stage(task):
-    stages = make_stages(lambda rate: (task, sgd(rate)), (X, X), batch_size=BATCH)
-    return stages.start(jax.random.key(0), 0.1)
+    training = make_training(lambda rate: (task, sgd(rate)), (X, X), batch_size=BATCH)
+    return training(0.1).start(jax.random.key(0))
 
 
 def whole_training(task):

@@ -32,12 +32,13 @@ from jaxopt_course.tasks import (
 from jaxopt_course.tasks._targets import copied_blocks
 from jaxopt_course.training import (
     Rows,
+    Stream,
     evaluate,
     fit,
     init_state,
     make_population,
-    make_stages,
     make_train,
+    make_training,
 )
 
 
@@ -79,8 +80,8 @@ def batches(targets):
     return [(X[i : i + BATCH], targets[i : i + BATCH]) for i in range(0, N, BATCH)]
 
 
-def stages_of(targets):
-    return make_stages(build("multiclass", 3), (X, targets), batch_size=BATCH)
+def training_of(targets):
+    return make_training(build("multiclass", 3), (X, targets), batch_size=BATCH)
 
 
 HP = {"learning_rate": 0.1}
@@ -96,11 +97,11 @@ DRIVERS = {
     "fit": lambda y: fitted(MULTICLASS, (X, y)),
     "stream": lambda y: fitted(MULTICLASS, batches(y), batch_size=None),
     "stream of jax arrays": lambda y: fitted(MULTICLASS, batches(jnp.asarray(y)), batch_size=None),
-    "validation": lambda y: fitted(MULTICLASS, batches(GOOD), batch_size=None, validation=(X, y)),
+    "validation": lambda y: fitted(MULTICLASS, Stream(batches(GOOD), (X, y)), batch_size=None),
     "make_train": lambda y: trainer(y)(KEY, HP),
     "make_train in jit": lambda y: jax.jit(trainer(y))(KEY, HP),
     "make_train in vmap": lambda y: jax.vmap(trainer(y), (0, None))(jax.random.split(KEY, 2), HP),
-    "make_stages": lambda y: stages_of(y).start(KEY, HP),
+    "make_training": lambda y: training_of(y)(HP).start(KEY),
     "evaluate": lambda y: evaluate(MULTICLASS, *MULTICLASS.init(KEY), X, y),
     "gradient_flow": lambda y: gradient_flow(
         MULTICLASS, init_state(MULTICLASS, sgd(0.1), KEY), Batch(jnp.asarray(X), jnp.asarray(y))
@@ -112,10 +113,10 @@ DRIVERS = {
         trainer(y), k_fold(KEY, I, 2), key=KEY, hyperparameters=HP
     ),
     "halving": lambda y: hyperband(
-        stages_of(y), SPACE, key=KEY, rows=HALF, min_steps=2, max_steps=6, progress=False
+        training_of(y), SPACE, key=KEY, rows=HALF, min_steps=2, max_steps=6, progress=False
     ),
     "population_based": lambda y: population_based_training(
-        stages_of(y), SPACE, key=KEY, rows=HALF, members=2, rounds=2, interval=2, progress=False
+        training_of(y), SPACE, key=KEY, rows=HALF, members=2, rounds=2, interval=2, progress=False
     ),
     "ensemble": lambda y: ensemble(last_params(y), key=KEY, members=2),
     "bagging": lambda y: bagging(last_params(y), jnp.arange(N), key=KEY, members=2),

@@ -7,7 +7,7 @@ import numpy as np
 from jaxopt_course.optimizers import adam
 from jaxopt_course.training import fit
 
-from .problems import Data, line_task
+from .problems import Data, keeping, line_task
 
 
 def data():
@@ -23,6 +23,5 @@ def train(directory, **options):
         steps=12,
         batch_size=4,
         segment=3,
-        checkpoint=directory,
-        **options,
+        **keeping({"checkpoint": directory} | options),
     )

@@ -10,6 +10,7 @@ from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adamw
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Task, function_task, linen_task
+from jaxopt_course.training import Checkpointing
 
 
 N, CLASSES = 50, 3
@@ -98,3 +99,14 @@ def planted_task(curve) -> Task:
         return (counted if train else jnp.full(size, values)), (model_state, {})
 
     return Task(init, loss, lambda params, model_state, inputs: inputs)
+
+
+def keeping(options):
+    """Options of `fit`, with ``resume``, ``accept`` and ``config`` moved into the checkpoints'."""
+    own = {name: options[name] for name in ("resume", "accept", "config") if name in options}
+    others = {name: value for name, value in options.items() if name not in own}
+    kept = others.get("checkpoint")
+    if own and kept is not None:
+        kept = kept if isinstance(kept, Checkpointing) else Checkpointing(kept)
+        others["checkpoint"] = kept._replace(**own)
+    return others

@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 
 from jaxopt_course.core import GradientTransformationExtraArgs
+from jaxopt_course.minimization import (
+    minimize,
+)
 from jaxopt_course.optimizers import adam, lbfgs, sgd
 from jaxopt_course.tasks import Batch
 from jaxopt_course.training import (
+    Checkpointing,
     EarlyStopping,
     Rows,
     fit,
     init_state,
     make_population,
-    make_stages,
     make_step,
     make_train,
-    minimize,
+    make_training,
 )
 from jaxopt_course.transforms import MultiSteps, apply_every, chain, ema_params
 
@@ -69,8 +72,8 @@ def test_what_is_left_at_the_end_is_applied_before_the_last_evaluation(key):
     wanted = fit(line_task(), sgd(0.1), data, key=key, epochs=1, batch_size=6, rows=rows, **QUIET)
     tx = MultiSteps(sgd(0.1), 4)
     train = make_train(lambda _: (line_task(), tx), data, epochs=1, batch_size=2)
-    stages = make_stages(lambda _: (line_task(), tx), data, batch_size=2)
-    halfway = stages.advance(stages.start(key, None, rows), None, rows, 3)
+    training = make_training(lambda _: (line_task(), tx), data, batch_size=2)
+    halfway = training(None, rows).advance(training(None, rows).start(key), 3)
     runs = [
         fit(line_task(), tx, data, key=key, epochs=1, batch_size=2, rows=rows, segment=1, **QUIET),
         jax.jit(train)(key, None, rows),
@@ -85,7 +88,7 @@ def test_what_is_left_at_the_end_is_applied_before_the_last_evaluation(key):
         np.testing.assert_allclose(*validated, rtol=1e-9)
         assert int(run.state.opt_state.mini_step) == 0
         assert "not applied" not in str(run)
-    after, row = stages.evaluate(halfway, None, rows)
+    after, row = training(None, rows).evaluate(halfway)
     np.testing.assert_allclose(row["validation_loss"], validated[1][0], rtol=1e-9)
     assert int(after.state.opt_state.mini_step) == 3  # the training may still be advanced
 
@@ -111,7 +114,12 @@ def test_the_end_of_a_segment_is_no_end_of_a_group(tmp_path, key):
     pieces = fit(line_task(), tx, data, epochs=3, segment=1, **options)
     fit(line_task(), tx, data, epochs=1, checkpoint=tmp_path / "c", **options)
     resumed = fit(
-        line_task(), tx, data, epochs=3, checkpoint=tmp_path / "c", resume="auto", **options
+        line_task(),
+        tx,
+        data,
+        epochs=3,
+        checkpoint=Checkpointing(tmp_path / "c", resume="auto"),
+        **options,
     )
     for run in (pieces, resumed):
         chex.assert_trees_all_equal(run.state.params, whole.state.params)

@@ -9,7 +9,7 @@ import pytest
 
 from jaxopt_course.data import split
 from jaxopt_course.optimizers import adam, sgd
-from jaxopt_course.training import fit, init_state, make_stages, make_step, make_train
+from jaxopt_course.training import fit, init_state, make_step, make_train, make_training
 
 from .problems import line, line_task
 
@@ -73,8 +73,8 @@ def test_a_build_that_returns_no_pair_is_refused(returned, as_users_run_it):
     said = r"`build` must return a pair \(task, optimizer\), got "
     with pytest.raises(TypeError, match="^make_train: " + said):
         make_train(lambda _: returned, line(), **LENGTH)(KEY)
-    with pytest.raises(TypeError, match="^make_stages: " + said):
-        make_stages(lambda _: returned, line(), batch_size=3).start(KEY, None)
+    with pytest.raises(TypeError, match="^make_training: " + said):
+        make_training(lambda _: returned, line(), batch_size=3)()
 
 
 def test_a_build_that_is_no_function_is_refused_at_once(as_users_run_it):

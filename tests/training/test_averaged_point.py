@@ -14,7 +14,7 @@ from jaxopt_course.optimizers import adam, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.studies import Float, search
 from jaxopt_course.tasks import function_task
-from jaxopt_course.training import OutcomeCode, make_stages
+from jaxopt_course.training import OutcomeCode, make_training
 from jaxopt_course.transforms import (
     MultiSteps,
     chain,
@@ -87,18 +87,18 @@ def test_an_optimizer_without_averages_has_the_same_program_either_way():
     assert programs[0] == programs[1]
 
 
-def test_populations_stages_and_searches_judge_the_average():
+def test_populations_brackets_and_searches_judge_the_average():
     build_one = lambda rate: (TASK, ema_params(sgd(rate), 0.95))
     train = make_train(build_one, (X, Y), **LENGTH)
     rates = jnp.array([0.05, 0.1])
     runs = jax.jit(make_population(train, ["hyperparameters"]))(KEY, rates, ROWS)
-    stages = make_stages(build_one, (X, Y), batch_size=8)
+    training = make_training(build_one, (X, Y), batch_size=8)
     for i, rate in enumerate(rates):
         run = jax.tree.map(lambda x, i=i: x[i], runs)
         average = evaluation_params(run.state.opt_state, run.state.params)
         np.testing.assert_allclose(run.history["validation_loss"][-1], loss_at(average), rtol=1e-6)
-        progress = stages.advance(stages.start(KEY, rate, ROWS), rate, ROWS, 12)
-        progress, row = stages.evaluate(progress, rate, ROWS)
+        own = training(rate, ROWS)
+        progress, row = own.evaluate(own.advance(own.start(KEY), 12))
         np.testing.assert_allclose(row["validation_loss"], loss_at(average), rtol=1e-6)
         np.testing.assert_allclose(progress.best_params, average, rtol=1e-6)
     points = np.array([[0.0], [1.0]])
@@ -134,13 +134,13 @@ def test_batch_statistics_that_are_not_of_the_average_are_warned_of():
         fit(task, sgd(0.1), data, **options)
 
 
-@pytest.mark.parametrize("function", [fit, make_train, make_stages])
+@pytest.mark.parametrize("function", [fit, make_train, make_training])
 def test_another_word_for_what_is_evaluated_is_refused(function, as_users_run_it):
     options = {"batch_size": 8, "evaluate": "mean"}
     arguments = (TASK, sgd(0.1)) if function is fit else (lambda _: (TASK, sgd(0.1)),)
     if function is fit:
         options["key"] = KEY
-    if function is not make_stages:
+    if function is not make_training:
         options["epochs"] = 1
     with pytest.raises(ValueError, match="`evaluate` must be one of averaged, raw, got 'mean'"):
         function(*arguments, (X, Y), **options)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.training import (
+from jaxopt_course.checkpoints import (
     CheckpointCorruptError,
     CheckpointStore,
     CheckpointWarning,
-    _checkpoints,
+    _store,
 )
 
 
@@ -127,7 +127,7 @@ def test_without_digests_other_data_would_be_seen_here(damaged, monkeypatch):
     files = [file for file in damaged.files if file.parts[0] == "arrays"]
     largest = max(files, key=lambda file: (damaged.backup / file).stat().st_size)
     random = np.random.default_rng(1)
-    monkeypatch.setattr(_checkpoints, "is_sound", lambda record, data: True)
+    monkeypatch.setattr(_store, "is_sound", lambda record, data: True)
     outcomes = {damaged.outcome(largest, flip(random)) for _ in range(5)}
     assert "OTHER" in outcomes
 

@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 
-from jaxopt_course.training import CheckpointLockedError, CheckpointStore
 from tests.test_own_process import run
 
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.faults
 START = """
 import os, pathlib, resource, signal, sys, time
 import numpy as np
-from jaxopt_course.training import CheckpointError, CheckpointStore
+from jaxopt_course.checkpoints import (CheckpointError, CheckpointStore, CheckpointLockedError,)
 directory = pathlib.Path(sys.argv[1])
 small = {"at": np.arange(3.0)}
 large = {"at": np.random.default_rng(0).normal(size=50_000)}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.training import (
+from jaxopt_course.checkpoints import (
     CheckpointCorruptError,
     CheckpointError,
     CheckpointLockedError,
@@ -17,8 +17,8 @@ from jaxopt_course.training import (
     CheckpointStore,
     CheckpointWarning,
 )
-from jaxopt_course.training._manifest import UPGRADES, decode_manifest, encode_manifest
-from jaxopt_course.training._orbax import OrbaxFiles
+from jaxopt_course.checkpoints._manifest import UPGRADES, decode_manifest, encode_manifest
+from jaxopt_course.checkpoints._orbax import OrbaxFiles
 
 
 SMALL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
@@ -144,7 +144,7 @@ def test_another_state_is_refused_before_arrays_are_read(store, directory):
     message = str(error.value)
     assert "['layer_0']['w']: float32(3,) saved, float64(3,) wanted; " in message
     assert message.count("wanted;") == 3
-    assert "; ... and 13 more: go on with the model" in message
+    assert "; ... and 13 more: use the model" in message
     assert message.endswith("or give another directory.")
     other = {"layer_0": {"w": np.ones((3, 1), np.float32), "b": np.ones(1)}}
     with pytest.raises(ValueError, match=r"\['layer_0'\]\['b'\]: missing; \['layer_0'\]") as error:
@@ -176,9 +176,9 @@ def test_bad_arguments_are_refused(store, tmp_path, as_users_run_it):
         store.save(1, jax.ShapeDtypeStruct((3,), np.float32))
     with pytest.raises(TypeError, match=r"the leaf at \['t'\] must be an array"):
         store.save(1, {"t": np.array(["text"])})
-    with pytest.raises(TypeError, match="`loss` must be one number or None"):
+    with pytest.raises(TypeError, match="`loss` must be a scalar or None"):
         store.save(1, SMALL, loss=np.ones(2))
-    with pytest.raises(TypeError, match="JSON cannot write `about`"):
+    with pytest.raises(TypeError, match="JSON cannot represent `about`"):
         store.save(1, SMALL, about={"path": tmp_path})
     with pytest.raises(ValueError, match=r"`step` must lie in \[0, inf\), got -1"):
         store.save(-1, SMALL)
@@ -267,7 +267,7 @@ def test_what_a_killed_process_left_is_put_right(directory):
 
 def test_steps_of_another_program_are_not_replaced(store, directory):
     (directory / "100" / "default").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="this library does not know as its own"):
+    with pytest.raises(CheckpointError, match="that this library did not write"):
         store.save(5, SMALL)
     assert sorted(os.listdir(directory)) == [".lock", "100"]
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxopt_course import diagnostics, studies, training
+from jaxopt_course import diagnostics, minimization, studies, training
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import function_task
@@ -47,15 +47,15 @@ def population():
     return run(KEY, jnp.array([0.1, 0.2]), ROWS)
 
 
-def stages():
+def training_of():
     build = lambda h: (task(), sgd(h["rate"]))
-    return training.make_stages(build, (INPUTS, TARGETS), batch_size=4)
+    return training.make_training(build, (INPUTS, TARGETS), batch_size=4)
 
 
 def staged():
-    parts, numbers = stages(), {"rate": 0.1}
-    progress = parts.start(KEY, numbers, ROWS)
-    return parts.evaluate(parts.advance(progress, numbers, ROWS, 3), numbers, ROWS)
+    parts, numbers = training_of(), {"rate": 0.1}
+    own = parts(numbers, ROWS)
+    return own.evaluate(own.advance(own.start(KEY), 3))
 
 
 def searched():
@@ -69,7 +69,7 @@ def searched():
 def halved():
     space = {"rate": studies.Float(0.01, 0.1)}
     return studies.successive_halving(
-        stages(), space, key=KEY, rungs=studies.Rungs((2, 1), (1, 2)), rows=ROWS
+        training_of(), space, key=KEY, rungs=studies.Rungs((2, 1), (1, 2)), rows=ROWS
     )
 
 
@@ -82,7 +82,7 @@ PARAMS = init(KEY)
 DRIVERS = {
     "make_train, not compiled": lambda: train_of()(KEY, 0.1, ROWS),
     "make_population": population,
-    "make_stages": staged,
+    "make_training": staged,
     "fit": lambda: training.fit(
         task(), sgd(0.1), (INPUTS, TARGETS), rows=ROWS, key=KEY, epochs=2, batch_size=4
     ),
@@ -91,8 +91,8 @@ DRIVERS = {
     ),
     "evaluate": lambda: training.evaluate(task(), PARAMS, {}, INPUTS, TARGETS, 4),
     "predict": lambda: training.predict(task(), PARAMS, {}, INPUTS, 4),
-    "minimize": lambda: training.minimize(loss, PARAMS, sgd(0.1), max_steps=3),
-    "trajectory": lambda: training.trajectory(loss, PARAMS, sgd(0.1), 3),
+    "minimize": lambda: minimization.minimize(loss, PARAMS, sgd(0.1), max_steps=3),
+    "trajectory": lambda: minimization.trajectory(loss, PARAMS, sgd(0.1), 3),
     "search": searched,
     "successive_halving": halved,
     "loss_landscape": landscape,

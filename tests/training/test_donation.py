@@ -8,11 +8,10 @@ import pytest
 
 from jaxopt_course.optimizers import adamw
 from jaxopt_course.tasks import Batch, Task
-from jaxopt_course.training import init_state, make_step
-from jaxopt_course.training._loop import make_loop
-from jaxopt_course.training._sources import Parts
-from jaxopt_course.training._stream_source import _step as stream_step
-from jaxopt_course.training._timetable import make_timetable
+from jaxopt_course.training import Training, init_state, make_step
+from jaxopt_course.training._arguments import make_timetable
+from jaxopt_course.training._segments import _step as stream_step
+from jaxopt_course.training._training import Setup
 from jaxopt_course.transforms import apply_updates
 
 
@@ -73,10 +72,9 @@ def test_a_training_step_is_in_place_where_it_is_donated():
 
 def test_the_steps_of_fit_on_a_stream_are_in_place():
     timetable = make_timetable("fit", 4, epochs=None, steps=4, batch_size=1, evaluate_every=4)
-    loop = make_loop(TASK, OPTIMIZER, None, None, evaluated="averaged")
-    progress = jax.eval_shape(loop.start, KEY, BATCH)
-    parts = Parts(TASK, OPTIMIZER, timetable, "stop", "averaged", None)
-    step = functools.partial(stream_step.__wrapped__, parts=parts)
-    program = jax.jit(step, donate_argnames="progress").lower(None, progress, BATCH).compile()
+    setup, given = Setup(TASK, OPTIMIZER, timetable), (None, None, None)
+    progress = jax.eval_shape(Training(setup).start, KEY, BATCH)
+    step = functools.partial(stream_step.__wrapped__, setup=setup)
+    program = jax.jit(step, donate_argnames="progress").lower(given, progress, BATCH).compile()
     state = progress.state
     check_is_in_place(program, (state.params, progress.best_params, state.opt_state), besides=1)

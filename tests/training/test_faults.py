@@ -14,7 +14,10 @@ import jax
 import pytest
 
 from jaxopt_course.optimizers import adam
-from jaxopt_course.training import Checkpointing, CheckpointStore, fit
+from jaxopt_course.training import (
+    Checkpointing,
+    fit,
+)
 
 from .problems import line, line_task
 
@@ -117,7 +120,8 @@ FULL_DISK = """
 import pathlib, resource, signal, sys, warnings
 import chex, jax
 from jaxopt_course.optimizers import adam
-from jaxopt_course.training import CheckpointError, Checkpointing, CheckpointStore, fit
+from jaxopt_course.checkpoints import (CheckpointError, CheckpointStore,)
+from jaxopt_course.training import (Checkpointing, fit,)
 from tests.training.problems import line, line_task
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -126,9 +130,9 @@ data, task, optimizer = line(), line_task(), adam(0.1)
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-def train(policy, **options):
+def train(policy, resume="never", **options):
     path = pathlib.Path(sys.argv[1], policy)
-    kept = Checkpointing(path, every_steps=1, on_error=policy)
+    kept = Checkpointing(path, every_steps=1, on_error=policy, resume=resume)
     return path, lambda: fit(
         task, optimizer, data, key=jax.random.key(0), steps=12, batch_size=4, segment=1,
         checkpoint=kept, progress=False, **options,
@@ -143,7 +147,7 @@ path, run = train("warn", callbacks=[fill])
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     chex.assert_trees_all_equal(run(), whole)
-missed = sum("goes on without a checkpoint" in str(w.message) for w in caught)
+missed = sum("continues without a checkpoint" in str(w.message) for w in caught)
 with CheckpointStore(path) as store:
     assert store.latest() == 12
 path, run = train("raise", callbacks=[fill])

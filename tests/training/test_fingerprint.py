@@ -10,19 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_course.checkpoints import (
+    CheckpointMismatchError,
+)
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adam, adamw, lbfgs, nadam, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.tasks import Batch, linen_task
-from jaxopt_course.training import CheckpointMismatchError
-from jaxopt_course.training._fingerprint import (
-    compare,
-    data_fingerprint,
-    fingerprint,
-    optimizer_fingerprint,
-    task_fingerprint,
-)
+from jaxopt_course.training._resume import compare, optimizer_fingerprint, task_fingerprint
 from jaxopt_course.transforms import chain, clip_by_global_norm
 
 
@@ -103,7 +99,8 @@ def test_another_process_finds_the_same():
     code = """
 import json, sys, jax, numpy as np
 from jaxopt_course.optimizers import adam
-from jaxopt_course.training._fingerprint import fingerprint, optimizer_fingerprint
+from jaxopt_course.checkpoints import fingerprint
+from jaxopt_course.training._resume import optimizer_fingerprint
 jax.config.update("jax_enable_x64", sys.argv[1] == "True")
 like = {"w": jax.ShapeDtypeStruct((3, 2), np.float32), "b": np.zeros(2, np.float32)}
 draw = lambda x: jax.nn.silu(x) + jax.random.normal(jax.random.key(0), (3,))

@@ -19,10 +19,13 @@ from jaxopt_course.tasks import function_task
 from jaxopt_course.training import (
     Checkpointing,
     DivergenceError,
+    Logging,
     OutcomeCode,
     Rows,
+    Stream,
     fit,
     make_train,
+    smoke_test,
 )
 
 from .problems import line, line_task
@@ -35,7 +38,7 @@ train = functools.partial(fit, TASK, OPTIMIZER, key=KEY)
 
 
 def test_logs_hold_a_line_an_evaluation(tmp_path):
-    run = train(line(), epochs=3, batch_size=3, rows=ROWS, log=tmp_path, tensorboard=True)
+    run = train(line(), epochs=3, batch_size=3, rows=ROWS, log=Logging(tmp_path, tensorboard=True))
     text = (tmp_path / "history.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
@@ -91,14 +94,14 @@ def test_time_ends_a_training_with_an_evaluation():
 
 
 def test_a_smoke_run_tries_everything_and_leaves_nothing(tmp_path):
-    run = train(
-        line(),
+    run = smoke_test(
+        *(TASK, OPTIMIZER, line()),
+        key=KEY,
         epochs=50,
         batch_size=3,
         rows=ROWS,
         log=tmp_path / "log",
         checkpoint=Checkpointing(tmp_path / "checkpoints"),
-        smoke=True,
     )
     assert run.history["step"].tolist() == [1, 2]
     assert not list(tmp_path.iterdir())
@@ -125,9 +128,11 @@ def test_streams_of_every_kind():
     assert run.history["step"].tolist() == [3]
     chex.assert_trees_all_equal(train(iter([batch] * 3), segment=3), run)  # its end is a pause
     assert int(train([batch, batch, short], steps=5, batch_size=4).state.step) == 5
-    validated = train([batch] * 3, epochs=1, validation=batch)
+    validated = train(Stream([batch] * 3, batch), epochs=1)
     metrics = {"loss", "mean_absolute_error"}
     assert set(validated.history) == {"step"} | metrics | {f"validation_{m}" for m in metrics}
+    assert np.argmin(validated.history["validation_loss"]) == len(validated.history["step"]) - 1
+    chex.assert_trees_all_equal(validated.best_params, validated.state.params)
 
 
 @pytest.mark.parametrize(
@@ -155,21 +160,20 @@ def test_bad_options_are_refused(as_users_run_it, tmp_path):
     for options, error, said in [
         ({"batch_size": None}, TypeError, "`batch_size` must be an integer, got None"),
         ({"on_divergence": "ignore"}, ValueError, "`on_divergence` must be one of"),
-        ({"resume": "maybe"}, ValueError, "`resume` must be one of"),
+        (
+            {"checkpoint": Checkpointing(tmp_path / "c", resume="maybe")},
+            ValueError,
+            "`checkpoint.resume` must be one of",
+        ),
         ({"sharding": "zero"}, ValueError, "`sharding` must be one of"),
         ({"max_time": 0}, ValueError, r"`max_time` must lie in \(0, inf\)"),
         ({"epochs": None}, ValueError, "one of `epochs` and `steps`, or `max_time` alone"),
-        ({"tensorboard": True}, ValueError, "`tensorboard` needs `log`"),
-        ({"config": {"rate": 1}}, ValueError, "`config` needs `checkpoint`, got {'rate': 1}"),
-        ({"resume": "auto"}, ValueError, "`resume` needs `checkpoint` or `log`, got 'auto'"),
-        ({"accept": ("data",)}, ValueError, "`accept` needs `checkpoint` and `resume='auto'`"),
         (
-            {"accept": ("data",), "checkpoint": tmp_path / "new"},
+            {"checkpoint": Checkpointing(tmp_path / "new", accept=("data",))},
             ValueError,
-            "`accept` needs `checkpoint` and `resume='auto'`",
+            "`accept` needs `checkpoint.resume='auto'`",
         ),
         ({"sharding": "fsdp"}, ValueError, "`sharding='fsdp'` needs `mesh`"),
-        ({"validation": line()}, ValueError, r"by `rows=Rows\(train, validation=\.\.\.\)`\."),
         ({"checkpoint": tmp_path / ".hidden"}, ValueError, "must consist of letters"),
         ({"checkpoint": tmp_path / ".."}, ValueError, "must consist of letters"),
         ({"checkpoint": Checkpointing(tmp_path / "c", every_steps=0)}, ValueError, r"\[1, inf\)"),
@@ -224,8 +228,8 @@ def test_raise_names_the_evaluation_where_that_is_what_is_not_finite():
     data, rows = poisoned(), Rows(jnp.arange(4), None, jnp.arange(4, 8))
     options = {"steps": 4, "evaluate_every": 2, "on_divergence": "raise", "segment": 3}
     batches = [tuple(line(4))] * 4
-    arrays, stream = {"batch_size": 2, "rows": rows}, {"validation": data}
-    for given, besides in ((data, arrays), (batches, stream)):
+    arrays = {"batch_size": 2, "rows": rows}
+    for given, besides in ((data, arrays), (Stream(batches, data), {})):
         with pytest.raises(DivergenceError, match="the evaluation after step 2 is not") as caught:
             train(given, **options, **besides)
         assert (caught.value.step, caught.value.leaf, caught.value.rows) == (2, None, [])

@@ -6,9 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from jaxopt_course.training import CheckpointCorruptError, CheckpointError, _manifest
-from jaxopt_course.training._leaves import is_sound, record_leaf
-from jaxopt_course.training._manifest import (
+from jaxopt_course.checkpoints import (
+    CheckpointCorruptError,
+    CheckpointError,
+    _manifest,
+)
+from jaxopt_course.checkpoints._leaves import is_sound, record_leaf
+from jaxopt_course.checkpoints._manifest import (
     FORMAT,
     LeafRecord,
     Manifest,

@@ -11,7 +11,7 @@ from jaxopt_course.optimizers import adamw, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
 from jaxopt_course.training import batch_sharding, describe_plan, plan, state_shardings
-from jaxopt_course.training._placement import check_divided, make_placement
+from jaxopt_course.training._sharding import check_divided, make_placement
 
 
 def mesh_of(*sizes, names=("data",), kind=AxisType.Auto):

@@ -7,9 +7,13 @@ import optax
 import pytest
 import scipy.optimize
 
+from jaxopt_course.minimization import (
+    MinimizeOutcome,
+    describe_minimum,
+    minimize,
+)
 from jaxopt_course.optimizers import adam, lbfgs, nesterov, newton_cg, sgd
 from jaxopt_course.surfaces import SURFACES, beale, himmelblau, rosenbrock, saddle
-from jaxopt_course.training import MinimizeOutcome, describe_minimum, minimize
 from jaxopt_course.transforms import chain, scale
 
 

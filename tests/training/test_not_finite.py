@@ -19,11 +19,11 @@ from jaxopt_course.training import (
     EarlyStopping,
     OutcomeCode,
     fit,
-    make_stages,
     make_train,
+    make_training,
 )
-from jaxopt_course.training._judgement import Finding, judge
-from jaxopt_course.training._step import init_state, step_function
+from jaxopt_course.training._divergence import Finding, judge
+from jaxopt_course.training._step import init_state, train_step
 from jaxopt_course.transforms import (
     MultiSteps,
     apply_every,
@@ -147,9 +147,9 @@ def test_all_drivers_notice_at_the_evaluation_what_a_gradient_has_left(optimizer
     build = lambda _: (task, optimizer)
     run = fit_quietly(task, optimizer, rows, **lengths)
     whole = jax.jit(make_train(build, rows, **lengths))(KEY)
-    stages = make_stages(build, rows, batch_size=1)
-    progress = jax.jit(stages.advance)(stages.start(KEY, None), None, None, 8)
-    progress, _ = jax.jit(stages.evaluate)(progress, None, None)
+    training = make_training(build, rows, batch_size=1)
+    progress = jax.jit(lambda progress: training().advance(progress, 8))(training().start(KEY))
+    progress, _ = jax.jit(lambda progress: training().evaluate(progress))(progress)
     assert bool(progress.running) is not diverges
     for outcome in (run.outcome, whole.outcome):
         code = OutcomeCode.DIVERGED if diverges else OutcomeCode.COMPLETED
@@ -190,7 +190,7 @@ def test_infinities_that_belong_to_a_state_are_no_divergence(optimizer, on_diver
 def test_the_first_part_that_is_not_finite_and_the_rows_that_make_it_so(optimizer, plant, part):
     task, rows = line_with(**plant), data(16)
     state = init_state(task, optimizer, KEY)
-    taken = step_function(task, optimizer)(state, Batch(*map(jnp.asarray, rows), None))
+    taken = train_step(task, optimizer, state, Batch(*map(jnp.asarray, rows), None))
     assert Finding(int(judge(state, taken, strict=True))) is part
     options = {"epochs": 2, "on_divergence": "raise"}
     if part is Finding.FINITE:

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxopt_course.checkpoints._directory import read_manifest
 from jaxopt_course.optimizers import adam
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import function_task
-from jaxopt_course.training import Rows, evaluate, fit, make_stages
-from jaxopt_course.training._checkpoint_files import read_manifest
-from jaxopt_course.training._fingerprint import optimizer_fingerprint
+from jaxopt_course.training import Rows, evaluate, fit, make_training
+from jaxopt_course.training._resume import optimizer_fingerprint
 from jaxopt_course.transforms import (
     PackedState,
     chain,
@@ -19,10 +19,10 @@ from jaxopt_course.transforms import (
     packed,
     packed_state,
     quantized_state,
-    unpacked_state,
+    unpack,
 )
 
-from .problems import line
+from .problems import keeping, line
 
 
 def init(key):
@@ -55,7 +55,7 @@ def pull_the_plug(record):
 def train(optimizer, directory=None, **options):
     """3 steps an epoch, 12 steps."""
     given = {"steps": 12, "batch_size": 3, "segment": 2, "rows": ROWS, "key": jax.random.key(3)}
-    return fit(TASK, optimizer, line(), checkpoint=directory, **given | options)
+    return fit(TASK, optimizer, line(), **keeping({"checkpoint": directory} | given | options))
 
 
 def shapes(tree):
@@ -101,8 +101,8 @@ def test_packing_may_come_and_go_between_two_parts_of_a_training(broken_off, und
     for first, second, name in ((PLAIN, PACKED, "to_packed"), (PACKED, PLAIN, "to_plain")):
         run = train(second, broken_off(first, name), resume="auto")
         chex.assert_trees_all_close(run.state.params, ended.state.params, rtol=1e-12)
-        state = unpacked_state(run.state.opt_state)
-        chex.assert_trees_all_close(state, unpacked_state(ended.state.opt_state), rtol=1e-12)
+        state = unpack(run.state.opt_state)
+        chex.assert_trees_all_close(state, unpack(ended.state.opt_state), rtol=1e-12)
 
 
 def test_on_disk_is_the_tree_wherever_it_is_packed(tmp_path):
@@ -130,7 +130,7 @@ def test_blocks_of_joined_leaves_stay_as_they_are():
     params = {f"w{i}": jnp.ones((8, 8), jnp.float32) for i in range(4)}
     tx = packed(quantized_state(PLAIN, min_size=128, block=32, chunk=None))
     state = jax.eval_shape(tx.init, params)
-    assert jax.eval_shape(unpacked_state, state) == state
+    assert jax.eval_shape(unpack, state) == state
     assert packed_state(state, state) == state
     assert optimizer_fingerprint(tx, params) != optimizer_fingerprint(PLAIN, params)
 
@@ -163,19 +163,21 @@ def test_a_stream_holds_them_packed_too():
 
 def carried(optimizer):
     """How many arrays the loop over steps carries from one to the next."""
-    stages = make_stages(lambda _: (TASK, optimizer), line(), batch_size=3)
-    progress = jax.eval_shape(stages.start, jax.random.key(0), None)
-    program = jax.make_jaxpr(lambda progress: stages.advance(progress, None, None, 5))(progress)
+    training = make_training(lambda _: (TASK, optimizer), line(), batch_size=3)
+    progress = jax.eval_shape(lambda key: training().start(key), jax.random.key(0))
+    program = jax.make_jaxpr(lambda progress: training().advance(progress, 5))(progress)
     loops = [eqn for eqn in program.jaxpr.eqns if eqn.primitive.name in ("while", "scan")]
     return max(len(loop.outvars) for loop in loops)
 
 
-def test_stages_hold_them_packed_too(key):
+def test_advancing_holds_them_packed_too(key):
     # Params, both moments, and the params of the last loss: 2 less of each.
     assert carried(PACKED) == carried(PLAIN) - 4 * 2
     ends = []
     for optimizer in (PACKED, PLAIN):
-        stages = make_stages(lambda _, optimizer=optimizer: (TASK, optimizer), line(), batch_size=3)
-        run = lambda key, s=stages: s.advance(s.start(key, None), None, None, 5).state.params
+        training = make_training(
+            lambda _, optimizer=optimizer: (TASK, optimizer), line(), batch_size=3
+        )
+        run = lambda key, t=training: t().advance(t().start(key), 5).state.params
         ends.append(jax.jit(run)(key))
     chex.assert_trees_all_close(*ends, rtol=1e-12)

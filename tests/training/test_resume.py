@@ -13,26 +13,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_course.checkpoints import (
+    CheckpointError,
+    CheckpointLockedError,
+    CheckpointMismatchError,
+    CheckpointStore,
+    CheckpointWarning,
+)
 from jaxopt_course.data import array_stream
 from jaxopt_course.optimizers import adam, adamw, nadam, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.tasks import function_task, mixed_precision
 from jaxopt_course.training import (
-    CheckpointError,
     Checkpointing,
-    CheckpointLockedError,
-    CheckpointMismatchError,
-    CheckpointStore,
-    CheckpointWarning,
     EarlyStopping,
     Rows,
+    Stream,
     fit,
 )
 from jaxopt_course.transforms import MultiSteps, dynamic_loss_scale, ema_params
 
 from . import older_format
-from .problems import N, blobs, build, line, line_task
+from .problems import N, blobs, build, keeping, line, line_task
 
 
 # The task has batch statistics, and the optimizer averages the parameters.
@@ -59,7 +62,7 @@ def train(directory, *, optimizer=OPTIMIZER, task=TASK, data=None, key=0, **opti
         evaluate_every=4,
         segment=2,
         log=directory / "log",
-        **options,
+        **keeping(options),
     )
 
 
@@ -71,8 +74,10 @@ def train_line(directory, *, optimizer=LINE_OPTIMIZER, task=LINE, data=None, key
     return fit(
         *(task, optimizer, line() if data is None else data),
         key=jax.random.key(key),
-        checkpoint=directory / "checkpoints",
-        **{"steps": 12, "batch_size": 3, "segment": 2} | options,
+        **keeping(
+            {"steps": 12, "batch_size": 3, "segment": 2, "checkpoint": directory / "checkpoints"}
+            | options
+        ),
     )
 
 
@@ -153,7 +158,9 @@ def test_another_program_or_other_data_is_refused_by_name_unless_accepted(tmp_pa
         go(optimizer=sgd(0.1, 0.9), resume="auto", accept=("optimizer",))
     with pytest.warns(CheckpointWarning, match=r"0\.1.*0\.2"):
         go(optimizer=adam(0.2), resume="auto", callbacks=[lambda record: None])
-    with pytest.raises(ValueError, match=r"fit: `accept` must be one of .* mean 'optimizer'"):
+    with pytest.raises(
+        ValueError, match=r"fit: `checkpoint.accept` must be one of .* mean 'optimizer'"
+    ):
         go(optimizer=adam(0.2), resume="auto", accept=("optimiser",))
 
 
@@ -245,13 +252,11 @@ def test_a_stream_goes_on_where_it_was(tmp_path):
 
     def go(directory, source, **options):
         return fit(
-            *(LINE, LINE_OPTIMIZER, source),
+            *(LINE, LINE_OPTIMIZER, Stream(source, tuple(data))),
             key=jax.random.key(0),
             steps=17,
             evaluate_every=5,
-            validation=tuple(data),
-            checkpoint=directory,
-            **options,
+            **keeping({"checkpoint": directory} | options),
         )
 
     batches = [*itertools.islice(stream(0), 17)]
@@ -264,7 +269,7 @@ def test_a_stream_goes_on_where_it_was(tmp_path):
     assert max(opened) >= 8  # in the middle
 
 
-@pytest.mark.filterwarnings("ignore::jaxopt_course.training.CheckpointWarning")
+@pytest.mark.filterwarnings("ignore::jaxopt_course.checkpoints.CheckpointWarning")
 def test_a_checkpoint_of_an_older_format_is_gone_on_with(tmp_path):
     """Another JAX may trace other programs than that of the fixture, and warns of it."""
     fixture = pathlib.Path(__file__).parent / "fixtures" / "format-1"
@@ -291,6 +296,6 @@ def test_a_directory_that_is_deleted_under_a_run_ends_it_or_does_not(policy, tmp
         with pytest.raises(CheckpointError, match="was deleted or moved"):
             go()
     else:
-        with pytest.warns(CheckpointWarning, match="goes on without a checkpoint"):
+        with pytest.warns(CheckpointWarning, match="continues without a checkpoint"):
             run = go()
         chex.assert_trees_all_equal(run, undisturbed[0])

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxopt_course.training import export_safetensors, import_safetensors
+from jaxopt_course.checkpoints import (
+    export_safetensors,
+    import_safetensors,
+)
 
 
 PARAMS = {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxopt_course.optimizers import adam
-from jaxopt_course.training import EarlyStopping, Rows, fit, make_train
+from jaxopt_course.training import Checkpointing, EarlyStopping, Rows, fit, make_train
 
 from .problems import line, line_task
 
@@ -35,12 +35,12 @@ def test_the_rate_leaves_out_the_first_segment_which_compiles(capsys):
 
 
 def test_a_training_that_goes_on_says_from_where(capsys, tmp_path):
-    go = functools.partial(train, checkpoint=tmp_path / "checkpoints", resume="auto")
+    go = functools.partial(train, checkpoint=Checkpointing(tmp_path / "checkpoints", resume="auto"))
     go(steps=4)
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
     go(steps=6)
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert first == "going on from step 4"
+    assert first == "resuming from step 4"
     assert last.startswith("epoch 3/3: ")
 
 

@@ -20,7 +20,9 @@ from jaxopt_course.training import (
     evaluate,
     make_train,
 )
-from jaxopt_course.transforms import lookahead_params
+from jaxopt_course.transforms import (
+    lookahead_params,
+)
 
 from .problems import (
     HYPERPARAMETERS,

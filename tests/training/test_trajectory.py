@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_course.minimization import (
+    minimize,
+    trajectory,
+)
 from jaxopt_course.optimizers import nesterov, sgd
-from jaxopt_course.training import minimize, trajectory
 
 
 CURVATURES = jnp.array([1.0, 10.0])

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from jaxopt_course import optimizers, transforms
-from jaxopt_course.core import is_pending, was_applied
-from jaxopt_course.transforms import MultiSteps, apply_accumulated, evaluation_params
+from jaxopt_course.core import (
+    is_pending,
+    was_applied,
+)
+from jaxopt_course.transforms import (
+    MultiSteps,
+    apply_accumulated,
+    evaluation_params,
+)
 
 
 K = 3

@@ -13,7 +13,10 @@ from jaxopt_course.nn import MLP
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, Task, function_task, linen_task, mixed_precision
 from jaxopt_course.training import OutcomeCode, init_state, make_step, make_train
-from jaxopt_course.transforms import dynamic_loss_scale, loss_scale
+from jaxopt_course.transforms import (
+    dynamic_loss_scale,
+    loss_scale,
+)
 
 
 ADAM = jc.adam(0.1)

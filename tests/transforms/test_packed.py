@@ -57,7 +57,7 @@ def test_updates_are_those_of_the_tree(name, key, standard_promotion):
         ours, after = tx.update(grads, transforms.packed_state(state, like), params)
         own, state = alone.update(grads, state, params)
         others, theirs = peer.update(grads, theirs, params)
-        return (ours, transforms.unpacked_state(after)), (own, state), others, theirs
+        return (ours, transforms.unpack(after)), (own, state), others, theirs
 
     for n in range(10):  # each from the same state: what rounding adds up is not asked for
         grads = jax.tree.map(lambda p, n=n: jnp.cos(p * (n + 1)), params)
@@ -79,7 +79,7 @@ def test_states_go_from_one_layout_to_the_other(key):
     tx = transforms.packed(inner, max_size=100)
     _, packed = steps(tx, params, key)
     _, plain = steps(inner, params, key)
-    unpacked = transforms.unpacked_state(packed)
+    unpacked = transforms.unpack(packed)
     chex.assert_trees_all_close(unpacked, plain, rtol=1e-6)
     back = transforms.packed_state(unpacked, jax.eval_shape(tx.init, params))
     chex.assert_trees_all_equal(back, packed)

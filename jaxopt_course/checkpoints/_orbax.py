@@ -1,4 +1,4 @@
-"""What Orbax does for the store: a checkpoint appears as a whole, with its arrays and manifest."""
+"""The part of the store that Orbax does: it writes arrays and manifest as one atomic checkpoint."""
 
 import contextlib
 import logging
@@ -8,28 +8,28 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ._checkpoint_files import MANIFEST
+from ._directory import MANIFEST
 from ._leaves import restore_args
 from ._manifest import LeafRecord
 
 
 ARRAYS = "arrays"
-LATE = 0.1  # seconds; reading what is left of a small state takes milliseconds
+LATE = 0.1  # seconds to wait for reads that are still running; small states take milliseconds
 
 
 class OrbaxFiles:
-    """An Orbax manager that writes synchronously, deletes nothing, and is replaced if it fails."""
+    """An Orbax manager: synchronous, deleting nothing, and replaced after a failure."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self._manager: Any = None
 
     def write(self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]) -> None:
-        """Save a step which does not exist; any exception of Orbax passes."""
+        """Save a step that does not exist yet; exceptions of Orbax are passed on."""
         from orbax.checkpoint import args
 
         items: dict[str, Any] = {MANIFEST: args.JsonSave(manifest)}
-        if arrays:  # an empty tree it refuses
+        if arrays:  # Orbax refuses an empty tree
             items[ARRAYS] = args.PyTreeSave(arrays)
         try:
             with _said_once():
@@ -38,18 +38,18 @@ class OrbaxFiles:
                 if not manager.save(step, args=args.Composite(**items), force=True):
                     raise RuntimeError("Orbax declined")
         except BaseException:
-            self.close()  # it would take the save that failed for one that still goes on
+            self.close()  # the manager would take the failed save for one that is still running
             raise
 
     def read(
         self, step: int, records: Mapping[str, LeafRecord], wanted: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """The arrays of a step; any exception of Orbax passes, and nothing is checked.
+        """The arrays of a step, unverified; exceptions of Orbax are passed on.
 
         Args:
-            step: which one.
-            records: what the manifest says of the arrays, under their names.
-            wanted: what leaves are to be like, under their paths.
+            step: number of the step.
+            records: the manifest's records of the arrays, under their names.
+            wanted: leaves that determine the placement, under their paths.
         """
         from orbax.checkpoint import args
 
@@ -59,10 +59,10 @@ class OrbaxFiles:
             return self._open().restore(step, args=args.Composite(**items))[ARRAYS]
 
     def close(self) -> None:
-        """Let the manager go; the next call makes another one."""
+        """Close the manager; the next call makes another one."""
         manager, self._manager = self._manager, None
         if manager is not None:
-            with contextlib.suppress(Exception):  # what failed was told when it failed
+            with contextlib.suppress(Exception):  # a failed save was reported when it failed
                 manager.close()
 
     def _open(self) -> Any:
@@ -78,10 +78,10 @@ class OrbaxFiles:
 
 @contextlib.contextmanager
 def _said_once() -> Iterator[None]:
-    """An exception is raised, and not printed besides.
+    """Keep exceptions from being printed in addition to being raised.
 
-    Orbax logs what it raises, with its traceback; and arrays that were still being read when the
-    first one failed complain, from threads of their own, that nobody waits for them.
+    Orbax logs what it raises, with the traceback. If reading one array fails, the reads that are
+    still running print errors from their own threads.
     """
     logger, is_other = logging.getLogger("absl"), lambda record: record.exc_info is None
     _hooks.append(sys.unraisablehook)
@@ -97,11 +97,15 @@ def _said_once() -> Iterator[None]:
         logger.removeFilter(is_other)
 
 
-_hooks: list[Any] = []  # in whose place `_not_late` is
+_hooks: list[Any] = []  # the hooks that `_not_late` replaces
 
 
 def _not_late(args: Any) -> None:
-    """It outlives :func:`_said_once`: if a thread calls a hook that is let go, the process dies."""
+    """A hook for such late errors.
+
+    It is a module-level function because the process dies if a thread calls a hook that no longer
+    exists, and threads may outlive :func:`_said_once`.
+    """
     error = args.exc_value
     if not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":
         (_hooks or [sys.__unraisablehook__])[-1](args)

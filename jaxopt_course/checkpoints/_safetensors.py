@@ -1,7 +1,7 @@
-"""Parameters as a safetensors file, which other libraries and programs read without running code.
+"""Parameters as safetensors files, which other libraries can read, and which contain no code.
 
-A leaf is called by its path, with dots: ``{"dense": {"kernel": ...}}`` is ``dense.kernel``, as in
-PyTorch's files and in those that Hugging Face writes for Flax.
+The name of a leaf is its path, joined by dots: ``{"dense": {"kernel": ...}}`` has the name
+``dense.kernel``, as in the files of PyTorch and in those of Hugging Face for Flax.
 """
 
 import os
@@ -14,8 +14,8 @@ from jaxtyping import PyTree
 
 from jaxopt_course.core import Params, replacing
 
-from ._checkpoint_errors import briefly
-from ._leaves import ARRAYS, differences, on_host, placed
+from ._leaves import ARRAYS, differences, native, placed
+from ._manifest import briefly
 
 
 DTYPES = {
@@ -25,15 +25,15 @@ DTYPES = {
 
 
 def export_safetensors(path: str | os.PathLike[str], params: Params) -> None:
-    """Write ``params`` to the file ``path``; whoever reads there sees the old file or the new one.
+    """Write ``params`` to the file ``path``, atomically.
 
     Args:
-        path: of the file.
-        params: a pytree of arrays, of dtypes that the format has.
+        path: path of the file.
+        params: a pytree of arrays, of dtypes that the format supports.
 
     Raises:
-        ValueError: if two leaves get one name, or a leaf is of another kind.
-        ImportError: if safetensors is missing.
+        ValueError: if two leaves have the same name, or a leaf is not such an array.
+        ImportError: if safetensors is not installed.
 
     Examples:
         >>> import tempfile
@@ -53,23 +53,23 @@ def export_safetensors(path: str | os.PathLike[str], params: Params) -> None:
                 f"export_safetensors: {name} must be an array of a dtype that the format has: "
                 f"{', '.join(sorted(DTYPES))}; got {what}."
             )
-        arrays[name] = np.asarray(on_host(leaf), order="C")
+        arrays[name] = np.asarray(native(leaf), order="C")
     with replacing(path) as part:
         files.numpy.save_file(arrays, part, metadata={"format": "flax"})
 
 
 def import_safetensors(path: str | os.PathLike[str], like: PyTree = None) -> PyTree:
-    """The parameters in the file ``path``.
+    """Read the parameters in the file ``path``.
 
     Args:
-        path: of the file.
-        like: a pytree of arrays, or of ``jax.ShapeDtypeStruct``, of which the parameters get the
-            structure and the places. None: they are NumPy arrays in nested dicts.
+        path: path of the file.
+        like: a pytree of arrays or of ``jax.ShapeDtypeStruct``, whose structure and placement the
+            parameters get. None: nested dicts of NumPy arrays.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged, or names, shapes or dtypes are not those of ``like``.
-        ImportError: if safetensors is missing.
+        ImportError: if safetensors is not installed.
     """
     files = _library("import_safetensors")
     if not pathlib.Path(path).is_file():
@@ -114,7 +114,7 @@ def _named(owner: str, tree: PyTree) -> dict[str, Any]:
 
 
 def _nested(arrays: dict[str, Any]) -> dict[str, Any]:
-    """Nested dicts of what is called by paths with dots."""
+    """Nested dicts of arrays whose names are paths with dots."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
         *parents, last = name.split(".")

@@ -1,10 +1,9 @@
-"""The arrays of a checkpoint: what is recorded of them, and how they come back.
+"""The arrays of a checkpoint: how they are described, verified and restored.
 
-On one process all of them pass through the host, where their bytes are. An array that is spread
-over several processes stays on its devices: only for its digest it is gathered, one at a time.
+In a run of one process all arrays pass through the host. An array that is spread over several
+processes stays on its devices; it is gathered only to compute its digest, one array at a time.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
+
+from jaxopt_course.core import is_key, on_host, sha256
 
 from ._manifest import LeafRecord
 
@@ -23,12 +24,12 @@ def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> d
     """The leaves of ``tree`` under their paths.
 
     Args:
-        owner: who asks, for the message.
-        tree: what the caller gave.
-        kinds: the types that a leaf may have; all of them have a dtype and a shape.
+        owner: the calling function, for messages.
+        tree: a pytree.
+        kinds: allowed types of leaves; all of them have a dtype and a shape.
 
     Raises:
-        TypeError: if a leaf is no array, a Python number for instance.
+        TypeError: if a leaf is not an array, but a Python number for instance.
         ValueError: if two leaves have the same path.
     """
     leaves: dict[str, Any] = {}
@@ -47,11 +48,11 @@ def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> d
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """In which paths, dtypes and shapes two trees differ, at most three of them; None if in none.
+    """How two trees differ in paths, dtypes and shapes, three differences at most; None if equal.
 
     Args:
-        saved: arrays, or what has a dtype and a shape as they have, under their paths.
-        wanted: the same of the other tree.
+        saved: arrays, or objects with a dtype and a shape, under their paths.
+        wanted: the same for the other tree.
     """
     found = []
     for path in [*wanted, *(path for path in saved if path not in wanted)]:
@@ -70,25 +71,25 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
 
 
 def record_leaf(path: str, leaf: Any) -> tuple[LeafRecord, Any]:
-    """What the manifest says of ``leaf``, and the array that is saved for it."""
-    generator = str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+    """The manifest's record of ``leaf``, and the array that is saved for it."""
+    generator = str(jax.random.key_impl(leaf)) if is_key(leaf) else None
     data = jax.random.key_data(leaf) if generator else leaf
-    whole = on_host(data)
+    whole = native(data)
     dtype = str(leaf.dtype if generator else whole.dtype)
-    record = LeafRecord(path, dtype, tuple(leaf.shape), _digest(whole), generator)
+    record = LeafRecord(path, dtype, tuple(leaf.shape), sha256(whole), generator)
     return record, data if _is_spread(data) else whole
 
 
 def is_sound(record: LeafRecord, data: Any) -> bool:
-    """Whether ``data`` is what was saved, bit for bit."""
-    whole = on_host(data)
+    """Whether ``data`` is bitwise identical to what was saved."""
+    whole = native(data)
     if record.key is None and (str(whole.dtype), whole.shape) != (record.dtype, record.shape):
         return False
-    return whole.shape[: len(record.shape)] == record.shape and _digest(whole) == record.sha256
+    return whole.shape[: len(record.shape)] == record.shape and sha256(whole) == record.sha256
 
 
 def leaf_of(record: LeafRecord, data: Any) -> Any:
-    """The leaf whose saved array is ``data``; of one without bytes, nothing was saved."""
+    """The leaf whose saved array is ``data``; arrays without entries are not saved."""
     if record.key is not None:
         if record.is_empty:
             return jax.random.split(jax.random.key(0, impl=record.key), record.shape)
@@ -97,7 +98,7 @@ def leaf_of(record: LeafRecord, data: Any) -> Any:
 
 
 def restore_args(like: Any) -> Any:
-    """How Orbax shall read the array that becomes a leaf like ``like``."""
+    """Orbax's arguments to read the array that becomes a leaf like ``like``."""
     from orbax.checkpoint import ArrayRestoreArgs, RestoreArgs
 
     sharding = _sharding_of(like)
@@ -107,7 +108,7 @@ def restore_args(like: Any) -> Any:
 
 
 def placed(leaf: Any, like: Any) -> Any:
-    """``leaf`` where ``like`` lies: on the host, on its devices, or on the default device."""
+    """``leaf`` placed like ``like``: on the host, on its devices, or on the default device."""
     if isinstance(like, np.ndarray | np.generic):
         return leaf
     sharding = _sharding_of(like)
@@ -115,33 +116,19 @@ def placed(leaf: Any, like: Any) -> Any:
 
 
 def _sharding_of(like: Any) -> jax.sharding.Sharding | None:
-    """The sharding that somebody chose for ``like``.
+    """The sharding that was chosen for ``like``; None if none was.
 
-    An array that is not committed to its device lies where it happens to; committed, the restored
-    one would make every program that takes it compile again.
+    An uncommitted array was not placed by choice. If the restored one were committed to the same
+    device, every program that takes it would compile again.
     """
     return getattr(like, "sharding", None) if getattr(like, "committed", True) else None
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _is_spread(data: Any) -> bool:
     return isinstance(data, jax.Array) and not data.is_fully_addressable
 
 
-def on_host(data: Any) -> np.ndarray:
-    """All of ``data`` on the host, in the byte order of this machine."""
-    if _is_spread(data):
-        from jax.experimental import multihost_utils
-
-        data = multihost_utils.process_allgather(data, tiled=True)
-    array = np.asarray(data)
+def native(data: Any) -> np.ndarray:
+    """All of ``data`` on the host, in native byte order."""
+    array = np.asarray(on_host(data))
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _digest(array: np.ndarray) -> str:
-    """The sha256 of the bytes of ``array``, in C order."""
-    flat = np.asarray(array, order="C").reshape(-1)
-    return hashlib.sha256(flat.view(np.uint8).data).hexdigest()

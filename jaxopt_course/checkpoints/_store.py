@@ -1,8 +1,8 @@
-"""A directory of checkpoints: what is read back is what was saved, or an error says that it is not.
+"""A store of checkpoints that verifies everything it reads back.
 
-Orbax writes each checkpoint, arrays and manifest, in one piece that appears when it is complete. To
-it this store adds what Orbax lacks: digests of all arrays, a fall-back to the checkpoint before,
-the refusal of other shapes and dtypes, best and latest kept, and a lock.
+Orbax writes each checkpoint, arrays and manifest, atomically. This store adds what Orbax lacks:
+digests of all arrays, falling back to the previous checkpoint, refusing other shapes and dtypes,
+keeping the best and the latest checkpoints, and a lock.
 """
 
 import contextlib
@@ -18,30 +18,36 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather, sync_global_devices
 from jaxtyping import PyTree, ScalarLike
 
 from jaxopt_course.core import checks
 
-from ._checkpoint_errors import (
-    CheckpointCorruptError,
-    CheckpointError,
-    CheckpointMismatchError,
-    CheckpointWarning,
-    briefly,
-)
-from ._checkpoint_files import (
+from ._directory import (
+    acquire_lock,
     clean_up,
     delete_steps,
     is_foreign,
+    is_in_place,
     named_directory,
     other_steps,
     read_manifest,
+    release_lock,
     set_aside,
     steps_in,
 )
 from ._leaves import ARRAYS, differences, is_sound, leaf_of, named_leaves, placed, record_leaf
-from ._lock import acquire_lock, is_in_place, release_lock
-from ._manifest import FORMAT, UPGRADES, Manifest, encode_manifest
+from ._manifest import (
+    FORMAT,
+    UPGRADES,
+    CheckpointCorruptError,
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointWarning,
+    Manifest,
+    briefly,
+    encode_manifest,
+)
 from ._orbax import OrbaxFiles
 
 
@@ -49,12 +55,12 @@ OWNER = "CheckpointStore"
 
 
 class Checkpoint(NamedTuple):
-    """What was saved.
+    """A restored checkpoint.
 
-    step: the number it was saved under.
-    tree: the state, in the structure of the tree that was asked for.
-    loss: what it is ranked by, or None.
-    about: what the caller wrote of it.
+    step: number of the step.
+    tree: the saved state, in the structure of the requested tree.
+    loss: loss by which checkpoints are ranked, or None.
+    about: the caller's own description.
     """
 
     step: int
@@ -64,12 +70,12 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointInfo(NamedTuple):
-    """A checkpoint without its arrays.
+    """Description of a checkpoint, without its arrays.
 
-    step: the number it was saved under.
-    loss: what it is ranked by, or None.
-    time: when it was saved.
-    about: what the caller wrote of it.
+    step: number of the step.
+    loss: loss by which checkpoints are ranked, or None.
+    time: time of saving.
+    about: the caller's own description.
     """
 
     step: int
@@ -79,21 +85,20 @@ class CheckpointInfo(NamedTuple):
 
 
 class CheckpointStore:
-    """The checkpoints in a directory, which is the store's own until it is closed.
+    """The checkpoints in a directory, which the store locks until it is closed.
 
     Args:
-        directory: where they lie; it is made if need be. Its name holds nothing but letters,
-            digits, ``_``, ``.`` and ``-``, and does not begin with a dot.
-        keep_latest: how many of the newest are kept, in [1, inf).
-        keep_best: how many of those with the lowest losses are kept, in [0, inf). A loss that is
-            no finite number is never among them.
+        directory: directory of the checkpoints, created if necessary. Its name may contain letters,
+            digits, ``_``, ``.`` and ``-``, and must not begin with a dot.
+        keep_latest: number of latest checkpoints to keep, in [1, inf).
+        keep_best: number of checkpoints with the lowest finite losses to keep, in [0, inf).
 
     Raises:
-        CheckpointLockedError: if another store has the directory, here or in another process. The
-            lock dies with its process. Of the processes of one run, the first holds it.
-        CheckpointError: if the directory cannot be made or written, or holds other files and no
+        CheckpointLockedError: if another store, in any process, uses the directory. The lock ends
+            with its process. In a run of several processes the first one holds it.
+        CheckpointError: if the directory cannot be created or written, or holds other files and no
             checkpoint.
-        ValueError: if the name of the directory is none of those.
+        ValueError: if the name of the directory is not allowed.
 
     Examples:
         >>> import pathlib, tempfile
@@ -141,7 +146,7 @@ class CheckpointStore:
         self.close()
 
     def close(self) -> None:
-        """Let others have the directory; to close twice does nothing."""
+        """Release the directory. Closing a store twice has no effect."""
         self._files.close()
         if self._lock is not None:
             release_lock(self._lock)
@@ -155,22 +160,23 @@ class CheckpointStore:
         loss: ScalarLike | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Save ``tree``; it is complete on disk when this returns, or there is nothing of it.
+        """Save ``tree``.
 
-        Checkpoints of this step and of later ones, which a training that went back has left, are
-        replaced. Those that are neither among the latest nor among the best are deleted.
+        The write is atomic: when this returns the checkpoint is complete, and if it raises there is
+        none. Checkpoints of this step and of later steps are replaced. Checkpoints that are neither
+        among the latest nor among the best are deleted.
 
         Args:
-            step: how many steps were taken, in [0, inf).
-            tree: a pytree of arrays: of JAX or NumPy, of numbers, bools or typed keys. Python
-                numbers are refused: they would come back as arrays.
-            loss: what checkpoints are ranked by, the lower the better: a number, or None.
-            about: what else to keep, anything that JSON can write.
+            step: number of steps taken, in [0, inf).
+            tree: a pytree of JAX or NumPy arrays of numbers, bools or typed keys. Python numbers
+                are refused because they would be restored as arrays.
+            loss: loss by which checkpoints are ranked, the lowest first, or None.
+            about: further information that JSON can represent.
 
         Raises:
-            CheckpointError: if it cannot be written; all checkpoints are then as they were, and
-                the store can be used again.
-            TypeError: if a leaf of the tree is no array, or JSON cannot write ``about``.
+            CheckpointError: if the checkpoint cannot be written. All other checkpoints are then
+                unchanged, and the store can be used again.
+            TypeError: if a leaf is not an array, or JSON cannot represent ``about``.
         """
         step = operator.index(step)
         checks.integer(f"{OWNER}.save", "step", step, "[0, inf)")
@@ -194,23 +200,27 @@ class CheckpointStore:
                 set_aside(self.directory, self._surplus(), by=step)
             clean_up(self.directory)
 
-    def restore(self, like: PyTree, step: int | None = None) -> Checkpoint:
-        """The checkpoint of ``step``, or the latest one that is sound.
+    def restore(
+        self, like: PyTree, step: int | None = None, *, added: Mapping[str, Any] | None = None
+    ) -> Checkpoint:
+        """Restore the checkpoint of ``step``, or the latest intact one.
 
         Args:
-            like: a pytree with the structure, shapes and dtypes of the saved one. Where its leaf is
-                a NumPy array, the restored one is; where it is committed to devices, or is a
-                ``jax.ShapeDtypeStruct`` with a sharding, the restored one goes there; else to the
-                default device.
-            step: which one. None: the latest; corrupt ones are passed over with a warning each.
+            like: a pytree with the structure, shapes and dtypes of the saved one. A leaf is
+                restored as a NumPy array if that of ``like`` is one; to the same devices if that is
+                committed or is a ``jax.ShapeDtypeStruct`` with a sharding; else to the default
+                device.
+            step: number of the step. By default the latest intact checkpoint is restored, with a
+                warning for each corrupt one that is skipped.
+            added: values of leaves, by path, that checkpoints of older formats do not have.
 
         Raises:
-            CheckpointCorruptError: if it, or each of them, is not what was saved.
+            CheckpointCorruptError: if the checkpoint, or each of them, is corrupt.
             CheckpointMismatchError: if it holds another state than ``like``.
-            CheckpointError: if there is none, or if a later version of the library wrote it.
+            CheckpointError: if there is none, or a later version of the library wrote it.
         """
         self._require_directory()
-        _barrier("restore")  # the first process may still be deleting
+        _barrier("restore")  # the first process may still be deleting checkpoints
         steps = steps_in(self.directory)
         if step is not None and step not in steps:
             there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
@@ -220,10 +230,10 @@ class CheckpointStore:
         if not steps:
             raise CheckpointError(f"{OWNER}: there is no checkpoint in {self.directory}.")
         if step is not None:
-            return self._restore(like, step)
+            return self._restore(like, step, added)
         for candidate in reversed(steps):
             try:
-                return self._restore(like, candidate)
+                return self._restore(like, candidate, added)
             except CheckpointCorruptError as error:
                 message = f"{error} It is skipped; the checkpoint before it is tried."
                 warnings.warn(CheckpointWarning(message), stacklevel=2)
@@ -233,25 +243,22 @@ class CheckpointStore:
         )
 
     def clear(self) -> None:
-        """Delete all checkpoints, or raise CheckpointError if one's folder holds something else."""
+        """Delete all checkpoints; raise CheckpointError if a folder of one holds other files."""
         self._require_directory()
         if self._lock is not None:
             delete_steps(self.directory)
 
     def latest(self) -> int | None:
-        """The last step, sound or not; None if there is none."""
+        """The latest step, intact or not; None if there is no checkpoint."""
         self._require_directory()
         return max(steps_in(self.directory), default=None)
 
     def best(self) -> int | None:
-        """The step of lowest finite loss, of equal ones the first; None if there is none."""
+        """The step with the lowest finite loss, the first of equal ones; None if there is none."""
         return next(iter(_ranked(self.list())), None)
 
     def list(self) -> Sequence[CheckpointInfo]:
-        """The checkpoints by ascending step, without those whose manifest is not sound.
-
-        Reads manifests only.
-        """
+        """The checkpoints with an intact manifest, by ascending step; reads manifests only."""
         self._require_directory()
         found = []
         for step in steps_in(self.directory):
@@ -260,7 +267,7 @@ class CheckpointStore:
                 found.append(CheckpointInfo(step, manifest.loss, manifest.time, manifest.about))
         return found
 
-    def _restore(self, like: PyTree, step: int) -> Checkpoint:
+    def _restore(self, like: PyTree, step: int, added: Mapping[str, Any] | None) -> Checkpoint:
         wanted = named_leaves(f"{OWNER}.restore", like, (*ARRAYS, jax.ShapeDtypeStruct))
         manifest = self._manifest(step)
         version, about = manifest.format, manifest.about
@@ -270,14 +277,15 @@ class CheckpointStore:
         while version < FORMAT:
             about, leaves = UPGRADES[version](about, leaves)
             version += 1
+            leaves = {**(added or {}), **leaves}
         self._require_equal(step, leaves, wanted)
         restored = {path: placed(leaves[path], other) for path, other in wanted.items()}
-        self._require_equal(step, leaves, restored)  # no dtype that this JAX cannot hold
+        self._require_equal(step, leaves, restored)  # refuses dtypes that this process cannot hold
         tree = jax.tree.unflatten(jax.tree.structure(like), restored.values())
         return Checkpoint(step, tree, manifest.loss, about)
 
     def _read(self, step: int, manifest: Manifest, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """The leaves of a checkpoint under their paths, each as it was saved, bit for bit."""
+        """The verified leaves of a checkpoint under their paths."""
         records = dict(zip(_names(), manifest.leaves, strict=False))
         saved = {name: record for name, record in records.items() if not record.is_empty}
         data: Mapping[str, Any] = {}
@@ -314,20 +322,20 @@ class CheckpointStore:
         found = differences(saved, wanted)
         if found is not None:
             raise CheckpointMismatchError(
-                f"{self._place(step)} is of another state: {found}: go on with the model and "
-                "the optimizer that it was saved with, or give another directory."
+                f"{self._place(step)} is of another state: {found}: use the model and the "
+                "optimizer that it was saved with, or give another directory."
             )
 
     def _place(self, step: int) -> str:
         return f"{OWNER}: the checkpoint of step {step} in {self.directory}"
 
     def _own_steps(self) -> Sequence[int]:
-        """The steps there are; there are none of others, and one at least is sound."""
+        """The steps in the directory; raise if any of them was not written by this library."""
         steps = steps_in(self.directory)
         if other_steps(self.directory) or (steps and not self.list()):
             raise CheckpointError(
-                f"{OWNER}: {self.directory} holds steps that this library does not know as its "
-                "own: choose another directory."
+                f"{OWNER}: {self.directory} holds steps that this library did not write: "
+                "choose another directory."
             )
         return steps
 
@@ -345,15 +353,15 @@ class CheckpointStore:
 def _described(
     step: int, tree: PyTree, loss: ScalarLike | None, about: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays that are saved for ``tree`` under their names, and the manifest."""
+    """The arrays to save for ``tree``, under their names, and the manifest."""
     if loss is not None and jnp.shape(loss) != ():
-        raise TypeError(f"{OWNER}.save: `loss` must be one number or None, got {loss!r}.")
+        raise TypeError(f"{OWNER}.save: `loss` must be a scalar or None, got {loss!r}.")
     records, arrays = [], {}
     leaves = named_leaves(f"{OWNER}.save", tree)
     for name, (path, leaf) in zip(_names(), leaves.items(), strict=False):
         record, data = record_leaf(path, leaf)
         records.append(record)
-        if not record.is_empty:  # which Orbax refuses
+        if not record.is_empty:  # Orbax refuses arrays without entries
             arrays[name] = data
     manifest = Manifest(
         step=step,
@@ -365,16 +373,16 @@ def _described(
     try:
         return arrays, encode_manifest(manifest)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{OWNER}.save: JSON cannot write `about`: {error}.") from error
+        raise TypeError(f"{OWNER}.save: JSON cannot represent `about`: {error}.") from error
 
 
 def _names() -> Iterator[str]:
-    """What arrays are called in the files: by their number, so that paths can be any text."""
+    """The names of arrays in the files: numbers, so that paths can be any text."""
     return (f"{number:04d}" for number in itertools.count())
 
 
 def _ranked(infos: Iterable[CheckpointInfo]) -> Sequence[int]:
-    """The steps whose loss is a finite number, the lowest loss first."""
+    """The steps with a finite loss, the lowest loss first."""
     ranked = [(i.loss, i.step) for i in infos if i.loss is not None and math.isfinite(i.loss)]
     return [step for _, step in sorted(ranked)]
 
@@ -382,15 +390,9 @@ def _ranked(infos: Iterable[CheckpointInfo]) -> Sequence[int]:
 def _barrier(name: str) -> None:
     """Wait for the other processes of this run, if there are any."""
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(f"{OWNER} {name}")
+        sync_global_devices(f"{OWNER} {name}")
 
 
 def _everywhere(fact: bool) -> bool:
     """Whether ``fact`` holds in all processes of this run."""
-    if jax.process_count() == 1:
-        return fact
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.process_allgather(np.asarray(fact)).all())
+    return fact if jax.process_count() == 1 else bool(process_allgather(np.asarray(fact)).all())

@@ -1,11 +1,11 @@
-"""Minimization of a function: the loop around an optimizer, compiled into one program.
+"""Minimization of a function, compiled into one program.
 
-At each step the optimizer is given value and gradient at the point reached so far. It ends with
+Each step gives the optimizer the value and the gradient at the current point. The outcome is
 
     CONVERGED         |g| <= gtol,  or  |f - f'| < ftol max(|f|, |f'|, 1) for the last two values
     ITERATION_LIMIT   after `max_steps` steps
-    NO_PROGRESS       after `patience` steps in a row, none of which reached a new lowest value
-    NOT_FINITE        before a step to a value, gradient or state that is not finite
+    NO_PROGRESS       after `patience` steps in a row without a new lowest value
+    NOT_FINITE        before a step that leads to a non-finite value, gradient or state
 """
 
 import enum
@@ -27,17 +27,20 @@ from jaxopt_course.core import (
     global_norm,
     is_pending,
     numerics,
+    states,
     tree,
     was_applied,
 )
-from jaxopt_course.transforms import apply_accumulated, lookahead_params
-
-from ._judgement import loses_finiteness, without_reports
-from ._step import ValueFn, take_step
+from jaxopt_course.transforms import (
+    ValueFn,
+    apply_accumulated,
+    lookahead_params,
+    take_step,
+)
 
 
 class MinimizeOutcome(enum.IntEnum):
-    """How a minimization ended; :func:`describe_minimum` says what to do about it."""
+    """How a minimization ended; :func:`describe_minimum` explains it."""
 
     CONVERGED = 0
     ITERATION_LIMIT = 1
@@ -46,16 +49,16 @@ class MinimizeOutcome(enum.IntEnum):
 
 
 class Minimum(NamedTuple):
-    """What a minimization returns.
+    """The result of a minimization.
 
-    params: the last point with finite value and gradient. For an optimizer that looks ahead,
-        the point where it looks.
-    value: of the function there, f[].
-    gradient_norm: the L2 norm of the gradient there, f[].
-    steps: how many steps led there, i32[].
+    params: the last point with a finite value and gradient. For an optimizer that looks ahead it is
+        the look-ahead point.
+    value: value of the function there, f[].
+    gradient_norm: L2 norm of the gradient there, f[].
+    steps: number of steps taken, i32[].
     outcome: a :class:`MinimizeOutcome`, i32[].
-    state: of the optimizer.
-    history: the values after 0, 1, 2, ... steps, f[history_size]; NaN from the end on.
+    state: state of the optimizer.
+    history: values after 0, 1, 2, ... steps, f[history_size]; NaN after the last step.
     """
 
     params: Params
@@ -68,7 +71,7 @@ class Minimum(NamedTuple):
 
 
 class _Progress(NamedTuple):
-    """``point``: where value and gradient were taken; ``lowest``: the lowest value so far."""
+    """The loop's carry. ``value`` and ``grads`` are those at ``point``."""
 
     params: Params
     state: State
@@ -96,30 +99,31 @@ def minimize(
 ) -> Minimum:
     """Minimize ``fn(params, *args)`` over ``params``.
 
-    It is pure: ``vmap`` it over starts, or over hyperparameters of an optimizer that is built
-    inside. Each call compiles; a function around it that is to run often is best jitted.
+    The function is pure: ``vmap`` it over initial points or hyperparameters of an optimizer that is
+    built inside. Each call compiles a program; jit the function around it if it runs often.
 
     Args:
-        fn: maps params, a pytree of floats, to one float; differentiable.
-        params: where to start.
+        fn: a differentiable function from params, a pytree of floats, to a scalar.
+        params: the initial point.
         optimizer: any gradient transformation. Its ``update`` is also offered ``value``, ``grad``
-            and ``value_fn``. Where a line search is its last link, value and gradient that the
-            search has found are used again. Gradients that it still accumulates at the limit of
-            steps are applied (:func:`~jaxopt_course.transforms.apply_accumulated`).
-        args: further arguments of ``fn``: arrays, or pytrees of them.
-        max_steps: steps at most, in [0, inf).
-        gtol: the norm of the gradient at which to stop, in [0, inf).
-        ftol: the relative change of the value below which to stop, in [0, inf).
-        patience: steps in a row without a new lowest value that end it, in [1, inf).
-        history_size: how many values to record, in [0, inf); static.
+            and ``value_fn``. If the last transformation of a chain is a line search, the value and
+            the gradient that it found are reused. Gradients that are still accumulated at the limit
+            of steps are applied (:func:`~jaxopt_course.transforms.apply_accumulated`).
+        args: further arguments of ``fn``, each a pytree of arrays.
+        max_steps: largest number of steps, in [0, inf).
+        gtol: norm of the gradient at which to stop, in [0, inf).
+        ftol: relative change of the value below which to stop, in [0, inf).
+        patience: number of steps in a row without a new lowest value after which to stop, in
+            [1, inf).
+        history_size: number of values to record, in [0, inf), static.
 
     Returns:
-        A :class:`Minimum`. Look at its ``outcome``.
+        A :class:`Minimum`, whose ``outcome`` says how the minimization ended.
 
     Raises:
         TypeError: if a parameter is not a float, ``fn`` does not return one, or ``optimizer`` is
-            no gradient transformation.
-        ValueError: if a number lies outside its range, or ``fn`` returns an array with axes.
+            not a gradient transformation.
+        ValueError: if a number is out of range, or ``fn`` does not return a scalar.
 
     Examples:
         >>> from jaxopt_course.optimizers import lbfgs
@@ -174,10 +178,10 @@ def minimize(
 
 
 def describe_minimum(minimum: Minimum) -> str:
-    """A sentence for a person: how a minimization ended, and what to do about it.
+    """Describe how a minimization ended, and what to do about it.
 
     Args:
-        minimum: of one minimization, concrete.
+        minimum: result of one minimization, concrete.
 
     Examples:
         >>> import optax
@@ -193,7 +197,7 @@ def describe_minimum(minimum: Minimum) -> str:
         ),
         MinimizeOutcome.ITERATION_LIMIT: (
             f"Stopped at the limit of {steps}, where the gradient norm is {norm:.3g}. "
-            "Raise `max_steps` or the learning rate, or take a second-order optimizer."
+            "Raise `max_steps` or the learning rate, or use a second-order optimizer."
         ),
         MinimizeOutcome.NO_PROGRESS: (
             f"No progress: the steps before step {step} reached no new lowest value, and the "
@@ -217,7 +221,7 @@ def _started(
     params: Params,
     size: int,
 ) -> _Progress:
-    """The progress at ``params``, not judged yet, with a history of so many values."""
+    """The progress at ``params``, before :func:`_judged`, with a history of ``size`` values."""
     state = tx.init(params)
     point = lookahead_params(state, params)
     value, grads = jax.value_and_grad(value_fn)(point)
@@ -228,16 +232,18 @@ def _started(
 def _stepped(
     tx: GradientTransformationExtraArgs, value_fn: Callable[[Params], Array], old: _Progress
 ) -> _Progress:
-    """The progress one step after ``old``, not judged yet."""
+    """The progress one step after ``old``, before :func:`_judged`."""
     offered = _same_in_every_batch(value_fn)
-    params, state = take_step(tx, old.params, old.state, offered, old.value, old.grads)
+    params, state = take_step(
+        tx, old.params, old.state, old.grads, value=old.value, value_fn=offered
+    )
     point = lookahead_params(state, params)
-    anew = lambda: jax.value_and_grad(value_fn)(point)
+    evaluated = lambda: jax.value_and_grad(value_fn)(point)
     stored = _stored(state, old.value) if point is params else None
     if stored is None:
-        value, grads = anew()
+        value, grads = evaluated()
     else:
-        value, grads = jax.lax.cond(tree.all_finite(stored), lambda: stored, anew)
+        value, grads = jax.lax.cond(tree.all_finite(stored), lambda: stored, evaluated)
     lower = value < old.lowest
     new = old._replace(
         params=params,
@@ -253,12 +259,12 @@ def _stepped(
 
 
 def _same_in_every_batch(value_fn: Callable[[Params], Array]) -> ValueFn:
-    """``value_fn`` as it is offered: the mean over the batches of an accumulation is itself."""
+    """``value_fn`` as an extra argument, also for accumulations: all batches are alike."""
     return ValueFn(value_fn, lambda count, at_most: value_fn)
 
 
 def _moved(new: _Progress, old: _Progress) -> Array:
-    """Whether the step from ``old`` to ``new`` was an update, and no mere accumulation."""
+    """Whether the step from ``old`` to ``new`` was an update, and not only an accumulation."""
     applied = was_applied(new.state, old.state)
     return jnp.array(True) if applied is None else applied
 
@@ -266,7 +272,7 @@ def _moved(new: _Progress, old: _Progress) -> Array:
 def _finished(
     tx: GradientTransformationExtraArgs, value_fn: Callable[[Params], Array], end: _Progress
 ) -> _Progress:
-    """``end``, or, at the limit of steps, what the gradients that are still accumulated lead to."""
+    """``end``, after applying gradients that are still accumulated at the limit of steps."""
     if is_pending(end.state) is None:
         return end
     offered = _same_in_every_batch(value_fn)
@@ -285,15 +291,15 @@ def _finished(
 
 
 def _is_lost(old: _Progress, new: _Progress) -> Array:
-    """Whether parameters or the optimizer's state are no longer finite."""
-    parts = lambda progress: (progress.params, without_reports(progress.state))
-    return loses_finiteness(parts(old), parts(new))
+    """Whether parameters or the optimizer's state became non-finite."""
+    parts = lambda progress: (progress.params, states.without_reports(progress.state))
+    return tree.loses_finiteness(parts(old), parts(new))
 
 
 def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> _Progress:
-    """``progress`` with its outcome and its place in the history, after a step from ``old_value``.
+    """``progress`` after a step from ``old_value``, with its outcome and its entry in the history.
 
-    The start has no old value: NaN. Where nothing else ends it, the outcome is the limit's.
+    ``old_value`` is NaN at the start. The outcome is ITERATION_LIMIT unless another one applies.
     """
     value, norm = progress.value, global_norm(progress.grads)
     size = jnp.maximum(jnp.maximum(jnp.abs(value), jnp.abs(old_value)), 1)
@@ -307,15 +313,16 @@ def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> 
     codes = [jnp.asarray(int(code), jnp.int32) for code in (*ends, MinimizeOutcome.ITERATION_LIMIT)]
     outcome = jnp.select([*ends.values()], codes[:-1], codes[-1])
     history = progress.history
-    if history.size > 0:  # a place behind the end is dropped, but there must be an end
+    if history.size > 0:  # an empty array has no entry to write to
         history = history.at[progress.steps].set(value, mode="drop")
     return progress._replace(outcome=outcome, history=history)
 
 
 def _stored(state: State, value: Array) -> tuple[Array, Updates] | None:
-    """Value and gradient that a line search left at the end of its step, if it is the last link.
+    """Value and gradient that a line search found, if it is the last transformation of a chain.
 
-    Links behind it would move the params elsewhere. A value in a narrower dtype is not taken.
+    Transformations behind it would move the params elsewhere. A value in a narrower dtype is not
+    used.
     """
     while type(state) is tuple and state:
         state = state[-1]
@@ -326,7 +333,7 @@ def _stored(state: State, value: Array) -> tuple[Array, Updates] | None:
 
 
 def _check_function(fn: Callable[..., Any], params: Params, args: tuple[PyTree, ...]) -> None:
-    """Raise unless ``fn`` maps floats to one float."""
+    """Raise unless ``fn`` maps floats to a scalar float."""
     for path, leaf in jax.tree.leaves_with_path(params):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             place = f" at {jax.tree_util.keystr(path)}" if path else ""
@@ -339,6 +346,6 @@ def _check_function(fn: Callable[..., Any], params: Params, args: tuple[PyTree, 
         raise TypeError(f"minimize: `fn` must return one floating point number, got {value!r}.")
     if value.shape != ():
         raise ValueError(
-            f"minimize: `fn` must return one number, got an array of shape {value.shape}; "
+            f"minimize: `fn` must return a scalar, got shape {value.shape}; "
             "take its mean or its sum."
         )

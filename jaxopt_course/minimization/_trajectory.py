@@ -1,9 +1,9 @@
-"""The points that an optimizer passes through, for looking at its path.
+"""The points that an optimizer visits.
 
     p_0 = params,   p_(t+1) = p_t + u_t,   u_t = update(grad f(look(p_t)), ...)
 
-where look(p) is p, or the point at which an optimizer wants its gradient.
-:func:`~jaxopt_course.training.minimize` knows when to stop, and keeps no points.
+where look(p) is p, or the look-ahead point of the optimizer. :func:`minimize` stops by itself, but
+keeps no points.
 """
 
 from collections.abc import Callable
@@ -13,29 +13,34 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_course.core import Params, canonical_convolutions, checks
-from jaxopt_course.transforms import lookahead_params
-
-from ._step import take_step
+from jaxopt_course.core import (
+    Params,
+    canonical_convolutions,
+    checks,
+)
+from jaxopt_course.transforms import (
+    lookahead_params,
+    take_step,
+)
 
 
 def trajectory(
     fn: Callable[[Any], Any], params: Params, optimizer: optax.GradientTransformation, steps: int
 ) -> Params:
-    """The parameters after 0, 1, ..., ``steps`` steps down ``fn``.
+    """The parameters after 0, 1, ..., ``steps`` steps of minimizing ``fn``.
 
-    It is pure: jit it, or ``vmap`` it over starts, or over hyperparameters of an optimizer that is
-    built inside.
+    The function is pure: jit it, or ``vmap`` it over initial points or hyperparameters of an
+    optimizer that is built inside.
 
     Args:
-        fn: maps params, a pytree of floats, to one float; differentiable.
-        params: where to start.
+        fn: a differentiable function from params, a pytree of floats, to a scalar.
+        params: the initial point.
         optimizer: any gradient transformation. Its ``update`` is also offered ``value``, ``grad``
             and ``value_fn``.
-        steps: how many, in [0, inf); static.
+        steps: number of steps, in [0, inf), static.
 
     Returns:
-        The params with an axis of ``steps + 1`` points in front.
+        The params with a leading axis of ``steps + 1`` points.
 
     Raises:
         ValueError: if ``steps`` lies outside its range.
@@ -52,7 +57,7 @@ def trajectory(
     def step(carry: Any, _: None) -> Any:
         params, state = carry
         value, grads = jax.value_and_grad(fn)(lookahead_params(state, params))
-        params, state = take_step(tx, params, state, fn, value, grads)
+        params, state = take_step(tx, params, state, grads, value=value, value_fn=fn)
         return (params, state), params
 
     run = canonical_convolutions(lambda carry: jax.lax.scan(step, carry, length=steps)[1])

@@ -1,6 +1,6 @@
-"""The data of a training, and which of its rows are used."""
+"""The arrays of a training: checks of data and rows, and the batches in their order."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +8,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxopt_course.core import checks
-from jaxopt_course.data import Split
+from jaxopt_course.data import BatchTable, Split, epoch_batches
+from jaxopt_course.tasks import Batch
 
+from ._arguments import Timetable
 from ._state import Rows
 
 
+# Step numbers are below 2^31, so this number is free for the second use of the run's key.
+DATA_STREAM = 2**32 - 1
+
+
 def pair_of(data: Any) -> tuple[PyTree, PyTree] | None:
-    """Inputs and targets, where ``data`` is that pair or has these two attributes."""
+    """Inputs and targets, if ``data`` is that pair or has these two attributes; else None."""
     if hasattr(data, "inputs") and hasattr(data, "targets"):
         return data.inputs, data.targets
     if isinstance(data, tuple | list) and len(data) == 2:
@@ -23,15 +29,15 @@ def pair_of(data: Any) -> tuple[PyTree, PyTree] | None:
 
 
 def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
-    """Inputs and targets as jax arrays, in the widths that this process computes in.
+    """Inputs and targets as JAX arrays, in the precision of this process.
 
     Args:
-        owner: the function, for the message.
-        data: a pair (inputs, targets), or anything with these two attributes.
+        owner: the calling function, for messages.
+        data: a pair (inputs, targets), or an object with these two attributes.
 
     Raises:
         TypeError: if ``data`` is neither, or an array is a list or does not hold numbers.
-        ValueError: if there is no example, or the first axes differ.
+        ValueError: if there is no example, or the numbers of rows differ.
     """
     pair = pair_of(data)
     if pair is None:
@@ -45,11 +51,11 @@ def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
 
 
 def as_arrays(owner: str, name: str, tree: PyTree, convert: Any = jnp.asarray) -> PyTree:
-    """``tree`` with its leaves made arrays by ``convert``.
+    """``tree`` with its leaves converted to arrays.
 
     Raises:
-        TypeError: if a leaf is not an array (a list is a pytree of its entries), or holds words
-            or other things that are not numbers.
+        TypeError: if a leaf is not an array (a list is a pytree of its entries), or does not hold
+            numbers.
     """
 
     def array(leaf: Any) -> Any:
@@ -74,10 +80,10 @@ def as_arrays(owner: str, name: str, tree: PyTree, convert: Any = jnp.asarray) -
 
 
 def count_rows(owner: str, arrays: PyTree) -> int:
-    """How many examples ``arrays`` hold.
+    """The number of examples in ``arrays``.
 
     Raises:
-        ValueError: if it is none, or they do not agree.
+        ValueError: if there is none, or the numbers of rows differ.
     """
     shapes = [jnp.shape(x) for x in jax.tree.leaves(arrays)]
     counts = sorted({shape[0] if shape else 0 for shape in shapes})
@@ -91,13 +97,14 @@ def count_rows(owner: str, arrays: PyTree) -> int:
 
 
 def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:
-    """``rows`` as jax arrays; None is all ``n`` rows, each once, and no validation.
+    """``rows`` as JAX arrays; None means all ``n`` rows, each once, and no validation.
+
+    Traced row numbers cannot be checked: rows outside the data are read as NaN.
 
     Raises:
-        TypeError: if ``rows`` are a split, which has a third part.
-        ValueError: if a row number lies outside [0, n), a weight outside [0, inf), or weights and
-            rows differ in number, or there are weights of rows that are not there.
-            Traced numbers cannot be looked at: rows outside the data come out as NaN.
+        TypeError: if ``rows`` is a split, which has a third part.
+        ValueError: if a row number lies outside [0, n), a weight lies outside [0, inf), or the
+            numbers of weights and rows differ.
     """
     if rows is None:
         return Rows(jnp.arange(n, dtype=jnp.int32))
@@ -120,7 +127,7 @@ def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:
 def rows_used(rows: Rows | None, n: int) -> Bool[np.ndarray, "n"] | None:
     """Which of ``n`` rows train or validate with a weight above 0.
 
-    None, which counts all of them, where ``rows`` are None or traced.
+    None, which counts all of them, if ``rows`` is None or traced.
     """
     if rows is None or checks.is_traced(rows.train) or checks.is_traced(rows.validation):
         return None
@@ -139,6 +146,71 @@ def rows_used(rows: Rows | None, n: int) -> Bool[np.ndarray, "n"] | None:
 def take_rows(arrays: PyTree, indices: Int[Array, "batch"]) -> PyTree:
     """The rows ``indices`` of every array."""
     return jax.tree.map(lambda x: jnp.take(x, indices, axis=0), arrays)
+
+
+class Epoch(NamedTuple):
+    """The batches of an epoch.
+
+    number: number of the epoch, from 0, i32[]; -1 for none.
+    table: its batches.
+    """
+
+    number: Int[Array, ""]
+    table: BatchTable
+
+
+class Batches:
+    """The batches of a training on arrays, in an order that is a function of key and epoch.
+
+    Args:
+        examples: inputs and targets of all rows.
+        rows: the rows to train on.
+        timetable: timetable of the training.
+    """
+
+    def __init__(self, examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable) -> None:
+        n = rows.train.shape[0]
+        self.examples, self.timetable = examples, timetable
+        self.rows, self.weights = rows.train, rows.weights
+        self.all_count = rows.weights is None and n % timetable.batch_size == 0
+
+    @property
+    def like(self) -> Batch:
+        """Shapes and dtypes of a batch, without weights."""
+        first = self.rows[: self.timetable.batch_size]
+        return jax.eval_shape(lambda: Batch(*take_rows(self.examples, first)))
+
+    @property
+    def no_epoch(self) -> Epoch:
+        """The :class:`Epoch` before any was drawn."""
+        shape = (self.timetable.steps_per_epoch, self.timetable.batch_size)
+        dtype = jnp.result_type(float) if self.weights is None else self.weights.dtype
+        empty = BatchTable(jnp.zeros(shape, self.rows.dtype), jnp.zeros(shape, dtype))
+        return Epoch(jnp.full((), -1, jnp.int32), empty)
+
+    def table(self, key: Any, step: Any) -> BatchTable:
+        """The batches of the epoch that contains ``step``, counted from 0."""
+        epoch = step // self.timetable.steps_per_epoch
+        stream = jax.random.fold_in(key, DATA_STREAM)
+        ones = lambda: jnp.ones(self.rows.shape[0], jnp.result_type(float))
+        weights = ones() if self.weights is None else self.weights
+        return epoch_batches(stream, epoch, self.rows, weights, self.timetable.batch_size)
+
+    def turn(self, key: Any, old: Epoch, step: Any) -> Epoch:
+        """The epoch that contains ``step``; it is drawn only if it is not ``old``."""
+        number = jnp.asarray(step // self.timetable.steps_per_epoch, jnp.int32)
+        same = number == old.number
+        return Epoch(number, jax.lax.cond(same, lambda: old.table, lambda: self.table(key, step)))
+
+    def batch(self, table: BatchTable, step: Any) -> Batch:
+        """The batch of ``step``, from the table of its epoch."""
+        position = step % self.timetable.steps_per_epoch
+        inputs, targets = take_rows(self.examples, table.indices[position])
+        return Batch(inputs, targets, None if self.all_count else table.weights[position])
+
+    def batch_at(self, key: Any, step: Any) -> Batch:
+        """The batch of any ``step``."""
+        return self.batch(self.table(key, step), step)
 
 
 def _row_numbers(owner: str, name: str, values: Any, n: int) -> Int[Array, "n"]:

@@ -1,0 +1,7 @@
+"""Minimization of plain functions by any gradient transformation."""
+
+from ._minimize import MinimizeOutcome as MinimizeOutcome
+from ._minimize import Minimum as Minimum
+from ._minimize import describe_minimum as describe_minimum
+from ._minimize import minimize as minimize
+from ._trajectory import trajectory as trajectory

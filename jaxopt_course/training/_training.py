@@ -1,0 +1,355 @@
+"""The one abstraction of all trainings: start, advance and evaluate, as pure functions.
+
+Everything between two steps is in one :class:`Progress`, so that a training can be cut anywhere:
+advancing in segments of any length gives the bits of advancing at once. The drivers are
+:func:`make_train` (one compiled program), :func:`fit` (segments, and a host loop between them) and
+the brackets of ``studies``, which train many configurations side by side.
+"""
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from jaxopt_course.core import (
+    Params,
+    canonical_convolutions,
+    checks,
+    is_pending,
+    split_by,
+)
+from jaxopt_course.tasks import Batch, Task, targets_check
+from jaxopt_course.transforms import (
+    apply_accumulated,
+    evaluation_params,
+    packed_state,
+    unpack,
+)
+
+from ._arguments import (
+    WITHOUT_END,
+    Evaluated,
+    OnDivergence,
+    Timetable,
+    built,
+    check_build,
+    make_timetable,
+)
+from ._data import Batches, Epoch, as_examples, as_rows, count_rows, rows_used
+from ._divergence import Finding, is_lost, judge
+from ._early_stopping import EarlyStopping
+from ._evaluate import validation
+from ._progress import (
+    Progress,
+    code_of,
+    counted,
+    hold,
+    judged,
+    release,
+    skipped,
+    unless_ended,
+    where,
+    zeros_like,
+)
+from ._sharding import Placement, constrain, constrain_batch, split_shapes
+from ._state import Outcome, OutcomeCode, Rows, TrainState
+from ._step import StepTaken, batch_means, init_state, train_step, value_fn_after
+
+
+class Held(NamedTuple):
+    """A :class:`Progress` inside a compiled loop over steps.
+
+    progress: the progress, with its parameters in the layout of the optimizer.
+    epoch: batches of the current epoch. They follow from the key and are no state.
+    losses: losses of the last steps, that of step s at index s modulo its length; or None.
+    """
+
+    progress: Progress
+    epoch: Epoch
+    losses: Float[Array, "steps"] | None = None
+
+
+class Setup(NamedTuple):
+    """The static part of a training: programs are compiled once per setup.
+
+    task: the task.
+    optimizer: any gradient transformation.
+    timetable: length of the training and its evaluations.
+    evaluated: ``"averaged"`` evaluates, and keeps the best of, the averages that the optimizer
+        defines (:func:`~jaxopt_course.transforms.evaluation_params`); ``"raw"`` the trained
+        parameters.
+    on_divergence: ``"stop"`` checks the loss of every step, and parameters and states in every
+        evaluation. ``"raise"`` and ``"skip"`` judge every step as a whole. With ``"raise"`` the
+        outcome has the step that was not finite. With ``"skip"`` such a step leaves parameters and
+        states as they were.
+    placement: devices of the training. None: one device.
+    """
+
+    task: Task
+    optimizer: optax.GradientTransformation
+    timetable: Timetable
+    evaluated: Evaluated = "averaged"
+    on_divergence: OnDivergence = "stop"
+    placement: Placement | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Training:
+    """A training of a task by an optimizer on given data: start, advance, evaluate.
+
+    All methods are pure, and safe under ``jax.jit`` and ``jax.vmap``.
+
+    setup: the static part.
+    examples: inputs and targets of all rows. None for a stream without validation.
+    rows: the rows to train and to validate on. ``rows.train`` is None for a stream of batches.
+    early_stopping: rule that ends the training before its last step, or None.
+    owner: function that :meth:`start` names in messages about targets. None: targets are checked
+        already.
+    """
+
+    setup: Setup
+    examples: tuple[PyTree, PyTree] | None = None
+    rows: Rows | None = None
+    early_stopping: EarlyStopping | None = None
+    owner: str | None = None
+
+    @property
+    def batches(self) -> Batches | None:
+        """The batches of arrays; None for a stream."""
+        if self.rows is None or self.rows.train is None:
+            return None
+        return Batches(self.examples, self.rows, self.setup.timetable)
+
+    @property
+    def _validates(self) -> bool:
+        return self.rows is not None and self.rows.validation is not None
+
+    @property
+    def _batch_at(self) -> Any:
+        """``batch_at(key, step)`` of past steps, if these are still available."""
+        # An accumulation leaves no trace of skipped batches.
+        forgets = self.batches is None or self.setup.on_divergence == "skip"
+        return None if forgets else self.batches.batch_at
+
+    def start(self, key: Any, like: Batch | None = None) -> Progress:
+        """The progress before the first step.
+
+        Args:
+            key: key of all randomness of the run.
+            like: a batch of the stream, of which shapes and dtypes matter. None for arrays.
+        """
+        task, optimizer = self.setup.task, self.setup.optimizer
+        if self.owner is not None:
+            used = rows_used(self.rows, count_rows(self.owner, self.examples))
+            targets_check(task, self.examples[0])(self.owner, self.examples[1], used)
+        with self._placed():
+            state = init_state(task, optimizer, key)
+            means_of = functools.partial(batch_means, task, key=state.key, train=True)
+            like = self.batches.like if like is None else like
+            totals = zeros_like(jax.eval_shape(means_of, state.params, state.model_state, like)[0])
+            zero = jnp.zeros_like(totals["loss"])
+            return Progress(
+                state=state,
+                measured=None if self._validates else state.params,
+                totals=totals,
+                weight=zero,
+                best_loss=zero + jnp.asarray(jnp.inf, zero.dtype),
+                best_params=state.params,
+                best_model_state=state.model_state,
+                stopping=None if self.early_stopping is None else self.early_stopping.init(),
+                skipped=jnp.zeros((), jnp.int32),
+                outcome=Outcome(code_of(OutcomeCode.COMPLETED), jnp.zeros((), jnp.int32)),
+                running=jnp.array(True),
+            )
+
+    def advance(self, progress: Progress, until: Int[Array, ""] | int) -> Progress:
+        """The progress after step ``until``, which may be traced.
+
+        A training that has ended stays where it is.
+        """
+        begin = progress.state.step
+        end = jnp.where(progress.running, jnp.asarray(until, begin.dtype), begin)
+        run = canonical_convolutions(lambda held: self.steps(held, end))
+        return release(run(self.hold(progress)).progress)
+
+    def evaluate(
+        self, progress: Progress, last: Bool[Array, ""] | bool = True
+    ) -> tuple[Progress, dict[str, Array]]:
+        """Evaluate, and decide what is best and whether the training continues.
+
+        Returns:
+            The progress, and the metrics: ``"step"``, means over the examples since the last
+            evaluation, and means over the validation rows. The ``last`` evaluation is that of a
+            training which ends here: of the parameters after :meth:`finish`. The progress itself
+            stays unfinished, so that a training that is resumed has the bits of one that was not
+            interrupted.
+        """
+        with self._placed():
+            before, progress = progress.state, self.finish(progress, last)
+            state = progress.state
+            metrics = {
+                name: total / progress.weight.astype(total.dtype)
+                for name, total in progress.totals.items()
+            }
+            loss = metrics["loss"]
+            if self.setup.on_divergence == "skip":
+                metrics["skipped"] = progress.skipped
+            point = self._evaluated(state)
+            _warn_of_model_state(point, state)
+            if self._validates:
+                setup = self.setup
+                size = setup.timetable.batch_size
+                validate = validation(setup.task, self.examples, self.rows, size)
+                validated = validate(unpack(point), state.model_state)
+                metrics |= {f"validation_{name}": value for name, value in validated.items()}
+                loss = validated["loss"].astype(loss.dtype)
+            opt_state = self.setup.optimizer.init(unpack(state.params))
+            fine = state._replace(
+                params=progress.best_params,
+                model_state=progress.best_model_state,
+                opt_state=packed_state(opt_state, state.opt_state),
+            )
+            lost = is_lost(fine, state)
+            after = judged(progress, point, loss, lost, self.early_stopping)
+        return after._replace(state=before), {"step": state.step, **metrics}
+
+    def finish(self, progress: Progress, when: Bool[Array, ""] | bool = True) -> Progress:
+        """Apply gradients that are still accumulated after the last step, if ``when`` is True."""
+        state, setup = progress.state, self.setup
+        if when is False or is_pending(state.opt_state) is None:
+            return progress
+
+        def finished() -> tuple[Params, Any]:
+            value_fn = value_fn_after(setup.task, state, self._batch_at)
+            params, opt_state = apply_accumulated(
+                setup.optimizer, state.opt_state, state.params, value_fn=value_fn
+            )
+            if setup.on_divergence == "skip":
+                lost = is_lost(state, state._replace(params=params, opt_state=opt_state))
+                return where(lost, (state.params, state.opt_state), (params, opt_state))
+            return params, opt_state
+
+        with self._placed():
+            stays = lambda: (state.params, state.opt_state)
+            params, opt_state = jax.lax.cond(when, finished, stays)
+        return progress._replace(state=state._replace(params=params, opt_state=opt_state))
+
+    def train_step(self, state: TrainState, batch: Batch) -> StepTaken:
+        """The step of the optimizer, with its intermediate results."""
+        return train_step(self.setup.task, self.setup.optimizer, state, batch, self._batch_at)
+
+    def step(self, progress: Progress, batch: Batch) -> tuple[Progress, Float[Array, ""]]:
+        """The progress after a step on ``batch``, and the loss of the batch."""
+        with self._placed():
+            before, how = progress.state, self.setup.on_divergence
+            taken = self.train_step(before, batch)
+            loss = taken.means["loss"]
+            after = counted(progress._replace(state=taken.state), taken.means, batch)
+            if not self._validates:
+                average = self._evaluated(before)
+                point = taken.point if average is before.params else average
+                after = after._replace(measured=point)
+            if how == "skip":
+                is_finite = judge(before, taken, strict=True) == int(Finding.FINITE)
+                return where(is_finite, after, skipped(progress)), loss
+            lost = ~jnp.isfinite(loss)
+            if how == "raise":
+                lost = judge(before, taken, strict=False) != int(Finding.FINITE)
+            outcome = unless_ended(progress.outcome, lost, OutcomeCode.DIVERGED, before.step)
+            return after._replace(outcome=outcome), loss
+
+    def steps(self, held: Held, until: Any) -> Held:
+        """The loop over the steps up to ``until``, which may be traced."""
+        begin, key = held.progress.state.step, held.progress.state.key
+        batches, placement = self.batches, self.setup.placement
+
+        def step(index: Array, held: Held) -> Held:
+            epoch = batches.turn(key, held.epoch, index)
+            batch = constrain_batch(batches.batch(epoch.table, index), placement)
+            progress, loss = self.step(held.progress, batch)
+            losses = held.losses
+            if losses is not None:
+                losses = losses.at[index % losses.shape[0]].set(loss)
+            return Held(constrain(progress, placement), epoch, losses)
+
+        return jax.lax.fori_loop(begin, until, step, held)
+
+    def hold(self, progress: Progress) -> Held:
+        """``progress`` for a loop over steps; the reverse is :func:`release`."""
+        return Held(hold(progress), self.batches.no_epoch)
+
+    def _evaluated(self, state: TrainState) -> Params:
+        """The parameters to evaluate."""
+        if self.setup.evaluated == "raw":
+            return state.params
+        return evaluation_params(state.opt_state, state.params)
+
+    def _placed(self) -> Any:
+        """A context that knows which arrays are split, which the type of a tracer does not say."""
+        placement = self.setup.placement
+        return split_by(None if placement is None else split_shapes(*placement))
+
+
+def make_training(
+    build: Callable[[Any], Any],
+    data: Any,
+    *,
+    batch_size: int,
+    evaluate: Evaluated = "averaged",
+) -> Callable[..., Training]:
+    """The function ``training(hyperparameters=None, rows=None) -> Training``.
+
+    It makes the training that :func:`make_train` runs to its end, for drivers that pause, compare,
+    copy or give up trainings. Call it inside the function that is compiled.
+
+    Args:
+        build: ``build(hyperparameters) -> (task, optimizer)``, called while being traced.
+        data: a pair (inputs, targets) of all rows, or an object with these attributes.
+        batch_size: rows of a batch, in [1, training rows].
+        evaluate: the parameters that are evaluated, ``"averaged"`` or ``"raw"``.
+
+    Examples:
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.tasks import function_task
+        >>> init = lambda key: {"w": jnp.zeros((1, 1))}
+        >>> task = function_task(init, lambda p, x: x @ p["w"], problem("regression"))
+        >>> x = jnp.array([[1.0], [2.0], [3.0]])
+        >>> training = make_training(lambda rate: (task, optax.sgd(rate)), (x, 2 * x), batch_size=2)
+        >>> progress = training(0.1).start(jax.random.key(0))
+        >>> advance = jax.jit(lambda progress, rate, until: training(rate).advance(progress, until))
+        >>> int(advance(progress, 0.1, 7).state.step)
+        7
+    """
+    owner = "make_training"
+    check_build(owner, build)
+    checks.integer(owner, "batch_size", batch_size, "[1, inf)")
+    checks.choice(owner, "evaluate", evaluate, get_args(Evaluated))
+    examples = as_examples(owner, data)
+    n = count_rows(owner, examples)
+
+    def training(hyperparameters: Any = None, rows: Rows | None = None) -> Training:
+        task, optimizer = built(owner, build, hyperparameters)
+        used = as_rows(owner, rows, n)
+        size = used.train.shape[0]
+        timetable = make_timetable(owner, size, steps=WITHOUT_END, batch_size=batch_size)
+        return Training(Setup(task, optimizer, timetable, evaluate), examples, used, owner=owner)
+
+    return training
+
+
+def _warn_of_model_state(point: Params, state: TrainState) -> None:
+    """Warn if averaged parameters are evaluated with the model state of the trained ones."""
+    if point is not state.params and jax.tree.leaves(state.model_state):
+        warnings.warn(
+            "The averaged parameters are evaluated with the model state, batch statistics for "
+            "example, of the parameters that are trained: recompute the statistics of the result "
+            "by `nn.recompute_batch_stats`, or evaluate the trained parameters by "
+            "`evaluate='raw'`.",
+            stacklevel=2,
+        )

@@ -1,0 +1,132 @@
+"""One step of an optimizer as trainings make it: an update with everything that it may ask for.
+
+Every update is offered the extra arguments
+
+    value       the loss at ``params``
+    grad        its gradient, as ``updates``
+    value_fn    the loss as a function of the parameters, which line searches evaluate
+    weight      the total weight of the batch, by which accumulations weigh it
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxopt_course.core import (
+    GradientTransformationExtraArgs,
+    Params,
+    State,
+    Updates,
+    checks,
+    is_pending,
+    numerics,
+    states,
+    tree,
+)
+
+from ._apply_updates import apply_updates
+from ._multi_steps import no_value_fn
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueFn:
+    """The mean loss of a batch as a function of the parameters.
+
+    loss: ``loss(params) -> f[]``.
+    of_last: ``of_last(count, at_most) -> function``, the mean loss over the rows of the last
+        ``count`` batches, i32[], of which there are at most ``at_most``, static. None: these
+        batches are no longer available.
+    """
+
+    loss: Callable[[Params], Array]
+    of_last: Callable[[Array, int], Callable[[Params], Array]] | None = None
+
+    def __call__(self, params: Params, weight: Any = None) -> Array:
+        """The loss. The line searches of optax pass extra arguments on, by known names only."""
+        return self.loss(params)
+
+
+def take_step(
+    optimizer: GradientTransformationExtraArgs,
+    params: Params,
+    state: State,
+    grads: Updates,
+    **offers: Any,
+) -> tuple[Params, State]:
+    """The parameters and the optimizer's state after one update.
+
+    Args:
+        optimizer: the transformation.
+        params: the parameters.
+        state: state of the optimizer.
+        grads: the gradients, which are also offered as ``grad``.
+        **offers: further extra arguments: ``value``, ``value_fn`` and ``weight``. Without
+            ``weight`` all steps have equal weight.
+    """
+    updates, state = optimizer.update(grads, state, params, grad=grads, **offers)
+    return apply_updates(params, updates), state
+
+
+def apply_accumulated(
+    optimizer: optax.GradientTransformation,
+    state: State,
+    params: Params,
+    *,
+    value_fn: Callable[[Params], Any] | None = None,
+) -> tuple[Params, State]:
+    """Apply the gradients that :class:`MultiSteps` or :func:`apply_every` still holds.
+
+    If the number of batches is no multiple of k, a training ends in the middle of a group. This
+    function makes the update for the batches of that group, on their mean, wherever in chains and
+    wrappers they were accumulated. The trainings of this library call it before their last
+    evaluation.
+
+    Args:
+        optimizer: the transformation that ``state`` belongs to.
+        state: its state after the last batch.
+        params: the parameters after the last batch.
+        value_fn: the extra argument of this name. By default it raises when it is called.
+
+    Returns:
+        The parameters and the state after the update; both unchanged if nothing is accumulated.
+
+    Examples:
+        >>> from jaxopt_course.transforms import MultiSteps
+        >>> tx = optax.chain(MultiSteps(optax.sgd(1.0), every_k_schedule=4))
+        >>> params = jnp.array(0.0)
+        >>> state = tx.init(params)
+        >>> for gradient in (1.0, 3.0):
+        ...     updates, state = tx.update(jnp.array(gradient), state, params)
+        >>> params, state = apply_accumulated(tx, state, params)
+        >>> float(params)
+        -2.0
+    """
+    pending = is_pending(state)
+    if pending is None:
+        return params, state
+    extended = checks.transformation("apply_accumulated", "optimizer", optimizer)
+
+    def applied() -> tuple[Params, State]:
+        has_two_sets = hasattr(params, "fast") and hasattr(params, "slow")  # those of lookahead
+        nothing = jax.tree.map(jnp.zeros_like, params.fast if has_two_sets else params)
+        if states.loss_scale(state) is not None:  # then gradients are wide
+            nothing = tree.widened(nothing)
+        zero: Float[Array, ""] = numerics.as_float(0.0)
+        moved, new_state = take_step(
+            extended,
+            params,
+            state,
+            nothing,
+            value=zero,
+            value_fn=no_value_fn if value_fn is None else value_fn,
+            weight=zero,
+            flush="without_gradient",
+        )
+        return moved, tree.cast_like(new_state, state)
+
+    return jax.lax.cond(pending, applied, lambda: (params, state))
