@@ -21,7 +21,7 @@ from jaxopt_course.workloads import (
 )
 
 from ._options import Directory, check_names, parse
-from ._process import COMPLETED, print_out, say, stopped_by_signals, usage_errors
+from ._process import COMPLETED, print_out, say, stopped_by_signals, take_devices, usage_errors
 from ._report import (
     Section,
     as_json,
@@ -32,7 +32,6 @@ from ._report import (
     write_file,
     write_report,
 )
-from ._setup import take_devices
 
 
 TRIALS = 100

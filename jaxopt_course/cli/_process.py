@@ -1,4 +1,6 @@
-"""The process of a command: its exit codes, errors, streams and signals.
+"""The process of a command: its exit codes, errors, devices, streams and signals.
+
+It is imported before the signals are watched, so it imports JAX only where devices are taken.
 
 A stream may be closed, full, or a pipe without a reader. Text for stderr that cannot be written is
 dropped. Text for stdout is the result of a command, which fails if it cannot be written.
@@ -29,6 +31,7 @@ COMPLETED, FAILED, USAGE, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130  # exit codes
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 IMPORTER = "<frozen importlib._bootstrap>"
 INTERVAL = 0.02, 0.2  # seconds until the exception is raised again: at least, and at most
+FORCED = "--xla_force_host_platform_device_count"  # the older way to have several CPU devices
 ONE_REQUEST = 0.05  # seconds: `timeout` signals a process and then its group, which is one request
 
 
@@ -45,6 +48,50 @@ def usage_errors() -> Iterator[None]:
         if isinstance(error, RuntimeError):  # a damaged checkpoint, not an option
             raise
         raise UsageError(str(error)) from error
+
+
+def pop_mesh(count: int | None, *, most: int | None = None) -> Any:
+    """A mesh of the devices of :func:`take_devices`; None if there is only one."""
+    import jax
+    from jax.sharding import AxisType
+
+    taken = take_devices(count, most=most)
+    if len(taken) == 1:
+        return None
+    return jax.make_mesh((len(taken),), ("pop",), axis_types=(AxisType.Auto,), devices=taken)
+
+
+def take_devices(count: int | None, *, most: int | None = None) -> list[Any]:
+    """The first ``count`` devices.
+
+    On a CPU there is one device for each core that is used. Their number can be set only until JAX
+    is initialized in this process.
+
+    Args:
+        count: number of devices. None: all, on a CPU one for each core, but at most ``most``. A
+            number of CPU devices that the environment sets is kept.
+        most: number of devices that the work can keep busy, in [1, inf). None: any number.
+
+    Raises:
+        UsageError: if ``count`` is not in [1, number of devices].
+    """
+    import jax
+
+    wanted = None if count is None else min(max(count, 1), os.cpu_count() or 1)
+    is_forced = FORCED in os.environ.get("XLA_FLAGS", "")
+    if count is None and not is_forced and getattr(jax.config, "jax_num_cpu_devices", -1) <= 0:
+        has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+        wanted = cores if most is None else min(cores, most)
+    if wanted is not None:
+        with contextlib.suppress(RuntimeError):  # JAX is initialized already
+            jax.config.update("jax_num_cpu_devices", wanted)
+    devices = jax.devices()
+    if count is None:
+        return devices[:most]
+    if not 1 <= count <= len(devices):
+        raise UsageError(f"--devices must lie in [1, {len(devices)}], got {count}.")
+    return devices[:count]
 
 
 def open_streams() -> None:

@@ -1,11 +1,9 @@
-"""From options to the parts of a training: devices, data, model, optimizer and record.
+"""From options to the parts of a training: data, model, optimizer and record.
 
 All random numbers derive from the seed, with one key for the split and one for the training.
 """
 
-import contextlib
 import dataclasses
-import os
 import pathlib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh
 from jaxtyping import ScalarLike
 
 from jaxopt_course.core import GradientTransformationExtraArgs, checks
@@ -46,7 +43,6 @@ from ._report import describe_versions
 
 MOST_STEPS = 2**31 - 1  # the step counter is an int32
 IMAGES = {"digits": digit_images}  # data sets of images, and functions from rows to images
-FORCED = "--xla_force_host_platform_device_count"  # the older way to have several CPU devices
 
 
 class Examples(NamedTuple):
@@ -251,45 +247,6 @@ def make_rule(options: TrainOptions) -> EarlyStopping | None:
     with usage_errors():
         checks.integer("train", "patience", options.patience, f"[1, {MOST_STEPS}]")
     return EarlyStopping(options.patience)
-
-
-def pop_mesh(count: int | None, *, most: int | None = None) -> Mesh | None:
-    """A mesh of the devices of :func:`take_devices`; None if there is only one."""
-    taken = take_devices(count, most=most)
-    if len(taken) == 1:
-        return None
-    return jax.make_mesh((len(taken),), ("pop",), axis_types=(AxisType.Auto,), devices=taken)
-
-
-def take_devices(count: int | None, *, most: int | None = None) -> list[jax.Device]:
-    """The first ``count`` devices.
-
-    On a CPU there is one device for each core that is used. Their number can be set only until JAX
-    is initialized in this process.
-
-    Args:
-        count: number of devices. None: all, on a CPU one for each core, but at most ``most``. A
-            number of CPU devices that the environment sets is kept.
-        most: number of devices that the work can keep busy, in [1, inf). None: any number.
-
-    Raises:
-        UsageError: if ``count`` is not in [1, number of devices].
-    """
-    wanted = None if count is None else min(max(count, 1), os.cpu_count() or 1)
-    is_forced = FORCED in os.environ.get("XLA_FLAGS", "")
-    if count is None and not is_forced and getattr(jax.config, "jax_num_cpu_devices", -1) <= 0:
-        has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
-        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-        wanted = cores if most is None else min(cores, most)
-    if wanted is not None:
-        with contextlib.suppress(RuntimeError):  # JAX is initialized already
-            jax.config.update("jax_num_cpu_devices", wanted)
-    devices = jax.devices()
-    if count is None:
-        return devices[:most]
-    if not 1 <= count <= len(devices):
-        raise UsageError(f"--devices must lie in [1, {len(devices)}], got {count}.")
-    return devices[:count]
 
 
 def _scaled(scaler: Scaler | None, values: np.ndarray) -> np.ndarray:

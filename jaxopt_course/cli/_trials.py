@@ -29,7 +29,7 @@ from jaxopt_course.tasks import Task
 from jaxopt_course.training import Rows, make_train, make_training
 
 from ._options import Directory, TrainOptions
-from ._process import UsageError, say, usage_errors
+from ._process import UsageError, pop_mesh, say, usage_errors
 from ._report import show_stage
 from ._setup import (
     Examples,
@@ -38,7 +38,6 @@ from ._setup import (
     make_optimizer,
     make_rule,
     make_task,
-    pop_mesh,
     prepare,
     total_steps,
 )

@@ -11,12 +11,9 @@ import pytest
 from .runs import SMALL, call, write_pumps
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pumps")
-    table, out = write_pumps(folder / "pumps.csv"), folder / "run"
-    assert call("train", table, "--target", "state", *SMALL, "--out", out) == 0
-    return out
+@pytest.fixture
+def trained(pumps_run):
+    return pumps_run[1]
 
 
 @pytest.fixture
@@ -178,10 +175,8 @@ def test_a_damaged_or_foreign_record_is_refused(name, with_file, run, tmp_path, 
     assert "not" in said
 
 
-def test_a_record_of_another_model_is_refused(run, tmp_path, capsys):
-    other = tmp_path / "other"
-    assert call("train", "--dataset", "iris", *SMALL, "--out", other) == 0
-    shutil.copy(other / "model.bundle", run / "model.bundle")
+def test_a_record_of_another_model_is_refused(run, digits_run, tmp_path, capsys):
+    shutil.copy(digits_run / "model.bundle", run / "model.bundle")
     new = tmp_path / "new.csv"
     new.write_text("flow,heat\n1,2\n")
     for arguments in ((), (new,)):
@@ -206,9 +201,8 @@ def test_a_data_set_that_has_changed_is_refused(run, tmp_path, capsys):
     assert "has changed" in refused(capsys, "--run", run)
 
 
-def test_a_regression_refuses_values_beyond_float32(tmp_path, capsys):
-    table, out = write_pumps(tmp_path / "pumps.csv", labels=False), tmp_path / "run"
-    assert call("train", table, "--target", "state", *SMALL, "--out", out) == 0
+def test_a_regression_refuses_values_beyond_float32(regression_run, tmp_path, capsys):
+    out, _ = regression_run
     new = tmp_path / "new.csv"
     new.write_text("flow,heat,state\n1,2,1e300\n")
     assert "range of float32, got 1e+300 in row 0, column 'state'" in refused(

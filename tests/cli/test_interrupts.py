@@ -13,6 +13,8 @@ from jaxopt_course.checkpoints import (
     CheckpointStore,
 )
 
+from .runs import SMALL, write_pumps
+
 
 LONG = ["train", "--hidden", "8", "--epochs", "100000", "--checkpoint-every", "1"]
 
@@ -157,8 +159,11 @@ def test_after_the_end_a_signal_changes_nothing_but_ends_at_once():
 
 
 def test_a_training_says_what_is_saved(tmp_path):
-    out = tmp_path / "run"
-    process = start("-m", "jaxopt_course", *LONG, "--out", out)
+    table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "run"
+    options = (*SMALL, "--epochs", 10**6, "--checkpoint-every", 0.2)
+    process = start(
+        *("-m", "jaxopt_course", "train", table, "--target", "state", *options, "--out", out)
+    )
     while not list((out / "checkpoints").glob("[0-9]*/manifest")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)

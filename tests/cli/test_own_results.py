@@ -72,8 +72,10 @@ def test_links_are_not_followed(name, more, train, tmp_path, capsys):
 
 
 def test_overwriting_a_run_replaces_it_and_leaves_all_else(train, capsys):
+    """Events of TensorBoard too: those of another program stay."""
     out, run = train
-    assert run() == 0
+    put(out / "tensorboard" / "events.out.tfevents.1.other")
+    assert run("--tensorboard") == 0
     put(out / "notes.txt")
     put(out / "checkpoints" / "notes.txt")
     step = max(int(path.name) for path in (out / "checkpoints").glob("[0-9]*"))
@@ -88,22 +90,15 @@ def test_overwriting_a_run_replaces_it_and_leaves_all_else(train, capsys):
     assert f"{step}/notes.txt is not of a checkpoint, so nothing is deleted" in said
     assert everything_in(out) == before
     (out / "checkpoints" / str(step) / "notes.txt").unlink()
-    assert run("--overwrite", "--seed", 1) == 0
+    assert run("--overwrite", "--seed", 1, "--tensorboard") == 0
+    names = sorted(path.name for path in (out / "tensorboard").glob("events*"))
+    assert len(names) == 2
+    assert names[0] == "events.out.tfevents.1.other"
     again = json.loads((out / "run.json").read_text())
     assert (first["config"]["seed"], again["config"]["seed"]) == (0, 1)
     for name in ("notes.txt", "photos/a.jpg"):
         assert (out / "checkpoints" / name).read_text() == "mine"
     assert (out / "notes.txt").read_text() == "mine"
-
-
-def test_events_of_another_program_stay(train):
-    out, run = train
-    put(out / "tensorboard" / "events.out.tfevents.1.other")
-    assert run("--tensorboard") == 0
-    assert run("--tensorboard", "--overwrite") == 0
-    names = sorted(path.name for path in (out / "tensorboard").glob("events*"))
-    assert len(names) == 2
-    assert names[0] == "events.out.tfevents.1.other"
 
 
 @pytest.mark.parametrize(

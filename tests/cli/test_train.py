@@ -1,7 +1,5 @@
 """Training from the command line: what it writes, prints and returns."""
 
-import contextlib
-import io
 import json
 
 import jax
@@ -13,33 +11,6 @@ from jaxopt_course.data import hash_dataset
 from jaxopt_course.training import load_bundle
 
 from .runs import LINEAR, SMALL, call, write_pumps
-
-
-@pytest.fixture(scope="module")
-def digits_run(tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "digits"
-    options = ("--hidden", 8, "--epochs", 2, "--batch-size", 16, "--seed", 3)
-    assert call("train", *options, "--out", out) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def pumps_run(tmp_path_factory):
-    """A run whose options come from a file and the command line, and what it printed."""
-    folder = tmp_path_factory.mktemp("pumps")
-    table, config, out = write_pumps(folder / "pumps.csv"), folder / "run.toml", folder / "run"
-    config.write_text(
-        f'file = "{table}"\ntarget = "state"\nhidden = []\nepochs = 1\nbatch_size = 8\n'
-        'normalization = "none"\noptimizer = "sgd"\nmomentum = 0.5\nnesterov = true\n'
-        "learning_rate = 1e-2\n"
-    )
-    arguments = ("--config", config, "--momentum", "0.7", "--epochs", 2, "--out", out, "--json")
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as printed,
-        contextlib.redirect_stderr(io.StringIO()) as progress,
-    ):
-        assert call("train", *arguments) == 0
-    return table, out, printed.getvalue(), progress.getvalue()
 
 
 def test_a_run_leaves_its_model_its_curves_and_its_record(digits_run):
@@ -98,12 +69,11 @@ def test_a_table_with_labels_is_evaluated_and_predicted(pumps_run, tmp_path, cap
     assert "accuracy" in capsys.readouterr().out
 
 
-def test_a_regression_learns_and_answers_in_the_unit_of_its_target(tmp_path, capsys):
-    table = write_pumps(tmp_path / "pumps.csv", 200, labels=False)
-    out = tmp_path / "run"
-    options = (*LINEAR, "--epochs", 40, "--batch-size", 16, "--learning-rate", 0.03)
-    assert call("train", table, "--target", "state", *options, "--out", out, "--json") == 0
-    figures = json.loads(capsys.readouterr().out)["figures"]
+def test_a_regression_learns_and_answers_in_the_unit_of_its_target(
+    regression_run, tmp_path, capsys
+):
+    out, printed = regression_run
+    figures = json.loads(printed)["figures"]
     assert figures["test"]["r2_score"] > 0.99  # a linear model of a linear function
     assert call("evaluate", "--run", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["figures"]["test"] == figures["test"]
@@ -180,9 +150,10 @@ def test_a_run_that_diverges_says_where_if_it_is_to(tmp_path, capsys):
 
 
 def test_a_smoke_run_leaves_no_checkpoint(tmp_path, capsys):
-    assert call("train", *SMALL, "--out", tmp_path / "run", "--smoke") == 0
+    table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "run"
+    assert call("train", table, "--target", "state", *SMALL, "--out", out, "--smoke") == 0
     assert "Everything works" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (out / "checkpoints").exists()
 
 
 @pytest.mark.exhaustive
