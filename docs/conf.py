@@ -139,7 +139,7 @@ def markup(source: list[str], fields: bool = False) -> list[str]:
     """
     found: list[str] = []
     formula: list[str] = []
-    in_section = False
+    in_section = in_example = False
     for line in [*source, ""]:
         indented = line.startswith(" ")
         before = source_before(found, formula)
@@ -151,6 +151,10 @@ def markup(source: list[str], fields: bool = False) -> list[str]:
             formula = []
         if line and not indented:
             in_section = bool(SECTION.match(line))
+        in_example = line.lstrip().startswith(">>>") or (in_example and bool(line))
+        if in_example:
+            found.append(line)
+            continue
         line = re.sub(r"(``.*?``)|([|*])", lambda m: m[1] or "\\" + m[2], line)
         field = fields and not in_section and not indented and re.match(r"([\w, `]+): (?=\S)", line)
         if field and (not before or before.startswith((":", " "))) and "``" not in field[1]:

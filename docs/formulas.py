@@ -41,12 +41,14 @@ def table(block: str) -> str:
 def html_row(cells: list[tuple[str, str]]) -> str:
     """Label, left side, right side and remark; a line of words fills the last."""
     label = cells.pop(0)[1] if len(cells) > 1 and cells[0][0] == "words" else ""
+    in_words = bool(label) and cells[0][0] == "words"  # what the label means, without a formula
+    meaning = cells.pop(0)[1] if in_words else ""
     remark = "; ".join(text.rstrip(",;") for kind, text in cells if kind == "words")
     maths = r",\quad ".join(text.rstrip(r",\; ") for kind, text in cells if kind == "math")
     left, relation, right = split_at_relation(maths)
-    sides = [mathml(left), mathml(f"{relation} {right}")]
+    sides = [mathml(left), html.escape(meaning) or mathml(f"{relation} {right}")]
     texts = [html.escape(label), *sides, html.escape(remark)]
-    classes = ("label", "left", "right", "remark")
+    classes = ("label", "left", "right words" if in_words else "right", "remark")
     both = zip(classes, texts, strict=True)
     return "<tr>" + "".join(f'<td class="{kind}">{text}</td>' for kind, text in both) + "</tr>"
 

@@ -22,6 +22,7 @@ TEXT = "For this library's other packages"  # a group whose names are listed onl
 GROUPS: dict[str, dict[str, str]] = tomllib.loads(
     (pathlib.Path(__file__).parent / "reference.toml").read_text()
 )
+LINES = GROUPS.pop("lines")
 PACKAGES = [
     info.name
     for info in pkgutil.iter_modules(jaxopt_course.__path__)
@@ -110,10 +111,14 @@ def symbols_of(package: str) -> dict[str, list[Symbol]]:
 
 
 def summary(symbol: Symbol) -> str:
-    """The first sentence of a docstring; of tables and types of jax what they are."""
+    """The first sentence of a docstring, or the line of ``reference.toml``.
+
+    Raises:
+        KeyError: if a name has neither.
+    """
     thing = symbol.thing
     if not is_ours(thing):
-        return ""
+        return LINES[symbol.name].replace("`", "``")
     paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
     first = re.split(r"(?<!e\.g)\.\s", paragraph, maxsplit=1)[0]
     whole = first.count("``") % 2 == 0  # no literal is cut in two
@@ -177,6 +182,7 @@ def symbol_page(symbol: Symbol, title: str, markup: Any, picture: str | None) ->
     ]  # fmt: skip
     if not is_ours(thing):
         lines += [f".. py:data:: {symbol.path}", ""]
+        lines += [f"   {LINES[symbol.name].replace('`', '``')}", ""] if title != STATES else []
     elif isinstance(thing, type):
         lines += [f".. autoclass:: {symbol.path}", "   :members:", ""]
     else:
