@@ -1,5 +1,4 @@
 from . import activations as activations
-from . import claims as claims
 from . import contrib as contrib
 from . import core as core
 from . import data as data

@@ -22,6 +22,5 @@ from ._slices import slices as slices
 from ._tuning_budget_curves import tuning_budget_curves as tuning_budget_curves
 from ._tuning_budget_curves import tuning_budget_page as tuning_budget_page
 from ._variance_curves import variance_curves as variance_curves
-from ._verdict_figure import verdict_figure as verdict_figure
 from ._workload_curves import comparison_figures as comparison_figures
 from ._workload_curves import workload_curves as workload_curves
