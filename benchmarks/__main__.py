@@ -57,11 +57,13 @@ def main(arguments: Sequence[str]) -> int:
 def benchmarks() -> dict[str, str]:
     """Name -> first line of every module with a ``main``, read without running them."""
     found = {}
-    for path in sorted(FOLDER.glob("[!_]*.py")):
+    files = {path.stem: path for path in FOLDER.glob("[!_]*.py")}
+    folders = {path.parent.name: path for path in FOLDER.glob("*/__main__.py")}
+    for name, path in sorted((files | folders).items()):
         module = ast.parse(path.read_text(encoding="utf-8"))
         functions = {part.name for part in module.body if isinstance(part, ast.FunctionDef)}
         if "main" in functions:
-            found[path.stem] = (ast.get_docstring(module) or "").partition("\n")[0]
+            found[name] = (ast.get_docstring(module) or "").partition("\n")[0]
     return found
 
 

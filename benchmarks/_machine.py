@@ -29,6 +29,20 @@ def machine() -> dict[str, Any]:
     }
 
 
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that figures depend on."""
+    import flax
+    import jax
+    import numpy as np
+    import optax
+
+    import jaxopt_course
+
+    packages = (jaxopt_course, jax, flax, optax, np)
+    found = {package.__name__: str(package.__version__) for package in packages}
+    return {**found, "python": platform.python_version()}
+
+
 def processor() -> str:
     """The name that the system gives it."""
     try:

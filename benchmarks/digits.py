@@ -1,10 +1,10 @@
-"""Digits, end to end: the command line's default training, over seeds, in one program.
+"""Test accuracy of the default training on digits, with several seeds in one program.
 
-    python -m benchmarks.digits [--quick] [--seeds 10]
+    python -m benchmarks digits [--quick] [--seeds 10]
 
-Seed s splits, starts and shuffles as ``jaxopt-course train --seed s`` does, and is judged as it
-judges: by the test accuracy of the parameters with the lowest validation loss. Seeds differ in
-key and rows only, so that one compiled training serves them all.
+Seed s splits, initializes and shuffles as ``jaxopt-course train --seed s`` does. The score is the
+test accuracy of the parameters with the lowest validation loss. As seeds differ in their key and
+rows only, one compiled training serves all of them.
 """
 
 import time
@@ -12,16 +12,9 @@ import time
 import jax
 import jax.numpy as jnp
 
+from benchmarks._default import BATCH_SIZE, EPOCHS, data, optimizer_of, split_of, task_of
 from benchmarks._machine import save
 from benchmarks._measure import options_of
-from jaxopt_course.cli import (
-    TrainOptions,
-    describe_model,
-    load_data,
-    make_optimizer,
-    make_task,
-    prepare,
-)
 from jaxopt_course.data import Split
 from jaxopt_course.training import Rows, make_population, make_train
 
@@ -32,7 +25,7 @@ TARGET_MEAN, TARGET_MIN = 0.97, 0.955
 def main() -> None:
     """Print each seed's test accuracy, then mean, minimum and seconds, against the targets."""
     parser = options_of(__doc__, "three seeds")
-    parser.add_argument("--seeds", type=int, help="how many, from 0; 10 unless quick")
+    parser.add_argument("--seeds", type=int, help="number of seeds (default: 10; with --quick 3)")
     options = parser.parse_args()
     begin = time.perf_counter()
     accuracies = accuracies_of(options.seeds or (3 if options.quick else 10))
@@ -50,21 +43,12 @@ def main() -> None:
 
 
 def accuracies_of(seeds: int) -> list[float]:
-    """The accuracy on the test rows of each seed's split."""
-    dataset = load_data(TrainOptions())
-    members = [prepare(TrainOptions(seed=seed), dataset) for seed in range(seeds)]
-    if members[0].scaler is not None:
-        raise ValueError("digits: the inputs of the seeds differ, for they are scaled by split.")
-    inputs, targets = (jnp.asarray(array) for array in (members[0].inputs, dataset.targets))
-    options = TrainOptions()
-    model = describe_model(options, dataset)
-    task = make_task(model, inputs.shape[1:], dataset.problem)
-    optimizer = make_optimizer(options, len(members[0].parts.train))
+    """The test accuracy of each seed."""
+    inputs, targets = data()
+    members = [split_of(seed) for seed in range(seeds)]
+    task, optimizer = task_of(), optimizer_of(EPOCHS, len(members[0][0].train))
     train = make_train(
-        lambda _: (task, optimizer),
-        (inputs, targets),
-        epochs=options.epochs,
-        batch_size=options.batch_size,
+        lambda _: (task, optimizer), (inputs, targets), epochs=EPOCHS, batch_size=BATCH_SIZE
     )
 
     def accuracy(key: jax.Array, _: None, parts: Split) -> jax.Array:
@@ -72,10 +56,7 @@ def accuracies_of(seeds: int) -> list[float]:
         outputs = task.predict(run.best_params, run.best_model_state, inputs[parts.test])
         return jnp.mean(jnp.argmax(outputs, -1) == targets[parts.test])
 
-    keys, parts = (
-        jax.tree.map(lambda *x: jnp.stack(x), *column)
-        for column in ([m.key for m in members], [m.parts for m in members])
-    )
+    parts, keys = jax.tree.map(lambda *x: jnp.stack(x), *members)
     run = make_population(accuracy, [("key", "rows")])
     return jax.jit(run)(keys, None, parts).tolist()
 

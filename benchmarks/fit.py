@@ -1,10 +1,10 @@
-"""What `fit` adds to the compiled training: rows, logs, checkpoints; and what a restart takes.
+"""Overhead of `fit` (logs, progress, checkpoints) over `make_train`, and the time of a restart.
 
-    python -m benchmarks.fit [--quick] [--epochs 200]
+    python -m benchmarks fit [--quick] [--epochs 200]
 
-Digits and the command line's default network. Bare is `make_train`, the whole training as one
-compiled program; `fit` writes a row an epoch to its logs and shows its progress. They take turns,
-and medians are compared: programs are compiled before.
+The training is the default one of the command line, on digits. "bare" is `make_train`, the whole
+training as one compiled program. `fit` logs every epoch and shows its progress. All programs are
+compiled before, the measurements take turns, and medians are compared.
 """
 
 import contextlib
@@ -20,49 +20,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks import _default
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, seconds
-from jaxopt_course.checkpoints import (
-    CheckpointStore,
-)
-from jaxopt_course.cli import (
-    TrainOptions,
-    describe_model,
-    load_data,
-    make_optimizer,
-    make_task,
-    prepare,
-)
-from jaxopt_course.training import (
-    Checkpointing,
-    fit,
-    make_train,
-)
+from jaxopt_course.checkpoints import CheckpointStore
+from jaxopt_course.training import Checkpointing, Rows, fit, make_train
 
 
 def main() -> None:
-    """Print seconds and ratios, and keep them."""
+    """Print and save seconds and ratios."""
     parser = options_of(__doc__, "50 epochs, three rounds")
-    parser.add_argument("--epochs", type=int, help="of each training; 200 unless quick")
-    parser.add_argument("--rounds", type=int, help="how often each is timed; 5 unless quick")
+    parser.add_argument(
+        "--epochs", type=int, help="epochs of each training (default: 200; with --quick 50)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="number of measurements of each (default: 5; with --quick 3)"
+    )
     given = parser.parse_args()
     given.epochs = given.epochs or (50 if given.quick else 200)
     given.rounds = given.rounds or (3 if given.quick else 5)
-    options = TrainOptions(epochs=given.epochs)
-    dataset = load_data(options)
-    examples = prepare(options, dataset)
-    data, rows = tuple(map(jnp.asarray, examples.data)), examples.rows
-    task = make_task(describe_model(options, dataset), data[0].shape[1:], dataset.problem)
-    optimizer = make_optimizer(options, len(rows.train))
-    lengths = {"epochs": options.epochs, "batch_size": options.batch_size}
+    data, (parts, key) = _default.data(), _default.split_of(0)
+    rows = Rows(jnp.asarray(parts.train), None, jnp.asarray(parts.validation))
+    task, optimizer = _default.task_of(), _default.optimizer_of(given.epochs, len(rows.train))
+    lengths = {"epochs": given.epochs, "batch_size": _default.BATCH_SIZE}
     bare = jax.jit(make_train(lambda _: (task, optimizer), data, **lengths))
-    fitted = functools.partial(
-        quietly, fit, task, optimizer, data, key=examples.key, rows=rows, **lengths
-    )
+    fitted = functools.partial(quietly, fit, task, optimizer, data, key=key, rows=rows, **lengths)
     with tempfile.TemporaryDirectory() as scratch:
         folders = (pathlib.Path(scratch, str(number)) for number in range(10**6))
         runs: dict[str, Callable[[], Any]] = {
-            "bare": lambda: bare(examples.key, None, rows),
+            "bare": lambda: bare(key, None, rows),
             "fit": lambda: fitted(log=next(folders)),
             "fit, saving": lambda: fitted(log=next(folders), checkpoint=next(folders)),
         }
@@ -84,7 +70,7 @@ def main() -> None:
 
 
 def of_a_restart(fitted: Callable[..., Any], folder: pathlib.Path) -> dict[str, float]:
-    """A run is cut in half: seconds a save, bytes on disk, seconds to the first step after it."""
+    """Interrupt a run: seconds of a save, bytes on disk, and seconds until the next step."""
     begin, seen = 0.0, []
 
     def first_step(record: Any) -> None:
@@ -101,7 +87,7 @@ def of_a_restart(fitted: Callable[..., Any], folder: pathlib.Path) -> dict[str, 
 
 
 def quietly(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """What a call gives, without what its progress says."""
+    """The result of a call, without its progress on stderr."""
     with contextlib.redirect_stderr(io.StringIO()):
         return call(*arguments, **options)
 

@@ -1,11 +1,12 @@
-"""Giving up early, compilation included: halving, hyperband and populations against all to the end.
+"""Successive halving, hyperband and populations against training every configuration to the end.
 
-    python -m benchmarks.halving [--quick]
+    python -m benchmarks halving [--quick]
 
-81 configurations of an MLP 64-40-10 on the digits, adamw in batches of 64, at most 810 steps (35
-epochs). "all" trains every one to the end, in the loop that is compiled once. "population" spends
-as many steps as halving, on nine members. The ranks are those among all at the end, 0 the best.
-Compilation is measured in CPU seconds too, which other programs disturb less.
+81 configurations of an MLP 64-40-10 on digits, trained by AdamW in batches of 64 for at most 810
+steps (35 epochs). "all" trains every configuration to the end, in a loop that is compiled once.
+"population" takes as many steps as halving, with nine members. Ranks are those among all
+configurations at the end; 0 is the best. Compilation is included, and is also measured in CPU
+seconds, on which other programs have less effect.
 """
 
 import time
@@ -39,7 +40,7 @@ TRAINING = ("jit(start)", "jit(advance)", "jit(take)")
 
 
 def main() -> None:
-    """Time all of it, print a line each, and write ``results/halving.json``."""
+    """Measure all methods, print a line for each, and write ``results/halving.json``."""
     options = options_of(__doc__, "a third of the steps").parse_args()
     figures = measured(270 if options.quick else 810)
     for name, row in figures.items():

@@ -1,12 +1,12 @@
-"""Time operations and networks inside a compiled loop against one program for each step.
+"""Time operations and networks inside a compiled loop against one program call for each step.
 
-    python -m benchmarks.loops [--quick] [NAMES ...]
+    python -m benchmarks loops [--quick] [NAMES ...]
 
 A step computes one operation, and its result enters the next step. The same steps run as one
-``jax.lax.scan`` and as calls of a compiled step. The ratio of the two is 1 where a loop costs
-nothing. On CPUs the gradients of convolutions take up to 50 times as long in a loop;
-``canonical_convolutions`` is what this library does about it, and the column ``canonical`` has the
-ratio with it. The networks are trained by ``make_train`` and by a loop over ``make_step``.
+``jax.lax.scan`` and as calls of a compiled step. Their ratio is 1 where the loop has no cost. On
+CPUs the gradients of convolutions take up to 50 times as long in a loop. The column ``canonical``
+has the ratio with ``canonical_convolutions``, by which this library avoids that. The networks are
+trained by ``make_train`` and by a loop over ``make_step``.
 """
 
 import functools
@@ -36,9 +36,9 @@ Operation = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def main() -> None:
-    """Time all of it, print two tables, and write ``results/loops.json``."""
+    """Measure operations and networks, print two tables, and write ``results/loops.json``."""
     parser = options_of(__doc__, "fewer rounds")
-    parser.add_argument("names", nargs="*", metavar="NAMES", help="parts of names; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAMES", help="parts of names (default: all)")
     options = parser.parse_args()
     rounds = 3 if options.quick else ROUNDS
     chosen = lambda name: not options.names or any(part in name for part in options.names)

@@ -1,12 +1,12 @@
-"""What low precision costs a training: 8-bit moments, and parameters of bfloat16.
+"""Effect of low precision on training: 8-bit moments, and parameters in bfloat16.
 
-    python -m benchmarks.low_bits [--quick]
+    python -m benchmarks low_bits [--quick]
 
-Five small trainings, each from several seeds, by AdamW at a constant rate. With 8-bit moments of
-every leaf: the final loss beside that of float32, the largest update over the rate in any step
-(float32's own is 3 or so), and the cosine between the update and that of float32 moments which
-have seen the same gradients. With parameters of bfloat16: the final loss where they are rounded to
-nearest, at random, with Kahan's remainder, and with a float32 copy.
+Five small trainings with several seeds each, by AdamW at a constant learning rate. For 8-bit
+moments of every leaf: the final loss relative to float32, the largest update of any step over the
+learning rate (about 3 in float32), and the cosine between the update and that of float32 moments
+which have seen the same gradients. For bfloat16 parameters: the final loss with rounding to
+nearest, stochastic rounding, Kahan summation, and a float32 copy.
 """
 
 import itertools
@@ -36,7 +36,7 @@ NARROW_RATE = 1e-4  # where rounding to nearest stands still
 
 
 def main() -> None:
-    """Train all of it, print a line each, and write ``results/low_bits.json``."""
+    """Run all trainings, print a line for each, and write ``results/low_bits.json``."""
     options = options_of(__doc__, "two tasks, two seeds, fewer steps").parse_args()
     seeds, steps = (2, 100) if options.quick else (5, 600)
     figures: dict[str, Any] = {}

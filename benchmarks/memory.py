@@ -1,13 +1,13 @@
-"""Bytes a parameter that AdamW needs: its state, and what a compiled step takes for itself.
+"""Bytes per parameter of AdamW: its state, and the memory of a compiled step.
 
-    python -m benchmarks.memory [--quick]
+    python -m benchmarks memory [--quick]
 
-Blocks of two large matrices and two small vectors, as transformers have them. ``state`` counts
-what ``init`` gives. ``temporary`` and ``peak`` are the compiler's account of the step: gradients,
-of the dtype of the parameters, which are all there before the update begins, the update, and its
-addition to the parameters. The peak holds parameters, state and temporaries, and what the step
-returns where that takes not the place of what it was given (is not donated). Where torch,
-bitsandbytes and torchao are installed, their states are counted after a step.
+The tree has blocks of two large matrices and two small vectors, like a transformer. ``state`` is
+the size of the result of ``init``. ``temporary`` and ``peak`` are the compiler's account of a step:
+gradients in the dtype of the parameters, all of which exist before the update begins, the update,
+and its addition to the parameters. The peak also holds parameters, state, and those results that
+do not replace a donated argument. Where torch, bitsandbytes and torchao are installed, their states
+are counted after a step.
 """
 
 import warnings
@@ -36,7 +36,7 @@ RATE = 1e-3
 
 
 def main() -> None:
-    """Count all of it, print a table, and write ``results/memory.json``."""
+    """Count bytes, print a table, and write ``results/memory.json``."""
     options = options_of(__doc__, "smaller matrices").parse_args()
     blocks, width = (4, 128) if options.quick else (12, 512)
     wide, narrow = (parameters(blocks, width, dtype) for dtype in (jnp.float32, jnp.bfloat16))

@@ -1,15 +1,15 @@
-"""Muon on the matrices of a transformer, beside optax's; Shampoo and SOAP beside themselves.
+"""Muon on the matrices of a transformer, against optax; and the cost of Shampoo and SOAP.
 
-    python -m benchmarks.muon [--quick]
+    python -m benchmarks muon [--quick]
 
-24 blocks with matrices of 256 x 256, 256 x 1024 and 1024 x 256 and a bias of 1024, which AdamW
-takes in both libraries; all arguments of both are the defaults, coefficients, five steps and
-float32 among them. Matrices of equal shape are worked on in stacks: those of several sizes stand
-beside "leaf by leaf", which is the same program with stacks of one. Shampoo and SOAP, which stack
-decompositions only, compute all of them in every step, on blocks a quarter as wide. Gradients are
-random, states are donated, the ways take turns, and figures are medians after a warm-up.
-``difference`` is the largest one to the updates of the first row, over the largest update, after
-three steps.
+24 blocks with matrices of 256 x 256, 256 x 1024 and 1024 x 256, and a bias of 1024 entries, which
+both libraries update by AdamW. All arguments of both are the defaults, among them the coefficients,
+five iterations and float32. Matrices of equal shape are updated in stacks. Stacks of several sizes
+are compared with "leaf by leaf", the same program with stacks of one. Shampoo and SOAP, which stack
+only decompositions, compute all of them in every step, on blocks a quarter as wide. Gradients are
+random, states are donated, measurements take turns, and figures are medians after a warm-up.
+``difference`` is the largest difference to the updates of the first row after three steps, over the
+largest update.
 """
 
 import functools
@@ -33,7 +33,7 @@ MEBIBYTE = 2**20
 
 
 def main() -> None:
-    """Time all of it, print tables, and write ``results/muon.json`` and ``.png``."""
+    """Measure all variants, print tables, and write ``results/muon.json`` and ``.png``."""
     options = options_of(__doc__, "8 blocks, a quarter as wide, compiled once").parse_args()
     blocks, width, compiles = (8, 64, 1) if options.quick else (24, 256, COMPILES)
     usual = _stacks.STACK_BYTES

@@ -1,12 +1,12 @@
-"""One step of AdamW on one large leaf, on many leaves, and of 8 bits: this library, optax, torch.
+"""A step of AdamW on one leaf, on many leaves, and with 8-bit moments, against optax and torch.
 
-    python -m benchmarks.optimizer_step [--quick]
+    python -m benchmarks optimizer_step [--quick]
 
 ``tree``: gradients and parameters are trees. ``held``: gradients, parameters and moments are
-packed, as trainings of this library hold them; leaves of more than 16384 numbers stay as they are.
-States and parameters are donated but where said. All ways take turns; figures are medians after a
-warm-up. ``compile_s`` holds tracing too, but no ``init``, whose seconds stand beside it: of the
-two packed ways the second knows the layout from the first. Torch takes its turns where it is
+packed, as in the trainings of this library; leaves of more than 16,384 numbers are not packed.
+States and parameters are donated unless noted. Measurements take turns, and figures are medians
+after a warm-up. ``compile_s`` includes tracing but not ``init``, whose seconds are given
+separately: the second packed variant reuses the layout of the first. Torch takes part where it is
 installed.
 """
 
@@ -54,7 +54,7 @@ GOALS = (
 
 
 def main() -> None:
-    """Time all of it, print tables, and write ``results/optimizer_step.json`` and ``.png``."""
+    """Measure, print tables, and write ``results/optimizer_step.json`` and ``.png``."""
     options = options_of(__doc__, "fewer leaves and numbers").parse_args()
     trees = QUICK if options.quick else TREES
     figures: dict[str, Any] = {}

@@ -1,14 +1,15 @@
-"""A thousand small trainings, and 64 CNNs, as one program: seconds, compilation apart, by strategy.
+"""1000 small trainings, and 64 CNNs, in one program: seconds by strategy, without compilation.
 
-    python -m benchmarks.population [--quick]
+    python -m benchmarks population [--quick]
 
-An MLP 64-40-10 (3,010 parameters) on the digits, 300 steps of adamw in batches of 64; every
-member has a rate and a key of its own. The strategies take turns; the median of the rounds counts.
-``map`` is compared with the same training called a thousand times, compiled once.
+An MLP 64-40-10 (3,010 parameters) on digits, 300 steps of AdamW in batches of 64; every member has
+its own learning rate and key. The strategies take turns, and the median counts. ``map`` is compared
+with 1000 calls of the same training, compiled once.
 
-The CNNs, of two convolutions, train on the digits for 66 steps of Adam, at eight rates with eight
-dropout rates. They are compared with loops of optax whose step is compiled for each, for both rates
-are Python numbers there; a few of these loops are run, and extended to all.
+The CNNs, with two convolutions, train on digits for 66 steps of Adam, with eight learning rates and
+eight dropout rates. They are compared with optax loops whose step is compiled for each member, as
+both rates are Python numbers there. Only a few of these loops are run, and their time is
+extrapolated to all.
 """
 
 import statistics
@@ -38,10 +39,10 @@ KEY = jax.random.key(0)
 
 
 def main() -> None:
-    """Time each strategy, print a line each, and write ``results/population.json``."""
+    """Time each strategy, print a line for each, and write ``results/population.json``."""
     parser = options_of(__doc__, "a hundred trainings")
-    parser.add_argument("--members", type=int, help="how many trainings; 1000 unless quick")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is timed")
+    parser.add_argument("--members", type=int, help="number of trainings (default: 1000)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each")
     options = parser.parse_args()
     options.members = options.members or (100 if options.quick else 1000)
     keys = jax.random.split(jax.random.key(0), options.members)

@@ -1,12 +1,12 @@
-"""How well a search chooses: Optuna's Bayesian samplers, Sobol points and random ones.
+"""Quality of searches: Bayesian samplers of Optuna, Sobol points and random points.
 
-    python -m benchmarks.samplers [--quick] [--gp]
+    python -m benchmarks samplers [--quick] [--gp]
 
-Four numbers of adamw (rate, both decays, weight decay) are searched for an MLP 64-16-10 that sees
-200 digits for 100 steps. Each method has 128 trials, a study a seed; all methods of a seed share
-its key, and so the initial parameters and the batches. The figure is the lowest validation loss
-found: its median over the studies, and the median difference to random search, each with a
-bootstrap interval of 95 %.
+Four numbers of AdamW (learning rate, both decays, weight decay) are searched for an MLP 64-16-10
+trained on 200 digits for 100 steps. Each method has 128 trials in one study for each seed. All
+methods of a seed share its key, and so the initial parameters and the batches. The figure is the
+lowest validation loss found: its median over the studies, and the median difference to random
+search, each with a 95 % bootstrap interval.
 """
 
 import pathlib
@@ -36,10 +36,10 @@ ROWS = Rows(jnp.arange(200), None, jnp.arange(1437, 1797))
 
 
 def main() -> None:
-    """Run every study, print a line a method, and write ``results/samplers.{json,png}``."""
+    """Run every study, print a line for each method, and write ``results/samplers.{json,png}``."""
     parser = options_of(__doc__, "4 studies a method, not 20")
     parser.add_argument(
-        "--gp", action="store_true", help="Gaussian processes too: a second a trial"
+        "--gp", action="store_true", help="include Gaussian processes, at a second per trial"
     )
     options = parser.parse_args()
     methods = ["random", "sobol", "tpe", *(["gp"] if options.gp else [])]

@@ -1,15 +1,15 @@
-"""Searches, compilation included: this library's against the loops that are usual.
+"""Time of searches, compilation included, against the usual loops.
 
-    python -m benchmarks.search [--quick]
+    python -m benchmarks search [--quick]
 
-The same 256 trials of an MLP 64-40-10 on the digits, 300 steps of adamw in batches of 64, three
-ways: a search of this library; Optuna's random sampler around a Flax and optax training whose rate
-is a Python float, so that every trial compiles; and that training compiled once, with its rate in
-``optax.inject_hyperparams``. The usual loops run some of the trials and are extended to all, for
-each of their trials takes as long.
+The same 256 trials of an MLP 64-40-10 on digits, 300 steps of AdamW in batches of 64, run in three
+ways: as a search of this library; by Optuna's random sampler around a training in Flax and optax
+whose learning rate is a Python float, so that every trial compiles; and by the same training
+compiled once, with the learning rate in ``optax.inject_hyperparams``. Only some trials of the usual
+loops are run, and their time is extrapolated to all.
 
-Besides: `auto` against the fastest and against one by one, for four models; and a thousand
-cross-validated trainings, on one device and on two.
+In addition: the strategy `auto` against the fastest one and against one training at a time, for
+four models; and 1000 cross-validated trainings on one device and on two.
 """
 
 import os

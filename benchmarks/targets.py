@@ -1,15 +1,15 @@
-"""The targets of the workloads, from two baselines: run once, and frozen in the repository.
+"""Targets of the workloads, found by two baselines: run once, and frozen in the repository.
 
-    python -m benchmarks.targets [--directory DIR]
+    python -m benchmarks targets [--directory DIR]
 
-The rule, for each variant of each workload: momentum and adam each train with 100 configurations of
-their spaces, with two seeds. By the best value of the first seed the ten best of each are good
-configurations. What the second seed's runs of those have reached by 60 % of the steps has a median,
-and the lower of the two baselines' medians counts: half of the good configurations of the better
-baseline get there in time. What of it lies above the floor of the workload, which is 0 where none
-is known, is relaxed by 5 %, lest the target hang on the luck of a seed, and rounded up to three
-digits. A median below the floor, which only luck with the rows that validate could give, is an
-error.
+The rule, for each variant of each workload: momentum and Adam each train 100 configurations of
+their spaces with two seeds. The ten configurations of each with the lowest loss of the first seed
+are good. The target is based on the lowest losses that the trainings of these with the second seed
+reach by 60 % of the steps: the lower one of the two medians, so that half of the good
+configurations of the better baseline get there in time. What exceeds the floor of the workload,
+which is 0 where none is known, is increased by 5 %, so that the target does not depend on the luck
+of a seed, and rounded up to three digits. A median below the floor is an error: it can only come
+from chance in the validation rows.
 """
 
 import argparse

@@ -1,12 +1,13 @@
-"""How long AdamW takes until its first step is done, on trees of many small leaves.
+"""Time of AdamW until the end of its first step, on trees of many small leaves.
 
-    python -m benchmarks.time_to_first_step [--quick]
+    python -m benchmarks time_to_first_step [--quick]
 
 ``update``: tracing and compiling the update and its addition to the parameters. ``held``:
-gradients, parameters and moments are packed, as trainings of this library hold them; ``tree``: they
-come and go as trees. ``training``: gradient and update of a model with a cheap loss of each entry;
-``first_step_s`` is all from ``init`` to the end of the first step, ``step_ms`` a later one. All
-ways begin with empty caches and take turns; figures are medians.
+gradients, parameters and moments are packed, as in the trainings of this library; ``tree``: they
+are packed and unpacked in every step. ``training``: gradient and update of a model with a cheap
+loss of each entry. ``first_step_s`` is the time from ``init`` to the end of the first step, and
+``step_ms`` that of a later step. All variants begin with empty caches and take turns; figures are
+medians.
 """
 
 import functools

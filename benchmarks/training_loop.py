@@ -1,14 +1,14 @@
-"""Time an epoch: the compiled training and `fit` against loops of optax, torch and Keras.
+"""Time of an epoch: the compiled training and `fit` against loops of optax, torch and Keras.
 
-    python -m benchmarks.training_loop [--quick]
+    python -m benchmarks training_loop [--quick]
 
-1408 rows in batches of 64, which are 22 steps an epoch: an MLP 64-64-64-10 and a CNN of two
-convolutions on the digits, and a residual network of 1e5 parameters on random images, 16 x 16 x 3,
-by Adam at a constant rate. Nobody validates, and everybody keeps the mean loss of each epoch. The
-optax loop is that of tutorials: rows shuffled with numpy, a jitted step with Flax's TrainState. The
-torch loop is as plain, on tensors, with no loader in between. Keras fits on its JAX backend. All
-take turns; medians count. What a first call takes more than a later one, compilation above all,
-stands apart.
+1408 rows in batches of 64 make 22 steps in an epoch. The models are an MLP 64-64-64-10 and a CNN
+with two convolutions on digits, and a residual network of 1e5 parameters on random images of
+16 x 16 x 3, all trained by Adam at a constant learning rate. There is no validation, and every loop
+keeps the mean loss of each epoch. The optax loop is that of tutorials: rows shuffled with NumPy, a
+jitted step, and Flax's TrainState. The torch loop works on tensors, without a data loader. Keras
+fits on its JAX backend. All take turns, and medians count. The additional time of the first call,
+most of it compilation, is given separately.
 """
 
 import contextlib

@@ -1,6 +1,5 @@
 from . import activations as activations
 from . import checkpoints as checkpoints
-from . import claims as claims
 from . import contrib as contrib
 from . import core as core
 from . import data as data

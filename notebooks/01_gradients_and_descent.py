@@ -46,7 +46,9 @@ print(jc.diagnostics.check_gradients(fn, params, key=jax.random.key(0)))
 ravine = jc.surfaces.SURFACES["ravine"]
 start = jnp.array(ravine.start)
 rates = [0.0202, 0.018, 0.002]
-paths = {f"rate {rate}": jc.minimization.trajectory(ravine.fn, start, jc.sgd(rate), 25) for rate in rates}
+paths = {
+    f"rate {rate}": jc.minimization.trajectory(ravine.fn, start, jc.sgd(rate), 25) for rate in rates
+}
 jc.plots.optimizer_paths(ravine, paths, title="Three rates in a ravine of condition number 100")
 
 # %% [markdown]

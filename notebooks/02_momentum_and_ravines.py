@@ -37,7 +37,9 @@ rules = {
     "momentum 0.9, rate 0.006": jc.sgd(0.006, momentum=0.9),
     "Nesterov 0.9, rate 0.006": jc.nesterov(0.006, momentum=0.9),
 }
-paths = {name: jc.minimization.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()}
+paths = {
+    name: jc.minimization.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()
+}
 jc.plots.optimizer_paths(ravine, paths, title="Sixty steps down a ravine")
 
 # %% [markdown]

@@ -80,7 +80,9 @@ rules = {
     "RMSProp": jc.rmsprop(0.25),
     "Adam": jc.adam(0.5),
 }
-paths = {name: jc.minimization.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()}
+paths = {
+    name: jc.minimization.trajectory(ravine.fn, start, rule, 60) for name, rule in rules.items()
+}
 jc.plots.optimizer_paths(ravine, paths, title="Each with a rate of its own, 60 steps")
 
 # %% [markdown]

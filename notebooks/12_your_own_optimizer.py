@@ -90,7 +90,9 @@ optimizers = {
     "adam, same rate": jc.adam(falling),
     "clipped momentum": jc.chain(jc.clip_by_global_norm(5.0), jc.sgd(2e-3, momentum=0.9)),
 }
-paths = {name: jc.minimization.trajectory(valley.fn, start, tx, 300) for name, tx in optimizers.items()}
+paths = {
+    name: jc.minimization.trajectory(valley.fn, start, tx, 300) for name, tx in optimizers.items()
+}
 jc.plots.optimizer_paths(valley, paths, title="Rosenbrock's valley, 300 steps")
 
 # %% [markdown]

@@ -24,7 +24,6 @@ FLOORS = [
     {"contrib", "minimization", "training"},
     {"diagnostics", "studies"},
     {"workloads"},
-    {"claims"},
     {"plots"},
     {"cli"},
     {"__main__"},

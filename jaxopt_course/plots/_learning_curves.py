@@ -1,4 +1,4 @@
-"""Learning curves: loss and one metric over the training, of training and validation rows."""
+"""Learning curves: the loss and one metric of training and validation rows over the training."""
 
 from collections.abc import Mapping
 
@@ -28,25 +28,20 @@ def learning_curves(
     steps_per_epoch: int | None = None,
     title: str | None = None,
 ) -> Figure:
-    """The loss on the left; on the right the accuracy or, where there is none, another metric.
+    """Draw the loss, and beside it the accuracy or, if there is none, another metric.
 
-    Of several runs the mean is drawn, with a band from the lowest to the highest of them.
+    For several runs the mean and the range are drawn. A star marks the evaluation with the lowest
+    validation loss, whose parameters a run calls its best; without validation, with the lowest
+    loss. For several runs it is the one with the lowest mean among the evaluations that all runs
+    have reached.
 
     Args:
-        history: ``"step"``, ``"loss"`` and metrics, those of validation rows with the prefix
-            ``"validation_"``: f[evaluations], or f[runs, evaluations] of runs that differ in
-            their seed, say; or the run, or runs, that it is of. NaN is left out: where a run has
-            ended, the mean and the band are of the others; the legend says how many are left.
-        steps_per_epoch: in [1, inf), to count in epochs. None: in steps.
-        title: over the figure.
-
-    Returns:
-        A figure, on which the evaluation of the lowest validation loss is marked: the one whose
-        parameters a run calls its best. Where there is no validation, of the lowest loss. Of
-        several runs, where the mean is lowest among the evaluations that all runs have reached.
-
-    Raises:
-        ValueError: if the history has no ``"step"`` or ``"loss"``, or is of another shape.
+        history: a run, or several runs in one; or a mapping with ``"step"``, ``"loss"`` and
+            metrics, f[evaluations] or f[runs, evaluations]. The names of validation metrics have
+            the prefix ``"validation_"``. NaN is left out: after a run has ended, mean and range
+            are those of the remaining runs, whose number the legend gives.
+        steps_per_epoch: if given, the x axis counts epochs instead of steps, in [1, inf).
+        title: title of the figure.
 
     Examples:
         >>> step, loss = np.array([[10, 20, 30]] * 2), np.array([[2, 1, 0.5], [2, 0.5, 0.2]])
@@ -66,13 +61,13 @@ def learning_curves(
             f"f[runs, evaluations], got the shapes {sorted(shapes)}."
         )
     values = {name: np.atleast_2d(column) for name, column in values.items()}
-    unit, x = "steps", values.pop("step").max(axis=0)  # where a run has ended, its step stays
+    unit, x = "steps", values.pop("step").max(axis=0)  # the step of an ended run stays
     if steps_per_epoch is not None:
         checks.integer("learning_curves", "steps_per_epoch", steps_per_epoch, "[1, inf)")
         unit, x = "epochs", x / steps_per_epoch
     judged = values.get("validation_loss", values["loss"])
     ranked, reached = _mean(judged), np.isfinite(judged).all(axis=0)
-    if reached.any():  # later means are of those runs only that have gone on
+    if reached.any():  # later means are of the remaining runs only
         ranked = np.where(reached, ranked, np.nan)
     best = int(np.nanargmin(ranked)) if np.isfinite(ranked).any() else None
 
@@ -96,16 +91,14 @@ def _draw(
     runs, drawn = len(values["loss"]), [np.empty(0)]
     for key, style in ((name, TRAINING), (f"validation_{name}", VALIDATION)):
         if key in values:
-            mean, finite = _mean(values[key]), np.isfinite(values[key])
-            seen = finite.any(axis=0)
-            # One evaluation is no line: it shows as a point.
-            marker = "o" if seen.sum() == 1 else None
-            axes.plot(x[seen], mean[seen], marker=marker, markersize=4, **style)
-            drawn.append(values[key][finite])
+            finite = np.ma.masked_invalid(values[key])
+            seen = finite.count(axis=0) > 0
+            marker = "o" if seen.sum() == 1 else None  # one evaluation makes no line
+            axes.plot(x[seen], _mean(values[key])[seen], marker=marker, markersize=4, **style)
+            drawn.append(finite.compressed())
             if runs > 1:
-                low = np.where(finite, values[key], np.inf).min(axis=0)[seen]
-                high = np.where(finite, values[key], -np.inf).max(axis=0)[seen]
-                axes.fill_between(x[seen], low, high, color=style["color"], alpha=0.25, lw=0)
+                ends = finite.min(axis=0)[seen], finite.max(axis=0)[seen]
+                axes.fill_between(x[seen], *ends, color=style["color"], alpha=0.25, lw=0)
     key = f"validation_{name}" if f"validation_{name}" in values else name
     if best is not None:
         at_best = _mean(values[key])[best]
@@ -126,7 +119,5 @@ def _draw(
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Over the runs, of what is finite; NaN where nothing is."""
-    finite = np.isfinite(values)
-    total, count = np.where(finite, values, 0).sum(axis=0), finite.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    """The mean of the finite values over runs; NaN where there are none."""
+    return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)

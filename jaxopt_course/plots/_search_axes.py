@@ -1,4 +1,4 @@
-"""What the figures of a search share: the axis of a range, scores, and words for both."""
+"""The axes of ranges and of scores in the figures of a search."""
 
 from typing import Any, NamedTuple
 
@@ -12,16 +12,16 @@ from jaxopt_course.studies import Choice, Int, SearchResult
 from ._style import log_y, of_wide_range, short_number
 
 
-WIDE = 4.0  # the largest score over the smallest from which the scale is logarithmic
+WIDE = 4.0  # scores that span a larger factor get a logarithmic scale
 
 
 class SearchAxis(NamedTuple):
-    """Values on an axis from 0 to 1.
+    """Values of configurations on an axis from 0 to 1.
 
-    name: of what it shows.
-    heights: of the values, f[configurations].
+    name: label of the axis.
+    heights: places of the values, f[configurations].
     ticks: {height: label}.
-    is_choice: whether the values are options: their heights lie about that of the tick.
+    is_choice: whether the values are options; their heights scatter about that of the tick.
     """
 
     name: str
@@ -31,7 +31,7 @@ class SearchAxis(NamedTuple):
 
 
 def range_axes(result: SearchResult) -> list[SearchAxis]:
-    """An axis for each range of the space, on its own scale."""
+    """One axis for each range of the space, on the scale of the range."""
     leaves = jax.tree.leaves_with_path(result.space)
     ranges = [(path, kind) for path, kind in leaves if hasattr(kind, "at")]
     found = []
@@ -51,7 +51,7 @@ def range_axes(result: SearchResult) -> list[SearchAxis]:
 
 
 def score_axis(result: SearchResult) -> SearchAxis:
-    """The mean scores: logarithmic where they span more than a factor of 4; NaN where failed."""
+    """The axis of mean scores, logarithmic if they span a factor of more than 4; NaN if failed."""
     values = result.values
     seen = values[np.isfinite(values)]
     ends = (seen.min(), seen.max()) if seen.size else (0.0, 1.0)
@@ -59,7 +59,7 @@ def score_axis(result: SearchResult) -> SearchAxis:
 
 
 def score_name(result: SearchResult) -> str:
-    """What the scores are, for a label."""
+    """The label of the scores."""
     if callable(result.metric):
         return "score"
     name = "validation_loss" if "validation_loss" in result.history else "loss"
@@ -67,13 +67,13 @@ def score_name(result: SearchResult) -> str:
 
 
 def set_scores(axes: Axes, values: np.ndarray) -> None:
-    """Let ``axes``, which show these scores, have the scale of :func:`score_axis` along y."""
+    """Give the y axis, which shows these scores, the scale of :func:`score_axis`."""
     if of_wide_range(values, WIDE):
         log_y(axes)
 
 
 def set_x(axes: Axes, axis: SearchAxis) -> None:
-    """Let ``axes`` be that axis along x."""
+    """Show a search axis along x."""
     axes.set(xlim=(-0.03, 1.03), xlabel=axis.name)
     axes.set_xticks(list(axis.ticks), list(axis.ticks.values()))
 

@@ -1,12 +1,10 @@
-"""How all figures look: what differs, differs in line, marker or luminance, not in colour alone."""
+"""The common style of the figures: lines differ in marker and luminance, not only in hue."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -19,7 +17,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 TRAINING: Mapping[str, Any] = {"color": COLORS[1], "linestyle": "--", "label": "training"}
 VALIDATION: Mapping[str, Any] = {"color": COLORS[0], "linestyle": "-", "label": "validation"}
 BAR: Mapping[str, Any] = {"edgecolor": "k", "linewidth": 0.5}
-ABOVE: Mapping[str, Any] = {  # of a legend that would cover what is drawn
+ABOVE: Mapping[str, Any] = {  # a legend above the axes, where it hides nothing
     "loc": "lower center",
     "bbox_to_anchor": (0.5, 1.0),
     "ncols": 2,
@@ -29,15 +27,21 @@ BEST: Mapping[str, Any] = {"color": "k", "marker": "*", "markersize": 10, "lines
 
 
 def new_figure(width: float, height: float, title: str | None = None) -> Figure:
-    """A figure of that size in inches, which makes room for its texts by itself."""
+    """A figure of a size in inches, with a layout that makes room for its labels."""
     figure = Figure(figsize=(width, height), layout="constrained")
     if title:
         figure.suptitle(title)
     return figure
 
 
+def one_panel(width: float, height: float, title: str | None = None) -> tuple[Figure, Axes]:
+    """The same with one pair of axes."""
+    figure = new_figure(width, height, title)
+    return figure, figure.add_subplot()
+
+
 def finish(axes: Axes, *, legend: bool | Mapping[str, Any] = True) -> None:
-    """Grid, no frame above and on the right, and a legend, or the arguments for one."""
+    """Add a grid and a legend, or one with these arguments, and hide two spines."""
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -47,12 +51,12 @@ def finish(axes: Axes, *, legend: bool | Mapping[str, Any] = True) -> None:
 
 
 def count_along(axes: Axes) -> None:
-    """Whole numbers only along x."""
+    """Use integer ticks along x."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Of the line of that number: its own marker, line and luminance, the same in every figure."""
+    """The color, dashes and marker of line ``number``, the same in every figure."""
     return {
         "color": COLORS[number % len(COLORS)],
         "linestyle": LINESTYLES[number % len(LINESTYLES)],
@@ -63,7 +67,7 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def panels(figure: Figure, count: int, across: int, **options: Any) -> list[Axes]:
-    """So many axes, ``across`` in a row; ``options`` are those of ``Figure.subplots``."""
+    """``count`` axes, ``across`` in a row, with the ``options`` of ``Figure.subplots``."""
     grid = figure.subplots(max(-(-count // across), 1), across, squeeze=False, **options)
     found: list[Axes] = grid.ravel().tolist()
     for axes in found[count:]:
@@ -74,13 +78,13 @@ def panels(figure: Figure, count: int, across: int, **options: Any) -> list[Axes
 def mark_failed(
     axes: Axes, x: np.ndarray, *, at_top: bool = True, label: str | None = None
 ) -> None:
-    """Crosses at the edge of the bad values, which what failed has none of."""
+    """Draw crosses for failed members at the edge of the bad values."""
     height = np.full(len(x), 0.97 if at_top else 0.03)
     axes.plot(x, height, "kx", markersize=4, transform=axes.get_xaxis_transform(), label=label)
 
 
 def log_y(axes: Axes) -> None:
-    """A logarithmic axis with plain numbers, few enough to be read; call it after drawing."""
+    """Make y logarithmic, with few and plain tick labels; call it after drawing."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(
@@ -91,7 +95,7 @@ def log_y(axes: Axes) -> None:
 
 
 def short_number(value: float) -> str:
-    """A round number, short: ``"1e-4"`` for 0.0001."""
+    """A round number as short text: ``"1e-4"`` for 0.0001."""
     if 0 < abs(value) < 1e-3:
         digits, power = f"{value:e}".split("e")
         return f"{float(digits):g}e{int(power)}"
@@ -99,40 +103,13 @@ def short_number(value: float) -> str:
 
 
 def of_wide_range(values: np.ndarray, factor: float = 10.0) -> bool:
-    """Whether values are all positive and span more than a factor: worth a log scale."""
+    """Whether all finite values are positive and span more than ``factor``."""
     seen = values[np.isfinite(values)]
     return bool(seen.size and seen.min() > 0 and seen.max() > factor * seen.min())
 
 
-def value_levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Normalize]:
-    """Levels for the contours of a function, those worth a number, and the norm of their colours.
-
-    The levels are 1, 2 and 5 times powers of ten: over the upper four decades or, where there are
-    negative values, the upper two of each sign; evenly spaced where there is no decade between
-    the lowest and the highest value.
-    """
-    seen = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
-    low, high = float(seen.min()), float(seen.max())
-    top = max(-low, high) or 1.0
-    if low > 0.1 * top or high < -0.1 * top:
-        levels = np.asarray(MaxNLocator(12).tick_values(low, high))
-        return levels, levels[::2], Normalize(levels[0], levels[-1])
-    last, decades = math.floor(math.log10(top)), 2 if low < 0 else 4
-    powers = 10.0 ** np.arange(last - decades + 1, last + 2)
-    steps = np.outer(powers, (1, 2, 5)).ravel()
-    upto = lambda value: steps[: np.searchsorted(steps, value) + 1]
-    if low >= steps[0]:
-        levels = upto(high)[np.searchsorted(steps, low, "right") - 1 :]
-    elif low >= 0:
-        levels = np.append(0.0, upto(high))
-    else:
-        levels = np.append(-upto(-low)[::-1], upto(high) if high > 0 else 0.0)
-    worthy = np.isin(np.abs(levels), np.append(powers, 0.0))
-    return levels, levels[worthy], SymLogNorm(steps[0], vmin=levels[0], vmax=levels[-1])
-
-
 def readable_path(path: str) -> str:
-    """``"Dense_0/kernel"`` of ``"['Dense_0']['kernel']"``; other paths as they are."""
+    """``"Dense_0/kernel"`` for ``"['Dense_0']['kernel']"``; other paths are unchanged."""
     if path.startswith("['") and path.endswith("']"):
         return path[2:-2].replace("']['", "/")
     return path or "parameters"

@@ -1,21 +1,23 @@
-"""Floor 6: small problems with frozen targets, and the comparison of optimizers on them."""
+"""Small training problems with fixed targets, and the comparison of optimizers on them."""
 
+from ._analysis import PairwiseDifferences as PairwiseDifferences
+from ._analysis import PerformanceProfiles as PerformanceProfiles
+from ._analysis import TuningCurves as TuningCurves
+from ._analysis import pairwise_differences as pairwise_differences
+from ._analysis import performance_profiles as performance_profiles
+from ._analysis import tuning_curves as tuning_curves
 from ._catalogue import WORKLOADS as WORKLOADS
 from ._catalogue import workload as workload
 from ._compare import compare as compare
 from ._comparison import Comparison as Comparison
 from ._comparison import Trials as Trials
+from ._comparison import load_comparison as load_comparison
 from ._contenders import CONTENDERS as CONTENDERS
 from ._contenders import Contender as Contender
 from ._contenders import contender as contender
-from ._edges import EdgeShares as EdgeShares
-from ._edges import edge_shares as edge_shares
-from ._pairs import PairwiseDifferences as PairwiseDifferences
-from ._pairs import pairwise_differences as pairwise_differences
-from ._profiles import PerformanceProfiles as PerformanceProfiles
-from ._profiles import performance_profiles as performance_profiles
-from ._store import load_comparison as load_comparison
+from ._studies import EdgeShares as EdgeShares
 from ._studies import TuningStudies as TuningStudies
+from ._studies import edge_shares as edge_shares
 from ._studies import tuning_studies as tuning_studies
 from ._summary import Summary as Summary
 from ._summary import best_trials as best_trials
@@ -23,7 +25,5 @@ from ._summary import summarize as summarize
 from ._text import MarkovSource as MarkovSource
 from ._text import draw_text as draw_text
 from ._text import markov_source as markov_source
-from ._tuning import TuningCurves as TuningCurves
-from ._tuning import tuning_curves as tuning_curves
 from ._workload import Parts as Parts
 from ._workload import Workload as Workload

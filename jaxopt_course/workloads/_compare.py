@@ -1,7 +1,7 @@
-"""The comparison of optimizers: equal budgets of trials on every workload, each stored once.
+"""Compare optimizers with equal budgets of trials on every workload, and store each trial.
 
-What a tuning study would have found is drawn from the stored trials afterwards, as often as one
-likes: see :func:`tuning_studies`.
+Tuning studies are simulated afterwards, by drawing from the stored trials: see
+:func:`tuning_studies`.
 
 References: Dahl et al., "Benchmarking Neural Network Training Algorithms", 2023,
 https://arxiv.org/abs/2306.07179; Sivaprasad et al., "Optimizer Benchmarking Needs to Account for
@@ -26,15 +26,24 @@ from jaxopt_course.core import checks
 from jaxopt_course.studies import Float, configuration_at, sobol_design
 from jaxopt_course.training import make_population, make_train
 
-from ._comparison import Comparison, Trials
+from ._comparison import (
+    Cell,
+    Comparison,
+    Trials,
+    check_index,
+    check_name,
+    comparison_of,
+    read_cell,
+    write_cell,
+    write_index,
+)
 from ._contenders import Contender, point_of
-from ._store import check_index, check_name, comparison_of, read_cell, write_cell, write_index
 from ._workload import VARIANTS, Workload
 
 
 Strategy = Literal["map", "chunk", "vmap"]
 Job = tuple[Contender, Workload, str]
-SECONDS = 5.0  # between two lines at least
+SECONDS = 5.0  # between two lines of progress
 
 
 def compare(
@@ -50,34 +59,34 @@ def compare(
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Train with many configurations of every contender on both variants of every workload.
+    """Train many configurations of every contender on both variants of every workload.
 
-    A contender's configurations are its defaults and a Sobol design of its space, and they are
-    the same on all workloads. The designs of two contenders are independent of each other, seeds
-    (parameters, order of the data) are common to all.
+    The configurations of a contender are its defaults and a Sobol design of its space, the same on
+    all workloads. The designs of different contenders are independent. All contenders share the
+    seeds of initial parameters and data order.
 
     Args:
         contenders: at least one, such as ``[contender("adam"), contender("sgd")]``.
         workloads: at least one, such as ``WORKLOADS.values()``.
-        key: of designs and seeds.
-        trials: configurations besides the defaults, in [1, inf); a budget of tuning is at most
-            that much.
-        seeds: of each configuration on the base variant, in [2, inf): one is to pick by, another
-            one to score.
-        held_out_seeds: on the held-out variant, in [1, inf).
-        strategy: as of :func:`~jaxopt_course.training.make_population`; under "map" seconds are
-            those of one training after the other.
-        devices: each works on a cell (a contender on a variant) of its own. None: the first.
-        resume: a directory that keeps each cell once it is done. A comparison that was killed
-            goes on there; other contenders and workloads may join it. The code of contenders and
-            workloads is not compared.
-        progress: a line on stderr every five seconds.
+        key: random key of designs and seeds.
+        trials: number of configurations besides the defaults, in [1, inf), and the largest budget
+            of tuning that can be simulated.
+        seeds: seeds of each configuration on the base variant, in [2, inf). One is used to pick a
+            configuration, another one to score it.
+        held_out_seeds: seeds of each configuration on the held-out variant, in [1, inf).
+        strategy: as of :func:`~jaxopt_course.training.make_population`. With "map" one training
+            runs after the other, and seconds are those of a single training.
+        devices: each one trains cells (a contender on a variant) of its own. None: the first.
+        resume: directory that stores each cell once it is done, and from which an interrupted
+            comparison resumes. Contenders and workloads may be added later. Changes in the code
+            of contenders and workloads are not noticed.
+        progress: print a line to stderr every five seconds.
 
     Returns:
-        The comparison; ``print`` it, or :func:`summarize` it.
+        The comparison, for :func:`summarize`.
 
     Raises:
-        ValueError: if an argument is not as said, or ``resume`` holds other trials.
+        ValueError: if an argument is out of range, or ``resume`` holds trials of another design.
     """
     entries, problems = list(contenders), list(workloads)
     checks.integer("compare", "trials", trials, "[1, inf)")
@@ -97,7 +106,7 @@ def compare(
     if directory is not None:
         check_index(directory)
     found = {} if directory is None else _kept(directory, about)
-    say = _Lines(len(jobs), len(found), shown=progress)
+    say = _say_progress(len(jobs), len(found), shown=progress)
 
     def train(job: Job) -> None:
         own, cell = job[0], _cell(job)
@@ -107,7 +116,7 @@ def compare(
 
     left = [job for job in jobs if _cell(job) not in found]
     for job in _side_by_side(train, left, devices or jax.devices()[:1]):
-        say.trained(" on ".join(_cell(job)[:2]) + f", {job[2]}")
+        say(" on ".join(_cell(job)[:2]) + f", {job[2]}")
     comparison = comparison_of(
         [own.name for own in entries],
         [on.name for on in problems],
@@ -122,10 +131,9 @@ def compare(
 
 
 def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[..., Any], float]:
-    """``train(key, numbers) -> Run``, and what a step of it costs.
+    """``train(key, numbers) -> Run`` and the cost of one of its steps, in batches of the workload.
 
-    A step costs as many examples as it sees, in batches of the workload. Gradients of the full
-    batch get as many epochs, rounded to whole ones.
+    With gradients of the full batch, the number of epochs is the same, rounded to an integer.
     """
     task, data, rows = on.variants[variant]()
     batch_size = len(rows.train) if own.full_batch else on.batch_size
@@ -149,7 +157,7 @@ def _train(
     seeds: int,
     strategy: Strategy,
 ) -> Trials:
-    """The trainings of one cell, in one call of one program."""
+    """Run the trainings of one cell in one compiled program."""
     train, cost = make_training(own, on, variant)
     history_of = lambda key, numbers, _: train(key, numbers).history
     run = make_population(history_of, ("hyperparameters", "key"), strategy=strategy)
@@ -163,12 +171,12 @@ def _train(
     return Trials(
         values=np.where(np.isfinite(values), values, np.nan),
         costs=cost * steps.max((0, 1)),
-        seconds_per_step=seconds / float(cost * steps[..., -1].sum()),  # what has failed stops
+        seconds_per_step=seconds / float(cost * steps[..., -1].sum()),  # failed ones stop early
     )
 
 
 def _numbers(own: Contender, points: np.ndarray) -> dict[str, np.ndarray]:
-    """The values of the ranges at ``points``, one array each."""
+    """One array of values for each range, at ``points`` of the unit cube."""
     rows = [configuration_at(dict(own.space), point) for point in points]
     dtype = lambda kind: jnp.result_type(float) if isinstance(kind, Float) else np.int32
     return {
@@ -179,9 +187,10 @@ def _numbers(own: Contender, points: np.ndarray) -> dict[str, np.ndarray]:
 def _side_by_side(
     work: Callable[[Job], None], jobs: Sequence[Job], devices: Sequence[jax.Device]
 ) -> Iterator[Job]:
-    """Do all jobs, each on the next device that is free; each comes out when it is done.
+    """Run each job on the next free device, and yield it when it is done.
 
-    Host threads compile for one device while another computes. None begins once one has failed.
+    Each device has a host thread, so that one can compile while another computes. No job starts
+    after one has failed.
     """
 
     def on(device: jax.Device, job: Job) -> Job:
@@ -204,7 +213,7 @@ def _side_by_side(
 
 
 def _design(own: Contender, key: Key[Array, ""], trials: int) -> np.ndarray:
-    """The defaults and a Sobol design, drawn by the contender's name."""
+    """The defaults and a Sobol design, whose key depends on the contender's name."""
     key = jax.random.fold_in(key, np.uint32(zlib.crc32(own.name.encode())))
     return np.concatenate([point_of(own)[None], sobol_design(key, dict(own.space), trials)])
 
@@ -217,14 +226,13 @@ def _about(
     key: Key[Array, ""],
     seeds: int,
 ) -> dict[str, Any]:
-    """What a cell is, in a form that JSON can write."""
-    numbers = {name: x.tolist() for name, x in sorted(_numbers(own, points).items())}
+    """The description of a cell, as JSON can write it."""
     return {
         "trials": len(points) - 1,
         "seeds": seeds,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "space": {name: str(kind) for name, kind in sorted(own.space.items())},
-        "numbers": numbers,
+        "numbers": {name: x.tolist() for name, x in sorted(_numbers(own, points).items())},
         "full_batch": own.full_batch,
         "steps": on.steps,
         "batch_size": on.batch_size,
@@ -232,13 +240,13 @@ def _about(
     }
 
 
-def _cell(job: Job) -> tuple[str, str, str]:
+def _cell(job: Job) -> Cell:
     own, on, variant = job
     return own.name, on.name, variant
 
 
 def _kept(directory: pathlib.Path, about: dict[Any, Any]) -> dict[Any, Trials]:
-    """What ``directory`` has of the cells, which must be those that are wanted."""
+    """The trials of the cells that ``directory`` holds; their descriptions must be equal."""
     found = {}
     for cell, wanted in about.items():
         if (kept := read_cell(directory, cell)) is None:
@@ -263,21 +271,16 @@ def _check_names(argument: str, names: Sequence[str]) -> None:
         )
 
 
-class _Lines:
-    """How far a comparison is, every few seconds, on stderr; ``there`` cells were done before."""
+def _say_progress(cells: int, done_before: int, *, shown: bool) -> Callable[[str], None]:
+    """A function to call when a cell is done, which prints the progress every few seconds."""
+    begin, last, done = time.monotonic(), -np.inf, done_before
 
-    def __init__(self, cells: int, there: int, *, shown: bool) -> None:
-        self._cells, self._there, self._shown, self._done = cells, there, shown, 0
-        self._begin = time.monotonic()
-        self._last = -np.inf
+    def trained(what: str) -> None:
+        nonlocal last, done
+        now, done = time.monotonic(), done + 1
+        if shown and (now - last >= SECONDS or done == cells):
+            last, left = now, (cells - done) * (now - begin) / (done - done_before)
+            said = f"cell {done}/{cells}: {what}; {left:.0f} s left"
+            print(said, file=sys.stderr, flush=True)  # noqa: T201
 
-    def trained(self, what: str) -> None:
-        """One more cell is done."""
-        self._done += 1
-        now, all_done = time.monotonic(), self._there + self._done
-        if not self._shown or (now - self._last < SECONDS and all_done < self._cells):
-            return
-        self._last = now
-        left = (self._cells - all_done) * (now - self._begin) / self._done
-        said = f"cell {all_done}/{self._cells}: {what}; {left:.0f} s left"
-        print(said, file=sys.stderr, flush=True)  # noqa: T201
+    return trained

@@ -1,19 +1,36 @@
-"""What a comparison has stored: every training of every contender, and what it cost."""
+"""A comparison: every training of every contender, in memory and on disk.
 
+On disk there is one file for each cell, the trainings of one contender on one variant of one
+workload. It is written atomically and describes its cell. ``index.json`` lists the cells of the
+comparison in order, and the targets.
+"""
+
+import json
+import os
+import pathlib
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
+
+from jaxopt_course.core import checks, replacing
+
+from ._workload import VARIANTS
+
+
+INDEX = "index.json"
+Cell = tuple[str, str, str]  # contender, workload, variant
 
 
 class Trials(NamedTuple):
     """The trainings of one contender on one variant of one workload.
 
-    values: the validation loss at each evaluation, f[trials, seeds, evaluations]; NaN once a
-        training has failed. The first trial has the defaults, the others were tuned.
-    costs: of each evaluation: examples seen by then, in batches of the workload, f[evaluations].
-    seconds_per_step: how long such a batch took, one training at a time, without compilation.
+    values: validation loss at each evaluation; NaN once a training has failed. The first trial has
+        the default numbers.
+    costs: examples seen before each evaluation, in batches of the workload.
+    seconds_per_step: time of one such batch, with one training at a time, without compilation.
     """
 
     values: Float[np.ndarray, "trials seeds evaluations"]
@@ -22,14 +39,14 @@ class Trials(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Every training of every contender on every workload; ``print`` it.
+    """Every training of every contender on every workload, for :func:`summarize`.
 
-    contenders: their names.
-    workloads: their names.
-    steps: {workload: length of a training}.
-    targets: {(workload, variant): the validation loss to reach}.
-    numbers: {contender: {name of a range: its values, one a trial}}; the first are the defaults.
-    points: {contender: the same in the unit cube, f64[trials, ranges]}.
+    contenders: names of the contenders.
+    workloads: names of the workloads.
+    steps: {workload: number of steps of a training}.
+    targets: {(workload, variant): validation loss to reach}.
+    numbers: {contender: {name of a range: one value for each trial}}; the first are the defaults.
+    points: {contender: the same numbers in the unit cube}.
     trials: {(contender, workload, variant): :class:`Trials`}.
     """
 
@@ -42,16 +59,20 @@ class Comparison(NamedTuple):
     trials: Mapping[tuple[str, str, str], Trials]
 
     def __str__(self) -> str:
-        from ._summary import summarize
-
-        return str(summarize(self))
+        trials, seeds, _ = next(iter(self.trials.values())).values.shape
+        return (
+            f"{checks.counted(len(self.contenders), 'contender')} ({', '.join(self.contenders)}) "
+            f"on {checks.counted(len(self.workloads), 'workload')} ({', '.join(self.workloads)}): "
+            f"the defaults and {checks.counted(trials - 1, 'trial')} each, "
+            f"with {checks.counted(seeds, 'seed')}"
+        )
 
 
 class Costs(NamedTuple):
-    """What trainings cost until their target, and how good they got.
+    """Costs of trainings until the target, and their lowest losses.
 
-    steps: f64[trials, seeds]; infinite where the target was never reached.
-    best: lowest value, f64[trials, seeds]; infinite where every one is NaN.
+    steps: steps until the target; infinite where it was never reached.
+    best: lowest validation loss; infinite where every one is NaN.
     """
 
     steps: Float64[np.ndarray, "trials seeds"]
@@ -59,7 +80,7 @@ class Costs(NamedTuple):
 
     @property
     def ranks(self) -> Int[np.ndarray, "trials seeds"]:
-        """Of the trials by each seed, i[trials, seeds], the best 0: by steps, then by best."""
+        """Rank of each trial within its seed, by steps and then by best; 0 is the best."""
         order = np.lexsort((self.best, self.steps), axis=0)
         ranks = np.empty_like(order)
         np.put_along_axis(ranks, order, np.arange(len(order))[:, None], axis=0)
@@ -73,3 +94,129 @@ def costs_of(trials: Trials, target: float) -> Costs:
     first = np.asarray(trials.costs, float)[reached.argmax(-1)]
     best = np.where(np.isfinite(values), values, np.inf).min(-1)
     return Costs(np.where(reached.any(-1), first, np.inf), best)
+
+
+def comparison_of(
+    contenders: list[str],
+    workloads: list[str],
+    targets: Mapping[tuple[str, str], float],
+    trials: Mapping[Cell, Trials],
+    points: Mapping[str, np.ndarray],
+    about: Mapping[Cell, dict[str, Any]],
+) -> Comparison:
+    """The comparison of these cells and of their descriptions ``about``."""
+    first, last = contenders[0], workloads[-1]
+    return Comparison(
+        contenders=tuple(contenders),
+        workloads=tuple(workloads),
+        steps={name: about[first, name, "base"]["steps"] for name in workloads},
+        targets=dict(targets),
+        numbers={
+            name: {k: np.array(v) for k, v in about[name, last, "base"]["numbers"].items()}
+            for name in contenders
+        },
+        points=dict(points),
+        trials=dict(trials),
+    )
+
+
+def check_name(owner: str, name: str) -> None:
+    """Raise unless ``name`` may be part of a file name."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+        raise ValueError(
+            f"{owner}: a name must consist of letters, digits, `_`, `-` and `.`, and must not "
+            f"start with `.`, got {name!r}."
+        )
+
+
+def write_cell(
+    directory: pathlib.Path, cell: Cell, trials: Trials, points: np.ndarray, about: dict[str, Any]
+) -> None:
+    """Write the trials of a cell and its description ``about``."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with replacing(_path(directory, cell)) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            values=np.asarray(trials.values, np.float32),
+            costs=trials.costs,
+            seconds_per_step=trials.seconds_per_step,
+            points=points,
+            about=json.dumps(about),
+        )
+
+
+def read_cell(
+    directory: pathlib.Path, cell: Cell
+) -> tuple[Trials, np.ndarray, dict[str, Any]] | None:
+    """The trials of a cell, their points and its description; None if there is no such file.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = _path(directory, cell)
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            seconds = float(file["seconds_per_step"])
+            trials = Trials(file["values"], file["costs"], seconds)
+            return trials, file["points"], json.loads(str(file["about"]))
+    except Exception as error:
+        raise ValueError(f"compare: {path} is damaged ({error}); delete it.") from error
+
+
+def write_index(directory: pathlib.Path, comparison: Comparison) -> None:
+    """Write which cells belong to the comparison, and the targets."""
+    about = {
+        "contenders": comparison.contenders,
+        "workloads": comparison.workloads,
+        "targets": [[*place, target] for place, target in comparison.targets.items()],
+    }
+    check_index(directory)
+    with replacing(directory / INDEX) as part, part.open("wb") as file:
+        file.write(f"{json.dumps(about, indent=2)}\n".encode())
+
+
+def check_index(directory: pathlib.Path) -> None:
+    """Raise if the index of ``directory``, which would be replaced, is not that of a comparison."""
+    path = directory / INDEX
+    if not os.path.lexists(path):
+        return
+    try:
+        about = {} if path.is_symlink() else json.loads(path.read_bytes())
+    except (OSError, RecursionError, ValueError):
+        about = {}
+    if not (isinstance(about, dict) and {"contenders", "workloads", "targets"} <= about.keys()):
+        raise ValueError(
+            f"compare: {path} is not the index of a comparison, so it is not replaced: give "
+            "another directory."
+        )
+
+
+def load_comparison(directory: str | os.PathLike[str]) -> Comparison:
+    """The comparison that :func:`compare` stored in its directory ``resume``.
+
+    Raises:
+        ValueError: if there is none, or one of its files is missing.
+    """
+    directory = pathlib.Path(directory)
+    if not (directory / INDEX).exists():
+        raise ValueError(f"load_comparison: {directory} must hold a finished comparison.")
+    index = json.loads((directory / INDEX).read_text())
+    found: dict[Cell, Trials] = {}
+    points, about = {}, {}
+    for workload in index["workloads"]:
+        for variant in VARIANTS:
+            for contender in index["contenders"]:
+                cell = (contender, workload, variant)
+                read = read_cell(directory, cell)
+                if read is None:
+                    raise ValueError(f"load_comparison: {_path(directory, cell)} is missing.")
+                found[cell], points[contender], about[cell] = read
+    targets = {(workload, variant): x for workload, variant, x in index["targets"]}
+    return comparison_of(index["contenders"], index["workloads"], targets, found, points, about)
+
+
+def _path(directory: pathlib.Path, cell: Cell) -> pathlib.Path:
+    contender, workload, variant = cell
+    return directory / f"{workload}.{variant}.{contender}.npz"

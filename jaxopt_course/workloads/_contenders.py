@@ -1,10 +1,10 @@
-"""Contenders: an optimizer with the ranges in which its numbers are tuned, the same everywhere.
+"""Contenders: an optimizer with the ranges in which its numbers are tuned, equal on all workloads.
 
-A rate has four decades, five where steps grow with the gradient; a decay is searched as its
-distance from 1, on a logarithmic scale, and there is a weight decay only where the optimizer has
-one of its own. The defaults, which are what a user without a budget gets, are those of the
-library's recipes; a rate, which these do not have, is what the paper or Keras takes: 1e-3 of Adam
-and its kin, 1e-4 of Lion, 1e-2 of the others.
+A learning rate spans four decades, or five where steps grow with the gradient. A decay is searched
+as its distance from 1, on a logarithmic scale. A weight decay is tuned only where the optimizer has
+one of its own. The defaults are those of the library's recipes; a learning rate, which recipes do
+not have, is the one of the paper or of Keras: 1e-3 for Adam and its variants, 1e-4 for Lion, 1e-2
+for the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,32 +18,26 @@ from jaxopt_course.optimizers import adagrad, adam, adamw, lion, nadam, rmsprop,
 from jaxopt_course.studies import Float, Int
 
 
-Numbers = Mapping[str, Any]
-
-
 class Contender(NamedTuple):
     """An optimizer and how it is tuned.
 
-    name: of letters, digits, ``_``, ``-`` and ``.``.
-    build: ``build(numbers) -> transformation``; the numbers come traced.
-    space: {name: range}, a :class:`~jaxopt_course.studies.Float` or ``Int`` each.
-    defaults: {name: value}, each within its range: what is taken without tuning.
-    full_batch: whether its gradients are of all training rows. It is then given as many epochs
-        as the others, not as many steps.
+    name: letters, digits, ``_``, ``-`` and ``.``.
+    build: ``build(numbers) -> transformation``, where the numbers are traced.
+    space: {name: range}; each range is a :class:`~jaxopt_course.studies.Float` or ``Int``.
+    defaults: {name: value}, the numbers of the untuned optimizer, each within its range.
+    full_batch: whether each gradient is of all training rows. The number of epochs is then that
+        of the other contenders, not the number of steps.
     """
 
     name: str
     build: Callable[[Any], GradientTransformationExtraArgs]
     space: Mapping[str, Float | Int]
-    defaults: Numbers
+    defaults: Mapping[str, Any]
     full_batch: bool = False
 
 
 def contender(name: str) -> Contender:
-    """The contender called ``name``.
-
-    Raises:
-        ValueError: if there is none of that name.
+    """The contender called ``name``, one of ``CONTENDERS``.
 
     Examples:
         >>> contender("momentum").defaults
@@ -54,10 +48,10 @@ def contender(name: str) -> Contender:
 
 
 def point_of(own: Contender) -> np.ndarray:
-    """Where the defaults lie in the unit cube, f64[ranges].
+    """The defaults as a point of the unit cube, f64[ranges].
 
     Raises:
-        ValueError: if they are not of the names of the space, or one lies outside its range.
+        ValueError: if the names differ from those of the space, or a value lies outside its range.
     """
     if set(own.space) != set(own.defaults):
         raise ValueError(
@@ -72,124 +66,83 @@ def point_of(own: Contender) -> np.ndarray:
                 f"Contender: `defaults` of {own.name} must lie in the ranges of its space, "
                 f"got {value!r} for `{name}`, which is {kind}."
             )
-        half = 0.5 if isinstance(kind, Int) else 0.0  # the middle of a whole number's share
+        half = 0.5 if isinstance(kind, Int) else 0.0  # the middle of an integer's interval
         scale = np.log if kind.log else np.asarray
         low, high = scale(kind.low - half), scale(kind.high + half)
         point.append(float((scale(value) - low) / (high - low)))
     return np.array(point)
 
 
-def _decades(low: float, high: float) -> Float:
-    return Float(low, high, log=True)
+def _tuned(
+    name: str,
+    optimizer: Callable[..., GradientTransformationExtraArgs],
+    ranges: Mapping[str, tuple[float, float, float]],
+    *,
+    linear: tuple[str, ...] = (),
+    full_batch: bool = False,
+    **fixed: Any,
+) -> Contender:
+    """A contender whose numbers are arguments of ``optimizer``, or ``one_minus_`` them.
+
+    Args:
+        name: name of the contender.
+        optimizer: called with the numbers and with ``fixed``.
+        ranges: {number: (low, high, default)}, on a logarithmic scale unless in ``linear``.
+        linear: numbers on a linear scale.
+        full_batch: as of :class:`Contender`.
+        fixed: further arguments of the optimizer.
+    """
+    prefix = "one_minus_"
+
+    def build(numbers: Mapping[str, Any]) -> GradientTransformationExtraArgs:
+        arguments = {
+            key.removeprefix(prefix): 1 - x if key.startswith(prefix) else x
+            for key, x in numbers.items()
+        }
+        return optimizer(**arguments, **fixed)
+
+    space = {key: Float(x[0], x[1], log=key not in linear) for key, x in ranges.items()}
+    return Contender(name, build, space, {key: x[2] for key, x in ranges.items()}, full_batch)
 
 
-_MOMENTUM = {"learning_rate": _decades(1e-4, 10.0), "one_minus_momentum": _decades(1e-2, 1.0)}
-_MOMENTUM_DEFAULTS = {"learning_rate": 1e-2, "one_minus_momentum": 0.1}
+_SGD = {"learning_rate": (1e-4, 10.0, 1e-2)}
+_MOMENTUM = {**_SGD, "one_minus_momentum": (1e-2, 1.0, 0.1)}
 _ADAM = {
-    "learning_rate": _decades(1e-4, 1.0),
-    "one_minus_b1": _decades(1e-2, 1.0),
-    "one_minus_b2": _decades(1e-4, 1e-1),
+    "learning_rate": (1e-4, 1.0, 1e-3),
+    "one_minus_b1": (1e-2, 1.0, 0.1),
+    "one_minus_b2": (1e-4, 1e-1, 1e-3),
 }
-_ADAM_DEFAULTS = {"learning_rate": 1e-3, "one_minus_b1": 0.1, "one_minus_b2": 1e-3}
-
-
-def _adam_numbers(numbers: Numbers) -> dict[str, Any]:
-    return {"b1": 1 - numbers["one_minus_b1"], "b2": 1 - numbers["one_minus_b2"]}
-
-
-def _momentum(numbers: Numbers, *, nesterov: bool) -> GradientTransformationExtraArgs:
-    momentum = 1 - numbers["one_minus_momentum"]
-    return sgd(numbers["learning_rate"], momentum=momentum, nesterov=nesterov)
-
+_ADAGRAD = {
+    "learning_rate": (1e-3, 10.0, 1e-2),
+    "initial_accumulator_value": (1e-6, 1.0, 0.1),
+}
+_RMSPROP = {"learning_rate": (1e-4, 1.0, 1e-3), "one_minus_decay": (1e-3, 0.5, 0.1)}
+_LION = {
+    "learning_rate": (1e-5, 1e-1, 1e-4),
+    "one_minus_b1": (1e-2, 1.0, 0.1),
+    "one_minus_b2": (1e-3, 1e-1, 1e-2),
+    "weight_decay": (1e-5, 1.0, 1e-3),
+}
+_RPROP = {
+    "learning_rate": (1e-4, 1.0, 1e-2),
+    "eta_minus": (0.3, 0.8, 0.5),
+    "eta_plus": (1.05, 1.5, 1.2),
+}
 
 CONTENDERS: Mapping[str, Contender] = MappingProxyType(
     {
         own.name: own
         for own in (
-            Contender(
-                "sgd",
-                lambda h: sgd(h["learning_rate"]),
-                {"learning_rate": _decades(1e-4, 10.0)},
-                {"learning_rate": 1e-2},
-            ),
-            Contender(
-                "momentum",
-                lambda h: _momentum(h, nesterov=False),
-                _MOMENTUM,
-                _MOMENTUM_DEFAULTS,
-            ),
-            Contender(
-                "nesterov",
-                lambda h: _momentum(h, nesterov=True),
-                _MOMENTUM,
-                _MOMENTUM_DEFAULTS,
-            ),
-            Contender(
-                "adagrad",
-                lambda h: adagrad(h["learning_rate"], h["initial_accumulator_value"]),
-                {
-                    "learning_rate": _decades(1e-3, 10.0),
-                    "initial_accumulator_value": _decades(1e-6, 1.0),
-                },
-                {"learning_rate": 1e-2, "initial_accumulator_value": 0.1},
-            ),
-            Contender(
-                "rmsprop",
-                lambda h: rmsprop(h["learning_rate"], decay=1 - h["one_minus_decay"]),
-                {"learning_rate": _decades(1e-4, 1.0), "one_minus_decay": _decades(1e-3, 0.5)},
-                {"learning_rate": 1e-3, "one_minus_decay": 0.1},
-            ),
-            Contender(
-                "adam",
-                lambda h: adam(h["learning_rate"], **_adam_numbers(h)),
-                _ADAM,
-                _ADAM_DEFAULTS,
-            ),
-            Contender(
-                "adamw",
-                lambda h: adamw(
-                    h["learning_rate"], weight_decay=h["weight_decay"], **_adam_numbers(h)
-                ),
-                {**_ADAM, "weight_decay": _decades(1e-5, 1.0)},
-                {**_ADAM_DEFAULTS, "weight_decay": 1e-4},
-            ),
-            Contender(
-                "nadam",
-                lambda h: nadam(h["learning_rate"], **_adam_numbers(h)),
-                _ADAM,
-                _ADAM_DEFAULTS,
-            ),
-            Contender(
-                "lion",
-                lambda h: lion(
-                    h["learning_rate"], weight_decay=h["weight_decay"], **_adam_numbers(h)
-                ),
-                {
-                    "learning_rate": _decades(1e-5, 1e-1),
-                    "one_minus_b1": _decades(1e-2, 1.0),
-                    "one_minus_b2": _decades(1e-3, 1e-1),
-                    "weight_decay": _decades(1e-5, 1.0),
-                },
-                {
-                    "learning_rate": 1e-4,
-                    "one_minus_b1": 0.1,
-                    "one_minus_b2": 1e-2,
-                    "weight_decay": 1e-3,
-                },
-            ),
-            Contender(
-                "rprop",
-                lambda h: rprop(
-                    h["learning_rate"], eta_minus=h["eta_minus"], eta_plus=h["eta_plus"]
-                ),
-                {
-                    "learning_rate": _decades(1e-4, 1.0),
-                    "eta_minus": Float(0.3, 0.8),
-                    "eta_plus": Float(1.05, 1.5),
-                },
-                {"learning_rate": 1e-2, "eta_minus": 0.5, "eta_plus": 1.2},
-                full_batch=True,
-            ),
+            _tuned("sgd", sgd, _SGD),
+            _tuned("momentum", sgd, _MOMENTUM),
+            _tuned("nesterov", sgd, _MOMENTUM, nesterov=True),
+            _tuned("adagrad", adagrad, _ADAGRAD),
+            _tuned("rmsprop", rmsprop, _RMSPROP),
+            _tuned("adam", adam, _ADAM),
+            _tuned("adamw", adamw, {**_ADAM, "weight_decay": (1e-5, 1.0, 1e-4)}),
+            _tuned("nadam", nadam, _ADAM),
+            _tuned("lion", lion, _LION),
+            _tuned("rprop", rprop, _RPROP, linear=("eta_minus", "eta_plus"), full_batch=True),
         )
     }
 )

@@ -1,9 +1,9 @@
-"""Tuning studies that could have been, drawn from the stored trials.
+"""Tuning studies, simulated by drawing from the stored trials.
 
-A study of budget b tries b configurations, drawn with replacement, keeps the one whose training
-reached the target first (the best of them, where none did), and is judged by other trainings of
-that configuration: with another seed, and on the held-out variant. Its luck is then that of a
-person with this budget. The budget 1 is the defaults, which are not tuned.
+A study of budget b tries b configurations, drawn with replacement, and picks the one whose training
+reached the target first, or the lowest loss where none reached it. The pick is then scored by other
+trainings of the same configuration: with another seed, and on the held-out variant. A study of
+budget 1 takes the defaults.
 """
 
 import zlib
@@ -21,21 +21,23 @@ from ._workload import VARIANTS
 
 CLOCKS = ("steps", "seconds")
 SETTINGS = ("fresh_seed", "held_out")
-NEVER = 2.0  # whole trainings: as solver competitions count what ran out of time
+NEVER = 2.0  # trainings: solver competitions count a timeout as twice the limit
+EDGE = 0.05  # share of a range
+OFTEN = 0.25  # five times the share of uniform picks
 
 Costs = Float64[np.ndarray, "studies contenders workloads"]
 
 
 class TuningStudies(NamedTuple):
-    """What many studies of one budget picked, and what the picks then cost.
+    """The picks of many studies of one budget, and their costs.
 
-    contenders: names, of the second axis.
-    workloads: names, of the third axis.
-    budget: how many configurations a study tried.
-    picks: the trial that a study kept, i[studies, contenders, workloads].
-    steps: {setting: steps to the target, f64[studies, contenders, workloads]}; infinite: never.
-    seconds_per_step: {setting: f64[contenders, workloads]}.
-    lengths: steps of a training, f64[workloads].
+    contenders: names, in the order of the second axis.
+    workloads: names, in the order of the third axis.
+    budget: number of configurations that a study tries.
+    picks: the trial that each study picked.
+    steps: {setting: steps until the target}; infinite where it was never reached.
+    seconds_per_step: {setting: seconds of a step}.
+    lengths: steps of a training on each workload.
     """
 
     contenders: tuple[str, ...]
@@ -47,12 +49,12 @@ class TuningStudies(NamedTuple):
     lengths: Float64[np.ndarray, "workloads"]
 
     def costs(self, clock: str, setting: str) -> Costs:
-        """To the target, by that clock; infinite where it was never reached."""
+        """Steps or seconds until the target; infinite where it was never reached."""
         steps = self.steps[setting]
         return steps if clock == "steps" else steps * self.seconds_per_step[setting]
 
     def whole(self, clock: str, setting: str) -> Float64[np.ndarray, "contenders workloads"]:
-        """What whole trainings cost."""
+        """Steps or seconds of whole trainings."""
         each = self.seconds_per_step[setting]
         return self.lengths * (np.ones_like(each) if clock == "steps" else each)
 
@@ -60,16 +62,16 @@ class TuningStudies(NamedTuple):
 def tuning_studies(
     comparison: Comparison, budget: int, *, studies: int = 1000, seed: int = 0
 ) -> TuningStudies:
-    """Draw studies of one budget, independently on each workload.
+    """Draw studies of one budget, independently for each workload.
 
-    What a contender draws depends on its name and on ``seed``, and not on who else is there. The
-    seeds that a study picks and is scored by are common to all contenders.
+    The draws of a contender depend on its name and on ``seed``, but not on the other contenders.
+    All contenders share the training seeds that a study picks by and is scored by.
 
     Args:
-        comparison: of :func:`compare`.
-        budget: configurations a study tries, in [1, trials]; 1 takes the defaults.
-        studies: how many, in [1, inf).
-        seed: of the draws.
+        comparison: result of :func:`compare`.
+        budget: number of configurations that a study tries, in [1, trials]; 1 takes the defaults.
+        studies: number of studies, in [1, inf).
+        seed: seed of the draws.
     """
     some = next(iter(comparison.trials.values()))
     checks.integer("tuning_studies", "budget", budget, f"[1, {len(some.values) - 1}]")
@@ -82,7 +84,7 @@ def tuning_studies(
             trials = [comparison.trials[contender, workload, variant] for variant in VARIANTS]
             targets = [comparison.targets[workload, variant] for variant in VARIANTS]
             base, held_out = map(costs_of, trials, targets)
-            rng = _rng(seed, workload)  # of the seeds: the same for all contenders
+            rng = _rng(seed, workload)
             count, others = base.steps.shape[1], held_out.steps.shape[1]
             by = rng.integers(count, size=studies)
             fresh = (by + rng.integers(1, count, size=studies)) % count
@@ -108,21 +110,47 @@ def tuning_studies(
     )
 
 
-def check_view(owner: str, clock: str, setting: str) -> None:
-    """Raise unless there are such a clock and such a setting."""
-    checks.choice(owner, "clock", clock, CLOCKS)
-    checks.choice(owner, "setting", setting, SETTINGS)
+class EdgeShares(NamedTuple):
+    """Shares of the studies whose pick lies within 5 % of an end of a range.
+
+    A range that is often picked at an end may be too narrow.
+
+    ranges: (contender, name) of each range.
+    workloads: names of the workloads.
+    budget: budget of the studies.
+    low: shares at the lower end.
+    high: shares at the upper end.
+    """
+
+    ranges: tuple[tuple[str, str], ...]
+    workloads: tuple[str, ...]
+    budget: int
+    low: Float64[np.ndarray, "ranges workloads"]
+    high: Float64[np.ndarray, "ranges workloads"]
+
+    @property
+    def flags(self) -> list[tuple[str, str, str, float]]:
+        """(contender, name, "lower" or "upper", share) of ends with a quarter of all picks."""
+        return [
+            (*own, end, float(row.mean()))
+            for end, table in (("lower", self.low), ("upper", self.high))
+            for own, row in zip(self.ranges, table, strict=True)
+            if row.mean() >= OFTEN
+        ]
 
 
-def never_counted(costs: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """``costs``; a target that was never reached counts as twice the ``whole`` training."""
-    return np.where(np.isfinite(costs), costs, NEVER * whole)
-
-
-def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middle 95 % of the studies lie, which are on the first axis."""
-    low, high = np.quantile(values, (0.025, 0.975), axis=0)
-    return np.asarray(low), np.asarray(high)
+def edge_shares(comparison: Comparison, studies: TuningStudies) -> EdgeShares:
+    """How often ``studies``, drawn from ``comparison``, pick a number at an end of its range."""
+    ranges, low, high = [], [], []
+    for i, contender in enumerate(comparison.contenders):
+        places = comparison.points[contender][studies.picks[:, i]]  # [studies, workloads, ranges]
+        for k, name in enumerate(comparison.numbers[contender]):
+            ranges.append((contender, name))
+            low.append((places[..., k] < EDGE).mean(0))
+            high.append((places[..., k] > 1 - EDGE).mean(0))
+    return EdgeShares(
+        tuple(ranges), comparison.workloads, studies.budget, np.array(low), np.array(high)
+    )
 
 
 def _rng(seed: int, *names: str) -> np.random.Generator:

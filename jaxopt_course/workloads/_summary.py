@@ -1,20 +1,27 @@
-"""Everything that is said of a comparison: for a terminal, for a page, for a program."""
+"""The results of a comparison as text for a terminal, as Markdown, and as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxopt_course.core import checks
+
+from ._analysis import (
+    PairwiseDifferences,
+    PerformanceProfiles,
+    TuningCurves,
+    pairwise_differences,
+    performance_profiles,
+    tuning_curves,
+)
 from ._comparison import Comparison, costs_of
-from ._edges import EdgeShares, edge_shares
-from ._pairs import PairwiseDifferences, pairwise_differences
-from ._profiles import PerformanceProfiles, performance_profiles
-from ._studies import CLOCKS, SETTINGS, tuning_studies
-from ._tables import markdown, terminal
-from ._tuning import TuningCurves, tuning_curves
+from ._studies import CLOCKS, SETTINGS, EdgeShares, edge_shares, tuning_studies
 
 
 BUDGETS = (1, 5, 20, 100)
+CLOCK = {"steps": "steps, in lengths of a training", "seconds": "seconds"}
+SETTING = {"fresh_seed": "with another seed", "held_out": "on the held-out variants"}
 
 View = tuple[str, str]  # clock and setting
 
@@ -22,15 +29,15 @@ View = tuple[str, str]  # clock and setting
 class Summary(NamedTuple):
     """The results of a comparison; ``print`` it.
 
-    contenders: their names.
-    workloads: their names.
-    budgets: of tuning, in trials; profiles, pairs and edges are of the largest.
+    contenders: names of the contenders.
+    workloads: names of the workloads.
+    budgets: budgets of tuning, in trials; profiles, pairs and edges are of the largest.
     tuning: :class:`TuningCurves` by (clock, setting).
     profiles: :class:`PerformanceProfiles` by (clock, setting).
     pairs: :class:`PairwiseDifferences` by (clock, setting).
     edges: :class:`EdgeShares`.
-    best: {(contender, workload): {name of a range: value}}: the best of all trials by all seeds of
-        the base variant.
+    best: {(contender, workload): {name of a range: value}}, the trial that is best over all seeds
+        of the base variant.
     """
 
     contenders: tuple[str, ...]
@@ -43,52 +50,69 @@ class Summary(NamedTuple):
     best: Mapping[tuple[str, str], Mapping[str, Any]]
 
     def __str__(self) -> str:
-        return terminal(self)
+        steps, held_out = self.tuning["steps", "fresh_seed"], self.tuning["steps", "held_out"]
+        seconds, trials = self.tuning["seconds", "fresh_seed"], _trials(self.budgets[-1])
+        rows = [["contender", "reached", f"steps, {trials}", "held out", "seconds", "untuned"]]
+        for i in np.argsort(steps.costs[-1], kind="stable").tolist():
+            costs = (_cost(steps, -1, i), _cost(held_out, -1, i), _cost(seconds, -1, i))
+            reached = f"{steps.reached[-1, i]:.0%}"
+            rows.append([self.contenders[i], reached, *costs, _cost(steps, 0, i)])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return "\n".join(lines) + (
+            f"\ncost to the target over {checks.counted(len(self.workloads), 'workload')} "
+            "(geometric mean; steps in lengths of a training,\nnever = 2) with the middle 95 % of "
+            "tuning studies"
+        )
 
     def markdown(self) -> str:
         """All tables, in Markdown."""
-        return markdown(self)
+        parts = []
+        trials = _trials(self.budgets[-1])
+        for (clock, setting), curves in self.tuning.items():
+            parts += [
+                f"## Cost to the target in {CLOCK[clock]}, {SETTING[setting]}",
+                "Geometric mean over workloads with the middle 95 % of tuning studies, and share "
+                "of targets reached, by number of trials. 1 trial stands for the defaults. A "
+                "target that is never reached counts as two of the longest trainings.",
+                _tuning(curves),
+                f"Median cost on each workload after {trials}:",
+                _each(curves),
+                f"Cost of the row over cost of the column after {trials}: median over workloads, "
+                "with the middle 95 % of studies; and share of workloads on which the row is "
+                "cheaper. Bold: the interval excludes 1.",
+                _pairs(self.pairs[clock, setting]),
+                "Share of workloads on which a contender is within a factor of the cheapest:",
+                _profiles(self.profiles[clock, setting]),
+            ]
+        return "\n\n".join([*parts, "## Picks at the edge of a range", *_edges(self.edges)]) + "\n"
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON can write it, with null for infinity; :meth:`from_json` reads it."""
-        by_view = lambda tables: {"/".join(view): _plain(x) for view, x in tables.items()}
-        return {
-            "contenders": list(self.contenders),
-            "workloads": list(self.workloads),
-            "budgets": list(self.budgets),
-            "tuning": by_view(self.tuning),
-            "profiles": by_view(self.profiles),
-            "pairs": by_view(self.pairs),
-            "edges": _plain(self.edges),
-            "best": {
-                own: {on: _plain(dict(self.best[own, on])) for on in self.workloads}
-                for own in self.contenders
-            },
+        best = {
+            own: {on: dict(self.best[own, on]) for on in self.workloads} for own in self.contenders
         }
+        return dict(_plain({**self._asdict(), "best": best}))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Summary":
         """The summary that :meth:`as_json` returned."""
-        views = {
-            name: {_view(view): _table(kind, table) for view, table in stored[name].items()}
-            for name, kind in (
-                ("tuning", TuningCurves),
-                ("profiles", PerformanceProfiles),
-                ("pairs", PairwiseDifferences),
-            )
+        kinds = {
+            "tuning": TuningCurves,
+            "profiles": PerformanceProfiles,
+            "pairs": PairwiseDifferences,
         }
-        return cls(
-            contenders=tuple(stored["contenders"]),
-            workloads=tuple(stored["workloads"]),
-            budgets=tuple(stored["budgets"]),
-            edges=_table(EdgeShares, stored["edges"]),
-            best={
-                (own, on): numbers
-                for own, workloads in stored["best"].items()
-                for on, numbers in workloads.items()
-            },
-            **views,
-        )
+        views: dict[str, Any] = {
+            name: {tuple(view.split("/")): _unplain(kind, x) for view, x in stored[name].items()}
+            for name, kind in kinds.items()
+        }
+        best = {
+            (own, on): numbers
+            for own, workloads in stored["best"].items()
+            for on, numbers in workloads.items()
+        }
+        names: dict[str, Any] = {name: tuple(stored[name]) for name in cls._fields[:3]}
+        return cls(**names, **views, edges=_unplain(EdgeShares, stored["edges"]), best=best)
 
 
 def summarize(
@@ -98,17 +122,14 @@ def summarize(
     studies: int = 1000,
     seed: int = 0,
 ) -> Summary:
-    """Draw tuning studies of each budget, and judge them by steps and seconds, in both settings.
+    """Draw tuning studies of each budget, and compare them by steps and seconds in both settings.
 
     Args:
-        comparison: of :func:`compare`.
-        budgets: of tuning, in trials; those above the number of trials are left out, and 1 is the
-            defaults.
-        studies: how many are drawn, in [1, inf).
-        seed: of the draws.
-
-    Returns:
-        The summary; ``print`` it.
+        comparison: result of :func:`compare`.
+        budgets: budgets of tuning, in trials. Those above the number of trials are left out; 1
+            takes the defaults.
+        studies: number of studies for each budget, in [1, inf).
+        seed: seed of the draws.
     """
     trials = len(next(iter(comparison.trials.values())).values) - 1
     used = tuple(b for b in sorted(set(budgets)) if b <= trials)
@@ -132,7 +153,7 @@ def summarize(
 
 
 def best_trials(comparison: Comparison) -> dict[tuple[str, str], int]:
-    """The trial of the least mean rank over the seeds of the base variant, defaults included."""
+    """{(contender, workload): trial of the lowest mean rank over seeds of the base variant}."""
     return {
         (own, on): int(
             costs_of(comparison.trials[own, on, "base"], comparison.targets[on, "base"])
@@ -144,12 +165,70 @@ def best_trials(comparison: Comparison) -> dict[tuple[str, str], int]:
     }
 
 
+def _tuning(curves: TuningCurves) -> str:
+    cell = lambda b, i: f"{_cost(curves, b, i)}, {curves.reached[b, i]:.0%}"
+    budgets = range(len(curves.budgets))
+    rows = ([own, *(cell(b, i) for b in budgets)] for i, own in enumerate(curves.contenders))
+    return _table(["contender", *map(str, curves.budgets)], rows)
+
+
+def _each(curves: TuningCurves) -> str:
+    shown = lambda x: f"{x:.3g}" if np.isfinite(x) else "never"
+    last = curves.each[-1]
+    rows = ([own, *map(shown, last[i])] for i, own in enumerate(curves.contenders))
+    return _table(["contender", *curves.workloads], rows)
+
+
+def _pairs(pairs: PairwiseDifferences) -> str:
+    def cell(a: int, b: int) -> str:
+        mark = "**" if pairs.differ[a, b] else ""
+        return "" if a == b else f"{mark}{pairs.ratio(a, b)}{mark}; {pairs.wins[a, b]:.0%}"
+
+    names = pairs.contenders
+    rows = ([own, *(cell(a, b) for b in range(len(names)))] for a, own in enumerate(names))
+    return _table(["", *names], rows)
+
+
+def _profiles(profiles: PerformanceProfiles) -> str:
+    factors = (1.0, 2.0, 4.0)
+    at = [int(np.argmin(np.abs(profiles.factors - factor))) for factor in factors]
+    shares = zip(profiles.contenders, profiles.shares[:, at], strict=True)
+    rows = ([own, *(f"{share:.2f}" for share in row)] for own, row in shares)
+    return _table(["contender", *(f"{factor:g}" for factor in factors)], rows)
+
+
+def _edges(edges: EdgeShares) -> list[str]:
+    if not edges.flags:
+        return ["No range has a quarter of its picks within 5 % of an end."]
+    rows = ([own, name, end, f"{share:.0%}"] for own, name, end, share in edges.flags)
+    return [
+        f"Ranges with at least a quarter of their picks within 5 % of an end, after "
+        f"{_trials(edges.budget)}. Better numbers may lie beyond that end.",
+        _table(["contender", "range", "end", "share of picks"], rows),
+    ]
+
+
+def _trials(count: int) -> str:
+    return checks.counted(count, "trial")
+
+
+def _cost(curves: TuningCurves, budget: int, i: int) -> str:
+    cost, low, high = (x[budget, i] for x in (curves.costs, curves.low, curves.high))
+    return f"{cost:.2g} [{low:.2g}, {high:.2g}]"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _plain(value: Any) -> Any:
-    """As JSON has it: lists and numbers; what is no finite number is None."""
+    """Lists and numbers of ``value``, with None for numbers that are not finite."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        joined = lambda key: key if isinstance(key, str) else "/".join(key)
+        return {joined(key): _plain(x) for key, x in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
         return [_plain(x) for x in value]
     if isinstance(value, np.generic):
@@ -157,20 +236,15 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _view(joined: str) -> View:
-    clock, setting = joined.split("/")
-    return clock, setting
-
-
-def _table(kind: Any, stored: Mapping[str, Any]) -> Any:
-    """A NamedTuple of arrays, names and numbers from what :func:`_plain` made of it."""
+def _unplain(kind: Any, stored: Mapping[str, Any]) -> Any:
+    """The NamedTuple of which :func:`_plain` made ``stored``."""
 
     def field(name: str, value: Any) -> Any:
         if not isinstance(value, list):
             return value
         if name in ("contenders", "workloads", "budgets", "ranges"):
             return tuple(tuple(x) if isinstance(x, list) else x for x in value)
-        array = np.array(value, float)  # None becomes NaN
-        return np.where(np.isnan(array), np.inf, array)  # the only numbers that JSON lacks here
+        array = np.array(value, float)  # None becomes NaN, and stood for infinity
+        return np.where(np.isnan(array), np.inf, array)
 
     return kind(**{name: field(name, stored[name]) for name in kind._fields})

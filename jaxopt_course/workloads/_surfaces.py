@@ -1,4 +1,4 @@
-"""Functions to minimize: an example is a draw of the noise on the gradient, or nothing at all."""
+"""Functions to minimize, with or without noise on the gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +12,16 @@ from jaxopt_course.data import ill_conditioned_quadratic
 from jaxopt_course.surfaces import rosenbrock
 from jaxopt_course.tasks import Batch, Task
 
-from ._workload import Parts, Workload, frozen_targets, numbers_of, parts
+from ._workload import Parts, make_workload, numbers_of, parts
 
 
 def quadratic_parts(
     seed: int, dimension: int, condition_number: float, noise: float, examples: int = 512
 ) -> Parts:
-    """``(x - m) . A (x - m) / 2 + e . x``, where an example is a draw of e, normal.
+    """Minimize ``(x - m) . A (x - m) / 2 + e . x``, where each example is a normal draw of e.
 
-    The draws have the mean 0, so that the full batch knows the slope exactly. The row that
-    validates is e = 0: the function itself, which is 0 at the minimum.
+    The mean of the draws is 0, so that the gradient of the full batch is exact. The validation row
+    is e = 0: the function itself, which is 0 at the minimum.
     """
     matrix, _, minimum = numbers_of(
         ill_conditioned_quadratic, jax.random.key(seed), dimension, condition_number
@@ -38,9 +38,9 @@ def quadratic_parts(
 
 
 def rosenbrock_parts(start: tuple[float, float], angle: float) -> Parts:
-    """Rosenbrock's valley turned by ``angle``, from near ``start``; there is nothing random in it.
+    """Minimize Rosenbrock's function, rotated by ``angle``, from a random point near ``start``.
 
-    The only example is a number that nobody looks at; it trains, and validates.
+    The only row is a dummy, which is used for training and for validation.
     """
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin], [sin, cos]], np.float32)
@@ -71,27 +71,21 @@ def _function_task(init: Callable[..., Any], value: Callable[..., Any]) -> Task:
     return Task(lambda key: (init(key), {}), loss, predict)
 
 
-QUADRATIC = Workload(
-    name="quadratic",
-    summary="A turned quadratic of condition number 100 in 20 dimensions, with noisy gradients.",
-    variants={
-        "base": lambda: quadratic_parts(0, 20, 100.0, 1.0),
-        "held_out": lambda: quadratic_parts(1, 30, 200.0, 2.0),
-    },
-    steps=400,
-    batch_size=16,
-    evaluate_every=10,
-    targets=frozen_targets("quadratic"),
-)
-ROSENBROCK = Workload(
-    name="rosenbrock",
-    summary="Rosenbrock's curved valley in two dimensions, without noise.",
-    variants={
-        "base": lambda: rosenbrock_parts((-1.2, 1.0), 0.0),
-        "held_out": lambda: rosenbrock_parts((0.0, -0.5), 0.5),
-    },
-    steps=400,
-    batch_size=1,
-    evaluate_every=10,
-    targets=frozen_targets("rosenbrock"),
+SURFACES = (
+    make_workload(
+        "quadratic",
+        "A turned quadratic of condition number 100 in 20 dimensions, with noisy gradients.",
+        lambda: quadratic_parts(0, 20, 100.0, 1.0),
+        lambda: quadratic_parts(1, 30, 200.0, 2.0),
+        steps=400,
+        batch_size=16,
+    ),
+    make_workload(
+        "rosenbrock",
+        "Rosenbrock's curved valley in two dimensions, without noise.",
+        lambda: rosenbrock_parts((-1.2, 1.0), 0.0),
+        lambda: rosenbrock_parts((0.0, -0.5), 0.5),
+        steps=400,
+        batch_size=1,
+    ),
 )

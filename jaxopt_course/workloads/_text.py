@@ -1,14 +1,14 @@
-"""Text from a Markov source of order two, whose entropy is known, so no model does better.
+"""Text from a Markov source of order two, whose entropy bounds the loss of every model.
 
-With p(c | a, b) the probability of a token behind two others, the pairs are a Markov chain, and
+With p(c | a, b) the probability of a token after two others, the pairs are a Markov chain, and
 
     q(a, b)       its stationary distribution:  q(b, c) = sum_a q(a, b) p(c | a, b)
     H(C | A, B)   sum over a, b of q(a, b) H(p(. | a, b))        the entropy rate
     H(C | B)      the same of p(c | b) = sum_a q(a, b) p(c | a, b) / q(b), with q(b) = sum_a q(a, b)
 
-A model that reads tokens 1, ..., T of a stationary sequence and predicts each next one cannot have
-an expected loss below (H(C | B) + (T - 1) H(C | A, B)) / T: in front of its first token there is
-none that it could see.
+A model that reads tokens 1, ..., T of a stationary sequence and predicts each next one has an
+expected loss of at least (H(C | B) + (T - 1) H(C | A, B)) / T, as it does not see what precedes its
+first token.
 """
 
 import functools
@@ -22,19 +22,19 @@ from jaxopt_course.nn import GRU, Transformer
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import linen_task
 
-from ._workload import Parts, Workload, frozen_targets, parts
+from ._workload import Parts, make_workload, parts
 
 
 VOCABULARY, LENGTH, SEQUENCES, TRAIN = 4, 8, 640, 512
 
 
 class MarkovSource(NamedTuple):
-    """A source of tokens.
+    """A random source of tokens.
 
-    transitions: p(c | a, b), f64[v, v, v].
-    stationary: q(a, b), f64[v, v].
-    entropy_rate: H(C | A, B) in nats: what the next token says, all others known.
-    pair_entropy: H(C | B), where only one token is known.
+    transitions: p(c | a, b).
+    stationary: q(a, b).
+    entropy_rate: H(C | A, B) in nats, the entropy of the next token given all earlier ones.
+    pair_entropy: H(C | B) in nats, its entropy given one earlier token.
     """
 
     transitions: Float64[np.ndarray, "v v v"]
@@ -43,18 +43,19 @@ class MarkovSource(NamedTuple):
     pair_entropy: float
 
     def floor(self, length: int) -> float:
-        """The lowest expected loss of a model that reads sequences of that length."""
+        """The lowest expected loss of any model on sequences of ``length`` tokens."""
         return (self.pair_entropy + (length - 1) * self.entropy_rate) / length
 
 
 @functools.cache
 def markov_source(seed: int, vocabulary: int, concentration: float) -> MarkovSource:
-    """A source whose conditional distributions are drawn from a symmetric Dirichlet.
+    """A source whose conditional distributions are drawn from a symmetric Dirichlet distribution.
 
     Args:
-        seed: of the draw.
-        vocabulary: number of tokens.
-        concentration: of the Dirichlet, in (0, inf): near 0 the next token is almost certain.
+        seed: seed of the draw.
+        vocabulary: number of different tokens.
+        concentration: parameter of the Dirichlet distribution, in (0, inf). Near 0 the next token
+            is almost certain.
 
     Examples:
         >>> source = markov_source(0, 4, 0.3)
@@ -68,7 +69,7 @@ def markov_source(seed: int, vocabulary: int, concentration: float) -> MarkovSou
     chain[a, b, b, c] = p
     equations = np.vstack([chain.reshape(v * v, v * v).T - np.eye(v * v), np.ones(v * v)])
     q = np.linalg.lstsq(equations, np.append(np.zeros(v * v), 1.0))[0].reshape(v, v)
-    q = np.maximum(q, 0.0)  # of what rounding left
+    q = np.maximum(q, 0.0)  # rounding may leave small negative numbers
     single = (q[:, :, None] * p).sum(0) / np.maximum(q.sum(0), np.finfo(float).tiny)[:, None]
     return MarkovSource(
         transitions=p,
@@ -81,7 +82,7 @@ def markov_source(seed: int, vocabulary: int, concentration: float) -> MarkovSou
 def draw_text(
     source: MarkovSource, seed: int, sequences: int, length: int
 ) -> Int32[np.ndarray, "sequences length"]:
-    """Stationary sequences, independent of each other."""
+    """Draw independent stationary sequences."""
     rng, v = np.random.default_rng(seed), len(source.stationary)
     pairs = rng.choice(v * v, sequences, p=source.stationary.ravel() / source.stationary.sum())
     text = [pairs // v, pairs % v]
@@ -92,51 +93,38 @@ def draw_text(
     return np.stack(text[:length], 1).astype(np.int32)
 
 
-def text_parts(seed: int, concentration: float, model: nn.Module) -> Parts:
-    """The next token at each place of sequences of 8."""
-    text = draw_text(_source(seed, concentration), seed + 100, SEQUENCES, LENGTH + 1)
+def text_parts(variant: int, model: nn.Module) -> Parts:
+    """Predict the next token at each position of sequences of 8 tokens."""
+    text = draw_text(_source(variant), variant + 100, SEQUENCES, LENGTH + 1)
     inputs, targets = text[:, :-1], text[:, 1:]
     return parts(linen_task(model, inputs[:1], problem("multiclass")), (inputs, targets), TRAIN)
 
 
-def _source(seed: int, concentration: float) -> MarkovSource:
-    return markov_source(seed, VOCABULARY, concentration)
+def _source(variant: int) -> MarkovSource:
+    return markov_source(variant, VOCABULARY, (0.3, 0.5)[variant])
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:
-    """Of the distributions on the last axis, in nats."""
+    """The entropies of the distributions on the last axis, in nats."""
     return -(p * np.log(np.maximum(p, np.finfo(float).tiny))).sum(-1)
 
 
-def _on_text(name: str, summary: str, steps: int, base: nn.Module, held_out: nn.Module) -> Workload:
-    sources = {"base": (0, 0.3), "held_out": (1, 0.5)}
-    models = {"base": base, "held_out": held_out}
-    return Workload(
-        name=name,
-        summary=summary,
-        variants={
-            variant: functools.partial(text_parts, *source, models[variant])
-            for variant, source in sources.items()
-        },
-        steps=steps,
-        batch_size=32,
-        evaluate_every=10,
-        targets=frozen_targets(name),
-        floors={variant: _source(*source).floor(LENGTH) for variant, source in sources.items()},
-    )
-
-
-GRU_TEXT = _on_text(
-    "gru",
-    "A gated recurrent unit on text of a Markov source of order two.",
-    160,
-    GRU(VOCABULARY, 16),
-    GRU(VOCABULARY, 24),
-)
-TRANSFORMER_TEXT = _on_text(
-    "transformer",
-    "One block of attention on text of a Markov source of order two.",
-    200,
-    Transformer(VOCABULARY, LENGTH, width=16, heads=2, blocks=1),
-    Transformer(VOCABULARY, LENGTH, width=16, heads=4, blocks=1),
+FLOORS = (_source(0).floor(LENGTH), _source(1).floor(LENGTH))
+TEXTS = (
+    make_workload(
+        "gru",
+        "A gated recurrent unit on text of a Markov source of order two.",
+        lambda: text_parts(0, GRU(VOCABULARY, 16)),
+        lambda: text_parts(1, GRU(VOCABULARY, 24)),
+        steps=160,
+        floors=FLOORS,
+    ),
+    make_workload(
+        "transformer",
+        "A transformer of one block on text of a Markov source of order two.",
+        lambda: text_parts(0, Transformer(VOCABULARY, LENGTH, width=16, heads=2, blocks=1)),
+        lambda: text_parts(1, Transformer(VOCABULARY, LENGTH, width=16, heads=4, blocks=1)),
+        steps=200,
+        floors=FLOORS,
+    ),
 )

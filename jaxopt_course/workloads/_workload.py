@@ -1,7 +1,7 @@
-"""A workload: something small to train, its length, and what it has to reach.
+"""A workload: a small training problem with a fixed length and a target for the validation loss.
 
-It comes in two variants. On ``"base"`` configurations are tried and picked; ``"held_out"`` is a
-change that a number tuned there should survive: other data, another width, depth or noise.
+It comes in two variants. Configurations are tried and selected on ``"base"``. ``"held_out"`` is a
+change that tuned numbers should survive: other data, another width, depth or noise.
 """
 
 import json
@@ -23,11 +23,11 @@ TARGETS = pathlib.Path(__file__).with_name("targets.json")
 
 
 class Parts(NamedTuple):
-    """What :func:`~jaxopt_course.training.make_train` needs of a variant, besides an optimizer.
+    """What :func:`~jaxopt_course.training.make_train` needs besides an optimizer.
 
-    task: what is trained.
+    task: the task to train.
     data: inputs and targets of all rows.
-    rows: which of them train, and which validate.
+    rows: which rows train and which validate.
     """
 
     task: Task
@@ -36,16 +36,17 @@ class Parts(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """A small problem whose validation loss is to come down to a target.
+    """A small training problem whose validation loss has to come down to a target.
 
     name: its key in ``WORKLOADS``.
-    summary: one sentence.
-    variants: a function for each, which makes its :class:`Parts`.
-    steps: length of a training.
-    batch_size: of a step; where gradients are of the full batch, costs are counted in these.
-    evaluate_every: steps from one evaluation to the next.
-    targets: the validation loss to reach, by variant; frozen numbers for those of this library.
-    floors: what no model gets below on average, by variant; 0 where nothing better is known.
+    summary: a description in one sentence.
+    variants: {variant: function that makes its :class:`Parts`}.
+    steps: number of steps of a training.
+    batch_size: examples in a step. Costs are counted in batches of this size, also where gradients
+        are of all training rows.
+    evaluate_every: number of steps between two evaluations.
+    targets: {variant: validation loss to reach}.
+    floors: {variant: expected loss that no model can beat}; 0 where no better bound is known.
     """
 
     name: str
@@ -58,32 +59,56 @@ class Workload(NamedTuple):
     floors: Mapping[str, float] = MappingProxyType(dict.fromkeys(VARIANTS, 0.0))
 
 
-def frozen_targets(name: str) -> Mapping[str, float]:
-    """The targets of a workload as ``targets.json`` has them, which says where they come from.
+def make_workload(
+    name: str,
+    summary: str,
+    base: Callable[[], Parts],
+    held_out: Callable[[], Parts],
+    *,
+    steps: int,
+    batch_size: int = 32,
+    evaluate_every: int = 10,
+    floors: tuple[float, float] = (0.0, 0.0),
+) -> Workload:
+    """A workload of this library, with its frozen targets."""
+    return Workload(
+        name,
+        summary,
+        dict(zip(VARIANTS, (base, held_out), strict=True)),
+        steps,
+        batch_size,
+        evaluate_every,
+        frozen_targets(name),
+        dict(zip(VARIANTS, floors, strict=True)),
+    )
 
-    NaN, which nothing reaches, where there are none yet.
+
+def frozen_targets(name: str) -> Mapping[str, float]:
+    """The targets of a workload in ``targets.json``, which records how they were found.
+
+    NaN, which no loss reaches, for a workload that is not in the file.
     """
     known = json.loads(TARGETS.read_text())["targets"] if TARGETS.exists() else {}
     return MappingProxyType(known.get(name, dict.fromkeys(VARIANTS, float("nan"))))
 
 
 def parts(task: Task, data: tuple[Any, Any], train: int) -> Parts:
-    """The first ``train`` rows train, the others validate."""
+    """Train on the first ``train`` rows, and validate on the others."""
     n = len(jax.tree.leaves(data)[0])
     rows = Rows(jnp.arange(train, dtype=jnp.int32), None, jnp.arange(train, n, dtype=jnp.int32))
     return Parts(task, data, rows)
 
 
 def shuffled(seed: int, n: int) -> np.ndarray:
-    """The rows 0, ..., n - 1 in an order of their own."""
+    """The rows 0, ..., n - 1 in random order."""
     return np.random.default_rng(seed).permutation(n)
 
 
 def numbers_of(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``function`` draws, in single precision, as NumPy arrays.
+    """The numbers that ``function`` draws in single precision, as NumPy arrays.
 
-    A draw in double precision would be another draw, so that the data of a workload, for which
-    its target was found, would depend on a flag of the process.
+    In double precision JAX draws other numbers: the data of a workload, which belong to its
+    target, would depend on a flag of the process.
     """
     with jax.enable_x64(False):
         return jax.tree.map(np.asarray, function(*arguments))

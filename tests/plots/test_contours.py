@@ -5,7 +5,7 @@ import pytest
 
 from jaxopt_course.diagnostics import LossLandscape
 from jaxopt_course.plots import landscape_contours, optimizer_paths
-from jaxopt_course.plots._style import value_levels
+from jaxopt_course.plots._contours import value_levels
 from jaxopt_course.surfaces import SURFACES
 
 

@@ -38,7 +38,7 @@ def test_a_confusion_matrix_shows_counts_in_their_fields_and_shares_as_shades():
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0.75, 0.25], [0, 0]])
     fields = {text.get_position(): text.get_text() for text in axes.texts}
     assert fields == {(0, 0): "3", (1, 0): "1"}
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("taken for", "true class")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
     for labels, matrix, sentence in (
         (None, np.ones((2, 3)), r"must be square, got the shape \(2, 3\)"),

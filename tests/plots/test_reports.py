@@ -12,7 +12,7 @@ from jaxopt_course.diagnostics import (
     _gradient_flow,
 )
 from jaxopt_course.plots import (
-    _gradient_bars,
+    _diagnoses,
     bias_variance_bars,
     gradient_bars,
     learning_rate_curve,
@@ -32,7 +32,7 @@ def test_each_leaf_has_its_bars_and_what_is_unhealthy_is_hatched():
     figure = gradient_bars(flow([1e-8, 0.1, 2.0], [1e-3, np.inf, 0.0]), title="first batch")
     norms, ratios = figure.axes
     band, *bars = norms.patches
-    assert (band.get_x(), band.get_x() + band.get_width()) == _gradient_bars.HEALTHY
+    assert (band.get_x(), band.get_x() + band.get_width()) == _diagnoses.HEALTHY
     # healthy ones first, each at the place of its leaf
     places = [round(bar.get_y() + bar.get_height() / 2) for bar in bars]
     assert dict(zip(places, [bar.get_width() for bar in bars], strict=True)) == {
@@ -56,7 +56,7 @@ def test_without_an_optimizer_there_are_no_ratios_and_no_number_is_said_so():
 
 
 def test_healthy_means_what_the_diagnosis_calls_healthy():
-    assert _gradient_bars.HEALTHY == _gradient_flow.HEALTHY
+    assert _diagnoses.HEALTHY == _gradient_flow.HEALTHY
 
 
 def test_rates_that_diverged_are_crosses_and_the_best_is_starred():

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxopt_course.claims import (
+from benchmarks.claims import (
     DEPENDS,
     FAILS,
     HOLDS,
@@ -24,9 +24,9 @@ from jaxopt_course.claims import (
     share_effect,
     verdicts_markdown,
 )
-from jaxopt_course.claims._effects import COMPARISONS, COVERAGE, judge_claim
-from jaxopt_course.claims._experiment import first_at_most
-from jaxopt_course.claims._selection import finite_or_worst, pick_by_others, picked, resamples
+from benchmarks.claims._effects import COMPARISONS, COVERAGE, judge_claim
+from benchmarks.claims._experiment import first_at_most
+from benchmarks.claims._selection import finite_or_worst, pick_by_others, picked, resamples
 
 
 ABOVE_0 = Claimed(0.0, np.inf, "a planted size")

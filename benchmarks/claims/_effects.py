@@ -116,7 +116,7 @@ def mean_effect(
         what: what it is the mean of.
         values: one for each seed, f[seeds], all finite; at least 2. Or f[1 + resamples, seeds], of
             which row 0 is the seeds themselves and the others belong to
-            :func:`~jaxopt_course.claims._selection.resamples`, where values depend on a choice.
+            :func:`~benchmarks.claims._selection.resamples`, where values depend on a choice.
         claimed: the range that the claim says it lies in.
         at_least: of which seeds the value is only a lower bound. None: of none.
         at_most: of which seeds it is only an upper bound. None: of none.

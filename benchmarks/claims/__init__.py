@@ -1,4 +1,4 @@
-"""Floor 7: the course's claims as experiments, with effects, intervals over seeds, and verdicts."""
+"""The course's claims as experiments, with effects, intervals over seeds, and verdicts."""
 
 from ._catalogue import CLAIMS as CLAIMS
 from ._catalogue import claim as claim
@@ -19,4 +19,5 @@ from ._effects import ratio_effect as ratio_effect
 from ._effects import share_effect as share_effect
 from ._pictures import Curves as Curves
 from ._pictures import Groups as Groups
-from ._tables import verdicts_markdown as verdicts_markdown
+from ._report import verdict_figure as verdict_figure
+from ._report import verdicts_markdown as verdicts_markdown

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from jaxopt_course.claims import HOLDS, UNDECIDED, _batch_norm, _batch_size
-from jaxopt_course.claims._experiment import Cost
-from jaxopt_course.claims._selection import resamples
+from benchmarks.claims import HOLDS, UNDECIDED, _batch_norm, _batch_size
+from benchmarks.claims._experiment import Cost
+from benchmarks.claims._selection import resamples
 
 
 RATES = np.array([0.1, 1.0, 10.0])

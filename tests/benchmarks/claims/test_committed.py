@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxopt_course.claims import CLAIMS, DEPENDS, FAILS, HOLDS, UNDECIDED, Verdict, claim
-from jaxopt_course.claims import verdicts_markdown as table_of
-from jaxopt_course.claims._effects import COMPARISONS
+from benchmarks.claims import CLAIMS, DEPENDS, FAILS, HOLDS, UNDECIDED, Verdict, claim
+from benchmarks.claims import verdicts_markdown as table_of
+from benchmarks.claims._effects import COMPARISONS
 
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 RESULTS = ROOT / "benchmarks" / "results" / "claims"
 RECORD = json.loads((RESULTS / "claims.json").read_text())
 STORED = {own["name"]: Verdict.from_json(own) for own in RECORD["claims"]}

@@ -7,8 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from jaxopt_course.claims import CLAIMS, DEPENDS, FAILS, HOLDS, UNDECIDED, Curves, Verdict, claim
-from jaxopt_course.plots import verdict_figure
+from benchmarks.claims import (
+    CLAIMS,
+    DEPENDS,
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Curves,
+    Verdict,
+    claim,
+    verdict_figure,
+)
 
 
 QUICK = json.loads(pathlib.Path(__file__).with_name("quick.json").read_text())

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from jaxopt_course.claims import Claimed, Curves, Groups, Verdict, exact_effect
-from jaxopt_course.plots import verdict_figure
+from benchmarks.claims import Claimed, Curves, Groups, Verdict, exact_effect, verdict_figure
 
 
 def verdict(picture, *, quick=False):

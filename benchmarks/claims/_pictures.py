@@ -43,13 +43,13 @@ Picture = Curves | Groups
 
 
 def picture_to_json(picture: Picture) -> dict[str, Any]:
-    """``picture`` in a form that JSON can write."""
+    """``picture`` as JSON can write it, in six digits; what is not finite becomes null."""
     fields = {name: _plain(value) for name, value in picture._asdict().items()}
     return {"kind": type(picture).__name__, **fields}
 
 
 def picture_from_json(stored: Mapping[str, Any]) -> Picture:
-    """The picture that :func:`picture_to_json` has written; what JSON has no number for is NaN."""
+    """The picture that :func:`picture_to_json` has written; null becomes NaN."""
     kinds: dict[str, Any] = {kind.__name__: kind for kind in (Curves, Groups)}
     fields = {name: _arrays(value) for name, value in stored.items() if name != "kind"}
     picture: Picture = kinds[stored["kind"]](**fields)
@@ -59,7 +59,11 @@ def picture_from_json(stored: Mapping[str, Any]) -> Picture:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, np.ndarray | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _arrays(value: Any) -> Any:
