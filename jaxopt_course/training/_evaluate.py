@@ -102,16 +102,14 @@ def mean_over_rows(
 
 def validation(
     task: Task, examples: tuple[PyTree, PyTree], rows: Rows, batch_size: int
-) -> Callable[[Params, PyTree], dict[str, Float[Array, ""]]] | None:
-    """The means over ``rows.validation`` as a function of parameters and model state, or None."""
-    if rows.validation is None:
-        return None
-    chosen, counted = rows.validation, rows.validation_weights
+) -> Callable[[Params, PyTree], dict[str, Float[Array, ""]]]:
+    """The means over ``rows.validation`` as a function of parameters and model state."""
+    chosen: Any = rows.validation
     # Two iterations at least: XLA inlines a loop of one iteration, and the surrounding program then
     # changes the last bits.
     at_once = min(BATCHES_AT_ONCE * batch_size, -(-chosen.shape[0] // 2))
     return lambda params, model_state: mean_over_rows(
-        task, params, model_state, examples, chosen, counted, at_once
+        task, params, model_state, examples, chosen, rows.validation_weights, at_once
     )
 
 

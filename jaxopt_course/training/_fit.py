@@ -218,8 +218,8 @@ def fit(
             if progress:
                 reports.append(stack.enter_context(show_training(timetable, int(start.state.step))))
         deadline = math.inf if max_time is None else time.monotonic() + max_time
-        between = {"keeper": keeper, "reports": reports, "callbacks": callbacks}
-        limits = {"requested": requested, "segment": segment, "deadline": deadline}
+        between: dict[str, Any] = {"keeper": keeper, "reports": reports, "callbacks": callbacks}
+        limits: dict[str, Any] = {"requested": requested, "segment": segment, "deadline": deadline}
         run = _run(segments, start, history, **between, **limits)
         return run if mesh is None else on_mesh(run, mesh)
 

@@ -139,9 +139,8 @@ class StreamSegments:
                 history.append(jax.device_get(metrics))  # the next step overwrites what it shares
                 if not progress.running:
                     break
-        losses = np.asarray(jax.device_get(losses))
         ended = bool(progress.running) and len(losses) < end - begin
-        return _release(progress), losses, history, ended
+        return _release(progress), np.asarray(jax.device_get(losses)), history, ended
 
     def replay(self, progress: Progress, step: int) -> tuple[TrainState, Batch, None]:
         """State and batch of ``step``, which the last :meth:`advance` from here has taken."""
@@ -171,7 +170,7 @@ def open_segments(
     if not is_stream("fit", data):
         if batch_size is None:
             raise TypeError("fit: of arrays `batch_size` must be an integer, got None.")
-        examples = as_examples("fit", data)
+        examples: Any = as_examples("fit", data)
         rows = as_rows("fit", rows, count_rows("fit", examples))
         timetable = make_timetable("fit", len(rows.train), batch_size=batch_size, **lengths)
         check_divided("fit", "the batch size", timetable.batch_size, setup.placement)
@@ -183,10 +182,11 @@ def open_segments(
     stream = data if isinstance(data, Stream) else Stream(data)
     reader = StreamReader(stream.batches, batch_size)
     examples = None
+    no_rows: Any = None  # all batches come from the stream
     if stream.validation is not None:
         examples = as_examples("fit", stream.validation)
         everything = jnp.arange(count_rows("fit", examples), dtype=jnp.int32)
-        rows = Rows(None, None, everything)
+        rows = Rows(no_rows, None, everything)
     timetable = reader.timetable(**lengths)
     shared = jax.process_count() * timetable.batch_size  # each process has its part of a batch
     check_divided("fit", "the batch size", shared, setup.placement)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxopt_course.core import (
     Params,
@@ -106,21 +106,21 @@ class Training:
     All methods are pure, and safe under ``jax.jit`` and ``jax.vmap``.
 
     setup: the static part.
-    examples: inputs and targets of all rows. None for a stream without validation.
-    rows: the rows to train and to validate on. ``rows.train`` is None for a stream of batches.
+    examples: pair of the inputs and targets of all rows. None for a stream without validation.
+    rows: the :class:`Rows` to train and to validate on. ``rows.train`` is None for a stream.
     early_stopping: rule that ends the training before its last step, or None.
     owner: function that :meth:`start` names in messages about targets. None: targets are checked
         already.
     """
 
     setup: Setup
-    examples: tuple[PyTree, PyTree] | None = None
-    rows: Rows | None = None
+    examples: Any = None
+    rows: Any = None
     early_stopping: EarlyStopping | None = None
     owner: str | None = None
 
     @property
-    def batches(self) -> Batches | None:
+    def batches(self) -> Any:
         """The batches of arrays; None for a stream."""
         if self.rows is None or self.rows.train is None:
             return None
