@@ -11,7 +11,6 @@ Hyperparameter Tuning", ICML 2020, https://arxiv.org/abs/1910.11758.
 import concurrent.futures
 import os
 import pathlib
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import checks, show_progress
 from jaxopt_course.studies import Float, configuration_at, sobol_design
 from jaxopt_course.training import make_population, make_train
 
@@ -43,7 +42,6 @@ from ._workload import VARIANTS, Workload
 
 Strategy = Literal["map", "chunk", "vmap"]
 Job = tuple[Contender, Workload, str]
-SECONDS = 5.0  # between two lines of progress
 
 
 def compare(
@@ -80,7 +78,7 @@ def compare(
         resume: directory that stores each cell once it is done, and from which an interrupted
             comparison resumes. Contenders and workloads may be added later. Changes in the code
             of contenders and workloads are not noticed.
-        progress: print a line to stderr every five seconds.
+        progress: show it on stderr: a bar on a terminal, else a line every five seconds.
 
     Returns:
         The comparison, for :func:`summarize`.
@@ -106,7 +104,6 @@ def compare(
     if directory is not None:
         check_index(directory)
     found = {} if directory is None else _kept(directory, about)
-    say = _say_progress(len(jobs), len(found), shown=progress)
 
     def train(job: Job) -> None:
         own, cell = job[0], _cell(job)
@@ -115,8 +112,10 @@ def compare(
             write_cell(directory, cell, found[cell], designs[own.name], about[cell])
 
     left = [job for job in jobs if _cell(job) not in found]
-    for job in _side_by_side(train, left, devices or jax.devices()[:1]):
-        say(" on ".join(_cell(job)[:2]) + f", {job[2]}")
+    position = lambda done: f"cell {done}/{len(jobs)}"
+    with show_progress(position, len(jobs), len(found), shown=progress) as show:
+        for job in _side_by_side(train, left, devices or jax.devices()[:1]):
+            show(len(found), " on ".join(_cell(job)[:2]) + f", {job[2]}")
     comparison = comparison_of(
         [own.name for own in entries],
         [on.name for on in problems],
@@ -269,18 +268,3 @@ def _check_names(argument: str, names: Sequence[str]) -> None:
         raise ValueError(
             f"compare: `{argument}` must be at least one, each of its own name, got {names}."
         )
-
-
-def _say_progress(cells: int, done_before: int, *, shown: bool) -> Callable[[str], None]:
-    """A function to call when a cell is done, which prints the progress every few seconds."""
-    begin, last, done = time.monotonic(), -np.inf, done_before
-
-    def trained(what: str) -> None:
-        nonlocal last, done
-        now, done = time.monotonic(), done + 1
-        if shown and (now - last >= SECONDS or done == cells):
-            last, left = now, (cells - done) * (now - begin) / (done - done_before)
-            said = f"cell {done}/{cells}: {what}; {left:.0f} s left"
-            print(said, file=sys.stderr, flush=True)  # noqa: T201
-
-    return trained

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import checks, plain, text_table
 
 from ._analysis import (
     PairwiseDifferences,
@@ -22,6 +22,8 @@ from ._studies import CLOCKS, SETTINGS, EdgeShares, edge_shares, tuning_studies
 BUDGETS = (1, 5, 20, 100)
 CLOCK = {"steps": "steps, in lengths of a training", "seconds": "seconds"}
 SETTING = {"fresh_seed": "with another seed", "held_out": "on the held-out variants"}
+
+VIEWED = {"tuning": TuningCurves, "profiles": PerformanceProfiles, "pairs": PairwiseDifferences}
 
 View = tuple[str, str]  # clock and setting
 
@@ -52,14 +54,13 @@ class Summary(NamedTuple):
     def __str__(self) -> str:
         steps, held_out = self.tuning["steps", "fresh_seed"], self.tuning["steps", "held_out"]
         seconds, trials = self.tuning["seconds", "fresh_seed"], _trials(self.budgets[-1])
-        rows = [["contender", "reached", f"steps, {trials}", "held out", "seconds", "untuned"]]
+        head = ["contender", "reached", f"steps, {trials}", "held out", "seconds", "untuned"]
+        rows = []
         for i in np.argsort(steps.costs[-1], kind="stable").tolist():
             costs = (_cost(steps, -1, i), _cost(held_out, -1, i), _cost(seconds, -1, i))
             reached = f"{steps.reached[-1, i]:.0%}"
             rows.append([self.contenders[i], reached, *costs, _cost(steps, 0, i)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-        return "\n".join(lines) + (
+        return text_table(head, rows) + (
             f"\ncost to the target over {checks.counted(len(self.workloads), 'workload')} "
             "(geometric mean; steps in lengths of a training,\nnever = 2) with the middle 95 % of "
             "tuning studies"
@@ -89,22 +90,19 @@ class Summary(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON can write it, with null for infinity; :meth:`from_json` reads it."""
-        best = {
-            own: {on: dict(self.best[own, on]) for on in self.workloads} for own in self.contenders
+        tables = {
+            name: {"/".join(view): table for view, table in getattr(self, name).items()}
+            for name in VIEWED
         }
-        return dict(_plain({**self._asdict(), "best": best}))
+        best = {own: {on: self.best[own, on] for on in self.workloads} for own in self.contenders}
+        return dict(plain({**self._asdict(), **tables, "best": best}))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Summary":
         """The summary that :meth:`as_json` returned."""
-        kinds = {
-            "tuning": TuningCurves,
-            "profiles": PerformanceProfiles,
-            "pairs": PairwiseDifferences,
-        }
         views: dict[str, Any] = {
-            name: {tuple(view.split("/")): _unplain(kind, x) for view, x in stored[name].items()}
-            for name, kind in kinds.items()
+            name: {tuple(view.split("/")): _table_of(kind, x) for view, x in stored[name].items()}
+            for name, kind in VIEWED.items()
         }
         best = {
             (own, on): numbers
@@ -112,7 +110,7 @@ class Summary(NamedTuple):
             for on, numbers in workloads.items()
         }
         names: dict[str, Any] = {name: tuple(stored[name]) for name in cls._fields[:3]}
-        return cls(**names, **views, edges=_unplain(EdgeShares, stored["edges"]), best=best)
+        return cls(**names, **views, edges=_table_of(EdgeShares, stored["edges"]), best=best)
 
 
 def summarize(
@@ -222,22 +220,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _plain(value: Any) -> Any:
-    """Lists and numbers of ``value``, with None for numbers that are not finite."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        joined = lambda key: key if isinstance(key, str) else "/".join(key)
-        return {joined(key): _plain(x) for key, x in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(x) for x in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _unplain(kind: Any, stored: Mapping[str, Any]) -> Any:
-    """The NamedTuple of which :func:`_plain` made ``stored``."""
+def _table_of(kind: Any, stored: Mapping[str, Any]) -> Any:
+    """The NamedTuple that JSON keeps as ``stored``."""
 
     def field(name: str, value: Any) -> Any:
         if not isinstance(value, list):

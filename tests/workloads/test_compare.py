@@ -240,7 +240,7 @@ def test_progress_is_lines_on_stderr(stored, trained, capsys):
     assert capsys.readouterr().err == ""  # nothing was left to do
     run([FULL], jax.random.key(0), progress=True)
     err = capsys.readouterr().err.splitlines()
-    assert err[-1] == "cell 2/2: full on bowl, held_out; 0 s left"
+    assert err[-1] == "cell 2/2: full on bowl, held_out"
 
 
 def test_cells_are_shared_out_over_devices_and_come_back_in_order(stored, trained):
