@@ -10,9 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.checkpoints import (
-    CheckpointMismatchError,
-)
+from jaxopt_course.checkpoints import CheckpointMismatchError, data_fingerprint, fingerprint
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adam, adamw, lbfgs, nadam, sgd
 from jaxopt_course.problems import problem
