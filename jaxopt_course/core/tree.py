@@ -65,12 +65,11 @@ def update_moment(updates: PyTree, moments: PyTree, decay: ScalarLike, order: in
     keep = numerics.in_dtype(decay)
     add = functools.cache(lambda dtype: numerics.complement(decay, dtype))
 
-    def mixed(m: Any, g: Any) -> Array:
+    def mixed(m: Any, power: Any) -> Array:
         m = _wide(m)
-        g = numerics.abs_sq(_wide(g)) if order == 2 else jnp.asarray(g)
-        return keep(m.dtype) * m + add(m.dtype) * g.astype(m.dtype)
+        return keep(m.dtype) * m + add(m.dtype) * jnp.asarray(power, m.dtype)
 
-    return jax.tree.map(mixed, moments, updates)
+    return jax.tree.map(mixed, moments, squared(updates) if order == 2 else updates)
 
 
 def running_sum(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
