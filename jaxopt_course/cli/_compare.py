@@ -24,10 +24,10 @@ from ._options import Directory, check_names, parse
 from ._process import COMPLETED, print_out, say, stopped_by_signals, take_devices, usage_errors
 from ._report import (
     Section,
-    as_json,
     as_png,
     default_directory,
     describe_versions,
+    json_text,
     make_directory,
     write_file,
     write_report,
@@ -115,7 +115,7 @@ def run(arguments: Sequence[str]) -> int:
         "devices": len(devices),
     }
     summary, record = write_comparison_report(comparison, out, about=about)
-    print_out(as_json(record) if options.json else f"{summary}\n")
+    print_out(json_text(record) if options.json else f"{summary}\n")
     say(f"report in {out / PAGE}")
     return COMPLETED
 
@@ -140,7 +140,7 @@ def write_comparison_report(
     place.mkdir(parents=True, exist_ok=True)
     summary = summarize(comparison)
     record, tables = {**(about or {}), **summary.as_json()}, summary.markdown()
-    write_file(place / RECORD, as_json(record))
+    write_file(place / RECORD, json_text(record))
     write_file(place / TABLES, tables)
     compared = {"optimizer": comparison.contenders, "workload": comparison.workloads}
     counts = "\n".join(

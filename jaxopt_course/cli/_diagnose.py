@@ -5,6 +5,7 @@ learning rates in short trainings, and reads the learning curves of a whole trai
 """
 
 import dataclasses
+import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -41,8 +42,8 @@ from ._options import Directory, TrainOptions, parse_options
 from ._process import COMPLETED, DIVERGED, UsageError, print_out, say
 from ._report import (
     Section,
-    as_json,
     as_png,
+    json_text,
     make_directory,
     picture_name,
     show_stage,
@@ -143,7 +144,7 @@ def run(arguments: Sequence[str]) -> int:
         write_file(options.out / TEXT, text)
         write_report(options.out / HTML, title, sections)
         say(f"report in {options.out / HTML}")
-    print_out(as_json(_numbers(options, found) | {"seconds": seconds}) if options.json else text)
+    print_out(json_text(_numbers(options, found) | {"seconds": seconds}) if options.json else text)
     return DIVERGED if found.fit is None else COMPLETED
 
 
@@ -298,7 +299,11 @@ def _numbers(options: TrainOptions, found: Findings) -> dict[str, Any]:
     gradients, rates = found.gradients, found.rates
     omitted = ("config", "json", "overwrite", "out", *options.unused)
     return {
-        "options": {key: x for key, x in vars(options).items() if key not in omitted},
+        "options": {
+            key: str(x) if isinstance(x, pathlib.Path) else x
+            for key, x in vars(options).items()
+            if key not in omitted
+        },
         "gradient_check": gradients._asdict()
         | {"wrong": gradients.wrong, "unclear": gradients.unclear},
         "gradient_flow": found.flow,
@@ -306,6 +311,6 @@ def _numbers(options: TrainOptions, found: Findings) -> dict[str, Any]:
         "fit": {
             "outcome": OutcomeCode(int(found.run.outcome.code)).name.lower(),
             "findings": [] if found.fit is None else found.fit.findings,
-            "history": found.run.history,
+            "history": jax.tree.map(np.asarray, found.run.history),
         },
     }

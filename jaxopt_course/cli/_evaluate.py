@@ -29,7 +29,7 @@ from jaxopt_course.training import Bundle, apply_bundle, evaluate, load_bundle, 
 
 from ._options import Directory, TableFile, TrainOptions, parse
 from ._process import COMPLETED, UsageError, print_out
-from ._report import as_json, print_table
+from ._report import json_text, print_table
 from ._setup import load_data, make_task, prepare
 
 
@@ -238,7 +238,7 @@ def _take_targets(place: str, table: Any, name: str, labels: Sequence[str] | Non
 
 def _print_metrics(metrics: dict[str, Any], in_json: bool) -> None:
     if in_json:
-        print_out(as_json({"figures": metrics}))
+        print_out(json_text({"figures": metrics}))
     else:
         print_table(metrics)
 
@@ -252,7 +252,7 @@ def _print_predictions(bundle: Bundle, inputs: np.ndarray, in_json: bool) -> Non
         both = np.concatenate([1 - values, values], axis=1) if values.shape[1] == 1 else values
         table["probability"] = both.max(axis=1).tolist()
     if in_json:
-        print_out(as_json(table))
+        print_out(json_text(table))
         return
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")

@@ -4,8 +4,6 @@ import base64
 import contextlib
 import html
 import io
-import json
-import math
 import os
 import pathlib
 import platform
@@ -13,19 +11,16 @@ import re
 import string
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax
 import jax
 import numpy as np
 import optax
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from jaxopt_course._version import __version__
-from jaxopt_course.core import delete_own, foreign_files, replacing_own
+from jaxopt_course.core import as_json, delete_own, foreign_files, replacing_own, text_table
 
 from ._process import UsageError, print_out, say
 
@@ -41,10 +36,10 @@ PAGE = string.Template("""\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff; }
 h2 { border-top: 1px solid #ccc; padding-top: 1rem; }
-pre { overflow-x: auto; white-space: pre-wrap; font-size: 14px; }
+pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; }
 </style>
@@ -70,9 +65,9 @@ class Section(NamedTuple):
     pictures: Mapping[str, bytes] = {}
 
 
-def as_json(value: Any) -> str:
-    """``value``, which may hold arrays and named tuples, as JSON with floats in full precision."""
-    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+def json_text(value: Any) -> str:
+    """``value`` as indented JSON that ends with a new line."""
+    return as_json(value, indent=2) + "\n"
 
 
 def print_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -81,27 +76,15 @@ def print_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
     rows = [
         (part, *(_shown(name, values[name]) for name in names)) for part, values in metrics.items()
     ]
-    print_out(table_text(["", *(name.replace("_", " ") for name in names)], rows) + "\n")
-
-
-def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as text of any width; all columns but the first are aligned to the right."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    console = Console(file=io.StringIO(), width=10_000, highlight=False, markup=False)
-    console.width = console.measure(table).maximum
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+    print_out(text_table(["", *(name.replace("_", " ") for name in names)], rows) + "\n")
 
 
 @contextlib.contextmanager
 def show_stage(text: str) -> Iterator[None]:
     """Show on stderr what is being done inside the ``with``."""
     if sys.stderr.isatty():
+        from rich.console import Console
+
         with Console(stderr=True).status(text):
             yield
     else:
@@ -237,18 +220,3 @@ def _section(section: Section) -> str:
 
 def _shown(name: str, value: float) -> str:
     return str(value) if name == "rows" else f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
-
-
-def _plain(value: Any) -> Any:
-    """``value`` as JSON knows it: objects, lists, strings, and finite numbers or null."""
-    if hasattr(value, "tolist"):  # an array
-        value = value.tolist()
-    if hasattr(value, "_asdict"):  # a named tuple
-        value = value._asdict()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, os.PathLike) else value

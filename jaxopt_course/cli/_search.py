@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxopt_course.core import checks, replacing_own
+from jaxopt_course.core import checks, replacing_own, text_table
 from jaxopt_course.plots import parallel_coordinates, rung_scores, search_curves, slices
 from jaxopt_course.studies import Choice, write_table
 from jaxopt_course.training import OutcomeCode
@@ -17,13 +17,12 @@ from ._options import TrainOptions, command_of, flag, parse_options
 from ._process import COMPLETED, DIVERGED, print_out, say, stopped_by_signals
 from ._report import (
     Section,
-    as_json,
     as_png,
     default_directory,
     held_alone,
+    json_text,
     make_directory,
     picture_name,
-    table_text,
     write_file,
     write_report,
 )
@@ -67,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
             return COMPLETED
         record = describe(plan, found)
         write_search_report(out, plan, found, record)
-        print_out(as_json(record) if options.json else summary(plan, found, record))
+        print_out(json_text(record) if options.json else summary(plan, found, record))
         say(f"report in {out / HTML}")
         return DIVERGED if found.all_failed else COMPLETED
 
@@ -134,7 +133,7 @@ def write_search_report(
     out: pathlib.Path, plan: Plan, found: Found, record: Mapping[str, Any]
 ) -> None:
     """Write the record, the table of trials, and the page with its pictures."""
-    write_file(out / RECORD, as_json(record))
+    write_file(out / RECORD, json_text(record))
     with replacing_own(out / TABLE) as part:
         if found.trials is None:
             _write_rungs(part, plan, found)
@@ -200,7 +199,7 @@ def _sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Secti
     ]
     sections = [Section("Search", "\n".join(about)), Section("Best", _on_best(record))]
     if not found.all_failed:
-        sections.append(Section(f"The {SHOWN} best", _best_table(plan, found, record)))
+        sections.append(Section("Best configurations", _best_table(plan, found, record)))
     if found.trials is None:
         text, figure = (
             "\n\n".join(map(str, found.brackets)),
@@ -225,7 +224,7 @@ def _best_table(plan: Plan, found: Found, record: Mapping[str, Any]) -> str:
         row = record["configurations"][number]
         cells = [row["values"][name] for name in options] + [row[name] for name in columns]
         rows.append([str(rank), str(number), *map(_short, cells)])
-    return table_text([name.replace("_", " ") for name in header], rows)
+    return text_table([name.replace("_", " ") for name in header], rows)
 
 
 def _on_best(record: Mapping[str, Any]) -> str:

@@ -35,9 +35,9 @@ from ._evaluate import BUNDLE, RECORD, score_bundle
 from ._options import TrainOptions, parse_options
 from ._process import COMPLETED, DIVERGED, UsageError, print_out, say, usage_errors
 from ._report import (
-    as_json,
     as_png,
     default_directory,
+    json_text,
     make_directory,
     print_table,
     refuse_foreign,
@@ -84,9 +84,9 @@ def run(arguments: Sequence[str]) -> int:
             return COMPLETED
         record |= _save(trained, options, dataset, examples, model, out)
         record["seconds"] = time.perf_counter() - begin
-        write_file(out / RECORD, as_json(record))
+        write_file(out / RECORD, json_text(record))
     if options.json:
-        print_out(as_json(record))
+        print_out(json_text(record))
     elif "figures" in record:
         print_table(record["figures"])
     say(describe_outcome(trained.outcome, int(trained.skipped)))
@@ -139,7 +139,7 @@ def _recorded(record: dict[str, Any], out: pathlib.Path) -> Iterator[None]:
         diverged = isinstance(error, DivergenceError)
         outcome = "interrupted" if stopped else "diverged" if diverged else "failed"
         with contextlib.suppress(OSError):  # the disk may be full, which `error` reports
-            write_file(out / RECORD, as_json({**record, "outcome": outcome}))
+            write_file(out / RECORD, json_text({**record, "outcome": outcome}))
         if stopped:
             say(_what_is_saved(out))
         raise

@@ -87,7 +87,7 @@ def test_overwriting_a_run_replaces_it_and_leaves_all_else(train, capsys):
     before = everything_in(out)
     assert run("--overwrite", "--seed", 1) == 1
     said = capsys.readouterr().err
-    assert f"{step}/notes.txt is not of a checkpoint, so nothing is deleted" in said
+    assert f"{step}/notes.txt is not part of a checkpoint, so nothing is deleted" in said
     assert everything_in(out) == before
     (out / "checkpoints" / str(step) / "notes.txt").unlink()
     assert run("--overwrite", "--seed", 1, "--tensorboard") == 0

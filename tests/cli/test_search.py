@@ -71,7 +71,7 @@ def test_a_search_leaves_its_record_its_trials_and_a_page_with_its_pictures(sear
     assert "3 fresh seeds" in progress
     assert "\x1b" not in printed + progress
     page = check_page(out / "report.html")
-    assert page.headings[:3] == ["Search", "Best", "The 10 best"]
+    assert page.headings[:3] == ["Search", "Best", "Best configurations"]
     assert [base64.b64decode(data) for data in page.pictures] == [
         (out / name).read_bytes() for name in PICTURES
     ]
