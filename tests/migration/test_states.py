@@ -162,7 +162,7 @@ def test_the_shardings_of_a_state():
 
 
 def test_modules_of_optax_are_attributes():
-    said = re.search(r"the others\n\((.*?), \.\.\.\)", PAGE, re.S).group(1)
+    said = re.search(r"other modules\n\((.*?), \.\.\.\)", PAGE, re.S).group(1)
     for name in re.findall(r"`(\w+)`", said):
         assert getattr(jc, name) is getattr(optax, name)
         with pytest.raises(ModuleNotFoundError):
