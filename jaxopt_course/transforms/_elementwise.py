@@ -1,10 +1,17 @@
-"""Whether an optimizer treats every entry alone, and which leaves it treats alike.
+"""Whether an optimizer treats every entry independently, and which leaves it treats alike.
 
-The jaxpr of its ``update`` is walked. Each value in it belongs to one leaf, or to none: a number
-that all share. It is known by how it was made, shapes left out, so that two leaves which are
-treated alike have the same program.
+The jaxpr of ``update`` is read. Each value in it belongs to one leaf, or to none: a number that all
+leaves share. A value is identified by how it was computed, without its shape, so that two leaves
+that are treated alike have equal programs.
+
+Which primitives are elementwise is derived, not listed: a primitive is elementwise if applying it
+to arrays is the program that ``jax.vmap`` makes of applying it to numbers. It would not do to run
+the optimizer on a few numbers instead. Branches that these do not reach stay unseen, so that
+``apply_if_finite`` or a clip by a large norm looks elementwise, and an optimizer with traced
+hyperparameters cannot be run.
 """
 
+import functools
 import hashlib
 from typing import Any, NamedTuple
 
@@ -16,47 +23,39 @@ from jaxtyping import PyTree
 from jaxopt_course.core import GradientTransformationExtraArgs, Params
 
 
-# One entry of the output from the same entry of each input.
-# fmt: off
-ELEMENTWISE = frozenset({
-    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh",
-    "bitcast_convert_type", "cbrt", "ceil", "clamp", "complex", "conj", "convert_element_type",
-    "copy", "copy_p", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp",
-    "exp2", "expm1", "floor", "ge", "gt", "imag", "integer_pow", "is_finite", "le", "lgamma",
-    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not",
-    "optimization_barrier", "or", "population_count", "pow", "real", "reduce_precision", "rem",
-    "round", "rsqrt", "select_n", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient", "sub",
-    "tan", "tanh", "xor",
-})
-# fmt: on
-RANDOM = frozenset({"random_bits", "random_unwrap", "threefry2x32"})
-SHAPES = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims"})
-CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-SILENT = frozenset({"sharding", "out_sharding", "shape", "broadcast_dimensions", "dimensions"})
+# What the two sets lack is refused, never accepted.
+CALLS = frozenset(
+    {"jit", "pjit", "closed_call", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
+)
+RESHAPES = frozenset({"broadcast_in_dim", "reshape", "squeeze"})
 
 
 class NotElementwiseError(Exception):
-    """The message says what keeps the entries from being alone."""
+    """The message says how entries depend on each other."""
 
 
 class _Value(NamedTuple):
-    """``leaf``: whose it is, None for nobody's. ``made``: how. ``uniform``: the same everywhere."""
+    """A value of the jaxpr.
+
+    leaf: the number of the leaf that it belongs to; None for a value that all leaves share.
+    program: how it is computed.
+    is_uniform: whether all its entries are computed alike.
+    """
 
     leaf: int | None
-    made: Any
-    uniform: bool = True
+    program: Any
+    is_uniform: bool = True
 
 
 def leaf_programs(optimizer: GradientTransformationExtraArgs, params: Params) -> list[Any]:
-    """What ``optimizer.update`` does with each leaf, as values equal where it does alike.
+    """What ``optimizer.update`` does with each leaf, as values that are equal where it does alike.
 
     Args:
-        optimizer: the transformation; nothing of it is computed.
-        params: arrays, or what has their shapes and dtypes; the gradients have them too.
+        optimizer: the transformation. It is only traced.
+        params: arrays, or their shapes and dtypes, which the gradients have too.
 
     Raises:
-        NotElementwiseError: if an entry of an update or of the state hangs on other entries.
+        NotElementwiseError: if an entry of an update or of the state depends on other entries.
     """
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), params)
     state = jax.eval_shape(optimizer.init, like)
@@ -64,55 +63,53 @@ def leaf_programs(optimizer: GradientTransformationExtraArgs, params: Params) ->
     paths = leaf_numbers(like)
     inputs = [
         *(_Value(i, "gradient") for i in range(len(paths))),
-        *(_owned(path, leaf, paths) for path, leaf in jax.tree.leaves_with_path(state)),
+        *(_part_of_state(path, leaf, paths) for path, leaf in jax.tree.leaves_with_path(state)),
         *(_Value(i, "parameter") for i in range(len(paths))),
     ]
-    walk = _Walk(list(paths))
-    outputs = walk.run(closed, inputs)
+    outputs = _Reader(list(paths)).read(closed, inputs)
     updates, after = outputs[: len(paths)], outputs[len(paths) :]
     programs: list[list[Any]] = [[] for _ in paths]
     for i, value in enumerate(updates):
-        _require(value.leaf in (None, i), "what it returns for one leaf is made of another")
-        programs[i].append(value.made)
+        _require(value.leaf in (None, i), "the update of one leaf is made of another leaf")
+        programs[i].append(value.program)
     for (path, leaf), value in zip(jax.tree.leaves_with_path(shapes[1]), after, strict=True):
-        own = _owned(path, leaf, paths)
+        own = _part_of_state(path, leaf, paths)
         if own.leaf is None:
-            _require(value.leaf is None, f"its state keeps a number of a leaf at {own.made[1]}")
+            _require(value.leaf is None, f"its state keeps a value of a leaf at {own.program[1]}")
         else:
-            _require(value.leaf in (None, own.leaf), "its state mixes the leaves")
-            programs[own.leaf].append((own.made, value.made))
+            _require(value.leaf in (None, own.leaf), "its state combines leaves")
+            programs[own.leaf].append((own.program, value.program))
     return [_digest(tuple(program)) for program in programs]
 
 
 def kinds_of(params: Params) -> Any:
-    """What :func:`leaf_programs` hangs on besides the optimizer, to keep what was found under."""
+    """What the result of :func:`leaf_programs` depends on besides the optimizer, hashable."""
     leaves, structure = jax.tree.flatten(params)
     return structure, *((jnp.shape(x), str(jnp.result_type(x))) for x in leaves)
 
 
 def leaf_numbers(tree: PyTree) -> dict[str, int]:
-    """The path of each leaf, as :func:`owner_of` wants it, -> its number."""
+    """The number of each leaf, by its path as :func:`owner_of` looks it up."""
     found = jax.tree.leaves_with_path(tree)
     return {jax.tree_util.keystr(path): i for i, (path, _) in enumerate(found)}
 
 
 def owner_of(path: Any, paths: dict[str, int]) -> tuple[int | None, Any]:
-    """The leaf whose path ends ``path``, None if there is no such, and what comes before."""
+    """The leaf whose path ends ``path``, or None, and what precedes its path."""
     for start in range(len(path) + 1):
         if (i := paths.get(jax.tree_util.keystr(path[start:]))) is not None:
             return i, path[:start]
     return None, path
 
 
-def _owned(path: Any, leaf: Any, paths: dict[str, int]) -> _Value:
-    """A part of the state: of a leaf, or of all."""
+def _part_of_state(path: Any, leaf: Any, paths: dict[str, int]) -> _Value:
     i, before = owner_of(path, paths)
     return _Value(i, ("state", jax.tree_util.keystr(before)), i is not None or leaf.ndim == 0)
 
 
-def _digest(made: Any) -> bytes:
-    """``made`` in a few bytes, the same in each walk, so that their programs can be compared."""
-    return hashlib.blake2b(repr(made).encode(), digest_size=16).digest()
+def _digest(program: Any) -> bytes:
+    """``program`` in 16 bytes that are equal in every process, and so in both layouts."""
+    return hashlib.blake2b(repr(program).encode(), digest_size=16).digest()
 
 
 def _require(rule: bool, otherwise: str) -> None:
@@ -120,13 +117,13 @@ def _require(rule: bool, otherwise: str) -> None:
         raise NotElementwiseError(otherwise)
 
 
-class _Walk:
-    """The values of a jaxpr, from its inputs to its outputs."""
+class _Reader:
+    """Finds the values of a jaxpr from those of its inputs."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
 
-    def run(self, closed: Any, inputs: list[_Value]) -> list[_Value]:
+    def read(self, closed: Any, inputs: list[_Value]) -> list[_Value]:
         jaxpr = getattr(closed, "jaxpr", closed)
         known: dict[Any, _Value] = {}
         for variable, constant in zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True):
@@ -142,55 +139,84 @@ class _Walk:
         name, params = equation.primitive.name, equation.params
         if name == "cond":
             return self.cond(params["branches"], inputs)
-        inner = next((params[key] for key in CALLS if key in params), None)
-        if inner is not None and name not in ("scan", "while", "pallas_call"):
-            return self.run(inner, inputs)
-        leaves = {value.leaf for value in inputs} - {None}
-        _require(len(leaves) < 2, f"its update mixes leaves by {name}")
-        leaf = next(iter(leaves), None)
-        if name in RANDOM and leaf is None:
-            return [_Value(None, "random") for _ in equation.outvars]
-        alone = name in ELEMENTWISE or (name in SHAPES and _keeps_places(equation))
-        uniform = all(value.uniform for value in inputs)
+        if name in CALLS:
+            return self.read(params.get("jaxpr", params.get("call_jaxpr")), inputs)
+        leaf = self.only_leaf(inputs, name)
+        uniform = all(value.is_uniform for value in inputs)
+        outputs = [out.aval for out in equation.outvars]
         if leaf is None:
-            scalar = all(out.aval.ndim == 0 for out in equation.outvars)
-            uniform = scalar or (uniform and bool(inputs) and alone)
+            if any(map(_is_key, (*outputs, *(x.aval for x in equation.invars)))):
+                return [_Value(None, "random") for _ in outputs]  # independent, and so alike
+            may_keep = uniform and bool(inputs)
         else:
-            _require(alone, f"its update applies {name} to what belongs to {self.paths[leaf]}")
-            _require(uniform, f"its update tells the places of {self.paths[leaf]} apart")
-        if name in SHAPES and alone:
-            return [_Value(leaf, inputs[0].made, uniform)]
-        said = tuple(sorted((k, repr(v)) for k, v in params.items() if k not in SILENT))
-        made = (name, said, tuple(value.made for value in inputs))
+            path = self.paths[leaf]
+            _require(uniform, f"its update depends on the places of the entries of {path}")
+            may_keep = True
+        if name in RESHAPES and may_keep and _keeps_places(equation):
+            return [inputs[0]._replace(leaf=leaf)]
+        alone = may_keep and _is_elementwise(equation)
+        _require(leaf is None or alone, f"its update applies {name} to {self.paths[leaf or 0]}")
+        shapes = None if alone else tuple(x.aval.shape for x in equation.invars)
+        own = tuple((k, repr(v)) for k, v in sorted(params.items()))
+        program = (name, own, shapes, tuple(value.program for value in inputs))
         return [
-            _Value(leaf, _digest((made, place)), uniform) for place in range(len(equation.outvars))
+            _Value(leaf, _digest((program, place)), alone or out.ndim == 0)
+            for place, out in enumerate(outputs)
         ]
 
     def cond(self, branches: Any, inputs: list[_Value]) -> list[_Value]:
         chosen, *rest = inputs
-        _require(chosen.leaf is None, "its update branches on what belongs to a leaf")
-        outcomes = [self.run(branch, list(rest)) for branch in branches]
+        _require(chosen.leaf is None, "its update branches on values of a leaf")
+        outcomes = [self.read(branch, list(rest)) for branch in branches]
         values = []
         for several in zip(*outcomes, strict=True):
-            leaves = {value.leaf for value in several} - {None}
-            _require(len(leaves) < 2, "its update mixes leaves by cond")
-            made = ("cond", chosen.made, tuple(value.made for value in several))
-            uniform = all(value.uniform for value in several)
-            values.append(_Value(next(iter(leaves), None), _digest(made), uniform))
+            program = ("cond", chosen.program, tuple(value.program for value in several))
+            uniform = all(value.is_uniform for value in several)
+            values.append(_Value(self.only_leaf(several, "cond"), _digest(program), uniform))
         return values
+
+    def only_leaf(self, values: Any, name: str) -> int | None:
+        leaves = {value.leaf for value in values} - {None}
+        _require(len(leaves) < 2, f"its update combines leaves by {name}")
+        return next(iter(leaves), None)
 
 
 def _constant(value: Any) -> _Value:
-    if isinstance(value, jax.core.Tracer) or jnp.issubdtype(
-        getattr(value, "dtype", float), jax.dtypes.prng_key
-    ):
+    if isinstance(value, jax.core.Tracer) or _is_key(value):
         return _Value(None, ("traced", id(value)), jnp.ndim(value) == 0)
     array = np.asarray(value)
     return _Value(None, (str(array.dtype), array.tobytes()), array.ndim == 0 or array.size == 1)
 
 
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
+
+
 def _keeps_places(equation: Any) -> bool:
-    """Whether a change of shape leaves entries where they are: all alike, or lengths of 1."""
+    """Whether a change of shape only adds or removes axes of length 1, or repeats one number."""
     before, after = equation.invars[0].aval, equation.outvars[0].aval
     long = lambda aval: [n for n in aval.shape if n != 1]
     return before.size == 1 or long(before) == long(after)
+
+
+def _is_elementwise(equation: Any) -> bool:
+    """Whether an entry of each output depends on that entry of the inputs, and on numbers, only."""
+    ndims = {x.aval.ndim for x in equation.invars} - {0} or {0}
+    if len(ndims) > 1 or {x.aval.ndim for x in equation.outvars} != ndims:
+        return False
+    inputs = tuple((x.aval.dtype, x.aval.ndim) for x in equation.invars)
+    return _is_vectorized(equation.primitive, tuple(equation.params.items()), inputs)
+
+
+@functools.cache
+def _is_vectorized(primitive: Any, params: tuple[Any, ...], inputs: tuple[Any, ...]) -> bool:
+    """Whether ``primitive`` on arrays is what ``jax.vmap`` makes of it on numbers."""
+    whole = lambda *xs: primitive.bind(*xs, **dict(params))
+    each = whole
+    for _ in range(max(ndim for _, ndim in inputs)):
+        each = jax.vmap(each, in_axes=[0 if ndim else None for _, ndim in inputs])
+    like = [jax.ShapeDtypeStruct(range(2, 2 + ndim), dtype) for dtype, ndim in inputs]
+    try:
+        return str(jax.make_jaxpr(whole)(*like)) == str(jax.make_jaxpr(each)(*like))
+    except Exception:  # it does not take numbers, or arrays of other shapes: each has its own error
+        return False
