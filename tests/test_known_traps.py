@@ -102,7 +102,7 @@ def test_an_injected_callable_that_is_no_schedule_is_refused():
     def factory(rate, mask):
         return jc.sgd(rate)
 
-    with pytest.raises(TypeError, match="`mask` of factory is callable but no schedule"):
+    with pytest.raises(TypeError, match="`mask` of factory is callable but not a schedule"):
         jc.inject_hyperparams(factory)(0.1, lambda tree: {"w": True})
 
 

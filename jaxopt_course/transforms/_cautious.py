@@ -1,7 +1,7 @@
-"""Cautious optimizers: no entry of an update goes against the gradient that asked for it.
+"""Cautious optimizers: an update never moves an entry against its gradient.
 
-With the gradient g and the update u that an optimizer makes of it (added to the parameters, so
-that downhill means u g < 0), for each leaf of n entries
+With the gradient g and the update u that an optimizer makes of it (added to the parameters, so that
+u g < 0 means descent), for each leaf of n entries
 
     phi = 1 where u g < 0, else 0,    u <- phi u n / (sum(phi) + xi)
 
@@ -26,7 +26,7 @@ from jaxopt_course.core import (
 
 
 class CautiousState(NamedTuple):
-    """``inner_state``: the state of the optimizer inside."""
+    """State of :func:`cautious`. ``inner_state``: the state of the inner optimizer."""
 
     inner_state: State
 
@@ -34,29 +34,23 @@ class CautiousState(NamedTuple):
 def cautious(
     inner: optax.GradientTransformation, xi: ScalarLike = 1.0
 ) -> GradientTransformationExtraArgs:
-    """Set to zero what of an update does not go downhill, and enlarge the rest of the leaf.
+    """Set entries of an update that do not descend to zero, and enlarge the rest of the leaf.
 
-    ``inner`` must be a recipe, whose updates go downhill; of a link that keeps the gradient's
-    sign nothing would be left. Weight decay inside it counts as part of the update. To spare it,
-    be cautious at the rate 1, and take the rest of AdamW's chain behind: ``chain(
+    ``inner`` must be a complete optimizer, whose updates descend: of a transformation that keeps
+    the gradient's sign nothing would be left. Its weight decay counts as part of the update. To
+    exempt it, apply ``cautious`` at the rate 1, followed by the rest of AdamW's chain: ``chain(
     cautious(adam(1.0)), scale(-1.0), add_decayed_weights(d), scale_by_learning_rate(a))``.
 
     Args:
         inner: the optimizer.
-        xi: what the number of entries that stay is increased by, in [0, inf). The paper's 1
-            halves the update of a leaf with a single entry.
-
-    Raises:
-        ValueError: if ``xi`` is negative or NaN.
+        xi: added to the number of entries that are kept, in [0, inf). With the paper's 1 the update
+            of a leaf with a single entry is halved.
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> tx = cautious(optax.sgd(1.0, momentum=0.9))
-        >>> params = jnp.zeros(3)
-        >>> _, state = tx.update(jnp.array([1.0, 1.0, 1.0]), tx.init(params))
-        >>> updates, _ = tx.update(jnp.array([1.0, -0.5, 1.0]), state)  # the second turns round
-        >>> [round(float(u), 3) for u in updates]
-        [-1.9, 0.0, -1.9]
+        >>> tx = cautious(optax.sgd(1.0, momentum=0.9), xi=0.0)
+        >>> _, state = tx.update(jnp.array([1.0, 1.0]), tx.init(jnp.zeros(2)))
+        >>> [round(float(u), 3) for u in tx.update(jnp.array([1.0, -0.5]), state)[0]]
+        [-3.8, 0.0]
     """
     checks.number("cautious", "xi", xi, "[0, inf)")
     inner = checks.transformation("cautious", "inner", inner)
@@ -88,7 +82,7 @@ def cautious(
 
 
 def _opposed(u: Inexact[Array, "*shape"], g: Inexact[Array, "*shape"]) -> Array:
-    """Where ``u g < 0``, without the product, which in float16 may round to 0."""
+    """Where ``u g < 0``, without the product, which may round to 0 in float16."""
     if jnp.iscomplexobj(u):
         return (u * jnp.conj(g)).real < 0
     return ((u > 0) & (g < 0)) | ((u < 0) & (g > 0))

@@ -18,24 +18,21 @@ from ._multi_steps import MultiSteps, MultiStepsState
 
 
 def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArgs:
-    """Apply the links ``args`` from left to right; the state is the tuple of their states.
+    """Apply the transformations ``args`` from left to right; the state is a tuple of their states.
+
+    Extra arguments of ``update`` reach every transformation. Those behind a :class:`MultiSteps` run
+    when it runs its optimizer, as if they were inside it.
 
     Args:
-        *args: the links, of this library or of optax. No link at all is the identity.
-
-    Returns:
-        The composite transformation. Extra arguments of ``update`` reach every link. Links behind
-        a :class:`MultiSteps` run when this has run its optimizer, as if they were inside it.
+        *args: transformations of this library or of optax. Without any, the chain is the identity.
 
     Raises:
-        TypeError: if a link is no transformation, such as a recipe that was not called.
+        TypeError: if an argument is not a transformation, such as an optimizer that was not called.
         ValueError: from ``update``, if the state has another number of parts.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = chain(optax.scale(2.0), optax.scale(3.0))
-        >>> updates, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
-        >>> float(updates)
+        >>> float(tx.update(1.0, tx.init(0.0))[0])
         6.0
     """
     links = [checks.transformation("chain", f"args[{i}]", link) for i, link in enumerate(args)]
@@ -52,21 +49,14 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArg
 
 
 def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTransformationExtraArgs:
-    """A :func:`chain` whose state is a dictionary: each link's state under the link's name.
+    """A :func:`chain` whose state is a dictionary: the state of each transformation by its name.
 
     Args:
-        *args: pairs of a name and a link. Names must differ.
-
-    Returns:
-        The composite transformation.
-
-    Raises:
-        ValueError: if two links have one name.
+        *args: pairs of a name and a transformation. The names must differ.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = named_chain(("double", optax.scale(2.0)), ("mean", optax.ema(0.9)))
-        >>> list(tx.init(jnp.zeros(3)))
+        >>> list(tx.init(0.0))
         ['double', 'mean']
     """
     names = [name for name, _ in args]
@@ -93,7 +83,7 @@ def _through(
     params: Params | None,
     extra_args: dict[str, Any],
 ) -> tuple[Updates, list[State]]:
-    """The updates after all ``links``, and the new states of these."""
+    """The updates after all ``links``, and their new states."""
     new_states: list[State] = []
     begins_later = "flush" in extra_args and not all(is_idle(s, extra_args) for s in states)
     for i, (link, state) in enumerate(zip(links, states, strict=True)):
@@ -118,7 +108,7 @@ def _accumulated(
     params: Params | None,
     extra_args: dict[str, Any],
 ) -> tuple[Updates, list[State]]:
-    """``link`` and those behind it, which run where it does, as if they were inside it."""
+    """``link`` and those behind it, which run when it does, as if they were inside it."""
     links = [link.inner_opt, *behind]
 
     def update(updates, states, params=None, **extra_args):

@@ -1,8 +1,8 @@
-"""One step of an elementwise optimizer, a chunk of entries at a time.
+"""One step of an elementwise optimizer, one chunk of entries at a time.
 
-Each large leaf goes through a loop of its own, all other leaves being None: together they would
-take a chunk each at a time. What the chunks leave over of each goes, with the small leaves, through
-one more call.
+Each large leaf is processed in a loop of its own, with None for all other leaves: a common loop
+would hold a chunk of each. The remainders of large leaves and the small leaves are processed
+together in one more call.
 """
 
 import math
@@ -19,7 +19,7 @@ from ._elementwise import leaf_numbers, owner_of
 
 
 def row(shape: tuple[int, ...], length: int) -> tuple[int, ...]:
-    """The shape of so many entries, with as many axes: masks look at the number of axes."""
+    """The shape of ``length`` entries with as many axes as ``shape``: masks may depend on these."""
     return (*(1,) * (len(shape) - 1), length)
 
 
@@ -30,13 +30,13 @@ def by_chunks(
     state: State,
     params: Params | None,
 ) -> tuple[Updates, State]:
-    """What ``update`` gives, elementwise, on a state whose moments are ``QuantizedArray``.
+    """The result of an elementwise ``update`` on a state whose moments are ``QuantizedArray``.
 
     Args:
-        update: of the state in float32.
-        chunk: entries at a time, a multiple of every block.
+        update: the update, of a state in float32.
+        chunk: number of entries at a time, a multiple of every block.
         updates: the gradients.
-        state: as it is kept.
+        state: the encoded state.
         params: the parameters.
     """
     step = _Step(update, updates, state, params)
@@ -49,14 +49,14 @@ def by_chunks(
 
 
 class _Step:
-    """A step under way.
+    """A step in progress.
 
-    grads: the gradients, a leaf each; of leaves that are done, the updates.
-    weights: leaf -> parameters; empty if there are none.
-    parts: of the state, as they are kept; of leaves that are done, as they become.
+    grads: the gradients of the leaves; for leaves that are done, the updates.
+    weights: leaf -> parameters; empty without parameters.
+    parts: the encoded parts of the state; for leaves that are done, the new ones.
     places: for each part the leaf whose path it has, or None.
-    owners: the same, but None too for parts of another shape than their leaf, such as a
-        placeholder, or a count beside a bare leaf.
+    owners: ``places``, but None for parts whose shape is not that of their leaf, such as
+        placeholders.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class _Step:
         state: State,
         params: Params | None,
     ) -> None:
-        """Take the trees apart."""
+        """Flatten the trees."""
         structure: Any = jax.tree.structure(updates)
         state_structure: Any = jax.tree.structure(state, is_leaf=is_coded)
         self.update, self.structure, self.state_structure = update, structure, state_structure
@@ -83,7 +83,7 @@ class _Step:
         ]
 
     def call(self, grads: dict[int, Any], parts: dict[int, Any], weights: dict[int, Any]) -> Any:
-        """The updates and parts of some leaves, the others being None."""
+        """The updates and state of some leaves, with None for the others."""
         tree = lambda some: self.structure.unflatten([some.get(i) for i in range(len(self.grads))])
         shared = [k for k, i in enumerate(self.owners) if i is None]
         given = parts | {k: self.parts[k] for k in shared if self.places[k] in (None, *grads)}
@@ -92,7 +92,7 @@ class _Step:
         return self.structure.flatten_up_to(new), self.state_structure.flatten_up_to(after)
 
     def make_in_turns(self, i: int, chunk: int, turns: int) -> None:
-        """The step of the first chunks of leaf ``i``."""
+        """Do the step for all chunks of leaf ``i``."""
         owned = [k for k, owner in enumerate(self.owners) if owner == i]
 
         def body(n: Any, carry: Any) -> Any:
@@ -118,7 +118,7 @@ class _Step:
             self.parts[k] = _like(x, self.parts[k])
 
     def finished(self, begins: dict[int, int]) -> tuple[Updates, State]:
-        """The step of all that is not done: small leaves, and large ones from where they begin."""
+        """Do the step for small leaves and remainders, and return the whole trees."""
 
         def rest(i: int, x: Any) -> Any:
             if i not in begins:
@@ -158,7 +158,7 @@ def _like(x: Any, old: Any) -> Any:
 
 
 def _cut(x: Any, begin: Any, length: int) -> Any:
-    """So many entries from ``begin``, a multiple of the block, in float32 where in codes."""
+    """``length`` entries from ``begin``, a multiple of the block, decoded."""
     cut = jax.lax.dynamic_slice_in_dim
     if not is_coded(x):
         return cut(x, begin, length)
@@ -179,6 +179,6 @@ def _put(x: Any, new: Any, begin: Any) -> Any:
 
 
 def _zeros_like_result(function: Callable[..., Any], args: Any) -> Callable[..., Any]:
-    """A function that gives zeros of the shapes which ``function`` gives."""
+    """A function that returns zeros in the shapes of the results of ``function``."""
     shapes = jax.eval_shape(function, *args)
     return lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

@@ -1,16 +1,16 @@
-"""Numbers of 8 bits with a scale a block: fine steps near 0, coarse ones near the largest.
+"""8-bit numbers with one scale per block: fine steps near 0, coarse steps near the largest.
 
 With s the largest magnitude of a block and r = |x| / s,
 
-    of either sign:  code = round(127 * 2 r / (1 + r)), 0 below 1, with the sign;  r = y / (2 - y)
-    positive:        code = round(255 * r^(1/4)), at least 1 where x > 0;          r = y^4
+    signed:    code = round(127 * 2 r / (1 + r)), 0 below 1, with the sign;  r = y / (2 - y)
+    positive:  code = round(255 * r^(1/4)), at least 1 where x > 0;          r = y^4
 
-where y is the code over its largest. Of either sign the error is at most s / 127. A small number is
-never rounded up to the least code, by which an update of Adam could double: it becomes 0.
-The positive ones keep their order of magnitude down to s / 255^4 = 2.4e-10 s, below which they
-are raised to it: a second moment never becomes 0, so nothing is divided by it.
+where y is the code over its largest. A signed number has an error of at most s / 127. Signed
+numbers below the smallest code become 0: rounding them up could double an update of Adam. Positive
+numbers keep their order of magnitude down to s / 255^4 = 2.4e-10 s, and smaller ones are raised to
+it: a second moment never becomes 0, so that no update is divided by 0.
 
-References: Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022,
+Reference: Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2022,
 https://arxiv.org/abs/2110.02861, for the blocks.
 """
 
@@ -38,9 +38,9 @@ SMALLEST = 0.999 / (254 - 0.999)  # r of the code .999: the code 1 itself, round
 class QuantizedArray:
     """An array in blocks of 8-bit numbers.
 
-    codes: int8 (of either sign) or uint8 (positive), in the shape of the array.
+    codes: int8 (signed) or uint8 (positive), in the shape of the array.
     scales: the largest magnitude of each block, float32.
-    block: how many entries, in the order of memory, share a scale.
+    block: number of entries, in the order of memory, that share a scale.
     """
 
     codes: Any
@@ -49,7 +49,7 @@ class QuantizedArray:
 
 
 def decode_blocks(codes: Any, scales: Any) -> Float[Array, "*blocks n"]:
-    """The numbers of codes [*blocks, n] with one scale a block, [*blocks]; int8 is signed."""
+    """The numbers of codes [*blocks, n] with one scale per block, [*blocks]; int8 is signed."""
     scales = scales[..., None]
     if codes.dtype == jnp.int8:
         code = codes.astype(jnp.float32)
@@ -74,16 +74,16 @@ def encode_blocks(x: Float[Array, "*blocks n"], positive: bool) -> tuple[Array, 
 def _nearest(y: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
     """Integers whose lowest bits are those of ``y`` rounded, ties to even, for |y| < 2^22.
 
-    Beside 1.5 2^23 a float32 has no digits behind the point. One addition is cheaper on a CPU than
-    rounding and converting, which looks for NaN and overflow.
+    Near 1.5 2^23 a float32 has no fractional digits. One addition is cheaper on a CPU than rounding
+    and converting, which check for NaN and overflow.
     """
     return jax.lax.bitcast_convert_type(y + jnp.float32(1.5 * 2**23), jnp.int32)
 
 
 def _scale_shape(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
-    """The shape of the scales: the leading axes are those of the array where blocks fit in.
+    """The shape of the scales: that of the array's leading axes if blocks fit into the others.
 
-    So an array that is spread over devices along a leading axis has its scales beside it.
+    An array that is sharded along a leading axis then has its scales on the same devices.
     """
     first, length = len(shape), 1
     while first > 0 and length < block:
@@ -95,7 +95,7 @@ def _scale_shape(shape: tuple[int, ...], block: int) -> tuple[int, ...]:
 
 
 def _scale_spec(x: Float[Array, "*shape"], block: int) -> PartitionSpec:
-    """How scales are split on an explicit mesh: as ``x``, where devices hold whole blocks."""
+    """The sharding of scales on an explicit mesh: that of ``x`` if devices hold whole blocks."""
     shape, mesh = _scale_shape(x.shape, block), explicit_mesh(x)
     if mesh is None or math.prod(shape) * block != x.size:
         return PartitionSpec()
@@ -106,7 +106,7 @@ def _scale_spec(x: Float[Array, "*shape"], block: int) -> PartitionSpec:
 
 
 def encode(x: Float[Array, "*shape"], block: int, positive: bool) -> QuantizedArray:
-    """``x``, float32, in blocks; the last one may be short."""
+    """``x``, float32, in blocks, of which the last may be short."""
     like = QuantizedArray(x, _scale_spec(x, block), block)
     return on_auto_axes(lambda x: _encoded(x, block, positive), x, like=like)
 
@@ -121,12 +121,12 @@ def _encoded(x: Float[Array, "*shape"], block: int, positive: bool) -> Quantized
 
 
 def encode_like(x: Any, old: Any) -> Any:
-    """``x``, in codes if ``old`` is."""
+    """``x``, encoded if ``old`` is."""
     return encode(x, old.block, old.codes.dtype == jnp.uint8) if is_coded(old) else x
 
 
 def is_coded(part: Any) -> bool:
-    """Whether a part of a state is kept in codes."""
+    """Whether a part of a state is encoded."""
     return isinstance(part, QuantizedArray)
 
 

@@ -1,7 +1,7 @@
-"""Complex parameters as pairs of real ones, for optimizers that know real numbers only.
+"""Complex parameters as pairs of real ones, for optimizers of real numbers.
 
-The gradient of a real loss that jax gives is the conjugate of the direction of ascent: conjugate
-it before it is handed to ``update``.
+For complex parameters ``jax.grad`` returns the conjugate of the direction of ascent: conjugate it
+before calling ``update``.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from jaxopt_course.core import (
 
 
 class SplitRealAndImaginaryState(NamedTuple):
-    """``inner_state``: the inner state; each complex leaf is a pair of real ones there."""
+    """State of the wrapper. ``inner_state``: the inner state, in which complex leaves are pairs."""
 
     inner_state: State
 
@@ -53,13 +53,11 @@ def split_real_and_imaginary(
     """Run ``inner`` on the real and imaginary parts; real leaves stay as they are.
 
     Args:
-        inner: the transformation, which sees real numbers only.
+        inner: the transformation, which sees only real numbers.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = split_real_and_imaginary(optax.clip(1.0))
-        >>> updates, _ = tx.update(jnp.array(3.0 - 0.5j), tx.init(jnp.array(0j)))
-        >>> complex(updates)
+        >>> complex(tx.update(jnp.array(3.0 - 0.5j), tx.init(jnp.array(0j)))[0])
         (1-0.5j)
     """
     inner = checks.transformation("split_real_and_imaginary", "inner", inner)

@@ -1,4 +1,4 @@
-"""A transformation that runs at some steps only; at the others updates pass, or are zero."""
+"""Transformations that act in some steps only, by a condition or once in k steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
@@ -21,17 +21,17 @@ from jaxopt_course.core import (
 
 @runtime_checkable
 class ConditionFn(Protocol):
-    """Says at which steps to run a transformation."""
+    """Decides in which steps a transformation runs."""
 
     def __call__(self, step: Int[Array, ""], **extra_args: Any) -> Bool[Array, ""]:
-        """Whether to run at ``step``, which counts calls of ``update`` from 0."""
+        """Whether to run in ``step``, which counts calls of ``update`` from 0."""
 
 
 class ConditionallyTransformState(NamedTuple):
-    """The inner state and the clock.
+    """State of :func:`conditionally_transform`.
 
-    inner_state: the inner state, as of the last step that ran it.
-    step: how often ``update`` was called, int32[].
+    inner_state: the inner state after the last step that ran it.
+    step: number of calls of ``update``, int32[].
     """
 
     inner_state: State
@@ -39,10 +39,10 @@ class ConditionallyTransformState(NamedTuple):
 
 
 class ConditionallyMaskState(NamedTuple):
-    """The clock and the inner state.
+    """State of :func:`conditionally_mask`.
 
-    step: how often ``update`` was called, int32[].
-    inner_state: the inner state, as of the last step that ran it.
+    step: number of calls of ``update``, int32[].
+    inner_state: the inner state after the last step that ran it.
     """
 
     step: Int[Array, ""]
@@ -54,7 +54,7 @@ def conditionally_transform(
     should_transform_fn: ConditionFn,
     forward_extra_args: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Run ``inner`` at the steps that ``should_transform_fn`` names; else hand updates on.
+    """Run ``inner`` in the steps chosen by ``should_transform_fn``; otherwise return the updates.
 
     Args:
         inner: the transformation, which must keep the dtypes of the updates.
@@ -62,13 +62,9 @@ def conditionally_transform(
         forward_extra_args: whether the condition also gets the extra arguments of ``update``.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = conditionally_transform(optax.scale(2.0), lambda step: step < 1)
-        >>> state = tx.init(jnp.array(0.0))
-        >>> for _ in range(2):
-        ...     updates, state = tx.update(jnp.array(1.0), state)
-        ...     print(float(updates))
-        2.0
+        >>> _, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
+        >>> float(tx.update(jnp.array(1.0), state)[0])
         1.0
     """
     return _when(
@@ -86,22 +82,9 @@ def conditionally_mask(
     should_transform_fn: ConditionFn,
     forward_extra_args: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Run ``inner`` at the steps that ``should_transform_fn`` names; else return zeros.
+    """Run ``inner`` in the steps chosen by ``should_transform_fn``; otherwise return zeros.
 
-    Args:
-        inner: the transformation, which must keep the dtypes of the updates.
-        should_transform_fn: step int32[] -> bool[].
-        forward_extra_args: whether the condition also gets the extra arguments of ``update``.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> tx = conditionally_mask(optax.scale(2.0), lambda step: step < 1)
-        >>> state = tx.init(jnp.array(0.0))
-        >>> for _ in range(2):
-        ...     updates, state = tx.update(jnp.array(1.0), state)
-        ...     print(float(updates))
-        2.0
-        0.0
+    Arguments are those of :func:`conditionally_transform`.
     """
     return _when(
         "conditionally_mask",
@@ -121,7 +104,7 @@ def _when(
     new_state: type,
     otherwise: Callable[[Updates], Updates],
 ) -> GradientTransformationExtraArgs:
-    """``inner`` at the steps that ``condition`` names, ``otherwise`` at the others."""
+    """``inner`` in the steps that ``condition`` chooses, ``otherwise`` in all others."""
     checks.function(owner, "should_transform_fn", condition)
     inner = checks.transformation(owner, "inner", inner)
 
@@ -141,5 +124,61 @@ def _when(
             lambda: (otherwise(updates), state.inner_state),
         )
         return updates, new_state(step=numerics.safe_increment(state.step), inner_state=inner_state)
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+class ApplyEvery(NamedTuple):
+    """State of :func:`apply_every`.
+
+    count: number of updates since the sum was last returned, int32[].
+    grad_acc: their sum, shaped like the params, float32 or wider.
+    """
+
+    count: Int[Array, ""]
+    grad_acc: Updates
+
+    def is_pending(self) -> Bool[Array, ""]:
+        """Whether it holds updates that have not been returned yet."""
+        return self.count > 0
+
+    def was_applied(self, old: "ApplyEvery") -> Bool[Array, ""]:
+        """Whether the last update returned the sum."""
+        return self.count == 0
+
+
+def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
+    """Return the sum of every k updates, and zeros in between.
+
+    The other transformations of a chain still run in every step. Use :class:`MultiSteps` for an
+    optimizer that should see one large batch instead of k small ones.
+
+    Args:
+        k: number of updates in a sum, in [1, inf).
+
+    Examples:
+        >>> tx = apply_every(2)
+        >>> first, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
+        >>> float(first), float(tx.update(jnp.array(2.0), state)[0])
+        (0.0, 3.0)
+    """
+    checks.number("apply_every", "k", k, "[1, inf)")
+
+    def init(params):
+        return ApplyEvery(jnp.zeros((), jnp.int32), tree.accumulator_like(params))
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("apply_every", state, ApplyEvery)
+        checks.like("apply_every", "gradient", updates, state.grad_acc)
+        count = numerics.safe_increment(state.count)
+        due = numerics.has_reached(count, k) | ("flush" in extra_args)
+        total = jax.tree.map(jnp.add, state.grad_acc, tree.cast_like(updates, state.grad_acc))
+
+        def chosen(condition: Array, tree: Updates) -> Updates:
+            return jax.tree.map(lambda x: jnp.where(condition, x, jnp.zeros_like(x)), tree)
+
+        return tree.cast_like(chosen(due, total), updates), ApplyEvery(
+            jnp.where(due, 0, count), chosen(~due, total)
+        )
 
     return GradientTransformationExtraArgs(init, update)

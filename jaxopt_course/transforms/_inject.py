@@ -1,4 +1,4 @@
-"""Hyperparameters in the state: seen, changed and scheduled without recompiling."""
+"""Hyperparameters in the state: read, changed and scheduled without recompiling."""
 
 import functools
 import inspect
@@ -22,19 +22,19 @@ from jaxopt_course.core import (
 )
 
 
-OF_SCHEDULES = ("hyperparams_states", "scheduled")  # fields with an entry for each schedule
+OF_SCHEDULES = ("hyperparams_states", "scheduled")  # fields with an entry per schedule
 
 
 class InjectHyperparamsState(NamedTuple):
-    """The hyperparameters beside the state of the transformation that reads them.
+    """State of :func:`inject_hyperparams`.
 
-    count: how many updates have been made, int32[].
-    hyperparams: name -> the value that the last update used; assign to change it.
-    hyperparams_states: name -> the state of its schedule, where it has one: of a plain schedule
-        its step count.
+    count: number of updates, int32[].
+    hyperparams: name -> the value used by the last update. Assign to it to change the value.
+    hyperparams_states: name -> the state of its schedule, if any; the step count of a plain
+        schedule.
     inner_state: the state of the transformation.
-    scheduled: name -> the value that its schedule set last. While ``hyperparams`` holds another
-        one, that one was set by hand, and wins.
+    scheduled: name -> the last value from its schedule. If ``hyperparams`` holds another value, it
+        was set by hand and takes precedence.
     """
 
     count: Int[Array, ""]
@@ -51,31 +51,25 @@ def inject_hyperparams(
 ) -> Callable[..., GradientTransformationExtraArgs]:
     """Keep the numeric hyperparameters of ``inner_factory`` in the state.
 
-    Every number becomes an entry of ``state.hyperparams``, in float32 or wider. A callable
-    for an argument that takes numbers is its schedule (of the step count, from 0); a value
-    assigned to ``state.hyperparams[name]`` wins over the schedule, until the schedule's own
-    last value, ``state.scheduled[name]``, is assigned back. Bools, None,
-    arguments annotated as ``int`` or as no number at all, such as masks, stay arguments.
+    Every number becomes an entry of ``state.hyperparams``, in float32 or wider. A callable for an
+    argument that takes numbers is its schedule (of the step count, from 0). A value assigned to
+    ``state.hyperparams[name]`` takes precedence over the schedule until the schedule's last value,
+    ``state.scheduled[name]``, is assigned back. Bools, None, and arguments that are annotated as
+    ``int`` or not as numbers, such as masks, stay arguments.
 
     Args:
-        inner_factory: a recipe or link, of this library or of optax.
+        inner_factory: a function that returns a transformation, of this library or of optax.
         static_args: names of arguments that stay arguments.
-        hyperparam_dtype: the dtype of the entries; the default float dtype if None.
+        hyperparam_dtype: dtype of the entries; the default float dtype if None.
 
     Returns:
-        A factory that takes the arguments of ``inner_factory``, schedules among them.
-
-    Raises:
-        ValueError: if ``static_args`` names no argument of ``inner_factory``.
-        TypeError: from the factory, if a callable stands where a schedule may, and is none.
+        A factory that takes the arguments of ``inner_factory``, or schedules for them.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = inject_hyperparams(optax.sgd)(learning_rate=0.5)
         >>> state = tx.init(jnp.array(1.0))
         >>> state.hyperparams["learning_rate"] = jnp.array(0.25)
-        >>> updates, state = tx.update(jnp.array(1.0), state)
-        >>> float(updates)
+        >>> float(tx.update(jnp.array(1.0), state)[0])
         -0.25
     """
     if not callable(inner_factory):
@@ -99,7 +93,7 @@ def inject_hyperparams(
 
     @functools.wraps(inner_factory)
     def factory(*args: Any, **kwargs: Any) -> GradientTransformationExtraArgs:
-        def bound() -> inspect.BoundArguments:  # anew each time, to hold no number of a trace
+        def bound() -> inspect.BoundArguments:  # not shared between traces
             arguments = signature.bind(*args, **kwargs)
             arguments.apply_defaults()
             return arguments
@@ -131,7 +125,7 @@ def _injected(
     schedules: Mapping[str, Any],
     dtype: DTypeLike | None,
 ) -> GradientTransformationExtraArgs:
-    """``inner`` of the numbers in the state, those of ``schedules`` set anew at each step."""
+    """``inner`` of the numbers in the state, those of ``schedules`` updated in each step."""
 
     def entry(value: Any) -> Array:
         return jnp.asarray(value, dtype or numerics.wide_dtype(jnp.result_type(float)))
@@ -177,9 +171,9 @@ def _injected(
 
 
 def _differs(value: Array, scheduled: Array) -> Bool[Array, ""]:
-    """Whether ``value`` was set by hand, and is not ``scheduled``, perhaps in other last bits.
+    """Whether ``value`` was set by hand and differs from ``scheduled`` by more than rounding.
 
-    A compiler may compute the schedule once for each of the two fields, rounded differently.
+    A compiler may compute the schedule once for each of the two fields, with different rounding.
     """
     rounding = 8 * jnp.finfo(value.dtype).eps * jnp.abs(scheduled)
     return (value != scheduled) & ~(jnp.abs(value - scheduled) <= rounding)
@@ -193,7 +187,7 @@ def _signature(function: Callable) -> inspect.Signature:
 
 
 def _takes_floats(annotation: Any) -> bool:
-    """Whether an argument annotated so takes real numbers; one without a known type may."""
+    """Whether an argument with this annotation takes real numbers; an unknown one may."""
     if annotation is inspect.Parameter.empty or isinstance(annotation, str):
         return True
     return any(kind is float for kind in typing.get_args(annotation) or (annotation,))
@@ -206,7 +200,7 @@ def _is_number(value: Any) -> bool:
 
 
 class _CountedSchedule(NamedTuple):
-    """A plain schedule under the interface of optax's stateful ones."""
+    """A plain schedule with the interface of optax's stateful schedules."""
 
     schedule: Callable[[Array], Any]
 
@@ -221,20 +215,20 @@ class _CountedSchedule(NamedTuple):
 
 
 def _stateful(owner: str, name: str, schedule: Any) -> Any:
-    """``schedule`` with ``init`` and ``update``; refused if it gives no number."""
+    """``schedule`` with ``init`` and ``update``; TypeError if it does not return a number."""
     if hasattr(schedule, "init") and hasattr(schedule, "update"):
         return schedule
     try:
         value = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
     except Exception as error:
         raise TypeError(
-            f"inject_hyperparams: `{name}` of {owner} is callable but no schedule of the step "
-            f"count; if it is meant as it is, name it in `static_args`."
+            f"inject_hyperparams: `{name}` of {owner} is callable but not a schedule of the step "
+            f"count; if it is an argument, name it in `static_args`."
         ) from error
     is_number = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
     if not is_number or not jnp.issubdtype(value.dtype, np.number):
         raise TypeError(
-            f"inject_hyperparams: `{name}` of {owner} is callable but no schedule: it gives "
-            f"{value} at a step count; if it is meant as it is, name it in `static_args`."
+            f"inject_hyperparams: `{name}` of {owner} is callable but not a schedule: it returns "
+            f"{value} for a step count; if it is an argument, name it in `static_args`."
         )
     return _CountedSchedule(schedule)

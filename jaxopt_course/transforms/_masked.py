@@ -1,4 +1,4 @@
-"""Where a transformation runs: on some leaves only, or another one on each group of leaves."""
+"""Transformations of some leaves only: by a mask, by labels, or with frozen leaves."""
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
@@ -19,9 +19,11 @@ from jaxopt_course.core import (
     tree,
 )
 
+from ._stateless import set_to_zero
+
 
 class MaskedState(NamedTuple):
-    """``inner_state``: the inner state; leaves that are masked out are ``MaskedNode`` there."""
+    """State of :func:`masked`. ``inner_state``: the inner state, with ``MaskedNode`` elsewhere."""
 
     inner_state: State
 
@@ -36,25 +38,14 @@ def masked(
 
     Args:
         inner: the transformation.
-        mask: a tree of Python bools shaped like (a prefix of) the params, or a function of
-            the params (in ``update``, of the updates) that returns one.
-        mask_compatible_extra_args: whether extra arguments shaped like the updates are
-            masked as well.
-
-    Returns:
-        A transformation of the whole tree.
-
-    Raises:
-        TypeError: if a leaf of the mask is neither true nor false.
-        ValueError: if the mask is no prefix of the params.
+        mask: a tree of Python bools shaped like (a prefix of) the params, or a function of the
+            params (in ``update``, of the updates) that returns one.
+        mask_compatible_extra_args: whether extra arguments shaped like the updates are masked too.
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> tx = masked(optax.scale(10.0), {"kernel": True, "bias": False})
-        >>> grads = {"kernel": jnp.array(1.0), "bias": jnp.array(1.0)}
-        >>> updates, _ = tx.update(grads, tx.init(grads))
-        >>> float(updates["kernel"]), float(updates["bias"])
-        (10.0, 1.0)
+        >>> tx, grads = masked(optax.scale(10.0), {"w": True, "b": False}), {"w": 1.0, "b": 1.0}
+        >>> jax.tree.map(float, tx.update(grads, tx.init(grads))[0])
+        {'b': 1.0, 'w': 10.0}
     """
     checks.flag("masked", "mask_compatible_extra_args", mask_compatible_extra_args)
     inner = checks.transformation("masked", "inner", inner)
@@ -80,7 +71,7 @@ def masked(
 
 
 class PartitionState(NamedTuple):
-    """``inner_states``: for each label the :class:`MaskedState` of its transformation."""
+    """State of :func:`partition`. ``inner_states``: a :class:`MaskedState` for each label."""
 
     inner_states: dict[Hashable, State]
 
@@ -91,32 +82,19 @@ def partition(
     *,
     mask_compatible_extra_args: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Run a transformation of its own on each labelled group of leaves.
+    """Run a separate transformation on each labelled group of leaves.
 
     Args:
         transforms: label -> transformation.
-        param_labels: a tree of labels shaped like (a prefix of) the params, or a function of
-            the params (in ``update``, of the updates) that returns one.
-        mask_compatible_extra_args: whether extra arguments shaped like the updates are
-            masked for each group as well.
-
-    Returns:
-        A transformation of the whole tree.
-
-    Raises:
-        ValueError: if a leaf's label has no transformation, or the labels are no prefix of
-            the params.
+        param_labels: a tree of labels shaped like (a prefix of) the params, or a function of the
+            params (in ``update``, of the updates) that returns one.
+        mask_compatible_extra_args: whether extra arguments shaped like the updates are masked too.
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> tx = partition(
-        ...     {"fast": optax.scale(10.0), "frozen": optax.set_to_zero()},
-        ...     {"kernel": "fast", "bias": "frozen"},
-        ... )
-        >>> grads = {"kernel": jnp.array(1.0), "bias": jnp.array(1.0)}
-        >>> updates, _ = tx.update(grads, tx.init(grads))
-        >>> float(updates["kernel"]), float(updates["bias"])
-        (10.0, 0.0)
+        >>> groups = {"fast": optax.scale(10.0), "frozen": optax.set_to_zero()}
+        >>> tx, grads = partition(groups, {"w": "fast", "b": "frozen"}), {"w": 1.0, "b": 1.0}
+        >>> jax.tree.map(float, tx.update(grads, tx.init(grads))[0])
+        {'b': 0.0, 'w': 10.0}
     """
     checks.flag("partition", "mask_compatible_extra_args", mask_compatible_extra_args)
     if not isinstance(transforms, Mapping):
@@ -176,7 +154,7 @@ def partition(
 
 
 def _labels(owner: str, name: str, labels: Any, params: PyTree) -> PyTree:
-    """The tree of labels, checked; a tree without leaves has nothing to label."""
+    """The tree of labels, checked. A tree without leaves needs no labels."""
     if not jax.tree.leaves(params):
         return params
     if isinstance(labels, type):
@@ -206,7 +184,7 @@ def marks_of(owner: str, mask: Any, params: PyTree) -> PyTree:
 
 
 def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:
-    """``tree`` with ``MaskedNode`` in place of whatever is labelled otherwise; None stays None."""
+    """``tree`` with ``MaskedNode`` in place of leaves with other labels; None stays None."""
     if not jax.tree.leaves(tree):
         return tree
     return jax.tree.map(lambda own, sub: sub if own == label else MaskedNode(), labels, tree)
@@ -215,7 +193,7 @@ def _select(tree: PyTree, labels: PyTree, label: Hashable) -> PyTree:
 def _select_like(
     updates: Updates, extra_args: dict[str, Any], labels: PyTree, label: Hashable
 ) -> dict[str, Any]:
-    """The extra arguments, those shaped like ``updates`` without what is labelled otherwise."""
+    """The extra arguments, with :func:`_select` applied to those shaped like ``updates``."""
     structure: Any = jax.tree.structure(updates)
     return {
         name: _select(value, labels, label) if jax.tree.structure(value) == structure else value
@@ -224,7 +202,7 @@ def _select_like(
 
 
 def _merge(labels: PyTree, updates: Updates, groups: dict[Hashable, Updates]) -> Updates:
-    """Each subtree of the group that its label names, or of ``updates`` where none does."""
+    """Each subtree of the group that its label names, or of ``updates`` where there is none."""
     if not jax.tree.leaves(updates):
         return updates
 
@@ -232,3 +210,43 @@ def _merge(labels: PyTree, updates: Updates, groups: dict[Hashable, Updates]) ->
         return dict(zip(groups, candidates, strict=True)).get(label, own)
 
     return jax.tree.map(pick, labels, updates, *groups.values())
+
+
+def freeze(mask: PyTree | Callable[[Params], PyTree]) -> GradientTransformationExtraArgs:
+    """Set the updates of the marked leaves to zero.
+
+    Args:
+        mask: a bool, a tree of bools shaped like (a prefix of) the params, or a function of the
+            params that returns one. True freezes.
+    """
+    return masked(set_to_zero(), lambda tree: _frozen(mask, tree))
+
+
+def selective_transform(
+    optimizer: optax.GradientTransformation,
+    *,
+    freeze_mask: PyTree | Callable[[Params], PyTree],
+) -> GradientTransformationExtraArgs:
+    """Run ``optimizer`` on the leaves that are not frozen, and keep no state for the others.
+
+    Args:
+        optimizer: the optimizer of the leaves that are trained.
+        freeze_mask: as in :func:`freeze`: True freezes.
+
+    Examples:
+        >>> tx = selective_transform(optax.sgd(1.0), freeze_mask={"w": True, "b": False})
+        >>> grads = {"w": jnp.array(1.0), "b": jnp.array(1.0)}
+        >>> jax.tree.map(float, tx.update(grads, tx.init(grads))[0])
+        {'b': -1.0, 'w': 0.0}
+    """
+
+    def labels(tree: Params) -> PyTree:
+        frozen = _frozen(freeze_mask, tree)
+        return jax.tree.map(lambda leaf: "freeze" if leaf else "train", frozen)
+
+    return partition({"train": optimizer, "freeze": set_to_zero()}, labels)
+
+
+def _frozen(mask: PyTree | Callable[[Params], PyTree], tree: Params) -> PyTree:
+    """The mask as Python bools."""
+    return jax.tree.map(bool, marks_of("freeze", mask, tree))

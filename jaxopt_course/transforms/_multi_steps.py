@@ -1,13 +1,12 @@
-"""Large batches in small pieces: the optimizer runs on the mean gradient of k batches.
+"""Large batches in parts: the optimizer runs on the mean gradient of k batches.
 
 With the gradients g_1, g_2, ... of the batches since the last update and their weights w_i,
 
     W_n = w_1 + ... + w_n
     a_n = a_{n-1} + (w_n / W_n) (g_n - a_{n-1})     (their weighted mean)
 
-the updates are 0 until n = k; then the optimizer inside is run once, on a_k. In between it is
-not evaluated at all. Where w_i is the total weight of the rows of batch i, a_k is the gradient of
-the mean loss of all these rows: the gradient of one large batch.
+the updates are 0 until n = k. Then the inner optimizer runs once, on a_k. If w_i is the total
+weight of the rows of batch i, a_k is the gradient of the mean loss of all these rows.
 """
 
 import math
@@ -38,15 +37,15 @@ from jaxopt_course.core import (
 
 
 class MultiStepsState(NamedTuple):
-    """State of the accumulation of gradients.
+    """State of :class:`MultiSteps`.
 
-    mini_step: batches accumulated since the last update, int32[].
-    gradient_step: how often the optimizer inside has run, int32[].
+    mini_step: number of batches since the last update, int32[].
+    gradient_step: number of updates of the inner optimizer, int32[].
     inner_opt_state: its state.
-    acc_grads: weighted mean or sum of the gradients since then, float32 or wider.
-    skip_state: what the predicate for skipping said of the last gradients.
-    acc_weight: total weight of the batches since then, float[].
-    acc_value: weighted mean of the extra argument ``value`` since then, float[].
+    acc_grads: weighted mean or sum of the gradients since the last update, float32 or wider.
+    skip_state: what the skipping predicate returned for the last gradients.
+    acc_weight: total weight of the batches since the last update, float[].
+    acc_value: weighted mean of the extra argument ``value`` since the last update, float[].
     """
 
     mini_step: Int[Array, ""]
@@ -64,7 +63,7 @@ class MultiStepsState(NamedTuple):
         return own if inside is None else own | inside
 
     def was_applied(self, old: "MultiStepsState") -> Bool[Array, ""]:
-        """Whether the update that turned ``old`` into this state ran the optimizer inside."""
+        """Whether the update from ``old`` to this state ran the inner optimizer."""
         inside = was_applied(self.inner_opt_state, old.inner_opt_state)
         ran = self.gradient_step != old.gradient_step
         return ran if inside is None else ran & inside
@@ -78,58 +77,49 @@ class MultiStepsState(NamedTuple):
 
 @runtime_checkable
 class ShouldSkipUpdateFunction(Protocol):
-    """What :class:`MultiSteps` asks of every gradient: shall it be left out?"""
+    """Decides whether :class:`MultiSteps` skips a gradient."""
 
     def __call__(
         self, updates: Updates, gradient_step: Int[Array, ""], params: Params | None
     ) -> tuple[Bool[Array, ""], PyTree]:
-        """Whether to skip, bool[], and a tree of arrays to be seen in the state."""
+        """Whether to skip, bool[], and a tree of arrays to keep in the state."""
 
 
 class MultiSteps(GradientTransformationExtraArgs):
-    """The transformation that runs ``opt`` on the mean gradient of every k batches.
+    """Run ``opt`` on the mean gradient of every k batches.
 
-    k batches make the update that one large batch of all their rows makes. ``update`` reads the
-    extra argument ``weight``, the total weight of the batch (its number of rows, for instance),
-    which is 1 if absent; :func:`~jaxopt_course.training.make_step` passes it. A batch of weight 0
-    counts as one of the k and leaves no trace in the mean. If all k have weight 0, ``opt`` runs on
-    a gradient of 0, as it does for a large batch of such rows.
+    k batches cause the update that one large batch of all their rows causes. ``update`` reads the
+    extra argument ``weight``, the total weight of the batch (such as its number of rows; 1 by
+    default), which :func:`~jaxopt_course.training.make_step` passes. A batch of weight 0 counts as
+    one of the k without changing the mean. If all k have weight 0, ``opt`` runs on a gradient of 0,
+    as it does for a large batch of such rows.
 
-    Of the other extra arguments ``opt`` gets the weighted mean of ``value``, the accumulated
+    ``opt`` gets the other extra arguments, but with the weighted mean of ``value``, the accumulated
     gradient as ``grad``, and the total weight as ``weight``. The ``value_fn`` of a line search is
-    the mean loss of all rows of the k batches where these can be had again: in trainings on arrays
-    with a constant k. Elsewhere the earlier batches are gone, and ``value_fn`` raises ValueError
-    when ``opt`` calls it; use one batch of all the rows instead. A ``value_fn`` with a method
-    ``of_last(count, at_most)``, which returns the mean loss of the last batches, can be had again.
+    the mean loss of all rows of the k batches where these are available: in trainings on arrays
+    with a constant k. Elsewhere ``value_fn`` raises ValueError when ``opt`` calls it; use one batch
+    of all rows instead. To make the batches available, give ``value_fn`` a method ``of_last(count,
+    at_most)`` that returns the mean loss of the last ``count`` batches.
 
-    In a :func:`chain`, links in front of it see the gradient of every batch. Links behind it run
-    when ``opt`` does, on the extra arguments that ``opt`` gets. Wrappers around it that count or
-    average steps, such as :func:`ema_params`, do so when ``opt`` has run.
-    :func:`apply_accumulated` applies what is left when a training ends.
+    In a :func:`chain`, preceding transformations see the gradient of every batch. Following ones
+    run when ``opt`` does, with its extra arguments. Wrappers that count or average steps, such as
+    :func:`ema_params`, do so when ``opt`` has run. :func:`apply_accumulated` applies the rest when
+    a training ends.
 
     Args:
-        opt: the optimizer inside. It is given the extra arguments of ``update`` when it runs.
+        opt: the inner optimizer.
         every_k_schedule: k, a number in [1, inf), or a schedule of ``gradient_step``.
-        use_grad_mean: whether ``opt`` gets the mean. Otherwise it gets the mean times the number
-            of batches, which is the sum where all weights are equal; ``value`` is the mean.
-        should_skip_update_fn: a predicate such as :func:`skip_not_finite`. Where it holds, the
-            batch leaves no trace but ``skip_state``, and is not one of the k.
+        use_grad_mean: whether ``opt`` gets the mean. Otherwise it gets the mean times the number of
+            batches, which is the sum if all weights are equal; ``value`` is the mean in any case.
+        should_skip_update_fn: a predicate such as :func:`skip_not_finite`. A batch for which it
+            returns true changes only ``skip_state`` and is not one of the k.
         accumulator_dtype: dtype of the accumulator; float32 or wider by default.
 
-    Raises:
-        TypeError: if k is neither a number nor a schedule; from ``update``, if the predicate
-            gives no bool.
-        ValueError: if k lies below 1; from ``update``, if ``opt`` calls ``value_fn``.
-
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = MultiSteps(optax.sgd(1.0), every_k_schedule=2)
-        >>> state = tx.init(jnp.array(0.0))
-        >>> for gradient, rows in ((1.0, 3), (2.0, 1)):
-        ...     updates, state = tx.update(jnp.array(gradient), state, weight=rows)
-        ...     print(float(updates), bool(tx.has_updated(state)))
-        0.0 False
-        -1.25 True
+        >>> first, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)), weight=3)
+        >>> float(first), float(tx.update(jnp.array(2.0), state, weight=1)[0])
+        (0.0, -1.25)
     """
 
     inner_opt: GradientTransformationExtraArgs
@@ -143,7 +133,7 @@ class MultiSteps(GradientTransformationExtraArgs):
         should_skip_update_fn: ShouldSkipUpdateFunction | None = None,
         accumulator_dtype: DTypeLike | None = None,
     ) -> "MultiSteps":
-        """Build the two functions."""
+        """Build ``init`` and ``update``."""
         if not callable(every_k_schedule):
             checks.number("MultiSteps", "every_k_schedule", every_k_schedule, "[1, inf)")
         inner = checks.transformation("MultiSteps", "opt", opt)
@@ -217,11 +207,11 @@ class MultiSteps(GradientTransformationExtraArgs):
 
     @staticmethod
     def has_updated(state: MultiStepsState) -> Bool[Array, ""]:
-        """Whether the last ``update`` ran the optimizer inside (or skipped right after it did)."""
+        """Whether the last ``update`` ran the inner optimizer (or skipped right after it ran)."""
         return (state.mini_step == 0) & (state.gradient_step > 0)
 
     def gradient_transformation(self) -> GradientTransformationExtraArgs:
-        """The two functions alone."""
+        """``init`` and ``update`` alone."""
         return GradientTransformationExtraArgs(self.init, self.update)
 
 
@@ -231,9 +221,9 @@ def skip_not_finite(
     """Skip gradients with a NaN or an infinity.
 
     Args:
-        updates: the gradients of a mini-step.
-        gradient_step: not read.
-        params: not read.
+        updates: the gradients of a batch.
+        gradient_step: unused.
+        params: unused.
 
     Returns:
         Whether to skip, and ``{"should_skip", "num_not_finite"}``.
@@ -250,19 +240,16 @@ def skip_large_updates(
     params: Params | None,
     max_squared_norm: ScalarLike,
 ) -> tuple[Bool[Array, ""], dict[str, Array]]:
-    """Skip gradients whose squared L2 norm is not below ``max_squared_norm``; a NaN is not.
+    """Skip gradients whose squared L2 norm is NaN or at least ``max_squared_norm``.
 
     Args:
-        updates: the gradients of a mini-step.
-        gradient_step: not read.
-        params: not read.
+        updates: the gradients of a batch.
+        gradient_step: unused.
+        params: unused.
         max_squared_norm: in [0, inf]; bind it by ``functools.partial``.
 
     Returns:
         Whether to skip, and ``{"should_skip", "norm_squared"}``.
-
-    Raises:
-        ValueError: if the bound is negative or NaN.
     """
     checks.number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
     squares, norm = tree.sum(tree.squared(updates)), global_norm(updates)
@@ -291,16 +278,16 @@ def _root(bound: ScalarLike) -> Any:
 
 
 def no_value_fn(params: Params, weight: Any = None, **extra_args: Any) -> Any:
-    """What takes the place of ``value_fn`` inside an accumulation: it refuses to be called."""
+    """Replaces ``value_fn`` inside an accumulation, and raises ValueError when it is called."""
     raise ValueError(
-        "MultiSteps: the optimizer inside calls `value_fn`, as line searches do, but the mean loss "
-        "of all accumulated batches cannot be computed when the last one comes; use one batch of "
-        "all their rows (a larger `batch_size`) without MultiSteps."
+        "MultiSteps: the inner optimizer calls `value_fn`, as line searches do, but the mean loss "
+        "of all accumulated batches cannot be computed; use one batch of all their rows (a "
+        "larger `batch_size`) without MultiSteps."
     )
 
 
 def _complete(state: MultiStepsState) -> MultiStepsState:
-    """``state`` with arrays, also where it was built with the fields of optax's alone."""
+    """``state`` with arrays, also if it was built with the fields of optax alone."""
     weight, value = numerics.as_float(state.acc_weight), numerics.as_float(state.acc_value)
     return state._replace(acc_weight=weight, acc_value=value)
 
@@ -308,7 +295,7 @@ def _complete(state: MultiStepsState) -> MultiStepsState:
 def _added(
     state: MultiStepsState, updates: Updates, use_mean: bool, extra_args: dict[str, Any]
 ) -> MultiStepsState:
-    """``state`` after one batch more."""
+    """``state`` after one more batch."""
     own = numerics.as_float(extra_args.get("weight", 1.0))
     weight = state.acc_weight + own
     share = numerics.safe_divide(own, weight)
@@ -332,7 +319,7 @@ def _added(
 
 
 def _of_group(group: MultiStepsState, use_mean: bool) -> Updates:
-    """The gradient that the optimizer gets: the mean, or the mean times the number of batches."""
+    """The gradient for the optimizer: the mean, or the mean times the number of batches."""
     if use_mean:
         return group.acc_grads
     return tree.scale(
@@ -341,7 +328,7 @@ def _of_group(group: MultiStepsState, use_mean: bool) -> Updates:
 
 
 def _most(every_k: Any) -> int | None:
-    """The largest number of batches in a group; None if it is not known while tracing."""
+    """The largest number of batches in a group; None if it is unknown while tracing."""
     known = not callable(every_k) and not checks.is_traced(every_k)
     return math.ceil(float(every_k)) if known else None
 
@@ -349,7 +336,7 @@ def _most(every_k: Any) -> int | None:
 def _offers(
     group: MultiStepsState, grads: Updates, extra_args: dict[str, Any], at_most: int | None
 ) -> dict[str, Any]:
-    """The extra arguments of the group: means instead of what the last batch offers."""
+    """The extra arguments of the group: means instead of those of the last batch."""
     offers = dict(extra_args)
     offers.pop("flush", None)
     if is_pending(group.inner_opt_state) is not None:  # an accumulation inside
@@ -374,7 +361,7 @@ def _offers(
 
 
 def _emptied(state: MultiStepsState) -> MultiStepsState:
-    """``state`` at the beginning of a group."""
+    """``state`` at the start of a group."""
     return state._replace(
         mini_step=tree.zeros_like(state.mini_step),
         acc_grads=tree.zeros_like(state.acc_grads),
@@ -386,6 +373,6 @@ def _emptied(state: MultiStepsState) -> MultiStepsState:
 def _check_bool(should_skip: Any) -> None:
     if jnp.shape(should_skip) != () or jnp.result_type(should_skip) != jnp.bool_:
         raise TypeError(
-            "MultiSteps: `should_skip_update_fn` must give a bool without axes first, "
+            "MultiSteps: `should_skip_update_fn` must return a scalar bool as its first output, "
             f"got {should_skip!r}."
         )

@@ -21,9 +21,9 @@ from jaxopt_course.core import (
 
 
 class AddNoiseState(NamedTuple):
-    """Where the noise stands.
+    """State of :func:`add_noise`.
 
-    count: how many updates have been made, int32[].
+    count: number of updates, int32[].
     rng_key: the key of the next noise.
     """
 
@@ -38,22 +38,17 @@ def add_noise(
     *,
     seed: int | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Add normal noise whose variance falls as ``eta / t^gamma``, with t from 1.
+    """Add normal noise whose variance decays as ``eta / t^gamma``, with t from 1.
 
     Args:
-        eta: the variance at the first step, in [0, inf). The paper tries 0.01, 0.3 and 1.
-        gamma: how fast it falls, in [0, inf). The paper's is 0.55.
-        key: a typed key, or an int that seeds one. Leaving it out is deprecated and means 0.
-        seed: the deprecated name of an int ``key``.
-
-    Raises:
-        ValueError: if a number is negative or NaN, or both ``key`` and ``seed`` are given.
+        eta: variance in the first step, in [0, inf). The paper uses 0.01, 0.3 and 1.
+        gamma: exponent of the decay, in [0, inf). The paper uses 0.55.
+        key: a typed key, or an int as its seed. Omitting it is deprecated and means 0.
+        seed: deprecated name of an int ``key``.
 
     Examples:
-        >>> import jax, jax.numpy as jnp
-        >>> tx = add_noise(eta=0.01, gamma=0.55, key=jax.random.key(0))
-        >>> updates, state = tx.update(jnp.zeros(10_000), tx.init(jnp.zeros(10_000)))
-        >>> round(float(jnp.std(updates)), 2)
+        >>> tx, zeros = add_noise(eta=0.01, gamma=0.55, key=jax.random.key(0)), jnp.zeros(10_000)
+        >>> round(float(jnp.std(tx.update(zeros, tx.init(zeros))[0])), 2)
         0.1
     """
     checks.number("add_noise", "eta", eta, "[0, inf)")
@@ -90,7 +85,7 @@ def add_noise(
 
 
 def own_key(key: jax.Array | int) -> Key[Array, ""]:
-    """The key of a state: a copy, for who donates the state must not delete the caller's."""
+    """A typed key for a state: a copy, so that donating the state keeps the caller's key."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return jax.random.clone(key)
     is_seed = isinstance(key, int | np.integer) or jnp.issubdtype(

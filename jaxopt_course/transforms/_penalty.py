@@ -1,8 +1,8 @@
-"""The slope of a penalty, added to the updates before they are rescaled.
+"""Weight decay and penalties: their gradients, added to the updates.
 
-Whatever follows in the chain sees g + slope of R(w), the gradient of the penalized loss; the L2
-penalty's link is ``add_decayed_weights``. Where a penalty has a kink the slope is one of many:
-a training with these links makes entries small, hardly ever exactly zero. ``proximal`` does.
+What follows in the chain sees g + grad R(w), the gradient of the penalized loss. Where a penalty
+has a kink, one of its subgradients is added. Training with it makes entries small, but rarely
+exactly zero; ``proximal`` makes them zero.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from jaxopt_course.core import (
+    NO_STEPS,
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
@@ -27,8 +28,54 @@ from ._masked import masked
 from ._stateless import of_floats
 
 
+class AddDecayedWeightsState(NamedTuple):
+    """State of weight decay. ``step``: number of updates, int32[], read by a scheduled decay."""
+
+    step: Int[Array, ""] = NO_STEPS
+
+
+def add_decayed_weights(
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: PyTree | Callable[[Params], PyTree] | None = None,
+) -> GradientTransformationExtraArgs:
+    """Add ``weight_decay`` times the parameters to the updates: u_t = g_t + d_t w_t.
+
+    Before a preconditioner this is the gradient of an L2 penalty d/2 |w|^2 (coupled decay). After
+    it, it is the decay of AdamW (decoupled): w <- (1 - a d) w - a u. For plain gradient descent
+    both are the same. ``update`` needs the parameters.
+
+    Args:
+        weight_decay: d_t, a number in [0, inf), or a schedule of the step count (from 0).
+        mask: which leaves decay: a tree of bools shaped like (a prefix of) the params, or a
+            function of the params that returns one. All by default.
+
+    Reference: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019,
+    https://arxiv.org/abs/1711.05101.
+
+    Examples:
+        >>> tx, params = add_decayed_weights(0.1), jnp.array(2.0)
+        >>> round(float(tx.update(jnp.array(1.0), tx.init(params), params)[0]), 3)
+        1.2
+    """
+    checks.learning_rate("add_decayed_weights", weight_decay, "weight_decay")
+
+    def init(params):
+        return AddDecayedWeightsState(step=jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("add_decayed_weights", state, AddDecayedWeightsState)
+        checks.params("add_decayed_weights", params)
+        checks.like("add_decayed_weights", "gradient", updates, params)
+        decay = numerics.at_count(weight_decay, state.step)
+        decayed = tree.cast_like(tree.running_sum(params, updates, decay), updates)
+        return decayed, AddDecayedWeightsState(step=numerics.safe_increment(state.step))
+
+    link = GradientTransformationExtraArgs(init, update)
+    return link if mask is None else masked(link, mask)
+
+
 class AddL1State(NamedTuple):
-    """``step``: how many updates have been made, int32[]; a scheduled strength reads it."""
+    """State of :func:`add_l1`. ``step``: number of updates, int32[], for a scheduled strength."""
 
     step: Int[Array, ""]
 
@@ -39,20 +86,16 @@ def add_l1(
 ) -> GradientTransformationExtraArgs:
     """Add ``strength`` times the signs of the parameters: u_t = g_t + s_t sgn(w_t), sgn(0) = 0.
 
-    Before gradient descent it is the subgradient method for the loss plus s sum |w|. The course's
-    lambda / N, beside a mean loss, is ``strength``.
+    Before gradient descent this is the subgradient method for the loss plus s sum |w|. With a mean
+    loss, ``strength`` is the course's lambda / N. ``update`` needs the parameters.
 
     Args:
         strength: s_t, a number in [0, inf), or a schedule of the step count (from 0).
-        mask: which leaves are penalized: a tree of bools shaped like (a prefix of) the params,
-            or a function of the params that returns one; None for all. By default biases and
-            the parameters of normalizations are left out.
-
-    Raises:
-        ValueError: if the strength is negative or NaN; from ``update``, without ``params``.
+        mask: which leaves are penalized: a tree of bools shaped like (a prefix of) the params, or a
+            function of the params that returns one; None for all. By default biases and the
+            parameters of normalizations are left out.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx, params = add_l1(0.5), jnp.array([3.0, 0.0, -1.0])
         >>> tx.update(jnp.ones(3), tx.init(params), params)[0].tolist()
         [1.5, 1.0, 0.5]
@@ -79,32 +122,26 @@ def add_penalty(
     fn: Callable[[Array], Any],
     where: PyTree | Callable[[Params], PyTree] = weights_only,
 ) -> GradientTransformationExtraArgs:
-    """Add the slope of ``penalty(params, fn, where)``, whatever the penalty, to the updates.
+    """Add the gradient of ``penalty(params, fn, where)`` to the updates.
 
     Args:
         fn: a penalty of one array: array -> number, differentiable by ``jax.grad``.
-        where: which leaves, and how strongly: a tree of bools and numbers in [0, inf) shaped
-            like (a prefix of) the params, or a function of the params that returns one. By
+        where: which leaves are penalized, and how strongly: a tree of bools and numbers in [0, inf)
+            shaped like (a prefix of) the params, or a function of the params that returns one. By
             default biases and the parameters of normalizations are left out.
 
-    Raises:
-        ValueError: from ``update``, without ``params``, or if a strength is negative.
-
     Examples:
-        >>> import jax.numpy as jnp
-        >>> from jaxopt_course.regularizers import by_path, l1_penalty
-        >>> tx = add_penalty(l1_penalty, by_path({"first": 0.5}, otherwise=0.25))
-        >>> params = {"first": jnp.array([2.0, 0.0]), "second": jnp.array(-1.0)}
-        >>> updates, _ = tx.update(params, tx.init(params), params)
-        >>> updates["first"].tolist(), float(updates["second"])
-        ([2.5, 0.0], -1.25)
+        >>> from jaxopt_course.regularizers import l1_penalty
+        >>> tx, params = add_penalty(l1_penalty, where=0.5), jnp.array([2.0, 0.0])
+        >>> tx.update(params, tx.init(params), params)[0].tolist()
+        [2.5, 0.0]
     """
 
     def added(updates: Updates, params: Params | None) -> Updates:
         checks.params("add_penalty", params)
         checks.like("add_penalty", "gradient", updates, params)
         slopes = jax.grad(lambda p: penalty(p, fn, where))(tree.widened(params))
-        uphill = jax.tree.map(jnp.conj, slopes)  # which jax.grad's are not, for complex params
-        return tree.cast_like(tree.running_sum(uphill, updates, 1.0), updates)
+        ascent = jax.tree.map(jnp.conj, slopes)  # the direction of ascent of complex parameters
+        return tree.cast_like(tree.running_sum(ascent, updates, 1.0), updates)
 
     return of_floats(added)

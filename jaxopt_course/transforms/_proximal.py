@@ -1,17 +1,18 @@
-"""The last link of a proximal method: step, then solve for the penalty or the constraint.
+"""Proximal and projected steps, and parameters that stay nonnegative.
 
-With the update u_t of the links before, the learning rate a_t, a penalty R and a set C,
+With the update u_t of the preceding transformations, the learning rate a_t, a penalty R and a set
+C,
 
     proximal          w <- prox(w + u_t),  prox(x) = argmin over y of |y - x|^2 / 2 + a_t R(y)
     projected         w <- the point of C nearest to w + u_t
     scaled_proximal   the first, with the distance in the metric of a preconditioner
 
-Which problem is solved depends on what stands before. Behind gradient descent, with or without
-momentum, ``proximal`` stops only where -grad f lies in the slopes of R: at the minimum of f + R.
-Behind a preconditioner D, whose update is -a D grad f, it stops where -D grad f does: at another
-point. Behind Adam, where D is about 1 / |grad f|, every slope has size one: an L1 strength below
-1 hardly acts, and one above 1 makes all entries zero. ``scaled_proximal`` measures the distance
-as the step does, by sum (y_i - x_i)^2 / (2 a_t D_i), and stops at the minimum of f + R again.
+Which problem is solved depends on the preceding transformations. After gradient descent, with or
+without momentum, the fixed points of ``proximal`` are the minima of f + R. After a preconditioner
+D, whose update is -a D grad f, they are not. After Adam, where D is about 1 / |grad f|, every slope
+has size one, so that an L1 strength below 1 has little effect, and one above 1 makes all entries
+zero. ``scaled_proximal`` measures the distance as the step does, by sum (y_i - x_i)^2 / (2 a_t
+D_i), and its fixed points are again the minima of f + R.
 
 References: Parikh & Boyd, "Proximal Algorithms", 2014, section 4.2,
 https://web.stanford.edu/~boyd/papers/prox_algs.html; Yun, Lozano & Yang, "Adaptive Proximal
@@ -23,10 +24,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, PyTree
 
 from jaxopt_course.core import (
+    EmptyState,
     GradientTransformationExtraArgs,
     Params,
     ScalarOrSchedule,
@@ -40,11 +43,11 @@ from jaxopt_course.core import (
 from jaxopt_course.regularizers import weights_only
 
 from ._masked import masked
-from ._stateless import stateless
+from ._stateless import beside_params, stateless
 
 
 class ProximalState(NamedTuple):
-    """``step``: how many updates have been made, int32[]; a scheduled rate reads it."""
+    """State of :func:`proximal`. ``step``: number of updates, int32[], for a scheduled rate."""
 
     step: Int[Array, ""]
 
@@ -54,34 +57,25 @@ def proximal(
     learning_rate: ScalarOrSchedule,
     mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
 ) -> GradientTransformationExtraArgs:
-    """Proximal step on each leaf: u <- prox(w + u) - w. It must be the last link.
+    """Proximal step on each leaf: u <- prox(w + u) - w. It must be the last transformation.
+
+    Zeros are exact if gradients have at least the precision of the params, which ``update`` needs.
 
     Args:
-        operator: ``operator(x, scaling=a)`` solves argmin over y of |y - x|^2 / 2 + a R(y) for
-            one array x: a proximal operator with its strength, such as
-            ``functools.partial(prox_l1, strength=0.1)``.
-        learning_rate: a_t, in [0, inf), or a schedule of the step count (from 0): the rate of
-            the links before.
-        mask: which leaves are penalized: a tree of bools shaped like (a prefix of) the params,
-            or a function of the params that returns one; None for all. By default biases and
-            the parameters of normalizations are left out. For a strength per layer, chain one
-            link for each.
-
-    Returns:
-        The last link. Zeros are exact where gradients have at least the params' precision.
-
-    Raises:
-        ValueError: if the rate is negative or NaN; from ``update``, without ``params``.
+        operator: ``operator(x, scaling=a)`` returns argmin over y of |y - x|^2 / 2 + a R(y) for one
+            array x: a proximal operator with its strength, such as ``functools.partial(prox_l1,
+            strength=0.1)``.
+        learning_rate: a_t, in [0, inf), or a schedule of the step count (from 0): the rate of the
+            preceding transformations.
+        mask: which leaves are penalized: a tree of bools shaped like (a prefix of) the params, or a
+            function of the params that returns one; None for all. By default biases and the
+            parameters of normalizations are left out. For different strengths, chain several.
 
     Examples:
-        >>> import functools
-        >>> import jax.numpy as jnp
         >>> from jaxopt_course.regularizers import prox_l1
-        >>> lasso = functools.partial(prox_l1, strength=1.0)
-        >>> tx = optax.chain(optax.sgd(0.5), proximal(lasso, 0.5))
+        >>> tx = optax.chain(optax.sgd(0.5), proximal(prox_l1, 0.5))
         >>> params = jnp.array([2.0, -0.25])
-        >>> updates, _ = tx.update(jnp.zeros(2), tx.init(params), params)
-        >>> (params + updates).tolist()
+        >>> (params + tx.update(jnp.zeros(2), tx.init(params), params)[0]).tolist()
         [1.5, 0.0]
     """
     checks.function("proximal", "operator", operator)
@@ -102,32 +96,27 @@ def proximal(
 
 
 def projected(projection: Callable[[Params], Params]) -> GradientTransformationExtraArgs:
-    """Stay within a set: u <- P(w + u) - w. It must be the last link.
+    """Projection onto a set: u <- P(w + u) - w. It must be the last transformation.
 
     Args:
         projection: P, a function of the whole tree of parameters, such as those of
             ``jaxopt_course.projections``, or ``project_l2_constraint`` with its limit. For some
-            leaves only, see ``masked``.
-
-    Raises:
-        ValueError: from ``update``, without ``params``.
+            leaves only, wrap it in ``masked``.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> from jaxopt_course.regularizers import project_l2_constraint
         >>> tx = projected(lambda params: project_l2_constraint(params, limit=25.0))
         >>> params = jnp.array([3.0, 4.0])
-        >>> updates, _ = tx.update(jnp.array([3.0, 4.0]), tx.init(params), params)
-        >>> (params + updates).round(6).tolist()
+        >>> (params + tx.update(params, tx.init(params), params)[0]).round(6).tolist()
         [3.0, 4.0]
     """
     return stateless(lambda updates, params: _towards("projected", projection, updates, params))
 
 
 class ScaledProximalState(NamedTuple):
-    """The preconditioner's state, and the age.
+    """State of :func:`scaled_proximal`.
 
-    step: how many updates have been made, int32[]; a scheduled rate reads it.
+    step: number of updates, int32[], for a scheduled rate.
     inner_state: the state of the preconditioner.
     """
 
@@ -144,32 +133,22 @@ def scaled_proximal(
     """Proximal descent in the metric of the preconditioner ``inner``.
 
     w <- argmin over y of  sum_i (y_i - x_i)^2 / (2 a_t D_i) + R(y),  x = w - a_t D m, where
-    ``inner`` makes D m of the gradients, with one positive D_i for each entry. Once m settles at
-    grad f(w) this stops only at the minimum of f + R.
+    ``inner`` makes D m of the gradients, with one positive D_i for each entry. Its fixed points are
+    the minima of f + R if m converges to grad f(w). ``update`` needs the parameters.
 
     Args:
-        inner: a preconditioner whose updates point uphill, such as ``scale_by_adam()``.
-        metric: D as a function of ``inner``'s new state: a tree shaped like the params.
-        operator: ``operator(x, scaling=a D)`` for one array x, with an array of scalings: one
-            of an entry-wise penalty, such as ``functools.partial(prox_l1, strength=0.1)``.
+        inner: a preconditioner whose updates are in the gradient direction, such as
+            ``scale_by_adam()``.
+        metric: D as a function of the new state of ``inner``: a tree shaped like the params.
+        operator: ``operator(x, scaling=a D)`` for one array x, with an array of scalings, of an
+            entrywise penalty, such as ``functools.partial(prox_l1, strength=0.1)``.
         learning_rate: a_t, in [0, inf), or a schedule of the step count (from 0).
 
-    Returns:
-        A transformation whose updates are to be added to the params; ``update`` needs them.
-
-    Raises:
-        ValueError: if the rate is negative or NaN; from ``update``, without ``params``.
-
     Examples:
-        >>> import functools
-        >>> import jax.numpy as jnp
         >>> from jaxopt_course.regularizers import prox_l1
-        >>> twice = lambda state: jnp.array([2.0, 2.0])
-        >>> lasso = functools.partial(prox_l1, strength=1.0)
-        >>> tx = scaled_proximal(optax.scale(2.0), twice, lasso, 0.5)
-        >>> params = jnp.array([4.0, -0.5])
-        >>> updates, _ = tx.update(jnp.array([1.0, 0.0]), tx.init(params), params)
-        >>> (params + updates).tolist()
+        >>> params, metric = jnp.array([4.0, -0.5]), lambda state: jnp.array([2.0, 2.0])
+        >>> tx = scaled_proximal(optax.scale(2.0), metric, prox_l1, 0.5)
+        >>> (params + tx.update(jnp.array([1.0, 0.0]), tx.init(params), params)[0]).tolist()
         [2.0, 0.0]
     """
     checks.function("scaled_proximal", "operator", operator)
@@ -209,3 +188,30 @@ def _towards(
     points = operator(tree.running_sum(params, updates, 1.0))
     checks.like(owner, "result of the operator", points, params)
     return tree.cast_like(tree.sub(points, params), updates)
+
+
+NonNegativeParamsState = EmptyState
+
+
+def keep_params_nonnegative() -> GradientTransformationExtraArgs:
+    """Shorten updates that would make a parameter negative: u <- max(u, -w).
+
+    It must be the last transformation. A negative parameter becomes zero. ``update`` needs the
+    params.
+
+    Examples:
+        >>> tx, params = keep_params_nonnegative(), jnp.array([0.5, 2.0])
+        >>> tx.update(jnp.array([-1.0, -1.0]), tx.init(params), params)[0].tolist()
+        [-0.5, -1.0]
+    """
+
+    def kept(u: Array, p: Array) -> Array:
+        u, p = jnp.asarray(u), jnp.asarray(p)
+        dtype = np.promote_types(u.dtype, p.dtype)
+        wide, to_zero = p.astype(dtype), (-p).astype(u.dtype)
+        if u.dtype != dtype:  # -p was rounded, perhaps to beyond zero
+            nearer = jnp.nextafter(jax.lax.stop_gradient(to_zero), jnp.full_like(u, jnp.inf))
+            to_zero = jnp.where(wide + to_zero.astype(dtype) < 0, nearer, to_zero)
+        return jnp.where(wide + u.astype(dtype) < 0, to_zero, u)
+
+    return beside_params("keep_params_nonnegative", kept)

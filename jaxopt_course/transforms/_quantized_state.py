@@ -1,9 +1,8 @@
 """Moments in 8 bits: an optimizer whose state takes a quarter of the memory.
 
-Between two steps the moments are kept as in ``_companding.py``. A step decodes them, runs the
-optimizer and encodes what it keeps; the updates are made of the moments before they are encoded.
-An optimizer that treats each entry alone does so a chunk at a time: whole float32 moments would
-take more memory for a moment than is saved.
+Between steps the moments are kept as in ``_companding.py``. A step decodes them, runs the optimizer
+and encodes its new moments. The updates are computed before encoding. An elementwise optimizer runs
+on one chunk at a time, because whole moments in float32 would take more memory than is saved.
 """
 
 from collections.abc import Callable
@@ -31,13 +30,13 @@ Kind = Literal["signed", "positive"] | None
 
 
 class QuantizedState(NamedTuple):
-    """``inner_state``: the inner state, with ``QuantizedArray`` in place of large moments."""
+    """State of the wrapper. ``inner_state``: the inner state, with large moments encoded."""
 
     inner_state: State
 
 
 class _Quantized(GradientTransformationExtraArgs):
-    """A transformation that also tells which one it approximates, as ``exact``."""
+    """A transformation with the one that it approximates as ``exact``."""
 
     exact: GradientTransformationExtraArgs
 
@@ -57,25 +56,21 @@ def quantized_state(
     min_size: int = 4096,
     chunk: int | None = 65536,
 ) -> GradientTransformationExtraArgs:
-    """Keep the moments of ``optimizer`` in blocks of 8-bit numbers with a float32 scale each.
+    """Keep the moments of ``optimizer`` in blocks of 8-bit numbers with one float32 scale each.
 
-    AdamW then keeps 2.03 bytes a parameter instead of 8. What is no moment, such as the copies
-    of parameters that averages keep, stays as it is; so do small leaves, and moments that are
-    not float32.
+    AdamW then keeps 2.03 bytes per parameter instead of 8. State that is not a moment, such as
+    averaged parameters, stays as it is. So do small leaves, and moments that are not float32.
 
     Args:
         optimizer: the transformation. Its moments are fields of its state, shaped like the params.
         bits: 8.
-        block: entries that share a scale, static, in [1, inf).
-        kind: of the name of a field: ``"signed"`` or ``"positive"`` for moments, else None.
-            Positive ones may not be negative; they never become 0.
-        min_size: entries from which a leaf counts as large, static, in [1, inf).
-        chunk: entries that an elementwise optimizer is run on at a time, static, a multiple of
-            ``block``. None: whole leaves, which is right where these are spread over devices;
-            on an explicit mesh they are worked on whole in any case.
-
-    Raises:
-        ValueError: if a number lies outside its range.
+        block: number of entries that share a scale, static, in [1, inf).
+        kind: a function of the name of a field that returns ``"signed"`` or ``"positive"`` for
+            moments, else None. Positive moments must not be negative, and never become 0.
+        min_size: number of entries from which a leaf is large, static, in [1, inf).
+        chunk: number of entries on which an elementwise optimizer runs at a time, static, a
+            multiple of ``block``. None for whole leaves, which suits leaves that are sharded over
+            devices. On an explicit mesh leaves are never split.
 
     Examples:
         >>> tx = quantized_state(optax.scale_by_adam())
@@ -135,7 +130,7 @@ def quantized_state(
 
 
 def _is_elementwise(inner: GradientTransformationExtraArgs, like: PyTree, chunk: int) -> bool:
-    """Whether the optimizer does to a chunk what it does to a whole leaf."""
+    """Whether the optimizer treats a chunk as it treats a whole leaf."""
 
     def part(x: Any) -> jax.ShapeDtypeStruct:
         shape = row(x.shape, chunk) if x.size > chunk else x.shape
@@ -151,7 +146,7 @@ def _is_elementwise(inner: GradientTransformationExtraArgs, like: PyTree, chunk:
 def _can_leave_out(inner: GradientTransformationExtraArgs, like: PyTree) -> bool:
     """Whether a state without its parts for some leaves is the state of a tree without them.
 
-    It is not where a leaf has a container of its own in the state, such as a tuple for each axis.
+    It is not if the state has a container for each leaf, such as a tuple with an entry per axis.
     """
     structure_of: Any = jax.tree.structure
     numbers, state = leaf_numbers(like), jax.eval_shape(inner.init, like)

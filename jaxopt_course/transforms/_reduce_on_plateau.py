@@ -1,11 +1,11 @@
 """Smaller steps once the loss stops improving.
 
-With the mean m of the last values and the best one b so far, m is an improvement if
+With the mean m of the last values and the best mean b so far, m is an improvement if
 
     m < b - rtol |b| - atol
 
-which is right for values of either sign. After ``patience`` means in a row without one the
-scale is multiplied by ``factor``; then ``cooldown`` means pass before the counting starts again.
+which holds for values of either sign. After ``patience`` consecutive means without improvement the
+scale is multiplied by ``factor``. Then ``cooldown`` means pass before counting resumes.
 """
 
 import functools
@@ -35,15 +35,15 @@ INTERVALS = {
 
 
 class ReduceLROnPlateauState(NamedTuple):
-    """What was seen so far.
+    """State of :func:`reduce_on_plateau`.
 
-    scale: the factor of the updates now, float[].
+    scale: the current factor of the updates, float[].
     best_value: the best mean of values so far, float[]; infinity before the first.
-    plateau_count: means in a row without improvement, int32[].
-    cooldown_count: means that the cooldown still lasts, int32[].
-    count: values in the mean that is being taken, int32[].
-    avg_value: that mean, float[].
-    avg_weight: the total weight of the values in it, float[].
+    plateau_count: consecutive means without improvement, int32[].
+    cooldown_count: means until the cooldown ends, int32[].
+    count: values in the current mean, int32[].
+    avg_value: the current mean, float[].
+    avg_weight: the total weight of its values, float[].
     """
 
     scale: Float[Array, ""]
@@ -66,34 +66,24 @@ def reduce_on_plateau(
 ) -> GradientTransformationExtraArgs:
     """Scale updates down when ``value``, an extra argument of ``update``, stops improving.
 
+    It belongs to the end of a chain and needs ``update(..., value=loss)``.
+
     Args:
-        factor: what the scale is multiplied by, in (0, 1).
-        patience: means in a row without improvement that are too many, in [1, inf).
+        factor: factor of a reduction, in (0, 1).
+        patience: consecutive means without improvement that cause a reduction, in [1, inf).
         rtol: the relative improvement that counts, in [0, 1].
         atol: the absolute improvement that counts, in [0, inf).
         cooldown: means to wait after a reduction, in [0, inf).
-        accumulation_size: values to a mean, in [1, inf): 1 for a validation loss, more for
-            losses of mini-batches, such as the updates in an epoch. Values are weighed by the
-            extra argument ``weight`` of ``update``, the total weight of the batch, which is 1 if
-            absent; a mean of total weight 0 is not judged.
-        min_scale: the scale at which reductions end, in [0, 1].
-
-    Returns:
-        A link for the end of a chain, which needs ``update(..., value=loss)``.
-
-    Raises:
-        ValueError: if a number lies outside its range; from ``update``, without ``value``.
+        accumulation_size: number of values in a mean, in [1, inf): 1 for a validation loss, more
+            for losses of mini-batches, such as the number of updates in an epoch. Values are
+            weighted by the extra argument ``weight`` of ``update``, the total weight of the batch
+            (default 1); a mean of total weight 0 is ignored.
+        min_scale: the smallest scale, in [0, 1].
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> tx = reduce_on_plateau(factor=0.5, patience=2)
-        >>> state = tx.init(jnp.array(0.0))
-        >>> for loss in (-1.0, -2.0, -2.0, -2.0):
-        ...     updates, state = tx.update(jnp.array(1.0), state, value=loss)
-        ...     print(float(updates))
-        1.0
-        1.0
-        1.0
+        >>> tx = reduce_on_plateau(factor=0.5, patience=1)
+        >>> _, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)), value=-2.0)
+        >>> float(tx.update(jnp.array(1.0), state, value=-2.0)[0])
         0.5
     """
     rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
@@ -143,7 +133,7 @@ class _Rule(NamedTuple):
 def _after_a_mean(
     rule: _Rule, mean: Float[Array, ""], state: ReduceLROnPlateauState
 ) -> ReduceLROnPlateauState:
-    """What becomes of the state once a mean is complete."""
+    """The state after a complete mean."""
     best = state.best_value
     tolerance = numerics.as_float(rule.rtol) * jnp.abs(best) + numerics.as_float(rule.atol)
     improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
@@ -166,7 +156,7 @@ def _after_a_mean(
 
 
 def _with_value(state: ReduceLROnPlateauState, value: Array, weight: Array) -> Any:
-    """``state`` with one value more in its mean; one of weight 0 leaves no trace in that."""
+    """``state`` with one more value in its mean; a value of weight 0 does not change it."""
     total = numerics.as_float(state.avg_weight) + weight
     mean = state.avg_value + numerics.safe_divide(weight, total) * (value - state.avg_value)
     return state._replace(
@@ -177,7 +167,7 @@ def _with_value(state: ReduceLROnPlateauState, value: Array, weight: Array) -> A
 
 
 def _emptied(state: ReduceLROnPlateauState) -> ReduceLROnPlateauState:
-    """``state`` at the beginning of a mean."""
+    """``state`` at the start of a mean."""
     zero = jnp.zeros_like
     return state._replace(
         count=zero(state.count), avg_value=zero(state.avg_value), avg_weight=zero(state.avg_weight)

@@ -1,4 +1,4 @@
-"""Multiplication by a number: fixed, scheduled, or the learning rate that ends most chains."""
+"""Multiplication by a number: fixed, scheduled, or the learning rate."""
 
 from typing import NamedTuple
 
@@ -18,17 +18,13 @@ from ._stateless import of_floats
 
 
 def scale(step_size: ScalarLike) -> GradientTransformationExtraArgs:
-    """Multiply updates by ``step_size``, a number of either sign.
-
-    Raises:
-        TypeError, ValueError: if ``step_size`` is not one finite real number.
-    """
+    """Multiply updates by ``step_size``, a finite number of either sign."""
     checks.number("scale", "step_size", step_size)
     return of_floats(lambda updates, params: tree.scale(updates, step_size))
 
 
 class ScaleByScheduleState(NamedTuple):
-    """``count``: how many updates have been made, int32[]."""
+    """State of :func:`scale_by_schedule`. ``count``: number of updates, int32[]."""
 
     count: Int[Array, ""]
 
@@ -38,9 +34,6 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
 
     Args:
         step_size_fn: step count int32[] -> factor float[], of either sign.
-
-    Raises:
-        TypeError: if ``step_size_fn`` is not callable.
     """
     checks.schedule("scale_by_schedule", "step_size_fn", step_size_fn)
 
@@ -57,9 +50,9 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
 
 
 class ScaleByLearningRateState(NamedTuple):
-    """``step``: how many updates have been made, int32[].
+    """State of the learning rate. ``step``: number of updates, int32[].
 
-    It is kept where the rate is constant too, so that a checkpoint can go on with a schedule.
+    A constant rate keeps it too, so that a training can resume from its checkpoint with a schedule.
     """
 
     step: Int[Array, ""]
@@ -68,21 +61,13 @@ class ScaleByLearningRateState(NamedTuple):
 def scale_by_learning_rate(
     learning_rate: ScalarOrSchedule, *, flip_sign: bool = True
 ) -> GradientTransformationExtraArgs:
-    """Multiply updates by minus the learning rate: u_t = -a_t g_t.
+    """Multiply updates by minus the learning rate: u_t = -a_t g_t, the end of most chains.
 
     Args:
         learning_rate: a_t, a number in [0, inf), or a schedule of the step count (from 0).
-        flip_sign: whether to go downhill. Without it the factor is plus the rate.
-
-    Returns:
-        The last link of a descent method.
-
-    Raises:
-        TypeError: if the rate is neither a number nor a schedule.
-        ValueError: if it is negative, infinite or NaN.
+        flip_sign: whether to descend. Without it the factor is plus the rate.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = scale_by_learning_rate(0.1)
         >>> updates, state = tx.update(jnp.array(2.0), tx.init(jnp.array(0.0)))
         >>> round(float(updates), 3), int(state.step)

@@ -1,4 +1,4 @@
-"""Transformations without memory: a function of the updates, and perhaps of the params."""
+"""Transformations without a state: functions of the updates and the parameters."""
 
 from collections.abc import Callable
 
@@ -16,28 +16,22 @@ from jaxopt_course.core import (
 
 
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
-    """The transformation that applies ``f(updates, params)`` and remembers nothing.
+    """The transformation that applies ``f(updates, params)`` and keeps no state.
 
     Args:
-        f: a pure function; ``params`` is None where the caller of ``update`` gave none.
-
-    Returns:
-        A transformation with an empty state.
+        f: a pure function. ``params`` is None if the caller of ``update`` gave none.
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> import jax
-        >>> signs = stateless(lambda updates, params: jax.tree.map(jnp.sign, updates))
-        >>> updates, _ = signs.update(jnp.array([-2.0, 3.0]), signs.init(jnp.zeros(2)))
-        >>> updates.tolist()
-        [-1.0, 1.0]
+        >>> halves = stateless(lambda updates, params: jax.tree.map(lambda u: u / 2, updates))
+        >>> halves.update([-2.0, 3.0], halves.init([0.0, 0.0]))[0]
+        [-1.0, 1.5]
     """
     checks.function("stateless", "f", f)
     return _without_state(_owner(f), f)
 
 
 def of_floats(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
-    """:func:`stateless`, for an ``f`` whose results would be rounded to integers: refuse these."""
+    """:func:`stateless` that refuses integer gradients, to which results would be rounded."""
     owner = _owner(f)
 
     def checked(updates: Updates, params: Params | None) -> Updates:
@@ -71,14 +65,7 @@ def stateless_with_tree_map(
     """The transformation that applies ``f(update, parameter)`` to each leaf.
 
     Args:
-        f: a pure function of arrays; the second is None where ``update`` got no params.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> signs = stateless_with_tree_map(lambda update, parameter: jnp.sign(update))
-        >>> updates, _ = signs.update({"w": jnp.array(-2.0)}, signs.init({"w": jnp.array(0.0)}))
-        >>> float(updates["w"])
-        -1.0
+        f: a pure function of two arrays; the second is None if ``update`` got no params.
     """
     checks.function("stateless_with_tree_map", "f", f)
 
@@ -93,7 +80,7 @@ def stateless_with_tree_map(
 def beside_params(
     owner: str, f: Callable[[Array, Array], Array]
 ) -> GradientTransformationExtraArgs:
-    """Apply ``f(update, parameter)`` to each leaf; ``owner``, the link, asks for the params."""
+    """Apply ``f(update, parameter)`` to each leaf; ``update`` of ``owner`` needs the params."""
 
     def mapped(updates: Updates, params: Params | None) -> Updates:
         checks.params(owner, params)
@@ -104,10 +91,10 @@ def beside_params(
 
 
 def identity() -> GradientTransformationExtraArgs:
-    """Hand the updates on as they are."""
+    """Return the updates as they are."""
     return stateless(lambda updates, params: updates)
 
 
 def set_to_zero() -> GradientTransformationExtraArgs:
-    """Replace the updates by zeros: what it is applied to stays as it is."""
+    """Replace the updates by zeros, so that parameters stay as they are."""
     return stateless(lambda updates, params: tree.zeros_like(updates))

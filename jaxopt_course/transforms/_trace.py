@@ -19,7 +19,7 @@ from jaxopt_course.core import GradientTransformationExtraArgs, Params, checks, 
 
 
 class TraceState(NamedTuple):
-    """``trace``: the decaying sum of updates, shaped like the params, float32 or wider."""
+    """State of :func:`trace`. ``trace``: decaying sum, shaped like the params, float32 or wider."""
 
     trace: Params
 
@@ -31,14 +31,10 @@ def trace(
 
     Args:
         decay: the weight of the past, in [0, 1].
-        nesterov: return g_t + decay * v_t, which looks one step ahead, instead of v_t.
+        nesterov: return g_t + decay * v_t, one step ahead, instead of v_t.
         accumulator_dtype: dtype of the sum; float32 or wider by default.
 
-    Raises:
-        ValueError: if ``decay`` lies outside [0, 1].
-
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = trace(0.5)
         >>> _, state = tx.update(jnp.array(1.0), tx.init(jnp.array(0.0)))
         >>> float(tx.update(jnp.array(1.0), state)[0])
@@ -62,9 +58,9 @@ def trace(
 
 
 class EmaState(NamedTuple):
-    """The running mean and its age.
+    """State of :func:`ema`.
 
-    count: how many updates have been made, int32[].
+    count: number of updates, int32[].
     ema: running mean of updates, shaped like the params, float32 or wider.
     """
 
@@ -79,17 +75,8 @@ def ema(
 
     Args:
         decay: the weight of the past, in [0, 1).
-        debias: divide by 1 - decay^t, which undoes the pull of the zeros that m starts from.
+        debias: divide by 1 - decay^t, which corrects for starting from zeros.
         accumulator_dtype: dtype of the mean; float32 or wider by default.
-
-    Raises:
-        ValueError: if ``decay`` lies outside [0, 1).
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> tx = ema(0.9)
-        >>> round(float(tx.update(jnp.array(5.0), tx.init(jnp.array(0.0)))[0]), 5)
-        5.0
     """
     checks.dtype("ema", "accumulator_dtype", accumulator_dtype)
     checks.flag("ema", "debias", debias)

@@ -138,5 +138,7 @@ def test_a_peer_inside_whose_state_changes_dtype_is_held_to_it(standard_promotio
 
 def test_predicates_that_give_no_bool_are_refused(as_users_run_it):
     tx = transforms.MultiSteps(ADAM, 2, should_skip_update_fn=lambda u, t, p: (u > 0.5, ()))
-    with pytest.raises(TypeError, match="MultiSteps: `should_skip_update_fn` must give a bool"):
+    with pytest.raises(
+        TypeError, match="MultiSteps: `should_skip_update_fn` must return a scalar bool"
+    ):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))

@@ -1,11 +1,11 @@
-"""Protection from NaN and infinity: a step whose updates are not finite is not taken."""
+"""Protection from NaN and infinity: skip steps that are not finite, or replace NaN by zero."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Int, ScalarLike
+from jaxtyping import Array, Bool, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
@@ -18,12 +18,12 @@ from jaxopt_course.core import (
 
 
 class ApplyIfFiniteState(NamedTuple):
-    """What was skipped so far, and the state of the optimizer inside.
+    """State of :func:`apply_if_finite`.
 
-    notfinite_count: steps in a row whose updates were not finite, int32[].
+    notfinite_count: consecutive steps whose updates were not finite, int32[].
     last_finite: whether the last updates were finite, bool[].
     total_notfinite: steps whose updates were not finite, int32[].
-    inner_state: the inner state, as of the last step that was taken.
+    inner_state: the inner state after the last step that was not skipped.
     """
 
     notfinite_count: Int[Array, ""]
@@ -32,7 +32,7 @@ class ApplyIfFiniteState(NamedTuple):
     inner_state: State
 
     def was_applied(self, old: "ApplyIfFiniteState") -> Bool[Array, ""]:
-        """Whether the last updates were finite and the optimizer inside applied them."""
+        """Whether the last updates were finite and the inner optimizer applied them."""
         inside = was_applied(self.inner_state, old.inner_state)
         return self.last_finite if inside is None else self.last_finite & inside
 
@@ -40,18 +40,14 @@ class ApplyIfFiniteState(NamedTuple):
 def apply_if_finite(
     inner: optax.GradientTransformation, max_consecutive_errors: ScalarLike
 ) -> GradientTransformationExtraArgs:
-    """Run ``inner`` only on finite updates; else return zeros and leave its state alone.
+    """Run ``inner`` on finite updates only; otherwise return zeros and keep its state.
 
     Args:
         inner: the transformation to protect.
-        max_consecutive_errors: in [0, inf): after more steps in a row than this, updates
-            pass whatever they are, so that a training that is lost shows it.
-
-    Raises:
-        ValueError: if the limit is negative or NaN.
+        max_consecutive_errors: in [0, inf). After more consecutive steps than this, non-finite
+            updates are passed on, so that a training that diverged shows it.
 
     Examples:
-        >>> import jax.numpy as jnp
         >>> tx = apply_if_finite(optax.scale(-0.1), max_consecutive_errors=3)
         >>> updates, state = tx.update(jnp.array(jnp.nan), tx.init(jnp.array(1.0)))
         >>> float(updates), int(state.notfinite_count)
@@ -79,5 +75,33 @@ def apply_if_finite(
             finite, state.total_notfinite, numerics.safe_increment(state.total_notfinite)
         )
         return new_updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+class ZeroNansState(NamedTuple):
+    """State of :func:`zero_nans`. ``found_nan``: whether a leaf's last update had a NaN, bool[]."""
+
+    found_nan: PyTree
+
+
+def zero_nans() -> GradientTransformationExtraArgs:
+    """Replace NaNs in the updates by zeros. Infinities stay.
+
+    Examples:
+        >>> tx = zero_nans()
+        >>> updates, state = tx.update(jnp.array([jnp.nan, 1.0]), tx.init(jnp.zeros(2)))
+        >>> updates.tolist(), bool(state.found_nan)
+        ([0.0, 1.0], True)
+    """
+
+    def init(params):
+        return ZeroNansState(jax.tree.map(lambda p: jnp.zeros((), jnp.bool_), params))
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("zero_nans", state, ZeroNansState)
+        found = jax.tree.map(lambda u: jnp.any(jnp.isnan(u)), updates)
+        cleaned = jax.tree.map(lambda u: jnp.where(jnp.isnan(u), jnp.zeros_like(u), u), updates)
+        return cleaned, ZeroNansState(found)
 
     return GradientTransformationExtraArgs(init, update)
