@@ -24,7 +24,7 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
     Examples:
         >>> halves = stateless(lambda updates, params: jax.tree.map(lambda u: u / 2, updates))
         >>> halves.update([-2.0, 3.0], halves.init([0.0, 0.0]))[0]
-        [-1.0, 1.0]
+        [-1.0, 1.5]
     """
     checks.function("stateless", "f", f)
     return _without_state(_owner(f), f)
