@@ -125,8 +125,8 @@ The path of each optimizer over {gallery.STEPS} steps along a ravine,
 ``(x^2 + 100 y^2) / 2``, from (-10, 1), and the curve of each schedule. A marker stands at every
 fifth step. The learning rates suit this ravine and are neither tuned nor recommended:
 ``docs/gallery.py`` lists them. The parameters are a matrix with one row and two columns, so Muon's
-step is the gradient at unit length. The proximal methods minimize the ravine with an L1 penalty of
-strength 1, whose minimum is the same.
+step is the gradient at about unit length. The proximal methods minimize the ravine with an L1
+penalty of strength 1, whose minimum is the same.
 """
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Examples|References?):$")

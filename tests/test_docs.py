@@ -21,7 +21,10 @@ PAGES = [
 ]
 PATHS = [page.name for page in PAGES]
 GENERATED = ("api/", "claims/", "course/", "gallery.rst", "pictures/")  # Sphinx checks these links
-NEWCOMER = [ROOT / "docs" / f"first_{what}.md" for what in ("model", "optimizer", "search")]
+WHOLE = (  # pages that are one script
+    *("index", "first_model", "first_optimizer", "first_search"),
+    *("training", "precision", "sharding"),
+)
 
 
 def blocks(page, language):
@@ -118,9 +121,10 @@ def test_what_is_no_formula_is_refused(text):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("page", NEWCOMER, ids=lambda page: page.stem)
-def test_the_newcomers_pages_run_as_printed(page, tmp_path):
+@pytest.mark.parametrize("name", WHOLE)
+def test_pages_run_as_printed(name, tmp_path):
     """The Python of a page is one script, as one would type it; the commands run in a shell."""
+    page = ROOT / "docs" / f"{name}.md"
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
     run = lambda command: subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"PATH": path}, check=True, timeout=600
