@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxopt_course.nn import BatchNorm, LayerNorm, batch_norm, layer_norm
-from jaxopt_course.nn._moments import Moments, merge_moments, moments
 from tests.nn.arrays import normal
 
 
@@ -71,7 +70,7 @@ def test_the_second_pass_is_what_keeps_the_variance():
     x = normal(256, 3, dtype=jnp.float32) + 1000
     one_pass = np.mean(np.square(x), 0) - np.square(np.mean(x, 0))
     exact = np.asarray(x, np.float64).var(0)
-    np.testing.assert_allclose(moments(x, (0,)).var, exact, rtol=2e-6)
+    np.testing.assert_allclose(batch_norm(x)[1].var, exact, rtol=2e-6)
     assert (abs(one_pass - exact) > 1e-3 * exact).any()
 
 
@@ -322,15 +321,3 @@ def test_scale_and_bias_can_be_left_out(key):
 def test_bad_numbers_get_a_sentence(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
-
-
-def test_merged_moments_are_the_moments_of_both():
-    x = sample((10, 3), jnp.float32)
-    merged = jax.jit(lambda a, b: merge_moments(moments(a, (0,)), moments(b, (0,))))(x[:3], x[3:])
-    whole = np.asarray(x, np.float64)
-    np.testing.assert_allclose(merged.mean, whole.mean(0), rtol=2e-6)
-    np.testing.assert_allclose(merged.var, whole.var(0), rtol=2e-6)
-    nothing = Moments(*(jnp.zeros(3, jnp.float32),) * 3)
-    chex.assert_trees_all_equal(merge_moments(nothing, merged), merged)
-    chex.assert_trees_all_equal(merge_moments(merged, nothing), merged)
-    chex.assert_trees_all_equal(merge_moments(nothing, nothing), nothing)

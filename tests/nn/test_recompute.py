@@ -74,15 +74,27 @@ def test_padding_does_not_count(case):
     mask = jnp.arange(len(padded)) < len(x) - 10
     exact = recompute_batch_stats(model, variables, [(x[:10], None), (padded, mask)])
     chex.assert_trees_all_close(exact["batch_stats"], whole(model, variables, x), rtol=1e-9)
-    nothing = [(x, jnp.zeros(len(x)))]
-    chex.assert_trees_all_equal(recompute_batch_stats(model, variables, nothing), variables)
+    nothing = (x, jnp.zeros(len(x)))
+    for batches in ([nothing], [nothing, nothing]):
+        chex.assert_trees_all_equal(recompute_batch_stats(model, variables, batches), variables)
 
 
-def test_float32_meets_numpy_in_float64(key):
+def test_a_batch_in_which_no_row_counts_changes_no_bit(key):
+    x = normal(9, 3, dtype=jnp.float32)
+    layer = BatchNorm()
+    variables = layer.init(key, x, train=True)
+    some, nothing = (x, None), (x, jnp.zeros(len(x)))
+    alone = recompute_batch_stats(layer, variables, [some])
+    for batches in ([nothing, some], [some, nothing]):
+        chex.assert_trees_all_equal(recompute_batch_stats(layer, variables, batches), alone)
+
+
+@pytest.mark.parametrize("at", [(3,), (250, 500, 750)])
+def test_float32_meets_numpy_in_float64(at, key):
     x = (normal(1000, 3) + jnp.array([[0.0, 5.0, 10.0]])).astype(jnp.float32)
     layer = BatchNorm()
     variables = layer.init(key, x, train=True)
-    stats = recompute_batch_stats(layer, variables, cut(x, 250, 500, 750))["batch_stats"]
+    stats = recompute_batch_stats(layer, variables, cut(x, *at))["batch_stats"]
     expected = np.asarray(x, np.float64)
     np.testing.assert_allclose(stats["mean"], expected.mean(0), rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(stats["var"], expected.var(0), rtol=2e-6)

@@ -229,12 +229,22 @@ def exact_length(b2, t):
 @pytest.mark.parametrize("b2", [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999])
 def test_the_length_that_radam_waits_for_is_exact(b2):
     """By both of its forms, for short and for long means."""
-    from jaxopt_course.optimizers._radam import _length
+
+    @jax.jit
+    def rescales(t, threshold):
+        tx = optimizers.scale_by_radam(0.0, b2, threshold=threshold)
+        state = tx.init(jnp.zeros(()))._replace(count=t - 1)
+        update, _ = tx.update(jnp.array(2.0), state)
+        return update != 2.0  # until it rescales, the update is the gradient
 
     for t in (1, 2, 3, 5, 6, 10, 50, 100, 101, 1000, 10**5):
-        ours = _length(b2, jnp.asarray(t, jnp.int32))
+        length, count = exact_length(b2, t), jnp.asarray(t, jnp.int32)
         # 1e-12: the formula of long means still loses a digit and a half where it begins
-        np.testing.assert_allclose(ours, exact_length(b2, t), rtol=1e-12)
+        if length > 4.01:
+            assert rescales(count, length * (1 - 1e-12))
+            assert not rescales(count, length * (1 + 1e-12))
+        else:
+            assert not rescales(count, 4.01)
 
 
 def test_radam_never_trusts_a_mean_that_stays_short():

@@ -5,7 +5,6 @@ import pytest
 
 from jaxopt_course.diagnostics import LossLandscape
 from jaxopt_course.plots import landscape_contours, optimizer_paths
-from jaxopt_course.plots._contours import value_levels
 from jaxopt_course.surfaces import SURFACES
 
 
@@ -35,6 +34,13 @@ def test_a_surface_without_a_minimum_has_no_star():
     assert figure.get_suptitle() == "down"
 
 
+def filled_contours(losses):
+    """The filled contours of a landscape with these losses along its first axis."""
+    first = np.arange(float(len(losses)))
+    landscape = LossLandscape(first, np.arange(2.0), np.tile(losses, (2, 1)).T, None)
+    return landscape_contours(landscape).axes[0].collections[0]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
@@ -46,15 +52,15 @@ def test_a_surface_without_a_minimum_has_no_star():
     ],
 )
 def test_levels_are_round_and_hold_all_values(low, high, expected):
-    levels, ticks, norm = value_levels(np.array([low, np.nan, high]))
-    np.testing.assert_allclose(levels, expected, rtol=1e-12)
-    assert set(ticks) <= set(levels)
-    assert norm(levels[0]) == 0
-    assert norm(levels[-1]) == 1
+    filled = filled_contours([low, np.nan, high])
+    np.testing.assert_allclose(filled.levels, expected, rtol=1e-12)
+    assert set(filled.colorbar.get_ticks()) <= set(filled.levels)
+    assert filled.norm(filled.levels[0]) == 0
+    assert filled.norm(filled.levels[-1]) == 1
 
 
 def test_levels_are_even_where_values_span_less_than_a_decade():
-    levels, _, _ = value_levels(np.array([2.0, 2.5]))
+    levels = filled_contours([2.0, 2.5]).levels
     np.testing.assert_allclose(np.diff(levels), levels[1] - levels[0])
     assert levels[0] <= 2.0
     assert levels[-1] >= 2.5
