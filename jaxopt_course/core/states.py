@@ -105,7 +105,7 @@ def in_own_layout(
     params: Params,
     to: Callable[[PyTree], PyTree],
     back: Callable[[PyTree, list[Any]], list[Any]],
-    structure: Any,
+    absent: tuple[int, ...],
 ) -> Params:
     """``point(state, params)`` for a ``state`` whose optimizer holds all leaves in another layout.
 
@@ -115,31 +115,25 @@ def in_own_layout(
         params: the parameters, of which the optimizer may hold a group only.
         to: maps a list of leaves to the layout of the optimizer.
         back: maps the layout, and the leaves it was made of, to a list of leaves.
-        structure: structure of the parameters given to ``init``; ``MaskedNode`` in place of the
-            leaves of other groups.
+        absent: numbers of the leaves that belong to other groups (:func:`absent_leaves`).
 
     Returns:
         ``params`` itself if no state takes part.
-
-    Raises:
-        ValueError: if the number of parameters differs.
     """
     if not _parts(state, point.__name__):
         return params
-    is_masked = lambda x: isinstance(x, MaskedNode)
-    leaves, whole = jax.tree.flatten(params, is_leaf=is_masked)
-    numbers = jax.tree.unflatten(structure, range(structure.num_leaves))
-    places = jax.tree.leaves(numbers, is_leaf=is_masked)
-    if len(leaves) != len(places):
-        raise ValueError(
-            f"{point.__name__}: `params` must have the {len(places)} leaves that `init` was given, "
-            f"got {len(leaves)}."
-        )
-    own = [i for i, place in enumerate(places) if not is_masked(place)]
+    leaves, whole = jax.tree.flatten(params, is_leaf=_is_masked)
+    own = [i for i in range(len(leaves)) if i not in absent]
     held = [leaves[i] for i in own]
     for i, new in zip(own, back(point(state, to(held)), held), strict=True):
         leaves[i] = new
     return jax.tree.unflatten(whole, leaves)
+
+
+def absent_leaves(params: Params) -> tuple[int, ...]:
+    """The numbers of the leaves of ``params`` that are masked, because others train them."""
+    leaves = jax.tree.leaves(params, is_leaf=_is_masked)
+    return tuple(i for i, leaf in enumerate(leaves) if _is_masked(leaf))
 
 
 def loss_scale(state: State) -> Float[Array, ""] | None:
@@ -271,6 +265,10 @@ def _parts(state: State, method: str) -> list[Any]:
     """The outermost parts of ``state`` that have ``method``."""
     takes_part = lambda part: hasattr(part, method)
     return [part for part in jax.tree.leaves(state, is_leaf=takes_part) if takes_part(part)]
+
+
+def _is_masked(x: Any) -> bool:
+    return isinstance(x, MaskedNode)
 
 
 def _any(answers: list[Any]) -> Bool[Array, ""] | None:

@@ -22,18 +22,18 @@ from jaxopt_course.core import (
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["inner_state"], meta_fields=["structure"]
+    jax.tree_util.register_dataclass, data_fields=["inner_state"], meta_fields=["absent"]
 )
 @dataclasses.dataclass(frozen=True)
 class FlatState:
     """State of an optimizer that runs on one vector.
 
     inner_state: inner state, with a vector for each tree shaped like the params.
-    structure: tree structure of the params, static.
+    absent: numbers of the leaves that other groups of a partition train, static.
     """
 
     inner_state: State
-    structure: Any
+    absent: tuple[int, ...] = ()
 
     def evaluation_params(self, params: Params) -> Params:
         """The evaluation parameters of the inner state."""
@@ -44,9 +44,7 @@ class FlatState:
         return self._point(states.lookahead_params, params)
 
     def _point(self, point: Callable[[State, Params], Params], params: Params) -> Params:
-        return states.in_own_layout(
-            point, self.inner_state, params, _joined, _split, self.structure
-        )
+        return states.in_own_layout(point, self.inner_state, params, _joined, _split, self.absent)
 
 
 def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraArgs:
@@ -68,7 +66,7 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraA
 
     def init(params):
         vector = on_auto_axes(_joined, params)
-        return FlatState(inner.init(vector), jax.tree.structure(params))
+        return FlatState(inner.init(vector), states.absent_leaves(params))
 
     def update(updates, state, params=None, **extra_args):
         checks.state("flatten", state, FlatState)
@@ -78,7 +76,7 @@ def flatten(inner: optax.GradientTransformation) -> GradientTransformationExtraA
         vector = on_auto_axes(_joined, updates)
         moves, inner_state = inner.update(vector, state.inner_state, params, **extra_args)
         moves = on_auto_axes(_split, moves, updates, like=updates)
-        return moves, FlatState(inner_state, state.structure)
+        return moves, FlatState(inner_state, state.absent)
 
     return GradientTransformationExtraArgs(init, update)
 

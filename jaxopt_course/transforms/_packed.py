@@ -71,9 +71,7 @@ class PackedState(NamedTuple):
             return point(self.inner_state, params)
         to = lambda leaves: pack(leaves, self.layout)
         back = lambda tree, _: jax.tree.leaves(tree.unpacked())
-        return states.in_own_layout(
-            point, self.inner_state, params, to, back, self.layout.structure
-        )
+        return states.in_own_layout(point, self.inner_state, params, to, back, self.layout.absent)
 
 
 def packed(

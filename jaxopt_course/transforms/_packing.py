@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import is_split
+from jaxopt_course.core import is_split, states
 
 
 AT_ONCE = 64  # arrays that one operation concatenates
@@ -30,6 +30,7 @@ class Layout:
     groups: for each buffer, the numbers of the leaves in it, in order.
     buffer_shapes: shapes of the buffers.
     whole: the numbers of the leaves that are in no buffer.
+    absent: the numbers of masked places, of the leaves that others train, among all places.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Layout:
         )
         packed = {i for group in groups for i in group}
         self.whole = tuple(i for i in range(len(shapes)) if i not in packed)
+        self.absent = states.absent_leaves(structure.unflatten(range(len(shapes))))
 
     def __hash__(self) -> int:
         return self._hash

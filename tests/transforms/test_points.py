@@ -89,12 +89,6 @@ def test_one_parameter_looks_ahead_once():
         lookahead_params(together.init(REAL), REAL)
 
 
-def test_other_parameters_than_those_of_the_state_are_refused():
-    state = flatten(nesterov(0.1)).init(REAL)
-    with pytest.raises(ValueError, match="must have the 3 leaves that `init` was given, got 1"):
-        lookahead_params(state, REAL["a"])
-
-
 @pytest.mark.parametrize("point", [evaluation_params, lookahead_params])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_without_another_point_the_parameters_stay_the_same_arrays(layout, point):
