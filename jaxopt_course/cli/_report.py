@@ -4,8 +4,6 @@ import base64
 import contextlib
 import html
 import io
-import json
-import math
 import os
 import pathlib
 import platform
@@ -24,6 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jaxopt_course import core
 from jaxopt_course._version import __version__
 from jaxopt_course.core import delete_own, foreign_files, replacing_own
 
@@ -72,7 +71,7 @@ class Section(NamedTuple):
 
 def as_json(value: Any) -> str:
     """``value``, which may hold arrays and named tuples, as JSON with floats in full precision."""
-    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
+    return core.as_json(value, indent=2) + "\n"
 
 
 def print_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
@@ -237,18 +236,3 @@ def _section(section: Section) -> str:
 
 def _shown(name: str, value: float) -> str:
     return str(value) if name == "rows" else f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
-
-
-def _plain(value: Any) -> Any:
-    """``value`` as JSON knows it: objects, lists, strings, and finite numbers or null."""
-    if hasattr(value, "tolist"):  # an array
-        value = value.tolist()
-    if hasattr(value, "_asdict"):  # a named tuple
-        value = value._asdict()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, os.PathLike) else value
