@@ -9,10 +9,11 @@ that names the checkpoint.
 """
 
 import datetime
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+from jaxopt_course.core import sha256
 
 
 FORMAT = 2
@@ -147,4 +148,4 @@ def _record(plain: Mapping[str, Any]) -> LeafRecord:
 
 def _seal(plain: Mapping[str, Any]) -> str:
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text)
