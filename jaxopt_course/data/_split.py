@@ -1,14 +1,14 @@
-"""Training, validation and test rows: choose on the second, touch the third once.
+"""Random splits into training, validation and test rows, stratified by class if requested.
 
-A stratified split is a table of counts, classes by parts, whose margins are given (class sizes
-and part sizes) and whose entries are to be the proportional shares, rounded up or down. Such a
-table always exists, for it is an integral flow between classes and parts: Cox, "A Constructive
-Procedure for Unbiased Controlled Rounding", JASA 1987.
+A stratified split is a table of counts (classes by parts) with given margins, the class sizes and
+the part sizes. Its entries are the proportional shares, rounded up or down. Such a table always
+exists because it is an integral flow between classes and parts: Cox, "A Constructive Procedure for
+Unbiased Controlled Rounding", JASA 1987.
 
-A share below 1 may be rounded to 0. Such an entry i, j becomes 1 by an exchange: the part j gives
-a row of a class that has at least 2 there to a part that has at least 2 rows of class i, and takes
-one of these. Margins stay, no entry becomes 0, and by the pigeonhole principle an exchange exists
-wherever the class has a row for each part and the part has a row for each class.
+A share below 1 may be rounded to 0. An exchange turns such an entry (i, j) into 1: part j gives a
+row of a class that has at least 2 there to a part that has at least 2 rows of class i, and takes
+one of these. The margins stay, and no other entry becomes 0. By the pigeonhole principle an
+exchange exists wherever the class has a row for each part and the part has one for each class.
 """
 
 import warnings
