@@ -7,7 +7,6 @@ version of JAX may trace a program differently; fingerprints can then not be com
 """
 
 import functools
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypedDict
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxopt_course.core import is_key
+from jaxopt_course.core import is_key, sha256
 
 from ._leaves import named_leaves, record_leaf
 
@@ -60,28 +59,21 @@ def fingerprint(function: Callable[..., Any], *args: PyTree) -> Fingerprint:
         (True, ['0.001'], ['0.01'])
     """
     numbers: list[np.ndarray] = []
-    program = hashlib.sha256()
-    for word in _words_of_jaxpr(jax.make_jaxpr(function)(*args), numbers):
-        program.update(word.encode() + b"\n")
-    values = hashlib.sha256()
-    for number in numbers:
-        values.update(f"{number.dtype}{number.shape}".encode() + number.tobytes())
+    words = list(_words_of_jaxpr(jax.make_jaxpr(function)(*args), numbers))
     shown = dict.fromkeys(_in_words(number) for number in numbers)
     return Fingerprint(
-        program=program.hexdigest(),
+        program=sha256(*(f"{word}\n" for word in words)),
         numbers=[*shown][:SHOWN],
-        digest=values.hexdigest(),
+        digest=sha256(*(part for x in numbers for part in (f"{x.dtype}{x.shape}", x.tobytes()))),
         jax=jax.__version__,
     )
 
 
 def data_fingerprint(arrays: PyTree) -> str:
     """The sha256 of the dtypes, shapes and bytes of all ``arrays``."""
-    digest = hashlib.sha256()
-    for path, leaf in named_leaves("data_fingerprint", arrays).items():
-        record, _ = record_leaf(path, leaf)
-        digest.update(f"{record.dtype}{record.shape}{record.sha256}".encode())
-    return digest.hexdigest()
+    leaves = named_leaves("data_fingerprint", arrays).items()
+    records = (record_leaf(path, leaf)[0] for path, leaf in leaves)
+    return sha256(*(f"{record.dtype}{record.shape}{record.sha256}" for record in records))
 
 
 def _words_of_jaxpr(jaxpr: Any, numbers: list[np.ndarray]) -> Iterator[str]:
@@ -138,7 +130,7 @@ def _as_array(value: Any) -> np.ndarray:
 
 def _in_words(number: np.ndarray) -> str:
     if number.size > 4:
-        checksum = hashlib.sha256(number.tobytes()).hexdigest()[:8]
+        checksum = sha256(number.tobytes())[:8]
         return f"{number.dtype}{number.shape} with checksum {checksum}"
     entries = " ".join(str(entry) for entry in number.reshape(-1))
     return entries if number.ndim == 0 else f"[{entries}]"

@@ -9,7 +9,6 @@ that names the checkpoint.
 """
 
 import datetime
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -147,4 +146,4 @@ def _record(plain: Mapping[str, Any]) -> LeafRecord:
 
 def _seal(plain: Mapping[str, Any]) -> str:
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text)

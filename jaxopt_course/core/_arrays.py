@@ -53,12 +53,12 @@ def on_host(tree: PyTree) -> PyTree:
     return jax.device_get(jax.tree.map(whole, tree))
 
 
-def sha256(*parts: str | np.ndarray) -> str:
-    """The SHA-256 digest of texts and of the bytes of arrays in C order, one after the other."""
+def sha256(*parts: str | bytes | np.ndarray) -> str:
+    """The SHA-256 digest of texts, bytes and arrays (their bytes in C order), concatenated."""
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, str):
-            digest.update(part.encode())
-        else:
+        if isinstance(part, np.ndarray):
             digest.update(np.asarray(part, order="C").reshape(-1).view(np.uint8).data)
+        else:
+            digest.update(part.encode() if isinstance(part, str) else part)
     return digest.hexdigest()

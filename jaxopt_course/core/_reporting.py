@@ -3,13 +3,13 @@
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 
 SECONDS = 5.0  # between two lines of progress where stderr is not a terminal
@@ -35,16 +35,18 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def plain(value: Any) -> Any:
     """``value`` in terms of JSON: lists, dictionaries, texts and numbers.
 
-    Arrays and tuples become lists, NamedTuples dictionaries, NaN and infinity None.
+    Arrays and tuples become lists, NamedTuples dictionaries, paths texts, NaN and infinity None.
     """
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
+    if hasattr(value, "tolist"):  # an array, or a number of NumPy
+        value = value.tolist()
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, os.PathLike):
+        return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -4,7 +4,6 @@ Reference: https://scikit-learn.org/stable/datasets/toy_dataset.html, with the o
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Float32, Num, Shaped
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import checks, sha256
 
 
 class Dataset(NamedTuple):
@@ -103,10 +102,8 @@ def hash_dataset(dataset: Dataset) -> str:
         "target_names": dataset.target_names,
         "arrays": [(name, array.dtype.name, array.shape) for name, array in arrays.items()],
     }
-    digest = hashlib.sha256(json.dumps(header).encode() + b"\n")
-    for array in arrays.values():
-        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
+    little = [array.astype(array.dtype.newbyteorder("<")) for array in arrays.values()]
+    return sha256(f"{json.dumps(header)}\n", *little)
 
 
 @contextlib.contextmanager

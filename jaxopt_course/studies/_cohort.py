@@ -20,13 +20,9 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.checkpoints import (
-    fingerprint,
-)
+from jaxopt_course.checkpoints import fingerprint
 from jaxopt_course.core import canonical_convolutions, is_key, on_host, remembered, show_progress
-from jaxopt_course.training import (
-    Training,
-)
+from jaxopt_course.training import Training
 
 from ._designs import is_design
 from ._space import Points, Space

@@ -15,14 +15,10 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from jaxopt_course.checkpoints import (
-    fingerprint,
-)
+from jaxopt_course.checkpoints import fingerprint
 from jaxopt_course.core import checks, show_progress, under_automatic_mesh
 from jaxopt_course.data import Folds
-from jaxopt_course.training import (
-    Rows,
-)
+from jaxopt_course.training import Rows
 
 from ._designs import check_method, proposals
 from ._program import Members, Program, execute, program_of

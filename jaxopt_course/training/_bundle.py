@@ -9,7 +9,6 @@ which describe a model; the arrays must then have the shapes, dtypes and ranges 
 """
 
 import functools
-import hashlib
 import json
 import math
 import os
@@ -94,7 +93,7 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     payload = serialization.msgpack_serialize(jax.tree.map(np.asarray, arrays))
     header = json.dumps({name: getattr(bundle, name) for name in HEADER})
     content = header.encode() + b"\n" + payload
-    seal = f"{FORMAT} {VERSION} {hashlib.sha256(content).hexdigest()}\n"
+    seal = f"{FORMAT} {VERSION} {sha256(content)}\n"
     with replacing(path) as part:
         part.write_bytes(seal.encode() + content)
 
@@ -118,7 +117,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             "save the model again."
         )
     seal, _, content = path.read_bytes().partition(b"\n")
-    if seal != f"{FORMAT} {VERSION} {hashlib.sha256(content).hexdigest()}".encode():
+    if seal != f"{FORMAT} {VERSION} {sha256(content)}".encode():
         raise ValueError(f"load_bundle: {path} is truncated or damaged: its checksum differs.")
     bundle = _unpacked(path, content)
     _check_bundle(f"load_bundle: {path}", bundle)

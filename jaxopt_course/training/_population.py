@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-from jaxopt_course.core import automatic, canonical_convolutions, checks, on_auto_axes
+from jaxopt_course.core import automatic, canonical_convolutions, check_mesh, checks, on_auto_axes
 
 
 ARGUMENTS = ("key", "hyperparameters", "rows")
@@ -70,8 +70,7 @@ def make_population(
         checks.choice(owner, "axes", name, ARGUMENTS)
     if not varying or not all(varying):
         raise ValueError(f"{owner}: `axes` must name an argument for each axis, got {axes}.")
-    if mesh is not None and "pop" not in mesh.axis_names:
-        raise ValueError(f"{owner}: `mesh` must have an axis 'pop', got {mesh.axis_names}.")
+    check_mesh(owner, mesh, "pop")
     shards = 1 if mesh is None else mesh.shape["pop"]
 
     def run(key: Any, hyperparameters: Any = None, rows: Any = None) -> Any:

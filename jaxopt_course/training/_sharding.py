@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from jaxopt_course.core import automatic, checks, on_automatic_mesh, place
+from jaxopt_course.core import automatic, check_mesh, checks, on_automatic_mesh, place
 
 
 _AXIS = "data"
@@ -162,6 +162,5 @@ def _split_axis(shape: tuple[int, ...], size: int) -> int | None:
 
 def _data_devices(owner: str, mesh: Mesh | AbstractMesh) -> int:
     """The size of the axis "data" of ``mesh``; raise if there is no such axis."""
-    if _AXIS not in mesh.axis_names:
-        raise ValueError(f"{owner}: `mesh` must have an axis {_AXIS!r}, got {mesh.axis_names}.")
+    check_mesh(owner, mesh, _AXIS)
     return int(mesh.shape[_AXIS])
