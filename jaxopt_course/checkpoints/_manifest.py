@@ -13,6 +13,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from jaxopt_course.core import sha256
+
 
 FORMAT = 2
 

@@ -83,22 +83,14 @@ class Cohort:
 
     Args:
         study: what they train for. Its space must hold no choice.
-        training: of the training.
         points: where each member begins.
         keys: one for each point.
         size: number of places that the programs are compiled for, if it exceeds that of the points.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        training: Callable[..., Training],
-        points: Points,
-        keys: Array,
-        size: int = 0,
-    ) -> None:
-        self.study, self.training = study, training
-        programs = programs_of(training, study.metric, study.apart, study.mesh)
+    def __init__(self, study: Study, points: Points, keys: Array, size: int = 0) -> None:
+        self.study = study
+        programs = programs_of(study.training, study.metric, study.apart, study.mesh)
         self._start, self._advance, self._take = programs
         each = -(-max(size, len(points)) // study.shards)  # places of a device
         # The place of each member, and the member in each place.
@@ -187,8 +179,7 @@ class Cohort:
         study, rounds = self.study, len(remaining)
         like = lambda info: {**record, "trainings": self.state_like(remaining[info.step - 1])}
         position = lambda done: f"{unit} {done}/{rounds}"
-        with open_store(study, lambda: self._about(about)) as store:
-            saved = store.latest(like)
+        with open_store(study, lambda: self._about(about), like) as (saved, save):
             done = 0 if saved is None else saved.step
             if saved is not None:
                 for name, values in record.items():
@@ -203,8 +194,7 @@ class Cohort:
                 for number in range(done, rounds):
                     one_round(number)
                     if study.resume is not None:
-                        tree = {**record, "trainings": self.state(remaining[number])}
-                        store.save(number + 1, tree)
+                        save(number + 1, {**record, "trainings": self.state(remaining[number])})
                     show(number + 1, best_text(record["scores"][number], study.mode))
 
     def _about(self, more: dict[str, Any]) -> dict[str, Any]:
@@ -214,7 +204,7 @@ class Cohort:
 
         def training(key: Any, numbers: Any, rows: Any, end: Any) -> Any:
             hp = own.apart.fill([column[0] for column in numbers])
-            mine = self.training(hp, rows)
+            mine = own.training(hp, rows)
             return mine.evaluate(mine.advance(mine.start(key), end))
 
         program = fingerprint(training, own.key, numbers, own.rows, np.int32(1))

@@ -185,19 +185,15 @@ def successive_halving(
 
     Examples:
         >>> import jax
-        >>> import jax.numpy as jnp
-        >>> import optax
-        >>> from jaxopt_course.problems import problem
-        >>> from jaxopt_course.studies import Float
-        >>> from jaxopt_course.tasks import function_task
-        >>> from jaxopt_course.training import make_training
-        >>> init = lambda key: {"w": jnp.zeros((1, 1))}
-        >>> task = function_task(init, lambda p, x: x @ p["w"], problem("regression"))
-        >>> x = jnp.array([[1.0], [2.0], [3.0]])
-        >>> build = lambda h: (task, optax.sgd(h["rate"]))
-        >>> training = make_training(build, (x, 2 * x), batch_size=3)
+        >>> import jaxopt_course as jc
+        >>> init = lambda key: {"w": jax.numpy.zeros((1, 1))}
+        >>> regression = jc.problems.problem("regression")
+        >>> task = jc.function_task(init, lambda p, x: x @ p["w"], regression)
+        >>> x = jax.numpy.arange(1.0, 4.0)[:, None]
+        >>> build = lambda h: (task, jc.sgd(h["rate"]))
+        >>> training = jc.training.make_training(build, (x, 2 * x), batch_size=3)
         >>> rungs = halving_rungs(9, min_steps=1, max_steps=9)
-        >>> space = {"rate": Float(1e-3, 1.0, log=True)}
+        >>> space = {"rate": jc.studies.Float(1e-3, 1.0, log=True)}
         >>> result = successive_halving(training, space, key=jax.random.key(0), rungs=rungs)
         >>> 0.03 < result.configurations[result.best]["rate"] < 0.3
         True
@@ -205,6 +201,7 @@ def successive_halving(
     _check_rungs("successive_halving", rungs)
     study = Study(
         owner="successive_halving",
+        training=training,
         space=space,
         key=key,
         rows=rows,
@@ -216,7 +213,7 @@ def successive_halving(
     )
     if points is None:
         points = sobol_design(key, space, rungs.sizes[0])
-    return _bracket(study, training, rungs, points)
+    return _bracket(study, rungs, points)
 
 
 @under_automatic_mesh
@@ -262,6 +259,7 @@ def hyperband(
         brackets.append(Rungs(sizes, (*rungs.steps[: len(sizes) - 1], max_steps)))
     study = Study(
         owner="hyperband",
+        training=training,
         space=space,
         key=key,
         rows=rows,
@@ -277,20 +275,18 @@ def hyperband(
     for number, (rungs, points) in enumerate(zip(brackets, design, strict=True)):
         directory = None if resume is None else pathlib.Path(resume, f"bracket-{number}")
         own = dataclasses.replace(study, resume=directory)
-        results.append(_bracket(own, training, rungs, points, max(trials)))
+        results.append(_bracket(own, rungs, points, max(trials)))
     return tuple(results)
 
 
-def _bracket(
-    study: Study, training: Callable[..., Training], rungs: Rungs, points: Points, size: int = 0
-) -> HalvingResult:
+def _bracket(study: Study, rungs: Rungs, points: Points, size: int = 0) -> HalvingResult:
     """One bracket, in programs for at least ``size`` configurations."""
     count = rungs.sizes[0]
     points = check_rounds(study, points, count)
     configurations = tuple(map(study.apart.configuration, points))
-    warn_of_decay(study.owner, training, configurations[0], rungs.steps, stacklevel=3)
+    warn_of_decay(study, configurations[0], rungs.steps, stacklevel=3)
     begun = time.perf_counter()
-    cohort = Cohort(study, training, points, jnp.broadcast_to(study.key, (count,)), size)
+    cohort = Cohort(study, points, jnp.broadcast_to(study.key, (count,)), size)
     scores = np.full((len(rungs.sizes), count), np.nan)
     trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, study.mode)
 

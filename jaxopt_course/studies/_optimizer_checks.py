@@ -10,9 +10,8 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxopt_course.core import checks, global_norm, is_key
-from jaxopt_course.training import Training
 
-from ._space import Space
+from ._study import Study
 
 
 DECAYED = 0.5  # as a share of the first budget's step: shorter last steps are warned of
@@ -23,14 +22,10 @@ class ScheduleWarning(UserWarning):
 
 
 def warn_of_decay(
-    owner: str,
-    training: Callable[..., Training],
-    configuration: PyTree,
-    steps: Sequence[int],
-    stacklevel: int,
+    study: Study, configuration: PyTree, steps: Sequence[int], stacklevel: int
 ) -> None:
     """Compare the optimizer's steps at the ends of the first budget and of the last one."""
-    update, init = _shrunken(training, configuration)
+    update, init = _shrunken(study, configuration)
 
     def step(state: Any, _: None) -> tuple[Any, Array]:
         updates, state = update(state, configuration)
@@ -41,33 +36,30 @@ def warn_of_decay(
     ratio = float(lengths[-1] / max(lengths[steps[0] - 1], np.finfo(np.float32).tiny))
     if ratio < DECAYED:
         warnings.warn(
-            f"{owner}: at step {steps[-1]} the optimizer's steps are {ratio:.2g} times as long as "
-            f"at step {steps[0]}, under the same gradient: where a schedule decays within the "
-            "budget, short trainings never see its end.",
+            f"{study.owner}: at step {steps[-1]} the optimizer's steps are {ratio:.2g} times as "
+            f"long as at step {steps[0]}, under the same gradient: where a schedule decays within "
+            "the budget, short trainings never see its end.",
             ScheduleWarning,
             stacklevel=stacklevel + 1,
         )
 
 
-def check_state_has_no_numbers(
-    owner: str, training: Callable[..., Training], space: Space, values: Sequence[Sequence[Any]]
-) -> None:
+def check_state_has_no_numbers(study: Study, values: Sequence[Sequence[Any]]) -> None:
     """Raise if the optimizer's state holds hyperparameters, so that new ones would have no effect.
 
     A hyperparameter is held if the initial state varies with it, and the update of one and the same
     state does not. ``inject_hyperparams`` makes such states.
 
     Args:
-        owner: the function that the user called.
-        training: of the training.
-        space: without choices.
+        study: without choices in its space.
         values: two different ones for each range.
     """
+    space = study.apart
 
     @jax.jit
     def is_held(before: list[Array], after: list[Array]) -> Array:
         was, new = space.fill(before), space.fill(after)
-        update, init = _shrunken(training, was)
+        update, init = _shrunken(study, was)
         state = init(was)
         return _differ(state, init(new)) & ~_differ(update(state, was), update(state, new))
 
@@ -76,23 +68,21 @@ def check_state_has_no_numbers(
         after = [*before[:i], values[i][1], *before[i + 1 :]]
         if is_held(before, after):
             raise ValueError(
-                f"{owner}: the optimizer must take {name or 'its number'} again in every round, "
-                "but its state keeps the first one, as that of `inject_hyperparams` does; build "
-                "it without."
+                f"{study.owner}: the optimizer must take {name or 'its number'} again in every "
+                "round, but its state keeps the first one, as that of `inject_hyperparams` does; "
+                "build it without."
             )
 
 
-def _shrunken(
-    training: Callable[..., Training], configuration: PyTree
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _shrunken(study: Study, configuration: PyTree) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """``update(state, configuration)`` and ``init(configuration)``, for one entry a parameter."""
-    task = training(configuration).setup.task
+    task = study.training(configuration).setup.task
     shapes, _ = jax.eval_shape(task.init, jax.random.key(0))
     params = jax.tree.map(lambda x: jnp.zeros((1,) * x.ndim, x.dtype), shapes)
     grads, one = jax.tree.map(jnp.ones_like, params), jnp.ones(())
     extra = {"value": one, "grad": grads, "value_fn": lambda params: one, "weight": one}
     optimizer = lambda configuration: checks.transformation(
-        "search", "optimizer", training(configuration).setup.optimizer
+        "search", "optimizer", study.training(configuration).setup.optimizer
     )
     update = lambda state, configuration: optimizer(configuration).update(
         grads, state, params, **extra

@@ -172,18 +172,14 @@ def population_based_training(
             that rounds select hyperparameters for steps that do not recur.
 
     Examples:
-        >>> import jax.numpy as jnp
-        >>> import optax
-        >>> from jaxopt_course.problems import problem
-        >>> from jaxopt_course.studies import Float
-        >>> from jaxopt_course.tasks import function_task
-        >>> from jaxopt_course.training import make_training
-        >>> init = lambda key: {"w": jnp.zeros((1, 1))}
-        >>> task = function_task(init, lambda p, x: x @ p["w"], problem("regression"))
-        >>> x = jnp.array([[1.0], [2.0], [3.0]])
-        >>> build = lambda h: (task, optax.sgd(h["rate"]))
-        >>> training = make_training(build, (x, 2 * x), batch_size=3)
-        >>> space = {"rate": Float(1e-3, 1.0, log=True)}
+        >>> import jaxopt_course as jc
+        >>> init = lambda key: {"w": jax.numpy.zeros((1, 1))}
+        >>> regression = jc.problems.problem("regression")
+        >>> task = jc.function_task(init, lambda p, x: x @ p["w"], regression)
+        >>> x = jax.numpy.arange(1.0, 4.0)[:, None]
+        >>> build = lambda h: (task, jc.sgd(h["rate"]))
+        >>> training = jc.training.make_training(build, (x, 2 * x), batch_size=3)
+        >>> space = {"rate": jc.studies.Float(1e-3, 1.0, log=True)}
         >>> result = population_based_training(
         ...     training, space, key=jax.random.key(0), members=8, rounds=5, interval=2
         ... )
@@ -196,6 +192,7 @@ def population_based_training(
     how = _turn_of(owner, quantile, factors, resample)
     study = Study(
         owner=owner,
+        training=training,
         space=space,
         key=key,
         rows=rows,
@@ -210,14 +207,14 @@ def population_based_training(
     ranges: Any = study.apart.ranges  # without choices
     steps = interval * np.arange(1, rounds + 1, dtype=np.int32)
     first = study.apart.configuration(begin[0])
-    warn_of_decay(owner, training, first, steps.tolist(), stacklevel=2)
+    warn_of_decay(study, first, steps.tolist(), stacklevel=2)
     pairs = [(r.at(0.25), r.at(0.75)) for r in ranges]
-    check_state_has_no_numbers(owner, training, study.apart, pairs)
+    check_state_has_no_numbers(study, pairs)
     begun = time.perf_counter()
     seed = host_seed(jax.random.fold_in(key, TURNS))
     own = np.arange(members, dtype=np.int32)
     keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(own.astype(np.uint32))
-    cohort = Cohort(study, training, begin, keys)
+    cohort = Cohort(study, begin, keys)
     record = {
         "points": np.repeat(begin[None], rounds, axis=0),
         "scores": np.full((rounds, members), np.nan),

@@ -111,6 +111,7 @@ def search(
     """
     study = Study(
         owner="search",
+        training=train,
         space=space,
         key=key,
         rows=_fold_table(folds),
@@ -126,7 +127,7 @@ def search(
     in_chunks = strategy == "chunk"
     checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=chunk_size)
     trials, rounds = check_method(method, space, trials, rounds)
-    trainings = _Trainings(train, study, _seed_numbers(seeds))
+    trainings = _Trainings(study, _seed_numbers(seeds))
     about = lambda: study.about(
         trials=trials,
         rounds=rounds,
@@ -167,10 +168,10 @@ def search(
 
 
 class _Trainings:
-    """Configurations x folds x seeds of ``train``, numbered in this order."""
+    """Configurations x folds x seeds, numbered in this order."""
 
-    def __init__(self, train: Callable[..., Any], study: Study, seeds: tuple[int, ...]) -> None:
-        self.train, self.study, self.seeds = train, study, seeds
+    def __init__(self, study: Study, seeds: tuple[int, ...]) -> None:
+        self.study, self.seeds = study, seeds
         self.axes = (1 if study.rows is None else len(study.rows.train)), len(seeds)
         self.each = math.prod(self.axes)  # of a configuration
         self.choices = list(study.apart.choices.items())
@@ -241,7 +242,7 @@ class _Trainings:
     def _program(self, picks: tuple[int, ...]) -> Program:
         own = self.study
         impl = str(jax.random.key_impl(own.key))
-        return program_of(self.train, own.apart, picks, (own.metric, own.mode), impl, own.mesh)
+        return program_of(own.training, own.apart, picks, (own.metric, own.mode), impl, own.mesh)
 
     def _members(self, points: Points, numbers: np.ndarray) -> Members:
         """The arguments of the trainings ``numbers``."""

@@ -31,9 +31,11 @@ class Study:
 
     Attributes:
         owner: the function that the user called, for messages.
+        training: the argument ``train`` of a search, or ``training`` of the others.
     """
 
     owner: str
+    training: Callable[..., Any]
     space: PyTree
     key: Key[Array, ""]
     rows: Rows | None

@@ -77,15 +77,11 @@ class Table:
 
         Args:
             study: names the directory.
-            about: returns what distinguishes the study from others, in terms of JSON.
-
-        Raises:
-            CheckpointMismatchError: if the directory holds another study.
-            CheckpointCorruptError: if all of its checkpoints are damaged.
+            about: as for :func:`open_store`, which may raise.
         """
-        with open_store(study, about) as store:
-            like = lambda info: {**self._tree(), "history": self._history_like(info.about)}
-            if (saved := store.latest(like)) is not None:
+        like = lambda info: {**self._tree(), "history": self._history_like(info.about)}
+        with open_store(study, about, like) as (saved, save_tree):
+            if saved is not None:
                 for name, value in saved.tree.items():
                     setattr(self, name, jax.tree.map(np.array, value))
             before = int(self.done.sum())
@@ -93,7 +89,7 @@ class Table:
 
             def save() -> None:
                 widths = {name: [x.shape[1], str(x.dtype)] for name, x in self.history.items()}
-                store.save(int(self.done.sum()), self._tree(), history=widths)
+                save_tree(int(self.done.sum()), self._tree(), history=widths)
 
             def save_if_due() -> None:
                 nonlocal due
@@ -118,70 +114,69 @@ class Table:
         return {name: _empty(len(self.done), w, np.dtype(dtype)) for name, (w, dtype) in sizes}
 
 
-class Store:
-    """The checkpoints of one study; without a directory there are none.
+@contextlib.contextmanager
+def open_store(
+    study: Study, about: Callable[[], dict[str, Any]], like: Callable[[CheckpointInfo], PyTree]
+) -> Iterator[tuple[Checkpoint | None, Callable[..., None]]]:
+    """The last undamaged checkpoint of ``study``, and ``save(step, tree, **about)``.
+
+    Without a directory there is no checkpoint, and nothing is saved.
 
     Args:
-        owner: the function that the user called, for messages.
-        store: of the checkpoints, or None.
-        about: what distinguishes the study from others, as JSON returns it.
+        study: names the directory.
+        about: returns what distinguishes the study from others, in terms of JSON.
+        like: returns a tree like the one that a checkpoint holds.
+
+    Raises:
+        CheckpointMismatchError: if the directory holds another study.
+        CheckpointCorruptError: if all of its checkpoints are damaged.
     """
-
-    def __init__(self, owner: str, store: CheckpointStore | None, about: dict[str, Any]) -> None:
-        self._owner, self._store, self._about = owner, store, about
-
-    def latest(self, like: Callable[[CheckpointInfo], PyTree]) -> Checkpoint | None:
-        """The last undamaged checkpoint, restored like ``like(info)``; None if there is none.
-
-        Raises:
-            CheckpointMismatchError: if the directory holds another study.
-            CheckpointCorruptError: if all of its checkpoints are damaged.
-        """
-        if self._store is None or self._store.latest() is None:
-            return None
-        for info in reversed(self._store.list()):
-            self._require_same(self._store, info.about.get("study", {}))
-            try:
-                return self._store.restore(like(info), info.step)
-            except CheckpointCorruptError as error:
-                message = f"{error} It is skipped; the checkpoint before it is tried."
-                warnings.warn(CheckpointWarning(message), stacklevel=2)
-        raise CheckpointCorruptError(
-            f"{self._owner}: all checkpoints in {self._store.directory} are damaged."
-        )
-
-    def save(self, step: int, tree: PyTree, **about: Any) -> None:
-        """Save ``tree``; later checkpoints have larger ``step``."""
-        if self._store is not None:
-            self._store.save(step, tree, about={"study": self._about, **about})
-
-    def _require_same(self, store: CheckpointStore, saved: Mapping[str, Any]) -> None:
-        jax_of = lambda value: value.get("jax") if isinstance(value, Mapping) else None
-        for name, now in self._about.items():
-            was = saved.get(name)
-            then = jax_of(was)
-            if then is not None and then != jax_of(now):
-                message = (
-                    f"{self._owner}: whether `{name}` is that of {store.directory} cannot be "
-                    f"checked: it was traced by jax {then}, and now is by jax {jax_of(now)}."
-                )
-                warnings.warn(CheckpointWarning(message), stacklevel=3)
-            elif was != now:
-                raise CheckpointMismatchError(
-                    f"{self._owner}: {store.directory} holds a study with another `{name}`; choose "
-                    "another directory for this one."
-                )
-
-
-@contextlib.contextmanager
-def open_store(study: Study, about: Callable[[], dict[str, Any]]) -> Iterator[Store]:
-    """The checkpoints in the directory of ``study``; ``about`` is called only if there is one."""
     if study.resume is None:
-        yield Store(study.owner, None, {})
+        yield None, lambda step, tree, **about: None
         return
-    described = json.loads(json.dumps(about()))  # as it is read back: lists for tuples
+    own = json.loads(json.dumps(about()))  # as it is read back: lists for tuples
     with CheckpointStore(study.resume, keep_best=0) as store:
-        yield Store(study.owner, store, described)
+
+        def save(step: int, tree: PyTree, **about: Any) -> None:
+            store.save(step, tree, about={"study": own, **about})
+
+        yield _latest(study.owner, store, own, like), save
+
+
+def _latest(
+    owner: str,
+    store: CheckpointStore,
+    about: dict[str, Any],
+    like: Callable[[CheckpointInfo], PyTree],
+) -> Checkpoint | None:
+    for info in reversed(store.list()):
+        _require_same(f"{owner}: {store.directory}", about, info.about.get("study", {}))
+        try:
+            return store.restore(like(info), info.step)
+        except CheckpointCorruptError as error:
+            message = f"{error} It is skipped; the checkpoint before it is tried."
+            warnings.warn(CheckpointWarning(message), stacklevel=2)
+    if store.latest() is None:
+        return None
+    raise CheckpointCorruptError(f"{owner}: all checkpoints in {store.directory} are damaged.")
+
+
+def _require_same(where: str, about: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Compare what is known of two studies; programs of two versions of JAX cannot be compared."""
+    jax_of = lambda value: value.get("jax") if isinstance(value, Mapping) else None
+    for name, now in about.items():
+        was = saved.get(name)
+        if jax_of(was) not in (None, jax_of(now)):
+            message = (
+                f"{where}: whether `{name}` is the same as in this study cannot be checked: it was "
+                f"traced by jax {jax_of(was)}, and now is by jax {jax_of(now)}."
+            )
+            warnings.warn(CheckpointWarning(message), stacklevel=3)
+        elif was != now:
+            raise CheckpointMismatchError(
+                f"{where} holds a study with another `{name}`; choose another directory for this "
+                "one."
+            )
 
 
 def agreed(number: float, *, among_all: bool) -> float:

@@ -24,7 +24,7 @@ from flax import serialization
 from jaxtyping import Array, PyTree, Shaped
 
 from jaxopt_course.checkpoints import briefly
-from jaxopt_course.core import Params, checks, replacing
+from jaxopt_course.core import Params, checks, replacing, sha256
 from jaxopt_course.data import Scaler, check_features, scale_features
 from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import PROBLEMS, problem
