@@ -1,4 +1,4 @@
-"""Floor 0: the interface, pytrees, safe numerics, checks. Imports nothing of this package."""
+"""The interface, arithmetic on pytrees, safe numerics and checks, on which all packages rest."""
 
 from . import checks as checks
 from . import numerics as numerics
@@ -9,7 +9,6 @@ from ._arrays import on_host as on_host
 from ._arrays import place as place
 from ._arrays import sha256 as sha256
 from ._convolutions import canonical_convolutions as canonical_convolutions
-from ._derivatives import hvp as hvp
 from ._files import claim_file as claim_file
 from ._files import delete_own as delete_own
 from ._files import foreign_files as foreign_files
@@ -61,3 +60,4 @@ from .states import is_idle as is_idle
 from .states import is_pending as is_pending
 from .states import refuse_accumulation as refuse_accumulation
 from .states import was_applied as was_applied
+from .tree import hvp as hvp

@@ -1,10 +1,10 @@
 """Convolutions that run as fast inside a compiled loop on a CPU as outside of it.
 
-XLA's CPU backend computes a convolution with its fast library only if the dimensions are in the
-order (batch, spatial ..., feature) with kernels (spatial ..., in, out). It reorders the dimensions
-of other convolutions in the entry computation of a program, but not inside a loop. There the
-gradients of a convolution, whose dimensions are permuted, are computed by a naive loop that takes
-up to 50 times as long. This file reorders the dimensions before XLA sees them.
+XLA's CPU backend uses its fast convolution library only if dimensions have the order (batch,
+spatial ..., feature) with kernels (spatial ..., in, out). It reorders the dimensions of other
+convolutions in the entry computation of a program, but not in loops, where a naive algorithm then
+takes up to 50 times as long. Gradients of convolutions have such permuted dimensions. This module
+reorders them before XLA compiles the program.
 
 Each convolution is replaced by a primitive that all transformations of JAX treat as the same
 operation. Only its lowering on CPUs differs.
@@ -31,38 +31,31 @@ from ._meshes import explicit_mesh
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
-MOST_ENTRIES = 64  # of a kernel whose gradient is written out: the program grows with each
-FEW_OUTPUTS, FEW_PRODUCTS = 4, 9  # of a group up to which the naive loop was the faster one
+# Entries of a kernel whose gradient is unrolled: each enlarges the program.
+MOST_ENTRIES = 64
+# Sizes of a group up to which the naive algorithm was measured to be faster.
+FEW_OUTPUTS, FEW_PRODUCTS = 4, 9
 
 
 def canonical_convolutions(f: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Make the convolutions of ``f`` run as fast inside a loop on a CPU as outside of it.
 
     XLA's CPU backend computes the gradients of convolutions up to 50 times as slowly inside
-    ``jax.lax.scan``, ``fori_loop`` and ``while_loop`` as outside. The returned function computes
-    the same results without that. On other platforms its program is that of ``f``, and so it is
-    everywhere if ``f`` contains no convolution. It can be differentiated, compiled and vectorized.
+    ``jax.lax.scan``, ``fori_loop`` and ``while_loop`` as outside. The returned function avoids this
+    and computes the same results. On other platforms, and without convolutions, its program is that
+    of ``f``. It can be differentiated, compiled and vectorized.
 
-    Only the gradients that ``f`` itself computes are made fast, so apply this to a whole training,
-    or to a whole step, and compile the result. The trainings of this library already apply it.
+    Only the gradients that ``f`` itself computes become fast, so apply this to a whole training or
+    step and compile the result. The trainings of this library already apply it.
 
     Args:
         f: a function of pytrees of arrays. It is traced in every call, as by ``jax.jit``.
 
     Examples:
-        >>> images, kernel = jnp.ones((8, 2, 5, 5, 1)), jnp.zeros((3, 3, 1, 4))
-        >>> def loss(kernel, batch):
-        ...     outputs = jax.lax.conv_general_dilated(
-        ...         batch, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        ...     )
-        ...     return jnp.mean((outputs - 1) ** 2)
-        >>> @jax.jit
-        ... @canonical_convolutions
-        ... def train(kernel):
-        ...     step = lambda kernel, batch: (kernel - 0.1 * jax.grad(loss)(kernel, batch), None)
-        ...     return jax.lax.scan(step, kernel, images)[0]
-        >>> train(kernel).shape
-        (3, 3, 1, 4)
+        >>> convolve = lambda x, k: jax.lax.conv(x, k, (1, 1), "SAME")
+        >>> gradient = jax.jit(canonical_convolutions(jax.grad(lambda k, x: convolve(x, k).sum())))
+        >>> gradient(jnp.zeros((4, 1, 3, 3)), jnp.ones((2, 1, 5, 5))).shape
+        (4, 1, 3, 3)
     """
 
     @functools.wraps(f)
@@ -75,10 +68,10 @@ def canonical_convolutions(f: Callable[_Arguments, _Result]) -> Callable[_Argume
 
 
 def _replaced(part: Any, known: dict[int, Any]) -> Any:
-    """``part`` of a jaxpr with ``convolution_p`` in the place of convolutions; itself without any.
+    """``part`` of a jaxpr with ``convolution_p`` in place of convolutions; unchanged without any.
 
-    ``known`` holds the jaxprs that were met before, by their identity: a function that is called
-    twice is compiled once.
+    ``known`` holds the jaxprs that were replaced before, by their identity, so that a function that
+    is called twice is compiled once.
     """
     if isinstance(part, tuple | list):
         parts = [_replaced(x, known) for x in part]
@@ -106,13 +99,13 @@ def _replaced_equation(equation: Any, known: dict[int, Any]) -> Any:
 
 
 def _plain(lhs: Array, rhs: Array, **params: Any) -> Array:
-    """The convolution as JAX has it."""
+    """The convolution of JAX."""
     return plain_p.bind(lhs, rhs, **params)
 
 
 def _on_cpu(lhs: Array, rhs: Array, **params: Any) -> Array:
     """The convolution in the form that is fast on CPUs."""
-    if explicit_mesh((lhs, rhs)) is not None:  # where JAX may refuse to reorder what is split
+    if explicit_mesh((lhs, rhs)) is not None:  # on which JAX may refuse to reorder sharded axes
         return _plain(lhs, rhs, **params)
     lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
     lhs = lhs.transpose(lhs_spec[0], *lhs_spec[2:], lhs_spec[1])
@@ -130,7 +123,7 @@ def _on_cpu(lhs: Array, rhs: Array, **params: Any) -> Array:
 
 
 class _Window(NamedTuple):
-    """How a kernel moves over its input, and the precision of the sums."""
+    """The window of a convolution, and the precision of its sums."""
 
     window_strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
@@ -155,9 +148,9 @@ class _Window(NamedTuple):
 
 
 def _dense_or_grouped(lhs: Array, rhs: Array, window: _Window, params: Any) -> Array:
-    """A convolution by the CPU's library, or by the naive loop where groups are small."""
+    """A convolution by the CPU library, or by the naive algorithm where groups are small."""
     groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
-    if batch_groups > 1:  # whose examples convolve with one group of kernels each, as features do
+    if batch_groups > 1:  # each group of examples has its own kernels, as groups of features do
         apart = lhs.reshape(batch_groups, -1, *lhs.shape[1:])
         lhs = jnp.moveaxis(apart, 0, -2).reshape(*apart.shape[1:-1], -1)
         groups = batch_groups
@@ -165,7 +158,7 @@ def _dense_or_grouped(lhs: Array, rhs: Array, window: _Window, params: Any) -> A
     last = out = (0, rank - 1, *range(1, rank - 1))
     few = outputs <= FEW_OUTPUTS and outputs * rhs.shape[-2] <= FEW_PRODUCTS
     if rank > 2 and groups > 1 and few:
-        out = (0, rank - 2, *range(1, rank - 2), rank - 1)  # which the library does not compute
+        out = (0, rank - 2, *range(1, rank - 2), rank - 1)  # which the library does not support
     numbers = ConvDimensionNumbers(last, (rank - 1, rank - 2, *range(rank - 2)), out)
     found = jax.lax.conv_general_dilated(
         lhs, rhs, dimension_numbers=numbers, feature_group_count=groups, **window._asdict()
@@ -174,10 +167,10 @@ def _dense_or_grouped(lhs: Array, rhs: Array, window: _Window, params: Any) -> A
 
 
 def _depthwise_kernel(lhs: Array, rhs: Array, window: _Window, places: Sequence[int]) -> Array:
-    """The gradient of a depthwise convolution by its kernel: each entry sums over all positions.
+    """The gradient of a depthwise convolution with respect to its kernel.
 
-    ``lhs`` is the input, [channel, spatial ..., batch], ``rhs`` the cotangent of the output,
-    [spatial ..., batch, channel].
+    Each entry is a sum over all positions. ``lhs`` is the input, [channel, spatial ..., batch],
+    ``rhs`` the cotangent of the output, [spatial ..., batch, channel].
     """
     inputs = window.padded(jnp.swapaxes(tree.widened(lhs), 0, -1))
     cotangent = jnp.moveaxis(tree.widened(rhs), -2, 0)
@@ -191,7 +184,7 @@ def _depthwise_kernel(lhs: Array, rhs: Array, window: _Window, places: Sequence[
 
 
 def _slice(x: Array, start: Any, sizes: Sequence[int], strides: Sequence[int]) -> Array:
-    """Along each spatial axis of ``x`` the entries start, start + stride, ..., ``sizes`` in all."""
+    """Entries start, start + stride, ... along each spatial axis of ``x``, ``sizes`` in total."""
     limits = start + np.multiply(np.subtract(sizes, 1), strides) + 1
     return jax.lax.slice(x, (0, *start, 0), (x.shape[0], *limits, x.shape[-1]), (1, *strides, 1))
 

@@ -1,8 +1,7 @@
-"""Files that are there whole or not at all, and which files of a directory this library wrote.
+"""Atomic writes, and a record of the files in a directory that this library wrote.
 
-A directory of results has a list, ``.jaxopt_course.json``, of the files that were written there.
-Nothing else in it is ever replaced or deleted, and no symbolic link is followed: a file which is
-not on the list, or is none any more, belongs to somebody else.
+A directory of results has a list, ``.jaxopt_course.json``, of the files that the library wrote
+there. No other file is ever replaced or deleted, and no symbolic link is followed.
 """
 
 import contextlib
@@ -19,23 +18,20 @@ PURPOSE = "files in this directory that jaxopt_course wrote, and may replace"
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A place to write a file to, which is at ``path`` once the ``with`` has ended well.
+    """A path to write a file to, which is moved to ``path`` when the ``with`` block succeeds.
 
-    Whoever reads at ``path`` sees the old file or the new one; what fails leaves the old one.
-
-    Args:
-        path: of the file, in a directory that is there.
+    Readers of ``path`` see the old file or the new one, never a part. A failure keeps the old file.
 
     Raises:
         OSError: if the file cannot be written, or ``path`` is a directory or a symbolic link.
     """
     path = pathlib.Path(path)
     if path.is_symlink():
-        raise FileExistsError(f"{path} is a symbolic link, which is not replaced: name its target.")
+        raise FileExistsError(f"{path} is a symbolic link, which is not replaced: give its target.")
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, where a file is to be written.")
+        raise IsADirectoryError(f"{path} is a directory, not a file.")
     try:
-        # In the same directory, for a file moves in one piece only within a file system.
+        # In the same directory, because moves are atomic only within a file system.
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
             part = pathlib.Path(folder, "part")
             yield part
@@ -50,21 +46,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def replacing_own(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """As :func:`replacing`, of a file of results: none that this library did not write.
-
-    Raises:
-        OSError: as there, and if another program wrote what is at ``path``.
-    """
+    """As :func:`replacing`, but OSError if another program wrote what is at ``path``."""
     claim_file(path)
     with replacing(path) as part:
         yield part
 
 
 def claim_file(path: str | os.PathLike[str]) -> None:
-    """Put the file ``path`` on the list of its directory, before it is written.
+    """Add ``path`` to the list of its directory before writing it.
 
-    Raises:
-        FileExistsError: if there is something at ``path`` already, and it is not on the list.
+    Raises FileExistsError if the file exists and is not on the list.
     """
     path = pathlib.Path(path)
     if foreign_files(path.parent, [path.name]):
@@ -76,7 +67,7 @@ def claim_file(path: str | os.PathLike[str]) -> None:
 
 
 def list_file(path: pathlib.Path) -> None:
-    """Put on the list of its directory a file that this library has just made."""
+    """Add a file that this library has just written to the list of its directory."""
     names = _listed(path.parent)
     if path.name not in names:
         listed = {"about": PURPOSE, "files": sorted({*names, path.name})}
@@ -85,9 +76,9 @@ def list_file(path: pathlib.Path) -> None:
 
 
 def foreign_files(directory: str | os.PathLike[str], names: Iterable[str]) -> list[str]:
-    """Which of ``names`` are in ``directory`` and were not written there by this library.
+    """Those of ``names`` in ``directory`` that this library did not write.
 
-    A directory or a symbolic link under one of the names is among them.
+    Directories and symbolic links with one of the names are among them.
     """
     place = pathlib.Path(directory)
     there = [name for name in names if os.path.lexists(place / name)]
@@ -97,7 +88,7 @@ def foreign_files(directory: str | os.PathLike[str], names: Iterable[str]) -> li
 
 
 def delete_own(directory: str | os.PathLike[str], names: Iterable[str]) -> None:
-    """Delete those of ``names`` that this library wrote in ``directory``; leave all others."""
+    """Delete those of ``names`` that this library wrote in ``directory``."""
     place, names = pathlib.Path(directory), list(names)
     others = foreign_files(place, names)
     for name in names:
@@ -106,11 +97,7 @@ def delete_own(directory: str | os.PathLike[str], names: Iterable[str]) -> None:
 
 
 def _listed(directory: pathlib.Path) -> frozenset[str]:
-    """The names on the list of ``directory``.
-
-    Raises:
-        FileExistsError: if there is a file of its name that is no such list.
-    """
+    """The names on the list of ``directory``; FileExistsError if the list is damaged."""
     path = directory / LIST
     if not os.path.lexists(path):
         return frozenset()
@@ -123,6 +110,6 @@ def _listed(directory: pathlib.Path) -> frozenset[str]:
         return frozenset(names)
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise FileExistsError(
-            f"{path} is damaged, so it is not known which files beside it may be replaced: choose "
+            f"{path} is damaged, so that it is unknown which files may be replaced: choose "
             "another directory, or delete it together with the results."
         ) from error

@@ -1,8 +1,8 @@
-"""The names that are handed on from optax, for what it does well and this library does not anew.
+"""Names that are re-exported from optax, because this library does not implement them itself.
 
-This is the one list of them: package of this library -> names in the package of optax that is
-called alike. The top level hands on them all, and ``OTHERS`` from optax's own top level.
-``ALIASES`` are names of optax that lead to things of this library's own.
+``HANDED_ON`` maps a package of this library to names in optax's package of the same name. The top
+level re-exports them all, and ``OTHERS`` from optax's top level. ``ALIASES`` maps names of optax to
+names of this library.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from typing import Any
 import optax
 
 
-# Second names that optax has for a thing which this library makes itself.
 ALIASES: dict[str, str] = {
     "InjectStatefulHyperparamsState": "InjectHyperparamsState",
     "MultiTransformState": "PartitionState",
@@ -85,10 +84,10 @@ OTHERS: tuple[str, ...] = (
 
 
 def handed_on(package: str) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package: optax's thing of that name, if the name is on the list.
+    """The ``__getattr__`` of a package, which returns optax's object if the name is listed.
 
     Args:
-        package: a key of ``HANDED_ON``, or ``""`` for the top level, which hands on everything.
+        package: a key of ``HANDED_ON``, or ``""`` for the top level, which re-exports all.
     """
 
     def get(name: str) -> Any:

@@ -1,9 +1,9 @@
-"""Explicit meshes: arrays whose sharding is part of their type, as ``jax.make_mesh`` gives them.
+"""Explicit meshes, as returned by ``jax.make_mesh``: arrays whose sharding is part of their type.
 
-There JAX refuses every product and reshape whose output sharding is ambiguous. Such operations run
-here with the mesh's axes turned to ``AxisType.Auto``, so that the compiler shards what lies in
-between, and the results are sharded as stated. Without an explicit mesh nothing is changed: the
-program is the same.
+On them JAX refuses every product and reshape whose output sharding is ambiguous. This library runs
+such operations with the axes of the mesh turned to ``AxisType.Auto``, so that the compiler shards
+intermediate values, and shards the results explicitly. Without an explicit mesh the program is
+unchanged.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _split_by: contextvars.ContextVar[ShapeRule | None] = contextvars.ContextVar(
 
 
 def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
-    """The mesh with explicit axes on which leaves of ``tree`` lie; None if there is none."""
+    """The mesh with explicit axes on which leaves of ``tree`` lie, or None."""
     for x in jax.tree.leaves(tree):
         sharding = _sharding(x)
         if sharding is not None and AxisType.Explicit in sharding.mesh.axis_types:
@@ -38,7 +38,7 @@ def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
 
 
 def spec_of(x: Any) -> PartitionSpec:
-    """The axes of an explicit mesh over which each axis of ``x`` is split, one entry for each."""
+    """The axes of an explicit mesh over which each axis of ``x`` is sharded."""
     sharding = _sharding(x)
     if sharding is None:
         return WHOLE
@@ -49,11 +49,11 @@ def spec_of(x: Any) -> PartitionSpec:
 
 
 def is_split(x: Any) -> bool:
-    """Whether ``x`` is split over several devices, or may be.
+    """Whether ``x`` is sharded over several devices, or may be.
 
-    A concrete array knows its sharding, and so does a ``jax.ShapeDtypeStruct`` that was given one.
-    A traced array knows how it is split over explicit axes only. On a mesh with automatic axes the
-    rule of :func:`split_by` decides; without such a rule the array may be split.
+    A concrete array knows its sharding, and so does a ``jax.ShapeDtypeStruct`` with a sharding. A
+    traced array knows its sharding over explicit axes only. On a mesh with automatic axes the rule
+    of :func:`split_by` decides; without a rule the array may be sharded.
     """
     if not isinstance(x, jax.core.Tracer):
         placed = isinstance(x, jax.Array | jax.ShapeDtypeStruct)
@@ -71,10 +71,9 @@ def is_split(x: Any) -> bool:
 
 @contextlib.contextmanager
 def split_by(rule: ShapeRule | None) -> Iterator[None]:
-    """A context in which ``rule(shape)`` says whether a traced array is split over automatic axes.
+    """A context in which ``rule(shape)`` tells whether traced arrays are sharded.
 
-    Args:
-        rule: None changes nothing.
+    It applies to meshes with automatic axes. The rule None changes nothing.
     """
     token = _split_by.set(_split_by.get() if rule is None else rule)
     try:
@@ -84,21 +83,21 @@ def split_by(rule: ShapeRule | None) -> Iterator[None]:
 
 
 def placed_like(x: Any, like: Any) -> Any:
-    """``x`` on the explicit mesh of ``like``, of the same shape and split as that.
+    """``x`` with the sharding of ``like``, of the same shape, if that lies on an explicit mesh.
 
-    In a traced function ``jnp.zeros_like`` does not keep the sharding of its argument, unless
-    ``jax.set_mesh`` names the mesh.
+    In a traced function ``jnp.zeros_like`` loses the sharding of its argument, unless
+    ``jax.set_mesh`` sets the mesh.
     """
     mesh = explicit_mesh(like)
     if mesh is None or _sharding(x) == _sharding(like):
         return x
     if not isinstance(like, jax.ShapeDtypeStruct | jax.core.Tracer):
-        return jax.device_put(x, like.sharding)  # a single operation does not find the devices
+        return jax.device_put(x, like.sharding)  # which reshard needs a mesh in context for
     return jax.sharding.reshard(x, NamedSharding(mesh, spec_of(like)))
 
 
 def shapes_of(f: Callable[..., Any], *args: Any) -> Any:
-    """Shapes and dtypes of ``f(*args)``; on an explicit mesh its value, which has a place too."""
+    """Shapes and dtypes of ``f(*args)``, or its value on an explicit mesh, which has a sharding."""
     return jax.eval_shape(f, *args) if explicit_mesh(args) is None else f(*args)
 
 
@@ -106,13 +105,10 @@ def on_auto_axes(f: Callable[..., Any], *args: Any, like: PyTree = WHOLE) -> Any
     """``f(*args)``, inside of which the compiler decides how arrays are sharded.
 
     Args:
-        f: a function of arrays; those that it closes over must not lie on an explicit mesh.
-        args: its arguments, trees of arrays and of anything else.
-        like: a tree with the structure of the result, or with a prefix of it: arrays that lie as
-            the results shall, or a ``PartitionSpec``. By default every device holds all.
-
-    Returns:
-        What ``f`` returns; without an explicit mesh among ``args`` just that.
+        f: a function of arrays. It must not close over arrays on an explicit mesh.
+        args: its arguments: trees of arrays and of other objects.
+        like: the sharding of the results: a tree with their structure, or a prefix of it, of arrays
+            or ``PartitionSpec``s. By default every device holds whole arrays.
     """
     mesh = explicit_mesh(args)
     if mesh is None:
@@ -136,11 +132,11 @@ def on_auto_axes(f: Callable[..., Any], *args: Any, like: PyTree = WHOLE) -> Any
 
 
 def on_own_axes(f: Callable[[Any], Any], like: PyTree) -> Callable[[Any], Any]:
-    """``f`` of one tree, for :func:`on_auto_axes` to call: it runs on the explicit mesh again.
+    """``f`` of one tree, to be called inside :func:`on_auto_axes`, run on the explicit mesh again.
 
     Args:
-        f: a function that closes over arrays of the explicit mesh, as a loss over its batch.
-        like: a tree shaped like the argument, of arrays outside.
+        f: a function that closes over arrays on the explicit mesh, such as a loss over its batch.
+        like: a tree shaped like the argument, of arrays on the explicit mesh.
     """
     mesh = explicit_mesh(like)
     if mesh is None:
@@ -150,13 +146,13 @@ def on_own_axes(f: Callable[[Any], Any], like: PyTree) -> Callable[[Any], Any]:
 
 
 def check_mesh(owner: str, mesh: Any, axis: str) -> None:
-    """Raise unless ``mesh``, a device mesh or None, has an axis of this name."""
+    """Raise ValueError unless ``mesh``, a device mesh or None, has an axis of this name."""
     if mesh is not None and axis not in mesh.axis_names:
         raise ValueError(f"{owner}: `mesh` must have an axis {axis!r}, got {mesh.axis_names}.")
 
 
 def automatic(mesh: Any) -> Any:
-    """``mesh``, a ``Mesh`` or an ``AbstractMesh``, with all its axes of ``AxisType.Auto``."""
+    """``mesh``, a ``Mesh`` or ``AbstractMesh``, with all axes of ``AxisType.Auto``."""
     kinds = (AxisType.Auto,) * len(mesh.axis_names)
     if mesh.axis_types == kinds:
         return mesh
@@ -166,7 +162,7 @@ def automatic(mesh: Any) -> Any:
 
 
 def under_automatic_mesh(f: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """``f``, run on automatic axes where ``jax.set_mesh`` has set a mesh of explicit ones."""
+    """``f``, run on automatic axes if ``jax.set_mesh`` has set a mesh with explicit axes."""
 
     @functools.wraps(f)
     def run(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
@@ -181,7 +177,7 @@ def under_automatic_mesh(f: Callable[_Arguments, _Result]) -> Callable[_Argument
 
 
 def on_automatic_mesh(tree: PyTree) -> PyTree:
-    """``tree`` with the arrays of explicit meshes on the automatic meshes of the same devices."""
+    """``tree`` with arrays on explicit meshes moved to automatic meshes of the same devices."""
     mesh = explicit_mesh(tree)
     if mesh is None:
         return tree
@@ -190,7 +186,7 @@ def on_automatic_mesh(tree: PyTree) -> PyTree:
 
 
 def on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
-    """``tree`` with arrays that lie on ``mesh`` with other kinds of axes on ``mesh`` itself."""
+    """``tree`` with arrays moved to ``mesh`` that lie on it with other types of axes."""
 
     def moved(x: Any) -> Any:
         sharding = getattr(x, "sharding", None)
@@ -204,14 +200,14 @@ def on_mesh(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def _sharding(x: Any) -> Any:
-    """How ``x``, an array or the shape of one, is sharded by its type; None if it is neither."""
+    """The sharding in the type of ``x``, an array or its shape; otherwise None."""
     if isinstance(x, jax.ShapeDtypeStruct):
         return x.sharding
     return jax.typeof(x).sharding if isinstance(x, jax.Array) else None
 
 
 def _is_split(sharding: Any) -> bool:
-    """Whether an array of this sharding is split over several devices; None: it has none."""
+    """Whether an array with this sharding, which may be None, is split over several devices."""
     return (
         isinstance(sharding, Sharding)
         and sharding.num_devices > 1
@@ -220,13 +216,13 @@ def _is_split(sharding: Any) -> bool:
 
 
 def _explicit_axes(mesh: AbstractMesh) -> tuple[str, ...]:
-    """The names of the axes of ``mesh`` that are explicit."""
+    """The names of the explicit axes of ``mesh``."""
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
     return tuple(name for name, kind in kinds if kind == AxisType.Explicit)
 
 
 def _devices_of(arrays: Any) -> contextlib.AbstractContextManager[Any]:
-    """Outside of traced functions: the mesh in whose context single operations find devices."""
+    """Outside of traced functions: the mesh as a context, which single operations need."""
     found = [x for x in arrays if explicit_mesh(x) is not None]
     if any(isinstance(x, jax.core.Tracer) for x in arrays):
         return contextlib.nullcontext()

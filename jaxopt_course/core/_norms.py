@@ -2,14 +2,15 @@
 
     |x| = sqrt(sum |s x_i|^2) / s        s = 1, or a power of two
 
-The squares of float32 numbers overflow from 1.8e19 on and vanish below 1e-23: s is then 2^-80 or
-2^80. Such a factor rounds nothing, so numbers of usual size have the norm of the plain formula, to
-the rounding of the sum.
+The squares of float32 numbers overflow above 1.8e19 and vanish below 1e-23. Then s is 2^-80 or
+2^80, which causes no rounding. Numbers of usual size have the norm of the plain formula, up to the
+rounding of the sum.
 
 Reference: Blue, "A Portable Fortran Program to Find the Euclidean Norm of a Vector", 1978.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,21 +22,18 @@ from jaxtyping import Array, Float, Inexact, PyTree, ScalarLike
 from . import numerics, tree
 
 
+# Entries of a leaf up to which its squares are summed for all factors in one pass. It needs no
+# branch, compiles faster than two passes, and suits vmap. Longer leaves would take twice as long.
 ONE_PASS = 2**16
-"""Entries of a leaf up to which its squares are summed for all factors at once.
-
-This takes one pass without a branch, which compiles faster than two passes and suits ``vmap``.
-For longer leaves one pass with all factors would take twice as long as the plain formula.
-"""
 
 Axis = int | Sequence[int] | None
 
 
 def global_norm(updates: PyTree) -> Float[Array, ""]:
-    """The L2 norm of all entries of ``updates`` taken together, in float32 or wider.
+    """The L2 norm of all entries of ``updates`` together, in float32 or wider.
 
-    It is finite where all entries are, the largest float at most, and 0 only where all are. Its
-    slope at 0 is 0.
+    If all entries are finite it is finite, at most the largest float. It is 0 only if all entries
+    are. Its derivative at 0 is 0.
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree.widened(updates)) if leaf.size]
     return _norm(leaves, None, False) if leaves else jnp.zeros((), tree.scalar_dtype(updates))
@@ -44,21 +42,21 @@ def global_norm(updates: PyTree) -> Float[Array, ""]:
 def l2_norm(
     x: Inexact[Array, "*shape"], axis: Axis = None, *, keepdims: bool = False
 ) -> Float[Array, "..."]:
-    """The L2 norms of an array along ``axis``, by the rules of :func:`global_norm`."""
+    """The L2 norms of an array along ``axis``, with the guarantees of :func:`global_norm`."""
     return _along(x, axis, keepdims, False)
 
 
 def root_mean_square(
     x: Inexact[Array, "*shape"], axis: Axis = None, *, keepdims: bool = False
 ) -> Float[Array, "..."]:
-    """The root of the mean of ``|x|^2`` along ``axis``, as finite as :func:`global_norm`."""
+    """The root of the mean of ``|x|^2`` along ``axis``, with the same guarantees."""
     return _along(x, axis, keepdims, True)
 
 
 def shrink_to(updates: PyTree, norm: Float[Array, ""], bound: ScalarLike) -> PyTree:
-    """``updates`` times min(1, bound / norm); as it is where the norm is NaN, or both are 0.
+    """``updates`` times min(1, bound / norm); unchanged if the norm is NaN, or both are 0.
 
-    It is divided by the norm first: norm / bound may be infinite where both are finite.
+    They are divided by the norm first: norm / bound may be infinite where both are finite.
     """
     limit = jnp.asarray(bound, norm.dtype)
     exceeds = norm > limit
@@ -83,7 +81,7 @@ def _axes(axis: int | Sequence[int]) -> tuple[int, ...]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Array:
-    """The norm of all ``leaves``, or along ``axes`` of the only one, which stay with size 1."""
+    """The norm of all ``leaves``, or of the only leaf along ``axes``, which keep size 1."""
     dtype = tree.scalar_dtype(leaves)
     size, limits = _group_size(leaves, axes), jnp.finfo(dtype)
     # The root of the largest number and 16 bits more, for the sum of up to 2^31 squares.
@@ -117,7 +115,7 @@ def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Arra
 
 @_norm.defjvp
 def _norm_jvp(axes, mean, primals, tangents):  # type: ignore[no-untyped-def]
-    """The slope is that of x / |x|, whose entries are at most 1, and 0 at 0."""
+    """The derivative is that of x / |x|, whose entries are at most 1, and 0 at 0."""
     (leaves,), (directions,) = primals, tangents
     norm = _norm(leaves, axes, mean)
     positive = norm > 0
@@ -147,11 +145,7 @@ def _sums_of_squares(leaves: list[Array], axes: tuple[int, ...] | None, factors:
 
 
 def _group_size(leaves: list[Array], axes: tuple[int, ...] | None) -> int:
-    """How many entries one norm is taken of."""
+    """The number of entries in one norm."""
     if axes is None:
         return sum(leaf.size for leaf in leaves)
-    shape = leaves[0].shape
-    size = 1
-    for axis in axes:
-        size *= shape[axis]
-    return size
+    return math.prod(leaves[0].shape[axis] for axis in axes)

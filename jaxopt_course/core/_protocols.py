@@ -1,12 +1,11 @@
-"""The interface of the library: a gradient transformation is two pure functions, as in optax.
+"""The interface: a gradient transformation is two pure functions, as in optax.
 
     init(params) -> state
     update(updates, state, params=None, **extra_args) -> (updates, state)
 
-The types are optax's own two, so that links of both libraries mix in one chain: what a user makes
-may be a ``GradientTransformation``, whose update takes no extra arguments; what this library builds
-is a ``GradientTransformationExtraArgs``. Whatever is given a transformation accepts both, and calls
-what ``checks.transformation`` makes of it.
+The types are optax's own, so that transformations of both libraries can be chained. This library
+returns ``GradientTransformationExtraArgs``. It accepts ``GradientTransformation`` too, whose update
+takes no extra arguments, and converts it by ``checks.transformation``.
 """
 
 from collections.abc import Callable
@@ -27,5 +26,5 @@ State = PyTree  # a container, never a bare array
 Schedule = Callable[[Any], Any]  # step count, int32[] -> value, float[]
 Mask = PyTree | Callable[[Params], PyTree]  # of bools shaped like a prefix of the params
 
-# What a state that is built by hand, with the fields that it has in optax, counts from.
+# The initial count of a state that is built with the fields of optax alone.
 NO_STEPS: Any = np.int32(0)

@@ -1,8 +1,7 @@
-"""Results that are kept as long as the functions they were made for: compiled programs, mostly.
+"""Caches of compiled programs that do not keep the functions alive for which they were compiled.
 
-A cache that holds the functions of its users keeps alive whatever these close over, models and data
-sets included. The caches here hold functions weakly: what was made for a function is forgotten with
-it.
+A cache that holds a user's functions keeps everything alive that they close over, models and data
+sets included. The caches here hold functions weakly: a result is dropped with its functions.
 """
 
 import functools
@@ -16,20 +15,19 @@ from jax.sharding import Mesh
 
 
 Made = TypeVar("Made")
-REMEMBERED = 64  # results of one maker; a function that lives on may be used with many others
+REMEMBERED = 64  # results of one function, whose arguments may all stay alive
 
 
 def remembered(make: Callable[..., Made]) -> Callable[..., Made]:
-    """``make``, which returns what it made before for equal arguments.
+    """``make``, which returns its previous result for equal arguments.
 
-    The functions among its arguments, and in tuples among them, are replaced by stand-ins that call
-    them as long as they are alive. A result is forgotten with any of these functions, or when many
-    others have been made since. Where an argument cannot be hashed, such as an array, the result
-    is made each time.
+    Functions among its arguments, and in tuples among them, are replaced by proxies that call them
+    as long as they are alive. A result is dropped with any of these functions, or after many
+    others. With unhashable arguments, such as arrays, the result is never cached.
 
     Args:
-        make: a function of positional arguments. It must be quick, and its result must not be
-            used when the functions that it was made for are gone.
+        make: a function of positional arguments. It must be fast, and its result must not be used
+            after its functions are gone.
 
     Examples:
         >>> twice = lambda x: 2 * x
@@ -42,7 +40,7 @@ def remembered(make: Callable[..., Made]) -> Callable[..., Made]:
 
     @functools.wraps(make)
     def made(*arguments: Any) -> Made:
-        # `forget` is called by the collector of garbage, at any moment: it takes no lock.
+        # The garbage collector may call `forget` at any moment, so it takes no lock.
         key = _held_weakly(arguments, forget=lambda _: results.pop(key, None))
         try:
             hash(key)
@@ -52,7 +50,7 @@ def remembered(make: Callable[..., Made]) -> Callable[..., Made]:
             result = results.pop(key, None)
             if result is None:
                 result = make(*_standing_in(arguments))
-            results[key] = result  # the last one used comes last
+            results[key] = result  # the most recently used result comes last
             if len(results) > REMEMBERED:
                 results.pop(next(iter(results)), None)
         return result
@@ -61,20 +59,18 @@ def remembered(make: Callable[..., Made]) -> Callable[..., Made]:
 
 
 def compiled_for(*names: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function some of whose keyword arguments are static and hold a user's functions.
+    """Compile a function some of whose keyword arguments are static and contain a user's functions.
 
-    It does what ``jax.jit(function, static_argnames=names)`` does, but a program is kept only as
-    long as the functions in these arguments (see :func:`remembered`), where ``jax.jit`` keeps the
-    functions for the life of the process.
+    It works like ``jax.jit(function, static_argnames=names)``. But a program is kept only as long
+    as the functions in these arguments (see :func:`remembered`), which ``jax.jit`` would keep alive
+    until the process ends.
 
     Args:
-        *names: of the keyword arguments, each a function, or a tuple of functions and other things.
+        *names: names of keyword arguments: functions, or tuples of functions and other objects.
         **options: for ``jax.jit``.
 
     Examples:
-        >>> @compiled_for("function")
-        ... def applied(x, *, function):
-        ...     return function(x)
+        >>> applied = compiled_for("function")(lambda x, *, function: function(x))
         >>> applied(3, function=lambda x: 2 * x).item()
         6
     """
@@ -95,14 +91,14 @@ def compiled_for(*names: str, **options: Any) -> Callable[[Callable[..., Any]], 
 
 
 def _held_weakly(part: Any, forget: Callable[[Any], Any]) -> Any:
-    """``part`` with weak references in the place of functions; tuples are looked into."""
+    """``part`` with weak references in place of functions, also within tuples."""
     if isinstance(part, tuple):
         return type(part), *(_held_weakly(x, forget) for x in part)
     return weakref.ref(part, forget) if _is_function(part) else part
 
 
 def _standing_in(part: Any) -> Any:
-    """``part`` with stand-ins in the place of functions, which call these and do not keep them."""
+    """``part`` with proxies in place of functions, which call them without keeping them."""
     if isinstance(part, tuple):
         return tuple.__new__(type(part), map(_standing_in, part))
     if not _is_function(part):
@@ -114,7 +110,7 @@ def _standing_in(part: Any) -> Any:
 
 
 def _is_function(part: Any) -> bool:
-    """Whether ``part`` is called, and can be held weakly. A mesh is callable as a decorator."""
+    """Whether ``part`` is a function that can be held weakly. Meshes are callable too."""
     if not callable(part) or isinstance(part, type | Mesh):
         return False
     return type(part).__weakrefoffset__ != 0

@@ -1,6 +1,6 @@
-"""Argument checks. Every message says who, which argument, the rule, and the value received.
+"""Argument checks, whose messages name the owner, the argument, the rule and the value.
 
-Checks run when a transformation is built. A traced or vmapped number has no value yet: it passes.
+They run when an object is built. A traced or vmapped number has no value yet, and passes.
 """
 
 import difflib
@@ -18,31 +18,26 @@ from ._protocols import GradientTransformation, GradientTransformationExtraArgs
 
 
 def is_traced(value: Any) -> bool:
-    """Whether ``value`` is an abstract stand-in, seen while jax traces a function."""
+    """Whether ``value`` is a tracer, the abstract value that JAX passes through a function."""
     return isinstance(value, jax.core.Tracer)
 
 
 def shown(value: Any) -> str:
-    """``value`` as a part of a sentence: its kind where its text is long."""
+    """``value`` as part of a message: its text, or its type where the text is long."""
     if not is_traced(value) and isinstance(value, jax.Array | np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, int) and abs(value) > 10**30:
         return f"an int of about {int(value.bit_length() * math.log10(2)) + 1} digits"
     try:
         text = repr(value)
-    except ValueError:  # it holds an int of more digits than Python prints
+    except ValueError:  # an int in it has more digits than Python prints
         text = ""
     is_short = 0 < len(text) <= 60 and "\n" not in text
     return text if is_short else f"a {type(value).__name__}"
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun, for messages.
-
-    Args:
-        count: how many.
-        noun: of one.
-        plural: of several. None: ``noun`` with an s.
+    """A number with its noun, for messages. ``plural`` is ``noun`` with an s by default.
 
     Examples:
         >>> counted(1, "step"), counted(2, "step"), counted(0, "leaf", "leaves")
@@ -55,13 +50,13 @@ def number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> 
     """Raise unless ``value`` is one real number in ``interval``, written as in mathematics.
 
     Args:
-        owner: the function whose argument it is, for the message.
+        owner: the function whose argument is checked, for the message.
         name: the argument.
-        value: what the caller gave. A traced scalar passes.
+        value: its value. A traced scalar passes.
         interval: the rule, such as ``"[0, 1)"``.
 
     Raises:
-        TypeError: if ``value`` is not a number: None, a bool, a string, an array with axes.
+        TypeError: if ``value`` is not a number, such as None, a bool or an array with axes.
         ValueError: if it is NaN or outside the interval.
 
     Examples:
@@ -81,13 +76,13 @@ def numbers(owner: str, interval: str, **values: Any) -> None:
 
 
 def beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
-    """Raise if an argument that means something only beside another one is given without that.
+    """Raise ValueError if an argument is given without what it needs.
 
     Args:
-        owner: who speaks in errors.
-        needed: what the arguments need, as a person writes it.
-        present: whether that is there.
-        given: the arguments by name; None, False and what is empty are not given.
+        owner: the function, for the message.
+        needed: what the arguments need, for the message.
+        present: whether it is present.
+        given: the arguments by name. None, False and empty values are not given.
     """
     for name, value in given.items():
         if value and not present:
@@ -95,15 +90,15 @@ def beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
 
 
 def integer(owner: str, name: str, value: Any, interval: str) -> None:
-    """Raise unless ``value`` is a static integer in ``interval``: one that sets shapes or programs.
+    """Raise unless ``value`` is a static integer in ``interval``, which sets shapes or programs.
 
     Raises:
-        TypeError: if ``value`` is traced, or no integer.
+        TypeError: if ``value`` is traced or not an integer.
         ValueError: if it lies outside the interval.
     """
     if is_traced(value):
         raise TypeError(
-            f"{owner}: `{name}` is static, for it sets the shape of the program: "
+            f"{owner}: `{name}` is static, because it sets the shape of the program: "
             f"it must be an int in {interval}, got a traced value."
         )
     if isinstance(value, bool | np.bool) or not isinstance(value, int | np.integer):
@@ -115,7 +110,7 @@ def integer(owner: str, name: str, value: Any, interval: str) -> None:
 def learning_rate(owner: str, value: Any, name: str = "learning_rate", hint: str = "") -> None:
     """Raise unless ``value`` is a number in [0, inf) or a schedule.
 
-    ``hint`` is a sentence that says what to use for a negative number.
+    ``hint`` is a sentence that is added to the message for negative numbers.
     """
     if callable(value):
         schedule(owner, name, value)
@@ -127,19 +122,16 @@ def learning_rate(owner: str, value: Any, name: str = "learning_rate", hint: str
 
 
 def schedule(owner: str, name: str, value: Any) -> None:
-    """Raise if ``value`` is no function of a step count that returns a number.
+    """Raise TypeError unless ``value`` is a function of a step count that returns a number.
 
-    A function that fails where the count is traced passes: it may serve outside of ``jit``.
-
-    Raises:
-        TypeError: if it is not callable, or returns something else.
+    A function that fails on a traced count passes: it may be used outside of ``jit``.
     """
     rule = f"{owner}: `{name}` must be a schedule, a function from a step count to a number"
     if isinstance(value, type) or not callable(value):
         raise TypeError(f"{rule}, got {shown(value)}.")
     try:
         result: Any = jax.eval_shape(value, jax.ShapeDtypeStruct((), jnp.int32))
-    except Exception:  # the function's own, which its caller will see
+    except Exception:  # it will be raised again when the schedule is used
         return
     is_number = isinstance(result, jax.ShapeDtypeStruct) and result.shape == ()
     if not is_number or not jnp.issubdtype(result.dtype, np.number):
@@ -147,7 +139,7 @@ def schedule(owner: str, name: str, value: Any) -> None:
 
 
 def flag(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` is True or False; what is merely true or false is refused."""
+    """Raise unless ``value`` is True or False, not merely truthy or falsy."""
     if not isinstance(value, bool | np.bool):
         raise TypeError(f"{owner}: `{name}` must be True or False, got {shown(value)}.")
 
@@ -159,7 +151,7 @@ def flags(owner: str, **values: Any) -> None:
 
 
 def dtype(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` is None or the dtype of floats or complex numbers, or its name."""
+    """Raise unless ``value`` is None, or a float or complex dtype or its name."""
     if value is None:
         return
     try:
@@ -174,11 +166,7 @@ def dtype(owner: str, name: str, value: Any) -> None:
 
 
 def as_array(owner: str, name: str, value: Any) -> Array:
-    """``value`` as an array of numbers.
-
-    Raises:
-        TypeError: if it is none: None, a text, a function, a dictionary.
-    """
+    """``value`` as an array; TypeError if it does not consist of numbers."""
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
@@ -197,12 +185,7 @@ def array(owner: str, name: str, value: Any) -> None:
 
 
 def rank(owner: str, name: str, value: Any, least: int) -> None:
-    """Raise unless ``value`` is an array of numbers with at least ``least`` axes.
-
-    Raises:
-        TypeError: if it is not an array.
-        ValueError: if it has fewer axes.
-    """
+    """Raise unless ``value`` is an array of numbers with at least ``least`` axes."""
     if not isinstance(value, jax.Array | np.ndarray) or not jnp.issubdtype(value.dtype, np.number):
         raise TypeError(f"{owner}: `{name}` must be an array of numbers, got {shown(value)}.")
     if value.ndim < least:
@@ -212,13 +195,13 @@ def rank(owner: str, name: str, value: Any, least: int) -> None:
 
 
 def function(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` can be called, and is no class."""
+    """Raise unless ``value`` is callable and not a class."""
     if isinstance(value, type) or not callable(value):
         raise TypeError(f"{owner}: `{name}` must be a function, got {shown(value)}.")
 
 
 def axes(owner: str, name: str, value: Any) -> None:
-    """Raise unless ``value`` names axes: an int, several of them, or None for all."""
+    """Raise unless ``value`` is an axis, several axes, or None for all."""
     is_axis = lambda axis: isinstance(axis, int | np.integer) and not isinstance(axis, bool)
     several = value if isinstance(value, tuple | list) else (value,)
     if isinstance(value, int) and abs(value) > 2**31:
@@ -230,7 +213,7 @@ def axes(owner: str, name: str, value: Any) -> None:
 
 
 def choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
-    """Raise unless ``value`` is one of ``choices``; suggest the nearest one."""
+    """Raise unless ``value`` is one of ``choices``; the message suggests the nearest one."""
     choices = list(choices)
     if not isinstance(value, str) or value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1)
@@ -270,10 +253,10 @@ def _contains(interval: str, value: float) -> bool:
 
 
 def transformation(owner: str, name: str, value: Any) -> GradientTransformationExtraArgs:
-    """``value``, if it is a gradient transformation; its update then takes extra arguments.
+    """``value`` as a gradient transformation whose update takes extra arguments.
 
     Raises:
-        TypeError: if it is another thing, such as an optimizer that was not called.
+        TypeError: if it is not a transformation, such as an optimizer that was not called.
     """
     if not isinstance(value, GradientTransformation):
         hint = " Was it meant to be called?" if callable(value) else ""
@@ -284,14 +267,14 @@ def transformation(owner: str, name: str, value: Any) -> GradientTransformationE
 
 
 def like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "parameter") -> None:
-    """Raise unless ``tree`` has the structure and shapes of ``like``; name where it differs.
+    """Raise unless ``tree`` has the structure and shapes of ``like``; the message names the path.
 
     Args:
         owner: the function, for the message.
-        what: what the leaves of ``tree`` are called. A ``"gradient"`` must be of floats or
-            complex numbers besides.
-        tree: what the caller gave.
-        like: what it has to resemble. Dtypes may differ.
+        what: what the leaves of ``tree`` are called. A ``"gradient"`` must also have a float or
+            complex dtype.
+        tree: the tree to check.
+        like: the tree to compare with. Dtypes may differ.
         than: what the leaves of ``like`` are called.
     """
     if what == "gradient":
@@ -321,11 +304,7 @@ def like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "paramet
 
 
 def floats(owner: str, what: str, tree: PyTree) -> None:
-    """Raise unless all leaves are floats or complex numbers; integers would be rounded in silence.
-
-    Raises:
-        TypeError: if one is not; it names its path.
-    """
+    """Raise TypeError unless all leaves are floats or complex: integers would be rounded."""
     for path, leaf in jax.tree.leaves_with_path(tree):
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.inexact):
@@ -337,11 +316,7 @@ def floats(owner: str, what: str, tree: PyTree) -> None:
 
 
 def state(owner: str, state: Any, kind: type) -> None:
-    """Raise unless ``state`` is a ``kind``: another optimizer's state is not taken for one's own.
-
-    Raises:
-        TypeError: if it is something else.
-    """
+    """Raise TypeError unless ``state`` is a ``kind``, and not the state of another optimizer."""
     if not isinstance(state, kind):
         raise TypeError(
             f"{owner}: the state must be the {kind.__name__} that the `init` of the same "
@@ -350,17 +325,13 @@ def state(owner: str, state: Any, kind: type) -> None:
 
 
 def step(owner: str, updates: PyTree, own: Any, kind: type, field: str) -> None:
-    """Raise unless the state ``own`` is a ``kind``, and the gradients resemble its ``field``."""
+    """Raise unless the state ``own`` is a ``kind``, and the gradients are like its ``field``."""
     state(owner, own, kind)
     like(owner, "gradient", updates, getattr(own, field))
 
 
 def empty_state(owner: str, state: Any) -> None:
-    """Raise if ``state`` holds anything: a transformation without a state was given another's.
-
-    Raises:
-        TypeError: if it has leaves.
-    """
+    """Raise TypeError if ``state`` has leaves, so that it belongs to another transformation."""
     if jax.tree.leaves(state):
         raise TypeError(
             f"{owner}: the state must be the EmptyState that `init` of the same transformation "
@@ -369,11 +340,7 @@ def empty_state(owner: str, state: Any) -> None:
 
 
 def parts(owner: str, what: str, parts: Any, names: Iterable[Any]) -> None:
-    """Raise unless ``parts``, a dictionary in a state, has exactly these names.
-
-    Raises:
-        ValueError: if it is no dictionary, or of other names.
-    """
+    """Raise ValueError unless ``parts``, a dictionary in a state, has exactly these names."""
     wanted = list(names)
     if not isinstance(parts, Mapping) or set(parts) != set(wanted):
         got = list(parts) if isinstance(parts, Mapping) else _kind_of(parts)
@@ -384,7 +351,7 @@ def parts(owner: str, what: str, parts: Any, names: Iterable[Any]) -> None:
 
 
 def params(owner: str, params: Any) -> None:
-    """Raise unless the caller handed the parameters to ``update``."""
+    """Raise ValueError unless the caller passed the parameters to ``update``."""
     if params is None:
         raise ValueError(
             f"{owner} reads the parameters: call `update(updates, state, params)`, "

@@ -1,4 +1,4 @@
-"""Numerics that stay finite and exact. Each helper names the defect that it prevents."""
+"""Numerics that stay finite and exact. Each function names the defect that it prevents."""
 
 import functools
 import math
@@ -14,10 +14,10 @@ from ._protocols import ScalarOrSchedule
 
 
 def wide_dtype(dtype: DTypeLike) -> Any:
-    """``dtype``, or float32 where it is narrower; for integers a float dtype likewise.
+    """``dtype``, but at least float32; for integers a float dtype.
 
-    Prevents sums that stall: in bfloat16 the decay 0.999 rounds to 1, and a running mean of
-    unit gradients never gets past 0.5.
+    Prevents sums that stall: in bfloat16 the decay 0.999 rounds to 1, and a running mean of unit
+    gradients never exceeds 0.5.
     """
     return jax.dtypes.canonicalize_dtype(np.promote_types(dtype, jnp.float32))
 
@@ -25,17 +25,17 @@ def wide_dtype(dtype: DTypeLike) -> Any:
 def as_float(value: Any) -> Float[Array, "*shape"]:
     """``value`` in the default float dtype: float64 under x64, else float32.
 
-    Prevents the type error of integer counts meeting floats under strict promotion.
+    Prevents the type error of integer counts combined with floats under strict promotion.
     """
     return jnp.asarray(value, jnp.result_type(float))
 
 
 def alike(*numbers: Any) -> list[Real[Array, "..."]]:
-    """``numbers`` in one dtype: as integers if all of them are whole, else in the default float.
+    """``numbers`` in one dtype: integer if all of them are whole, else the default float.
 
-    Prevents counts beyond 2^24 from being rounded to float32. Python integers and integer arrays
-    are whole, and so are Python floats without a fraction. A Python number that no integer dtype
-    holds makes all of them floats.
+    Prevents counts above 2^24 from being rounded to float32. Integers, integer arrays and Python
+    floats without a fraction are whole. A Python number too large for integer dtypes makes all of
+    them floats.
     """
     whole = [int(x) if isinstance(x, float) and x.is_integer() else x for x in numbers]
     bare = [x for x in whole if isinstance(x, int | np.integer)]
@@ -53,9 +53,9 @@ def alike(*numbers: Any) -> list[Real[Array, "..."]]:
 
 
 def abs_sq(x: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``|x|^2``, real also where ``x`` is complex.
+    """``|x|^2``, which is real for complex ``x`` too.
 
-    Prevents the complex square, whose running mean has no meaning and no order.
+    Prevents complex squares, whose running mean is not a second moment.
     """
     if jnp.iscomplexobj(x):
         return jnp.square(x.real) + jnp.square(x.imag)
@@ -63,9 +63,9 @@ def abs_sq(x: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def complement(decay: ScalarLike, dtype: DTypeLike) -> Inexact[Array, ""]:
-    """``1 - decay``, formed before rounding where ``decay`` is a Python number.
+    """``1 - decay``, computed before rounding if ``decay`` is a Python number.
 
-    Prevents the error of ``1 - float32(0.99999)``, which is off by 2e-4 of itself.
+    Prevents the relative error of 2e-4 of ``1 - float32(0.99999)``.
     """
     if isinstance(decay, int | float):
         return jnp.asarray(1 - decay, dtype)
@@ -73,12 +73,12 @@ def complement(decay: ScalarLike, dtype: DTypeLike) -> Inexact[Array, ""]:
 
 
 def at_count(rate: ScalarOrSchedule, count: Int[Array, ""]) -> Any:
-    """A number as it is; a schedule's at ``count``."""
+    """The rate itself, or the value of a schedule at ``count``."""
     return rate(count) if callable(rate) else rate
 
 
 def of_rates(f: Callable[..., Any], *rates: Any) -> Any:
-    """``f(*rates)``; or, where one of the rates is a schedule, the schedule of what ``f`` gives."""
+    """``f(*rates)``, or the schedule of its values if one of the rates is a schedule."""
     if not any(callable(rate) for rate in rates):
         return f(*rates)
     return lambda count: f(*(at_count(rate, count) for rate in rates))
@@ -89,7 +89,7 @@ def one_minus_power(
 ) -> Inexact[Array, ""]:
     """``1 - decay ** count`` as ``-expm1(count * log(decay))``, for decays in [0, 1).
 
-    Prevents the cancellation of a power close to 1, and the infinite log of a decay of 0.
+    Prevents the cancellation of a power close to 1, and the infinite logarithm of a decay of 0.
     """
     real = jnp.finfo(dtype).dtype  # that of the parts, where ``dtype`` is complex
     smallest = float(jnp.finfo(dtype).tiny)
@@ -102,9 +102,9 @@ def one_minus_power(
 
 @jax.custom_jvp
 def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The square root, with slope 0 at 0.
+    """The square root, with derivative 0 at 0.
 
-    Prevents NaN meta-gradients: the true slope at 0 is infinite, and meets a zero there.
+    Prevents NaN meta-gradients: the true derivative at 0 is infinite, and is multiplied by 0.
     """
     return jnp.sqrt(x)
 
@@ -119,7 +119,7 @@ def _safe_sqrt_jvp(primals, tangents):  # type: ignore[no-untyped-def]
 
 
 def magnitude(x: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """|x|, with slope 0 at 0, in the middle of its slopes, where that of ``jnp.abs`` is 1."""
+    """|x|, with derivative 0 at 0, where that of ``jnp.abs`` is 1."""
     return safe_sqrt(abs_sq(x)) if jnp.iscomplexobj(x) else x * jnp.sign(x)
 
 
@@ -128,17 +128,17 @@ def safe_divide(
 ) -> Inexact[Array, "*shape"]:
     """``numerator / denominator``, and 0 where the denominator is 0.
 
-    Prevents 0 / 0 where nothing has been seen yet and the caller chose ``eps = 0``.
+    Prevents 0 / 0 before the first nonzero gradient if the caller chose ``eps = 0``.
     """
     nonzero = denominator != 0
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), 0)
 
 
 def power_of_two(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The power of two next to ``x >= 0``, by which to divide without rounding.
+    """A power of two near ``x >= 0``, by which to divide without rounding.
 
     Prevents infinite squares, and quotients that are 0: XLA divides by a large number by
-    multiplying with its inverse, and takes subnormal ones for 0. Neither the power nor its
+    multiplying with its inverse, and flushes subnormal numbers to 0. Neither the power nor its
     inverse is infinite or subnormal.
     """
     limits = jnp.finfo(x.dtype)
@@ -147,7 +147,7 @@ def power_of_two(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def safe_increment(count: Int[Array, ""]) -> Int[Array, ""]:
-    """``count + 1``, or ``count`` once it is the largest integer of its dtype.
+    """``count + 1``, or ``count`` if it is the largest integer of its dtype.
 
     Prevents the wrap-around to negative counts, which would make bias corrections NaN.
     """
@@ -155,9 +155,9 @@ def safe_increment(count: Int[Array, ""]) -> Int[Array, ""]:
 
 
 def is_due(count: Int[Array, ""], interval: ScalarLike) -> Bool[Array, ""]:
-    """Whether ``count`` is a multiple of ``interval``, rounded to a whole number, at least 1.
+    """Whether ``count`` is a multiple of ``interval``, rounded to an integer of at least 1.
 
-    Prevents the event that never comes, where an interval among vmapped numbers is 9.999.
+    Prevents an event that never happens because a vmapped interval is 9.999.
     """
     now, every = alike(count, interval)
     if not jnp.issubdtype(every.dtype, jnp.integer):
@@ -169,8 +169,8 @@ def is_due(count: Int[Array, ""], interval: ScalarLike) -> Bool[Array, ""]:
 def has_reached(count: Int[Array, ""], bound: ScalarLike) -> Bool[Array, ""]:
     """``count >= bound``, compared as integers.
 
-    Prevents counts beyond 2^24 from being rounded to float32. A bound between two integers is
-    reached at the larger one; NaN, and what exceeds the count's dtype, never.
+    Prevents counts above 2^24 from being rounded to float32. A bound between two integers is
+    reached at the larger one; NaN and bounds beyond the count's dtype are never reached.
     """
     now, least = alike(count, bound)
     if jnp.issubdtype(least.dtype, jnp.integer):
@@ -180,23 +180,23 @@ def has_reached(count: Int[Array, ""], bound: ScalarLike) -> Bool[Array, ""]:
 
 
 def _most(count: Array, number: Array) -> Any:
-    """The largest float that the count's dtype holds: 2^31 - 128 of float32 and int32."""
+    """The largest float that the count's dtype holds: 2^31 - 128 for float32 and int32."""
     kind = number.dtype.type
     return np.nextafter(kind(jnp.iinfo(count.dtype).max), kind(0))
 
 
 def in_dtype(value: ScalarLike) -> Callable[[Any], Array]:
-    """``value`` in whatever dtype is asked for, converted once per dtype and not per leaf.
+    """A function from a dtype to ``value`` in it, converted once per dtype, not once per leaf.
 
-    To be called inside ``update``: what it has converted belongs to one trace.
+    To be called inside ``update``, because what it converts belongs to one trace.
     """
     return functools.cache(lambda dtype: jnp.asarray(value, dtype))
 
 
 def nonzero_in_dtype(eps: ScalarLike) -> Callable[[Any], Array]:
-    """As :func:`in_dtype`, but the dtype's smallest number where ``eps`` is 0.
+    """As :func:`in_dtype`, but with the smallest number of the dtype where ``eps`` is 0.
 
-    Prevents 0 / 0 at less cost than :func:`safe_divide`, where ``eps`` is added anyway.
+    Prevents 0 / 0 at a lower cost than :func:`safe_divide`, where ``eps`` is added anyway.
     """
     return functools.cache(
         lambda dtype: jnp.maximum(jnp.asarray(eps, dtype), jnp.finfo(dtype).tiny)

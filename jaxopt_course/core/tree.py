@@ -1,6 +1,6 @@
-"""Arithmetic on pytrees. What optax's tree utilities already do well is not repeated here.
+"""Arithmetic on pytrees, in float32 or wider whatever the dtypes of the leaves.
 
-Arithmetic runs in float32 or wider, whatever the leaves' dtype; who stores a result casts it.
+Names are those of ``optax.tree`` where it has the function.
 """
 
 import functools
@@ -13,22 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, DTypeLike, Float, Int, PyTree, ScalarLike
 
-from . import numerics
+from . import checks, numerics
 from ._meshes import on_auto_axes, placed_like
-from ._protocols import MaskedNode
+from ._protocols import MaskedNode, Params
 
 
 def accumulator_like(
     tree: PyTree, dtype: DTypeLike | None = None, fill: ScalarLike = 0.0
 ) -> PyTree:
-    """``fill`` in the shapes of ``tree``, in ``dtype``, or else in float32 or wider."""
+    """``fill`` in the shapes of ``tree``, in ``dtype`` or else in float32 or wider."""
     return jax.tree.map(
         lambda x: _filled(x, fill, dtype or numerics.wide_dtype(jnp.result_type(x))), tree
     )
 
 
 def map_unmasked(f: Callable[[Any, Any], Any], tree: PyTree, params: PyTree) -> PyTree:
-    """``f`` of each leaf of ``tree`` and of ``params``; the latter where ``tree`` is masked."""
+    """``f`` of each leaf of ``tree`` and of ``params``; the parameter where ``tree`` is masked."""
     is_masked = lambda x: isinstance(x, MaskedNode)
     own_or_new = lambda x, p: p if is_masked(x) else f(x, p)
     return jax.tree.map(own_or_new, tree, params, is_leaf=is_masked)
@@ -37,14 +37,14 @@ def map_unmasked(f: Callable[[Any, Any], Any], tree: PyTree, params: PyTree) -> 
 def for_tree(values: PyTree | Callable[[PyTree], PyTree], tree: PyTree) -> PyTree:
     """``values``, or ``values(tree)`` if it is a function: a mask, labels, strengths.
 
-    A module that happens to be callable holds values: it is a tree, and no function.
+    A callable module is a tree of values, not a function.
     """
     is_function = callable(values) and jax.tree_util.all_leaves([values])
     return values(tree) if is_function else values
 
 
 def real_accumulator_like(tree: PyTree, fill: ScalarLike = 0.0) -> PyTree:
-    """``fill`` in the shapes of ``tree``, float32 or wider, and real: to keep squares in."""
+    """``fill`` in the shapes of ``tree``, real and in float32 or wider, for squares."""
     return jax.tree.map(lambda x: _filled(x, fill, scalar_dtype(x)), tree)
 
 
@@ -84,13 +84,13 @@ def running_sum(old: PyTree, new: PyTree, decay: ScalarLike) -> PyTree:
 
 
 def bias_correction(mean: PyTree, decay: ScalarLike, count: Int[Array, ""]) -> PyTree:
-    """``mean / (1 - decay^count)``: a running mean from zeros, without their pull."""
+    """``mean / (1 - decay^count)``: corrects a running mean for starting from zeros."""
     correction = functools.cache(lambda dtype: numerics.one_minus_power(decay, count, dtype))
     return jax.tree.map(lambda m: m / correction(m.dtype), mean)
 
 
 def zeros_like(tree: PyTree) -> PyTree:
-    """Zeros in the shapes, dtypes and places of the leaves of ``tree``."""
+    """Zeros with the shapes, dtypes and shardings of the leaves of ``tree``."""
     return jax.tree.map(lambda x: placed_like(jnp.zeros_like(x), x), tree)
 
 
@@ -112,8 +112,8 @@ def divide_by_root(
 ) -> PyTree:
     """``numerator / (sqrt(squares + eps_root) + eps)``, in the dtypes of ``numerator``.
 
-    Finite, and of finite slope, also where nothing but zeros has been seen: a denominator is at
-    least sqrt(tiny), below which no root of a normal number lies. None adds no term.
+    None adds no term. The result and its derivatives are finite even if all squares are 0: a
+    denominator is at least sqrt(tiny), the root of the smallest normal number.
     """
 
     def plus(value: ScalarLike | None) -> Callable[[Array], Array]:
@@ -167,7 +167,7 @@ def sub(tree: PyTree, other: PyTree) -> PyTree:
 
 
 def scalar_dtype(tree: PyTree) -> Any:
-    """The real dtype for a number that all leaves share: float32, or that of the widest leaf."""
+    """The real dtype of a number that all leaves share: float32, or that of the widest leaf."""
     kinds = (
         jnp.finfo(numerics.wide_dtype(jnp.result_type(x))).dtype for x in jax.tree.leaves(tree)
     )
@@ -175,7 +175,7 @@ def scalar_dtype(tree: PyTree) -> Any:
 
 
 def sum(tree: PyTree) -> Float[Array, ""]:
-    """The sum of all entries of all leaves, which are real; 0 for a tree without leaves."""
+    """The sum of all entries of all leaves, which must be real; 0 for a tree without leaves."""
     dtype = scalar_dtype(tree)
     sums = (jnp.sum(_wide(x)).astype(dtype) for x in jax.tree.leaves(tree))
     return functools.reduce(jnp.add, sums, jnp.zeros((), dtype))
@@ -196,6 +196,27 @@ def vdot(a: PyTree, b: PyTree) -> Float[Array, ""]:
     product = lambda x, y: on_auto_axes(jnp.vdot, _wide(x), _wide(y)).real.astype(dtype)
     terms = (product(x, y) for x, y in leaves)
     return functools.reduce(jnp.add, terms, jnp.zeros((), dtype))
+
+
+def hvp(fn: Callable[[Params], Any], params: Params, vector: Params) -> Params:
+    """The Hessian of ``fn`` at ``params`` times ``vector``, without forming the Hessian.
+
+    It is the derivative of the gradient along ``vector`` (forward over reverse mode), and costs a
+    few evaluations of ``fn``, whatever the number of parameters. (Pearlmutter, "Fast Exact
+    Multiplication by the Hessian", 1994.)
+
+    Args:
+        fn: maps the parameters to one number; twice differentiable.
+        params: the point at which the Hessian is taken.
+        vector: the vector, with the structure and shapes of ``params``.
+
+    Examples:
+        >>> fn = lambda w: w[0] ** 2 + 3 * w[0] * w[1]  # Hessian [[2, 3], [3, 0]]
+        >>> hvp(fn, jnp.array([1.0, 5.0]), jnp.array([1.0, 0.0])).tolist()
+        [2.0, 3.0]
+    """
+    checks.like("hvp", "vector", vector, params)
+    return jax.jvp(jax.grad(fn), (params,), (cast_like(vector, params),))[1]
 
 
 def _filled(x: Any, fill: ScalarLike, dtype: Any) -> Array:
