@@ -17,7 +17,7 @@ import jaxopt_course
 
 
 STATES = "States"
-HIDDEN = {"cli", "contrib", "claims"}  # commands, and names of other packages
+HIDDEN = {"cli", "contrib"}  # commands, and names of other packages
 TEXT = "For this library's other packages"  # a group whose names are listed only
 GROUPS: dict[str, dict[str, str]] = tomllib.loads(
     (pathlib.Path(__file__).parent / "reference.toml").read_text()
