@@ -36,7 +36,7 @@ from ._comparison import (
     write_cell,
     write_index,
 )
-from ._contenders import Contender, point_of
+from ._contenders import Contender
 from ._workload import VARIANTS, Workload
 
 
@@ -214,7 +214,7 @@ def _side_by_side(
 def _design(own: Contender, key: Key[Array, ""], trials: int) -> np.ndarray:
     """The defaults and a Sobol design, whose key depends on the contender's name."""
     key = jax.random.fold_in(key, np.uint32(zlib.crc32(own.name.encode())))
-    return np.concatenate([point_of(own)[None], sobol_design(key, dict(own.space), trials)])
+    return np.concatenate([own.default_point()[None], sobol_design(key, dict(own.space), trials)])
 
 
 def _about(

@@ -35,6 +35,32 @@ class Contender(NamedTuple):
     defaults: Mapping[str, Any]
     full_batch: bool = False
 
+    def default_point(self) -> np.ndarray:
+        """The defaults as a point of the unit cube, f64[ranges].
+
+        Raises:
+            ValueError: if a name is not in the space, or a value lies outside its range.
+        """
+        if set(self.space) != set(self.defaults):
+            raise ValueError(
+                f"Contender: `defaults` of {self.name} must have the names of its space, "
+                f"{', '.join(sorted(self.space))}, "
+                f"got {', '.join(sorted(self.defaults)) or 'none'}."
+            )
+        point = []
+        for name, kind in sorted(self.space.items()):  # the order of a pytree's leaves
+            value = self.defaults[name]
+            if not kind.low <= value <= kind.high:
+                raise ValueError(
+                    f"Contender: `defaults` of {self.name} must lie in the ranges of its space, "
+                    f"got {value!r} for `{name}`, which is {kind}."
+                )
+            half = 0.5 if isinstance(kind, Int) else 0.0  # the middle of an integer's interval
+            scale = np.log if kind.log else np.asarray
+            low, high = scale(kind.low - half), scale(kind.high + half)
+            point.append(float((scale(value) - low) / (high - low)))
+        return np.array(point)
+
 
 def contender(name: str) -> Contender:
     """The contender called ``name``, one of ``CONTENDERS``.
@@ -45,32 +71,6 @@ def contender(name: str) -> Contender:
     """
     checks.choice("contender", "name", name, CONTENDERS)
     return CONTENDERS[name]
-
-
-def point_of(own: Contender) -> np.ndarray:
-    """The defaults as a point of the unit cube, f64[ranges].
-
-    Raises:
-        ValueError: if the names differ from those of the space, or a value lies outside its range.
-    """
-    if set(own.space) != set(own.defaults):
-        raise ValueError(
-            f"Contender: `defaults` of {own.name} must have the names of its space, "
-            f"{', '.join(sorted(own.space))}, got {', '.join(sorted(own.defaults)) or 'none'}."
-        )
-    point = []
-    for name, kind in sorted(own.space.items()):  # the order of a pytree's leaves
-        value = own.defaults[name]
-        if not kind.low <= value <= kind.high:
-            raise ValueError(
-                f"Contender: `defaults` of {own.name} must lie in the ranges of its space, "
-                f"got {value!r} for `{name}`, which is {kind}."
-            )
-        half = 0.5 if isinstance(kind, Int) else 0.0  # the middle of an integer's interval
-        scale = np.log if kind.log else np.asarray
-        low, high = scale(kind.low - half), scale(kind.high + half)
-        point.append(float((scale(value) - low) / (high - low)))
-    return np.array(point)
 
 
 def _tuned(

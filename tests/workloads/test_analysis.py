@@ -8,6 +8,7 @@ import pytest
 from jaxopt_course.workloads import (
     Summary,
     Trials,
+    best_trials,
     edge_shares,
     pairwise_differences,
     performance_profiles,
@@ -15,7 +16,6 @@ from jaxopt_course.workloads import (
     tuning_curves,
     tuning_studies,
 )
-from jaxopt_course.workloads._comparison import costs_of
 
 from .stored import LENGTH, NEVER, lottery, stored
 
@@ -34,14 +34,31 @@ def three_on_four():
     )
 
 
+def comparison_of(values):
+    """Of one contender "a": values[workload, trial, evaluation], equal for all seeds and variants.
+
+    The evaluations are after 10, 20, ... steps, and the target is 1.
+    """
+    costs = np.arange(10.0, 10.0 * len(values[0][0]) + 1, 10.0)
+    trials = {f"w{k}": Trials(np.stack([x, x], 1), costs, 1.0) for k, x in enumerate(values)}
+    like = stored({"a": dict.fromkeys(trials, constant(1, trials=len(values[0])))})
+    return like._replace(
+        targets=dict.fromkeys(like.targets, 1.0),
+        trials={cell: trials[cell[1]] for cell in like.trials},
+    )
+
+
 def test_costs_are_of_the_first_evaluation_at_the_target_and_failures_never_get_there():
     nan = np.nan
-    values = np.array([[[3, 1, 2, 0.5]], [[1.5, 0.9, nan, nan]], [[nan] * 4], [[4, 3, 2, 1.1]]])
-    costs = costs_of(Trials(values, np.array([10.0, 20.0, 30.0, 40.0]), 1.0), 1.0)
-    np.testing.assert_array_equal(costs.steps[:, 0], [20, 20, np.inf, np.inf])
-    np.testing.assert_array_equal(costs.best[:, 0], [0.5, 0.9, np.inf, 1.1])
-    # by steps, then by the best value
-    np.testing.assert_array_equal(costs.ranks[:, 0], [0, 1, 3, 2])
+    values = np.array([[3, 1, 2, 0.5], [1.5, 0.9, nan, nan], [nan] * 4, [4, 3, 2, 1.1]])
+    defaults = tuning_studies(comparison_of([[x, x] for x in values]), 1, studies=1)
+    np.testing.assert_array_equal(defaults.steps["held_out"][0, 0], [20, 20, np.inf, np.inf])
+    # trials rank by steps, then by the best value
+    ordered = [(0, 1), (1, 3), (3, 2)]
+    best = best_trials(comparison_of([values[[worse, better]] for better, worse in ordered]))
+    assert set(best.values()) == {1}
+    best = best_trials(comparison_of([values[list(pair)] for pair in ordered]))
+    assert set(best.values()) == {0}
 
 
 def test_profiles_are_those_computed_by_hand():
@@ -137,8 +154,8 @@ def test_a_bad_optimizer_changes_no_pair_of_others_bit_for_bit():
     steps = {own: {} for own in without.contenders}
     for own, on, variant in without.trials:
         if variant == "base":
-            cost = costs_of(without.trials[own, on, variant], 0.5).steps
-            steps[own][on] = np.where(np.isfinite(cost), cost, NEVER)
+            reached = without.trials[own, on, variant].values <= 0.5
+            steps[own][on] = np.where(reached.any(-1), 1 + reached.argmax(-1), NEVER)
     joined = stored({"bad": bad, **steps})
     first, second = (
         pairwise_differences(tuning_studies(x, 20, studies=200)) for x in (without, joined)

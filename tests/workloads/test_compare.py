@@ -1,6 +1,7 @@
 """Real comparisons of small things: what is stored, what goes on after a failure, who wins."""
 
 import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,8 @@ from jaxopt_course.workloads import (
     tuning_studies,
     workload,
 )
-from jaxopt_course.workloads import _compare as comparing
-from jaxopt_course.workloads._surfaces import quadratic_parts
+
+from .trainings import bowl_parts, validation_losses
 
 
 SPACE = {"learning_rate": Float(1e-3, 1.0, log=True)}
@@ -31,8 +32,8 @@ BOWL = Workload(
     name="bowl",
     summary="A quadratic in two dimensions.",
     variants={
-        "base": lambda: quadratic_parts(0, 2, 4.0, 0.0, examples=1),
-        "held_out": lambda: quadratic_parts(1, 2, 9.0, 0.0, examples=1),
+        "base": lambda: bowl_parts([1.0, 4.0]),
+        "held_out": lambda: bowl_parts([1.0, 9.0]),
     },
     steps=12,
     batch_size=1,
@@ -73,9 +74,8 @@ def test_a_cell_holds_what_single_trainings_give(stored):
     assert trials.seconds_per_step > 0
     rates = comparison.numbers["sgd"]["learning_rate"]
     assert rates[0] == pytest.approx(0.1)
-    train, _ = comparing.make_training(SGD, BOWL, "base")
+    loss = validation_losses(SGD, BOWL, "base")
     seed_key = jax.random.split(jax.random.key(0))[1]
-    loss = jax.jit(lambda key, h: train(key, h).history["validation_loss"])
     for trial, seed in ((0, 1), (2, 0)):
         key = jax.random.fold_in(seed_key, jnp.uint32(seed))
         alone = loss(key, {"learning_rate": jnp.asarray(rates[trial])})
@@ -83,15 +83,13 @@ def test_a_cell_holds_what_single_trainings_give(stored):
 
 
 def test_the_full_batch_gets_as_many_epochs_and_pays_for_its_examples():
-    noisy = BOWL._replace(
-        variants={"base": lambda: quadratic_parts(0, 2, 4.0, 0.1, examples=8)}, batch_size=2
-    )
+    variants = dict.fromkeys(BOWL.variants, lambda: bowl_parts([1.0, 4.0], 0.1, examples=8))
+    noisy = BOWL._replace(variants=variants, batch_size=2)
+    found = compare([FULL], [noisy], key=jax.random.key(0), trials=1, progress=False)
     # 8 examples are 4 batches of 2: a step costs 4, and 12 steps of examples are 3 of them
-    assert comparing.make_training(FULL, noisy, "base")[1] == 4
-    point = np.array([[0.5]])
-    trials = comparing._train(FULL, noisy, "base", point, jax.random.key(0), 2, "map")
+    trials = found.trials["full", "bowl", "base"]
     assert trials.costs.tolist() == [4, 8, 12]
-    assert trials.values.shape == (1, 2, 3)
+    assert trials.values.shape == (1 + 1, 2, 3)
 
 
 def test_designs_of_two_names_are_independent_and_defaults_come_first(stored):
@@ -110,51 +108,70 @@ def test_what_is_on_disk_is_what_was_returned(stored):
     ]
 
 
-@pytest.fixture
-def trained(stored, monkeypatch):
-    """What is trained from here on: the cells, whose trials are those of ``stored`` at once."""
-    cells = []
+def noting(cells):
+    """SGD, FULL and BOWL, of which every cell that is trained is appended to ``cells``."""
+    here = threading.local()  # a cell is trained in one thread
 
-    def train(own, on, variant, *rest):
-        cells.append((own.name, on.name, variant))
-        return stored[0].trials[cells[-1]]
+    def parts(variant):
+        here.cell = variant
+        return BOWL.variants[variant]()
 
-    monkeypatch.setattr(comparing, "_train", train)
-    return cells
+    def build(own, numbers):
+        cell = (own.name, BOWL.name, here.cell)
+        if cell not in cells:
+            cells.append(cell)
+        return own.build(numbers)
+
+    contenders = [own._replace(build=lambda h, own=own: build(own, h)) for own in (SGD, FULL)]
+    variants = {variant: lambda variant=variant: parts(variant) for variant in BOWL.variants}
+    return contenders, [BOWL._replace(variants=variants)]
 
 
-def test_after_a_failure_only_what_was_not_done_is_trained(stored, trained, tmp_path, monkeypatch):
-    real = comparing.write_cell
+def unfinished(directory, copy, *missing):
+    """``copy`` holds the comparison of ``directory`` as before these cells were trained."""
+    shutil.copytree(directory, copy)
+    for name in ("index.json", *missing):
+        (copy / name).unlink()
+    return copy
 
-    def write_three(*arguments):
-        if len(trained) > 3:
+
+ARGUMENTS = {"key": jax.random.key(0), "trials": 3, "progress": False}
+
+
+def test_after_a_failure_only_what_was_not_done_is_trained(stored, tmp_path, monkeypatch):
+    cells, left = [], ("bowl.held_out.full.npz", "bowl.held_out.sgd.npz")
+    directory, designs = unfinished(stored[1], tmp_path / "copy", *left), noting(cells)
+    real = np.savez_compressed
+
+    def write_one(*arguments, **arrays):
+        if len(cells) > 1:
             raise OSError("no space left")
-        real(*arguments)
+        real(*arguments, **arrays)
 
     with monkeypatch.context() as context:
-        context.setattr(comparing, "write_cell", write_three)
+        context.setattr(np, "savez_compressed", write_one)
         with pytest.raises(OSError, match="no space left"):
-            run([SGD, FULL], jax.random.key(0), resume=tmp_path)
-    assert len(list(tmp_path.glob("*.npz"))) == 3
+            compare(*designs, **ARGUMENTS, resume=directory)
+    assert len(list(directory.glob("*.npz"))) == 3
     with pytest.raises(ValueError, match="must hold a finished comparison"):
-        load_comparison(tmp_path)
-    failed = trained.pop()
-    assert len(trained) == 3
-    same(run([SGD, FULL], jax.random.key(0), resume=tmp_path), stored[0])
-    assert trained[3:] == [failed]
-    same(load_comparison(tmp_path), stored[0])
+        load_comparison(directory)
+    failed = cells.pop()
+    assert len(cells) == 1
+    same(compare(*designs, **ARGUMENTS, resume=directory), stored[0])
+    assert cells[1:] == [failed]
+    same(load_comparison(directory), stored[0])
 
 
-def test_a_failure_ends_it_before_the_next_cell_begins(stored, monkeypatch):
+def test_a_failure_ends_it_before_the_next_cell_begins():
     begun = []
 
-    def fail(*job):
-        begun.append(job)
+    def fail():
+        begun.append("a cell")
         raise OSError("no space left")
 
-    monkeypatch.setattr(comparing, "_train", fail)
+    broken = BOWL._replace(variants=dict.fromkeys(BOWL.variants, fail))
     with pytest.raises(OSError, match="no space left"):
-        run([SGD, FULL], jax.random.key(0))
+        compare([SGD, FULL], [broken], **ARGUMENTS)
     assert len(begun) == 1
 
 
@@ -173,12 +190,13 @@ def test_other_trials_are_refused_and_a_damaged_cell_is_named(stored, tmp_path):
         run([SGD], jax.random.key(0), resume=tmp_path)
 
 
-def test_a_new_target_needs_no_new_training(stored, tmp_path, monkeypatch):
-    comparison, directory = stored[0], tmp_path / "copy"
+def test_a_new_target_needs_no_new_training(stored, tmp_path):
+    comparison, directory, cells = stored[0], tmp_path / "copy", []
     shutil.copytree(stored[1], directory)
-    monkeypatch.setattr(comparing, "_train", None)
-    harder = BOWL._replace(targets={"base": 1e-6, "held_out": 1e-6})
-    again = compare([SGD, FULL], [harder], key=jax.random.key(0), trials=3, resume=directory)
+    contenders, (bowl,) = noting(cells)
+    harder = bowl._replace(targets={"base": 1e-6, "held_out": 1e-6})
+    again = compare(contenders, [harder], **ARGUMENTS, resume=directory)
+    assert cells == []
     assert set(again.targets.values()) == {1e-6}
     same(load_comparison(directory), again)
     np.testing.assert_array_equal(
@@ -209,8 +227,8 @@ def test_adam_is_no_worse_than_momentum_where_both_are_tuned():
     ravine = BOWL._replace(
         name="ravine",
         variants={
-            "base": lambda: quadratic_parts(0, 8, 100.0, 0.0, examples=1),
-            "held_out": lambda: quadratic_parts(1, 8, 100.0, 0.0, examples=1),
+            "base": lambda: bowl_parts(np.logspace(0, 2, 8)),
+            "held_out": lambda: bowl_parts(np.logspace(-1, 1, 8)),
         },
         steps=100,
         batch_size=1,
@@ -235,15 +253,21 @@ def test_a_strategy_changes_rounding_only(strategy, stored):
         np.testing.assert_allclose(trials.values, found.trials[cell].values, rtol=1e-4, atol=1e-6)
 
 
-def test_progress_is_lines_on_stderr(stored, trained, capsys):
-    compare([SGD, FULL], [BOWL], key=jax.random.key(0), trials=3, resume=stored[1])
-    assert capsys.readouterr().err == ""  # nothing was left to do
-    run([FULL], jax.random.key(0), progress=True)
+def test_progress_is_lines_on_stderr(stored, tmp_path, capsys):
+    last = "bowl.held_out.full.npz"
+    arguments = ARGUMENTS | {"resume": unfinished(stored[1], tmp_path / "copy", last)}
+    compare([SGD, FULL], [BOWL], **arguments | {"progress": True})
     err = capsys.readouterr().err.splitlines()
-    assert err[-1] == "cell 2/2: full on bowl, held_out"
+    assert err[-1] == "cell 4/4: full on bowl, held_out"
+    compare([SGD, FULL], [BOWL], **arguments | {"progress": True})
+    assert capsys.readouterr().err == ""  # nothing was left to do
 
 
-def test_cells_are_shared_out_over_devices_and_come_back_in_order(stored, trained):
-    found = run([SGD, FULL], jax.random.key(0), devices=jax.devices() * 2)
+def test_cells_are_shared_out_over_devices_and_come_back_in_order(stored, tmp_path):
+    cells, left = [], ("bowl.base.sgd.npz", "bowl.base.full.npz", "bowl.held_out.sgd.npz")
+    directory = unfinished(stored[1], tmp_path / "copy", *left)
+    found = compare(*noting(cells), **ARGUMENTS, resume=directory, devices=jax.devices() * 2)
     same(found, stored[0])
-    assert sorted(trained) == sorted(stored[0].trials)
+    assert sorted(cells) == [
+        *(("full", "bowl", "base"), ("sgd", "bowl", "base"), ("sgd", "bowl", "held_out"))
+    ]

@@ -8,7 +8,6 @@ import pytest
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.studies import Float, Int, configuration_at
 from jaxopt_course.workloads import CONTENDERS, Contender, contender
-from jaxopt_course.workloads._contenders import point_of
 
 
 def test_the_ten_are_there_and_only_rprop_takes_the_full_batch():
@@ -24,7 +23,7 @@ def test_the_ten_are_there_and_only_rprop_takes_the_full_batch():
 @pytest.mark.parametrize("name", CONTENDERS)
 def test_defaults_are_a_point_of_the_space_and_rates_span_decades(name):
     own = CONTENDERS[name]
-    found = configuration_at(dict(own.space), point_of(own))
+    found = configuration_at(dict(own.space), own.default_point())
     for key, value in own.defaults.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-12)
     rate = own.space["learning_rate"]
@@ -35,7 +34,7 @@ def test_defaults_are_a_point_of_the_space_and_rates_span_decades(name):
 
 def test_whole_numbers_have_their_point_too():
     own = Contender("own", lambda h: sgd(0.1), {"k": Int(1, 9, log=True)}, {"k": 4})
-    assert configuration_at(dict(own.space), point_of(own)) == {"k": 4}
+    assert configuration_at(dict(own.space), own.default_point()) == {"k": 4}
 
 
 def test_every_number_may_be_traced_and_matters():
@@ -54,7 +53,7 @@ def test_every_number_may_be_traced_and_matters():
 
     tables = {}
     for name, own in CONTENDERS.items():
-        rows = np.tile(point_of(own), (len(own.space) + 1, 1))
+        rows = np.tile(own.default_point(), (len(own.space) + 1, 1))
         rows[1:] += np.diag(np.where(rows[0] < 0.5, 0.2, -0.2))  # one number after the other
         configurations = [configuration_at(dict(own.space), row) for row in rows]
         tables[name] = {k: jnp.array([c[k] for c in configurations]) for k in own.space}
@@ -77,4 +76,4 @@ def test_every_number_may_be_traced_and_matters():
 def test_defaults_outside_the_space_are_refused(defaults, message):
     own = Contender("own", lambda h: sgd(h["rate"]), {"rate": Float(0.1, 1.0)}, defaults)
     with pytest.raises(ValueError, match=message):
-        point_of(own)
+        own.default_point()
