@@ -27,11 +27,11 @@ plt.style.use("course.mplstyle")
 steps = 1600
 schedules = {
     "exponential": jc.exponential_decay(1.0, transition_steps=400, decay_rate=0.4),
-    "inverse time": jc.inverse_time_decay(1.0, transition_steps=160, decay_rate=1.0),
-    "inverse root": jc.inverse_sqrt_decay(1.0),
-    "stairs": jc.step_decay(1.0, transition_steps=400, decay_rate=0.4),
+    "inverse time": jc.schedules.inverse_time_decay(1.0, transition_steps=160, decay_rate=1.0),
+    "inverse root": jc.schedules.inverse_sqrt_decay(1.0),
+    "stairs": jc.schedules.step_decay(1.0, transition_steps=400, decay_rate=0.4),
     "cosine": jc.cosine_decay_schedule(1.0, decay_steps=steps),
-    "warmup, stable, decay": jc.warmup_stable_decay(0.0, 1.0, 100, 1100, 400),
+    "warmup, stable, decay": jc.schedules.warmup_stable_decay(0.0, 1.0, 100, 1100, 400),
 }
 figure, axes = plt.subplots()
 for name, schedule in schedules.items():
@@ -108,7 +108,7 @@ plt.show()
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 half = steps // 2
 by_hand = lambda t: 0.015 * jnp.minimum(1.0, (steps - t) / half)
-from_library = jc.warmup_stable_decay(0.0, 0.015, 0, half, half)
+from_library = jc.schedules.warmup_stable_decay(0.0, 0.015, 0, half, half)
 count = jnp.arange(steps)
 difference = jax.vmap(by_hand)(count) - jax.vmap(from_library)(count)
 print("largest difference:", f"{jnp.abs(difference).max():.0e}")

@@ -46,17 +46,17 @@ for name, row in jc.problems.PROBLEMS.items():
 # entries. For examples with two entries, as here, both are equal.
 
 # %%
-binary = jc.binary_cross_entropy(jnp.array([0.8, 0.1, 0.3, 0.8]), jnp.array([1, 0, 1, 0]))
+binary = jc.losses.binary_cross_entropy(jnp.array([0.8, 0.1, 0.3, 0.8]), jnp.array([1, 0, 1, 0]))
 p = jnp.array([[0.8, 0.1, 0.2], [0.04, 0.06, 0.9]])
-categorical = jc.categorical_cross_entropy(p, jnp.array([[1, 0, 0], [0, 0, 1]]))
+categorical = jc.losses.categorical_cross_entropy(p, jnp.array([[1, 0, 0], [0, 0, 1]]))
 p, y = jnp.array([[0.8, 0.3, 0.9], [0.7, 0.9, 0.1]]), jnp.array([[1, 0, 1], [1, 1, 0]])
-several = jc.binary_cross_entropy(p, y).sum(axis=1)
+several = jc.losses.binary_cross_entropy(p, y).sum(axis=1)
 losses = {"binary": binary, "categorical": categorical, "several labels": several}
 for name, values in losses.items():
     print(f"{name:15s} natural {values.mean():.6f}, base 10 {values.mean() / jnp.log(10):.4f}")
 y, a = jnp.array([[3.0, 4.0], [5.0, 2.0]]), jnp.array([[2.1, 2.5], [6.3, 2.7]])
-print("half squared error", round(float(jc.half_squared_error(a, y).mean()), 4))
-print("mean squared error", round(float(jc.mean_squared_error(a, y).mean()), 4))
+print("half squared error", round(float(jc.losses.half_squared_error(a, y).mean()), 4))
+print("mean squared error", round(float(jc.losses.mean_squared_error(a, y).mean()), 4))
 
 # %% [markdown]
 # ## Why not the squared error of a sigmoid?

@@ -40,7 +40,7 @@ loss = lambda w: ((x @ w - y) ** 2).mean() / 2
 optimizers = {
     "L2": lambda s: jc.chain(jc.add_decayed_weights(s), jc.sgd(0.2)),
     "L1, subgradient": lambda s: jc.chain(jc.add_l1(s), jc.sgd(0.2)),
-    "L1, threshold": lambda s: jc.ista(functools.partial(jc.prox_l1, strength=s), 0.2),
+    "L1, threshold": lambda s: jc.ista(functools.partial(jc.regularizers.prox_l1, strength=s), 0.2),
 }
 
 
@@ -87,8 +87,8 @@ def study(augment):
     def build(h):
         model = jc.nn.MLP(10, hidden=(128,), dropout=h["dropout"])
         task = jc.linen_task(model, digits.inputs[:1], jc.problems.problem("multiclass"))
-        task = jc.augmented(task, flat) if augment else task
-        return task, jc.adamw(3e-3, weight_decay=h["decay"], mask=jc.weights_only)
+        task = jc.tasks.augmented(task, flat) if augment else task
+        return task, jc.adamw(3e-3, weight_decay=h["decay"], mask=jc.regularizers.weights_only)
 
     train = jc.make_train(build, (digits.inputs, labels), epochs=60, batch_size=50)
     return jax.jit(jc.make_population(train, axes=("hyperparameters", "key")))
@@ -125,7 +125,7 @@ plt.show()
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # It is at sign(a) max(0, |a| - lambda): 1 and exactly 0.
 a = jnp.array([2.0, 0.5])
-lasso = functools.partial(jc.prox_l1, strength=1.0)
+lasso = functools.partial(jc.regularizers.prox_l1, strength=1.0)
 for rate in (0.1, 0.5):
     loss = lambda w: ((w - a) ** 2).sum() / 2
     found = jc.minimize(loss, jnp.full(2, 3.0), jc.ista(lasso, rate), gtol=0.0)

@@ -34,7 +34,7 @@ schedule = jc.warmup_cosine_decay_schedule(0.0, 1e-2, warmup_steps=20, decay_ste
 mine = jc.chain(
     jc.clip_by_global_norm(1.0),
     jc.scale_by_adam(b1=0.9, b2=0.999),
-    jc.add_decayed_weights(1e-2, mask=jc.weights_only),
+    jc.add_decayed_weights(1e-2, mask=jc.regularizers.weights_only),
     jc.scale_by_learning_rate(schedule),
 )
 parts = jc.chain(jc.scale_by_adam(), jc.add_decayed_weights(1e-2), jc.scale_by_learning_rate(1e-3))
@@ -105,7 +105,7 @@ jc.plots.optimizer_paths(valley, paths, title="Rosenbrock's valley, 300 steps")
 
 # %%
 params = {"body": {"kernel": jnp.ones(3)}, "head": {"kernel": jnp.ones(2)}}
-groups = jc.by_path({"head": "fast"}, otherwise="slow")
+groups = jc.regularizers.by_path({"head": "fast"}, otherwise="slow")
 grouped = jc.partition({"slow": jc.sgd(0.01), "fast": jc.sgd(0.1)}, groups)
 updates, _ = grouped.update(params, grouped.init(params), params)
 print("body", updates["body"]["kernel"], "head", updates["head"]["kernel"])

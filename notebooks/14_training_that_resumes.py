@@ -108,7 +108,7 @@ except jc.checkpoints.CheckpointMismatchError as error:
 # early stopping, `fit` can restore the best parameters; they are always in `best_params`.
 
 # %%
-bundle = jc.Bundle(
+bundle = jc.training.Bundle(
     model=model,
     input_shape=(64,),
     problem="multiclass",
@@ -116,9 +116,9 @@ bundle = jc.Bundle(
     model_state={},
     label_names=digits.target_names,
 )
-jc.save_bundle(directory.with_name("digits.bundle"), bundle)
-loaded = jc.load_bundle(directory.with_name("digits.bundle"))
-labels = jc.apply_bundle(loaded, digits.inputs[parts.test]).labels
+jc.training.save_bundle(directory.with_name("digits.bundle"), bundle)
+loaded = jc.training.load_bundle(directory.with_name("digits.bundle"))
+labels = jc.training.apply_bundle(loaded, digits.inputs[parts.test]).labels
 truth = [digits.target_names[i] for i in digits.targets[parts.test]]
 print("correct on the test rows:", f"{(labels == truth).mean():.3f}")
 

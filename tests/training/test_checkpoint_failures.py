@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from jaxopt_course.checkpoints import CheckpointLockedError, CheckpointStore
 from tests.test_own_process import run
 
 

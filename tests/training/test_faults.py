@@ -13,6 +13,7 @@ import time
 import jax
 import pytest
 
+from jaxopt_course.checkpoints import CheckpointStore
 from jaxopt_course.optimizers import adam
 from jaxopt_course.training import (
     Checkpointing,

@@ -197,7 +197,7 @@ def test_under_vmap_and_jit():
 
     def first_moments(rate, b1):
         tx = transforms.packed(optimizers.adamw(rate, b1))
-        return transforms.unpacked_state(tx.update(PARAMS, tx.init(PARAMS), PARAMS)[1])[0].mu
+        return transforms.unpack(tx.update(PARAMS, tx.init(PARAMS), PARAMS)[1])[0].mu
 
     mu = jax.jit(jax.vmap(first_moments))(jnp.array([0.1, 0.2]), jnp.array([0.5, 0.9]))
     chex.assert_trees_all_close(mu["bias"][0][0], 0.5 * PARAMS["bias"][0], rtol=1e-6)
