@@ -119,6 +119,7 @@ def test_setting_a_scheduled_number_wins():
     np.testing.assert_allclose(update, -0.7)
 
 
+@pytest.mark.exhaustive
 def test_every_length_of_a_schedule_can_be_traced_and_may_be_zero():
     """25 of 46 numeric arguments could not be traced; lengths <= 0 silently gave a constant."""
     rates = jax.vmap(lambda n: jc.warmup_cosine_decay_schedule(0.0, 1.0, n, 2 * n)(n))(
@@ -312,6 +313,7 @@ def test_rprop_and_sm3_take_schedules(name):
     assert float(update) < 0
 
 
+@pytest.mark.exhaustive
 def test_the_peer_still_has_some_of_them(standard_promotion):
     """Were these to fail, optax has been mended: then say so in the documentation."""
     zeros = jnp.zeros(3, jnp.float16)

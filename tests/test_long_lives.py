@@ -19,6 +19,7 @@ from jaxopt_course.training import (
     init_state,
     make_training,
 )
+from tests.tiers import everyday
 
 
 SIZE = 300_007  # entries of the array by which a task that is still alive is found
@@ -107,7 +108,7 @@ def alive() -> int:
     return sum(array.size == SIZE for array in jax.live_arrays())
 
 
-@pytest.mark.parametrize("name", [*OF_A_TASK, *OF_NEW_FUNCTIONS])
+@pytest.mark.parametrize("name", everyday([*OF_A_TASK, *OF_NEW_FUNCTIONS], {"fit", "minimize"}))
 def test_nothing_of_what_was_trained_outlives_it(name):
     once = OF_NEW_FUNCTIONS.get(name) or (lambda: OF_A_TASK[name](new_task()))
     before = alive()

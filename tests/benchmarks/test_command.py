@@ -119,6 +119,7 @@ def planted(monkeypatch):
     monkeypatch.setattr(accelerator, "parts_of", lambda sizes: parts)
 
 
+@pytest.mark.exhaustive
 def test_a_part_that_fails_is_recorded_and_the_others_run(monkeypatch, tmp_path, capsys):
     planted(monkeypatch)
     assert accelerator.main(["--out", str(tmp_path)]) == 1

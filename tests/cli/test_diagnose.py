@@ -26,6 +26,7 @@ REPORT = {
 HEADINGS = ["Training", "Gradient check", "Gradient flow", "Learning rate", "Fit"]
 
 
+@pytest.mark.exhaustive
 def test_a_report_is_printed_and_written_with_its_pictures(tmp_path, capsys):
     table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "a & b"
     arguments = ("diagnose", table, "--target", "state", *SMALL, "--epochs", 4, "--out", out)

@@ -175,6 +175,7 @@ def test_a_damaged_or_foreign_record_is_refused(name, with_file, run, tmp_path, 
     assert "not" in said
 
 
+@pytest.mark.exhaustive
 def test_a_record_of_another_model_is_refused(run, digits_run, tmp_path, capsys):
     shutil.copy(digits_run / "model.bundle", run / "model.bundle")
     new = tmp_path / "new.csv"
@@ -201,6 +202,7 @@ def test_a_data_set_that_has_changed_is_refused(run, tmp_path, capsys):
     assert "has changed" in refused(capsys, "--run", run)
 
 
+@pytest.mark.exhaustive
 def test_a_regression_refuses_values_beyond_float32(regression_run, tmp_path, capsys):
     out, _ = regression_run
     new = tmp_path / "new.csv"

@@ -158,6 +158,7 @@ def test_after_the_end_a_signal_changes_nothing_but_ends_at_once():
     assert ended(run(body, signal.SIGINT), 130, seconds=10) == "jaxopt-course: interrupted.\n"
 
 
+@pytest.mark.exhaustive
 def test_a_training_says_what_is_saved(tmp_path):
     table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "run"
     options = (*SMALL, "--epochs", 10**6, "--checkpoint-every", 0.2)

@@ -14,7 +14,7 @@ from flax.training.train_state import TrainState
 
 from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.transforms import apply_updates, chain
-from tests.catalogue import TRANSFORMATIONS, classics
+from tests.catalogue import TRANSFORMATIONS, classics, wrappers
 from tests.contracts.trees import TREES
 
 
@@ -187,8 +187,17 @@ def is_everyday(name, tree="mixed"):
     return tree == "mixed" and ":" not in name and not is_link_of_a_recipe
 
 
+ONE_OF_A_KIND = {  # a structure of state, or a need, that neither classics nor wrappers have
+    *("adafactor", "dog", "lamb", "lbfgs", "muon", "newton_cg", "polyak_sgd", "prodigy", "sam"),
+    *("schedule_free", "shampoo", "soap", "sophia"),
+}
+IN_EVERY_RUN = {*classics.MEMBERS, *wrappers.MEMBERS, *ONE_OF_A_KIND}
+
+
 def marked(*case):
-    return pytest.param(*case, marks=() if is_everyday(*case) else pytest.mark.by_hand)
+    if not is_everyday(*case):
+        return pytest.param(*case, marks=pytest.mark.by_hand)
+    return pytest.param(*case, marks=() if case[0] in IN_EVERY_RUN else pytest.mark.exhaustive)
 
 
 def marked_of_numbers(name):

@@ -270,6 +270,7 @@ def test_a_dying_sigmoid_signal_vanishes_and_is_not_saturated(layers, key):
     assert "gradient of the first over that of the last" in str(report)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("act", "options"),
     [("relu", {"init": "he_normal"}), ("sigmoid", {"normalization": "batch"})],
@@ -282,6 +283,7 @@ def test_the_cures_leave_no_vanishing_gradient(act, options, key):
     assert not flagged(report, "over depth")
 
 
+@pytest.mark.exhaustive
 def test_the_ratio_over_depth_is_that_of_root_mean_squares(key):
     model = MLP(2, (16, 8, 8), activation="tanh")
     report = flow_of(model, key)
@@ -305,6 +307,7 @@ def test_linear_layers_have_no_saturation(key):
     assert line.split()[-1] == "-"
 
 
+@pytest.mark.exhaustive
 def test_residual_blocks_and_convolutions_tell_their_saturation(key):
     residual = ResidualMLP(2, 8, 3, activation="tanh", kernel_init="standard_normal")
     report = flow_of(residual, key)
@@ -317,6 +320,7 @@ def test_residual_blocks_and_convolutions_tell_their_saturation(key):
     assert layers["hidden_0"].saturated == layers["hidden_1"].saturated == 0
 
 
+@pytest.mark.exhaustive
 def test_an_exploding_linear_stack_is_named(key):
     """Course 4, exploding gradients: above [1e-6, 1e3], and above half precision's 6e4."""
     report = flow_of(MLP(2, (8,) * 20, activation="identity", kernel_init="standard_normal"), key)

@@ -13,6 +13,7 @@ def report(initializer, activation="identity", depth=10, **options):
     return variance_through_depth(initializer, activation, depth, key=jax.random.key(0), **options)
 
 
+@pytest.mark.exhaustive
 def test_each_fan_keeps_the_variance_of_its_direction():
     """Course 4, initializers: n_in gamma = 1 keeps the forward variance, n_out the backward."""
     widths = (400, 50)

@@ -15,6 +15,7 @@ import pytest
 from jaxopt_course import losses
 from jaxopt_course.core import HANDED_ON
 from tests.names import public_names
+from tests.tiers import everyday
 
 
 INF, LOG2 = math.inf, math.log(2)
@@ -202,8 +203,14 @@ def check_edges(loss, rows, dtype):
     np.testing.assert_allclose(np.asarray(along, float), summed, rtol=rounding, atol=rounding)
 
 
+COMMON = {
+    *("sigmoid_binary_cross_entropy", "softmax_cross_entropy", "hinge_loss"),
+    *("softmax_cross_entropy_with_integer_labels", "kl_divergence", "cosine_distance"),
+}
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: jnp.dtype(dtype).name)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", everyday(CASES, COMMON))
 def test_values_and_slopes_at_the_edge(name, dtype, standard_promotion):
     check_edges(*CASES[name], dtype)
 

@@ -43,6 +43,7 @@ def test_sophia_with_its_estimator_is_that_of_optax(name, standard_promotion):
     assert distance(ours, theirs) <= 1e-10
 
 
+@pytest.mark.exhaustive
 def test_the_mean_of_many_estimates_is_the_diagonal(key):
     params = jnp.array([0.3, -1.0, 2.0])
     estimate = lambda own: (tx := hutchinson_estimator_diag_hessian(own)).update(

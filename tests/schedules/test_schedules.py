@@ -314,6 +314,7 @@ def stairs_missed(exponential_decay):
         return sum(map(late, range(40, 63)))
 
 
+@pytest.mark.exhaustive
 def test_stairs_are_taken_on_time_in_single_precision(standard_promotion):
     assert stairs_missed(schedules.exponential_decay) == 0
     assert stairs_missed(optax.exponential_decay) > 0  # so the test can fail

@@ -57,6 +57,7 @@ def test_the_table_of_rungs():
     assert top_k_rungs(9, 2, min_steps=3, max_steps=8) == Rungs((9, 2), (3, 8))
 
 
+@pytest.mark.exhaustive
 def test_each_score_is_that_of_the_whole_training(result):
     """Trained in pieces, beside others: the losses are those of `train`, stopped at the rung."""
     for rung, steps in enumerate(RUNGS.steps):

@@ -93,6 +93,7 @@ def test_what_is_left_at_the_end_is_applied_before_the_last_evaluation(key):
     assert int(after.state.opt_state.mini_step) == 3  # the training may still be advanced
 
 
+@pytest.mark.exhaustive
 def test_a_stream_applies_what_is_left(key):
     inputs, targets = line(6)
     batches = [(inputs[i : i + 2], targets[i : i + 2]) for i in (0, 2, 4)]
@@ -106,6 +107,7 @@ def test_a_stream_applies_what_is_left(key):
     chex.assert_trees_all_close(summed.state.params, wanted.state.params, rtol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_the_end_of_a_segment_is_no_end_of_a_group(tmp_path, key):
     """Cut and resumed with more steps, a training has the bits of the one that was not cut."""
     options = {"key": key, "batch_size": 2} | QUIET
@@ -135,6 +137,7 @@ def test_a_training_that_stops_early_says_that_gradients_were_dropped(key):
     assert "Gradients accumulated since the last update were not applied." in str(run)
 
 
+@pytest.mark.exhaustive
 def test_a_line_search_gets_the_mean_loss_of_all_rows_of_its_group(key):
     """Groups of 3 batches that cross the ends of epochs of 2."""
     data = line(8)
@@ -147,6 +150,7 @@ def test_a_line_search_gets_the_mean_loss_of_all_rows_of_its_group(key):
             **QUIET)  # fmt: skip
 
 
+@pytest.mark.exhaustive
 def test_a_minimization_counts_and_finishes_updates():
     bowl, start = lambda w: jnp.sum((w - 1.0) ** 2), jnp.zeros(2)
     tx = MultiSteps(sgd(0.1), 4)

@@ -87,6 +87,7 @@ def test_an_optimizer_without_averages_has_the_same_program_either_way():
     assert programs[0] == programs[1]
 
 
+@pytest.mark.exhaustive
 def test_populations_brackets_and_searches_judge_the_average():
     build_one = lambda rate: (TASK, ema_params(sgd(rate), 0.95))
     train = make_train(build_one, (X, Y), **LENGTH)
@@ -123,6 +124,7 @@ def test_early_stopping_watches_the_average():
     assert stops["averaged"] < stops["raw"]
 
 
+@pytest.mark.exhaustive
 def test_batch_statistics_that_are_not_of_the_average_are_warned_of():
     task, _ = build(None)
     data = blobs()

@@ -129,6 +129,7 @@ def test_a_run_all_of_whose_steps_were_skipped_has_diverged(early_stopping):
 # --- stop: the same in every driver ----------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("optimizer", "slope", "diverges"),
     [
@@ -156,6 +157,7 @@ def test_all_drivers_notice_at_the_evaluation_what_a_gradient_has_left(optimizer
         assert (int(outcome.code), int(outcome.step)) == (code, 8 if diverges else 24)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -205,6 +207,7 @@ def test_the_first_part_that_is_not_finite_and_the_rows_that_make_it_so(optimize
         fit_quietly(task, optimizer, order, **options)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("inner", [sgd(0.1), lbfgs()])
 def test_the_mini_batch_with_the_gradient_is_named_and_not_the_one_that_applies_it(inner):
     with pytest.raises(DivergenceError) as caught, jax.numpy_dtype_promotion("standard"):

@@ -103,6 +103,7 @@ def pull_the_plug_at(step):
     return callback
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_is_interrupted_over_and_over_ends_as_if_it_had_not_been(tmp_path, undisturbed):
     for step in (1, 8, 17, 29):  # in and between epochs, at evaluations and off them
         with pytest.raises(PulledPlugError):
@@ -132,6 +133,7 @@ def test_a_run_goes_back_to_its_last_checkpoint_and_takes_back_its_log(tmp_path,
     assert read_logs(tmp_path) == undisturbed[1]
 
 
+@pytest.mark.exhaustive
 def test_time_that_is_up_ends_a_run_that_can_be_gone_on_with(tmp_path, undisturbed):
     run = train(tmp_path, max_time=1e-3)
     assert int(run.outcome.code) == 3
@@ -225,6 +227,7 @@ def test_other_numbers_of_a_run_are_warned_of_and_recorded(tmp_path):
     assert any("batch_size" in text for _, text in changes)
 
 
+@pytest.mark.exhaustive
 def test_what_was_not_measured_before_is_no_number_and_no_step_was_skipped(tmp_path):
     """A training that diverged is gone on with so that it cannot; then it gets validation rows."""
     train_line(tmp_path, steps=4)

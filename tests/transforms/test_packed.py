@@ -74,6 +74,7 @@ def test_updates_are_those_of_the_tree(name, key, standard_promotion):
         state = each[1]
 
 
+@pytest.mark.exhaustive
 def test_states_go_from_one_layout_to_the_other(key):
     inner, params = optimizers.adamw(1e-2), tree(key)
     tx = transforms.packed(inner, max_size=100)
@@ -110,6 +111,7 @@ def test_what_looks_at_more_than_an_entry_is_refused(inner, sentence, key):
         transforms.packed(inner).init(tree(key))
 
 
+@pytest.mark.exhaustive
 def test_wrappers_compose(key):
     params = {f"w{i}": jnp.ones((8, 8), jnp.float32) for i in range(10)}
     tx = transforms.packed(

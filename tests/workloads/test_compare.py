@@ -65,6 +65,7 @@ def same(a, b):
             np.testing.assert_array_equal(values, b.numbers[own][name])
 
 
+@pytest.mark.exhaustive
 def test_a_cell_holds_what_single_trainings_give(stored):
     comparison, _ = stored
     trials = comparison.trials["sgd", "bowl", "base"]
