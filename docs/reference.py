@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jaxopt_course
+from jaxopt_course import core
 
 
 STATES = "States"
@@ -28,7 +29,9 @@ PACKAGES = [
     for info in pkgutil.iter_modules(jaxopt_course.__path__)
     if not info.name.startswith("_") and info.name not in HIDDEN
 ]
-MODULES = {"core": ("checks", "numerics", "tree")}  # public modules: a page each
+MODULES = {  # public modules: a page each
+    "core": [info.name for info in pkgutil.iter_modules(core.__path__) if info.name[0] != "_"],
+}
 
 
 class Symbol(NamedTuple):
