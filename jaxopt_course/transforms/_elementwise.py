@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxopt_course.core import GradientTransformationExtraArgs, Params
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, is_key
 
 
 # What the two sets lack is refused, never accepted.
@@ -145,7 +145,7 @@ class _Reader:
         uniform = all(value.is_uniform for value in inputs)
         outputs = [out.aval for out in equation.outvars]
         if leaf is None:
-            if any(map(_is_key, (*outputs, *(x.aval for x in equation.invars)))):
+            if any(map(is_key, (*outputs, *(x.aval for x in equation.invars)))):
                 return [_Value(None, "random") for _ in outputs]  # independent, and so alike
             may_keep = uniform and bool(inputs)
         else:
@@ -182,14 +182,10 @@ class _Reader:
 
 
 def _constant(value: Any) -> _Value:
-    if isinstance(value, jax.core.Tracer) or _is_key(value):
+    if isinstance(value, jax.core.Tracer) or is_key(value):
         return _Value(None, ("traced", id(value)), jnp.ndim(value) == 0)
     array = np.asarray(value)
     return _Value(None, (str(array.dtype), array.tobytes()), array.ndim == 0 or array.size == 1)
-
-
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
 
 
 def _keeps_places(equation: Any) -> bool:

@@ -1,6 +1,6 @@
 """Transformations of some leaves only: by a mask, by labels, or with frozen leaves."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     MaskedNode,
     Params,
     State,
@@ -30,7 +31,7 @@ class MaskedState(NamedTuple):
 
 def masked(
     inner: optax.GradientTransformation,
-    mask: PyTree | Callable[[Params], PyTree],
+    mask: Mask,
     *,
     mask_compatible_extra_args: bool = False,
 ) -> GradientTransformationExtraArgs:
@@ -78,7 +79,7 @@ class PartitionState(NamedTuple):
 
 def partition(
     transforms: Mapping[Hashable, optax.GradientTransformation],
-    param_labels: PyTree | Callable[[Params], PyTree],
+    param_labels: Mask,
     *,
     mask_compatible_extra_args: bool = False,
 ) -> GradientTransformationExtraArgs:
@@ -212,7 +213,7 @@ def _merge(labels: PyTree, updates: Updates, groups: dict[Hashable, Updates]) ->
     return jax.tree.map(pick, labels, updates, *groups.values())
 
 
-def freeze(mask: PyTree | Callable[[Params], PyTree]) -> GradientTransformationExtraArgs:
+def freeze(mask: Mask) -> GradientTransformationExtraArgs:
     """Set the updates of the marked leaves to zero.
 
     Args:
@@ -225,7 +226,7 @@ def freeze(mask: PyTree | Callable[[Params], PyTree]) -> GradientTransformationE
 def selective_transform(
     optimizer: optax.GradientTransformation,
     *,
-    freeze_mask: PyTree | Callable[[Params], PyTree],
+    freeze_mask: Mask,
 ) -> GradientTransformationExtraArgs:
     """Run ``optimizer`` on the leaves that are not frozen, and keep no state for the others.
 
@@ -247,6 +248,6 @@ def selective_transform(
     return partition({"train": optimizer, "freeze": set_to_zero()}, labels)
 
 
-def _frozen(mask: PyTree | Callable[[Params], PyTree], tree: Params) -> PyTree:
+def _frozen(mask: Mask, tree: Params) -> PyTree:
     """The mask as Python bools."""
     return jax.tree.map(bool, marks_of("freeze", mask, tree))

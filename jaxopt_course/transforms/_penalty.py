@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int
 
 from jaxopt_course.core import (
     NO_STEPS,
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     Updates,
@@ -36,7 +37,7 @@ class AddDecayedWeightsState(NamedTuple):
 
 def add_decayed_weights(
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: PyTree | Callable[[Params], PyTree] | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Add ``weight_decay`` times the parameters to the updates: u_t = g_t + d_t w_t.
 
@@ -57,21 +58,8 @@ def add_decayed_weights(
         >>> round(float(tx.update(jnp.array(1.0), tx.init(params), params)[0]), 3)
         1.2
     """
-    checks.learning_rate("add_decayed_weights", weight_decay, "weight_decay")
-
-    def init(params):
-        return AddDecayedWeightsState(step=jnp.zeros((), jnp.int32))
-
-    def update(updates, state, params=None, **extra_args):
-        checks.state("add_decayed_weights", state, AddDecayedWeightsState)
-        checks.params("add_decayed_weights", params)
-        checks.like("add_decayed_weights", "gradient", updates, params)
-        decay = numerics.at_count(weight_decay, state.step)
-        decayed = tree.cast_like(tree.running_sum(params, updates, decay), updates)
-        return decayed, AddDecayedWeightsState(step=numerics.safe_increment(state.step))
-
-    link = GradientTransformationExtraArgs(init, update)
-    return link if mask is None else masked(link, mask)
+    owner, kept = "add_decayed_weights", lambda params: params
+    return _added(owner, "weight_decay", weight_decay, AddDecayedWeightsState, kept, mask)
 
 
 class AddL1State(NamedTuple):
@@ -82,7 +70,7 @@ class AddL1State(NamedTuple):
 
 def add_l1(
     strength: ScalarOrSchedule,
-    mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
+    mask: Mask | None = weights_only,
 ) -> GradientTransformationExtraArgs:
     """Add ``strength`` times the signs of the parameters: u_t = g_t + s_t sgn(w_t), sgn(0) = 0.
 
@@ -100,27 +88,40 @@ def add_l1(
         >>> tx.update(jnp.ones(3), tx.init(params), params)[0].tolist()
         [1.5, 1.0, 0.5]
     """
-    checks.learning_rate("add_l1", strength, "strength")
+    signs = lambda params: jax.tree.map(jnp.sign, tree.widened(params))
+    return _added("add_l1", "strength", strength, AddL1State, signs, mask)
+
+
+def _added(
+    owner: str,
+    name: str,
+    strength: ScalarOrSchedule,
+    new_state: type,
+    gradient: Callable[[Params], Updates],
+    mask: Mask | None,
+) -> GradientTransformationExtraArgs:
+    """Add ``strength``, the argument ``name``, times ``gradient(params)`` to the updates."""
+    checks.learning_rate(owner, strength, name)
 
     def init(params):
-        return AddL1State(step=jnp.zeros((), jnp.int32))
+        return new_state(step=jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("add_l1", state, AddL1State)
-        checks.params("add_l1", params)
-        checks.like("add_l1", "gradient", updates, params)
+        checks.state(owner, state, new_state)
+        checks.params(owner, params)
+        checks.like(owner, "gradient", updates, params)
         now = numerics.at_count(strength, state.step)
-        signs = jax.tree.map(jnp.sign, tree.widened(params))
-        pulled = tree.cast_like(tree.running_sum(signs, updates, now), updates)
-        return pulled, AddL1State(step=numerics.safe_increment(state.step))
+        total = tree.running_sum(gradient(params), updates, now)
+        new = new_state(step=numerics.safe_increment(state.step))
+        return tree.cast_like(total, updates), new
 
-    link = GradientTransformationExtraArgs(init, update)
-    return link if mask is None else masked(link, mask)
+    added = GradientTransformationExtraArgs(init, update)
+    return added if mask is None else masked(added, mask)
 
 
 def add_penalty(
     fn: Callable[[Array], Any],
-    where: PyTree | Callable[[Params], PyTree] = weights_only,
+    where: Mask = weights_only,
 ) -> GradientTransformationExtraArgs:
     """Add the gradient of ``penalty(params, fn, where)`` to the updates.
 

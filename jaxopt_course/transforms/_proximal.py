@@ -31,6 +31,7 @@ from jaxtyping import Array, Int, PyTree
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     State,
@@ -55,7 +56,7 @@ class ProximalState(NamedTuple):
 def proximal(
     operator: Callable[..., Array],
     learning_rate: ScalarOrSchedule,
-    mask: PyTree | Callable[[Params], PyTree] | None = weights_only,
+    mask: Mask | None = weights_only,
 ) -> GradientTransformationExtraArgs:
     """Proximal step on each leaf: u <- prox(w + u) - w. It must be the last transformation.
 
