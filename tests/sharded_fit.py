@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import AxisType
 
 from jaxopt_course.optimizers import adamw
-from jaxopt_course.training import Checkpointing, EarlyStopping, Rows, fit
+from jaxopt_course.training import Checkpointing, EarlyStopping, Rows, Stream, fit
 from jaxopt_course.transforms import ema_params
 from tests.training.problems import Data, build, keeping
 
@@ -80,16 +80,17 @@ def on_eight_devices():
         assert any(x.shape == kernel.shape and x.sharding == kernel.sharding for x in averages)
 
     batches = [tuple(b) for b in zip(*[np.split(np.asarray(x), 3) for x in data()], strict=True)]
-    streamed = {"key": jax.random.key(1), "epochs": 2, "validation": data(), "progress": False}
-    one = fit(*parts(), batches, **streamed)
-    assert_close(fit(*parts(), batches, mesh=mesh_of(jax.devices()), **streamed), one)
+    stream = Stream(batches, validation=data())
+    options = {"key": jax.random.key(1), "epochs": 2, "progress": False}
+    one = fit(*parts(), stream, **options)
+    assert_close(fit(*parts(), stream, mesh=mesh_of(jax.devices()), **options), one)
 
     with tempfile.TemporaryDirectory() as directory:
         for count, kind in ((4, "fsdp"), (1, "replicated"), (8, "fsdp")):
             path = pathlib.Path(directory, f"to-{count}")
             train(HALF, mesh=mesh_of(jax.devices()[:4]), sharding="fsdp", checkpoint=path)
             other = None if count == 1 else mesh_of(jax.devices()[:count])
-            run = train(mesh=other, sharding=kind, checkpoint=path, resume="auto")
+            run = train(mesh=other, sharding=kind, checkpoint=Checkpointing(path, resume="auto"))
             # The end of the first part was evaluated: at step 7 there is a row besides.
             assert run.history["step"].tolist() == [4, 7, 8, 12, 16, 20]
             chex.assert_trees_all_close(

@@ -116,8 +116,7 @@ def accumulation(tmp_path):
 def checkpoints(tmp_path):
     steps = []
     options = {
-        "checkpoint": tmp_path / "checkpoints",
-        "resume": "auto",
+        "checkpoint": jc.training.Checkpointing(tmp_path / "checkpoints", resume="auto"),
         "callbacks": [lambda record: steps.append(record.step)],
         "segment": 1,
     }
