@@ -214,7 +214,7 @@ def test_applying_updates_that_merely_broadcast_is_refused():
 
 def test_chain_says_what_is_wrong_with_its_state(as_users_run_it):
     """optax says "not enough values to unpack", or reports a raw pytree."""
-    with pytest.raises(ValueError, match="chain: 2 links were given a state of 0 parts"):
+    with pytest.raises(ValueError, match="chain: 2 transformations were given a state of 0 parts"):
         jc.sgd(0.1).update(ONE, ())
     with pytest.raises(TypeError, match=r"chain: `args.0.` must be .* Was it meant to be called\?"):
         jc.chain(jc.scale_by_adam)

@@ -80,7 +80,7 @@ def _replaced(part: Any, known: dict[int, Any]) -> Any:
         return part
     if id(part) not in known:
         inner = getattr(part, "jaxpr", part)
-        if inner is not part:  # closed over constants; since jax 0.11 every jaxpr can be
+        if inner is not part:  # a closed jaxpr; since jax 0.11 every jaxpr may be closed
             changes = {"jaxpr": _replaced(inner, known)}
             same = changes["jaxpr"] is inner
         else:

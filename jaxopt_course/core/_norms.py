@@ -86,7 +86,7 @@ def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Arra
     size, limits = _group_size(leaves, axes), jnp.finfo(dtype)
     # The root of the largest number and 16 bits more, for the sum of up to 2^31 squares.
     power = 2.0 ** (limits.maxexp // 2 + 16)
-    # Behind a barrier, or a compiler takes the factor out of the sum, and its square is infinite.
+    # The barrier keeps compilers from moving the factor out of the sum, where its square overflows.
     factors = jax.lax.optimization_barrier(jnp.array([1, 1 / power, power], dtype))
     short = [x for x in leaves if x.size <= ONE_PASS]
     long = [x for x in leaves if x.size > ONE_PASS]
@@ -94,7 +94,7 @@ def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Arra
     by_factor = _sums_of_squares(short, axes, factors)
     plain = by_factor[0] + _sums_of_squares(long, axes, factors[:1])[0]
     too_large = ~(plain <= float(limits.max))
-    # Squares below tiny are lost, in all `size * tiny` at most: the rounding of this bound.
+    # Squares below tiny are lost: at most `size * tiny`, eps times this bound.
     too_small = plain < float(limits.tiny) / float(limits.eps) * size
 
     def chosen(options: Array) -> Array:
@@ -108,7 +108,7 @@ def _norm(leaves: list[Array], axes: tuple[int, ...] | None, mean: bool) -> Arra
 
     if not long:
         return scaled()
-    # One pass over long leaves where the plain formula is right, and one more where it is not.
+    # One pass over long leaves if the plain formula is exact enough, and otherwise a second one.
     usual = lambda: jnp.sqrt(plain / (size if mean else 1))
     return jax.lax.cond(jnp.any(too_large | too_small), scaled, usual)
 

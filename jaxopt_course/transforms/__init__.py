@@ -123,4 +123,4 @@ from ._trace import ema as ema
 from ._trace import trace as trace
 
 
-__getattr__ = _handed_on("transforms")  # what optax has besides
+__getattr__ = _handed_on("transforms")  # re-exported from optax

@@ -190,7 +190,7 @@ def lookahead(
             back = jnp.where(sync, (1 - alpha(way.dtype)) * way, 0)
             return (jnp.asarray(update, way.dtype) - back).astype(update.dtype)
 
-        # how far the fast parameters get from the slow ones
+        # distances of the fast parameters from the slow ones after this step
         ways = tree.running_sum(tree.sub(both.fast, both.slow), updates, 1.0)
         slow, fast = (jax.tree.map(f, updates, ways) for f in (of_slow, of_fast))
         if reset_state:

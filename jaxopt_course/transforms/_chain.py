@@ -129,6 +129,6 @@ def _check_length(links: int, state: State) -> None:
     if not has_parts or len(state) != links:
         given = f"a state of {len(state)} parts" if has_parts else f"a {type(state).__name__}"
         raise ValueError(
-            f"chain: {links} links were given {given}; "
+            f"chain: {links} transformations were given {given}; "
             "the state must come from the `init` of the same chain."
         )

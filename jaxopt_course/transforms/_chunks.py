@@ -40,7 +40,7 @@ def by_chunks(
         params: the parameters.
     """
     step = _Step(update, updates, state, params)
-    begins = {}  # where what the chunks leave over of a large leaf begins
+    begins = {}  # where the remainder of each large leaf begins
     for i, shape in enumerate(step.shapes):
         if (size := math.prod(shape)) > chunk:
             step.make_in_turns(i, chunk, size // chunk)
@@ -101,8 +101,8 @@ class _Step:
             cut = lambda x: _cut(x, begin, chunk).reshape(row(self.shapes[i], chunk))
             own = {k: cut(x) for k, x in zip(owned, kept, strict=True)}
             held = {i: cut(_flat(self.weights[i]))} if self.weights else {}
-            # All is read before anything is written, or XLA copies whole buffers in each turn: it
-            # merges reads into what uses them, but not into a branch.
+            # Everything is read before anything is written: otherwise XLA copies whole buffers in
+            # each iteration. It fuses reads into their users, but not into a branch.
             chosen = ({i: cut(flat)}, own, held)
             zeros = _zeros_like_result(self.call, chosen)
             new, after = jax.lax.cond(n < turns, self.call, zeros, *chosen)

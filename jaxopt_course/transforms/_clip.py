@@ -49,7 +49,7 @@ def clip(max_delta: ScalarLike) -> GradientTransformationExtraArgs:
     checks.number("clip", "max_delta", max_delta, "[0, inf)")
 
     def clipped(u: Array) -> Array:
-        # A bound above the largest number of a narrow dtype is no bound, not infinity.
+        # A bound beyond the range of a narrow dtype must not become infinite.
         bound = jnp.minimum(
             jnp.asarray(max_delta, numerics.wide_dtype(u.dtype)), float(jnp.finfo(u.dtype).max)
         )

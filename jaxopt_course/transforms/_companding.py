@@ -28,7 +28,7 @@ from jaxopt_course.core import explicit_mesh, on_auto_axes, spec_of
 
 
 TINY = float(jnp.finfo(jnp.float32).tiny)
-SMALLEST = 0.999 / (254 - 0.999)  # r of the code .999: the code 1 itself, rounded, remains
+SMALLEST = 0.999 / (254 - 0.999)  # r of the code 0.999, so that the code 1 survives rounding
 
 
 @functools.partial(
@@ -66,7 +66,7 @@ def encode_blocks(x: Float[Array, "*blocks n"], positive: bool) -> tuple[Array, 
         y = 254 * r / (1 + jnp.abs(r))
         y = jnp.where(jnp.abs(r) < SMALLEST, 0, y)
         return _nearest(y).astype(jnp.int8), scales
-    bits = jax.lax.bitcast_convert_type(x, jnp.int32)  # so that what is denormal counts too
+    bits = jax.lax.bitcast_convert_type(x, jnp.int32)  # so that subnormal numbers count as positive
     y = _nearest(jnp.clip(255 * jnp.sqrt(jnp.sqrt(r)), 1, 255))
     return jnp.where(bits > 0, y, 0).astype(jnp.uint8), scales
 

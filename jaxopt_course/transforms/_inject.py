@@ -133,7 +133,9 @@ def _injected(
     def init(params):
         states = {name: schedule.init() for name, schedule in schedules.items()}
         scheduled = {name: entry(schedules[name](state)) for name, state in states.items()}
-        copies = {name: jnp.array(value) for name, value in scheduled.items()}  # to donate
+        copies = {
+            name: jnp.array(value) for name, value in scheduled.items()
+        }  # because no buffer may be donated twice
         hyperparams = {name: entry(value) for name, value in numbers.items()} | copies
         inner_state = inner(hyperparams).init(params)
         return InjectHyperparamsState(

@@ -137,7 +137,7 @@ class MultiSteps(GradientTransformationExtraArgs):
         if not callable(every_k_schedule):
             checks.number("MultiSteps", "every_k_schedule", every_k_schedule, "[1, inf)")
         inner = checks.transformation("MultiSteps", "opt", opt)
-        # Batches that a predicate skips lie between those of a group.
+        # With a predicate, skipped batches lie between those of a group.
         at_most = _most(every_k_schedule) if should_skip_update_fn is None else None
 
         def init(params):
@@ -176,7 +176,7 @@ class MultiSteps(GradientTransformationExtraArgs):
                     inner_opt_state=tree.cast_like(inner_state, state.inner_opt_state),
                 )
 
-            shapes, _ = jax.eval_shape(run)  # an optimizer may give updates of another kind
+            shapes, _ = jax.eval_shape(run)  # updates may have another structure than gradients
             zeros = lambda s: placed_like(jnp.zeros(s.shape, s.dtype), s)
             nothing = lambda: jax.tree.map(zeros, shapes)
             wait = lambda: (nothing(), added())
@@ -253,7 +253,7 @@ def skip_large_updates(
     """
     checks.number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
     squares, norm = tree.sum(tree.squared(updates)), global_norm(updates)
-    with np.errstate(over="ignore"):  # the root decides where the bound itself is out of range
+    with np.errstate(over="ignore"):  # if the bound is out of range, its root decides
         bound, root = (
             numerics.as_float(max_squared_norm),
             numerics.as_float(_root(max_squared_norm)),
@@ -308,10 +308,10 @@ def _added(
         numerics.as_float(extra_args.get("value", 0.0)) - state.acc_value
     )
     count = numerics.safe_increment(state.mini_step)
-    if "weight" in extra_args:  # even a NaN of weight 0 leaves no trace
+    if "weight" in extra_args:  # even a NaN of weight 0 changes nothing
         kept = lambda x, y: jnp.where(own > 0, x, y.astype(x.dtype))
         grads, value = jax.tree.map(kept, (grads, value), (old, state.acc_value))
-    if "flush" in extra_args:  # perhaps no batch comes with it
+    if "flush" in extra_args:  # possibly without a batch
         count = jnp.where(own > 0, count, state.mini_step)
     return state._replace(
         mini_step=count, acc_grads=tree.cast_like(grads, old), acc_weight=weight, acc_value=value

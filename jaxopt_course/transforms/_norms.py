@@ -235,7 +235,7 @@ def scale_by_distance_over_gradients(
     return GradientTransformationExtraArgs(init, update)
 
 
-@jax.jit  # one program for each shape, not a dozen small ones
+@jax.jit  # one program per shape instead of a dozen small ones
 def _first_distance(w: Array, reps_rel: ScalarLike) -> Float[Array, ""]:
     norm = global_norm(w)
     return jnp.asarray(reps_rel, norm.dtype) * (1 + norm)

@@ -210,7 +210,7 @@ def keep_params_nonnegative() -> GradientTransformationExtraArgs:
         u, p = jnp.asarray(u), jnp.asarray(p)
         dtype = np.promote_types(u.dtype, p.dtype)
         wide, to_zero = p.astype(dtype), (-p).astype(u.dtype)
-        if u.dtype != dtype:  # -p was rounded, perhaps to beyond zero
+        if u.dtype != dtype:  # rounding may have moved -p beyond zero
             nearer = jnp.nextafter(jax.lax.stop_gradient(to_zero), jnp.full_like(u, jnp.inf))
             to_zero = jnp.where(wide + to_zero.astype(dtype) < 0, nearer, to_zero)
         return jnp.where(wide + u.astype(dtype) < 0, to_zero, u)
