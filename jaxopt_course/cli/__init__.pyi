@@ -3,6 +3,7 @@ from ._main import keep_compiled_programs as keep_compiled_programs
 from ._main import main as main
 from ._main import run_program as run_program
 from ._options import TrainOptions as TrainOptions
+from ._recipes import RECIPES as RECIPES
 from ._setup import Examples as Examples
 from ._setup import describe_model as describe_model
 from ._setup import load_data as load_data

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import jax
 import tyro
 
+from jaxopt_course import workloads
 from jaxopt_course.core import checks
 from jaxopt_course.plots import comparison_figures
 from jaxopt_course.workloads import (
@@ -16,7 +17,6 @@ from jaxopt_course.workloads import (
     WORKLOADS,
     Comparison,
     Summary,
-    compare,
     summarize,
 )
 
@@ -97,7 +97,7 @@ def run(arguments: Sequence[str]) -> int:
         f"{counted(cells, 'cell')} of {counted(options.trials, 'trial')}; results in {out}"
     )
     with stopped_by_signals(options.resume), usage_errors():
-        comparison = compare(
+        comparison = workloads.compare(
             [CONTENDERS[name] for name in options.optimizers],
             [WORKLOADS[name] for name in options.workloads],
             key=jax.random.key(options.seed),

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
+from jaxopt_course import studies
 from jaxopt_course.core import GradientTransformationExtraArgs, checks
 from jaxopt_course.data import Dataset, Folds, k_fold
 from jaxopt_course.studies import (
@@ -22,7 +23,6 @@ from jaxopt_course.studies import (
     halving_rungs,
     hyperband,
     reevaluate,
-    search,
     successive_halving,
 )
 from jaxopt_course.tasks import Task
@@ -185,7 +185,7 @@ def find(plan: Plan) -> Found:
         found = _of_brackets(_brackets(plan, rows, key))
     else:
         with usage_errors():
-            result = search(
+            result = studies.search(
                 train,
                 dict(plan.ranges),
                 key=key,
@@ -204,7 +204,9 @@ def find(plan: Plan) -> Found:
         best = found.trials
         if best is None:
             point = found.points[found.ranking[:1]]
-            best = search(train, plan.ranges, key=key, folds=rows, method=point, progress=False)
+            best = studies.search(
+                train, plan.ranges, key=key, folds=rows, method=point, progress=False
+            )
         again = reevaluate(
             train,
             best,

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxopt_course.cli import _compare, main
+from jaxopt_course import workloads
+from jaxopt_course.cli import main
 from jaxopt_course.workloads import CONTENDERS, WORKLOADS, Comparison, Trials
 
 from .pages import check_page
@@ -18,21 +19,21 @@ from .runs import call
 TRIALS = 6
 
 
-def stored(contenders, workloads, *, trials, seeds, **_):
+def stored(contenders, problems, *, trials, seeds, **_):
     """A comparison whose trials come from a generator: the later an optimizer, the slower."""
     random, costs = np.random.default_rng(0), np.arange(1.0, 9.0)
-    names, problems = [own.name for own in contenders], [on.name for on in workloads]
+    names, on_all = [own.name for own in contenders], [on.name for on in problems]
 
     def cell(name):
         rates = random.uniform(0.2, 1.0, (1 + trials, seeds, 1)) / (1 + names.index(name))
         return Trials(np.exp(-rates * costs), costs, 1e-3)
 
-    variants = [(on, variant) for on in problems for variant in ("base", "held_out")]
+    variants = [(on, variant) for on in on_all for variant in ("base", "held_out")]
     points = {own.name: random.random((1 + trials, len(own.space))) for own in contenders}
     return Comparison(
         contenders=tuple(names),
-        workloads=tuple(problems),
-        steps=dict.fromkeys(problems, 8),
+        workloads=tuple(on_all),
+        steps=dict.fromkeys(on_all, 8),
         targets=dict.fromkeys(variants, 0.3),
         numbers={
             own.name: {name: points[own.name][:, i] for i, name in enumerate(sorted(own.space))}
@@ -46,11 +47,11 @@ def stored(contenders, workloads, *, trials, seeds, **_):
 def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypatch, capsys):
     given = {}
 
-    def compare(contenders, workloads, **options):
-        given.update(options, contenders=contenders, workloads=workloads)
-        return stored(contenders, workloads, **options)
+    def compare(contenders, problems, **options):
+        given.update(options, contenders=contenders, workloads=problems)
+        return stored(contenders, problems, **options)
 
-    monkeypatch.setattr(_compare, "compare", compare)
+    monkeypatch.setattr(workloads, "compare", compare)
     names = ("--optimizers", "adam", "sgd", "--workloads", "logistic", "spirals")
     out = tmp_path / "out"
     options = ("--trials", TRIALS, "--seed", 3, "--resume", tmp_path / "kept", "--out", out)
@@ -82,14 +83,19 @@ def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypa
     assert "already holds a comparison: give another --out" in capsys.readouterr().err
 
 
-def test_quick_is_few_trials_of_what_is_named_or_of_little():
-    options = _compare.with_defaults(_compare.CompareOptions(quick=True, optimizers=("lion",)))
-    assert options.trials == 8
-    assert options.optimizers == ("lion",)
-    assert len(options.workloads) == 3
-    full = _compare.with_defaults(_compare.CompareOptions())
-    assert full.trials == 100
-    assert (full.optimizers, full.workloads) == (tuple(CONTENDERS), tuple(WORKLOADS))
+def test_quick_is_few_trials_of_what_is_named_or_of_little(tmp_path, monkeypatch):
+    asked = []
+
+    def stop(contenders, problems, *, trials, **_):
+        asked.append(([own.name for own in contenders], [on.name for on in problems], trials))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workloads, "compare", stop)
+    for options in (("--quick", "--optimizers", "lion"), ()):
+        assert call("compare", *options, "--out", tmp_path / "out") == 130
+    (optimizers, quick, trials), full = asked
+    assert (optimizers, len(quick), trials) == (["lion"], 3, 8)
+    assert full == (list(CONTENDERS), list(WORKLOADS), 100)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,7 @@ def test_a_comparison_that_is_stopped_says_how_to_go_on(tmp_path, monkeypatch, c
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_compare, "compare", stop)
+    monkeypatch.setattr(workloads, "compare", stop)
     arguments = ("compare", "--quick", "--out", tmp_path / "out")
     assert call(*arguments, "--resume", tmp_path / "kept") == 130
     assert "the same command starts again" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from .runs import LINEAR, write_pumps
 
 
 ROOT = pathlib.Path(__file__).parents[2]
+# private names, because a command would have to train on six devices
 TAKE = "from jaxopt_course.cli._process import pop_mesh, take_devices"
 UNSET = ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
 SIX_CORES = "import os; os.cpu_count = lambda: 6; os.sched_getaffinity = lambda _: set(range(6))"

@@ -43,6 +43,7 @@ def ended(process, code, seconds=60):
     return said
 
 
+# a private name, to run any body as a command
 CALL = "_main._command = lambda name: command; sys.argv = ['x', 'train']; _main.run_program()"
 
 

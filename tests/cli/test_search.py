@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import csv
-import dataclasses
 import io
 import itertools
 import json
@@ -16,13 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.cli import _trials, main
-from jaxopt_course.cli._options import command_of, default_options, parse_options
-from jaxopt_course.cli._recipes import RECIPES
-from jaxopt_course.cli._report import held_alone
-from jaxopt_course.cli._search import at_edges
-from jaxopt_course.cli._space import default_space, read_space, spell, values_at, with_values
-from jaxopt_course.cli._trials import SearchOptions, make_plan
+from jaxopt_course import studies
+from jaxopt_course.cli import RECIPES, TrainOptions, load_data, main, prepare
 from jaxopt_course.studies import Choice, Float, configuration_at, search
 
 from .pages import check_page
@@ -105,22 +99,47 @@ def test_the_record_holds_every_score_in_full_and_the_table_repeats_it(search_of
     assert record["config"]["hyperparameters"]["b2"] == 0.99  # fixed
 
 
-def test_the_command_that_is_printed_means_the_best(search_of_pumps):
+def test_the_command_that_is_printed_means_the_best(search_of_pumps, tmp_path):
     record = json.loads((search_of_pumps[1] / "out" / "search.json").read_text())
     program, command, *arguments = shlex.split(record["best"]["command"])
     assert (program, command) == ("jaxopt-course", "train")
-    options = parse_options(arguments)
+    assert call(command, *arguments, "--out", tmp_path / "run") == 0
+    config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
     values = record["best"]["values"]
-    assert options.learning_rate == values["learning_rate"]
-    assert {key: options.hyperparameters[key] for key in ("b1", "weight_decay")} == {
+    assert config["learning_rate"] == values["learning_rate"]
+    assert {key: config["hyperparameters"][key] for key in ("b1", "weight_decay")} == {
         key: values[key] for key in ("b1", "weight_decay")
     }
-    assert options.hyperparameters["b2"] == 0.99
-    assert (options.hidden, options.dropout, options.epochs) == ((), 0.0, 2)
+    assert config["hyperparameters"]["b2"] == 0.99
+    assert (config["hidden"], config["dropout"], config["epochs"]) == ([], 0.0, 2)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What commands ask of ``studies.search`` from here on; it returns trials that all failed."""
+    arguments = {}
+    fail = lambda key, hyperparameters, rows: jnp.nan
+
+    def failing(train, space, *, key, **options):
+        arguments.update(options, train=train, space=space, key=key)
+        return search(fail, space, key=key, trials=2, metric=lambda score: score, progress=False)
+
+    monkeypatch.setattr(studies, "search", failing)
+    return arguments
 
 
 @pytest.mark.exhaustive
-def test_the_command_that_is_printed_is_the_training_that_was_searched(pumps, tmp_path):
+def test_the_command_that_is_printed_is_the_training_that_was_searched(
+    pumps, tmp_path, monkeypatch
+):
+    asked, found = {}, []
+
+    def noting(train, space, **options):
+        asked.update(options, train=train)
+        found.append(search(train, space, **options))
+        return found[-1]
+
+    monkeypatch.setattr(studies, "search", noting)
     arguments = (pumps, "--target", "state", *LINEAR, "--epochs", 10, "--batch-size", 8)
     arguments += ("--trials", 4, "--reevaluate", 0)
     code, printed, _ = run(*arguments, "--out", tmp_path / "out")
@@ -129,41 +148,27 @@ def test_the_command_that_is_printed_is_the_training_that_was_searched(pumps, tm
     assert call(*shlex.split(command)[1:], "--out", tmp_path / "run") == 0
     trained = json.loads((tmp_path / "run" / "run.json").read_text())["figures"]
 
-    plan = make_plan(parse_options(list(map(str, arguments)), SearchOptions, command="search"))
+    options = TrainOptions(file=pumps, target="state")
     best = json.loads((tmp_path / "out" / "search.json").read_text())["best"]["number"]
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        points = sobol_design_of(plan)
-        configuration = jax.tree.map(jnp.float32, configuration_at(plan.ranges, points[best]))
-        again = jax.jit(_trials.train_function(plan))(
-            plan.examples.key, configuration, _trials.rows_of(plan)
-        )
+        configuration = jax.tree.map(jnp.float32, found[0].configurations[best])
+        key = prepare(options, load_data(options)).key
+        again = jax.jit(asked["train"])(key, configuration, asked["folds"])
     # The key of `train`, not one of the search: float32, in programs that round differently.
     losses = np.asarray(again.history["validation_loss"])
     assert trained["validation"]["loss"] == pytest.approx(losses.min(), rel=1e-4)
 
 
-def sobol_design_of(plan):
-    """The points that a search of this plan tries."""
-    found = search(
-        lambda key, numbers, rows: 0.0 * numbers["learning_rate"],
-        dict(plan.ranges),
-        key=jax.random.fold_in(plan.examples.key, _trials.TRIALS),
-        trials=plan.options.trials,
-        metric=lambda score: score,
-        progress=False,
-    )
-    return found.points
-
-
 def test_a_search_goes_on_from_what_is_kept_and_refuses_what_is_another(search_of_pumps, capsys):
     arguments, folder, *_ = search_of_pumps
-    options = parse_options([str(a) for a in arguments], SearchOptions, command="search")
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        found = _trials.find(make_plan(dataclasses.replace(options, reevaluate=0)))
-    first = json.loads((folder / "out" / "search.json").read_text())
-    assert found.trials.scores.tolist() == first["trainings"]["scores"]
-    assert found.seconds == 0.0  # nothing was trained
-    assert found.again is None
+    again = folder / "again"
+    assert call("search", *arguments, "--reevaluate", 0, "--out", again) == 0
+    record = lambda out: json.loads((out / "search.json").read_text())
+    first, found = record(folder / "out"), record(again)
+    assert found["trainings"]["scores"] == first["trainings"]["scores"]
+    assert found["seconds"] == 0.0  # nothing was trained
+    assert "fresh_seeds" not in found["best"]
+    capsys.readouterr()
 
     assert call("search", *arguments, "--out", folder / "out") == 2
     assert "already holds a search: give another --out" in capsys.readouterr().err
@@ -196,7 +201,7 @@ def test_halving_reports_its_rungs_and_how_well_they_agree(pumps, tmp_path):
     assert [row["rung"] for row in rows] == ["0"] * 9 + ["1"] * 3 + ["2"]
 
 
-def plan_of_all_kinds(pumps):
+def arguments_of_all_kinds(pumps):
     """A search of numbers and settings of all kinds, which also sets the optimizer's own."""
     space = ("dropout=0:0.5", "warmup=0:1", "momentum=0.5:0.99:decay", "learning-rate=0:1")
     space += ("activation=relu,tanh", "nesterov=true,false", "batch-size=8,16", "hidden=4,4x4")
@@ -205,15 +210,13 @@ def plan_of_all_kinds(pumps):
     return arguments
 
 
-def test_numbers_of_all_kinds_are_traced_and_settings_are_not(pumps):
-    plan = make_plan(parse_options(plan_of_all_kinds(pumps), SearchOptions, command="search"))
-    point = [0.6] * len(plan.ranges)
-    configuration = configuration_at(plan.ranges, point)
-    numbers = {k: v for k, v in configuration.items() if isinstance(plan.ranges[k], Float)}
+def test_numbers_of_all_kinds_are_traced_and_settings_are_not(pumps, tmp_path, asked):
+    assert run(*arguments_of_all_kinds(pumps), "--out", tmp_path / "out")[0] == 3
+    space = asked["space"]
+    configuration = configuration_at(space, [0.6] * len(space))
+    numbers = {k: v for k, v in configuration.items() if isinstance(space[k], Float)}
     assert set(numbers) == {"dropout", "warmup", "1 - momentum", "learning_rate"}
-    train = lambda key, numbers: _trials.train_function(plan)(
-        key, configuration | numbers, _trials.rows_of(plan)
-    )
+    train = lambda key, numbers: asked["train"](key, configuration | numbers, asked["folds"])
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         key = jax.random.key(0)
         finished = jax.eval_shape(train, key, jax.tree.map(jnp.float32, numbers))
@@ -226,7 +229,7 @@ def test_smoke_tries_everything_and_keeps_nothing(pumps, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for method in ("sobol", "halving"):
         numbers = ("--space", "b1=0.9") if method == "halving" else ()
-        arguments = plan_of_all_kinds(pumps) if method == "sobol" else (
+        arguments = arguments_of_all_kinds(pumps) if method == "sobol" else (
             *(pumps, "--target", "state", "--epochs", 2, "--batch-size", 16), *numbers
         )  # fmt: skip
         code, _, progress = run(*arguments, "--method", method, "--smoke")
@@ -235,12 +238,8 @@ def test_smoke_tries_everything_and_keeps_nothing(pumps, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_trainings_that_all_diverge_have_an_exit_code_of_their_own(pumps, tmp_path, monkeypatch):
-    fail = lambda key, hyperparameters, rows: jnp.nan
-    failing = lambda train, space, *, key, **_: search(
-        fail, space, key=key, trials=2, metric=lambda score: score, progress=False
-    )
-    monkeypatch.setattr(_trials, "search", failing)
+@pytest.mark.usefixtures("asked")
+def test_trainings_that_all_diverge_have_an_exit_code_of_their_own(pumps, tmp_path):
     out = tmp_path / "out"
     code, printed, _ = run(pumps, "--target", "state", *SMALL, "--json", "--out", out)
     assert code == 3
@@ -299,7 +298,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
 def test_a_search_that_is_stopped_says_how_to_go_on(
     number, code, kept, pumps, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(_trials, "search", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr(studies, "search", lambda *_, **__: signal.raise_signal(number))
     resume = ("--resume", tmp_path / "study") if kept else ()
     arguments = ("search", pumps, "--target", "state", *SMALL, "--out", tmp_path / "out", *resume)
     handler = signal.getsignal(signal.SIGTERM)
@@ -318,30 +317,42 @@ def test_a_search_that_is_stopped_says_how_to_go_on(
 
 
 def test_two_searches_do_not_share_a_directory(pumps, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(_trials, "search", lambda *_, **__: pytest.fail("it has begun"))
-    (tmp_path / "out").mkdir()
-    with held_alone(tmp_path / "out"):
-        arguments = ("search", pumps, "--target", "state", *SMALL, "--out", tmp_path / "out")
-        assert call(*arguments) == 2
+    arguments = ("search", pumps, "--target", "state", *SMALL, "--out", tmp_path / "out")
+    codes = []
+
+    def another(*_, **__):
+        monkeypatch.setattr(studies, "search", lambda *_, **__: pytest.fail("it has begun"))
+        codes.append(call(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studies, "search", another)
+    assert call(*arguments) == 130
+    assert codes == [2]
     assert "out is in use by another command: give another --out." in capsys.readouterr().err
 
 
-def test_a_config_file_holds_ranges_too(pumps, tmp_path):
+def test_a_config_file_holds_ranges_too(pumps, tmp_path, asked):
     config = tmp_path / "search.toml"
     config.write_text(
         f'file = "{pumps}"\ntarget = "state"\ntrials = 5\nmethod = "random"\nmax_time = 3\n'
         'space = ["learning_rate=1e-3:1:log", "batch-size=8,16"]\n'
     )
-    arguments = ["--config", str(config), "--space", "batch-size=4"]
-    plan = make_plan(parse_options(arguments, SearchOptions, command="search"))
-    assert (plan.options.trials, plan.options.method) == (5, "random")
-    assert plan.ranges["learning_rate"] == Float(1e-3, 1.0, log=True)
-    assert "batch_size" not in plan.ranges
-    assert plan.options.batch_size == 4
+    arguments = ("--config", config, "--space", "batch-size=4", "--json", "--out", tmp_path / "out")
+    code, printed, _ = run(*arguments)
+    assert code == 3
+    assert (asked["trials"], asked["method"]) == (5, "random")
+    assert asked["space"]["learning_rate"] == Float(1e-3, 1.0, log=True)
+    assert "batch_size" not in asked["space"]
+    assert json.loads(printed)["config"]["batch_size"] == 4
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_default_ranges_hold_the_defaults_and_can_be_written_and_trained(name):
+    # private names, because a command would draw pictures for each of the optimizers
+    from jaxopt_course.cli._options import command_of, default_options
+    from jaxopt_course.cli._space import default_space, read_space, spell, values_at, with_values
+    from jaxopt_course.cli._trials import SearchOptions
+
     options = default_options(SearchOptions, name)
     ranges = default_space(options)
     assert "learning_rate" in ranges
@@ -365,6 +376,8 @@ def test_the_default_ranges_hold_the_defaults_and_can_be_written_and_trained(nam
 
 
 def test_what_lies_at_an_end_of_its_range_is_said_unless_the_end_is_0():
+    from jaxopt_course.cli._search import at_edges  # where the best of a search lies is luck
+
     ranges = {
         "learning_rate": Float(1e-3, 1.0, log=True),
         "1 - b1": Float(0.01, 0.5, log=True),

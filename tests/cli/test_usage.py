@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from jaxopt_course import optimizers
-from jaxopt_course.cli import TrainOptions, main
-from jaxopt_course.cli._recipes import RECIPES
+from jaxopt_course.cli import RECIPES, TrainOptions, main
 
 from .runs import SMALL, call, write_pumps
 

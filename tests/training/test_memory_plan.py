@@ -11,7 +11,6 @@ from jaxopt_course.optimizers import adamw, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
 from jaxopt_course.training import batch_sharding, describe_plan, plan, state_shardings
-from jaxopt_course.training._sharding import check_divided, make_placement
 
 
 def mesh_of(*sizes, names=("data",), kind=AxisType.Auto):
@@ -49,18 +48,11 @@ def test_meshes_and_kinds_that_do_not_fit_are_refused(mesh, kind, message, as_us
         state_shardings({}, mesh, kind)
 
 
-def test_explicit_axes_become_automatic_in_a_training(as_users_run_it):
-    placement = make_placement("fit", mesh_of(8, kind=AxisType.Explicit), "fsdp")
-    assert placement.mesh == mesh_of(8)
-    assert make_placement("fit", mesh_of(8), "fsdp") == placement
-
-
 def test_a_batch_that_the_mesh_does_not_divide_is_refused(as_users_run_it):
-    placement = make_placement("fit", mesh_of(8), "replicated")
-    check_divided("fit", "the batch size", 16, placement)
-    check_divided("fit", "the batch size", 12, None)
+    data = (jnp.ones((24, 1)), jnp.ones((24, 1)))
+    options = {"key": jax.random.key(0), "epochs": 1, "mesh": mesh_of(8), "progress": False}
     with pytest.raises(ValueError, match=r"batch size must be a multiple of 8, .*'data'.*, got 12"):
-        check_divided("fit", "the batch size", 12, placement)
+        fit(TASK, sgd(0.1), data, batch_size=12, **options)
 
 
 LAYERS, WIDTH, HIDDEN, SHARED, WORDS = 80, 8192, 28672, 1024, 128256

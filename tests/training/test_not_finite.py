@@ -13,7 +13,7 @@ import pytest
 from jaxopt_course.optimizers import adagrad, adam, lbfgs, lion, rmsprop, sgd, signum
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import piecewise_constant_schedule
-from jaxopt_course.tasks import Batch, Task, function_task
+from jaxopt_course.tasks import Task, function_task
 from jaxopt_course.training import (
     DivergenceError,
     EarlyStopping,
@@ -22,8 +22,6 @@ from jaxopt_course.training import (
     make_train,
     make_training,
 )
-from jaxopt_course.training._divergence import Finding, judge
-from jaxopt_course.training._step import init_state, train_step
 from jaxopt_course.transforms import (
     MultiSteps,
     apply_every,
@@ -182,26 +180,23 @@ def test_infinities_that_belong_to_a_state_are_no_divergence(optimizer, on_diver
 @pytest.mark.parametrize(
     ("optimizer", "plant", "part"),
     [
-        (adam(0.1), {"slope": 0.0, "value": np.nan}, Finding.LOSS),
-        (adam(0.1), {"slope": np.nan}, Finding.GRADIENT),
-        (sgd(100.0), {"slope": 1e38}, Finding.UPDATE),
-        (adam(0.1), {"slope": 1e24}, Finding.STATE),
-        (adam(0.1), {"slope": 1.0}, Finding.FINITE),
+        (adam(0.1), {"slope": 0.0, "value": np.nan}, "loss"),
+        (adam(0.1), {"slope": np.nan}, "gradient"),
+        (sgd(100.0), {"slope": 1e38}, "update"),
+        (adam(0.1), {"slope": 1e24}, "state"),
+        (adam(0.1), {"slope": 1.0}, None),
     ],
 )
 def test_the_first_part_that_is_not_finite_and_the_rows_that_make_it_so(optimizer, plant, part):
     task, rows = line_with(**plant), data(16)
-    state = init_state(task, optimizer, KEY)
-    taken = train_step(task, optimizer, state, Batch(*map(jnp.asarray, rows), None))
-    assert Finding(int(judge(state, taken, strict=True))) is part
     options = {"epochs": 2, "on_divergence": "raise"}
-    if part is Finding.FINITE:
+    if part is None:
         assert fit_quietly(task, optimizer, rows, batch_size=4, **options).outcome.code == 0
         return
     with pytest.raises(DivergenceError) as caught:
         fit_quietly(task, optimizer, rows, batch_size=4, **options)
-    assert (caught.value.part, caught.value.rows) == (part.name.lower(), [BAD_ROW])
-    assert f"the {part.name.lower()} of step {caught.value.step} is not finite" in str(caught.value)
+    assert (caught.value.part, caught.value.rows) == (part, [BAD_ROW])
+    assert f"the {part} of step {caught.value.step} is not finite" in str(caught.value)
     order = [(rows[0][i : i + 4], rows[1][i : i + 4]) for i in range(0, 16, 4)]
     with pytest.raises(DivergenceError, match=r"of step 1 .* places in its batch \[1\]\."):
         fit_quietly(task, optimizer, order, **options)
