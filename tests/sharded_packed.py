@@ -18,7 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxopt_course.optimizers import adamw
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
-from jaxopt_course.training import Checkpointing, _segments, fit, plan, state_shardings
+from jaxopt_course.training import Checkpointing, fit, plan, state_shardings
 from jaxopt_course.transforms import (
     LookaheadParams,
     lookahead,
@@ -26,6 +26,9 @@ from jaxopt_course.transforms import (
     unpack,
 )
 
+
+# A private name: no public function returns the compiled program of a segment.
+from jaxopt_course.training import _segments  # isort: skip
 
 DEVICES, WIDTH, LAYERS = 8, 16, 4
 EXCHANGES = ("all-to-all", "all-gather", "collective-permute")

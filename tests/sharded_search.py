@@ -18,8 +18,6 @@ from jaxopt_course.data import k_fold
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.studies import (
     Float,
-    _cohort,
-    _program,
     halving_rungs,
     population_based_training,
     search,
@@ -27,6 +25,10 @@ from jaxopt_course.studies import (
 )
 from jaxopt_course.training import Rows, make_train, make_training
 from tests.training.problems import line, line_task
+
+
+# Private names: no public function returns the compiled programs of a study.
+from jaxopt_course.studies import _cohort, _program  # isort: skip
 
 
 COLLECTIVES = ("all-reduce", "all-gather", "collective-permute", "all-to-all", "reduce-scatter")

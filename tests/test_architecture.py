@@ -215,3 +215,37 @@ def test_the_reader_of_unsafe_words_bites(source):
 def test_a_file_has_at_most_400_lines():
     lengths = {path: len(source.splitlines()) for path, source in SOURCES.items()}
     assert {path: length for path, length in lengths.items() if length > 400} == {}
+
+
+# Tests that import private names, each with its reason beside the import.
+PRIVATE_IMPORTS = {
+    *("cli/test_diagnose.py", "cli/test_search.py", "sharded_packed.py", "sharded_search.py"),
+    *("studies/overnight.py", "studies/test_halving.py", "studies/test_population_based.py"),
+    *("studies/test_resume.py", "studies/test_search.py", "tasks/test_targets.py"),
+    *("training/test_checkpoint_corruption.py", "training/test_checkpoints.py"),
+    *("training/test_donation.py", "training/test_manifest.py"),
+}
+
+
+def private_imports(source: str) -> list[str]:
+    """The imports of private names of the library in ``source``."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("jaxopt_course")
+        and any(
+            part.startswith("_") and not part.startswith("__")
+            for part in (*node.module.split("."), *(alias.name for alias in node.names))
+        )
+    ]
+
+
+def test_tests_import_no_other_private_names():
+    tests = pathlib.Path(__file__).parent
+    found = {
+        path.relative_to(tests).as_posix()
+        for path in tests.rglob("*.py")
+        if private_imports(path.read_text(encoding="utf-8"))
+    }
+    assert found == PRIVATE_IMPORTS

@@ -7,6 +7,7 @@ from ._check_gradients import check_gradients as check_gradients
 from ._diagnose import DiagnosisReport as DiagnosisReport
 from ._diagnose import Finding as Finding
 from ._diagnose import diagnose as diagnose
+from ._gradient_flow import HEALTHY_NORMS as HEALTHY_NORMS
 from ._gradient_flow import GradientFlowReport as GradientFlowReport
 from ._gradient_flow import LayerFlow as LayerFlow
 from ._gradient_flow import LeafFlow as LeafFlow

@@ -30,7 +30,7 @@ from jaxopt_course.tasks import Batch, Task, losses_of, targets_check
 from jaxopt_course.training import TrainState
 
 
-HEALTHY = (1e-6, 1e3)
+HEALTHY_NORMS = (1e-6, 1e3)  # of the gradient of a leaf
 HALF_PRECISION = (6e-5, 6e4)
 OVER_DEPTH = 1e-2  # a smaller ratio of the gradients of the first and the last layer vanishes
 DEEP = 3  # the fewest layers of one kind that are compared
@@ -253,7 +253,7 @@ def _flags_of_depth(kind: str, ratio: float) -> Iterable[str]:
 
 
 def _flags_of_leaf(path: str, leaf: LeafFlow) -> Iterable[str]:
-    norm, (low, high) = leaf.gradient_norm, HEALTHY
+    norm, (low, high) = leaf.gradient_norm, HEALTHY_NORMS
     text = f"gradient at {path}: its norm is {norm:.1e}, healthy is {low:.0e} to {high:.0e}."
     if not np.isfinite(norm):
         yield f"The gradient at {path} is not finite."

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from jaxopt_course.diagnostics import (
+    HEALTHY_NORMS,
     BiasVarianceReport,
     GradientFlowReport,
     LearningRateRangeReport,
@@ -31,7 +32,6 @@ from ._style import (
 )
 
 
-HEALTHY = (1e-6, 1e3)  # norms outside of which `gradient_flow` reports a problem
 PARTS = {  # label, colour, hatch
     "bias_squared": ("bias squared", COLORS[0], ""),
     "variance": ("variance", COLORS[1], "///"),
@@ -58,9 +58,9 @@ def gradient_bars(report: GradientFlowReport, *, title: str | None = None) -> Fi
     panels = 1 if np.isnan(ratios).all() else 2
     figure = new_figure(2.2 + 3.6 * panels, 1.5 + 0.28 * len(names), title)
     axes = figure.add_subplot(1, panels, 1)
-    axes.axvspan(*HEALTHY, color="0.88", label="healthy: 1e-6 to 1e3")
-    unfit = (norms > 0) & ((norms < HEALTHY[0]) | (norms > HEALTHY[1]))
-    _bars(axes, names, norms, unfit, (HEALTHY[0] / 10, HEALTHY[1] * 10))
+    axes.axvspan(*HEALTHY_NORMS, color="0.88", label="healthy: 1e-6 to 1e3")
+    unfit = (norms > 0) & ((norms < HEALTHY_NORMS[0]) | (norms > HEALTHY_NORMS[1]))
+    _bars(axes, names, norms, unfit, (HEALTHY_NORMS[0] / 10, HEALTHY_NORMS[1] * 10))
     axes.set_xlabel("norm of the gradient")
     figure.legend(loc="outside lower left", ncols=2, frameon=False)
     if panels == 2:

@@ -119,7 +119,9 @@ class Keeper:
             return like, []
         saved = self._store.restore(_as_saved(like), added=ADDED)
         accept = self._options.accept
-        changes = compare(saved.about["fingerprints"], self._about["fingerprints"], accept)
+        changes = compare_fingerprints(
+            saved.about["fingerprints"], self._about["fingerprints"], accept
+        )
         changes += _differences(saved.about["numbers"], self._about["numbers"])
         for change in changes:
             warnings.warn(f"fit: {change}", CheckpointWarning, stacklevel=3)
@@ -242,7 +244,7 @@ def task_fingerprint(task: Task, batch_like: Batch) -> Fingerprint:
     return fingerprint(losses, *jax.eval_shape(task.init, key), batch, key)
 
 
-def compare(
+def compare_fingerprints(
     saved: Mapping[str, Any], now: Mapping[str, Any], accept: Sequence[str] = ()
 ) -> list[str]:
     """The changes between two sets of fingerprints.

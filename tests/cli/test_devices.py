@@ -53,6 +53,7 @@ def test_one_device_needs_no_mesh():
     assert printed_by("-c", program) == "None None\n"
 
 
+# a private name: the search is stopped between two calls of its program
 STOPPED = """
 import sys
 import jaxopt_course.studies._table as table

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from jaxopt_course.diagnostics import (
+    HEALTHY_NORMS,
     BiasVarianceReport,
     GradientFlowReport,
     LeafFlow,
     LearningRateRangeReport,
     VarianceReport,
-    _gradient_flow,
 )
 from jaxopt_course.plots import (
-    _diagnoses,
     bias_variance_bars,
     gradient_bars,
     learning_rate_curve,
@@ -32,7 +31,7 @@ def test_each_leaf_has_its_bars_and_what_is_unhealthy_is_hatched():
     figure = gradient_bars(flow([1e-8, 0.1, 2.0], [1e-3, np.inf, 0.0]), title="first batch")
     norms, ratios = figure.axes
     band, *bars = norms.patches
-    assert (band.get_x(), band.get_x() + band.get_width()) == _diagnoses.HEALTHY
+    assert (band.get_x(), band.get_x() + band.get_width()) == HEALTHY_NORMS
     # healthy ones first, each at the place of its leaf
     places = [round(bar.get_y() + bar.get_height() / 2) for bar in bars]
     assert dict(zip(places, [bar.get_width() for bar in bars], strict=True)) == {
@@ -53,10 +52,6 @@ def test_without_an_optimizer_there_are_no_ratios_and_no_number_is_said_so():
     assert [text.get_text() for text in axes.texts] == ["not finite", "not finite"]
     with pytest.raises(ValueError, match="at least one leaf, got none"):
         gradient_bars(flow([], []))
-
-
-def test_healthy_means_what_the_diagnosis_calls_healthy():
-    assert _diagnoses.HEALTHY == _gradient_flow.HEALTHY
 
 
 def test_rates_that_diverged_are_crosses_and_the_best_is_starred():

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_course.optimizers import sgd
+
+# Two private names: what is trained is counted, and saved after every call.
 from jaxopt_course.studies import Float, _cohort, population_based_training, search
 from jaxopt_course.studies import _table as tables
 from jaxopt_course.training import make_training

@@ -22,6 +22,8 @@ from jaxopt_course.studies import (
     successive_halving,
     top_k_rungs,
 )
+
+# Private names: a study is broken off between two calls of its program, which is not traced again.
 from jaxopt_course.studies._cohort import Cohort, programs_of
 from jaxopt_course.studies._space import space_of
 from jaxopt_course.training import (

@@ -13,6 +13,8 @@ from jaxopt_course.checkpoints import (
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.studies import Choice, Float, Int, ScheduleWarning, population_based_training
+
+# Private names: a study is broken off between two calls of its program, and turns are drawn.
 from jaxopt_course.studies import _cohort as cohorts
 from jaxopt_course.studies._population_based import Turn, multiplied, turn
 from jaxopt_course.studies._space import space_of

@@ -16,6 +16,8 @@ from jaxopt_course.checkpoints import (
     CheckpointWarning,
 )
 from jaxopt_course.studies import Choice, Float, search
+
+# A private name: a study is broken off between two calls of its program.
 from jaxopt_course.studies import _table as tables
 
 from .problems import FOLDS, SPACE, descend

@@ -12,7 +12,7 @@ from jaxopt_course.checkpoints import (
     CheckpointCorruptError,
     CheckpointStore,
     CheckpointWarning,
-    _store,
+    _store,  # a private name, in which a defect is planted
 )
 
 

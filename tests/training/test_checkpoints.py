@@ -17,6 +17,8 @@ from jaxopt_course.checkpoints import (
     CheckpointStore,
     CheckpointWarning,
 )
+
+# Private names: no older format is left to read, and no disk is full when a test wants it.
 from jaxopt_course.checkpoints._manifest import UPGRADES, decode_manifest, encode_manifest
 from jaxopt_course.checkpoints._orbax import OrbaxFiles
 

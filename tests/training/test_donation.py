@@ -9,6 +9,8 @@ import pytest
 from jaxopt_course.optimizers import adamw
 from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.training import Training, init_state, make_step
+
+# Private names: no public function returns the compiled step of a stream, which holds the memory.
 from jaxopt_course.training._arguments import make_timetable
 from jaxopt_course.training._segments import _step as stream_step
 from jaxopt_course.training._training import Setup

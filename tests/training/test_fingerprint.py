@@ -16,7 +16,7 @@ from jaxopt_course.optimizers import adam, adamw, lbfgs, nadam, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.tasks import Batch, linen_task
-from jaxopt_course.training._resume import compare, optimizer_fingerprint, task_fingerprint
+from jaxopt_course.training import compare_fingerprints, optimizer_fingerprint, task_fingerprint
 from jaxopt_course.transforms import chain, clip_by_global_norm
 
 
@@ -35,12 +35,12 @@ def test_other_numbers_are_the_same_program():
     fast = of(adam(1e-2))
     assert fast["program"] == ADAM["program"]
     assert fast["digest"] != ADAM["digest"]
-    (sentence,) = compare({"optimizer": ADAM}, {"optimizer": fast})
+    (sentence,) = compare_fingerprints({"optimizer": ADAM}, {"optimizer": fast})
     assert "that are constants of its program, such as 1 - dropout" in sentence
     assert sentence.endswith("and the new ones count: -0.001 became -0.01.")
-    (sentence,) = compare({"optimizer": ADAM}, {"optimizer": of(adam(0.9))})
+    (sentence,) = compare_fingerprints({"optimizer": ADAM}, {"optimizer": of(adam(0.9))})
     assert sentence.endswith("-0.001 became -0.9.")
-    assert compare({"optimizer": ADAM}, {"optimizer": of(adam(1e-3))}) == []
+    assert compare_fingerprints({"optimizer": ADAM}, {"optimizer": of(adam(1e-3))}) == []
 
 
 def test_other_optimizers_are_other_programs():
@@ -84,7 +84,9 @@ def test_numbers_are_found_wherever_a_program_holds_them():
         assert a == same, name
         assert a["program"] == b["program"], name
         assert a["digest"] != b["digest"], name
-        assert compare({"model": a}, {"model": b})[0].startswith("numbers of the model"), name
+        assert compare_fingerprints({"model": a}, {"model": b})[0].startswith(
+            "numbers of the model"
+        ), name
     transposed = [fingerprint(lambda x, a=a: jnp.sum(x, axis=a), np.ones((2, 2))) for a in (0, 1)]
     assert transposed[0]["program"] != transposed[1]["program"]
     order = [fingerprint(lambda a, b, s=s: s * (a - b), 1.0, 1.0) for s in (1.0, -1.0)]
@@ -98,7 +100,7 @@ def test_another_process_finds_the_same():
 import json, sys, jax, numpy as np
 from jaxopt_course.optimizers import adam
 from jaxopt_course.checkpoints import fingerprint
-from jaxopt_course.training._resume import optimizer_fingerprint
+from jaxopt_course.training import optimizer_fingerprint
 jax.config.update("jax_enable_x64", sys.argv[1] == "True")
 like = {"w": jax.ShapeDtypeStruct((3, 2), np.float32), "b": np.zeros(2, np.float32)}
 draw = lambda x: jax.nn.silu(x) + jax.random.normal(jax.random.key(0), (3,))
@@ -126,11 +128,17 @@ def test_a_task_is_told_by_its_loss_in_training_and_in_evaluation():
     fewer = jax.tree.map(lambda x: x[:1], batch._replace(weights=None))
     assert task_fingerprint(task(), fewer) == base
     other_rate = task_fingerprint(task(dropout=0.2), batch)
-    assert compare({"model": base}, {"model": other_rate})[0].endswith(": 0.9 became 0.8.")
+    assert compare_fingerprints({"model": base}, {"model": other_rate})[0].endswith(
+        ": 0.9 became 0.8."
+    )
     # Momentum is of training, the running statistics' use of evaluation.
-    assert compare({"model": base}, {"model": task_fingerprint(task(batch_momentum=0.5), batch)})
+    assert compare_fingerprints(
+        {"model": base}, {"model": task_fingerprint(task(batch_momentum=0.5), batch)}
+    )
     with pytest.raises(CheckpointMismatchError, match=r"of another model: give `accept=\('model',"):
-        compare({"model": base}, {"model": task_fingerprint(task(normalization=None), batch)})
+        compare_fingerprints(
+            {"model": base}, {"model": task_fingerprint(task(normalization=None), batch)}
+        )
 
 
 def test_data_are_told_by_every_bit():
@@ -150,20 +158,20 @@ def test_what_may_change_is_accepted_by_name():
     saved = {"optimizer": ADAM, "data": "a", "model": ADAM}
     now = {"optimizer": of(sgd(0.1)), "data": "b", "extra": "x"}
     with pytest.raises(CheckpointMismatchError, match=r"give `accept=\('optimizer',\)`"):
-        compare(saved, now, ())
+        compare_fingerprints(saved, now, ())
     with pytest.raises(
         CheckpointMismatchError, match=r"of another data set: give `accept=\('data',\)`"
     ):
-        compare(saved, now, ("optimizer",))
-    assert compare(saved, now, ("optimizer", "data")) == []
+        compare_fingerprints(saved, now, ("optimizer",))
+    assert compare_fingerprints(saved, now, ("optimizer", "data")) == []
 
 
 def test_what_another_jax_has_traced_cannot_be_told():
     elsewhere = ADAM | {"program": "another", "jax": "0.1"}
-    (sentence,) = compare({"optimizer": elsewhere}, {"optimizer": ADAM})
+    (sentence,) = compare_fingerprints({"optimizer": elsewhere}, {"optimizer": ADAM})
     assert sentence.startswith("whether the optimizer is that of the checkpoint cannot be told")
     assert f"by jax 0.1 then and is by jax {jax.__version__} now" in sentence
-    assert compare({"optimizer": ADAM | {"jax": "0.1"}}, {"optimizer": ADAM}) == []
+    assert compare_fingerprints({"optimizer": ADAM | {"jax": "0.1"}}, {"optimizer": ADAM}) == []
 
 
 def test_a_fingerprint_goes_through_json():

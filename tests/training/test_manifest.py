@@ -9,7 +9,7 @@ import pytest
 from jaxopt_course.checkpoints import (
     CheckpointCorruptError,
     CheckpointError,
-    _manifest,
+    _manifest,  # and below: private names, because flipping every bit through a store takes hours
 )
 from jaxopt_course.checkpoints._leaves import is_sound, record_leaf
 from jaxopt_course.checkpoints._manifest import (

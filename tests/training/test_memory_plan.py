@@ -10,7 +10,9 @@ from jax.sharding import AbstractMesh, AxisType
 from jaxopt_course.optimizers import adamw, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
-from jaxopt_course.training import batch_sharding, describe_plan, plan, state_shardings
+from jaxopt_course.training import batch_sharding, describe_plan, fit, plan, state_shardings
+
+from .problems import line_task
 
 
 def mesh_of(*sizes, names=("data",), kind=AxisType.Auto):
@@ -52,7 +54,7 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused(as_users_run_it):
     data = (jnp.ones((24, 1)), jnp.ones((24, 1)))
     options = {"key": jax.random.key(0), "epochs": 1, "mesh": mesh_of(8), "progress": False}
     with pytest.raises(ValueError, match=r"batch size must be a multiple of 8, .*'data'.*, got 12"):
-        fit(TASK, sgd(0.1), data, batch_size=12, **options)
+        fit(line_task(), sgd(0.1), data, batch_size=12, **options)
 
 
 LAYERS, WIDTH, HIDDEN, SHARED, WORDS = 80, 8192, 28672, 1024, 128256

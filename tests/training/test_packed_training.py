@@ -1,16 +1,16 @@
 """Trainings of packed optimizers: what is packed stays inside, on disk and towards callers."""
 
+import json
+
 import chex
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxopt_course.checkpoints._directory import read_manifest
 from jaxopt_course.optimizers import adam
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import function_task
-from jaxopt_course.training import Rows, evaluate, fit, make_training
-from jaxopt_course.training._resume import optimizer_fingerprint
+from jaxopt_course.training import Rows, evaluate, fit, make_training, optimizer_fingerprint
 from jaxopt_course.transforms import (
     PackedState,
     chain,
@@ -108,8 +108,8 @@ def test_packing_may_come_and_go_between_two_parts_of_a_training(broken_off, und
 def test_on_disk_is_the_tree_wherever_it_is_packed(tmp_path):
     inside = ema_params(chain(clip_by_global_norm(1e3), packed(PLAIN)), 0.9)
     train(inside, tmp_path / "it", steps=2)
-    saved = read_manifest(tmp_path / "it", 2, "it")
-    found = {record.path: record.shape for record in saved.leaves}
+    manifest = json.loads((tmp_path / "it" / "2" / "manifest" / "metadata").read_text())
+    found = {record["path"]: tuple(record["shape"]) for record in manifest["leaves"]}
     assert found[".state.params['hidden']['b']"] == (3,)
     assert [shape for path, shape in found.items() if path.endswith(".mu['last']['b']")] == [()]
     assert not any("buffers" in path for path in found), found

@@ -1,13 +1,42 @@
 """Moments of 8 bits: the codes, and the optimizer around them."""
 
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxopt_course import optimizers, transforms
-from jaxopt_course.transforms._companding import decode_blocks, encode_blocks
+
+
+class Held(NamedTuple):
+    """The gradient before the last one, which is the next update."""
+
+    gradient: jax.Array
+
+
+def holding(block, positive):
+    """An optimizer that keeps the last gradient in 8 bits."""
+    hold = optax.GradientTransformation(
+        Held, lambda updates, state, params=None: (state.gradient, Held(updates))
+    )
+    kind = lambda field: "positive" if positive else "signed"
+    return transforms.quantized_state(hold, block=block, kind=kind, min_size=1, chunk=None)
+
+
+def encode(x, positive):
+    """``x`` in codes, with a scale for each row."""
+    return holding(x.shape[-1], positive).init(x).inner_state.gradient
+
+
+def decode(array):
+    positive = array.codes.dtype == jnp.uint8
+    state = transforms.QuantizedState(Held(array))
+    zeros = jnp.zeros(array.codes.shape, jnp.float32)
+    return holding(array.block, positive).update(zeros, state)[0]
 
 
 def random_sizes(key, shape):
@@ -20,24 +49,24 @@ def test_all_codes_are_kept():
     signed = jnp.arange(-127, 128, dtype=jnp.int8)
     positive = jnp.arange(256, dtype=jnp.int32).astype(jnp.uint8)
     for codes in (signed, positive):
-        x = decode_blocks(codes, jnp.float32(3.0))
-        again, scale = encode_blocks(x, positive=codes.dtype == jnp.uint8)
-        np.testing.assert_array_equal(again, codes)
-        assert float(scale) == 3.0
+        kept = transforms.QuantizedArray(codes, jnp.full(1, 3.0, jnp.float32), len(codes))
+        again = encode(decode(kept), positive=codes.dtype == jnp.uint8)
+        np.testing.assert_array_equal(again.codes, codes)
+        assert again.scales.tolist() == [3.0]
 
 
 def test_errors_are_within_half_a_step(key):
     """A step is 1 / (127 f'), where f is the companding and its slope the least on the way."""
     r = jnp.linspace(0, 1, 4097, dtype=jnp.float32)
     x = jnp.concatenate([r, -r])
-    back = np.asarray(decode_blocks(*encode_blocks(x, positive=False)), np.float64)
+    back = np.asarray(decode(encode(x, positive=False)), np.float64)
     y = 2 * np.abs(np.asarray(x, np.float64)) / (1 + np.abs(np.asarray(x, np.float64)))
     worst = np.minimum(y + 0.5 / 127, 1)
     small = y < 1 / 127  # becomes 0
     bound = np.where(small, np.abs(x), worst / (2 - worst) - np.abs(x))
     assert (np.abs(back - np.asarray(x)) <= bound + 1e-6).all()
     assert (np.abs(back[small]) <= np.abs(np.asarray(x))[small] + 1e-6).all()
-    back = np.asarray(decode_blocks(*encode_blocks(r, positive=True)), np.float64)
+    back = np.asarray(decode(encode(r, positive=True)), np.float64)
     y = np.asarray(r, np.float64) ** 0.25
     low, high = (np.clip(y + d, 0, 1) ** 4 for d in (-0.5 / 255, 0.5 / 255))
     least = (np.asarray(r) > 0) / 255.0**4
@@ -47,17 +76,17 @@ def test_errors_are_within_half_a_step(key):
 
 def test_a_positive_number_never_becomes_zero(key):
     x = random_sizes(key, (64, 128))  # denormal ones among them
-    back = jax.jit(lambda x: decode_blocks(*encode_blocks(x, positive=True)))(x)
+    back = jax.jit(lambda x: decode(encode(x, positive=True)))(x)
     bits = lambda x: np.asarray(x).view(np.uint32)
     assert (bits(back)[bits(x) > 0] > 0).all()
     alone = jnp.zeros((1, 128)).at[0, 3].set(1.0).astype(jnp.float32)
-    assert (np.asarray(decode_blocks(*encode_blocks(alone, positive=True))) == alone).all()
+    assert (np.asarray(decode(encode(alone, positive=True))) == alone).all()
 
 
 def largest_update(encode_v, key):
     """Adam's update from coded moments, of entries of very different sizes in one block."""
     g = jnp.exp(4 * jax.random.normal(key, (200, 256), jnp.float32))
-    m, v = (decode_blocks(*encode_blocks(g, positive=False)), encode_v(g * g))
+    m, v = (decode(encode(g, positive=False)), encode_v(g * g))
     return float(jnp.max(jnp.abs(m) / (jnp.sqrt(v) + 1e-8)))
 
 
@@ -66,7 +95,7 @@ def test_no_entry_jumps_as_with_a_code_that_rounds_to_zero(key):
         scale = v.max(-1, keepdims=True)
         return jnp.round(255 * v / scale) / 255 * scale
 
-    ours = lambda v: decode_blocks(*encode_blocks(v, positive=True))
+    ours = lambda v: decode(encode(v, positive=True))
     assert largest_update(ours, key) < 3
     assert largest_update(naive, key) > 100
 

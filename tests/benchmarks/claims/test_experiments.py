@@ -2,6 +2,7 @@
 
 import numpy as np
 
+# Private names: a claim as a whole trains for minutes.
 from benchmarks.claims import HOLDS, UNDECIDED, _batch_norm, _batch_size
 from benchmarks.claims._experiment import Cost
 from benchmarks.claims._selection import resamples
