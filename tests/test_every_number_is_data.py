@@ -1,6 +1,6 @@
 """One table of every numeric argument of every optimizer, link and schedule: each one vmaps.
 
-``pytest -s -m by_hand tests/test_every_number_is_data.py`` prints it.
+``pytest -s -m exhaustive tests/test_every_number_is_data.py`` prints it.
 """
 
 import jax
@@ -58,7 +58,7 @@ def vmaps(value, function):
     return all(leaf.shape[0] == 3 for leaf in jax.tree.leaves(results))
 
 
-@pytest.mark.by_hand
+@pytest.mark.exhaustive
 def test_every_number_of_every_factory_vmaps():
     table = {}
     for name, factory in factories():

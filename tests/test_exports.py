@@ -57,13 +57,8 @@ def test_an_everyday_update_is_lowered_for_gpus_and_tpus():
         check_update(name, "nested")
 
 
-@pytest.mark.parametrize(
-    "tree",
-    [
-        pytest.param("nested", marks=pytest.mark.exhaustive),
-        pytest.param("mixed", marks=pytest.mark.by_hand),
-    ],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("tree", ["nested", "mixed"])
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_an_update_is_lowered_for_gpus_and_tpus(name, tree):
     check_update(name, tree)

@@ -29,7 +29,7 @@ def run(*arguments, **environment):
     return done.stdout
 
 
-@pytest.mark.by_hand
+@pytest.mark.exhaustive
 @pytest.mark.skipif(os.environ.get("JAXOPT_COURSE_X64") == "0", reason="this is that process")
 def test_the_contracts_hold_in_single_precision():
     promises = "test_promises or test_names or test_mixes"

@@ -83,13 +83,8 @@ def test_equations_a_leaf_are_at_most_a_fifth_more_than_in_optax(standard_promot
     assert not too_long
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.exhaustive if name == "adamw" else pytest.mark.by_hand)
-        for name in TRANSFORMATIONS
-    ],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_a_thousand_leaves_compile_no_more_than_one(name, caplog):
     """Eager `init` compiles at most once for each shape and dtype: what it does, it does alike.
 

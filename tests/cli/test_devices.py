@@ -73,7 +73,7 @@ print(code, len(trained))
 """
 
 
-@pytest.mark.by_hand
+@pytest.mark.exhaustive
 def test_a_search_that_is_resumed_on_other_devices_is_that_of_one(tmp_path):
     pumps, tables = write_pumps(tmp_path / "pumps.csv"), []
     options = (*LINEAR, "--epochs", 1, "--batch-size", 16, "--trials", 9, "--reevaluate", 0)

@@ -195,16 +195,14 @@ IN_EVERY_RUN = {*classics.MEMBERS, *wrappers.MEMBERS, *ONE_OF_A_KIND}
 
 
 def marked(*case):
-    if not is_everyday(*case):
-        return pytest.param(*case, marks=pytest.mark.by_hand)
-    return pytest.param(*case, marks=() if case[0] in IN_EVERY_RUN else pytest.mark.exhaustive)
+    everyday = is_everyday(*case) and case[0] in IN_EVERY_RUN
+    return pytest.param(*case, marks=() if everyday else pytest.mark.exhaustive)
 
 
 def marked_of_numbers(name):
     """Everyday are the course's own optimizers alone: each check compiles three trainings."""
-    if not is_everyday(name):
-        return pytest.param(name, marks=pytest.mark.by_hand)
-    return name if name in classics.MEMBERS else pytest.param(name, marks=pytest.mark.exhaustive)
+    everyday = is_everyday(name) and name in classics.MEMBERS
+    return name if everyday else pytest.param(name, marks=pytest.mark.exhaustive)
 
 
 MEMBERS = [marked(name) for name in TRANSFORMATIONS]
@@ -277,7 +275,7 @@ def check_population(tx, key):
         chex.assert_trees_all_close(plain(ours), plain(two_steps(own_params)), rtol=1e-12)
 
 
-@pytest.mark.by_hand
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_members_of_a_population_are_as_each_alone(name, key):
     check_population(TRANSFORMATIONS[name].build(), key)

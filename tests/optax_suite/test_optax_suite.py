@@ -1,6 +1,6 @@
 """optax's own tests, run against this library in a process of their own.
 
-``python -m pytest -s -m by_hand tests/optax_suite`` prints the counts.
+``python -m pytest -s -m exhaustive tests/optax_suite`` prints the counts.
 """
 
 import json
@@ -44,7 +44,7 @@ def cases_of(tmp_path):
     return json.loads(path.read_text())["cases"]
 
 
-@pytest.mark.by_hand
+@pytest.mark.exhaustive
 def test_optax_passes_its_tests_with_our_names(tmp_path):
     cases = cases_of(tmp_path)
     ran = {name: case for name, case in cases.items() if case["outcome"] != "skipped"}

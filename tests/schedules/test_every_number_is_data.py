@@ -14,6 +14,7 @@ from jaxopt_course import schedules
 from jaxopt_course.core import checks
 from tests.names import public_names
 from tests.schedules.cases import SCHEDULES
+from tests.tiers import everyday
 
 
 COUNTS = [0, 1, 3, 4, 6, 9, 11, 25, 400]
@@ -113,13 +114,7 @@ CHECKS = [
 EVERYDAY = {"exponential_decay", "step_decay", "join_schedules", "warmup_cosine_decay_schedule"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in EVERYDAY else pytest.param(name, marks=pytest.mark.exhaustive)
-        for name in SCHEDULES
-    ],
-)
+@pytest.mark.parametrize("name", everyday(SCHEDULES, EVERYDAY))
 def test_every_numeric_argument_is_data(name):
     numbers = numbers_of(*SCHEDULES[name])
     for check in CHECKS:

@@ -23,7 +23,7 @@ VARIANTS = ("base", "held_out")
 # These compile soon; the others are for whoever changes a workload.
 CHEAP = (("rosenbrock", "base"), ("logistic", "base"))
 CASES = [
-    pytest.param(*case, marks=() if case in CHEAP else pytest.mark.by_hand)
+    pytest.param(*case, marks=() if case in CHEAP else pytest.mark.exhaustive)
     for case in itertools.product(WORKLOADS, VARIANTS)
 ]
 # What came lowest by the worse of both seeds of `benchmarks.targets`.
