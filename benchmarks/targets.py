@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from benchmarks._machine import machine
-from jaxopt_course.workloads import WORKLOADS, Comparison, compare, contender
+from jaxopt_course.workloads import WORKLOADS, Comparison, compare, entry
 from jaxopt_course.workloads._workload import TARGETS, VARIANTS
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
     comparison = compare(
-        [contender(name) for name in BASELINES],
+        [entry(name) for name in BASELINES],
         WORKLOADS.values(),
         key=jax.random.key(KEY),
         trials=TRIALS,

@@ -13,7 +13,7 @@ from jaxopt_course import workloads
 from jaxopt_course.core import checks
 from jaxopt_course.plots import comparison_figures
 from jaxopt_course.workloads import (
-    CONTENDERS,
+    OPTIMIZERS,
     WORKLOADS,
     Comparison,
     Summary,
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     with stopped_by_signals(options.resume), usage_errors():
         comparison = workloads.compare(
-            [CONTENDERS[name] for name in options.optimizers],
+            [OPTIMIZERS[name] for name in options.optimizers],
             [WORKLOADS[name] for name in options.workloads],
             key=jax.random.key(options.seed),
             trials=options.trials,
@@ -142,7 +142,7 @@ def write_comparison_report(
     record, tables = {**(about or {}), **summary.as_json()}, summary.markdown()
     write_file(place / RECORD, json_text(record))
     write_file(place / TABLES, tables)
-    compared = {"optimizer": comparison.contenders, "workload": comparison.workloads}
+    compared = {"optimizer": comparison.optimizers, "workload": comparison.workloads}
     counts = "\n".join(
         f"{checks.counted(len(names), noun)}: {', '.join(names)}."
         for noun, names in compared.items()
@@ -163,7 +163,7 @@ def with_defaults(options: CompareOptions) -> Any:
         UsageError: if a name is unknown or repeated, or a number is out of range.
     """
     chosen: dict[str, Any] = {}
-    for what, known in {"optimizers": CONTENDERS, "workloads": WORKLOADS}.items():
+    for what, known in {"optimizers": OPTIMIZERS, "workloads": WORKLOADS}.items():
         names = getattr(options, what)
         check_names("compare", what, names, known)
         chosen[what] = names or (QUICK[what] if options.quick else tuple(known))
@@ -181,7 +181,7 @@ def _description() -> str:
     lines = [
         "Compare optimizers, each with the hyperparameters that its trials find.",
         "",
-        f"Optimizers: {', '.join(CONTENDERS)}.",
+        f"Optimizers: {', '.join(OPTIMIZERS)}.",
         "",
         "Workloads:",
         *(f"  {own.name}: {own.summary}" for own in WORKLOADS.values()),

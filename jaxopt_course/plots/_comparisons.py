@@ -44,7 +44,7 @@ def comparison_figures(comparison: Comparison | None, summary: Summary) -> dict[
 
 
 def workload_curves(comparison: Comparison, *, title: str | None = None) -> Figure:
-    """Draw the validation loss of the best trial of each contender, in one panel per workload.
+    """Draw the validation loss of the best trial of each optimizer, in one panel per workload.
 
     A curve is the median over the seeds of the base variant. A line marks the target, and a star
     the evaluation that reaches it.
@@ -57,11 +57,11 @@ def workload_curves(comparison: Comparison, *, title: str | None = None) -> Figu
     figure, grid = _small_multiples(names, "steps", title)
     for axes, workload in zip(grid, names, strict=True):
         target, drawn = comparison.targets[workload, "base"], []
-        for i, contender in enumerate(comparison.contenders):
-            trials = comparison.trials[contender, workload, "base"]
-            curve = np.median(trials.values[best[contender, workload]], 0)
+        for i, optimizer in enumerate(comparison.optimizers):
+            trials = comparison.trials[optimizer, workload, "base"]
+            curve = np.median(trials.values[best[optimizer, workload]], 0)
             style = {**line_style(i), "marker": None, "linewidth": 1.1}
-            axes.plot(trials.costs, curve, label=contender, **style)
+            axes.plot(trials.costs, curve, label=optimizer, **style)
             at = np.flatnonzero(curve <= target)[:1]
             axes.plot(trials.costs[at], curve[at], "*", color=style["color"], markersize=7)
             drawn.append(curve)
@@ -83,7 +83,7 @@ def tuning_budget_curves(curves: TuningCurves, *, title: str | None = None) -> F
     """
     figure = new_figure(9.0, 4.6, title)
     left, right = figure.subplots(1, 2)
-    for i, name in enumerate(curves.contenders):
+    for i, name in enumerate(curves.optimizers):
         style, x = line_style(i), _places(curves, i)
         bars = np.abs(np.stack([curves.low[:, i], curves.high[:, i]]) - curves.costs[:, i])
         left.errorbar(x, curves.costs[:, i], bars, label=name, elinewidth=0.6, **style)
@@ -111,7 +111,7 @@ def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Fig
     """
     figure, grid = _small_multiples(curves.workloads, "trials", title)
     for j, axes in enumerate(grid):
-        for i, name in enumerate(curves.contenders):
+        for i, name in enumerate(curves.optimizers):
             values = np.where(np.isfinite(curves.each[:, i, j]), curves.each[:, i, j], np.nan)
             axes.plot(_places(curves, i), values, label=name, **line_style(i))
         log_y(axes)
@@ -136,7 +136,7 @@ def performance_profile_curves(
     """
     figure, axes = one_panel(6.4, 4.6, title)
     factors, every = profiles.factors, max(len(profiles.factors) // 8, 1)
-    for i, name in enumerate(profiles.contenders):
+    for i, name in enumerate(profiles.optimizers):
         style, low, high = line_style(i), profiles.low[i], profiles.high[i]
         axes.plot(factors, profiles.shares[i], label=name, markevery=(i % every, every), **style)
         axes.fill_between(factors, low, high, color=style["color"], alpha=0.07)
@@ -162,7 +162,7 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
         pairs: result of :func:`~jaxopt_course.workloads.pairwise_differences`.
         title: title of the figure.
     """
-    n = len(pairs.contenders)
+    n = len(pairs.optimizers)
     figure, axes = one_panel(max(1.2 + 0.98 * n, 6.6), 1.4 + 0.72 * n, title)
     off = ~np.eye(n, dtype=bool)
     shown = np.where(off, np.clip(pairs.log_ratios, -WIDEST, WIDEST), np.nan)
@@ -175,8 +175,8 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
         axes.text(b, a, text, ha="center", va="center", fontsize=8, color=color, weight=weight)
         if pairs.differ[a, b]:
             axes.plot(b + frame_x, a + frame_y, color=color, linewidth=0.8)
-    axes.set_xticks(range(n), pairs.contenders, rotation=30, ha="left")
-    axes.set_yticks(range(n), pairs.contenders)
+    axes.set_xticks(range(n), pairs.optimizers, rotation=30, ha="left")
+    axes.set_yticks(range(n), pairs.optimizers)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
     axes.spines[:].set_visible(False)
@@ -189,8 +189,8 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
 
 
 def _places(curves: TuningCurves, number: int) -> np.ndarray:
-    """Places of the budgets, shifted a little for each contender."""
-    shift = 0.03 * (number - (len(curves.contenders) - 1) / 2)
+    """Places of the budgets, shifted a little for each optimizer."""
+    shift = 0.03 * (number - (len(curves.optimizers) - 1) / 2)
     return np.arange(len(curves.budgets)) + shift
 
 

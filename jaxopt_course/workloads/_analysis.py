@@ -1,15 +1,15 @@
-"""Tuning curves, performance profiles and pairwise differences of contenders.
+"""Tuning curves, performance profiles and pairwise differences of optimizers.
 
-With t[c, w] the cost of contender c until the target of workload w, in each study:
+With t[c, w] the cost of optimizer c until the target of workload w, in each study:
 
     curve     geometric mean over w of t[c, w], for each budget of tuning
     profile   P[c](f) = share of w with t[c, w] <= f min over c of t[c, w]
     pair      d[a, b] = median over w of log(t[a, w] / t[b, w])
               p[a, b] = share of w with t[a, w] < t[b, w], where ties count one half
 
-A target that is never reached counts as twice the longest whole training of any contender in a
-curve, and of the two contenders in a pair. In a profile, no contender is within any factor on a
-workload whose target none of them reached. A profile depends on which contenders take part; a pair
+A target that is never reached counts as twice the longest whole training of any optimizer in a
+curve, and of the two optimizers in a pair. In a profile, no optimizer is within any factor on a
+workload whose target none of them reached. A profile depends on which optimizers take part; a pair
 does not.
 
 Reference: Dolan & More, "Benchmarking Optimization Software with Performance Profiles",
@@ -30,16 +30,16 @@ from ._studies import CLOCKS, NEVER, SETTINGS, TuningStudies
 
 FACTORS = np.geomspace(1.0, 16.0, 81)  # among them 1, 2, 4, 8 and 16
 
-Curves = Float64[np.ndarray, "budgets contenders"]
-Each = Float64[np.ndarray, "budgets contenders workloads"]
-Shares = Float64[np.ndarray, "contenders factors"]
-Table = Float64[np.ndarray, "contenders contenders"]
+Curves = Float64[np.ndarray, "budgets optimizers"]
+Each = Float64[np.ndarray, "budgets optimizers workloads"]
+Shares = Float64[np.ndarray, "optimizers factors"]
+Table = Float64[np.ndarray, "optimizers optimizers"]
 
 
 class TuningCurves(NamedTuple):
-    """Cost of each contender by budget, with the middle 95 % of the studies.
+    """Cost of each optimizer by budget, with the middle 95 % of the studies.
 
-    contenders, workloads, budgets: names and budgets along the axes; budget 1 is the defaults.
+    optimizers, workloads, budgets: names and budgets along the axes; budget 1 is the defaults.
     clock: ``"steps"`` or ``"seconds"``.
     setting: ``"fresh_seed"`` or ``"held_out"``.
     costs: geometric mean over workloads, median over studies, in lengths of a training if the
@@ -51,7 +51,7 @@ class TuningCurves(NamedTuple):
     each_low, each_high: 2.5 % and 97.5 % quantiles over studies.
     """
 
-    contenders: tuple[str, ...]
+    optimizers: tuple[str, ...]
     workloads: tuple[str, ...]
     budgets: tuple[int, ...]
     clock: str
@@ -68,7 +68,7 @@ class TuningCurves(NamedTuple):
 def tuning_curves(
     studies: Sequence[TuningStudies], *, clock: str = "steps", setting: str = "fresh_seed"
 ) -> TuningCurves:
-    """The cost of each contender over budgets.
+    """The cost of each optimizer over budgets.
 
     Args:
         studies: results of :func:`tuning_studies` for the same comparison, one for each budget.
@@ -92,7 +92,7 @@ def tuning_curves(
         for name, share in (("each", 0.5), ("each_low", 0.025), ("each_high", 0.975)):
             rows[name].append(ordered[int(share * (len(ordered) - 1))])
     return TuningCurves(
-        studies[0].contenders,
+        studies[0].optimizers,
         studies[0].workloads,
         tuple(own.budget for own in studies),
         clock,
@@ -102,9 +102,9 @@ def tuning_curves(
 
 
 class PerformanceProfiles(NamedTuple):
-    """Share of workloads on which a contender is within a factor of the cheapest.
+    """Share of workloads on which an optimizer is within a factor of the cheapest.
 
-    contenders: names, in the order of the first axis.
+    optimizers: names, in the order of the first axis.
     budget: budget of the studies.
     clock: ``"steps"`` or ``"seconds"``.
     setting: ``"fresh_seed"`` or ``"held_out"``.
@@ -113,7 +113,7 @@ class PerformanceProfiles(NamedTuple):
     low, high: 2.5 % and 97.5 % quantiles over studies.
     """
 
-    contenders: tuple[str, ...]
+    optimizers: tuple[str, ...]
     budget: int
     clock: str
     setting: str
@@ -133,17 +133,17 @@ def performance_profiles(
     ratios = costs / np.where(np.isfinite(fastest), fastest, 1.0)
     # The ratio of the fastest may be rounded to a number just above 1.
     shares = (ratios[..., None] <= FACTORS * (1 + 1e-12)).mean(2)
-    named = (studies.contenders, studies.budget, clock, setting)
+    named = (studies.optimizers, studies.budget, clock, setting)
     return PerformanceProfiles(*named, FACTORS, shares.mean(0), *_interval(shares))
 
 
 class PairwiseDifferences(NamedTuple):
-    """Cost of each contender over each other one; ``print`` it for one line a pair.
+    """Cost of each optimizer over each other one; ``print`` it for one line a pair.
 
     The intervals hold the middle 95 % of the studies. They do not include the randomness of the
     stored trials, which is large where these are few, nor the choice of workloads.
 
-    contenders: names, in the order of both axes.
+    optimizers: names, in the order of both axes.
     budget: budget of the studies.
     clock: ``"steps"`` or ``"seconds"``.
     setting: ``"fresh_seed"`` or ``"held_out"``.
@@ -153,7 +153,7 @@ class PairwiseDifferences(NamedTuple):
     wins_low, wins_high: 2.5 % and 97.5 % quantiles of p over studies.
     """
 
-    contenders: tuple[str, ...]
+    optimizers: tuple[str, ...]
     budget: int
     clock: str
     setting: str
@@ -165,19 +165,19 @@ class PairwiseDifferences(NamedTuple):
     wins_high: Table
 
     @property
-    def differ(self) -> Bool[np.ndarray, "contenders contenders"]:
+    def differ(self) -> Bool[np.ndarray, "optimizers optimizers"]:
         """Whether the interval of d excludes 0."""
         return (self.low > 0) | (self.high < 0)
 
     def ratio(self, a: int, b: int) -> str:
-        """The cost of contender a over that of contender b, with its interval."""
+        """The cost of optimizer a over that of optimizer b, with its interval."""
         ratio, low, high = np.exp([x[a, b] for x in (self.log_ratios, self.low, self.high)])
         return f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
 
     def __str__(self) -> str:
-        places = itertools.combinations(range(len(self.contenders)), 2)
+        places = itertools.combinations(range(len(self.optimizers)), 2)
         return "\n".join(
-            f"{self.contenders[a]} over {self.contenders[b]}: {self.ratio(a, b)} in "
+            f"{self.optimizers[a]} over {self.optimizers[b]}: {self.ratio(a, b)} in "
             f"{self.clock}, cheaper on {self.wins[a, b]:.0%} of the workloads"
             for a, b in places
         )
@@ -189,7 +189,7 @@ def pairwise_differences(
     """Compare each pair for one budget; arguments are those of :func:`tuning_curves`."""
     _check_view("pairwise_differences", clock, setting)
     costs, whole = studies.costs(clock, setting), studies.whole(clock, setting)
-    n = len(studies.contenders)
+    n = len(studies.optimizers)
     tables = {name: np.zeros((n, n)) for name in PairwiseDifferences._fields[4:]}
     for a, b in np.ndindex(n, n):
         ours, theirs = costs[:, a], costs[:, b]
@@ -200,7 +200,7 @@ def pairwise_differences(
         tables["log_ratios"][a, b], tables["wins"][a, b] = np.median(medians), wins.mean()
         tables["low"][a, b], tables["high"][a, b] = _interval(medians)
         tables["wins_low"][a, b], tables["wins_high"][a, b] = _interval(wins)
-    return PairwiseDifferences(studies.contenders, studies.budget, clock, setting, **tables)
+    return PairwiseDifferences(studies.optimizers, studies.budget, clock, setting, **tables)
 
 
 def _check_view(owner: str, clock: str, setting: str) -> None:

@@ -36,16 +36,16 @@ from ._comparison import (
     write_cell,
     write_index,
 )
-from ._contenders import Contender
+from ._entries import Entry
 from ._workload import VARIANTS, Workload
 
 
 Strategy = Literal["map", "chunk", "vmap"]
-Job = tuple[Contender, Workload, str]
+Job = tuple[Entry, Workload, str]
 
 
 def compare(
-    contenders: Iterable[Contender],
+    optimizers: Iterable[Entry],
     workloads: Iterable[Workload],
     *,
     key: Key[Array, ""],
@@ -57,14 +57,14 @@ def compare(
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Train many configurations of every contender on both variants of every workload.
+    """Train many configurations of every optimizer on both variants of every workload.
 
-    The configurations of a contender are its defaults and a Sobol design of its space, the same on
-    all workloads. The designs of different contenders are independent. All contenders share the
+    The configurations of an optimizer are its defaults and a Sobol design of its space, the same on
+    all workloads. The designs of different optimizers are independent. All optimizers share the
     seeds of initial parameters and data order.
 
     Args:
-        contenders: at least one, such as ``[contender("adam"), contender("sgd")]``.
+        optimizers: at least one, such as ``[entry("adam"), entry("sgd")]``.
         workloads: at least one, such as ``WORKLOADS.values()``.
         key: random key of designs and seeds.
         trials: number of configurations besides the defaults, in [1, inf), and the largest budget
@@ -74,10 +74,10 @@ def compare(
         held_out_seeds: seeds of each configuration on the held-out variant, in [1, inf).
         strategy: as of :func:`~jaxopt_course.training.make_population`. With "map" one training
             runs after the other, and seconds are those of a single training.
-        devices: each one trains cells (a contender on a variant) of its own. None: the first.
+        devices: each one trains cells (an optimizer on a variant) of its own. None: the first.
         resume: directory that stores each cell once it is done, and from which an interrupted
-            comparison resumes. Contenders and workloads may be added later. Changes in the code
-            of contenders and workloads are not noticed.
+            comparison resumes. Entries and workloads may be added later. Changes in the code
+            of optimizers and workloads are not noticed.
         progress: show it on stderr: a bar on a terminal, else a line every five seconds.
 
     Returns:
@@ -86,12 +86,12 @@ def compare(
     Raises:
         ValueError: if an argument is out of range, or ``resume`` holds trials of another design.
     """
-    entries, problems = list(contenders), list(workloads)
+    entries, problems = list(optimizers), list(workloads)
     checks.integer("compare", "trials", trials, "[1, inf)")
     checks.integer("compare", "seeds", seeds, "[2, inf)")
     checks.integer("compare", "held_out_seeds", held_out_seeds, "[1, inf)")
     checks.choice("compare", "strategy", strategy, ("map", "chunk", "vmap"))
-    _check_names("contenders", [own.name for own in entries])
+    _check_names("optimizers", [own.name for own in entries])
     _check_names("workloads", [own.name for own in problems])
     design_key, seed_key = jax.random.split(key)
     designs = {own.name: _design(own, design_key, trials) for own in entries}
@@ -129,7 +129,7 @@ def compare(
     return comparison
 
 
-def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[..., Any], float]:
+def make_training(own: Entry, on: Workload, variant: str) -> tuple[Callable[..., Any], float]:
     """``train(key, numbers) -> Run`` and the cost of one of its steps, in batches of the workload.
 
     With gradients of the full batch, the number of epochs is the same, rounded to an integer.
@@ -148,7 +148,7 @@ def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[
 
 
 def _train(
-    own: Contender,
+    own: Entry,
     on: Workload,
     variant: str,
     points: np.ndarray,
@@ -174,7 +174,7 @@ def _train(
     )
 
 
-def _numbers(own: Contender, points: np.ndarray) -> dict[str, np.ndarray]:
+def _numbers(own: Entry, points: np.ndarray) -> dict[str, np.ndarray]:
     """One array of values for each range, at ``points`` of the unit cube."""
     rows = [configuration_at(dict(own.space), point) for point in points]
     dtype = lambda kind: jnp.result_type(float) if isinstance(kind, Float) else np.int32
@@ -211,14 +211,14 @@ def _side_by_side(
                 yield future.result()
 
 
-def _design(own: Contender, key: Key[Array, ""], trials: int) -> np.ndarray:
-    """The defaults and a Sobol design, whose key depends on the contender's name."""
+def _design(own: Entry, key: Key[Array, ""], trials: int) -> np.ndarray:
+    """The defaults and a Sobol design, whose key depends on the optimizer's name."""
     key = jax.random.fold_in(key, np.uint32(zlib.crc32(own.name.encode())))
     return np.concatenate([own.default_point()[None], sobol_design(key, dict(own.space), trials)])
 
 
 def _about(
-    own: Contender,
+    own: Entry,
     on: Workload,
     variant: str,
     points: np.ndarray,
@@ -252,9 +252,9 @@ def _kept(directory: pathlib.Path, about: dict[Any, Any]) -> dict[Any, Trials]:
             continue
         for name, value in wanted.items():
             if kept[2].get(name) != value:
-                contender, workload, variant = cell
+                optimizer, workload, variant = cell
                 raise ValueError(
-                    f"compare: {directory} holds trials of {contender} on {workload} ({variant}) "
+                    f"compare: {directory} holds trials of {optimizer} on {workload} ({variant}) "
                     f"with another `{name}`; choose another directory for these."
                 )
         found[cell] = kept[0]

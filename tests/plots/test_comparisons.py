@@ -31,7 +31,7 @@ def summary(comparison):
 def test_a_profile_is_a_line_with_its_band(summary):
     profiles = summary.profiles["steps", "fresh_seed"]
     (axes,) = performance_profile_curves(profiles, title="profiles").axes
-    for line, name, shares in zip(axes.lines, profiles.contenders, profiles.shares, strict=True):
+    for line, name, shares in zip(axes.lines, profiles.optimizers, profiles.shares, strict=True):
         assert line.get_label() == name
         np.testing.assert_array_equal(line.get_ydata(), shares)
     assert axes.get_xscale() == "log"
@@ -71,7 +71,7 @@ def test_the_page_of_curves_has_the_target_and_a_star_where_it_is_reached(compar
     assert any(np.all(np.asarray(line.get_ydata()) == 0.5) for line in axes.lines)
 
 
-def test_all_are_drawn_of_one_contender_that_never_gets_there(tmp_path):
+def test_all_are_drawn_of_one_optimizer_that_never_gets_there(tmp_path):
     comparison = stored({"a": {"w": np.full((3, 2), NEVER)}})
     figures = comparison_figures(comparison, summarize(comparison, studies=4))
     assert len(figures) == 1 + 3 * 4 + 1
