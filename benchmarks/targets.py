@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks._machine import machine
 from jaxopt_course.workloads import WORKLOADS, Comparison, compare, entry
-from jaxopt_course.workloads._workload import TARGETS, VARIANTS
+from jaxopt_course.workloads._workload import TARGETS_FILE, VARIANTS
 
 
 BASELINES = ("momentum", "adam")
@@ -61,8 +61,8 @@ def main() -> None:
         "key": KEY,
         **machine(),
     }
-    TARGETS.write_text(json.dumps({"origin": origin, "targets": targets}, indent=2) + "\n")
-    print(TARGETS)  # noqa: T201
+    TARGETS_FILE.write_text(json.dumps({"origin": origin, "targets": targets}, indent=2) + "\n")
+    print(TARGETS_FILE)  # noqa: T201
 
 
 def target(comparison: Comparison, name: str, variant: str) -> float:

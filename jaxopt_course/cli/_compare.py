@@ -12,13 +12,7 @@ import tyro
 from jaxopt_course import workloads
 from jaxopt_course.core import checks
 from jaxopt_course.plots import comparison_figures
-from jaxopt_course.workloads import (
-    OPTIMIZERS,
-    WORKLOADS,
-    Comparison,
-    Summary,
-    summarize,
-)
+from jaxopt_course.workloads import OPTIMIZERS, WORKLOADS, Comparison, Summary, summarize
 
 from ._options import Directory, check_names, parse
 from ._process import COMPLETED, print_out, say, stopped_by_signals, take_devices, usage_errors
@@ -29,6 +23,7 @@ from ._report import (
     describe_versions,
     json_text,
     make_directory,
+    picture_name,
     write_file,
     write_report,
 )
@@ -42,9 +37,26 @@ QUICK: dict[str, Any] = {
     "workloads": ("quadratic", "logistic", "spirals"),
 }
 RECORD, TABLES, PAGE = "comparison.json", "report.md", "report.html"
-VIEWS = [f"{c}_{s}" for c in ("steps", "seconds") for s in ("fresh_seed", "held_out")]
-STEMS = [f"{figure}_{view}" for figure in ("tuning", "profiles", "pairs") for view in VIEWS]
-FILES = (RECORD, TABLES, PAGE, *(f"{stem}.png" for stem in ("curves", "tuning_each", *STEMS)))
+VIEWS = {
+    f"{clock}_{setting}": f"in {clock}, {words}"
+    for clock in ("steps", "seconds")
+    for setting, words in {"fresh_seed": "fresh seeds", "held_out": "held-out variants"}.items()
+}
+FIGURES = {
+    "tuning": "Cost to the target by number of trials",
+    "profiles": "Share of workloads within a factor of the cheapest optimizer",
+    "pairs": "Cost ratios of pairs",
+}
+TITLES = {
+    "curves": "Learning curves of the best configurations",
+    "tuning_each": "Cost to the target on each workload",
+    **{
+        f"{name}_{view}": f"{title}, {words}"
+        for view, words in VIEWS.items()
+        for name, title in FIGURES.items()
+    },
+}
+FILES = (RECORD, TABLES, PAGE, *map(picture_name, TITLES))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +90,9 @@ class CompareOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
-    options = with_defaults(
-        parse(
-            CompareOptions,
-            arguments,
-            prog="jaxopt-course compare",
-            description=_description(),
-        )
-    )
+    about = _description()
+    options = parse(CompareOptions, arguments, prog="jaxopt-course compare", description=about)
+    options = with_defaults(options)
     cells = len(options.optimizers) * len(options.workloads) * 2
     devices = take_devices(options.devices, most=cells)
     out = options.out or default_directory("compare", options.seed)
@@ -96,25 +103,19 @@ def run(arguments: Sequence[str]) -> int:
         f"{counted(len(options.workloads), 'workload')} and their held-out variants: "
         f"{counted(cells, 'cell')} of {counted(options.trials, 'trial')}; results in {out}"
     )
+    design = {"trials": options.trials, "seeds": options.seeds}
     with stopped_by_signals(options.resume), usage_errors():
         comparison = workloads.compare(
             [OPTIMIZERS[name] for name in options.optimizers],
             [WORKLOADS[name] for name in options.workloads],
             key=jax.random.key(options.seed),
-            trials=options.trials,
-            seeds=options.seeds,
             devices=devices,
             resume=options.resume,
+            **design,
         )
-    about = {
-        "trials": options.trials,
-        "seeds": options.seeds,
-        "seed": options.seed,
-        "versions": describe_versions(),
-        "device": str(devices[0].device_kind),
-        "devices": len(devices),
-    }
-    summary, record = write_comparison_report(comparison, out, about=about)
+    device = {"device": str(devices[0].device_kind), "devices": len(devices)}
+    entries = {**design, "seed": options.seed, "versions": describe_versions(), **device}
+    summary, record = write_comparison_report(comparison, out, about=entries)
     print_out(json_text(record) if options.json else f"{summary}\n")
     say(f"report in {out / PAGE}")
     return COMPLETED
@@ -147,10 +148,17 @@ def write_comparison_report(
         f"{checks.counted(len(names), noun)}: {', '.join(names)}."
         for noun, names in compared.items()
     )
-    sections = [Section("What is compared", counts), Section("In short", str(summary))]
-    for stem, figure in comparison_figures(comparison, summary).items():
-        caption = stem.replace("_", " ").capitalize()
-        sections.append(Section(caption, "", {caption: as_png(figure)}))
+    sections = [
+        Section("What is compared", counts),
+        Section("In short", str(summary), is_table=True),
+    ]
+    figures = comparison_figures(comparison, summary)
+    sections += [
+        Section(title, "", {stem: as_png(figures[stem])})
+        if stem in figures
+        else Section(title, "No pair of optimizers differs, so there is no picture.")
+        for stem, title in TITLES.items()
+    ]
     sections.append(Section("Tables", tables))
     write_report(place / PAGE, "Comparison of optimizers", sections)
     return summary, record

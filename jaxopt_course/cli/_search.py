@@ -199,7 +199,8 @@ def _sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Secti
     ]
     sections = [Section("Search", "\n".join(about)), Section("Best", _on_best(record))]
     if not found.all_failed:
-        sections.append(Section("Best configurations", _best_table(plan, found, record)))
+        table = _best_table(plan, found, record)
+        sections.append(Section("Best configurations", table, is_table=True))
     if found.trials is None:
         text, figure = (
             "\n\n".join(map(str, found.brackets)),

@@ -1,5 +1,7 @@
 """Figures of comparisons of optimizers."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
@@ -15,7 +17,16 @@ from jaxopt_course.workloads import (
     best_trials,
 )
 
-from ._style import finish, line_style, log_y, new_figure, of_wide_range, one_panel, panels
+from ._style import (
+    finish,
+    line_style,
+    log_y,
+    mark_failed,
+    new_figure,
+    of_wide_range,
+    one_panel,
+    panels,
+)
 
 
 WIDEST = np.log(4.0)  # the end of the colour scale: a factor of four
@@ -23,6 +34,8 @@ WIDEST = np.log(4.0)  # the end of the colour scale: a factor of four
 
 def comparison_figures(comparison: Comparison | None, summary: Summary) -> dict[str, Figure]:
     """All figures of a report, by the names of their files.
+
+    A table of pairs is left out if no pair differs, for example because no target is reached.
 
     Args:
         comparison: result of :func:`~jaxopt_course.workloads.compare`. None: the figure of the
@@ -37,8 +50,9 @@ def comparison_figures(comparison: Comparison | None, summary: Summary) -> dict[
         figures |= {
             f"tuning_{view}": tuning_budget_curves(summary.tuning[clock, setting]),
             f"profiles_{view}": performance_profile_curves(summary.profiles[clock, setting]),
-            f"pairs_{view}": pairwise_matrix(summary.pairs[clock, setting]),
         }
+        if not summary.pairs[clock, setting].all_equal:
+            figures[f"pairs_{view}"] = pairwise_matrix(summary.pairs[clock, setting])
     figures["tuning_each"] = tuning_budget_page(summary.tuning["steps", "fresh_seed"])
     return figures
 
@@ -103,7 +117,7 @@ def tuning_budget_curves(curves: TuningCurves, *, title: str | None = None) -> F
 def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Figure:
     """Draw the median cost over budgets, in one panel per workload.
 
-    There is no marker at a budget at which most studies never reach the target.
+    A cross on the upper edge marks a budget at which most studies never reach the target.
 
     Args:
         curves: result of :func:`~jaxopt_course.workloads.tuning_curves`.
@@ -112,14 +126,17 @@ def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Fig
     figure, grid = _small_multiples(curves.workloads, "trials", title)
     for j, axes in enumerate(grid):
         for i, name in enumerate(curves.optimizers):
-            values = np.where(np.isfinite(curves.each[:, i, j]), curves.each[:, i, j], np.nan)
-            axes.plot(_places(curves, i), values, label=name, **line_style(i))
+            x, values, style = _places(curves, i), curves.each[:, i, j], line_style(i)
+            reached = np.isfinite(values)
+            axes.plot(x, np.where(reached, values, np.nan), label=name, **style)
+            mark_failed(axes, x[~reached], color=style["color"])
         log_y(axes)
         _budgets(axes, curves)
         finish(axes, legend=False)
-    label = f"median cost to the target ({_view(curves.clock, curves.setting)})"
+    label = f"median cost to the target\n({_view(curves.clock, curves.setting)})"
     figure.supylabel(label, fontsize="medium")
-    _legend_below(figure, grid[0])
+    crosses = not np.isfinite(curves.each).all()
+    _legend_below(figure, grid[0], "x: most studies never reach the target" if crosses else None)
     return figure
 
 
@@ -204,11 +221,13 @@ def _view(clock: str, setting: str) -> str:
     return f"{clock}, {'held-out variants' if setting == 'held_out' else 'fresh seeds'}"
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    """A legend of the lines of ``axes``, below all panels."""
+def _legend_below(figure: Figure, axes: Axes, note: str | None = None) -> None:
+    """A legend of the lines of ``axes``, below all panels, under the title ``note``."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = min(len(labels), 5)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    inches = 0.6 + 0.08 * np.mean([len(label) for label in labels])  # of a column, about
+    columns = max(1, min(len(labels), 5, int(figure.get_figwidth() / inches)))
+    place: Any = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(handles, labels, title=note, **place)
 
 
 def _small_multiples(
@@ -216,7 +235,8 @@ def _small_multiples(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with one panel for each name, four in a row."""
     across = min(4, len(names))
-    figure = new_figure(2.7 * across + 0.6, 2.2 * -(-len(names) // across) + 1.0, title)
+    width = max(2.7 * across + 0.6, 4.6)  # wide enough for the legend
+    figure = new_figure(width, 2.2 * -(-len(names) // across) + 1.0, title)
     found = panels(figure, len(names), across)
     for number, (axes, name) in enumerate(zip(found, names, strict=True)):
         axes.set_title(name, fontsize="medium")

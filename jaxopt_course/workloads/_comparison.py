@@ -5,10 +5,10 @@ workload. It is written atomically and describes its cell. ``index.json`` lists 
 comparison in order, and the targets.
 """
 
+import itertools
 import json
 import os
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ class Trials(NamedTuple):
     """The trainings of one optimizer on one variant of one workload.
 
     values: validation loss at each evaluation; NaN once a training has failed. The first trial has
-        the default numbers.
+        the default hyperparameters.
     costs: examples seen before each evaluation, in batches of the workload.
     seconds_per_step: time of one such batch, with one training at a time, without compilation.
     """
@@ -45,8 +45,8 @@ class Comparison(NamedTuple):
     workloads: names of the workloads.
     steps: {workload: number of steps of a training}.
     targets: {(workload, variant): validation loss to reach}.
-    numbers: {optimizer: {name of a range: one value for each trial}}; the first are the defaults.
-    points: {optimizer: the same numbers in the unit cube}.
+    numbers: {optimizer: {hyperparameter: its value in each trial}}; the first are the defaults.
+    points: {optimizer: its trials as points of the unit cube}.
     trials: {(optimizer, workload, variant): :class:`Trials`}.
     """
 
@@ -97,36 +97,23 @@ def costs_of(trials: Trials, target: float) -> Costs:
 
 
 def comparison_of(
-    optimizers: list[str],
-    workloads: list[str],
-    targets: Mapping[tuple[str, str], float],
+    about: Mapping[Cell, dict[str, Any]],
     trials: Mapping[Cell, Trials],
     points: Mapping[str, np.ndarray],
-    about: Mapping[Cell, dict[str, Any]],
+    targets: Mapping[tuple[str, str], float],
 ) -> Comparison:
-    """The comparison of these cells and of their descriptions ``about``."""
-    first, last = optimizers[0], workloads[-1]
+    """The comparison of these cells, in the order of their descriptions ``about``."""
+    optimizers, workloads, _ = (tuple(dict.fromkeys(names)) for names in zip(*about, strict=True))
+    numbers = {own: about[own, workloads[-1], "base"]["numbers"] for own in optimizers}
     return Comparison(
-        optimizers=tuple(optimizers),
-        workloads=tuple(workloads),
-        steps={name: about[first, name, "base"]["steps"] for name in workloads},
+        optimizers=optimizers,
+        workloads=workloads,
+        steps={on: about[optimizers[0], on, "base"]["steps"] for on in workloads},
         targets=dict(targets),
-        numbers={
-            name: {k: np.array(v) for k, v in about[name, last, "base"]["numbers"].items()}
-            for name in optimizers
-        },
+        numbers={own: {k: np.array(x) for k, x in each.items()} for own, each in numbers.items()},
         points=dict(points),
         trials=dict(trials),
     )
-
-
-def check_name(owner: str, name: str) -> None:
-    """Raise unless ``name`` may be part of a file name."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
-        raise ValueError(
-            f"{owner}: a name must consist of letters, digits, `_`, `-` and `.`, and must not "
-            f"start with `.`, got {name!r}."
-        )
 
 
 def write_cell(
@@ -205,16 +192,13 @@ def load_comparison(directory: str | os.PathLike[str]) -> Comparison:
     index = json.loads((directory / INDEX).read_text())
     found: dict[Cell, Trials] = {}
     points, about = {}, {}
-    for workload in index["workloads"]:
-        for variant in VARIANTS:
-            for optimizer in index["optimizers"]:
-                cell = (optimizer, workload, variant)
-                read = read_cell(directory, cell)
-                if read is None:
-                    raise ValueError(f"load_comparison: {_path(directory, cell)} is missing.")
-                found[cell], points[optimizer], about[cell] = read
-    targets = {(workload, variant): x for workload, variant, x in index["targets"]}
-    return comparison_of(index["optimizers"], index["workloads"], targets, found, points, about)
+    order = itertools.product(index["workloads"], VARIANTS, index["optimizers"])
+    for cell in ((own, on, variant) for on, variant, own in order):
+        if (read := read_cell(directory, cell)) is None:
+            raise ValueError(f"load_comparison: {_path(directory, cell)} is missing.")
+        found[cell], points[cell[0]], about[cell] = read
+    targets = {(on, variant): target for on, variant, target in index["targets"]}
+    return comparison_of(about, found, points, targets)
 
 
 def _path(directory: pathlib.Path, cell: Cell) -> pathlib.Path:

@@ -1,10 +1,10 @@
-"""Entries: an optimizer with the ranges in which its numbers are tuned, equal on all workloads.
+"""What a comparison compares: optimizers with the ranges of their hyperparameters.
 
-A learning rate spans four decades, or five where steps grow with the gradient. A decay is searched
-as its distance from 1, on a logarithmic scale. A weight decay is tuned only where the optimizer has
-one of its own. The defaults are those of the library's recipes; a learning rate, which recipes do
-not have, is the one of the paper or of Keras: 1e-3 for Adam and its variants, 1e-4 for Lion, 1e-2
-for the others.
+The ranges are the same on all workloads. A learning rate spans four decades, or five where steps
+grow with the gradient. A decay is searched as its distance from 1, on a logarithmic scale. A weight
+decay is tuned only where the optimizer has one of its own. The defaults are those of the optimizer.
+The default learning rate is that of the paper or of Keras: 1e-3 for Adam and its variants, 1e-4 for
+Lion, 1e-2 for the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ class Entry(NamedTuple):
     """An optimizer and how it is tuned.
 
     name: letters, digits, ``_``, ``-`` and ``.``.
-    build: ``build(numbers) -> transformation``, where the numbers are traced.
+    build: ``build(hyperparameters) -> transformation``, with traced hyperparameters.
     space: {name: range}; each range is a :class:`~jaxopt_course.studies.Float` or ``Int``.
-    defaults: {name: value}, the numbers of the untuned optimizer, each within its range.
-    full_batch: whether each gradient is of all training rows. The number of epochs is then that
-        of the other optimizers, not the number of steps.
+    defaults: {name: value} of the untuned optimizer, each within its range.
+    full_batch: whether each gradient is of all training rows. The number of epochs, but not of
+        steps, is then that of the other optimizers.
     """
 
     name: str
@@ -82,15 +82,15 @@ def _tuned(
     full_batch: bool = False,
     **fixed: Any,
 ) -> Entry:
-    """An optimizer whose numbers are arguments of ``optimizer``, or ``one_minus_`` them.
+    """An entry whose hyperparameters are arguments of ``optimizer``, or 1 minus an argument.
 
     Args:
-        name: name of the optimizer.
-        optimizer: called with the numbers and with ``fixed``.
-        ranges: {number: (low, high, default)}, on a logarithmic scale unless in ``linear``.
-        linear: numbers on a linear scale.
-        full_batch: as of :class:`Entry`.
-        fixed: further arguments of the optimizer.
+        name: name of the entry.
+        optimizer: function that makes the optimizer.
+        ranges: {argument or ``one_minus_`` and argument: (low, high, default)}.
+        linear: names of ranges with a linear scale; the others have a logarithmic scale.
+        full_batch: field of :class:`Entry`.
+        fixed: further arguments of ``optimizer``.
     """
     prefix = "one_minus_"
 

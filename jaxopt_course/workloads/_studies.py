@@ -1,9 +1,9 @@
 """Tuning studies, simulated by drawing from the stored trials.
 
-A study of budget b tries b configurations, drawn with replacement, and picks the one whose training
-reached the target first, or the lowest loss where none reached it. The pick is then scored by other
-trainings of the same configuration: with another seed, and on the held-out variant. A study of
-budget 1 takes the defaults.
+A study of budget b tries b configurations, drawn with replacement. It picks the one whose training
+reached the target first or, if none reached it, had the lowest loss. The pick is then scored by
+other trainings of the same configuration: with another seed, and on the held-out variant. A study
+of budget 1 takes the defaults.
 """
 
 import zlib
@@ -50,6 +50,8 @@ class TuningStudies(NamedTuple):
 
     def costs(self, clock: str, setting: str) -> Costs:
         """Steps or seconds until the target; infinite where it was never reached."""
+        checks.choice("TuningStudies.costs", "clock", clock, CLOCKS)
+        checks.choice("TuningStudies.costs", "setting", setting, SETTINGS)
         steps = self.steps[setting]
         return steps if clock == "steps" else steps * self.seconds_per_step[setting]
 
@@ -65,7 +67,7 @@ def tuning_studies(
     """Draw studies of one budget, independently for each workload.
 
     The draws of an optimizer depend on its name and on ``seed``, but not on the other optimizers.
-    All optimizers share the training seeds that a study picks by and is scored by.
+    All optimizers share the training seeds by which a study picks and is scored.
 
     Args:
         comparison: result of :func:`compare`.
@@ -140,7 +142,7 @@ class EdgeShares(NamedTuple):
 
 
 def edge_shares(comparison: Comparison, studies: TuningStudies) -> EdgeShares:
-    """How often ``studies``, drawn from ``comparison``, pick a number at an end of its range."""
+    """How often ``studies``, drawn from ``comparison``, pick a value at an end of its range."""
     ranges, low, high = [], [], []
     for i, optimizer in enumerate(comparison.optimizers):
         places = comparison.points[optimizer][studies.picks[:, i]]  # [studies, workloads, ranges]

@@ -1,6 +1,6 @@
 """The results of a comparison as text for a terminal, as Markdown, and as JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from ._studies import CLOCKS, SETTINGS, EdgeShares, edge_shares, tuning_studies
 BUDGETS = (1, 5, 20, 100)
 CLOCK = {"steps": "steps, in lengths of a training", "seconds": "seconds"}
 SETTING = {"fresh_seed": "with another seed", "held_out": "on the held-out variants"}
+NO_PAIRS = "No pair of optimizers differs: every ratio and its interval are 1."
 
 VIEWED = {"tuning": TuningCurves, "profiles": PerformanceProfiles, "pairs": PairwiseDifferences}
 
@@ -38,7 +39,7 @@ class Summary(NamedTuple):
     profiles: :class:`PerformanceProfiles` by (clock, setting).
     pairs: :class:`PairwiseDifferences` by (clock, setting).
     edges: :class:`EdgeShares`.
-    best: {(optimizer, workload): {name of a range: value}}, the trial that is best over all seeds
+    best: {(optimizer, workload): {hyperparameter: value}}, the trial that is best over all seeds
         of the base variant.
     """
 
@@ -61,9 +62,10 @@ class Summary(NamedTuple):
             reached = f"{steps.reached[-1, i]:.0%}"
             rows.append([self.optimizers[i], reached, *costs, _cost(steps, 0, i)])
         return text_table(head, rows) + (
-            f"\ncost to the target over {checks.counted(len(self.workloads), 'workload')} "
-            "(geometric mean; steps in lengths of a training,\nnever = 2) with the middle 95 % of "
-            "tuning studies"
+            "\nCost to the target: geometric mean over "
+            f"{checks.counted(len(self.workloads), 'workload')}, with the middle 95 % of tuning "
+            "studies.\nSteps are in lengths of a training; a target that is never reached counts "
+            "as 2."
         )
 
     def markdown(self) -> str:
@@ -164,35 +166,31 @@ def best_trials(comparison: Comparison) -> dict[tuple[str, str], int]:
 
 
 def _tuning(curves: TuningCurves) -> str:
-    cell = lambda b, i: f"{_cost(curves, b, i)}, {curves.reached[b, i]:.0%}"
-    budgets = range(len(curves.budgets))
-    rows = ([own, *(cell(b, i) for b in budgets)] for i, own in enumerate(curves.optimizers))
-    return _table(["optimizer", *map(str, curves.budgets)], rows)
+    cell = lambda i, b: f"{_cost(curves, b, i)}, {curves.reached[b, i]:.0%}"
+    return _grid(curves.optimizers, list(map(str, curves.budgets)), cell)
 
 
 def _each(curves: TuningCurves) -> str:
-    shown = lambda x: f"{x:.3g}" if np.isfinite(x) else "never"
     last = curves.each[-1]
-    rows = ([own, *map(shown, last[i])] for i, own in enumerate(curves.optimizers))
-    return _table(["optimizer", *curves.workloads], rows)
+    cell = lambda i, j: f"{last[i, j]:.3g}" if np.isfinite(last[i, j]) else "never"
+    return _grid(curves.optimizers, curves.workloads, cell)
 
 
 def _pairs(pairs: PairwiseDifferences) -> str:
+    names = pairs.optimizers
+
     def cell(a: int, b: int) -> str:
         mark = "**" if pairs.differ[a, b] else ""
         return "" if a == b else f"{mark}{pairs.ratio(a, b)}{mark}; {pairs.wins[a, b]:.0%}"
 
-    names = pairs.optimizers
-    rows = ([own, *(cell(a, b) for b in range(len(names)))] for a, own in enumerate(names))
-    return _table(["", *names], rows)
+    return NO_PAIRS if pairs.all_equal else _grid(names, names, cell, corner="")
 
 
 def _profiles(profiles: PerformanceProfiles) -> str:
     factors = (1.0, 2.0, 4.0)
     at = [int(np.argmin(np.abs(profiles.factors - factor))) for factor in factors]
-    shares = zip(profiles.optimizers, profiles.shares[:, at], strict=True)
-    rows = ([own, *(f"{share:.2f}" for share in row)] for own, row in shares)
-    return _table(["optimizer", *(f"{factor:g}" for factor in factors)], rows)
+    cell = lambda i, j: f"{profiles.shares[i, at[j]]:.2f}"
+    return _grid(profiles.optimizers, [f"{factor:g}" for factor in factors], cell)
 
 
 def _edges(edges: EdgeShares) -> list[str]:
@@ -201,7 +199,7 @@ def _edges(edges: EdgeShares) -> list[str]:
     rows = ([own, name, end, f"{share:.0%}"] for own, name, end, share in edges.flags)
     return [
         f"Ranges with at least a quarter of their picks within 5 % of an end, after "
-        f"{_trials(edges.budget)}. Better numbers may lie beyond that end.",
+        f"{_trials(edges.budget)}. Better values may lie beyond that end.",
         _table(["optimizer", "range", "end", "share of picks"], rows),
     ]
 
@@ -213,6 +211,18 @@ def _trials(count: int) -> str:
 def _cost(curves: TuningCurves, budget: int, i: int) -> str:
     cost, low, high = (x[budget, i] for x in (curves.costs, curves.low, curves.high))
     return f"{cost:.2g} [{low:.2g}, {high:.2g}]"
+
+
+def _grid(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cell: Callable[[int, int], str],
+    *,
+    corner: str = "optimizer",
+) -> str:
+    """A Markdown table with ``cell(i, j)`` in row i and column j."""
+    cells = ([row, *(cell(i, j) for j in range(len(columns)))] for i, row in enumerate(rows))
+    return _table([corner, *columns], cells)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

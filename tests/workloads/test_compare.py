@@ -211,9 +211,12 @@ def test_a_new_target_needs_no_new_training(stored, tmp_path):
         ({"seeds": 1}, r"compare: `seeds` must lie in \[2, inf\)"),
         ({"trials": 0}, r"compare: `trials` must lie in \[1, inf\)"),
         ({"strategy": "auto"}, "compare: `strategy` must be one of map, chunk, vmap"),
-        ({"optimizers": []}, "compare: `optimizers` must be at least one, each of its own name"),
-        ({"optimizers": [SGD, SGD]}, "each of its own name"),
-        ({"optimizers": [SGD._replace(name="../sgd")]}, "a name must consist of letters"),
+        ({"optimizers": []}, "compare: `optimizers` must be at least one, with different names"),
+        ({"optimizers": [SGD, SGD]}, "with different names"),
+        (
+            {"optimizers": [SGD._replace(name="../sgd")]},
+            "a name in `optimizers` must consist of",
+        ),
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
