@@ -4,17 +4,16 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import jax
-import tyro
 
 from jaxopt_course import workloads
 from jaxopt_course.core import checks
 from jaxopt_course.plots import comparison_figures
 from jaxopt_course.workloads import OPTIMIZERS, WORKLOADS, Comparison, Summary, summarize
 
-from ._options import Directory, check_names, parse
+from ._options import Count, Directory, Names, check_names, parse
 from ._process import COMPLETED, print_out, say, stopped_by_signals, take_devices, usage_errors
 from ._report import (
     Section,
@@ -63,23 +62,22 @@ FILES = (RECORD, TABLES, PAGE, *map(picture_name, TITLES))
 class CompareOptions:
     """The options of the command ``compare``."""
 
-    optimizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    optimizers: Names = ()
     """Optimizers of the list above. By default all."""
-    workloads: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    workloads: Names = ()
     """Workloads of the list above. By default all."""
-    trials: int | None = None
+    trials: Count = None
     """Number of configurations per optimizer and workload, in [1, 100000]. By default 100."""
     seeds: int = 2
-    """Number of seeds per configuration, in [2, 1000]: one to choose by, the others to score."""
+    """Number of seeds per configuration, in [2, 1000]; one chooses, the others score."""
     seed: int = 0
     """Seed of all random numbers, in [0, 2^32)."""
     quick: bool = False
-    """Run 8 trials, by default of three optimizers on three workloads. Takes a minute."""
-    devices: int | None = None
-    """Number of devices, each with a cell of its own; a CPU core is a device. By default all.
-    Times are measured while the other devices work; use 1 to measure them undisturbed."""
+    """Run 8 trials, by default of three optimizers on three workloads, in about a minute."""
+    devices: Count = None
+    """Number of devices (CPU cores) that train at once; use 1 for exact seconds. By default all."""
     resume: Directory = None
-    """Save finished cells in DIR, and reuse those that it holds. By default none is saved."""
+    """Save finished cells (an optimizer on a workload) in DIR, and reuse those that it holds."""
     out: Directory = None
     """Directory of the results. By default runs/compare-<seed>."""
     overwrite: bool = False

@@ -76,6 +76,41 @@ class Examples(NamedTuple):
         return Rows(jnp.asarray(self.parts.train), None, jnp.asarray(self.parts.validation))
 
 
+class Setup(NamedTuple):
+    """A training before it starts; ``model`` describes the model as a bundle does."""
+
+    options: TrainOptions
+    dataset: Dataset
+    examples: Examples
+    model: dict[str, Any]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of steps in an epoch."""
+        return epoch_steps(self.options, len(self.examples.parts.train))
+
+    def task(self) -> Task:
+        """The model with its loss."""
+        shape = self.examples.inputs.shape[1:]
+        return make_task(self.model, shape, self.dataset.problem, self.options.precision)
+
+    def optimizer(self, constant_rate: ScalarLike | None = None) -> GradientTransformationExtraArgs:
+        """The result of :func:`make_optimizer`."""
+        return make_optimizer(self.options, len(self.examples.parts.train), constant_rate)
+
+
+def set_up(options: TrainOptions) -> Setup:
+    """The training that the options describe.
+
+    Raises:
+        UsageError: if they do not fit the data, or do not describe a valid model.
+        ValueError: if the data are unfit for training.
+    """
+    dataset = load_data(options)
+    examples = prepare(options, dataset)
+    return Setup(options, dataset, examples, describe_model(options, dataset))
+
+
 def load_data(options: TrainOptions) -> Dataset:
     """The data set that the options name.
 
@@ -195,11 +230,6 @@ def epoch_steps(options: TrainOptions, n_train: int) -> int:
     return -(-n_train // options.batch_size)
 
 
-def total_steps(options: TrainOptions, n_train: int) -> int:
-    """The number of steps in the training."""
-    return options.epochs * epoch_steps(options, n_train)
-
-
 def make_optimizer(
     options: TrainOptions,
     n_train: int,
@@ -228,7 +258,7 @@ def make_optimizer(
         checks.number("train", "warmup", share, "[0, 1]")
         rate: Any = learning_rate if constant_rate is None else constant_rate
         if options.schedule == "warmup_cosine" and constant_rate is None:
-            steps = total_steps(options, n_train)
+            steps = options.epochs * epoch_steps(options, n_train)
             warmup = share * steps
             warmup = jnp.round(warmup) if checks.is_traced(warmup) else round(warmup)
             rate = warmup_cosine_decay_schedule(0.0, rate, warmup, steps)

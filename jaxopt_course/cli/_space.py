@@ -194,7 +194,7 @@ def _read(key: str, said: str, optimizer: str) -> tuple[str, Any]:
         return key, Choice(values) if len(values) > 1 else values[0]
     low, high, *how = said.split(":")
     if kind is not float:
-        raise ValueError(f"each value is another program, so list the values, A,B,..., got {said}.")
+        raise ValueError(f"each value needs a compilation, so list the values A,B,..., got {said}.")
     if how in ([], ["log"]):
         return key, Float(float(low), float(high), log=bool(how))
     if how == ["decay"]:

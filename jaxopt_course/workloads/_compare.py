@@ -9,6 +9,7 @@ Hyperparameter Tuning", ICML 2020, https://arxiv.org/abs/1910.11758.
 """
 
 import concurrent.futures
+import itertools
 import os
 import pathlib
 import re
@@ -138,11 +139,10 @@ def compare(
     _check_names("workloads", [on.name for on in problems])
     design_key, seed_key = jax.random.split(key)
     points = {own.name: _design(own, design_key, trials) for own in entries}
+    counts = dict(zip(VARIANTS, (seeds, held_out_seeds), strict=True))
     jobs = [
-        Job(own, on, variant, points[own.name], seed_key, count)
-        for on in problems
-        for variant, count in zip(VARIANTS, (seeds, held_out_seeds), strict=True)
-        for own in entries
+        Job(own, on, variant, points[own.name], seed_key, counts[variant])
+        for on, variant, own in itertools.product(problems, VARIANTS, entries)
     ]
     about = {job.cell: job.describe() for job in jobs}
     directory = None if resume is None else pathlib.Path(resume)
