@@ -163,11 +163,7 @@ def write_comparison_report(
 
 
 def with_defaults(options: CompareOptions) -> Any:
-    """The options with names and trials filled in.
-
-    Raises:
-        UsageError: if a name is unknown or repeated, or a number is out of range.
-    """
+    """The options with names and trials filled in."""
     chosen: dict[str, Any] = {}
     for what, known in {"optimizers": OPTIMIZERS, "workloads": WORKLOADS}.items():
         names = getattr(options, what)

@@ -5,7 +5,6 @@ learning rates in short trainings, and reads the learning curves of a whole trai
 """
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -77,10 +76,6 @@ class DiagnoseOptions(TrainOptions):
 
     out: Directory = None
     """Directory of report.html, report.txt and the figures. By default nothing is written."""
-    overwrite: bool = False
-    """Replace an earlier report in the same directory."""
-    json: bool = False
-    """Print all numbers as JSON instead of the text. Progress always goes to stderr."""
 
 
 class Findings(NamedTuple):
@@ -204,26 +199,22 @@ def _sections(setup: Setup, found: Findings, *, with_pictures: bool) -> list[Sec
         f"learning rate {options.learning_rate:g}, {options.schedule}; "
         f"{checks.counted(options.epochs, 'epoch')} in batches of {options.batch_size}."
     )
-    fit = "" if found.fit is None else f"\n{found.fit}"
-    sections = [
+    outcome, per_epoch = describe_outcome(found.run.outcome), setup.steps_per_epoch
+    fit = outcome if found.fit is None else f"{outcome}\n{found.fit}"
+    rates = _on_rates(found.rates, float(options.learning_rate))
+    figures = {
+        FLOW: lambda: gradient_bars(found.flow),
+        RANGE: lambda: learning_rate_curve(found.rates),
+        CURVES: lambda: learning_curves(found.run, steps_per_epoch=per_epoch),
+    }
+    shown = lambda caption: {caption: as_png(figures[caption]())} if with_pictures else {}
+    return [
         Section("Training", training),
         Section("Gradient check", str(found.gradients)),
-        Section("Gradient flow", str(found.flow)),
-        Section("Learning rate", _on_rates(found.rates, float(options.learning_rate))),
-        Section("Fit", describe_outcome(found.run.outcome) + fit),
+        Section("Gradient flow", str(found.flow), shown(FLOW)),
+        Section("Learning rate", rates, shown(RANGE)),
+        Section("Fit", fit, shown(CURVES)),
     ]
-    if not with_pictures:
-        return sections
-    pictures = {
-        "Gradient flow": (FLOW, gradient_bars(found.flow)),
-        "Learning rate": (RANGE, learning_rate_curve(found.rates)),
-        "Fit": (CURVES, learning_curves(found.run, steps_per_epoch=setup.steps_per_epoch)),
-    }
-    for number, section in enumerate(sections):
-        if section.title in pictures:
-            caption, figure = pictures[section.title]
-            sections[number] = section._replace(pictures={caption: as_png(figure)})
-    return sections
 
 
 def _on_rates(report: LearningRateRangeReport, rate: float) -> str:
@@ -239,11 +230,7 @@ def _numbers(options: TrainOptions, found: Findings) -> dict[str, Any]:
     gradients, rates = found.gradients, found.rates
     omitted = ("config", "json", "overwrite", "out", *options.unused)
     return {
-        "options": {
-            key: str(x) if isinstance(x, pathlib.Path) else x
-            for key, x in vars(options).items()
-            if key not in omitted
-        },
+        "options": {key: x for key, x in vars(options).items() if key not in omitted},
         "gradient_check": gradients._asdict()
         | {"wrong": gradients.wrong, "unclear": gradients.unclear},
         "gradient_flow": found.flow,
@@ -251,6 +238,6 @@ def _numbers(options: TrainOptions, found: Findings) -> dict[str, Any]:
         "fit": {
             "outcome": OutcomeCode(int(found.run.outcome.code)).name.lower(),
             "findings": [] if found.fit is None else found.fit.findings,
-            "history": jax.tree.map(np.asarray, found.run.history),
+            "history": found.run.history,
         },
     }

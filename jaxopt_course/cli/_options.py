@@ -106,11 +106,11 @@ class TrainOptions:
     tensorboard: bool = False
     """Write events for TensorBoard to DIR/tensorboard."""
     smoke: bool = False
-    """Run two steps of everything and keep nothing."""
+    """Run two steps (in a search, of two trials) and keep nothing."""
     overwrite: bool = False
-    """Replace the results of an earlier run in the same directory."""
+    """Replace earlier results of this command in the same directory."""
     json: bool = False
-    """Print the record of the run as JSON instead of a table. Progress always goes to stderr."""
+    """Print all results as JSON instead of text. Progress always goes to stderr."""
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _DECAY)
     """Hyperparameters of the optimizer besides its learning rate."""
 
@@ -134,9 +134,6 @@ def parse_options(
         command: name of the command.
         about: first line of the help.
         notes: function from the default options to more text for the help.
-
-    Raises:
-        UsageError: if the command line or the config file is invalid.
     """
     path = _value_of(arguments, "--config")
     table = {} if path is None else _read_config(path)
@@ -168,11 +165,7 @@ def parse_options(
 
 
 def parse(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """An instance of the dataclass ``kind`` from a command line.
-
-    Raises:
-        UsageError: if an option is unknown, a value is invalid, or an argument is left over.
-    """
+    """An instance of the dataclass ``kind`` from a command line."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -100,24 +100,14 @@ class Setup(NamedTuple):
 
 
 def set_up(options: TrainOptions) -> Setup:
-    """The training that the options describe.
-
-    Raises:
-        UsageError: if they do not fit the data, or do not describe a valid model.
-        ValueError: if the data are unfit for training.
-    """
+    """The training that the options describe."""
     dataset = load_data(options)
     examples = prepare(options, dataset)
     return Setup(options, dataset, examples, describe_model(options, dataset))
 
 
 def load_data(options: TrainOptions) -> Dataset:
-    """The data set that the options name.
-
-    Raises:
-        UsageError: if the file has no column ``target``.
-        ValueError: if the data are unfit for training.
-    """
+    """The data set that the options name; raises ValueError if it is unfit for training."""
     if options.file is None or options.target is None:
         return load(options.dataset or "digits")
     try:
@@ -127,11 +117,7 @@ def load_data(options: TrainOptions) -> Dataset:
 
 
 def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
-    """Split and scale ``dataset``.
-
-    Raises:
-        UsageError: if the shares, the seed or the model do not fit the data.
-    """
+    """Split and scale ``dataset``."""
     regression = dataset.problem == "regression"
     with usage_errors():
         checks.integer("train", "seed", options.seed, "[0, 4294967296)")
@@ -193,9 +179,6 @@ def describe_model(
         options: options of the training.
         dataset: data set that the model is for.
         numbers: may hold ``"dropout"``, traced or not, in place of the options' value.
-
-    Raises:
-        UsageError: if the options do not describe a valid model.
     """
     widths = {"mlp": "hidden", "cnn": "dense"}[options.model]
     name, dropout = options.model.upper(), numbers.get("dropout", options.dropout)
@@ -244,9 +227,6 @@ def make_optimizer(
         constant_rate: a learning rate, traced or not, in place of the options' rate and schedule.
         numbers: may hold ``"learning_rate"`` and ``"warmup"``, traced or not, in place of the
             options' values.
-
-    Raises:
-        UsageError: if a number is out of range.
     """
     with usage_errors():
         checks.integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
@@ -267,11 +247,7 @@ def make_optimizer(
 
 
 def make_rule(options: TrainOptions) -> EarlyStopping | None:
-    """The rule of early stopping, or None.
-
-    Raises:
-        UsageError: if the patience is out of range.
-    """
+    """The rule of early stopping, or None."""
     if options.patience is None:
         return None
     with usage_errors():

@@ -80,11 +80,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _prepared(setup: Setup) -> Callable[[dict[str, Any], pathlib.Path], Run]:
-    """The training, as a function of its config and the directory of the run.
-
-    Raises:
-        UsageError: if a number is out of range.
-    """
+    """The training, as a function of its config and the directory of the run."""
     options, examples = setup.options, setup.examples
     with usage_errors():
         checks.number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")

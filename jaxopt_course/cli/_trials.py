@@ -81,23 +81,10 @@ class SearchOptions(TrainOptions):
     """Save finished trainings in DIR, and reuse those that it holds."""
     out: Directory = None
     """Directory of the results. By default runs/search-<data set>-<optimizer>-<seed>."""
-    smoke: bool = False
-    """Run two steps of two trials and keep nothing."""
-    overwrite: bool = False
-    """Replace the results of an earlier search in the same directory."""
-    json: bool = False
-    """Print all results as JSON instead of tables. Progress always goes to stderr."""
 
 
 class Plan(NamedTuple):
-    """A search.
-
-    options: its options, with the values that ``--space`` fixes.
-    ranges: what is searched.
-    dataset: the data set.
-    examples: the data in the form that the model takes.
-    mesh: devices, or None.
-    """
+    """A search: options with the values that ``--space`` fixes, ranges, data, and devices."""
 
     options: SearchOptions
     ranges: Mapping[str, Range]
@@ -144,11 +131,7 @@ class Found(NamedTuple):
 
 
 def make_plan(options: SearchOptions) -> Plan:
-    """The search that the options describe.
-
-    Raises:
-        UsageError: if they are invalid.
-    """
+    """The search that the options describe."""
     trainings = options.trials * options.seeds * options.folds
     with usage_errors():
         for name in ("trials", "seeds", "folds"):
@@ -174,11 +157,7 @@ def make_plan(options: SearchOptions) -> Plan:
 
 
 def find(plan: Plan) -> Found:
-    """Search, and train the best trial again with fresh seeds.
-
-    Raises:
-        UsageError: if the method does not support the plan.
-    """
+    """Search, and train the best trial again with fresh seeds."""
     rows, key = rows_of(plan), jax.random.fold_in(plan.examples.key, TRIALS)
     train, options = train_function(plan), plan.options
     if options.method in ("halving", "hyperband"):
