@@ -210,8 +210,8 @@ def _sections(setup: Setup, found: Findings, *, with_pictures: bool) -> list[Sec
     shown = lambda caption: {caption: as_png(figures[caption]())} if with_pictures else {}
     return [
         Section("Training", training),
-        Section("Gradient check", str(found.gradients)),
-        Section("Gradient flow", str(found.flow), shown(FLOW)),
+        Section("Gradient check", str(found.gradients), is_table=True),
+        Section("Gradient flow", str(found.flow), shown(FLOW), is_table=True),
         Section("Learning rate", rates, shown(RANGE)),
         Section("Fit", fit, shown(CURVES)),
     ]
