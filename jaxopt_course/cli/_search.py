@@ -204,10 +204,8 @@ def _sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Secti
         table = _best_table(plan, found, record)
         sections.append(Section("Best configurations", table, is_table=True))
     if found.trials is None:
-        text, figure = (
-            "\n\n".join(map(str, found.brackets)),
-            rung_scores(found.brackets, title=title),
-        )
+        figure = rung_scores(found.brackets, title=title)
+        text = "\n\n".join(map(str, found.brackets))
         return [*sections, Section(RUNGS, text, {RUNGS: as_png(figure)})]
     figures = {COORDINATES: parallel_coordinates, SLICES: slices, CURVES: search_curves}
     return sections + [
