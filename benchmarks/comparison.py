@@ -23,12 +23,12 @@ import jax
 from benchmarks._machine import RESULTS, machine, save_picture
 from jaxopt_course.plots import comparison_figures
 from jaxopt_course.workloads import (
-    CONTENDERS,
+    OPTIMIZERS,
     WORKLOADS,
     Comparison,
     Summary,
     compare,
-    contender,
+    entry,
     summarize,
     workload,
 )
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         summary = redraw(directory)
     else:
         jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
-        names = QUICK if options.quick else (tuple(CONTENDERS), tuple(WORKLOADS), 100)
+        names = QUICK if options.quick else (tuple(OPTIMIZERS), tuple(WORKLOADS), 100)
         begin = time.perf_counter()
         comparison = compare(
-            [contender(name) for name in names[0]],
+            [entry(name) for name in names[0]],
             [workload(name) for name in names[1]],
             key=jax.random.key(KEY),
             trials=names[2],

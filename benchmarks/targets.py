@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 from benchmarks._machine import machine
-from jaxopt_course.workloads import WORKLOADS, Comparison, compare, contender
-from jaxopt_course.workloads._workload import TARGETS, VARIANTS
+from jaxopt_course.workloads import WORKLOADS, Comparison, compare, entry
+from jaxopt_course.workloads._workload import TARGETS_FILE, VARIANTS
 
 
 BASELINES = ("momentum", "adam")
@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", min(2, os.cpu_count() or 1))
     comparison = compare(
-        [contender(name) for name in BASELINES],
+        [entry(name) for name in BASELINES],
         WORKLOADS.values(),
         key=jax.random.key(KEY),
         trials=TRIALS,
@@ -61,8 +61,8 @@ def main() -> None:
         "key": KEY,
         **machine(),
     }
-    TARGETS.write_text(json.dumps({"origin": origin, "targets": targets}, indent=2) + "\n")
-    print(TARGETS)  # noqa: T201
+    TARGETS_FILE.write_text(json.dumps({"origin": origin, "targets": targets}, indent=2) + "\n")
+    print(TARGETS_FILE)  # noqa: T201
 
 
 def target(comparison: Comparison, name: str, variant: str) -> float:

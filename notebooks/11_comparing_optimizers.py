@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import jaxopt_course as jc
-from jaxopt_course.workloads import compare, contender, summarize, workload
+from jaxopt_course.workloads import compare, entry, summarize, workload
 
 
 plt.style.use("course.mplstyle")
@@ -27,7 +27,7 @@ plt.style.use("course.mplstyle")
 # ## Optimizers and workloads
 
 # %%
-who = [contender(name) for name in ("sgd", "momentum", "adam")]
+who = [entry(name) for name in ("sgd", "momentum", "adam")]
 what = [workload(name) for name in ("quadratic", "rosenbrock", "diabetes")]
 for problem in what:
     print(f"{problem.summary} Target: {problem.targets['base']:.3g}")
@@ -85,7 +85,7 @@ for one in who:
 # %% jupyter={"source_hidden": true, "outputs_hidden": true} tags=["hide-cell"]
 # The interval contains 1 and is wide. It covers studies drawn from the stored trials. With few
 # stored trials, their own randomness comes on top of it.
-momentum = contender("momentum")
+momentum = entry("momentum")
 twins = [momentum, momentum._replace(name="twin")]
 same = compare(twins, what[:2], key=jax.random.key(1), trials=30, progress=False)
 pairs = summarize(same, budgets=(30,), studies=300).pairs["steps", "fresh_seed"]

@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
 
     name: of the claim.
     claim: in one sentence.
-    source: the letters of the decks that make it.
+    source: the letters of the parts of the course that make it.
     effects: what was measured, the main effect first.
     condition: under which conditions, and what the verdict depends on.
     picture: what there is to see.
@@ -145,7 +145,7 @@ class Claim:
     Attributes:
         name: its key in ``CLAIMS``.
         sentence: what is claimed.
-        source: the letters of the decks that claim it.
+        source: the letters of the parts of the course that claim it.
         measure: the experiment, ``measure(key, seeds, quick) -> Evidence``.
     """
 

@@ -33,7 +33,7 @@ INTERVALS = (
     "trainings did not arrive, or no rate of the grid worked, or its last one did."
 )
 LEGEND = (
-    "The conditions of the experiments. Letters are the decks of the course that claim it: T "
+    "The conditions of the experiments. Letters are the parts of the course that claim it: T "
     "(Training), N (Deep Networks), A (About Training), K (Improving the way networks learn), R "
     "(Regularization)."
 )

@@ -4,23 +4,16 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import jax
-import tyro
 
 from jaxopt_course import workloads
 from jaxopt_course.core import checks
 from jaxopt_course.plots import comparison_figures
-from jaxopt_course.workloads import (
-    CONTENDERS,
-    WORKLOADS,
-    Comparison,
-    Summary,
-    summarize,
-)
+from jaxopt_course.workloads import OPTIMIZERS, WORKLOADS, Comparison, Summary, summarize
 
-from ._options import Directory, check_names, parse
+from ._options import Count, Directory, Names, check_names, parse
 from ._process import COMPLETED, print_out, say, stopped_by_signals, take_devices, usage_errors
 from ._report import (
     Section,
@@ -29,6 +22,7 @@ from ._report import (
     describe_versions,
     json_text,
     make_directory,
+    picture_name,
     write_file,
     write_report,
 )
@@ -42,32 +36,48 @@ QUICK: dict[str, Any] = {
     "workloads": ("quadratic", "logistic", "spirals"),
 }
 RECORD, TABLES, PAGE = "comparison.json", "report.md", "report.html"
-VIEWS = [f"{c}_{s}" for c in ("steps", "seconds") for s in ("fresh_seed", "held_out")]
-STEMS = [f"{figure}_{view}" for figure in ("tuning", "profiles", "pairs") for view in VIEWS]
-FILES = (RECORD, TABLES, PAGE, *(f"{stem}.png" for stem in ("curves", "tuning_each", *STEMS)))
+VIEWS = {
+    f"{clock}_{setting}": f"in {clock}, {words}"
+    for clock in ("steps", "seconds")
+    for setting, words in {"fresh_seed": "fresh seeds", "held_out": "held-out variants"}.items()
+}
+FIGURES = {
+    "tuning": "Cost to the target by number of trials",
+    "profiles": "Share of workloads within a factor of the cheapest optimizer",
+    "pairs": "Cost ratios of pairs",
+}
+TITLES = {
+    "curves": "Learning curves of the best configurations",
+    "tuning_each": "Cost to the target on each workload",
+    **{
+        f"{name}_{view}": f"{title}, {words}"
+        for view, words in VIEWS.items()
+        for name, title in FIGURES.items()
+    },
+}
+FILES = (RECORD, TABLES, PAGE, *map(picture_name, TITLES))
 
 
 @dataclasses.dataclass(frozen=True)
 class CompareOptions:
     """The options of the command ``compare``."""
 
-    optimizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    optimizers: Names = ()
     """Optimizers of the list above. By default all."""
-    workloads: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    workloads: Names = ()
     """Workloads of the list above. By default all."""
-    trials: int | None = None
+    trials: Count = None
     """Number of configurations per optimizer and workload, in [1, 100000]. By default 100."""
     seeds: int = 2
-    """Number of seeds per configuration, in [2, 1000]: one to choose by, the others to score."""
+    """Number of seeds per configuration, in [2, 1000]; one chooses, the others score."""
     seed: int = 0
     """Seed of all random numbers, in [0, 2^32)."""
     quick: bool = False
-    """Run 8 trials, by default of three optimizers on three workloads. Takes a minute."""
-    devices: int | None = None
-    """Number of devices, each with a cell of its own; a CPU core is a device. By default all.
-    Times are measured while the other devices work; use 1 to measure them undisturbed."""
+    """Run 8 trials, by default of three optimizers on three workloads, in about a minute."""
+    devices: Count = None
+    """Number of devices (CPU cores) that train at once; use 1 for exact seconds. By default all."""
     resume: Directory = None
-    """Save finished cells in DIR, and reuse those that it holds. By default none is saved."""
+    """Save finished cells (an optimizer on a workload) in DIR, and reuse those that it holds."""
     out: Directory = None
     """Directory of the results. By default runs/compare-<seed>."""
     overwrite: bool = False
@@ -78,14 +88,9 @@ class CompareOptions:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command; return 0."""
-    options = with_defaults(
-        parse(
-            CompareOptions,
-            arguments,
-            prog="jaxopt-course compare",
-            description=_description(),
-        )
-    )
+    about = _description()
+    options = parse(CompareOptions, arguments, prog="jaxopt-course compare", description=about)
+    options = with_defaults(options)
     cells = len(options.optimizers) * len(options.workloads) * 2
     devices = take_devices(options.devices, most=cells)
     out = options.out or default_directory("compare", options.seed)
@@ -96,25 +101,19 @@ def run(arguments: Sequence[str]) -> int:
         f"{counted(len(options.workloads), 'workload')} and their held-out variants: "
         f"{counted(cells, 'cell')} of {counted(options.trials, 'trial')}; results in {out}"
     )
+    design = {"trials": options.trials, "seeds": options.seeds}
     with stopped_by_signals(options.resume), usage_errors():
         comparison = workloads.compare(
-            [CONTENDERS[name] for name in options.optimizers],
+            [OPTIMIZERS[name] for name in options.optimizers],
             [WORKLOADS[name] for name in options.workloads],
             key=jax.random.key(options.seed),
-            trials=options.trials,
-            seeds=options.seeds,
             devices=devices,
             resume=options.resume,
+            **design,
         )
-    about = {
-        "trials": options.trials,
-        "seeds": options.seeds,
-        "seed": options.seed,
-        "versions": describe_versions(),
-        "device": str(devices[0].device_kind),
-        "devices": len(devices),
-    }
-    summary, record = write_comparison_report(comparison, out, about=about)
+    device = {"device": str(devices[0].device_kind), "devices": len(devices)}
+    entries = {**design, "seed": options.seed, "versions": describe_versions(), **device}
+    summary, record = write_comparison_report(comparison, out, about=entries)
     print_out(json_text(record) if options.json else f"{summary}\n")
     say(f"report in {out / PAGE}")
     return COMPLETED
@@ -142,28 +141,31 @@ def write_comparison_report(
     record, tables = {**(about or {}), **summary.as_json()}, summary.markdown()
     write_file(place / RECORD, json_text(record))
     write_file(place / TABLES, tables)
-    compared = {"optimizer": comparison.contenders, "workload": comparison.workloads}
+    compared = {"optimizer": comparison.optimizers, "workload": comparison.workloads}
     counts = "\n".join(
         f"{checks.counted(len(names), noun)}: {', '.join(names)}."
         for noun, names in compared.items()
     )
-    sections = [Section("What is compared", counts), Section("In short", str(summary))]
-    for stem, figure in comparison_figures(comparison, summary).items():
-        caption = stem.replace("_", " ").capitalize()
-        sections.append(Section(caption, "", {caption: as_png(figure)}))
+    sections = [
+        Section("What is compared", counts),
+        Section("In short", str(summary), is_table=True),
+    ]
+    figures = comparison_figures(comparison, summary)
+    sections += [
+        Section(title, "", {stem: as_png(figures[stem])})
+        if stem in figures
+        else Section(title, "No pair of optimizers differs, so there is no picture.")
+        for stem, title in TITLES.items()
+    ]
     sections.append(Section("Tables", tables))
     write_report(place / PAGE, "Comparison of optimizers", sections)
     return summary, record
 
 
 def with_defaults(options: CompareOptions) -> Any:
-    """The options with names and trials filled in.
-
-    Raises:
-        UsageError: if a name is unknown or repeated, or a number is out of range.
-    """
+    """The options with names and trials filled in."""
     chosen: dict[str, Any] = {}
-    for what, known in {"optimizers": CONTENDERS, "workloads": WORKLOADS}.items():
+    for what, known in {"optimizers": OPTIMIZERS, "workloads": WORKLOADS}.items():
         names = getattr(options, what)
         check_names("compare", what, names, known)
         chosen[what] = names or (QUICK[what] if options.quick else tuple(known))
@@ -181,7 +183,7 @@ def _description() -> str:
     lines = [
         "Compare optimizers, each with the hyperparameters that its trials find.",
         "",
-        f"Optimizers: {', '.join(CONTENDERS)}.",
+        f"Optimizers: {', '.join(OPTIMIZERS)}.",
         "",
         "Workloads:",
         *(f"  {own.name}: {own.summary}" for own in WORKLOADS.values()),

@@ -5,7 +5,6 @@ learning rates in short trainings, and reads the learning curves of a whole trai
 """
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -16,7 +15,6 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxopt_course.core import GradientTransformationExtraArgs, Params, checks
-from jaxopt_course.data import Dataset
 from jaxopt_course.diagnostics import (
     DiagnosisReport,
     GradientCheckReport,
@@ -50,16 +48,7 @@ from ._report import (
     write_file,
     write_report,
 )
-from ._setup import (
-    Examples,
-    describe_model,
-    epoch_steps,
-    load_data,
-    make_optimizer,
-    make_task,
-    prepare,
-    total_steps,
-)
+from ._setup import Examples, Setup, describe_model, set_up
 
 
 TEXT, HTML = "report.txt", "report.html"
@@ -87,31 +76,6 @@ class DiagnoseOptions(TrainOptions):
 
     out: Directory = None
     """Directory of report.html, report.txt and the figures. By default nothing is written."""
-    overwrite: bool = False
-    """Replace an earlier report in the same directory."""
-    json: bool = False
-    """Print all numbers as JSON instead of the text. Progress always goes to stderr."""
-
-
-class Subject(NamedTuple):
-    """The training that is diagnosed.
-
-    options: its options.
-    dataset: its data set.
-    examples: the data in the form that the model takes.
-    task: the model with its loss.
-    optimizer: the optimizer with its schedule.
-    steps: number of steps in the training.
-    steps_per_epoch: number of steps in an epoch.
-    """
-
-    options: TrainOptions
-    dataset: Dataset
-    examples: Examples
-    task: Task
-    optimizer: GradientTransformationExtraArgs
-    steps: int
-    steps_per_epoch: int
 
 
 class Findings(NamedTuple):
@@ -128,16 +92,23 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command; return 0, or 3 if the training diverged."""
     about = "Check the gradients, the learning rate and the fit of a training."
     options = parse_options(arguments, DiagnoseOptions, command="diagnose", about=about)
-    subject = make_subject(options)
+    setup = set_up(options)
+    optimizer = setup.optimizer()
+    steps = options.epochs * setup.steps_per_epoch
+    if steps < EVALUATIONS:
+        raise UsageError(
+            f"a diagnosis needs at least {EVALUATIONS} steps, got {steps}: raise --epochs, or "
+            "lower --batch-size."
+        )
     if options.out is not None:
         files = (TEXT, HTML, *map(picture_name, (FLOW, RANGE, CURVES)))
         make_directory(options.out, files, "a report", overwrite=options.overwrite)
     begin = time.perf_counter()
-    found = _examine(subject)
+    found = _examine(setup, optimizer)
     seconds = time.perf_counter() - begin
 
-    title = f"Diagnosis: {subject.dataset.name}, {options.model}, {options.optimizer}"
-    sections = _sections(subject, found, with_pictures=options.out is not None)
+    title = f"Diagnosis: {setup.dataset.name}, {options.model}, {options.optimizer}"
+    sections = _sections(setup, found, with_pictures=options.out is not None)
     text = "\n".join(f"{s.title}\n{'-' * len(s.title)}\n{s.text}\n" for s in sections)
     text = f"{title}\n{'=' * len(title)}\n\n{text}"
     if options.out is not None:
@@ -148,37 +119,40 @@ def run(arguments: Sequence[str]) -> int:
     return DIVERGED if found.fit is None else COMPLETED
 
 
-def make_subject(options: TrainOptions) -> Subject:
-    """The training that the options of ``train`` describe.
+def _examine(setup: Setup, optimizer: GradientTransformationExtraArgs) -> Findings:
+    options, examples, per_epoch = setup.options, setup.examples, setup.steps_per_epoch
+    with show_stage("checking gradients against finite differences"):
+        gradients = _check_gradients(setup)
+    with show_stage("looking at the first batch"):
+        task, batch = setup.task(), _first_rows(examples, options.batch_size)
+        highest = setup.optimizer(options.learning_rate)  # with the highest learning rate
+        flow = gradient_flow(task, init_state(task, highest, examples.key), batch, highest)
+    with show_stage(f"trying {RATES['points']} learning rates"):
+        rates = _try_rates(setup, task)
+    trained = fit(
+        task,
+        optimizer,
+        examples.data,
+        key=examples.key,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        rows=examples.rows,
+        evaluate_every=min(per_epoch, options.epochs * per_epoch // EVALUATIONS),
+    )
+    diverged = int(trained.outcome.code) == OutcomeCode.DIVERGED
+    found = None if diverged else diagnose(trained.history)
+    return Findings(gradients, flow, rates, trained, found)
 
-    Raises:
-        UsageError: if they are invalid, or the training has too few steps.
-    """
-    dataset = load_data(options)
-    examples = prepare(options, dataset)
-    n_train = len(examples.parts.train)
-    task = make_task(describe_model(options, dataset), examples.inputs.shape[1:], dataset.problem)
-    optimizer = make_optimizer(options, n_train)
-    steps = total_steps(options, n_train)
-    if steps < EVALUATIONS:
-        raise UsageError(
-            f"a diagnosis needs at least {EVALUATIONS} steps, got {steps}: raise --epochs, or "
-            "lower --batch-size."
-        )
-    per_epoch = epoch_steps(options, n_train)
-    return Subject(options, dataset, examples, task, optimizer, steps, per_epoch)
 
-
-def check_subject_gradients(subject: Subject) -> GradientCheckReport:
+def _check_gradients(setup: Setup) -> GradientCheckReport:
     """Compare the gradient of the training loss of a few rows with finite differences.
 
     Dropout, which only sets entries to 0 and takes long to compile, is left out.
     """
-    batch = _first_rows(subject, CHECKED_ROWS)
-    options = dataclasses.replace(subject.options, dropout=0.0)
-    model = describe_model(options, subject.dataset)
-    task = make_task(model, subject.examples.inputs.shape[1:], subject.dataset.problem)
-    init_key, key = jax.random.split(subject.examples.key)
+    options, examples = setup.options, setup.examples
+    model = describe_model(dataclasses.replace(options, dropout=0.0), setup.dataset)
+    task, batch = setup._replace(model=model).task(), _first_rows(examples, CHECKED_ROWS)
+    init_key, key = jax.random.split(examples.key)
     params, model_state = task.init(init_key)
     noise = np.random.default_rng(options.seed)
     moved = lambda w: w + OFF_KINKS * noise.normal(size=w.shape).astype(w.dtype)
@@ -192,98 +166,55 @@ def check_subject_gradients(subject: Subject) -> GradientCheckReport:
     return check_gradients(loss, params, key=key)
 
 
-def _examine(subject: Subject) -> Findings:
-    with show_stage("checking gradients against finite differences"):
-        gradients = check_subject_gradients(subject)
-    with show_stage("looking at the first batch"):
-        flow = _look_at_batch(subject)
-    with show_stage(f"trying {RATES['points']} learning rates"):
-        rates = _try_rates(subject)
-    options = subject.options
-    trained = fit(
-        subject.task,
-        subject.optimizer,
-        subject.examples.data,
-        key=subject.examples.key,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        rows=subject.examples.rows,
-        evaluate_every=min(subject.steps_per_epoch, subject.steps // EVALUATIONS),
-    )
-    diverged = int(trained.outcome.code) == OutcomeCode.DIVERGED
-    return Findings(
-        gradients, flow, rates, trained, None if diverged else diagnose(trained.history)
-    )
-
-
-def _look_at_batch(subject: Subject) -> GradientFlowReport:
-    """The gradient flow of the first batch, with updates at the highest learning rate."""
-    options, n_train = subject.options, len(subject.examples.parts.train)
-    optimizer = make_optimizer(options, n_train, options.learning_rate)
-    state = init_state(subject.task, optimizer, subject.examples.key)
-    return gradient_flow(subject.task, state, _first_rows(subject, options.batch_size), optimizer)
-
-
-def _try_rates(subject: Subject) -> LearningRateRangeReport:
+def _try_rates(setup: Setup, task: Task) -> LearningRateRangeReport:
     """Short trainings with constant learning rates."""
-
-    def build(rate: Array) -> tuple[Task, GradientTransformationExtraArgs]:
-        n_train = len(subject.examples.parts.train)
-        return subject.task, make_optimizer(subject.options, n_train, rate)
-
-    # The number of steps is a multiple of `every`: a rest would be compiled as another program.
-    every = max(1, min(RATE_EPOCHS * subject.steps_per_epoch, RATE_STEPS) // RATE_EVALUATIONS)
+    # The number of steps is a multiple of `every`: a remainder would compile another program.
+    every = max(1, min(RATE_EPOCHS * setup.steps_per_epoch, RATE_STEPS) // RATE_EVALUATIONS)
     train = make_train(
-        build,
-        subject.examples.data,
+        lambda rate: (task, setup.optimizer(rate)),
+        setup.examples.data,
         steps=RATE_EVALUATIONS * every,
-        batch_size=subject.options.batch_size,
+        batch_size=setup.options.batch_size,
         evaluate_every=every,
     )
-    rows = subject.examples.rows._replace(validation=None)
-    key = subject.examples.key
+    rows, key = setup.examples.rows._replace(validation=None), setup.examples.key
     return learning_rate_range(
         train, key=key, rows=rows, hyperparameters=lambda rate: rate, **RATES
     )
 
 
-def _first_rows(subject: Subject, count: int) -> Batch:
-    chosen = subject.examples.parts.train[:count]
-    inputs, targets = subject.examples.inputs[chosen], subject.examples.targets[chosen]
-    return Batch(jnp.asarray(inputs), jnp.asarray(targets))
+def _first_rows(examples: Examples, count: int) -> Batch:
+    chosen = examples.parts.train[:count]
+    return Batch(jnp.asarray(examples.inputs[chosen]), jnp.asarray(examples.targets[chosen]))
 
 
-def _sections(subject: Subject, found: Findings, *, with_pictures: bool) -> list[Section]:
+def _sections(setup: Setup, found: Findings, *, with_pictures: bool) -> list[Section]:
     """The report."""
-    options, parts = subject.options, subject.examples.parts
+    options, parts = setup.options, setup.examples.parts
     size = sum(int(np.size(leaf)) for leaf in jax.tree.leaves(found.run.best_params))
     training = (
-        f"{subject.dataset.name}: {subject.dataset.problem}, {len(parts.train)} training and "
+        f"{setup.dataset.name}: {setup.dataset.problem}, {len(parts.train)} training and "
         f"{checks.counted(len(parts.validation), 'validation row')}.\n"
         f"{options.model} with {checks.counted(size, 'parameter')}; {options.optimizer} with "
         f"learning rate {options.learning_rate:g}, {options.schedule}; "
         f"{checks.counted(options.epochs, 'epoch')} in batches of {options.batch_size}."
     )
-    fit = "" if found.fit is None else f"\n{found.fit}"
-    sections = [
-        Section("Training", training),
-        Section("Gradient check", str(found.gradients)),
-        Section("Gradient flow", str(found.flow)),
-        Section("Learning rate", _on_rates(found.rates, float(options.learning_rate))),
-        Section("Fit", describe_outcome(found.run.outcome) + fit),
-    ]
-    if not with_pictures:
-        return sections
-    pictures = {
-        "Gradient flow": (FLOW, gradient_bars(found.flow)),
-        "Learning rate": (RANGE, learning_rate_curve(found.rates)),
-        "Fit": (CURVES, learning_curves(found.run, steps_per_epoch=subject.steps_per_epoch)),
+    outcome, per_epoch = describe_outcome(found.run.outcome), setup.steps_per_epoch
+    fit = outcome if found.fit is None else f"{outcome}\n{found.fit}"
+    rates = _on_rates(found.rates, float(options.learning_rate))
+    figures = {
+        FLOW: lambda: gradient_bars(found.flow),
+        RANGE: lambda: learning_rate_curve(found.rates),
+        CURVES: lambda: learning_curves(found.run, steps_per_epoch=per_epoch),
     }
-    for number, section in enumerate(sections):
-        if section.title in pictures:
-            caption, figure = pictures[section.title]
-            sections[number] = section._replace(pictures={caption: as_png(figure)})
-    return sections
+    shown = lambda caption: {caption: as_png(figures[caption]())} if with_pictures else {}
+    return [
+        Section("Training", training),
+        Section("Gradient check", str(found.gradients), is_table=True),
+        Section("Gradient flow", str(found.flow), shown(FLOW), is_table=True),
+        Section("Learning rate", rates, shown(RANGE)),
+        Section("Fit", fit, shown(CURVES)),
+    ]
 
 
 def _on_rates(report: LearningRateRangeReport, rate: float) -> str:
@@ -299,11 +230,7 @@ def _numbers(options: TrainOptions, found: Findings) -> dict[str, Any]:
     gradients, rates = found.gradients, found.rates
     omitted = ("config", "json", "overwrite", "out", *options.unused)
     return {
-        "options": {
-            key: str(x) if isinstance(x, pathlib.Path) else x
-            for key, x in vars(options).items()
-            if key not in omitted
-        },
+        "options": {key: x for key, x in vars(options).items() if key not in omitted},
         "gradient_check": gradients._asdict()
         | {"wrong": gradients.wrong, "unclear": gradients.unclear},
         "gradient_flow": found.flow,
@@ -311,6 +238,6 @@ def _numbers(options: TrainOptions, found: Findings) -> dict[str, Any]:
         "fit": {
             "outcome": OutcomeCode(int(found.run.outcome.code)).name.lower(),
             "findings": [] if found.fit is None else found.fit.findings,
-            "history": jax.tree.map(np.asarray, found.run.history),
+            "history": found.run.history,
         },
     }

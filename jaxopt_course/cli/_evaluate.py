@@ -27,7 +27,7 @@ from jaxopt_course.data import (
 from jaxopt_course.metrics import r2_score
 from jaxopt_course.training import Bundle, apply_bundle, evaluate, load_bundle, predict
 
-from ._options import Directory, TableFile, TrainOptions, parse
+from ._options import Directory, Name, TableFile, TrainOptions, parse
 from ._process import COMPLETED, UsageError, print_out
 from ._report import json_text, print_table
 from ._setup import load_data, make_task, prepare
@@ -38,21 +38,21 @@ RECORD, BUNDLE = "run.json", "model.bundle"
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """Apply a trained model.
+    """Compute the metrics of a trained model, or its predictions for new rows.
 
-    Without FILE: print the metrics over the run's own test rows. With a FILE that holds the target
-    column: print the metrics over its rows. With any other FILE: print a prediction for each row as
-    CSV.
+    Without FILE the metrics over the test rows of the run are printed. If FILE has the target
+    column, the metrics over its rows are printed. Otherwise a prediction for each row of FILE is
+    printed as CSV.
     """
 
     file: TableFile = None
     """A .csv or .parquet table with the features that the model was trained on."""
     run: Directory = None
     """Directory of the run (required)."""
-    target: str | None = None
+    target: Name = None
     """Column of FILE with the true values. By default the target column of the training."""
     json: bool = False
-    """Print JSON in full precision."""
+    """Print JSON in full precision instead of a table or CSV."""
 
 
 class RunRecord(NamedTuple):
@@ -133,17 +133,20 @@ def _one_of(*names: str) -> Rule:
 TEXT: Rule = "a string", lambda x: isinstance(x, str)
 TEXT_OR_NULL: Rule = "a string or null", lambda x: x is None or isinstance(x, str)
 SHARE: Rule = "a finite number", lambda x: isinstance(x, float) and math.isfinite(x)
-TABLE: Rule = "an object", lambda x: isinstance(x, dict)
+OBJECT: Rule = "an object", lambda x: isinstance(x, dict)
 NAMES: Rule = (
     "a list of different strings",
     lambda x: isinstance(x, list) and all(map(TEXT[1], x)) and len(set(x)) == len(x) > 0,
 )
-CONFIG: dict[str, Rule] = {
-    **dict.fromkeys(("file", "target", "dataset"), TEXT_OR_NULL),
-    "model": _one_of("mlp", "cnn"),
-    "scaling": _one_of("auto", "standard", "min_max", "none"),
-    **dict.fromkeys(("validation", "test"), SHARE),
-    "seed": ("an integer", lambda x: type(x) is int),
+ENTRIES: dict[str, Rule] = {
+    "outcome": TEXT,
+    **dict.fromkeys(("config.file", "config.target", "config.dataset"), TEXT_OR_NULL),
+    "config.model": _one_of("mlp", "cnn"),
+    "config.scaling": _one_of("auto", "standard", "min_max", "none"),
+    **dict.fromkeys(("config.validation", "config.test"), SHARE),
+    "config.seed": ("an integer", lambda x: type(x) is int),
+    "dataset.sha256": TEXT,
+    "dataset.feature_names": NAMES,
 }
 
 
@@ -163,29 +166,31 @@ def read_record(path: pathlib.Path) -> RunRecord:
         raise ValueError(f"{path} is not JSON, so not the record of a run: {why}.") from error
     if not isinstance(record, dict):
         raise ValueError(f"{path} is not the record of a run: it must hold an object.")
-
-    def entry(table: dict[str, Any], name: str, rule: Rule, within: str = "") -> Any:
-        words, is_valid = rule
-        if name not in table:
-            raise ValueError(f"{path} is not the record of a run: it has no `{within}{name}`.")
-        value = table[name]
-        if not is_valid(value):
-            got = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
-            raise ValueError(f"{path} is damaged: `{within}{name}` must be {words}, got {got}.")
-        return value
-
-    config, dataset = entry(record, "config", TABLE), entry(record, "dataset", TABLE)
-    options = {name: entry(config, name, rule, "config.") for name, rule in CONFIG.items()}
-    file = options.pop("file")
-    if (file is None) != (options["target"] is None) or (file is not None and options["dataset"]):
+    found = {name: _entry(path, record, name, rule) for name, rule in ENTRIES.items()}
+    config = {k[7:]: value for k, value in found.items() if k.startswith("config.")}
+    file = config.pop("file")
+    if (file is None) != (config["target"] is None) or (file is not None and config["dataset"]):
         raise ValueError(f"{path} is damaged: `config` must name exactly one data set.")
     return RunRecord(
         path=path,
-        outcome=entry(record, "outcome", TEXT),
-        options=TrainOptions(**options, file=None if file is None else pathlib.Path(file)),
-        data_sha256=entry(dataset, "sha256", TEXT, "dataset."),
-        feature_names=tuple(entry(dataset, "feature_names", NAMES, "dataset.")),
+        outcome=found["outcome"],
+        options=TrainOptions(**config, file=None if file is None else pathlib.Path(file)),
+        data_sha256=found["dataset.sha256"],
+        feature_names=tuple(found["dataset.feature_names"]),
     )
+
+
+def _entry(path: pathlib.Path, record: dict[str, Any], name: str, rule: Rule) -> Any:
+    """The entry of a record; the name of one in a table has a dot."""
+    table, _, key = name.rpartition(".")
+    entries = _entry(path, record, table, OBJECT) if table else record
+    if key not in entries:
+        raise ValueError(f"{path} is not the record of a run: it has no `{name}`.")
+    value, (words, is_valid) = entries[key], rule
+    if not is_valid(value):
+        got = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}..."
+        raise ValueError(f"{path} is damaged: `{name}` must be {words}, got {got}.")
+    return value
 
 
 def _test_metrics(record: RunRecord, bundle: Bundle) -> dict[str, Any]:

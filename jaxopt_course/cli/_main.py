@@ -59,11 +59,10 @@ CACHE, CACHE_SWITCH = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE
 SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 # The exit code is that of the first match.
-EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+EXIT_CODES = (
     (UsageError, USAGE),
     (FloatingPointError, DIVERGED),
-    *((kind, FAILED) for kind in (ValueError, OSError, ImportError, RuntimeError)),
-    *((kind, FAILED) for kind in (MemoryError, OverflowError)),
+    ((ValueError, OSError, ImportError, RuntimeError, MemoryError, OverflowError), FAILED),
 )
 
 
@@ -115,8 +114,8 @@ def main(argv: Sequence[str]) -> int:
         # The exception of a signal may have become another one on its way.
         if number := requested() or _signal_of(error):
             return _complain(command, sentence_of(number), 128 + number)
-        for kind, code in EXIT_CODES:
-            if isinstance(error, kind):
+        for kinds, code in EXIT_CODES:
+            if isinstance(error, kinds):
                 return _complain(command, error, code)
         if isinstance(error, AssertionError) and (why := _missing_platform()):
             return _complain(command, why, FAILED)

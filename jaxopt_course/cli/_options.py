@@ -25,8 +25,21 @@ from ._process import UsageError, usage_errors
 from ._recipes import RECIPES
 
 
-Directory = Annotated[pathlib.Path | None, tyro.conf.arg(metavar="DIR")]
-TableFile = Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")]
+def _without_default(metavar: str) -> Any:
+    """An option whose help says in words what happens without it."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+Directory = Annotated[pathlib.Path | None, _without_default("DIR")]
+File = Annotated[pathlib.Path | None, _without_default("FILE")]
+TableFile = Annotated[pathlib.Path | None, tyro.conf.Positional, _without_default("[FILE]")]
+Name = Annotated[str | None, _without_default("NAME")]
+Names = Annotated[tuple[str, ...], _without_default("NAME ...")]
+Count = Annotated[int | None, _without_default("INT")]
+Seconds = Annotated[float | None, _without_default("SECONDS")]
+
+# tyro's message about a value that is not a number
+UNREADABLE = re.compile(r"Error parsing (\S+): .*?(int\(|INT |float:|FLOAT ).*?('.*').*")
 
 # Small data sets need more weight decay than the optimizer's default.
 _DECAY: Mapping[str, Any] = MappingProxyType({"weight_decay": 1e-2})
@@ -40,12 +53,12 @@ class TrainOptions:
 
     file: TableFile = None
     """Train on this table, a .csv or .parquet file with one row per example."""
-    target: str | None = None
+    target: Name = None
     """Column of FILE to predict: a class if it holds text or integers, a number if floats."""
-    dataset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    dataset: Name = None
     """Train on this bundled data set, one of the list above. By default digits."""
-    config: Annotated[pathlib.Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """TOML file of options, named as here with _ for -. The command line takes precedence."""
+    config: File = None
+    """TOML file of options, named as here with _ for -; the command line takes precedence."""
     model: Literal["mlp", "cnn"] = "mlp"
     """Network: dense layers (mlp), or convolutions before them (cnn), which need images."""
     hidden: tuple[int, ...] = (256, 256)
@@ -57,49 +70,49 @@ class TrainOptions:
     dropout: float = 0.4
     """Probability of dropping a hidden unit, in [0, 1)."""
     optimizer: Annotated[str, tyro.conf.arg(metavar="NAME")] = "adamw"
-    """Optimizer, one of the list above. `--optimizer NAME --help` shows its own options."""
+    """Optimizer, one of the list above; `--optimizer NAME --help` shows its options."""
     learning_rate: float = RECIPES["adamw"].learning_rate
     """Highest learning rate, in [0, inf). The default depends on the optimizer."""
     schedule: Literal["constant", "warmup_cosine"] = "warmup_cosine"
-    """Learning rate over time: constant, or linear from 0 and then along a cosine to 0."""
+    """Learning rate over time: constant, or a linear warmup and then a cosine to 0."""
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises, in [0, 1]."""
+    """Share of the steps in which the learning rate warms up, in [0, 1]."""
     epochs: int = 40
     """Number of passes over the training rows, in [1, inf), with at most 2^31 - 1 steps."""
     batch_size: int = 64
     """Rows per step, in [1, training rows]."""
-    patience: int | None = None
+    patience: Count = None
     """Stop after this number of epochs without a lower validation loss, in [1, inf)."""
     validation: float = 0.15
-    """Share of the rows that the best epoch is chosen by, in (0, 1)."""
+    """Share of the rows that validate each epoch, in (0, 1)."""
     test: float = 0.2
     """Share of the rows that are kept for the final test, in (0, 1)."""
     scaling: Literal["auto", "standard", "min_max", "none"] = "auto"
-    """Scaling of each feature. auto: mean 0 and deviation 1, but none for the pixels of digits."""
+    """Scaling of each feature; auto is none for the pixels of digits and standard otherwise."""
     seed: int = 0
     """Seed of the split, the initial parameters and all other random numbers, in [0, 2^32)."""
     out: Directory = None
     """Directory of the results. By default runs/<data set>-<optimizer>-<seed>."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the model's computations. Parameters are float32; float16 scales the loss."""
+    """Precision of the model's computations; the parameters are float32 in any case."""
     on_divergence: Literal["stop", "raise", "skip"] = "stop"
     """After a non-finite loss: stop, raise an error that names its origin, or skip the step."""
-    max_time: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
-    """Stop after this time. `--resume` continues the training."""
+    max_time: Seconds = None
+    """Stop after this time; `--resume` continues the training."""
     resume: bool = False
-    """Resume from the newest checkpoint in --out, bit for bit; start if there is none."""
+    """Resume from the newest checkpoint in --out, or start if there is none."""
     checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 30.0
-    """Time between checkpoints. One is also saved at the end, after an error, and on Ctrl-C."""
+    """Time between checkpoints; the last one is saved when the training ends or is interrupted."""
     tensorboard: bool = False
     """Write events for TensorBoard to DIR/tensorboard."""
     smoke: bool = False
-    """Run two steps of everything and keep nothing."""
+    """Run two steps (in a search, of two trials) and keep nothing."""
     overwrite: bool = False
-    """Replace the results of an earlier run in the same directory."""
+    """Replace earlier results of this command in the same directory."""
     json: bool = False
-    """Print the record of the run as JSON instead of a table. Progress always goes to stderr."""
+    """Print all results as JSON instead of text. Progress always goes to stderr."""
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _DECAY)
-    """Options that only this optimizer has."""
+    """Hyperparameters of the optimizer besides its learning rate."""
 
 
 OF_A_CALL = ("config", "hyperparameters", "json", "out", "overwrite", "resume", "smoke")
@@ -121,9 +134,6 @@ def parse_options(
         command: name of the command.
         about: first line of the help.
         notes: function from the default options to more text for the help.
-
-    Raises:
-        UsageError: if the command line or the config file is invalid.
     """
     path = _value_of(arguments, "--config")
     table = {} if path is None else _read_config(path)
@@ -155,11 +165,7 @@ def parse_options(
 
 
 def parse(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """An instance of the dataclass ``kind`` from a command line.
-
-    Raises:
-        UsageError: if an option is unknown, a value is invalid, or an argument is left over.
-    """
+    """An instance of the dataclass ``kind`` from a command line."""
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -173,6 +179,9 @@ def parse(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
         bare = [line.strip("╰╯│─ ") for line in complaint.getvalue().splitlines()[1:]]
         text = " ".join(line if line.strip("-") else "\n" for line in bare)
         message, *more = (part.strip() for part in text.split("\n") if part.strip())
+        if found := UNREADABLE.fullmatch(message):
+            kind = "an integer" if found[2].lower().startswith("int") else "a number"
+            message = f"{found[1]} must be {kind}, got {found[3]}"
         similar = re.search(r"(?:Perhaps you meant|similar to \S+): +(--[\w-]+)", " ".join(more))
         hint = f". Did you mean {similar[1]!r}?" if similar else "."
         raise UsageError(message.rstrip(".") + hint) from end

@@ -36,7 +36,10 @@ ONE_REQUEST = 0.05  # seconds: `timeout` signals a process and then its group, w
 
 
 class UsageError(Exception):
-    """The command line or the config file is invalid."""
+    """The command line or the config file is invalid.
+
+    Every function that reads options may raise it.
+    """
 
 
 @contextlib.contextmanager

@@ -88,7 +88,9 @@ def _argument_helps(doc: str) -> dict[str, str]:
     if section is None:
         return {}
     entries = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", section[1], re.MULTILINE | re.DOTALL)
-    return {name: " ".join(text.split()) for name, text in entries}
+    # A schedule cannot be given on the command line.
+    texts = {name: " ".join(text.replace(", or a schedule", "").split()) for name, text in entries}
+    return {name: text[:1].upper() + text[1:] for name, text in texts.items()}
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(

@@ -40,6 +40,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
        color: #222; background: #fff; }
 h2 { border-top: 1px solid #ccc; padding-top: 1rem; }
 pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }
+pre.table { white-space: pre; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; }
 </style>
@@ -58,11 +59,13 @@ class Section(NamedTuple):
     title: heading.
     text: preformatted text.
     pictures: PNG of each picture, by caption.
+    is_table: whether the text is a table, whose lines are not wrapped.
     """
 
     title: str
     text: str = ""
     pictures: Mapping[str, bytes] = {}
+    is_table: bool = False
 
 
 def json_text(value: Any) -> str:
@@ -208,13 +211,11 @@ def write_html(path: pathlib.Path, title: str, sections: Sequence[Section]) -> N
 def _section(section: Section) -> str:
     parts = [f"<section>\n<h2>{html.escape(section.title)}</h2>"]
     if section.text:
-        parts.append(f"<pre>{html.escape(section.text)}</pre>")
+        kind = ' class="table"' if section.is_table else ""
+        parts.append(f"<pre{kind}>{html.escape(section.text)}</pre>")
     for caption, png in section.pictures.items():
-        caption, data = html.escape(caption), base64.b64encode(png).decode("ascii")
-        parts.append(
-            f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        alt, data = html.escape(caption), base64.b64encode(png).decode("ascii")
+        parts.append(f'<figure><img src="data:image/png;base64,{data}" alt="{alt}"></figure>')
     return "\n".join([*parts, "</section>"])
 
 

@@ -77,51 +77,53 @@ def describe(plan: Plan, found: Found) -> dict[str, Any]:
         {
             "number": number,
             "values": values_at(configuration),
-            "score": float(found.values[number]),
-            "standard_error": float(found.errors[number]),
-            "steps": int(found.steps[number]),
+            "score": score,
+            "standard_error": error,
+            "steps": steps,
         }
-        for number, configuration in enumerate(found.configurations)
+        for number, (configuration, score, error, steps) in enumerate(
+            zip(found.configurations, found.values, found.errors, found.steps, strict=True)
+        )
     ]
     record = describe_training(plan.options, plan.dataset, plan.examples.parts) | {
         "space": spell(plan.ranges),
         "metric": "validation_loss",
-        "best": None,
+        "best": None if found.all_failed else _describe_best(plan, found, configurations),
         "configurations": configurations,
         "ranking": found.ranking.tolist(),
         "seconds": found.seconds,
     }
-    if not found.all_failed:
-        best = values_at(found.configurations[found.best])
-        record["best"] = configurations[found.best] | {
-            "command": command_of(with_values(plan.options, best)),
-            "at_edges": at_edges(plan.ranges, found.points[found.best]),
-        }
-        if found.again is not None:
-            record["best"]["fresh_seeds"] = {
-                "score": float(found.again.means[0]),
-                "standard_error": float(found.again.standard_errors[0]),
-                "scores": found.again.scores[0].tolist(),
-            }
-    if found.trials is not None:
-        outcomes = [OutcomeCode(int(code)).name.lower() for code in found.trials.outcomes.ravel()]
+    if (trials := found.trials) is not None:
+        outcomes = [OutcomeCode(int(code)).name.lower() for code in trials.outcomes.ravel()]
         record["trainings"] = {
             "axes": ["configuration", "fold", "seed", "evaluation"],
-            "scores": found.trials.scores.tolist(),
-            "outcomes": np.array(outcomes).reshape(found.trials.outcomes.shape).tolist(),
-            "history": {name: x.tolist() for name, x in found.trials.history.items()},
+            "scores": trials.scores,
+            "outcomes": np.array(outcomes).reshape(trials.outcomes.shape),
+            "history": trials.history,
         }
     if found.brackets:
         record["brackets"] = [
-            {
-                "sizes": bracket.rungs.sizes,
-                "steps": bracket.rungs.steps,
-                "scores": bracket.scores.tolist(),
-                "rank_correlations": bracket.correlations.tolist(),
-            }
-            for bracket in found.brackets
+            {**own.rungs._asdict(), "scores": own.scores, "rank_correlations": own.correlations}
+            for own in found.brackets
         ]
     return record
+
+
+def _describe_best(
+    plan: Plan, found: Found, configurations: list[dict[str, Any]]
+) -> dict[str, Any]:
+    best = configurations[found.best]
+    described = best | {
+        "command": command_of(with_values(plan.options, best["values"])),
+        "at_edges": at_edges(plan.ranges, found.points[found.best]),
+    }
+    if found.again is not None:
+        described["fresh_seeds"] = {
+            "score": found.again.means[0],
+            "standard_error": found.again.standard_errors[0],
+            "scores": found.again.scores[0],
+        }
+    return described
 
 
 def summary(plan: Plan, found: Found, record: Mapping[str, Any]) -> str:
@@ -199,12 +201,11 @@ def _sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Secti
     ]
     sections = [Section("Search", "\n".join(about)), Section("Best", _on_best(record))]
     if not found.all_failed:
-        sections.append(Section("Best configurations", _best_table(plan, found, record)))
+        table = _best_table(plan, found, record)
+        sections.append(Section("Best configurations", table, is_table=True))
     if found.trials is None:
-        text, figure = (
-            "\n\n".join(map(str, found.brackets)),
-            rung_scores(found.brackets, title=title),
-        )
+        figure = rung_scores(found.brackets, title=title)
+        text = "\n\n".join(map(str, found.brackets))
         return [*sections, Section(RUNGS, text, {RUNGS: as_png(figure)})]
     figures = {COORDINATES: parallel_coordinates, SLICES: slices, CURVES: search_curves}
     return sections + [

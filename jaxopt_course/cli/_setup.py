@@ -76,13 +76,38 @@ class Examples(NamedTuple):
         return Rows(jnp.asarray(self.parts.train), None, jnp.asarray(self.parts.validation))
 
 
-def load_data(options: TrainOptions) -> Dataset:
-    """The data set that the options name.
+class Setup(NamedTuple):
+    """A training before it starts; ``model`` describes the model as a bundle does."""
 
-    Raises:
-        UsageError: if the file has no column ``target``.
-        ValueError: if the data are unfit for training.
-    """
+    options: TrainOptions
+    dataset: Dataset
+    examples: Examples
+    model: dict[str, Any]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of steps in an epoch."""
+        return epoch_steps(self.options, len(self.examples.parts.train))
+
+    def task(self) -> Task:
+        """The model with its loss."""
+        shape = self.examples.inputs.shape[1:]
+        return make_task(self.model, shape, self.dataset.problem, self.options.precision)
+
+    def optimizer(self, constant_rate: ScalarLike | None = None) -> GradientTransformationExtraArgs:
+        """The result of :func:`make_optimizer`."""
+        return make_optimizer(self.options, len(self.examples.parts.train), constant_rate)
+
+
+def set_up(options: TrainOptions) -> Setup:
+    """The training that the options describe."""
+    dataset = load_data(options)
+    examples = prepare(options, dataset)
+    return Setup(options, dataset, examples, describe_model(options, dataset))
+
+
+def load_data(options: TrainOptions) -> Dataset:
+    """The data set that the options name; raises ValueError if it is unfit for training."""
     if options.file is None or options.target is None:
         return load(options.dataset or "digits")
     try:
@@ -92,11 +117,7 @@ def load_data(options: TrainOptions) -> Dataset:
 
 
 def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
-    """Split and scale ``dataset``.
-
-    Raises:
-        UsageError: if the shares, the seed or the model do not fit the data.
-    """
+    """Split and scale ``dataset``."""
     regression = dataset.problem == "regression"
     with usage_errors():
         checks.integer("train", "seed", options.seed, "[0, 4294967296)")
@@ -158,9 +179,6 @@ def describe_model(
         options: options of the training.
         dataset: data set that the model is for.
         numbers: may hold ``"dropout"``, traced or not, in place of the options' value.
-
-    Raises:
-        UsageError: if the options do not describe a valid model.
     """
     widths = {"mlp": "hidden", "cnn": "dense"}[options.model]
     name, dropout = options.model.upper(), numbers.get("dropout", options.dropout)
@@ -195,11 +213,6 @@ def epoch_steps(options: TrainOptions, n_train: int) -> int:
     return -(-n_train // options.batch_size)
 
 
-def total_steps(options: TrainOptions, n_train: int) -> int:
-    """The number of steps in the training."""
-    return options.epochs * epoch_steps(options, n_train)
-
-
 def make_optimizer(
     options: TrainOptions,
     n_train: int,
@@ -214,9 +227,6 @@ def make_optimizer(
         constant_rate: a learning rate, traced or not, in place of the options' rate and schedule.
         numbers: may hold ``"learning_rate"`` and ``"warmup"``, traced or not, in place of the
             options' values.
-
-    Raises:
-        UsageError: if a number is out of range.
     """
     with usage_errors():
         checks.integer("train", "batch_size", options.batch_size, f"[1, {n_train}]")
@@ -228,7 +238,7 @@ def make_optimizer(
         checks.number("train", "warmup", share, "[0, 1]")
         rate: Any = learning_rate if constant_rate is None else constant_rate
         if options.schedule == "warmup_cosine" and constant_rate is None:
-            steps = total_steps(options, n_train)
+            steps = options.epochs * epoch_steps(options, n_train)
             warmup = share * steps
             warmup = jnp.round(warmup) if checks.is_traced(warmup) else round(warmup)
             rate = warmup_cosine_decay_schedule(0.0, rate, warmup, steps)
@@ -237,11 +247,7 @@ def make_optimizer(
 
 
 def make_rule(options: TrainOptions) -> EarlyStopping | None:
-    """The rule of early stopping, or None.
-
-    Raises:
-        UsageError: if the patience is out of range.
-    """
+    """The rule of early stopping, or None."""
     if options.patience is None:
         return None
     with usage_errors():

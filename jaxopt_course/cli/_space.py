@@ -76,11 +76,7 @@ def default_space(options: TrainOptions) -> dict[str, Range]:
 
 
 def read_space(options: TrainOptions, texts: Sequence[str]) -> tuple[dict[str, Range], Any]:
-    """The default space changed by ``texts``, and the options with the values that they fix.
-
-    Raises:
-        UsageError: if a text names nothing that can be searched, or is not a range of it.
-    """
+    """The default space changed by ``texts``, and the options with the values that they fix."""
     ranges, fixed = default_space(options), dict[str, Any]()
     known = [*NUMBERS, *SETTINGS, *RECIPES[options.optimizer].options]
     for text in texts:
@@ -158,11 +154,7 @@ def values_at(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def check_ends(
     options: TrainOptions, ranges: Mapping[str, Range], dataset: Dataset, n_train: int
 ) -> None:
-    """Build model and optimizer at both ends of each range, because tracers are not checked.
-
-    Raises:
-        UsageError: if a value is invalid.
-    """
+    """Build model and optimizer at both ends of each range, because tracers are not checked."""
     ends = {
         place: kind.options if isinstance(kind, Choice) else (kind.low, kind.high)
         for place, kind in ranges.items()
@@ -194,7 +186,7 @@ def _read(key: str, said: str, optimizer: str) -> tuple[str, Any]:
         return key, Choice(values) if len(values) > 1 else values[0]
     low, high, *how = said.split(":")
     if kind is not float:
-        raise ValueError(f"each value is another program, so list the values, A,B,..., got {said}.")
+        raise ValueError(f"each value needs a compilation, so list the values A,B,..., got {said}.")
     if how in ([], ["log"]):
         return key, Float(float(low), float(high), log=bool(how))
     if how == ["decay"]:

@@ -11,10 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxopt_course.checkpoints import (
-    CheckpointError,
-    CheckpointStore,
-)
+from jaxopt_course.checkpoints import CheckpointError, CheckpointStore
 from jaxopt_course.core import Params, checks, replacing_own
 from jaxopt_course.data import Dataset, Scaler
 from jaxopt_course.plots import learning_curves
@@ -43,17 +40,7 @@ from ._report import (
     refuse_foreign,
     write_file,
 )
-from ._setup import (
-    Examples,
-    describe_model,
-    describe_training,
-    epoch_steps,
-    load_data,
-    make_optimizer,
-    make_rule,
-    make_task,
-    prepare,
-)
+from ._setup import Setup, describe_training, make_rule, set_up
 
 
 CURVES, CHECKPOINTS = "curves.png", "checkpoints"
@@ -63,12 +50,11 @@ OF_THIS_CALL = ("out", "resume", "max_time", "checkpoint_every", "smoke", "tenso
 def run(arguments: Sequence[str]) -> int:
     """Run the command; return 0, or 3 if the training diverged."""
     options = parse_options(arguments)
-    dataset = load_data(options)
-    examples = prepare(options, dataset)
-    model = describe_model(options, dataset)
-    train = _prepared(options, dataset, examples, model)
+    setup = set_up(options)
+    dataset, parts = setup.dataset, setup.examples.parts
+    train = _prepared(setup)
     out = _make_run_directory(options, dataset)
-    record = describe_training(options, dataset, examples.parts)
+    record = describe_training(options, dataset, parts)
     rows = record["rows"]
     say(
         f"{dataset.name}: {dataset.problem}, {rows['train']} training, {rows['validation']} "
@@ -82,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
         if options.smoke:
             say("Everything works.")
             return COMPLETED
-        record |= _save(trained, options, dataset, examples, model, out)
+        record |= _save(trained, setup, out)
         record["seconds"] = time.perf_counter() - begin
         write_file(out / RECORD, json_text(record))
     if options.json:
@@ -93,22 +79,17 @@ def run(arguments: Sequence[str]) -> int:
     return COMPLETED if "figures" in record else DIVERGED
 
 
-def _prepared(
-    options: TrainOptions, dataset: Dataset, examples: Examples, model: dict[str, Any]
-) -> Callable[[dict[str, Any], pathlib.Path], Run]:
-    """The training, as a function of its config and the directory of the run.
-
-    Raises:
-        UsageError: if a number is out of range.
-    """
+def _prepared(setup: Setup) -> Callable[[dict[str, Any], pathlib.Path], Run]:
+    """The training, as a function of its config and the directory of the run."""
+    options, examples = setup.options, setup.examples
     with usage_errors():
         checks.number("train", "checkpoint_every", options.checkpoint_every, "[0, inf)")
         if options.max_time is not None:
             checks.number("train", "max_time", options.max_time, "(0, inf)")
     of_training = functools.partial(
         smoke_test if options.smoke else fit,
-        make_task(model, examples.inputs.shape[1:], dataset.problem, options.precision),
-        make_optimizer(options, len(examples.parts.train)),
+        setup.task(),
+        setup.optimizer(),
         examples.data,
         key=examples.key,
         rows=examples.rows,
@@ -159,36 +140,18 @@ def _what_is_saved(out: pathlib.Path) -> str:
     return f"Stopped; step {step} is saved, and `--out {out} --resume` resumes from it."
 
 
-def _save(
-    trained: Run,
-    options: TrainOptions,
-    dataset: Dataset,
-    examples: Examples,
-    model: dict[str, Any],
-    out: pathlib.Path,
-) -> dict[str, Any]:
+def _save(trained: Run, setup: Setup, out: pathlib.Path) -> dict[str, Any]:
     """Write the curves and the model; return what the record says of them."""
-    steps_per_epoch = epoch_steps(options, len(examples.parts.train))
+    dataset, examples, per_epoch = setup.dataset, setup.examples, setup.steps_per_epoch
     unit = "" if examples.target_scaler is None else ", targets scaled"
-    title = f"{dataset.name}, {options.optimizer}{unit}"
-    figure = learning_curves(trained, steps_per_epoch=steps_per_epoch, title=title)
+    title = f"{dataset.name}, {setup.options.optimizer}{unit}"
+    figure = learning_curves(trained, steps_per_epoch=per_epoch, title=title)
     write_file(out / CURVES, as_png(figure))
     outcome = OutcomeCode(int(trained.outcome.code))
     ended = {"outcome": outcome.name.lower(), "steps": int(trained.outcome.step)}
     if outcome is OutcomeCode.DIVERGED:
         return ended
-    params = jax.tree.map(np.asarray, trained.best_params)
-    if examples.target_scaler is not None:
-        params = _in_units(params, examples.target_scaler)
-    bundle = Bundle(
-        model=model,
-        input_shape=examples.inputs.shape[1:],
-        problem=dataset.problem,
-        params=params,
-        model_state=trained.best_model_state,
-        scaler=examples.scaler,
-        label_names=None if dataset.problem == "regression" else dataset.target_names,
-    )
+    bundle = _make_bundle(trained, setup)
     with replacing_own(out / BUNDLE) as part:
         save_bundle(part, bundle)
     best = int(np.nanargmin(np.asarray(trained.history["validation_loss"])))
@@ -196,11 +159,25 @@ def _save(
         name: (examples.raw[rows], dataset.targets[rows])
         for name, rows in examples.parts._asdict().items()
     }
-    return {
-        **ended,
-        "best_epoch": int(trained.history["step"][best]) // steps_per_epoch,
-        "figures": score_bundle(bundle, parts),
-    }
+    best_epoch = int(trained.history["step"][best]) // per_epoch
+    return {**ended, "best_epoch": best_epoch, "figures": score_bundle(bundle, parts)}
+
+
+def _make_bundle(trained: Run, setup: Setup) -> Bundle:
+    """The best model, which takes unscaled inputs and returns values in the unit of the targets."""
+    dataset, examples = setup.dataset, setup.examples
+    params = jax.tree.map(np.asarray, trained.best_params)
+    if examples.target_scaler is not None:
+        params = _in_units(params, examples.target_scaler)
+    return Bundle(
+        model=setup.model,
+        input_shape=examples.inputs.shape[1:],
+        problem=dataset.problem,
+        params=params,
+        model_state=trained.best_model_state,
+        scaler=examples.scaler,
+        label_names=None if dataset.problem == "regression" else dataset.target_names,
+    )
 
 
 def _make_run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path:
@@ -208,8 +185,8 @@ def _make_run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path
     out = options.out or default_directory(dataset.name, options.optimizer, options.seed)
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", out.name):
         raise UsageError(
-            "the name of a run must consist of letters, digits, and _ . - (a dot not first), got "
-            f"{out.name!r}."
+            "the name of a run must consist of letters, digits, `_`, `-` and `.`, and must not "
+            f"start with `.`, got {out.name!r}."
         )
     if (out / CHECKPOINTS).is_symlink():
         raise UsageError(f"{out / CHECKPOINTS} is a symbolic link: give another --out.")

@@ -28,18 +28,18 @@ from jaxopt_course.studies import (
 from jaxopt_course.tasks import Task
 from jaxopt_course.training import Rows, make_train, make_training
 
-from ._options import Directory, TrainOptions
+from ._options import Count, Directory, TrainOptions
 from ._process import UsageError, pop_mesh, say, usage_errors
 from ._report import show_stage
 from ._setup import (
     Examples,
     describe_model,
+    epoch_steps,
     load_data,
     make_optimizer,
     make_rule,
     make_task,
     prepare,
-    total_steps,
 )
 from ._space import Range, check_ends, read_space, traced_apart, with_values
 
@@ -63,9 +63,9 @@ class SearchOptions(TrainOptions):
     ] = ()
     """Change what is searched, in one of the ways shown above. May be repeated."""
     trials: int = 32
-    """Number of configurations, in [1, 1000000]. hyperband determines it from its brackets."""
+    """Number of configurations, in [1, 1000000]; hyperband determines it itself."""
     method: Literal["sobol", "random", "grid", "tpe", "gp", "halving", "hyperband"] = "sobol"
-    """How configurations are chosen. tpe and gp use Optuna; the last two stop bad trainings."""
+    """How configurations are chosen; tpe and gp use Optuna, the last two stop bad trainings."""
     seeds: int = 1
     """Number of trainings of each configuration, with different seeds, in [1, inf)."""
     folds: int = 1
@@ -73,31 +73,18 @@ class SearchOptions(TrainOptions):
     reevaluate: int = 10
     """Number of fresh seeds with which the best configuration is trained again, in [0, inf)."""
     strategy: Literal["auto", "map", "chunk", "vmap"] = "auto"
-    """Run trainings one by one, in chunks, or all at once; auto takes the fastest in a trial."""
-    devices: int | None = None
+    """Run trainings one by one, in chunks, or all at once; auto measures which is fastest."""
+    devices: Count = None
     """Number of devices that share the trainings; a CPU core is a device. By default all."""
     # In `train`, resume is a switch.
     resume: Directory = None  # type: ignore[assignment]
-    """Save finished trainings in DIR, and reuse those that it holds. By default none is saved."""
+    """Save finished trainings in DIR, and reuse those that it holds."""
     out: Directory = None
     """Directory of the results. By default runs/search-<data set>-<optimizer>-<seed>."""
-    smoke: bool = False
-    """Run two steps of two trials and keep nothing."""
-    overwrite: bool = False
-    """Replace the results of an earlier search in the same directory."""
-    json: bool = False
-    """Print all results as JSON instead of tables. Progress always goes to stderr."""
 
 
 class Plan(NamedTuple):
-    """A search.
-
-    options: its options, with the values that ``--space`` fixes.
-    ranges: what is searched.
-    dataset: the data set.
-    examples: the data in the form that the model takes.
-    mesh: devices, or None.
-    """
+    """A search: options with the values that ``--space`` fixes, ranges, data, and devices."""
 
     options: SearchOptions
     ranges: Mapping[str, Range]
@@ -144,11 +131,7 @@ class Found(NamedTuple):
 
 
 def make_plan(options: SearchOptions) -> Plan:
-    """The search that the options describe.
-
-    Raises:
-        UsageError: if they are invalid.
-    """
+    """The search that the options describe."""
     trainings = options.trials * options.seeds * options.folds
     with usage_errors():
         for name in ("trials", "seeds", "folds"):
@@ -174,11 +157,7 @@ def make_plan(options: SearchOptions) -> Plan:
 
 
 def find(plan: Plan) -> Found:
-    """Search, and train the best trial again with fresh seeds.
-
-    Raises:
-        UsageError: if the method does not support the plan.
-    """
+    """Search, and train the best trial again with fresh seeds."""
     rows, key = rows_of(plan), jax.random.fold_in(plan.examples.key, TRIALS)
     train, options = train_function(plan), plan.options
     if options.method in ("halving", "hyperband"):
@@ -264,7 +243,7 @@ def _build(plan: Plan) -> Callable[[Any, int], tuple[Task, GradientTransformatio
 def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
     """One bracket of halving, or those of hyperband. A warning is printed as a line."""
     n_train = len(plan.examples.parts.train)
-    build, steps = _build(plan), total_steps(plan.options, n_train)
+    build, steps = _build(plan), plan.options.epochs * epoch_steps(plan.options, n_train)
     training = make_training(
         lambda configuration: build(configuration, n_train),
         plan.examples.data,
@@ -297,7 +276,8 @@ def _brackets(plan: Plan, rows: Any, key: Any) -> tuple[HalvingResult, ...]:
 
 def _of_search(result: SearchResult, plan: Plan) -> Found:
     n_train = len(plan.examples.parts.train)
-    steps = [total_steps(with_values(plan.options, c), n_train) for c in result.configurations]
+    each = [with_values(plan.options, c) for c in result.configurations]
+    steps = [options.epochs * epoch_steps(options, n_train) for options in each]
     return Found(
         values=result.values,
         errors=result.standard_errors,

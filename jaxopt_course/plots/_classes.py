@@ -92,32 +92,20 @@ def embedding(
     Fit", 1901.
     """
     checks.choice("embedding", "method", method, ("pca", "tsne"))
-    x, y = np.asarray(features, float), np.asarray(labels)
-    x = x.reshape(len(x), -1) if x.ndim else x
-    if x.ndim != 2 or len(x) < 3 or x.shape[1] < 2:
+    x, y = _examples(features, labels)
+    classes = np.unique(y).tolist()
+    if names is not None and not set(classes) <= set(range(len(names))):
         raise ValueError(
-            "embedding: `features` must be of 3 examples and 2 dimensions at least, "
-            f"got the shape {np.shape(features)}."
-        )
-    if y.shape != (len(x),):
-        raise ValueError(
-            f"embedding: `labels` must be one for each of the {len(x)} examples, "
-            f"got the shape {y.shape}."
-        )
-    classes = np.unique(y)
-    if names is not None and not set(classes.tolist()) <= set(range(len(names))):
-        raise ValueError(
-            f"embedding: `names` must be one for each class, up to {classes.max()}, "
+            f"embedding: `names` must be one for each class, up to {max(classes)}, "
             f"got {len(names)}."
         )
     points, axis_names = _pca(x) if method == "pca" else _tsne(x)
     figure, axes = one_panel(6.0, 4.6, title)
-    for index, number in enumerate(classes.tolist()):
-        chosen = points[y == number]
-        name = str(number) if names is None else names[number]
+    for index, number in enumerate(classes):
+        chosen, name = points[y == number], str(number) if names is None else names[number]
         marker, color = MARKERS[index % len(MARKERS)], COLORS[index % len(COLORS)]
         style: Any = {"s": 14, "marker": marker, "c": color, "alpha": 0.7, "lw": 0}
-        axes.scatter(chosen[:, 0], chosen[:, 1], label=name, **style)
+        axes.scatter(*chosen.T, label=name, **style)
         x_middle, y_middle = np.median(chosen, axis=0)
         text = axes.text(x_middle, y_middle, name, weight="bold", ha="center")
         text.set_path_effects([patheffects.withStroke(linewidth=3, foreground="w")])
@@ -125,6 +113,23 @@ def embedding(
     finish(axes, legend=False)
     figure.legend(loc="outside right upper", frameon=False, markerscale=2)
     return figure
+
+
+def _examples(features: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The features f[examples, dimensions] and the labels of :func:`embedding`, checked."""
+    x, y = np.asarray(features, float), np.asarray(labels)
+    x = x.reshape(len(x), -1) if x.ndim else x
+    if x.ndim != 2 or len(x) < 3 or x.shape[1] < 2:
+        raise ValueError(
+            "embedding: `features` must have at least 3 examples and 2 dimensions, "
+            f"got the shape {np.shape(features)}."
+        )
+    if y.shape != (len(x),):
+        raise ValueError(
+            f"embedding: `labels` must be one for each of the {len(x)} examples, "
+            f"got the shape {y.shape}."
+        )
+    return x, y
 
 
 def _pca(x: np.ndarray) -> tuple[np.ndarray, list[str]]:

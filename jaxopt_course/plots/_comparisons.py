@@ -1,5 +1,7 @@
 """Figures of comparisons of optimizers."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
@@ -15,7 +17,16 @@ from jaxopt_course.workloads import (
     best_trials,
 )
 
-from ._style import finish, line_style, log_y, new_figure, of_wide_range, one_panel, panels
+from ._style import (
+    finish,
+    line_style,
+    log_y,
+    mark_failed,
+    new_figure,
+    of_wide_range,
+    one_panel,
+    panels,
+)
 
 
 WIDEST = np.log(4.0)  # the end of the colour scale: a factor of four
@@ -23,6 +34,8 @@ WIDEST = np.log(4.0)  # the end of the colour scale: a factor of four
 
 def comparison_figures(comparison: Comparison | None, summary: Summary) -> dict[str, Figure]:
     """All figures of a report, by the names of their files.
+
+    A table of pairs is left out if no pair differs, for example because no target is reached.
 
     Args:
         comparison: result of :func:`~jaxopt_course.workloads.compare`. None: the figure of the
@@ -37,14 +50,15 @@ def comparison_figures(comparison: Comparison | None, summary: Summary) -> dict[
         figures |= {
             f"tuning_{view}": tuning_budget_curves(summary.tuning[clock, setting]),
             f"profiles_{view}": performance_profile_curves(summary.profiles[clock, setting]),
-            f"pairs_{view}": pairwise_matrix(summary.pairs[clock, setting]),
         }
+        if not summary.pairs[clock, setting].all_equal:
+            figures[f"pairs_{view}"] = pairwise_matrix(summary.pairs[clock, setting])
     figures["tuning_each"] = tuning_budget_page(summary.tuning["steps", "fresh_seed"])
     return figures
 
 
 def workload_curves(comparison: Comparison, *, title: str | None = None) -> Figure:
-    """Draw the validation loss of the best trial of each contender, in one panel per workload.
+    """Draw the validation loss of the best trial of each optimizer, in one panel per workload.
 
     A curve is the median over the seeds of the base variant. A line marks the target, and a star
     the evaluation that reaches it.
@@ -57,11 +71,11 @@ def workload_curves(comparison: Comparison, *, title: str | None = None) -> Figu
     figure, grid = _small_multiples(names, "steps", title)
     for axes, workload in zip(grid, names, strict=True):
         target, drawn = comparison.targets[workload, "base"], []
-        for i, contender in enumerate(comparison.contenders):
-            trials = comparison.trials[contender, workload, "base"]
-            curve = np.median(trials.values[best[contender, workload]], 0)
+        for i, optimizer in enumerate(comparison.optimizers):
+            trials = comparison.trials[optimizer, workload, "base"]
+            curve = np.median(trials.values[best[optimizer, workload]], 0)
             style = {**line_style(i), "marker": None, "linewidth": 1.1}
-            axes.plot(trials.costs, curve, label=contender, **style)
+            axes.plot(trials.costs, curve, label=optimizer, **style)
             at = np.flatnonzero(curve <= target)[:1]
             axes.plot(trials.costs[at], curve[at], "*", color=style["color"], markersize=7)
             drawn.append(curve)
@@ -83,7 +97,7 @@ def tuning_budget_curves(curves: TuningCurves, *, title: str | None = None) -> F
     """
     figure = new_figure(9.0, 4.6, title)
     left, right = figure.subplots(1, 2)
-    for i, name in enumerate(curves.contenders):
+    for i, name in enumerate(curves.optimizers):
         style, x = line_style(i), _places(curves, i)
         bars = np.abs(np.stack([curves.low[:, i], curves.high[:, i]]) - curves.costs[:, i])
         left.errorbar(x, curves.costs[:, i], bars, label=name, elinewidth=0.6, **style)
@@ -103,7 +117,7 @@ def tuning_budget_curves(curves: TuningCurves, *, title: str | None = None) -> F
 def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Figure:
     """Draw the median cost over budgets, in one panel per workload.
 
-    There is no marker at a budget at which most studies never reach the target.
+    A cross on the upper edge marks a budget at which most studies never reach the target.
 
     Args:
         curves: result of :func:`~jaxopt_course.workloads.tuning_curves`.
@@ -111,15 +125,18 @@ def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Fig
     """
     figure, grid = _small_multiples(curves.workloads, "trials", title)
     for j, axes in enumerate(grid):
-        for i, name in enumerate(curves.contenders):
-            values = np.where(np.isfinite(curves.each[:, i, j]), curves.each[:, i, j], np.nan)
-            axes.plot(_places(curves, i), values, label=name, **line_style(i))
+        for i, name in enumerate(curves.optimizers):
+            x, values, style = _places(curves, i), curves.each[:, i, j], line_style(i)
+            reached = np.isfinite(values)
+            axes.plot(x, np.where(reached, values, np.nan), label=name, **style)
+            mark_failed(axes, x[~reached], color=style["color"])
         log_y(axes)
         _budgets(axes, curves)
         finish(axes, legend=False)
-    label = f"median cost to the target ({_view(curves.clock, curves.setting)})"
+    label = f"median cost to the target\n({_view(curves.clock, curves.setting)})"
     figure.supylabel(label, fontsize="medium")
-    _legend_below(figure, grid[0])
+    crosses = not np.isfinite(curves.each).all()
+    _legend_below(figure, grid[0], "x: most studies never reach the target" if crosses else None)
     return figure
 
 
@@ -136,7 +153,7 @@ def performance_profile_curves(
     """
     figure, axes = one_panel(6.4, 4.6, title)
     factors, every = profiles.factors, max(len(profiles.factors) // 8, 1)
-    for i, name in enumerate(profiles.contenders):
+    for i, name in enumerate(profiles.optimizers):
         style, low, high = line_style(i), profiles.low[i], profiles.high[i]
         axes.plot(factors, profiles.shares[i], label=name, markevery=(i % every, every), **style)
         axes.fill_between(factors, low, high, color=style["color"], alpha=0.07)
@@ -162,7 +179,7 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
         pairs: result of :func:`~jaxopt_course.workloads.pairwise_differences`.
         title: title of the figure.
     """
-    n = len(pairs.contenders)
+    n = len(pairs.optimizers)
     figure, axes = one_panel(max(1.2 + 0.98 * n, 6.6), 1.4 + 0.72 * n, title)
     off = ~np.eye(n, dtype=bool)
     shown = np.where(off, np.clip(pairs.log_ratios, -WIDEST, WIDEST), np.nan)
@@ -175,8 +192,8 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
         axes.text(b, a, text, ha="center", va="center", fontsize=8, color=color, weight=weight)
         if pairs.differ[a, b]:
             axes.plot(b + frame_x, a + frame_y, color=color, linewidth=0.8)
-    axes.set_xticks(range(n), pairs.contenders, rotation=30, ha="left")
-    axes.set_yticks(range(n), pairs.contenders)
+    axes.set_xticks(range(n), pairs.optimizers, rotation=30, ha="left")
+    axes.set_yticks(range(n), pairs.optimizers)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5))
     axes.spines[:].set_visible(False)
@@ -189,8 +206,8 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
 
 
 def _places(curves: TuningCurves, number: int) -> np.ndarray:
-    """Places of the budgets, shifted a little for each contender."""
-    shift = 0.03 * (number - (len(curves.contenders) - 1) / 2)
+    """Places of the budgets, shifted a little for each optimizer."""
+    shift = 0.03 * (number - (len(curves.optimizers) - 1) / 2)
     return np.arange(len(curves.budgets)) + shift
 
 
@@ -204,11 +221,13 @@ def _view(clock: str, setting: str) -> str:
     return f"{clock}, {'held-out variants' if setting == 'held_out' else 'fresh seeds'}"
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
-    """A legend of the lines of ``axes``, below all panels."""
+def _legend_below(figure: Figure, axes: Axes, note: str | None = None) -> None:
+    """A legend of the lines of ``axes``, below all panels, under the title ``note``."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = min(len(labels), 5)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    inches = 0.6 + 0.08 * np.mean([len(label) for label in labels])  # of a column, about
+    columns = max(1, min(len(labels), 5, int(figure.get_figwidth() / inches)))
+    place: Any = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    figure.legend(handles, labels, title=note, **place)
 
 
 def _small_multiples(
@@ -216,7 +235,8 @@ def _small_multiples(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with one panel for each name, four in a row."""
     across = min(4, len(names))
-    figure = new_figure(2.7 * across + 0.6, 2.2 * -(-len(names) // across) + 1.0, title)
+    width = max(2.7 * across + 0.6, 4.6)  # wide enough for the legend
+    figure = new_figure(width, 2.2 * -(-len(names) // across) + 1.0, title)
     found = panels(figure, len(names), across)
     for number, (axes, name) in enumerate(zip(found, names, strict=True)):
         axes.set_title(name, fontsize="medium")

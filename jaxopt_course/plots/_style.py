@@ -76,11 +76,17 @@ def panels(figure: Figure, count: int, across: int, **options: Any) -> list[Axes
 
 
 def mark_failed(
-    axes: Axes, x: np.ndarray, *, at_top: bool = True, label: str | None = None
+    axes: Axes,
+    x: np.ndarray,
+    *,
+    at_top: bool = True,
+    label: str | None = None,
+    color: str = "k",
 ) -> None:
     """Draw crosses for failed members at the edge of the bad values."""
     height = np.full(len(x), 0.97 if at_top else 0.03)
-    axes.plot(x, height, "kx", markersize=4, transform=axes.get_xaxis_transform(), label=label)
+    style: Any = {"color": color, "markersize": 4, "transform": axes.get_xaxis_transform()}
+    axes.plot(x, height, "x", label=label, **style)
 
 
 def log_y(axes: Axes) -> None:

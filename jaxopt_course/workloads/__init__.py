@@ -12,9 +12,9 @@ from ._compare import compare as compare
 from ._comparison import Comparison as Comparison
 from ._comparison import Trials as Trials
 from ._comparison import load_comparison as load_comparison
-from ._contenders import CONTENDERS as CONTENDERS
-from ._contenders import Contender as Contender
-from ._contenders import contender as contender
+from ._entries import OPTIMIZERS as OPTIMIZERS
+from ._entries import Entry as Entry
+from ._entries import entry as entry
 from ._studies import EdgeShares as EdgeShares
 from ._studies import TuningStudies as TuningStudies
 from ._studies import edge_shares as edge_shares

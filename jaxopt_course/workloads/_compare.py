@@ -9,12 +9,14 @@ Hyperparameter Tuning", ICML 2020, https://arxiv.org/abs/1910.11758.
 """
 
 import concurrent.futures
+import itertools
 import os
 import pathlib
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,22 +32,62 @@ from ._comparison import (
     Comparison,
     Trials,
     check_index,
-    check_name,
     comparison_of,
     read_cell,
     write_cell,
     write_index,
 )
-from ._contenders import Contender
+from ._entries import Entry
 from ._workload import VARIANTS, Workload
 
 
 Strategy = Literal["map", "chunk", "vmap"]
-Job = tuple[Contender, Workload, str]
+
+
+class Job(NamedTuple):
+    """The trainings of one cell.
+
+    points: configurations as points of the unit cube, the defaults first.
+    key: from which the key of each seed is derived.
+    seeds: number of seeds of each configuration.
+    """
+
+    entry: Entry
+    workload: Workload
+    variant: str
+    points: np.ndarray
+    key: Key[Array, ""]
+    seeds: int
+
+    @property
+    def cell(self) -> Cell:
+        return self.entry.name, self.workload.name, self.variant
+
+    def numbers(self) -> dict[str, np.ndarray]:
+        """One array for each hyperparameter, with its value in every configuration."""
+        space = self.entry.space
+        rows = [configuration_at(dict(space), point) for point in self.points]
+        dtype = lambda kind: jnp.result_type(float) if isinstance(kind, Float) else np.int32
+        return {k: np.array([row[k] for row in rows], dtype(kind)) for k, kind in space.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the trainings, as JSON can write it."""
+        on = self.workload
+        return {
+            "trials": len(self.points) - 1,
+            "seeds": self.seeds,
+            "key": np.asarray(jax.random.key_data(self.key)).tolist(),
+            "space": {name: str(kind) for name, kind in sorted(self.entry.space.items())},
+            "numbers": {name: x.tolist() for name, x in sorted(self.numbers().items())},
+            "full_batch": self.entry.full_batch,
+            "steps": on.steps,
+            "batch_size": on.batch_size,
+            "evaluate_every": on.evaluate_every,
+        }
 
 
 def compare(
-    contenders: Iterable[Contender],
+    optimizers: Iterable[Entry],
     workloads: Iterable[Workload],
     *,
     key: Key[Array, ""],
@@ -57,14 +99,14 @@ def compare(
     resume: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Train many configurations of every contender on both variants of every workload.
+    """Train many configurations of every optimizer on both variants of every workload.
 
-    The configurations of a contender are its defaults and a Sobol design of its space, the same on
-    all workloads. The designs of different contenders are independent. All contenders share the
+    The configurations of an optimizer are its defaults and a Sobol design of its space, the same on
+    all workloads. The designs of different optimizers are independent. All optimizers share the
     seeds of initial parameters and data order.
 
     Args:
-        contenders: at least one, such as ``[contender("adam"), contender("sgd")]``.
+        optimizers: at least one, such as ``[entry("adam"), entry("sgd")]``.
         workloads: at least one, such as ``WORKLOADS.values()``.
         key: random key of designs and seeds.
         trials: number of configurations besides the defaults, in [1, inf), and the largest budget
@@ -72,13 +114,15 @@ def compare(
         seeds: seeds of each configuration on the base variant, in [2, inf). One is used to pick a
             configuration, another one to score it.
         held_out_seeds: seeds of each configuration on the held-out variant, in [1, inf).
-        strategy: as of :func:`~jaxopt_course.training.make_population`. With "map" one training
-            runs after the other, and seconds are those of a single training.
-        devices: each one trains cells (a contender on a variant) of its own. None: the first.
+        strategy: argument of :func:`~jaxopt_course.training.make_population`. With "map" one
+            training runs after the other, and seconds are those of a single training.
+        devices: devices, each of which trains one cell (an optimizer on a variant) at a time. None:
+            the first device.
         resume: directory that stores each cell once it is done, and from which an interrupted
-            comparison resumes. Contenders and workloads may be added later. Changes in the code
-            of contenders and workloads are not noticed.
-        progress: show it on stderr: a bar on a terminal, else a line every five seconds.
+            comparison resumes. Optimizers and workloads may be added later. Changes in the code
+            of optimizers and workloads are not noticed.
+        progress: whether to show the progress on stderr: a bar on a terminal, else a line every
+            five seconds.
 
     Returns:
         The comparison, for :func:`summarize`.
@@ -86,57 +130,47 @@ def compare(
     Raises:
         ValueError: if an argument is out of range, or ``resume`` holds trials of another design.
     """
-    entries, problems = list(contenders), list(workloads)
+    entries, problems = list(optimizers), list(workloads)
     checks.integer("compare", "trials", trials, "[1, inf)")
     checks.integer("compare", "seeds", seeds, "[2, inf)")
     checks.integer("compare", "held_out_seeds", held_out_seeds, "[1, inf)")
     checks.choice("compare", "strategy", strategy, ("map", "chunk", "vmap"))
-    _check_names("contenders", [own.name for own in entries])
-    _check_names("workloads", [own.name for own in problems])
+    _check_names("optimizers", [own.name for own in entries])
+    _check_names("workloads", [on.name for on in problems])
     design_key, seed_key = jax.random.split(key)
-    designs = {own.name: _design(own, design_key, trials) for own in entries}
-    jobs = [(own, on, variant) for on in problems for variant in VARIANTS for own in entries]
-    numbers = {"base": seeds, "held_out": held_out_seeds}
+    points = {own.name: _design(own, design_key, trials) for own in entries}
+    counts = dict(zip(VARIANTS, (seeds, held_out_seeds), strict=True))
+    jobs = [
+        Job(own, on, variant, points[own.name], seed_key, counts[variant])
+        for on, variant, own in itertools.product(problems, VARIANTS, entries)
+    ]
+    about = {job.cell: job.describe() for job in jobs}
     directory = None if resume is None else pathlib.Path(resume)
-    about = {
-        _cell(job): _about(*job, designs[job[0].name], seed_key, numbers[job[2]]) for job in jobs
-    }
-    if directory is not None:
-        check_index(directory)
-    found = {} if directory is None else _kept(directory, about)
+    found = {} if directory is None else _stored(directory, about)
 
     def train(job: Job) -> None:
-        own, cell = job[0], _cell(job)
-        found[cell] = _train(*job, designs[own.name], seed_key, numbers[job[2]], strategy)
+        found[job.cell] = _train(job, strategy)
         if directory is not None:
-            write_cell(directory, cell, found[cell], designs[own.name], about[cell])
+            write_cell(directory, job.cell, found[job.cell], job.points, about[job.cell])
 
-    left = [job for job in jobs if _cell(job) not in found]
+    left = [job for job in jobs if job.cell not in found]
     position = lambda done: f"cell {done}/{len(jobs)}"
     with show_progress(position, len(jobs), len(found), shown=progress) as show:
         for job in _side_by_side(train, left, devices or jax.devices()[:1]):
-            show(len(found), " on ".join(_cell(job)[:2]) + f", {job[2]}")
-    comparison = comparison_of(
-        [own.name for own in entries],
-        [on.name for on in problems],
-        {(on.name, variant): on.targets[variant] for on in problems for variant in VARIANTS},
-        found,
-        designs,
-        about,
-    )
+            show(len(found), "{} on {}, {}".format(*job.cell))
+    targets = {(on.name, variant): on.targets[variant] for on in problems for variant in VARIANTS}
+    comparison = comparison_of(about, found, points, targets)
     if directory is not None:
         write_index(directory, comparison)
     return comparison
 
 
-def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[..., Any], float]:
-    """``train(key, numbers) -> Run`` and the cost of one of its steps, in batches of the workload.
-
-    With gradients of the full batch, the number of epochs is the same, rounded to an integer.
-    """
-    task, data, rows = on.variants[variant]()
+def _train(job: Job, strategy: Strategy) -> Trials:
+    """Run the trainings of one cell in one compiled program."""
+    own, on = job.entry, job.workload
+    task, data, rows = on.variants[job.variant]()
     batch_size = len(rows.train) if own.full_batch else on.batch_size
-    cost = batch_size / on.batch_size
+    cost = batch_size / on.batch_size  # of a step; all optimizers train for the same epochs
     train = make_train(
         lambda numbers: (task, own.build(numbers)),
         data,
@@ -144,24 +178,10 @@ def make_training(own: Contender, on: Workload, variant: str) -> tuple[Callable[
         batch_size=batch_size,
         evaluate_every=max(round(on.evaluate_every / cost), 1),
     )
-    return lambda key, numbers: train(key, numbers, rows), cost
-
-
-def _train(
-    own: Contender,
-    on: Workload,
-    variant: str,
-    points: np.ndarray,
-    key: Key[Array, ""],
-    seeds: int,
-    strategy: Strategy,
-) -> Trials:
-    """Run the trainings of one cell in one compiled program."""
-    train, cost = make_training(own, on, variant)
-    history_of = lambda key, numbers, _: train(key, numbers).history
+    history_of = lambda key, numbers, _: train(key, numbers, rows).history
     run = make_population(history_of, ("hyperparameters", "key"), strategy=strategy)
-    keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(seeds, dtype="uint32"))
-    numbers = _numbers(own, points)
+    seeds = jnp.arange(job.seeds, dtype="uint32")
+    keys, numbers = jax.vmap(lambda s: jax.random.fold_in(job.key, s))(seeds), job.numbers()
     compiled = jax.jit(run).lower(keys, numbers).compile()
     begin = time.perf_counter()
     history = jax.device_get(compiled(keys, numbers))
@@ -172,15 +192,6 @@ def _train(
         costs=cost * steps.max((0, 1)),
         seconds_per_step=seconds / float(cost * steps[..., -1].sum()),  # failed ones stop early
     )
-
-
-def _numbers(own: Contender, points: np.ndarray) -> dict[str, np.ndarray]:
-    """One array of values for each range, at ``points`` of the unit cube."""
-    rows = [configuration_at(dict(own.space), point) for point in points]
-    dtype = lambda kind: jnp.result_type(float) if isinstance(kind, Float) else np.int32
-    return {
-        name: np.array([row[name] for row in rows], dtype(kind)) for name, kind in own.space.items()
-    }
 
 
 def _side_by_side(
@@ -211,60 +222,38 @@ def _side_by_side(
                 yield future.result()
 
 
-def _design(own: Contender, key: Key[Array, ""], trials: int) -> np.ndarray:
-    """The defaults and a Sobol design, whose key depends on the contender's name."""
+def _design(own: Entry, key: Key[Array, ""], trials: int) -> np.ndarray:
+    """The defaults and a Sobol design, whose key depends on the entry's name."""
     key = jax.random.fold_in(key, np.uint32(zlib.crc32(own.name.encode())))
     return np.concatenate([own.default_point()[None], sobol_design(key, dict(own.space), trials)])
 
 
-def _about(
-    own: Contender,
-    on: Workload,
-    variant: str,
-    points: np.ndarray,
-    key: Key[Array, ""],
-    seeds: int,
-) -> dict[str, Any]:
-    """The description of a cell, as JSON can write it."""
-    return {
-        "trials": len(points) - 1,
-        "seeds": seeds,
-        "key": np.asarray(jax.random.key_data(key)).tolist(),
-        "space": {name: str(kind) for name, kind in sorted(own.space.items())},
-        "numbers": {name: x.tolist() for name, x in sorted(_numbers(own, points).items())},
-        "full_batch": own.full_batch,
-        "steps": on.steps,
-        "batch_size": on.batch_size,
-        "evaluate_every": on.evaluate_every,
-    }
-
-
-def _cell(job: Job) -> Cell:
-    own, on, variant = job
-    return own.name, on.name, variant
-
-
-def _kept(directory: pathlib.Path, about: dict[Any, Any]) -> dict[Any, Trials]:
+def _stored(directory: pathlib.Path, about: dict[Cell, dict[str, Any]]) -> dict[Cell, Trials]:
     """The trials of the cells that ``directory`` holds; their descriptions must be equal."""
+    check_index(directory)
     found = {}
     for cell, wanted in about.items():
-        if (kept := read_cell(directory, cell)) is None:
+        if (stored := read_cell(directory, cell)) is None:
             continue
+        found[cell], _, description = stored
         for name, value in wanted.items():
-            if kept[2].get(name) != value:
-                contender, workload, variant = cell
+            if description.get(name) != value:
                 raise ValueError(
-                    f"compare: {directory} holds trials of {contender} on {workload} ({variant}) "
+                    f"compare: {directory} holds trials of {cell[0]} on {cell[1]} ({cell[2]}) "
                     f"with another `{name}`; choose another directory for these."
                 )
-        found[cell] = kept[0]
     return found
 
 
 def _check_names(argument: str, names: Sequence[str]) -> None:
-    for name in names:
-        check_name("compare", name)
+    """Raise unless there are names, all are different, and each may be part of a file name."""
     if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"compare: `{argument}` must be at least one, each of its own name, got {names}."
+            f"compare: `{argument}` must be at least one, with different names, got {names}."
         )
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
+            raise ValueError(
+                f"compare: a name in `{argument}` must consist of letters, digits, `_`, `-` and "
+                f"`.`, and must not start with `.`, got {name!r}."
+            )

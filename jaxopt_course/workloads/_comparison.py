@@ -1,14 +1,14 @@
-"""A comparison: every training of every contender, in memory and on disk.
+"""A comparison: every training of every optimizer, in memory and on disk.
 
-On disk there is one file for each cell, the trainings of one contender on one variant of one
+On disk there is one file for each cell, the trainings of one optimizer on one variant of one
 workload. It is written atomically and describes its cell. ``index.json`` lists the cells of the
 comparison in order, and the targets.
 """
 
+import itertools
 import json
 import os
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,14 +21,14 @@ from ._workload import VARIANTS
 
 
 INDEX = "index.json"
-Cell = tuple[str, str, str]  # contender, workload, variant
+Cell = tuple[str, str, str]  # optimizer, workload, variant
 
 
 class Trials(NamedTuple):
-    """The trainings of one contender on one variant of one workload.
+    """The trainings of one optimizer on one variant of one workload.
 
     values: validation loss at each evaluation; NaN once a training has failed. The first trial has
-        the default numbers.
+        the default hyperparameters.
     costs: examples seen before each evaluation, in batches of the workload.
     seconds_per_step: time of one such batch, with one training at a time, without compilation.
     """
@@ -39,18 +39,18 @@ class Trials(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Every training of every contender on every workload, for :func:`summarize`.
+    """Every training of every optimizer on every workload, for :func:`summarize`.
 
-    contenders: names of the contenders.
+    optimizers: names of the optimizers.
     workloads: names of the workloads.
     steps: {workload: number of steps of a training}.
     targets: {(workload, variant): validation loss to reach}.
-    numbers: {contender: {name of a range: one value for each trial}}; the first are the defaults.
-    points: {contender: the same numbers in the unit cube}.
-    trials: {(contender, workload, variant): :class:`Trials`}.
+    numbers: {optimizer: {hyperparameter: its value in each trial}}; the first are the defaults.
+    points: {optimizer: its trials as points of the unit cube}.
+    trials: {(optimizer, workload, variant): :class:`Trials`}.
     """
 
-    contenders: tuple[str, ...]
+    optimizers: tuple[str, ...]
     workloads: tuple[str, ...]
     steps: Mapping[str, int]
     targets: Mapping[tuple[str, str], float]
@@ -61,7 +61,7 @@ class Comparison(NamedTuple):
     def __str__(self) -> str:
         trials, seeds, _ = next(iter(self.trials.values())).values.shape
         return (
-            f"{checks.counted(len(self.contenders), 'contender')} ({', '.join(self.contenders)}) "
+            f"{checks.counted(len(self.optimizers), 'optimizer')} ({', '.join(self.optimizers)}) "
             f"on {checks.counted(len(self.workloads), 'workload')} ({', '.join(self.workloads)}): "
             f"the defaults and {checks.counted(trials - 1, 'trial')} each, "
             f"with {checks.counted(seeds, 'seed')}"
@@ -97,36 +97,23 @@ def costs_of(trials: Trials, target: float) -> Costs:
 
 
 def comparison_of(
-    contenders: list[str],
-    workloads: list[str],
-    targets: Mapping[tuple[str, str], float],
+    about: Mapping[Cell, dict[str, Any]],
     trials: Mapping[Cell, Trials],
     points: Mapping[str, np.ndarray],
-    about: Mapping[Cell, dict[str, Any]],
+    targets: Mapping[tuple[str, str], float],
 ) -> Comparison:
-    """The comparison of these cells and of their descriptions ``about``."""
-    first, last = contenders[0], workloads[-1]
+    """The comparison of these cells, in the order of their descriptions ``about``."""
+    optimizers, workloads, _ = (tuple(dict.fromkeys(names)) for names in zip(*about, strict=True))
+    numbers = {own: about[own, workloads[-1], "base"]["numbers"] for own in optimizers}
     return Comparison(
-        contenders=tuple(contenders),
-        workloads=tuple(workloads),
-        steps={name: about[first, name, "base"]["steps"] for name in workloads},
+        optimizers=optimizers,
+        workloads=workloads,
+        steps={on: about[optimizers[0], on, "base"]["steps"] for on in workloads},
         targets=dict(targets),
-        numbers={
-            name: {k: np.array(v) for k, v in about[name, last, "base"]["numbers"].items()}
-            for name in contenders
-        },
+        numbers={own: {k: np.array(x) for k, x in each.items()} for own, each in numbers.items()},
         points=dict(points),
         trials=dict(trials),
     )
-
-
-def check_name(owner: str, name: str) -> None:
-    """Raise unless ``name`` may be part of a file name."""
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name):
-        raise ValueError(
-            f"{owner}: a name must consist of letters, digits, `_`, `-` and `.`, and must not "
-            f"start with `.`, got {name!r}."
-        )
 
 
 def write_cell(
@@ -168,7 +155,7 @@ def read_cell(
 def write_index(directory: pathlib.Path, comparison: Comparison) -> None:
     """Write which cells belong to the comparison, and the targets."""
     about = {
-        "contenders": comparison.contenders,
+        "optimizers": comparison.optimizers,
         "workloads": comparison.workloads,
         "targets": [[*place, target] for place, target in comparison.targets.items()],
     }
@@ -186,7 +173,7 @@ def check_index(directory: pathlib.Path) -> None:
         about = {} if path.is_symlink() else json.loads(path.read_bytes())
     except (OSError, RecursionError, ValueError):
         about = {}
-    if not (isinstance(about, dict) and {"contenders", "workloads", "targets"} <= about.keys()):
+    if not (isinstance(about, dict) and {"optimizers", "workloads", "targets"} <= about.keys()):
         raise ValueError(
             f"compare: {path} is not the index of a comparison, so it is not replaced: give "
             "another directory."
@@ -205,18 +192,15 @@ def load_comparison(directory: str | os.PathLike[str]) -> Comparison:
     index = json.loads((directory / INDEX).read_text())
     found: dict[Cell, Trials] = {}
     points, about = {}, {}
-    for workload in index["workloads"]:
-        for variant in VARIANTS:
-            for contender in index["contenders"]:
-                cell = (contender, workload, variant)
-                read = read_cell(directory, cell)
-                if read is None:
-                    raise ValueError(f"load_comparison: {_path(directory, cell)} is missing.")
-                found[cell], points[contender], about[cell] = read
-    targets = {(workload, variant): x for workload, variant, x in index["targets"]}
-    return comparison_of(index["contenders"], index["workloads"], targets, found, points, about)
+    order = itertools.product(index["workloads"], VARIANTS, index["optimizers"])
+    for cell in ((own, on, variant) for on, variant, own in order):
+        if (read := read_cell(directory, cell)) is None:
+            raise ValueError(f"load_comparison: {_path(directory, cell)} is missing.")
+        found[cell], points[cell[0]], about[cell] = read
+    targets = {(on, variant): target for on, variant, target in index["targets"]}
+    return comparison_of(about, found, points, targets)
 
 
 def _path(directory: pathlib.Path, cell: Cell) -> pathlib.Path:
-    contender, workload, variant = cell
-    return directory / f"{workload}.{variant}.{contender}.npz"
+    optimizer, workload, variant = cell
+    return directory / f"{workload}.{variant}.{optimizer}.npz"

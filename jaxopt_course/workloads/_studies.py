@@ -1,9 +1,9 @@
 """Tuning studies, simulated by drawing from the stored trials.
 
-A study of budget b tries b configurations, drawn with replacement, and picks the one whose training
-reached the target first, or the lowest loss where none reached it. The pick is then scored by other
-trainings of the same configuration: with another seed, and on the held-out variant. A study of
-budget 1 takes the defaults.
+A study of budget b tries b configurations, drawn with replacement. It picks the one whose training
+reached the target first or, if none reached it, had the lowest loss. The pick is then scored by
+other trainings of the same configuration: with another seed, and on the held-out variant. A study
+of budget 1 takes the defaults.
 """
 
 import zlib
@@ -25,13 +25,13 @@ NEVER = 2.0  # trainings: solver competitions count a timeout as twice the limit
 EDGE = 0.05  # share of a range
 OFTEN = 0.25  # five times the share of uniform picks
 
-Costs = Float64[np.ndarray, "studies contenders workloads"]
+Costs = Float64[np.ndarray, "studies optimizers workloads"]
 
 
 class TuningStudies(NamedTuple):
     """The picks of many studies of one budget, and their costs.
 
-    contenders: names, in the order of the second axis.
+    optimizers: names, in the order of the second axis.
     workloads: names, in the order of the third axis.
     budget: number of configurations that a study tries.
     picks: the trial that each study picked.
@@ -40,20 +40,22 @@ class TuningStudies(NamedTuple):
     lengths: steps of a training on each workload.
     """
 
-    contenders: tuple[str, ...]
+    optimizers: tuple[str, ...]
     workloads: tuple[str, ...]
     budget: int
-    picks: Int[np.ndarray, "studies contenders workloads"]
+    picks: Int[np.ndarray, "studies optimizers workloads"]
     steps: Mapping[str, Costs]
-    seconds_per_step: Mapping[str, Float64[np.ndarray, "contenders workloads"]]
+    seconds_per_step: Mapping[str, Float64[np.ndarray, "optimizers workloads"]]
     lengths: Float64[np.ndarray, "workloads"]
 
     def costs(self, clock: str, setting: str) -> Costs:
         """Steps or seconds until the target; infinite where it was never reached."""
+        checks.choice("TuningStudies.costs", "clock", clock, CLOCKS)
+        checks.choice("TuningStudies.costs", "setting", setting, SETTINGS)
         steps = self.steps[setting]
         return steps if clock == "steps" else steps * self.seconds_per_step[setting]
 
-    def whole(self, clock: str, setting: str) -> Float64[np.ndarray, "contenders workloads"]:
+    def whole(self, clock: str, setting: str) -> Float64[np.ndarray, "optimizers workloads"]:
         """Steps or seconds of whole trainings."""
         each = self.seconds_per_step[setting]
         return self.lengths * (np.ones_like(each) if clock == "steps" else each)
@@ -64,8 +66,8 @@ def tuning_studies(
 ) -> TuningStudies:
     """Draw studies of one budget, independently for each workload.
 
-    The draws of a contender depend on its name and on ``seed``, but not on the other contenders.
-    All contenders share the training seeds that a study picks by and is scored by.
+    The draws of an optimizer depend on its name and on ``seed``, but not on the other optimizers.
+    All optimizers share the training seeds by which a study picks and is scored.
 
     Args:
         comparison: result of :func:`compare`.
@@ -76,12 +78,12 @@ def tuning_studies(
     some = next(iter(comparison.trials.values()))
     checks.integer("tuning_studies", "budget", budget, f"[1, {len(some.values) - 1}]")
     checks.integer("tuning_studies", "studies", studies, "[1, inf)")
-    shape = (studies, len(comparison.contenders), len(comparison.workloads))
+    shape = (studies, len(comparison.optimizers), len(comparison.workloads))
     picks, seconds = np.zeros(shape, int), {s: np.zeros(shape[1:]) for s in SETTINGS}
     steps = {setting: np.zeros(shape) for setting in SETTINGS}
     for j, workload in enumerate(comparison.workloads):
-        for i, contender in enumerate(comparison.contenders):
-            trials = [comparison.trials[contender, workload, variant] for variant in VARIANTS]
+        for i, optimizer in enumerate(comparison.optimizers):
+            trials = [comparison.trials[optimizer, workload, variant] for variant in VARIANTS]
             targets = [comparison.targets[workload, variant] for variant in VARIANTS]
             base, held_out = map(costs_of, trials, targets)
             rng = _rng(seed, workload)
@@ -90,7 +92,7 @@ def tuning_studies(
             fresh = (by + rng.integers(1, count, size=studies)) % count
             other = rng.integers(others, size=studies)
             if budget > 1:
-                tried = _rng(seed, workload, contender, str(budget)).integers(
+                tried = _rng(seed, workload, optimizer, str(budget)).integers(
                     1, len(base.steps), (studies, budget)
                 )
                 best = base.ranks[tried, by[:, None]].argmin(1)
@@ -100,7 +102,7 @@ def tuning_studies(
             for setting, own in zip(SETTINGS, trials, strict=True):
                 seconds[setting][i, j] = own.seconds_per_step
     return TuningStudies(
-        contenders=comparison.contenders,
+        optimizers=comparison.optimizers,
         workloads=comparison.workloads,
         budget=budget,
         picks=picks,
@@ -115,7 +117,7 @@ class EdgeShares(NamedTuple):
 
     A range that is often picked at an end may be too narrow.
 
-    ranges: (contender, name) of each range.
+    ranges: (optimizer, name) of each range.
     workloads: names of the workloads.
     budget: budget of the studies.
     low: shares at the lower end.
@@ -130,7 +132,7 @@ class EdgeShares(NamedTuple):
 
     @property
     def flags(self) -> list[tuple[str, str, str, float]]:
-        """(contender, name, "lower" or "upper", share) of ends with a quarter of all picks."""
+        """(optimizer, name, "lower" or "upper", share) of ends with a quarter of all picks."""
         return [
             (*own, end, float(row.mean()))
             for end, table in (("lower", self.low), ("upper", self.high))
@@ -140,12 +142,12 @@ class EdgeShares(NamedTuple):
 
 
 def edge_shares(comparison: Comparison, studies: TuningStudies) -> EdgeShares:
-    """How often ``studies``, drawn from ``comparison``, pick a number at an end of its range."""
+    """How often ``studies``, drawn from ``comparison``, pick a value at an end of its range."""
     ranges, low, high = [], [], []
-    for i, contender in enumerate(comparison.contenders):
-        places = comparison.points[contender][studies.picks[:, i]]  # [studies, workloads, ranges]
-        for k, name in enumerate(comparison.numbers[contender]):
-            ranges.append((contender, name))
+    for i, optimizer in enumerate(comparison.optimizers):
+        places = comparison.points[optimizer][studies.picks[:, i]]  # [studies, workloads, ranges]
+        for k, name in enumerate(comparison.numbers[optimizer]):
+            ranges.append((optimizer, name))
             low.append((places[..., k] < EDGE).mean(0))
             high.append((places[..., k] > 1 - EDGE).mean(0))
     return EdgeShares(

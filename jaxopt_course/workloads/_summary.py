@@ -1,6 +1,6 @@
 """The results of a comparison as text for a terminal, as Markdown, and as JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from ._studies import CLOCKS, SETTINGS, EdgeShares, edge_shares, tuning_studies
 BUDGETS = (1, 5, 20, 100)
 CLOCK = {"steps": "steps, in lengths of a training", "seconds": "seconds"}
 SETTING = {"fresh_seed": "with another seed", "held_out": "on the held-out variants"}
+NO_PAIRS = "No pair of optimizers differs: every ratio and its interval are 1."
 
 VIEWED = {"tuning": TuningCurves, "profiles": PerformanceProfiles, "pairs": PairwiseDifferences}
 
@@ -31,18 +32,18 @@ View = tuple[str, str]  # clock and setting
 class Summary(NamedTuple):
     """The results of a comparison; ``print`` it.
 
-    contenders: names of the contenders.
+    optimizers: names of the optimizers.
     workloads: names of the workloads.
     budgets: budgets of tuning, in trials; profiles, pairs and edges are of the largest.
     tuning: :class:`TuningCurves` by (clock, setting).
     profiles: :class:`PerformanceProfiles` by (clock, setting).
     pairs: :class:`PairwiseDifferences` by (clock, setting).
     edges: :class:`EdgeShares`.
-    best: {(contender, workload): {name of a range: value}}, the trial that is best over all seeds
+    best: {(optimizer, workload): {hyperparameter: value}}, the trial that is best over all seeds
         of the base variant.
     """
 
-    contenders: tuple[str, ...]
+    optimizers: tuple[str, ...]
     workloads: tuple[str, ...]
     budgets: tuple[int, ...]
     tuning: Mapping[View, TuningCurves]
@@ -54,16 +55,17 @@ class Summary(NamedTuple):
     def __str__(self) -> str:
         steps, held_out = self.tuning["steps", "fresh_seed"], self.tuning["steps", "held_out"]
         seconds, trials = self.tuning["seconds", "fresh_seed"], _trials(self.budgets[-1])
-        head = ["contender", "reached", f"steps, {trials}", "held out", "seconds", "untuned"]
+        head = ["optimizer", "reached", f"steps, {trials}", "held out", "seconds", "untuned"]
         rows = []
         for i in np.argsort(steps.costs[-1], kind="stable").tolist():
             costs = (_cost(steps, -1, i), _cost(held_out, -1, i), _cost(seconds, -1, i))
             reached = f"{steps.reached[-1, i]:.0%}"
-            rows.append([self.contenders[i], reached, *costs, _cost(steps, 0, i)])
+            rows.append([self.optimizers[i], reached, *costs, _cost(steps, 0, i)])
         return text_table(head, rows) + (
-            f"\ncost to the target over {checks.counted(len(self.workloads), 'workload')} "
-            "(geometric mean; steps in lengths of a training,\nnever = 2) with the middle 95 % of "
-            "tuning studies"
+            "\nCost to the target: geometric mean over "
+            f"{checks.counted(len(self.workloads), 'workload')}, with the middle 95 % of tuning "
+            "studies.\nSteps are in lengths of a training; a target that is never reached counts "
+            "as 2."
         )
 
     def markdown(self) -> str:
@@ -83,7 +85,7 @@ class Summary(NamedTuple):
                 "with the middle 95 % of studies; and share of workloads on which the row is "
                 "cheaper. Bold: the interval excludes 1.",
                 _pairs(self.pairs[clock, setting]),
-                "Share of workloads on which a contender is within a factor of the cheapest:",
+                "Share of workloads on which an optimizer is within a factor of the cheapest:",
                 _profiles(self.profiles[clock, setting]),
             ]
         return "\n\n".join([*parts, "## Picks at the edge of a range", *_edges(self.edges)]) + "\n"
@@ -94,7 +96,7 @@ class Summary(NamedTuple):
             name: {"/".join(view): table for view, table in getattr(self, name).items()}
             for name in VIEWED
         }
-        best = {own: {on: self.best[own, on] for on in self.workloads} for own in self.contenders}
+        best = {own: {on: self.best[own, on] for on in self.workloads} for own in self.optimizers}
         return dict(plain({**self._asdict(), **tables, "best": best}))
 
     @classmethod
@@ -139,7 +141,7 @@ def summarize(
         for (own, on), trial in best_trials(comparison).items()
     }
     return Summary(
-        contenders=comparison.contenders,
+        optimizers=comparison.optimizers,
         workloads=comparison.workloads,
         budgets=used,
         tuning=of(tuning_curves, drawn),
@@ -151,48 +153,44 @@ def summarize(
 
 
 def best_trials(comparison: Comparison) -> dict[tuple[str, str], int]:
-    """{(contender, workload): trial of the lowest mean rank over seeds of the base variant}."""
+    """{(optimizer, workload): trial of the lowest mean rank over seeds of the base variant}."""
     return {
         (own, on): int(
             costs_of(comparison.trials[own, on, "base"], comparison.targets[on, "base"])
             .ranks.mean(1)
             .argmin()
         )
-        for own in comparison.contenders
+        for own in comparison.optimizers
         for on in comparison.workloads
     }
 
 
 def _tuning(curves: TuningCurves) -> str:
-    cell = lambda b, i: f"{_cost(curves, b, i)}, {curves.reached[b, i]:.0%}"
-    budgets = range(len(curves.budgets))
-    rows = ([own, *(cell(b, i) for b in budgets)] for i, own in enumerate(curves.contenders))
-    return _table(["contender", *map(str, curves.budgets)], rows)
+    cell = lambda i, b: f"{_cost(curves, b, i)}, {curves.reached[b, i]:.0%}"
+    return _grid(curves.optimizers, list(map(str, curves.budgets)), cell)
 
 
 def _each(curves: TuningCurves) -> str:
-    shown = lambda x: f"{x:.3g}" if np.isfinite(x) else "never"
     last = curves.each[-1]
-    rows = ([own, *map(shown, last[i])] for i, own in enumerate(curves.contenders))
-    return _table(["contender", *curves.workloads], rows)
+    cell = lambda i, j: f"{last[i, j]:.3g}" if np.isfinite(last[i, j]) else "never"
+    return _grid(curves.optimizers, curves.workloads, cell)
 
 
 def _pairs(pairs: PairwiseDifferences) -> str:
+    names = pairs.optimizers
+
     def cell(a: int, b: int) -> str:
         mark = "**" if pairs.differ[a, b] else ""
         return "" if a == b else f"{mark}{pairs.ratio(a, b)}{mark}; {pairs.wins[a, b]:.0%}"
 
-    names = pairs.contenders
-    rows = ([own, *(cell(a, b) for b in range(len(names)))] for a, own in enumerate(names))
-    return _table(["", *names], rows)
+    return NO_PAIRS if pairs.all_equal else _grid(names, names, cell, corner="")
 
 
 def _profiles(profiles: PerformanceProfiles) -> str:
     factors = (1.0, 2.0, 4.0)
     at = [int(np.argmin(np.abs(profiles.factors - factor))) for factor in factors]
-    shares = zip(profiles.contenders, profiles.shares[:, at], strict=True)
-    rows = ([own, *(f"{share:.2f}" for share in row)] for own, row in shares)
-    return _table(["contender", *(f"{factor:g}" for factor in factors)], rows)
+    cell = lambda i, j: f"{profiles.shares[i, at[j]]:.2f}"
+    return _grid(profiles.optimizers, [f"{factor:g}" for factor in factors], cell)
 
 
 def _edges(edges: EdgeShares) -> list[str]:
@@ -201,8 +199,8 @@ def _edges(edges: EdgeShares) -> list[str]:
     rows = ([own, name, end, f"{share:.0%}"] for own, name, end, share in edges.flags)
     return [
         f"Ranges with at least a quarter of their picks within 5 % of an end, after "
-        f"{_trials(edges.budget)}. Better numbers may lie beyond that end.",
-        _table(["contender", "range", "end", "share of picks"], rows),
+        f"{_trials(edges.budget)}. Better values may lie beyond that end.",
+        _table(["optimizer", "range", "end", "share of picks"], rows),
     ]
 
 
@@ -213,6 +211,18 @@ def _trials(count: int) -> str:
 def _cost(curves: TuningCurves, budget: int, i: int) -> str:
     cost, low, high = (x[budget, i] for x in (curves.costs, curves.low, curves.high))
     return f"{cost:.2g} [{low:.2g}, {high:.2g}]"
+
+
+def _grid(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cell: Callable[[int, int], str],
+    *,
+    corner: str = "optimizer",
+) -> str:
+    """A Markdown table with ``cell(i, j)`` in row i and column j."""
+    cells = ([row, *(cell(i, j) for j in range(len(columns)))] for i, row in enumerate(rows))
+    return _table([corner, *columns], cells)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -226,7 +236,7 @@ def _table_of(kind: Any, stored: Mapping[str, Any]) -> Any:
     def field(name: str, value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        if name in ("contenders", "workloads", "budgets", "ranges"):
+        if name in ("optimizers", "workloads", "budgets", "ranges"):
             return tuple(tuple(x) if isinstance(x, list) else x for x in value)
         array = np.array(value, float)  # None becomes NaN, and stood for infinity
         return np.where(np.isnan(array), np.inf, array)

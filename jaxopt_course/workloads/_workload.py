@@ -1,7 +1,7 @@
 """A workload: a small training problem with a fixed length and a target for the validation loss.
 
-It comes in two variants. Configurations are tried and selected on ``"base"``. ``"held_out"`` is a
-change that tuned numbers should survive: other data, another width, depth or noise.
+It comes in two variants. Configurations are tried and selected on ``"base"``. ``"held_out"`` has
+other data, and another width, depth or noise; tuned hyperparameters should work on it too.
 """
 
 import json
@@ -19,7 +19,8 @@ from jaxopt_course.training import Rows
 
 
 VARIANTS = ("base", "held_out")
-TARGETS = pathlib.Path(__file__).with_name("targets.json")
+TARGETS_FILE = pathlib.Path(__file__).with_name("targets.json")
+TARGETS = json.loads(TARGETS_FILE.read_text())["targets"]
 
 
 class Parts(NamedTuple):
@@ -42,8 +43,8 @@ class Workload(NamedTuple):
     summary: a description in one sentence.
     variants: {variant: function that makes its :class:`Parts`}.
     steps: number of steps of a training.
-    batch_size: examples in a step. Costs are counted in batches of this size, also where gradients
-        are of all training rows.
+    batch_size: examples in a step. Costs are counted in batches of this size, even for optimizers
+        whose gradients are of all training rows.
     evaluate_every: number of steps between two evaluations.
     targets: {variant: validation loss to reach}.
     floors: {variant: expected loss that no model can beat}; 0 where no better bound is known.
@@ -70,26 +71,22 @@ def make_workload(
     evaluate_every: int = 10,
     floors: tuple[float, float] = (0.0, 0.0),
 ) -> Workload:
-    """A workload of this library, with its frozen targets."""
+    """A workload of this library, with its targets in ``targets.json``.
+
+    That file records how the targets were found. A workload that it lacks has the target NaN, which
+    no loss reaches.
+    """
+    by_variant = lambda values: dict(zip(VARIANTS, values, strict=True))
     return Workload(
         name,
         summary,
-        dict(zip(VARIANTS, (base, held_out), strict=True)),
+        by_variant((base, held_out)),
         steps,
         batch_size,
         evaluate_every,
-        frozen_targets(name),
-        dict(zip(VARIANTS, floors, strict=True)),
+        MappingProxyType(TARGETS.get(name, dict.fromkeys(VARIANTS, float("nan")))),
+        by_variant(floors),
     )
-
-
-def frozen_targets(name: str) -> Mapping[str, float]:
-    """The targets of a workload in ``targets.json``, which records how they were found.
-
-    NaN, which no loss reaches, for a workload that is not in the file.
-    """
-    known = json.loads(TARGETS.read_text())["targets"] if TARGETS.exists() else {}
-    return MappingProxyType(known.get(name, dict.fromkeys(VARIANTS, float("nan"))))
 
 
 def parts(task: Task, data: tuple[Any, Any], train: int) -> Parts:
@@ -105,10 +102,9 @@ def shuffled(seed: int, n: int) -> np.ndarray:
 
 
 def numbers_of(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The numbers that ``function`` draws in single precision, as NumPy arrays.
+    """The random numbers that ``function`` draws in single precision, as NumPy arrays.
 
-    In double precision JAX draws other numbers: the data of a workload, which belong to its
-    target, would depend on a flag of the process.
+    In double precision JAX draws others, so that data and target would not belong together.
     """
     with jax.enable_x64(False):
         return jax.tree.map(np.asarray, function(*arguments))

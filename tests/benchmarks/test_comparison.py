@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import comparison
 from benchmarks._machine import RESULTS
-from jaxopt_course.workloads import CONTENDERS, WORKLOADS
+from jaxopt_course.workloads import OPTIMIZERS, WORKLOADS
 
 
 COMMITTED = RESULTS / "comparison"
@@ -24,8 +24,8 @@ def test_the_tables_are_drawn_again_from_the_summary(directory, monkeypatch, cap
     comparison.main(["--redraw", "--directory", str(directory)])
     report = (directory / comparison.REPORT).read_text()
     assert report == (COMMITTED / comparison.REPORT).read_text()
-    assert capsys.readouterr().out.startswith("contender")
-    for name in (*CONTENDERS, *WORKLOADS):
+    assert capsys.readouterr().out.startswith("optimizer")
+    for name in (*OPTIMIZERS, *WORKLOADS):
         assert f" {name} |" in report
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jaxopt_course import workloads
 from jaxopt_course.cli import main
-from jaxopt_course.workloads import CONTENDERS, WORKLOADS, Comparison, Trials
+from jaxopt_course.workloads import OPTIMIZERS, WORKLOADS, Comparison, Trials
 
 from .pages import check_page
 from .runs import call
@@ -19,25 +19,25 @@ from .runs import call
 TRIALS = 6
 
 
-def stored(contenders, problems, *, trials, seeds, **_):
+def stored(optimizers, problems, *, trials, seeds, **_):
     """A comparison whose trials come from a generator: the later an optimizer, the slower."""
     random, costs = np.random.default_rng(0), np.arange(1.0, 9.0)
-    names, on_all = [own.name for own in contenders], [on.name for on in problems]
+    names, on_all = [own.name for own in optimizers], [on.name for on in problems]
 
     def cell(name):
         rates = random.uniform(0.2, 1.0, (1 + trials, seeds, 1)) / (1 + names.index(name))
         return Trials(np.exp(-rates * costs), costs, 1e-3)
 
     variants = [(on, variant) for on in on_all for variant in ("base", "held_out")]
-    points = {own.name: random.random((1 + trials, len(own.space))) for own in contenders}
+    points = {own.name: random.random((1 + trials, len(own.space))) for own in optimizers}
     return Comparison(
-        contenders=tuple(names),
+        optimizers=tuple(names),
         workloads=tuple(on_all),
         steps=dict.fromkeys(on_all, 8),
         targets=dict.fromkeys(variants, 0.3),
         numbers={
             own.name: {name: points[own.name][:, i] for i, name in enumerate(sorted(own.space))}
-            for own in contenders
+            for own in optimizers
         },
         points=points,
         trials={(name, *variant): cell(name) for name in names for variant in variants},
@@ -47,9 +47,9 @@ def stored(contenders, problems, *, trials, seeds, **_):
 def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypatch, capsys):
     given = {}
 
-    def compare(contenders, problems, **options):
-        given.update(options, contenders=contenders, workloads=problems)
-        return stored(contenders, problems, **options)
+    def compare(optimizers, problems, **options):
+        given.update(options, optimizers=optimizers, workloads=problems)
+        return stored(optimizers, problems, **options)
 
     monkeypatch.setattr(workloads, "compare", compare)
     names = ("--optimizers", "adam", "sgd", "--workloads", "logistic", "spirals")
@@ -57,7 +57,7 @@ def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypa
     options = ("--trials", TRIALS, "--seed", 3, "--resume", tmp_path / "kept", "--out", out)
     assert call("compare", *names, *options) == 0
     printed, progress = capsys.readouterr()
-    assert [own.name for own in given["contenders"]] == ["adam", "sgd"]
+    assert [own.name for own in given["optimizers"]] == ["adam", "sgd"]
     assert [on.name for on in given["workloads"]] == ["logistic", "spirals"]
     assert (given["trials"], given["seeds"]) == (TRIALS, 2)
     assert given["devices"] == jax.devices()  # of a process in which JAX runs already
@@ -66,10 +66,10 @@ def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypa
     assert "8 cells of 6 trials" in progress
 
     record = json.loads((out / "comparison.json").read_text())
-    assert record["contenders"] == ["adam", "sgd"]
+    assert record["optimizers"] == ["adam", "sgd"]
     assert (record["trials"], record["seed"]) == (TRIALS, 3)
     assert {"jax", "jaxopt_course"} < set(record["versions"])
-    assert printed.startswith("contender")
+    assert printed.startswith("optimizer")
     assert printed.index("\nadam") < printed.index("\nsgd")
     page = check_page(out / "report.html")
     assert printed.strip() in page.text
@@ -86,8 +86,8 @@ def test_a_comparison_leaves_its_record_its_tables_and_a_page(tmp_path, monkeypa
 def test_quick_is_few_trials_of_what_is_named_or_of_little(tmp_path, monkeypatch):
     asked = []
 
-    def stop(contenders, problems, *, trials, **_):
-        asked.append(([own.name for own in contenders], [on.name for on in problems], trials))
+    def stop(optimizers, problems, *, trials, **_):
+        asked.append(([own.name for own in optimizers], [on.name for on in problems], trials))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(workloads, "compare", stop)
@@ -95,7 +95,7 @@ def test_quick_is_few_trials_of_what_is_named_or_of_little(tmp_path, monkeypatch
         assert call("compare", *options, "--out", tmp_path / "out") == 130
     (optimizers, quick, trials), full = asked
     assert (optimizers, len(quick), trials) == (["lion"], 3, 8)
-    assert full == (list(CONTENDERS), list(WORKLOADS), 100)
+    assert full == (list(OPTIMIZERS), list(WORKLOADS), 100)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_help_names_optimizers_and_workloads(capsys, monkeypatch):
         main(["compare", "--help"])
     assert end.value.code == 0
     shown = capsys.readouterr().out
-    for word in (*CONTENDERS, *WORKLOADS, "--quick", "--resume DIR"):
+    for word in (*OPTIMIZERS, *WORKLOADS, "--quick", "--resume DIR"):
         assert word in shown
 
 

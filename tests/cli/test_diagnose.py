@@ -58,7 +58,7 @@ def test_all_text_of_a_page_is_escaped_and_it_fetches_nothing(tmp_path):
     write_html(path, evil, [Section(evil, evil, {evil: b"\x89PNG"}), Section("no pictures")])
     page = path.read_bytes().decode("utf-8")
     assert "<script" not in page
-    assert page.count(html.escape(evil)) == 2 + 2 + 2  # title, heading; heading, text; alt, caption
+    assert page.count(html.escape(evil)) == 2 + 2 + 1  # title, heading; heading, text; alt
     assert "default-src 'none'" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "http" not in page.replace("http-equiv", "")

@@ -264,7 +264,7 @@ def test_trainings_that_all_diverge_have_an_exit_code_of_their_own(pumps, tmp_pa
         ("--space learning-rate=a:1", "could not convert string to float: 'a'"),
         ("--space learning-rate=1:2:lin", "may be followed by :log or :decay, got 'lin'"),
         ("--space b1=0.5:1.5", r"`b1` must lie in \[0, 1\), got 1.5"),
-        ("--space batch-size=32:64", "each value is another program, so list the values"),
+        ("--space batch-size=32:64", "each value needs a compilation, so list the values"),
         ("--space batch-size=32,2000", r"`batch_size` must lie in \[1, 1168\], got 2000"),
         ("--space normalization=bach,none", "must be one of batch, layer, none, got 'bach'"),
         ("--space activation=relu,rleu", "Did you mean 'relu'"),

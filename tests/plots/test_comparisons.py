@@ -15,7 +15,7 @@ from jaxopt_course.workloads import best_trials, summarize
 from tests.workloads.stored import NEVER, lottery, stored
 
 
-KINDS = ("tuning", "profiles", "pairs")
+KINDS = ("tuning", "profiles")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def summary(comparison):
 def test_a_profile_is_a_line_with_its_band(summary):
     profiles = summary.profiles["steps", "fresh_seed"]
     (axes,) = performance_profile_curves(profiles, title="profiles").axes
-    for line, name, shares in zip(axes.lines, profiles.contenders, profiles.shares, strict=True):
+    for line, name, shares in zip(axes.lines, profiles.optimizers, profiles.shares, strict=True):
         assert line.get_label() == name
         np.testing.assert_array_equal(line.get_ydata(), shares)
     assert axes.get_xscale() == "log"
@@ -71,10 +71,30 @@ def test_the_page_of_curves_has_the_target_and_a_star_where_it_is_reached(compar
     assert any(np.all(np.asarray(line.get_ydata()) == 0.5) for line in axes.lines)
 
 
-def test_all_are_drawn_of_one_contender_that_never_gets_there(tmp_path):
+def test_a_target_that_is_never_reached_is_a_cross_in_the_colour_of_its_optimizer():
+    steps = {"a": {"w": np.full((6, 2), NEVER)}, "b": {"w": np.full((6, 2), 10)}}
+    summary = summarize(stored(steps), studies=4, budgets=(1, 5))
+    figure = tuning_budget_page(summary.tuning["steps", "fresh_seed"])
+    (axes,) = figure.axes
+    colors = {line.get_label(): line.get_color() for line in axes.lines}
+    crosses = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert [line.get_color() for line in crosses] == [colors["a"]]
+    assert len(crosses[0].get_xdata()) == 2
+    assert figure.legends[0].get_title().get_text() == "x: most studies never reach the target"
+
+
+def test_every_picture_of_optimizers_that_differ_is_drawn(comparison, summary):
+    figures = comparison_figures(comparison, summary)
+    assert len(figures) == 1 + 3 * 4 + 1
+    assert not summary.pairs["steps", "fresh_seed"].all_equal
+
+
+def test_all_are_drawn_of_one_optimizer_that_never_gets_there(tmp_path):
     comparison = stored({"a": {"w": np.full((3, 2), NEVER)}})
     figures = comparison_figures(comparison, summarize(comparison, studies=4))
-    assert len(figures) == 1 + 3 * 4 + 1
+    # A matrix of ones says nothing.
+    assert {name.partition("_")[0] for name in figures} == {"curves", "profiles", "tuning"}
+    assert len(figures) == 1 + 2 * 4 + 1
     for stem in ("curves", "tuning_each", *(f"{x}_steps_held_out" for x in KINDS)):
         figures[stem].savefig(tmp_path / stem, dpi=50)
         assert (tmp_path / f"{stem}.png").read_bytes().startswith(b"\x89PNG")

@@ -90,8 +90,8 @@ def test_neighbours_stay_neighbours_in_tsne():
 def test_unfit_features_are_refused(as_users_run_it):
     classes = np.zeros(3, int)
     for features, labels, options, sentence in (
-        (np.ones((3, 1)), classes, {}, r"3 examples and 2 dimensions at least.*\(3, 1\)"),
-        (np.ones(()), classes, {}, r"at least, got the shape \(\)"),
+        (np.ones((3, 1)), classes, {}, r"at least 3 examples and 2 dimensions.*\(3, 1\)"),
+        (np.ones(()), classes, {}, r"2 dimensions, got the shape \(\)"),
         (np.ones((3, 2)), classes[:2], {}, r"one for each of the 3 examples.*\(2,\)"),
         (np.ones((3, 2)), classes + 1, {"names": ["a"]}, "one for each class, up to 1, got 1"),
         (np.ones((3, 2)), classes, {"method": "tnse"}, "Did you mean 'tsne'"),

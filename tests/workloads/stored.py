@@ -20,10 +20,10 @@ def trials_of(steps, seconds_per_step=1.0):
 
 
 def stored(steps, held_out=None, seconds=None):
-    """A comparison of {contender: {workload: steps [trials, seeds]}}, the defaults first."""
-    contenders, workloads = tuple(steps), tuple(next(iter(steps.values())))
+    """A comparison of {optimizer: {workload: steps [trials, seeds]}}, the defaults first."""
+    optimizers, workloads = tuple(steps), tuple(next(iter(steps.values())))
     held_out, seconds, found = held_out or steps, seconds or {}, {}
-    for own in contenders:
+    for own in optimizers:
         for on in workloads:
             each = seconds.get(own, 1.0)
             found[own, on, "base"] = trials_of(steps[own][on], each)
@@ -31,25 +31,25 @@ def stored(steps, held_out=None, seconds=None):
     count = len(next(iter(found.values())).values)
     u = np.linspace(0.0, 1.0, count)
     return Comparison(
-        contenders=contenders,
+        optimizers=optimizers,
         workloads=workloads,
         steps=dict.fromkeys(workloads, LENGTH),
         targets={(on, variant): 0.5 for on in workloads for variant in ("base", "held_out")},
-        numbers={own: {"rate": 10.0 ** (-4 * u)} for own in contenders},
-        points=dict.fromkeys(contenders, u[:, None]),
+        numbers={own: {"rate": 10.0 ** (-4 * u)} for own in optimizers},
+        points=dict.fromkeys(optimizers, u[:, None]),
         trials=found,
     )
 
 
-def lottery(seed, contenders, workloads=12, trials=100, seeds=2):
+def lottery(seed, optimizers, workloads=12, trials=100, seeds=2):
     """Steps of tuning as it goes: a trial has its own merit, and a seed its luck; half fail.
 
     Args:
-        contenders: {name: factor of its steps}.
+        optimizers: {name: factor of its steps}.
     """
     rng = np.random.default_rng(seed)
     found = {}
-    for own, factor in contenders.items():
+    for own, factor in optimizers.items():
         found[own] = {}
         for k in range(workloads):
             merit = factor * rng.uniform(15, 120, (trials + 1, 1))

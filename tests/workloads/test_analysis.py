@@ -35,7 +35,7 @@ def three_on_four():
 
 
 def comparison_of(values):
-    """Of one contender "a": values[workload, trial, evaluation], equal for all seeds and variants.
+    """Of one optimizer "a": values[workload, trial, evaluation], equal for all seeds and variants.
 
     The evaluations are after 10, 20, ... steps, and the target is 1.
     """
@@ -151,7 +151,7 @@ def test_a_planted_winner_is_found_and_by_how_much():
 def test_a_bad_optimizer_changes_no_pair_of_others_bit_for_bit():
     without = lottery(1, {"sgd": 1.0, "adam": 0.8})
     bad = {"w" + str(k): np.full((101, 2), NEVER) for k in range(12)}
-    steps = {own: {} for own in without.contenders}
+    steps = {own: {} for own in without.optimizers}
     for own, on, variant in without.trials:
         if variant == "base":
             reached = without.trials[own, on, variant].values <= 0.5

@@ -11,10 +11,10 @@ import pytest
 from jaxopt_course.optimizers import adam, sgd
 from jaxopt_course.studies import Float
 from jaxopt_course.workloads import (
-    Contender,
+    Entry,
     Workload,
     compare,
-    contender,
+    entry,
     load_comparison,
     pairwise_differences,
     tuning_studies,
@@ -25,9 +25,9 @@ from .trainings import bowl_parts, validation_losses
 
 
 SPACE = {"learning_rate": Float(1e-3, 1.0, log=True)}
-SGD = Contender("sgd", lambda h: sgd(h["learning_rate"]), SPACE, {"learning_rate": 0.1})
-ADAM = Contender("adam", lambda h: adam(h["learning_rate"]), SPACE, {"learning_rate": 0.001})
-FULL = Contender("full", SGD.build, SPACE, {"learning_rate": 0.5}, full_batch=True)
+SGD = Entry("sgd", lambda h: sgd(h["learning_rate"]), SPACE, {"learning_rate": 0.1})
+ADAM = Entry("adam", lambda h: adam(h["learning_rate"]), SPACE, {"learning_rate": 0.001})
+FULL = Entry("full", SGD.build, SPACE, {"learning_rate": 0.5}, full_batch=True)
 BOWL = Workload(
     name="bowl",
     summary="A quadratic in two dimensions.",
@@ -42,9 +42,9 @@ BOWL = Workload(
 )
 
 
-def run(contenders, key, **options):
+def run(optimizers, key, **options):
     given = {"trials": 3, "progress": False, **options}
-    return compare(contenders, [BOWL], key=key, **given)
+    return compare(optimizers, [BOWL], key=key, **given)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def stored(tmp_path_factory):
 
 
 def same(a, b):
-    assert a.contenders == b.contenders
+    assert a.optimizers == b.optimizers
     assert a.targets == b.targets
     for cell, trials in a.trials.items():
         np.testing.assert_array_equal(trials.values, b.trials[cell].values)
         np.testing.assert_array_equal(trials.costs, b.trials[cell].costs)
-    for own in a.contenders:
+    for own in a.optimizers:
         np.testing.assert_array_equal(a.points[own], b.points[own])
         for name, values in a.numbers[own].items():
             np.testing.assert_array_equal(values, b.numbers[own][name])
@@ -123,9 +123,9 @@ def noting(cells):
             cells.append(cell)
         return own.build(numbers)
 
-    contenders = [own._replace(build=lambda h, own=own: build(own, h)) for own in (SGD, FULL)]
+    optimizers = [own._replace(build=lambda h, own=own: build(own, h)) for own in (SGD, FULL)]
     variants = {variant: lambda variant=variant: parts(variant) for variant in BOWL.variants}
-    return contenders, [BOWL._replace(variants=variants)]
+    return optimizers, [BOWL._replace(variants=variants)]
 
 
 def unfinished(directory, copy, *missing):
@@ -194,9 +194,9 @@ def test_other_trials_are_refused_and_a_damaged_cell_is_named(stored, tmp_path):
 def test_a_new_target_needs_no_new_training(stored, tmp_path):
     comparison, directory, cells = stored[0], tmp_path / "copy", []
     shutil.copytree(stored[1], directory)
-    contenders, (bowl,) = noting(cells)
+    optimizers, (bowl,) = noting(cells)
     harder = bowl._replace(targets={"base": 1e-6, "held_out": 1e-6})
-    again = compare(contenders, [harder], **ARGUMENTS, resume=directory)
+    again = compare(optimizers, [harder], **ARGUMENTS, resume=directory)
     assert cells == []
     assert set(again.targets.values()) == {1e-6}
     same(load_comparison(directory), again)
@@ -211,15 +211,18 @@ def test_a_new_target_needs_no_new_training(stored, tmp_path):
         ({"seeds": 1}, r"compare: `seeds` must lie in \[2, inf\)"),
         ({"trials": 0}, r"compare: `trials` must lie in \[1, inf\)"),
         ({"strategy": "auto"}, "compare: `strategy` must be one of map, chunk, vmap"),
-        ({"contenders": []}, "compare: `contenders` must be at least one, each of its own name"),
-        ({"contenders": [SGD, SGD]}, "each of its own name"),
-        ({"contenders": [SGD._replace(name="../sgd")]}, "a name must consist of letters"),
+        ({"optimizers": []}, "compare: `optimizers` must be at least one, with different names"),
+        ({"optimizers": [SGD, SGD]}, "with different names"),
+        (
+            {"optimizers": [SGD._replace(name="../sgd")]},
+            "a name in `optimizers` must consist of",
+        ),
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
 def test_bad_arguments_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        run(**{"contenders": [SGD], "key": jax.random.key(0)} | change)
+        run(**{"optimizers": [SGD], "key": jax.random.key(0)} | change)
 
 
 @pytest.mark.exhaustive
@@ -235,7 +238,7 @@ def test_adam_is_no_worse_than_momentum_where_both_are_tuned():
         batch_size=1,
     )
     comparison = compare(
-        [contender("momentum"), contender("adam")],
+        [entry("momentum"), entry("adam")],
         [workload("rosenbrock"), ravine],
         key=jax.random.key(0),
         trials=40,

@@ -12,7 +12,7 @@ import pytest
 
 from jaxopt_course import workloads
 from jaxopt_course.tasks import Batch
-from jaxopt_course.workloads import WORKLOADS, contender, workload
+from jaxopt_course.workloads import WORKLOADS, entry, workload
 
 from .trainings import validation_losses
 
@@ -222,7 +222,7 @@ def test_targets_lie_above_what_no_model_gets_below(name):
 def test_the_target_is_reached_by_what_once_reached_it(name, variant):
     """With another seed than those that it was found by."""
     own, (optimizer, numbers) = WORKLOADS[name], RECORDED[name, variant]
-    assert set(numbers) == set(contender(optimizer).space)
-    losses = validation_losses(contender(optimizer), own, variant)
+    assert set(numbers) == set(entry(optimizer).space)
+    losses = validation_losses(entry(optimizer), own, variant)
     values = losses(jax.random.key(7), jax.tree.map(jnp.asarray, numbers))
     assert np.asarray(values).min() <= own.targets[variant]

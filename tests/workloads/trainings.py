@@ -26,7 +26,7 @@ def bowl_parts(curvature, noise=0.0, examples=1):
 
 
 def validation_losses(own, on, variant):
-    """The function of a key and numbers that trains a contender on a workload once."""
+    """The function of a key and numbers that trains an optimizer on a workload once."""
     task, data, rows = on.variants[variant]()
     train = make_train(
         lambda numbers: (task, own.build(numbers)),

@@ -1,4 +1,4 @@
-"""The contenders: their defaults are in their spaces, and their numbers may be traced."""
+"""The entries: their defaults are in their spaces, and their numbers may be traced."""
 
 import jax
 import jax.numpy as jnp
@@ -7,22 +7,22 @@ import pytest
 
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.studies import Float, Int, configuration_at
-from jaxopt_course.workloads import CONTENDERS, Contender, contender
+from jaxopt_course.workloads import OPTIMIZERS, Entry, entry
 
 
 def test_the_ten_are_there_and_only_rprop_takes_the_full_batch():
-    assert list(CONTENDERS) == [
+    assert list(OPTIMIZERS) == [
         *("sgd", "momentum", "nesterov", "adagrad", "rmsprop"),
         *("adam", "adamw", "nadam", "lion", "rprop"),
     ]
-    assert [name for name, own in CONTENDERS.items() if own.full_batch] == ["rprop"]
+    assert [name for name, own in OPTIMIZERS.items() if own.full_batch] == ["rprop"]
     with pytest.raises(ValueError, match="Did you mean 'nesterov'"):
-        contender("nesterow")
+        entry("nesterow")
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_defaults_are_a_point_of_the_space_and_rates_span_decades(name):
-    own = CONTENDERS[name]
+    own = OPTIMIZERS[name]
     found = configuration_at(dict(own.space), own.default_point())
     for key, value in own.defaults.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-12)
@@ -33,7 +33,7 @@ def test_defaults_are_a_point_of_the_space_and_rates_span_decades(name):
 
 
 def test_whole_numbers_have_their_point_too():
-    own = Contender("own", lambda h: sgd(0.1), {"k": Int(1, 9, log=True)}, {"k": 4})
+    own = Entry("own", lambda h: sgd(0.1), {"k": Int(1, 9, log=True)}, {"k": 4})
     assert configuration_at(dict(own.space), own.default_point()) == {"k": 4}
 
 
@@ -52,14 +52,14 @@ def test_every_number_may_be_traced_and_matters():
         return jax.lax.scan(step, (start, tx.init(start)), slopes)[0][0]
 
     tables = {}
-    for name, own in CONTENDERS.items():
+    for name, own in OPTIMIZERS.items():
         rows = np.tile(own.default_point(), (len(own.space) + 1, 1))
         rows[1:] += np.diag(np.where(rows[0] < 0.5, 0.2, -0.2))  # one number after the other
         configurations = [configuration_at(dict(own.space), row) for row in rows]
         tables[name] = {k: jnp.array([c[k] for c in configurations]) for k in own.space}
     all_moved = lambda tables: {
         name: jax.vmap(lambda h, own=own: moved(h, own.build))(tables[name])
-        for name, own in CONTENDERS.items()
+        for name, own in OPTIMIZERS.items()
     }
     for name, ends in jax.jit(all_moved)(tables).items():
         assert np.isfinite(ends).all()
@@ -74,6 +74,6 @@ def test_every_number_may_be_traced_and_matters():
     ],
 )
 def test_defaults_outside_the_space_are_refused(defaults, message):
-    own = Contender("own", lambda h: sgd(h["rate"]), {"rate": Float(0.1, 1.0)}, defaults)
+    own = Entry("own", lambda h: sgd(h["rate"]), {"rate": Float(0.1, 1.0)}, defaults)
     with pytest.raises(ValueError, match=message):
         own.default_point()

@@ -1,10 +1,10 @@
-"""Contenders: an optimizer with the ranges in which its numbers are tuned, equal on all workloads.
+"""What a comparison compares: optimizers with the ranges of their hyperparameters.
 
-A learning rate spans four decades, or five where steps grow with the gradient. A decay is searched
-as its distance from 1, on a logarithmic scale. A weight decay is tuned only where the optimizer has
-one of its own. The defaults are those of the library's recipes; a learning rate, which recipes do
-not have, is the one of the paper or of Keras: 1e-3 for Adam and its variants, 1e-4 for Lion, 1e-2
-for the others.
+The ranges are the same on all workloads. A learning rate spans four decades, or five where steps
+grow with the gradient. A decay is searched as its distance from 1, on a logarithmic scale. A weight
+decay is tuned only where the optimizer has one of its own. The defaults are those of the optimizer.
+The default learning rate is that of the paper or of Keras: 1e-3 for Adam and its variants, 1e-4 for
+Lion, 1e-2 for the others.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,15 +18,15 @@ from jaxopt_course.optimizers import adagrad, adam, adamw, lion, nadam, rmsprop,
 from jaxopt_course.studies import Float, Int
 
 
-class Contender(NamedTuple):
+class Entry(NamedTuple):
     """An optimizer and how it is tuned.
 
     name: letters, digits, ``_``, ``-`` and ``.``.
-    build: ``build(numbers) -> transformation``, where the numbers are traced.
+    build: ``build(hyperparameters) -> transformation``, with traced hyperparameters.
     space: {name: range}; each range is a :class:`~jaxopt_course.studies.Float` or ``Int``.
-    defaults: {name: value}, the numbers of the untuned optimizer, each within its range.
-    full_batch: whether each gradient is of all training rows. The number of epochs is then that
-        of the other contenders, not the number of steps.
+    defaults: {name: value} of the untuned optimizer, each within its range.
+    full_batch: whether each gradient is of all training rows. The number of epochs, but not of
+        steps, is then that of the other optimizers.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Contender(NamedTuple):
         """
         if set(self.space) != set(self.defaults):
             raise ValueError(
-                f"Contender: `defaults` of {self.name} must have the names of its space, "
+                f"Entry: `defaults` of {self.name} must have the names of its space, "
                 f"{', '.join(sorted(self.space))}, "
                 f"got {', '.join(sorted(self.defaults)) or 'none'}."
             )
@@ -52,7 +52,7 @@ class Contender(NamedTuple):
             value = self.defaults[name]
             if not kind.low <= value <= kind.high:
                 raise ValueError(
-                    f"Contender: `defaults` of {self.name} must lie in the ranges of its space, "
+                    f"Entry: `defaults` of {self.name} must lie in the ranges of its space, "
                     f"got {value!r} for `{name}`, which is {kind}."
                 )
             half = 0.5 if isinstance(kind, Int) else 0.0  # the middle of an integer's interval
@@ -62,15 +62,15 @@ class Contender(NamedTuple):
         return np.array(point)
 
 
-def contender(name: str) -> Contender:
-    """The contender called ``name``, one of ``CONTENDERS``.
+def entry(name: str) -> Entry:
+    """The entry called ``name``, one of ``OPTIMIZERS``.
 
     Examples:
-        >>> contender("momentum").defaults
+        >>> entry("momentum").defaults
         {'learning_rate': 0.01, 'one_minus_momentum': 0.1}
     """
-    checks.choice("contender", "name", name, CONTENDERS)
-    return CONTENDERS[name]
+    checks.choice("entry", "name", name, OPTIMIZERS)
+    return OPTIMIZERS[name]
 
 
 def _tuned(
@@ -81,16 +81,16 @@ def _tuned(
     linear: tuple[str, ...] = (),
     full_batch: bool = False,
     **fixed: Any,
-) -> Contender:
-    """A contender whose numbers are arguments of ``optimizer``, or ``one_minus_`` them.
+) -> Entry:
+    """An entry whose hyperparameters are arguments of ``optimizer``, or 1 minus an argument.
 
     Args:
-        name: name of the contender.
-        optimizer: called with the numbers and with ``fixed``.
-        ranges: {number: (low, high, default)}, on a logarithmic scale unless in ``linear``.
-        linear: numbers on a linear scale.
-        full_batch: as of :class:`Contender`.
-        fixed: further arguments of the optimizer.
+        name: name of the entry.
+        optimizer: function that makes the optimizer.
+        ranges: {argument or ``one_minus_`` and argument: (low, high, default)}.
+        linear: names of ranges with a linear scale; the others have a logarithmic scale.
+        full_batch: field of :class:`Entry`.
+        fixed: further arguments of ``optimizer``.
     """
     prefix = "one_minus_"
 
@@ -102,7 +102,7 @@ def _tuned(
         return optimizer(**arguments, **fixed)
 
     space = {key: Float(x[0], x[1], log=key not in linear) for key, x in ranges.items()}
-    return Contender(name, build, space, {key: x[2] for key, x in ranges.items()}, full_batch)
+    return Entry(name, build, space, {key: x[2] for key, x in ranges.items()}, full_batch)
 
 
 _SGD = {"learning_rate": (1e-4, 10.0, 1e-2)}
@@ -129,7 +129,7 @@ _RPROP = {
     "eta_plus": (1.05, 1.5, 1.2),
 }
 
-CONTENDERS: Mapping[str, Contender] = MappingProxyType(
+OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
     {
         own.name: own
         for own in (
