@@ -54,9 +54,7 @@ from ._reporting import as_json as as_json
 from ._reporting import plain as plain
 from ._reporting import show_progress as show_progress
 from ._reporting import text_table as text_table
-from .states import count_applied as count_applied
 from .states import if_applied as if_applied
-from .states import is_idle as is_idle
 from .states import is_pending as is_pending
 from .states import refuse_accumulation as refuse_accumulation
 from .states import was_applied as was_applied

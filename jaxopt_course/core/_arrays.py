@@ -16,12 +16,10 @@ def is_key(x: Any) -> bool:
 
 
 def place(tree: PyTree, sharding: Sharding | None) -> PyTree:
-    """Arrays whose values every process has, laid out as ``sharding`` says.
+    """Arrays or typed keys, whose values every process has, placed as ``sharding`` says.
 
-    Args:
-        tree: arrays, which may be typed keys. An array that already lies on the devices of several
-            processes is returned as it is.
-        sharding: None places the arrays on the default device.
+    None places them on the default device. An array that already lies on the devices of several
+    processes is returned as it is.
     """
 
     def put(x: Any) -> Any:

@@ -175,18 +175,16 @@ def _depthwise_kernel(lhs: Array, rhs: Array, window: _Window, places: Sequence[
     inputs = window.padded(jnp.swapaxes(tree.widened(lhs), 0, -1))
     cotangent = jnp.moveaxis(tree.widened(rhs), -2, 0)
 
+    strides = window.rhs_dilation
+    extents = np.multiply(np.subtract(rhs.shape[:-2], 1), strides) + 1
+
     def entry(place: tuple[int, ...]) -> Array:
         start = np.multiply(place, window.window_strides)
-        part = _slice(inputs, start, rhs.shape[:-2], window.rhs_dilation)
+        begin, end = (0, *start, 0), (inputs.shape[0], *(start + extents), inputs.shape[-1])
+        part = jax.lax.slice(inputs, begin, end, (1, *strides, 1))
         return jnp.sum(part * cotangent, range(part.ndim - 1))
 
     return jnp.stack([*map(entry, np.ndindex(*places))]).reshape(1, *places, -1)
-
-
-def _slice(x: Array, start: Any, sizes: Sequence[int], strides: Sequence[int]) -> Array:
-    """Entries start, start + stride, ... along each spatial axis of ``x``, ``sizes`` in total."""
-    limits = start + np.multiply(np.subtract(sizes, 1), strides) + 1
-    return jax.lax.slice(x, (0, *start, 0), (x.shape[0], *limits, x.shape[-1]), (1, *strides, 1))
 
 
 def _transposed(linear: Callable[[Array], Array], operand: Any, cotangent: Array) -> Array:

@@ -127,16 +127,18 @@ def on_auto_axes(f: Callable[..., Any], *args: Any, like: PyTree = WHOLE) -> Any
         axes=_explicit_axes(mesh),
         out_sharding=jax.tree.map(place, like, is_leaf=lambda x: isinstance(x, PartitionSpec)),
     )
-    with _devices_of(arrays.values()):
+    if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+        return run(arrays)
+    placed: Any = next(x for x in arrays.values() if explicit_mesh(x) is not None)
+    with jax.set_mesh(placed.sharding.mesh):  # which operations outside of a trace need
         return run(arrays)
 
 
 def on_own_axes(f: Callable[[Any], Any], like: PyTree) -> Callable[[Any], Any]:
     """``f`` of one tree, to be called inside :func:`on_auto_axes`, run on the explicit mesh again.
 
-    Args:
-        f: a function that closes over arrays on the explicit mesh, such as a loss over its batch.
-        like: a tree shaped like the argument, of arrays on the explicit mesh.
+    ``f`` may close over arrays on that mesh, such as a loss over its batch. ``like`` is a tree
+    shaped like the argument, of arrays on it.
     """
     mesh = explicit_mesh(like)
     if mesh is None:
@@ -208,22 +210,11 @@ def _sharding(x: Any) -> Any:
 
 def _is_split(sharding: Any) -> bool:
     """Whether an array with this sharding, which may be None, is split over several devices."""
-    return (
-        isinstance(sharding, Sharding)
-        and sharding.num_devices > 1
-        and not sharding.is_fully_replicated
-    )
+    several = isinstance(sharding, Sharding) and sharding.num_devices > 1
+    return several and not sharding.is_fully_replicated
 
 
 def _explicit_axes(mesh: AbstractMesh) -> tuple[str, ...]:
     """The names of the explicit axes of ``mesh``."""
     kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
     return tuple(name for name, kind in kinds if kind == AxisType.Explicit)
-
-
-def _devices_of(arrays: Any) -> contextlib.AbstractContextManager[Any]:
-    """Outside of traced functions: the mesh as a context, which single operations need."""
-    found = [x for x in arrays if explicit_mesh(x) is not None]
-    if any(isinstance(x, jax.core.Tracer) for x in arrays):
-        return contextlib.nullcontext()
-    return jax.set_mesh(found[0].sharding.mesh)

@@ -65,18 +65,13 @@ def shrink_to(updates: PyTree, norm: Float[Array, ""], bound: ScalarLike) -> PyT
 
 
 def _along(x: Any, axis: Axis, keepdims: bool, mean: bool) -> Array:
-    x = jnp.asarray(x, numerics.wide_dtype(jnp.result_type(x)))
+    x, axes = tree.widened(x), (axis,) if isinstance(axis, int) else axis and tuple(axis)
     if not x.size:
-        return jnp.sum(numerics.abs_sq(x), axis if axis is None else _axes(axis), keepdims=keepdims)
-    if axis is None:
-        norm = _norm([x], None, mean)
+        return jnp.sum(numerics.abs_sq(x), axes, keepdims=keepdims)
+    norm = _norm([x], axes, mean)
+    if axes is None:
         return jnp.expand_dims(norm, tuple(range(x.ndim))) if keepdims else norm
-    norm = _norm([x], _axes(axis), mean)
-    return norm if keepdims else jnp.squeeze(norm, _axes(axis))
-
-
-def _axes(axis: int | Sequence[int]) -> tuple[int, ...]:
-    return (axis,) if isinstance(axis, int) else tuple(axis)
+    return norm if keepdims else jnp.squeeze(norm, axes)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))

@@ -25,9 +25,8 @@ def remembered(make: Callable[..., Made]) -> Callable[..., Made]:
     as long as they are alive. A result is dropped with any of these functions, or after many
     others. With unhashable arguments, such as arrays, the result is never cached.
 
-    Args:
-        make: a function of positional arguments. It must be fast, and its result must not be used
-            after its functions are gone.
+    ``make`` takes positional arguments. It must be fast, and its result must not be used after its
+    functions are gone.
 
     Examples:
         >>> twice = lambda x: 2 * x

@@ -61,8 +61,8 @@ def show_progress(
 ) -> Iterator[Show]:
     """A function ``show(done, text)`` that reports progress on stderr.
 
-    On a terminal it updates a live bar. Otherwise it prints a line with the time left at most every
-    five seconds, and the last line when the ``with`` block ends.
+    On a terminal it updates a live bar. Otherwise it prints a line at most every five seconds, and
+    the last one when the ``with`` block ends.
 
     Args:
         position: returns how far ``done`` is, such as ``"trial 3/16"``.

@@ -49,12 +49,6 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def number(owner: str, name: str, value: Any, interval: str = "(-inf, inf)") -> None:
     """Raise unless ``value`` is one real number in ``interval``, written as in mathematics.
 
-    Args:
-        owner: the function whose argument is checked, for the message.
-        name: the argument.
-        value: its value. A traced scalar passes.
-        interval: the rule, such as ``"[0, 1)"``.
-
     Raises:
         TypeError: if ``value`` is not a number, such as None, a bool or an array with axes.
         ValueError: if it is NaN or outside the interval.
@@ -76,13 +70,9 @@ def numbers(owner: str, interval: str, **values: Any) -> None:
 
 
 def beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
-    """Raise ValueError if an argument is given without what it needs.
+    """Raise ValueError if an argument is given, but what it needs is not ``present``.
 
-    Args:
-        owner: the function, for the message.
-        needed: what the arguments need, for the message.
-        present: whether it is present.
-        given: the arguments by name. None, False and empty values are not given.
+    None, False and empty values count as not given.
     """
     for name, value in given.items():
         if value and not present:
@@ -90,12 +80,7 @@ def beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
 
 
 def integer(owner: str, name: str, value: Any, interval: str) -> None:
-    """Raise unless ``value`` is a static integer in ``interval``, which sets shapes or programs.
-
-    Raises:
-        TypeError: if ``value`` is traced or not an integer.
-        ValueError: if it lies outside the interval.
-    """
+    """Raise unless ``value`` is a static integer in ``interval``, which sets shapes or programs."""
     if is_traced(value):
         raise TypeError(
             f"{owner}: `{name}` is static, because it sets the shape of the program: "
@@ -227,13 +212,14 @@ def _require_scalar(owner: str, name: str, value: Any, rule: str) -> None:
     is_number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array)
     dtype = getattr(value, "dtype", type(value))
     if not (is_number and jnp.issubdtype(dtype, np.number)):
-        raise TypeError(f"{owner}: `{name}` must be {rule}, got {shown(value)}.")
-    if jnp.issubdtype(dtype, np.complexfloating):
-        raise TypeError(f"{owner}: `{name}` must be {rule}, got the complex {value!r}.")
-    if jnp.shape(value) != ():
-        raise TypeError(
-            f"{owner}: `{name}` must be {rule}, got an array of shape {jnp.shape(value)}."
-        )
+        got = shown(value)
+    elif jnp.issubdtype(dtype, np.complexfloating):
+        got = f"the complex {value!r}"
+    elif jnp.shape(value) != ():
+        got = f"an array of shape {jnp.shape(value)}"
+    else:
+        return
+    raise TypeError(f"{owner}: `{name}` must be {rule}, got {got}.")
 
 
 def _as_float(owner: str, name: str, value: Any) -> float:
@@ -267,14 +253,14 @@ def transformation(owner: str, name: str, value: Any) -> GradientTransformationE
 
 
 def like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "parameter") -> None:
-    """Raise unless ``tree`` has the structure and shapes of ``like``; the message names the path.
+    """Raise unless ``tree`` has the structure and shapes of ``like``; dtypes may differ.
 
     Args:
         owner: the function, for the message.
         what: what the leaves of ``tree`` are called. A ``"gradient"`` must also have a float or
             complex dtype.
         tree: the tree to check.
-        like: the tree to compare with. Dtypes may differ.
+        like: the tree to compare with.
         than: what the leaves of ``like`` are called.
     """
     if what == "gradient":
@@ -296,11 +282,15 @@ def like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "paramet
         jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True
     ):
         if jnp.shape(leaf) != jnp.shape(other):
-            place = f" at {jax.tree_util.keystr(path)}" if path else ""
             raise ValueError(
-                f"{owner}: {what}{place} has shape {jnp.shape(leaf)}, "
+                f"{owner}: {what}{at(path)} has shape {jnp.shape(leaf)}, "
                 f"{than} has {jnp.shape(other)}."
             )
+
+
+def at(path: Any) -> str:
+    """The place of a leaf, for messages: ``" at ['w']"``; empty if the leaf is the whole tree."""
+    return f" at {jax.tree_util.keystr(path)}" if path else ""
 
 
 def floats(owner: str, what: str, tree: PyTree) -> None:
@@ -308,9 +298,8 @@ def floats(owner: str, what: str, tree: PyTree) -> None:
     for path, leaf in jax.tree.leaves_with_path(tree):
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.inexact):
-            place = f" at {jax.tree_util.keystr(path)}" if path else ""
             raise TypeError(
-                f"{owner}: {what}{place} must have a float or complex dtype, got {dtype.name}; "
+                f"{owner}: {what}{at(path)} must have a float or complex dtype, got {dtype.name}; "
                 "parameters that are not trained are best left out by `partition` or `masked`."
             )
 
@@ -350,13 +339,15 @@ def parts(owner: str, what: str, parts: Any, names: Iterable[Any]) -> None:
         )
 
 
-def params(owner: str, params: Any) -> None:
-    """Raise ValueError unless the caller passed the parameters to ``update``."""
+def params(owner: str, params: Any, updates: PyTree = None) -> None:
+    """Raise ValueError unless the parameters are given, shaped like ``updates`` if these are."""
     if params is None:
         raise ValueError(
             f"{owner} reads the parameters: call `update(updates, state, params)`, "
             "not `update(updates, state)`."
         )
+    if updates is not None:
+        like(owner, "gradient", updates, params)
 
 
 def _kind_of(state: Any) -> str:

@@ -40,16 +40,12 @@ def evaluation_params(state: State, params: Params) -> Params:
     """The parameters to evaluate and to keep, such as an average that the optimizer maintains.
 
     A state takes part by a method ``evaluation_params(params)``, which returns ``params`` with the
-    leaves replaced for which it has better ones. If a state contains another one, the outer one
-    answers. The groups of a partition may each keep their own average.
+    leaves replaced for which it has better ones, in the same dtypes. If a state contains another
+    one, the outer one answers. The groups of a partition may each keep their own average.
 
     Args:
         state: state of any transformation.
-        params: the parameters that are trained.
-
-    Returns:
-        The parameters to evaluate, in the dtypes of ``params``; ``params`` itself if no state takes
-        part.
+        params: the parameters that are trained, which are returned if no state takes part.
 
     Raises:
         TypeError: if ``params`` is a state.
@@ -69,13 +65,11 @@ def lookahead_params(state: State, params: Params) -> Params:
     """The point at which to compute the gradient, such as the look-ahead point of Nesterov.
 
     Args:
-        state: state of :func:`~jaxopt_course.optimizers.nesterov`, of a chain or wrapper around it,
-            or of any other transformation.
-        params: the parameters.
+        state: state of any transformation, such as :func:`~jaxopt_course.optimizers.nesterov`.
+        params: the parameters, which are returned if the optimizer does not look ahead.
 
     Returns:
-        ``params + momentum * trace`` in the dtypes of ``params``; ``params`` itself if the
-        optimizer does not look ahead.
+        The point, such as ``params + momentum * trace``, in the dtypes of ``params``.
 
     Raises:
         ValueError: if two states look ahead for the same parameter.
@@ -116,9 +110,6 @@ def in_own_layout(
         to: maps a list of leaves to the layout of the optimizer.
         back: maps the layout, and the leaves it was made of, to a list of leaves.
         absent: numbers of the leaves that belong to other groups (:func:`absent_leaves`).
-
-    Returns:
-        ``params`` itself if no state takes part.
     """
     if not _parts(state, point.__name__):
         return params
@@ -139,12 +130,7 @@ def absent_leaves(params: Params) -> tuple[int, ...]:
 def loss_scale(state: State) -> Float[Array, ""] | None:
     """The factor by which to multiply the next loss, and to divide its gradients.
 
-    Args:
-        state: state of :func:`~jaxopt_course.transforms.dynamic_loss_scale`, of a chain or wrapper
-            around it, or of any other transformation.
-
-    Returns:
-        The scale; None for an optimizer that does not scale the loss.
+    It is None for an optimizer without :func:`~jaxopt_course.transforms.dynamic_loss_scale`.
 
     Raises:
         ValueError: if two states scale the loss.
@@ -158,21 +144,19 @@ def loss_scale(state: State) -> Float[Array, ""] | None:
 
 
 def was_applied(new: State, old: State) -> Bool[Array, ""] | None:
-    """Whether the update that turned the state ``old`` into ``new`` moved the parameters.
-
-    Returns:
-        None if no state inside defines ``was_applied``; every update then moves them.
-    """
+    """Whether the update from ``old`` to ``new`` moved the parameters; None if each one does."""
     news, olds = (_parts(state, "was_applied") for state in (new, old))
     return _any([part.was_applied(before) for part, before in zip(news, olds, strict=True)])
 
 
-def is_pending(state: State) -> Bool[Array, ""] | None:
-    """Whether ``state`` holds gradients that no update has used yet.
+def applied_with(own: Bool[Array, ""], new: State, old: State) -> Bool[Array, ""]:
+    """``own``, and whether the inner optimizer applied the update from ``old`` to ``new``."""
+    inside = was_applied(new, old)
+    return own if inside is None else own & inside
 
-    Returns:
-        None if nothing inside accumulates gradients.
-    """
+
+def is_pending(state: State) -> Bool[Array, ""] | None:
+    """Whether ``state`` holds gradients that no update has used yet; None if it never does."""
     return _any([part.is_pending() for part in _parts(state, "is_pending")])
 
 
@@ -222,11 +206,9 @@ def without_reports(state: State) -> State:
 
 
 def packed_params(state: State, params: Params) -> Params:
-    """``params`` as the optimizer of ``state`` holds them, if it is the outermost wrapper.
+    """``params``, packed or not, as the optimizer of ``state`` holds them.
 
-    Args:
-        state: state of an optimizer such as :func:`~jaxopt_course.transforms.packed`.
-        params: the parameters, packed or not.
+    They are unchanged if the outermost wrapper is not :func:`~jaxopt_course.transforms.packed`.
     """
     return state.pack_params(params) if hasattr(state, "pack_params") else params
 
@@ -249,8 +231,7 @@ def packed_state(state: State, like: State) -> State:
     """The reverse of :func:`unpack`: ``state`` in the layout of ``like``.
 
     Args:
-        state: state of the optimizer without packing, or with another packing, as sharded and
-            replicated parameters have.
+        state: state of the optimizer without packing, or with another packing.
         like: the state that ``init`` of the packed optimizer returns, or its shapes.
     """
     structure: Any = jax.tree.structure(state)

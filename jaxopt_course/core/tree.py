@@ -56,11 +56,7 @@ def cast_like(tree: PyTree, like: PyTree) -> PyTree:
 def update_moment(updates: PyTree, moments: PyTree, decay: ScalarLike, order: int) -> PyTree:
     """A running mean of a power: ``decay * moments + (1 - decay) * updates^order``, leaf by leaf.
 
-    Args:
-        updates: the gradients.
-        moments: the running mean so far, of the same structure and shapes.
-        decay: the weight of the past, in [0, 1].
-        order: 1 or 2, static. The second moment of complex numbers is that of ``|g|``.
+    The ``order`` is 1 or 2, static. The second moment of complex numbers is that of ``|g|``.
     """
     keep = numerics.in_dtype(decay)
     add = functools.cache(lambda dtype: numerics.complement(decay, dtype))

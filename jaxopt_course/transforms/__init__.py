@@ -2,7 +2,6 @@
 
 from jaxopt_course.core import handed_on as _handed_on
 
-from ._apply_updates import apply_updates as apply_updates
 from ._averaging import EmaParamsState as EmaParamsState
 from ._averaging import LookaheadParams as LookaheadParams
 from ._averaging import LookaheadState as LookaheadState
@@ -22,8 +21,6 @@ from ._clip import per_example_layer_norm_clip as per_example_layer_norm_clip
 from ._clip import unitwise_clip as unitwise_clip
 from ._clip import unitwise_norm as unitwise_norm
 from ._companding import QuantizedArray as QuantizedArray
-from ._complex import SplitRealAndImaginaryState as SplitRealAndImaginaryState
-from ._complex import split_real_and_imaginary as split_real_and_imaginary
 from ._conditionally import ApplyEvery as ApplyEvery
 from ._conditionally import ConditionallyMaskState as ConditionallyMaskState
 from ._conditionally import ConditionallyTransformState as ConditionallyTransformState
@@ -31,12 +28,12 @@ from ._conditionally import ConditionFn as ConditionFn
 from ._conditionally import apply_every as apply_every
 from ._conditionally import conditionally_mask as conditionally_mask
 from ._conditionally import conditionally_transform as conditionally_transform
-from ._flatten import FlatState as FlatState
-from ._flatten import flatten as flatten
 from ._inject import InjectHyperparamsState as InjectHyperparamsState
 from ._inject import inject_hyperparams as inject_hyperparams
-from ._loss_scale import DynamicLossScaleState as DynamicLossScaleState
-from ._loss_scale import dynamic_loss_scale as dynamic_loss_scale
+from ._layouts import FlatState as FlatState
+from ._layouts import SplitRealAndImaginaryState as SplitRealAndImaginaryState
+from ._layouts import flatten as flatten
+from ._layouts import split_real_and_imaginary as split_real_and_imaginary
 from ._masked import MaskedState as MaskedState
 from ._masked import PartitionState as PartitionState
 from ._masked import freeze as freeze
@@ -62,22 +59,20 @@ from ._narrow import stochastic_rounding as stochastic_rounding
 from ._noise import AddNoiseState as AddNoiseState
 from ._noise import add_noise as add_noise
 from ._norms import NormalizeState as NormalizeState
-from ._norms import (
-    ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState,
-)
+from ._norms import ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState
 from ._norms import ScaleByTrustRatioState as ScaleByTrustRatioState
 from ._norms import centralize as centralize
 from ._norms import normalize as normalize
 from ._norms import normalize_by_update_norm as normalize_by_update_norm
-from ._norms import (
-    scale_by_distance_over_gradients as scale_by_distance_over_gradients,
-)
+from ._norms import scale_by_distance_over_gradients as scale_by_distance_over_gradients
 from ._norms import scale_by_param_block_norm as scale_by_param_block_norm
 from ._norms import scale_by_param_block_rms as scale_by_param_block_rms
 from ._norms import scale_by_trust_ratio as scale_by_trust_ratio
 from ._not_finite import ApplyIfFiniteState as ApplyIfFiniteState
+from ._not_finite import DynamicLossScaleState as DynamicLossScaleState
 from ._not_finite import ZeroNansState as ZeroNansState
 from ._not_finite import apply_if_finite as apply_if_finite
+from ._not_finite import dynamic_loss_scale as dynamic_loss_scale
 from ._not_finite import zero_nans as zero_nans
 from ._packed import PackedState as PackedState
 from ._packed import packed as packed
@@ -116,6 +111,7 @@ from ._states import packed_state as packed_state
 from ._states import unpack as unpack
 from ._take_step import ValueFn as ValueFn
 from ._take_step import apply_accumulated as apply_accumulated
+from ._take_step import apply_updates as apply_updates
 from ._take_step import take_step as take_step
 from ._trace import EmaState as EmaState
 from ._trace import TraceState as TraceState

@@ -21,20 +21,20 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     Params,
     State,
+    Updates,
     checks,
-    if_applied,
     numerics,
     states,
     tree,
 )
 
-from ._apply_updates import apply_updates
+from ._take_step import apply_updates
 
 
 class EmaParamsState(NamedTuple):
@@ -101,7 +101,7 @@ def ema_params(
         weight = tree.update_moment(jnp.ones_like(state.weight), state.weight, decay, 1)
         new = tree.cast_like(mean, state.ema), weight if debias else state.weight
         old = state.ema, state.weight
-        ema, weight = if_applied(inner_state, state.inner_state, new, old)
+        ema, weight = states.if_applied(inner_state, state.inner_state, new, old)
         return updates, EmaParamsState(ema, weight, inner_state)
 
     return GradientTransformationExtraArgs(init, update)
@@ -169,42 +169,42 @@ def lookahead(
 
     def update(updates, state, params=None, **extra_args):
         checks.state("lookahead", state, LookaheadState)
-        both, alpha = _two_sets(params), numerics.in_dtype(slow_step_size)
+        both, old = _two_sets(params), state.fast_state
         checks.like("lookahead", "gradient", updates, both.fast)
-        updates, fast_state = fast_optimizer.update(
-            updates, state.fast_state, both.fast, **extra_args
-        )
+        updates, fast_state = fast_optimizer.update(updates, old, both.fast, **extra_args)
         steps = numerics.safe_increment(state.steps_since_sync)
         due = numerics.has_reached(steps, sync_period)
-        steps, sync = if_applied(
-            fast_state,
-            state.fast_state,
-            (steps, due),
-            (state.steps_since_sync, jnp.zeros_like(due)),
+        steps, sync = states.if_applied(
+            fast_state, old, (steps, due), (state.steps_since_sync, jnp.zeros_like(due))
         )
-
-        def of_slow(update: Any, way: Array) -> Array:
-            return jnp.where(sync, alpha(way.dtype) * way, 0).astype(update.dtype)
-
-        def of_fast(update: Any, way: Array) -> Array:
-            back = jnp.where(sync, (1 - alpha(way.dtype)) * way, 0)
-            return (jnp.asarray(update, way.dtype) - back).astype(update.dtype)
-
-        # distances of the fast parameters from the slow ones after this step
-        ways = tree.running_sum(tree.sub(both.fast, both.slow), updates, 1.0)
-        slow, fast = (jax.tree.map(f, updates, ways) for f in (of_slow, of_fast))
+        moves = _moves(both, updates, sync, slow_step_size)
         if reset_state:
+            first = states.packed_state(fast_optimizer.init(both.fast), fast_state)
             fast_state = jax.tree.map(
-                lambda new, old: jnp.where(sync, new, old),
-                tree.cast_like(
-                    states.packed_state(fast_optimizer.init(both.fast), fast_state), fast_state
-                ),
+                lambda new, own: jnp.where(sync, new, own),
+                tree.cast_like(first, fast_state),
                 fast_state,
             )
-        steps = jnp.where(sync, 0, steps)
-        return both._replace(fast=fast, slow=slow), LookaheadState(fast_state, steps)
+        return moves, LookaheadState(fast_state, jnp.where(sync, 0, steps))
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _moves(both: Any, updates: Updates, sync: Bool[Array, ""], alpha: ScalarLike) -> Any:
+    """The updates of both sets, given those of the fast one."""
+    share = numerics.in_dtype(alpha)
+
+    def of_slow(update: Any, way: Array) -> Array:
+        return jnp.where(sync, share(way.dtype) * way, 0).astype(update.dtype)
+
+    def of_fast(update: Any, way: Array) -> Array:
+        back = jnp.where(sync, (1 - share(way.dtype)) * way, 0)
+        return (jnp.asarray(update, way.dtype) - back).astype(update.dtype)
+
+    # from the slow parameters to the fast ones after this step
+    ways = tree.running_sum(tree.sub(both.fast, both.slow), updates, 1.0)
+    slow, fast = (jax.tree.map(f, updates, ways) for f in (of_slow, of_fast))
+    return both._replace(fast=fast, slow=slow)
 
 
 def _two_sets(params: Any) -> Any:

@@ -16,13 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Inexact, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    State,
-    checks,
-    numerics,
-    refuse_accumulation,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, State, checks, numerics, states
 
 
 class CautiousState(NamedTuple):
@@ -36,10 +30,10 @@ def cautious(
 ) -> GradientTransformationExtraArgs:
     """Set entries of an update that do not descend to zero, and enlarge the rest of the leaf.
 
-    ``inner`` must be a complete optimizer, whose updates descend: of a transformation that keeps
-    the gradient's sign nothing would be left. Its weight decay counts as part of the update. To
-    exempt it, apply ``cautious`` at the rate 1, followed by the rest of AdamW's chain: ``chain(
-    cautious(adam(1.0)), scale(-1.0), add_decayed_weights(d), scale_by_learning_rate(a))``.
+    ``inner`` must be a complete optimizer, whose updates descend; updates in the gradient direction
+    would all become zero. Its weight decay counts as part of the update. To exempt it, apply
+    ``cautious`` at the rate 1, followed by the rest of AdamW's chain: ``chain(cautious(adam(1.0)),
+    scale(-1.0), add_decayed_weights(d), scale_by_learning_rate(a))``.
 
     Args:
         inner: the optimizer.
@@ -57,7 +51,7 @@ def cautious(
 
     def init(params):
         inner_state = inner.init(params)
-        refuse_accumulation("cautious", "inner", inner_state)
+        states.refuse_accumulation("cautious", "inner", inner_state)
         return CautiousState(inner_state)
 
     def update(updates, state, params=None, **extra_args):
@@ -71,10 +65,8 @@ def cautious(
             real = jnp.finfo(dtype).dtype
             downhill = _opposed(u, g)
             count = jnp.sum(downhill, dtype=real)
-            factor = numerics.safe_divide(jnp.asarray(u.size, real), count + offset(real)).astype(
-                dtype
-            )
-            return jnp.where(downhill, factor * u.astype(dtype), 0).astype(u.dtype)
+            factor = numerics.safe_divide(jnp.asarray(u.size, real), count + offset(real))
+            return jnp.where(downhill, factor.astype(dtype) * u.astype(dtype), 0).astype(u.dtype)
 
         return jax.tree.map(kept, new_updates, updates), CautiousState(inner_state)
 

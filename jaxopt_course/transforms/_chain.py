@@ -11,7 +11,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     checks,
-    is_idle,
+    states,
 )
 
 from ._multi_steps import MultiSteps, MultiStepsState
@@ -35,14 +35,14 @@ def chain(*args: optax.GradientTransformation) -> GradientTransformationExtraArg
         >>> float(tx.update(1.0, tx.init(0.0))[0])
         6.0
     """
-    links = [checks.transformation("chain", f"args[{i}]", link) for i, link in enumerate(args)]
+    members = [checks.transformation("chain", f"args[{i}]", tx) for i, tx in enumerate(args)]
 
     def init(params):
-        return tuple(link.init(params) for link in links)
+        return tuple(tx.init(params) for tx in members)
 
     def update(updates, state, params=None, **extra_args):
-        _check_length(len(links), state)
-        updates, new_state = _through(links, tuple(state), updates, params, extra_args)
+        _check_length(len(members), state)
+        updates, new_state = _through(members, tuple(state), updates, params, extra_args)
         return updates, tuple(new_state)
 
     return GradientTransformationExtraArgs(init, update)
@@ -62,73 +62,73 @@ def named_chain(*args: tuple[str, optax.GradientTransformation]) -> GradientTran
     names = [name for name, _ in args]
     if len(set(names)) < len(names):
         raise ValueError(f"named_chain: names must differ, got {names}.")
-    links = {name: checks.transformation("named_chain", name, link) for name, link in args}
+    members = {name: checks.transformation("named_chain", name, tx) for name, tx in args}
 
     def init(params):
-        return {name: link.init(params) for name, link in links.items()}
+        return {name: tx.init(params) for name, tx in members.items()}
 
     def update(updates, state, params=None, **extra_args):
-        checks.parts("named_chain", "the state", state, links)
-        states = [state[name] for name in links]
-        updates, new = _through(list(links.values()), states, updates, params, extra_args)
-        return updates, dict(zip(links, new, strict=True))
+        checks.parts("named_chain", "the state", state, members)
+        parts = [state[name] for name in members]
+        updates, new = _through(list(members.values()), parts, updates, params, extra_args)
+        return updates, dict(zip(members, new, strict=True))
 
     return GradientTransformationExtraArgs(init, update)
 
 
 def _through(
-    links: Sequence[GradientTransformationExtraArgs],
-    states: Sequence[State],
+    members: Sequence[GradientTransformationExtraArgs],
+    parts: Sequence[State],
     updates: Updates,
     params: Params | None,
     extra_args: dict[str, Any],
 ) -> tuple[Updates, list[State]]:
-    """The updates after all ``links``, and their new states."""
-    new_states: list[State] = []
-    begins_later = "flush" in extra_args and not all(is_idle(s, extra_args) for s in states)
-    for i, (link, state) in enumerate(zip(links, states, strict=True)):
-        behind = links[i + 1 :]
-        if begins_later and is_idle(state, extra_args):
-            new_states.append(state)
+    """The updates after all ``members``, and their new states."""
+    new_parts: list[State] = []
+    begins_later = "flush" in extra_args and not all(states.is_idle(x, extra_args) for x in parts)
+    for i, (tx, part) in enumerate(zip(members, parts, strict=True)):
+        behind = members[i + 1 :]
+        if begins_later and states.is_idle(part, extra_args):
+            new_parts.append(part)
             continue
         begins_later = False
-        if isinstance(link, MultiSteps) and behind:
-            updates, rest = _accumulated(link, behind, states[i:], updates, params, extra_args)
-            return updates, [*new_states, *rest]
-        updates, new_state = link.update(updates, state, params, **extra_args)
-        new_states.append(new_state)
-    return updates, new_states
+        if isinstance(tx, MultiSteps) and behind:
+            updates, rest = _accumulated(tx, behind, parts[i:], updates, params, extra_args)
+            return updates, [*new_parts, *rest]
+        updates, new_part = tx.update(updates, part, params, **extra_args)
+        new_parts.append(new_part)
+    return updates, new_parts
 
 
 def _accumulated(
-    link: MultiSteps,
+    first: MultiSteps,
     behind: Sequence[GradientTransformationExtraArgs],
-    states: Sequence[State],
+    parts: Sequence[State],
     updates: Updates,
     params: Params | None,
     extra_args: dict[str, Any],
 ) -> tuple[Updates, list[State]]:
-    """``link`` and those behind it, which run when it does, as if they were inside it."""
-    links = [link.inner_opt, *behind]
+    """``first`` and the transformations behind it, which run when it does, as if inside it."""
+    members = [first.inner_opt, *behind]
 
-    def update(updates, states, params=None, **extra_args):
-        updates, new_states = _through(links, states, updates, params, extra_args)
-        return updates, tuple(new_states)
+    def update(updates, parts, params=None, **extra_args):
+        updates, new_parts = _through(members, parts, updates, params, extra_args)
+        return updates, tuple(new_parts)
 
-    together = link.around(GradientTransformationExtraArgs(link.inner_opt.init, update))
-    own = states[0]
+    together = first.around(GradientTransformationExtraArgs(first.inner_opt.init, update))
+    own = parts[0]
     checks.state("MultiSteps", own, MultiStepsState)
-    inside = own._replace(inner_opt_state=(own.inner_opt_state, *states[1:]))
+    inside = own._replace(inner_opt_state=(own.inner_opt_state, *parts[1:]))
     updates, inside = together.update(updates, inside, params, **extra_args)
     inner, *rest = inside.inner_opt_state
     return updates, [inside._replace(inner_opt_state=inner), *rest]
 
 
-def _check_length(links: int, state: State) -> None:
+def _check_length(length: int, state: State) -> None:
     has_parts = isinstance(state, tuple | list) and not hasattr(state, "_fields")
-    if not has_parts or len(state) != links:
+    if not has_parts or len(state) != length:
         given = f"a state of {len(state)} parts" if has_parts else f"a {type(state).__name__}"
         raise ValueError(
-            f"chain: {links} transformations were given {given}; "
+            f"chain: {length} transformations were given {given}; "
             "the state must come from the `init` of the same chain."
         )

@@ -30,14 +30,9 @@ def by_chunks(
     state: State,
     params: Params | None,
 ) -> tuple[Updates, State]:
-    """The result of an elementwise ``update`` on a state whose moments are ``QuantizedArray``.
+    """The result of an elementwise ``update``, which takes a state in float32, on an encoded state.
 
-    Args:
-        update: the update, of a state in float32.
-        chunk: number of entries at a time, a multiple of every block.
-        updates: the gradients.
-        state: the encoded state.
-        params: the parameters.
+    ``chunk``, the number of entries at a time, is a multiple of every block.
     """
     step = _Step(update, updates, state, params)
     begins = {}  # where the remainder of each large leaf begins
@@ -122,7 +117,7 @@ class _Step:
 
         def rest(i: int, x: Any) -> Any:
             if i not in begins:
-                return decode(x) if is_coded(x) else x
+                return decode(x)
             length = math.prod(self.shapes[i]) - begins[i]
             return _cut(_flat(x), begins[i], length).reshape(row(self.shapes[i], length))
 
@@ -145,16 +140,11 @@ class _Step:
 
 
 def _flat(x: Any) -> Any:
-    if is_coded(x):
-        return QuantizedArray(x.codes.reshape(-1), x.scales.reshape(-1), x.block)
-    return x.reshape(-1)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1), x)
 
 
 def _like(x: Any, old: Any) -> Any:
-    if is_coded(x):
-        codes, scales = x.codes.reshape(old.codes.shape), x.scales.reshape(old.scales.shape)
-        return QuantizedArray(codes, scales, x.block)
-    return x.reshape(old.shape)
+    return jax.tree.map(lambda leaf, other: leaf.reshape(other.shape), x, old)
 
 
 def _cut(x: Any, begin: Any, length: int) -> Any:

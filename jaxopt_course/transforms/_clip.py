@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, Inexact, Int, PyTree, ScalarLike, Shaped
 from jaxopt_course.core import (
     EmptyState,
     GradientTransformationExtraArgs,
-    Params,
     Updates,
     checks,
     global_norm,
@@ -49,11 +48,9 @@ def clip(max_delta: ScalarLike) -> GradientTransformationExtraArgs:
     checks.number("clip", "max_delta", max_delta, "[0, inf)")
 
     def clipped(u: Array) -> Array:
-        # A bound beyond the range of a narrow dtype must not become infinite.
-        bound = jnp.minimum(
-            jnp.asarray(max_delta, numerics.wide_dtype(u.dtype)), float(jnp.finfo(u.dtype).max)
-        )
-        return jnp.clip(u, -bound.astype(u.dtype), bound.astype(u.dtype))
+        bound = jnp.asarray(max_delta, numerics.wide_dtype(u.dtype))
+        bound = jnp.minimum(bound, float(jnp.finfo(u.dtype).max)).astype(u.dtype)  # is finite
+        return jnp.clip(u, -bound, bound)
 
     return of_floats(lambda updates, params: jax.tree.map(clipped, updates))
 
@@ -74,10 +71,7 @@ def clip_by_global_norm(max_norm: ScalarLike) -> GradientTransformationExtraArgs
     """
     checks.number("clip_by_global_norm", "max_norm", max_norm, "[0, inf)")
 
-    def clipped(updates: Updates, params: Params | None) -> Updates:
-        return shrink_to(updates, global_norm(updates), max_norm)
-
-    return of_floats(clipped)
+    return of_floats(lambda updates, params: shrink_to(updates, global_norm(updates), max_norm))
 
 
 def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
@@ -96,13 +90,10 @@ def clip_by_block_rms(threshold: ScalarLike) -> GradientTransformationExtraArgs:
     """
     checks.number("clip_by_block_rms", "threshold", threshold, "[0, inf)")
 
-    def clipped_tree(updates: Updates, params: Params | None) -> Updates:
-        def clipped(u: Inexact[Array, "*shape"]) -> Updates:
-            return shrink_to(u, root_mean_square(u), threshold) if u.size else u
+    def clipped(u: Inexact[Array, "*shape"]) -> Updates:
+        return shrink_to(u, root_mean_square(u), threshold) if u.size else u
 
-        return jax.tree.map(clipped, updates)
-
-    return of_floats(clipped_tree)
+    return of_floats(lambda updates, params: jax.tree.map(clipped, updates))
 
 
 AdaptiveGradClipState = EmptyState
@@ -166,8 +157,7 @@ def adaptive_grad_clip(
 
     Args:
         clipping: the largest ratio of the norms, in [0, inf).
-        eps: smallest norm of the weights of a unit, in [0, inf), so that weights that start at zero
-            can move.
+        eps: smallest norm of a unit's weights, in [0, inf), with which zero weights can move.
         axis: the axes that run over one unit, as in :func:`unitwise_norm`.
 
     Examples:
@@ -175,8 +165,7 @@ def adaptive_grad_clip(
         >>> tx.update(jnp.array([30.0, 40.0]), tx.init(params), params)[0].tolist()
         [1.5, 2.0]
     """
-    checks.number("adaptive_grad_clip", "clipping", clipping, "[0, inf)")
-    checks.number("adaptive_grad_clip", "eps", eps, "[0, inf)")
+    checks.numbers("adaptive_grad_clip", "[0, inf)", clipping=clipping, eps=eps)
 
     def clipped(u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"]) -> Array:
         norm = unitwise_norm(u, axis)
@@ -217,8 +206,6 @@ def per_example_layer_norm_clip(
     uniform: bool = True,
 ) -> tuple[Updates, PyTree[Int[Array, ""]]]:
     """The sum of the gradients of the examples, in which each layer is clipped separately.
-
-    The squares of the layers' bounds sum to the square of ``global_l2_norm_clip``.
 
     Args:
         grads: gradients whose first axis is that of the examples; each leaf is a layer.

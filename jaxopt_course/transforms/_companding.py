@@ -130,9 +130,9 @@ def is_coded(part: Any) -> bool:
     return isinstance(part, QuantizedArray)
 
 
-def decode(array: QuantizedArray) -> Float[Array, "*shape"]:
-    """The array in float32."""
-    return on_auto_axes(_decoded, array, like=array.codes)
+def decode(part: Any) -> Any:
+    """A part of a state, in float32 if it is encoded."""
+    return on_auto_axes(_decoded, part, like=part.codes) if is_coded(part) else part
 
 
 def _decoded(array: QuantizedArray) -> Float[Array, "*shape"]:

@@ -10,11 +10,12 @@ from jaxtyping import Array, Bool, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Params,
     State,
     Updates,
     checks,
     numerics,
-    refuse_accumulation,
+    states,
     tree,
 )
 
@@ -30,7 +31,7 @@ class ConditionFn(Protocol):
 class ConditionallyTransformState(NamedTuple):
     """State of :func:`conditionally_transform`.
 
-    inner_state: the inner state after the last step that ran it.
+    inner_state: the state of the transformation after the last step that ran it.
     step: number of calls of ``update``, int32[].
     """
 
@@ -39,11 +40,7 @@ class ConditionallyTransformState(NamedTuple):
 
 
 class ConditionallyMaskState(NamedTuple):
-    """State of :func:`conditionally_mask`.
-
-    step: number of calls of ``update``, int32[].
-    inner_state: the inner state after the last step that ran it.
-    """
+    """State of :func:`conditionally_mask`: ``step`` and ``inner_state`` as above."""
 
     step: Int[Array, ""]
     inner_state: State
@@ -67,13 +64,9 @@ def conditionally_transform(
         >>> float(tx.update(jnp.array(1.0), state)[0])
         1.0
     """
+    owner, kind = "conditionally_transform", ConditionallyTransformState
     return _when(
-        "conditionally_transform",
-        inner,
-        should_transform_fn,
-        forward_extra_args,
-        ConditionallyTransformState,
-        otherwise=lambda updates: updates,
+        owner, inner, should_transform_fn, forward_extra_args, kind, lambda updates: updates
     )
 
 
@@ -86,14 +79,8 @@ def conditionally_mask(
 
     Arguments are those of :func:`conditionally_transform`.
     """
-    return _when(
-        "conditionally_mask",
-        inner,
-        should_transform_fn,
-        forward_extra_args,
-        ConditionallyMaskState,
-        otherwise=tree.zeros_like,
-    )
+    owner, kind = "conditionally_mask", ConditionallyMaskState
+    return _when(owner, inner, should_transform_fn, forward_extra_args, kind, tree.zeros_like)
 
 
 def _when(
@@ -110,7 +97,7 @@ def _when(
 
     def init(params):
         inner_state = inner.init(params)
-        refuse_accumulation(owner, "inner", inner_state)
+        states.refuse_accumulation(owner, "inner", inner_state)
         return new_state(step=jnp.zeros((), jnp.int32), inner_state=inner_state)
 
     def update(updates, state, params=None, **extra_args):
@@ -118,14 +105,29 @@ def _when(
         due = condition(state.step, **(extra_args if forward_extra_args else {}))
         if due is None:
             raise TypeError(f"{owner}: `should_transform_fn` must return a bool, got None.")
-        updates, inner_state = jax.lax.cond(
-            due,
-            lambda: inner.update(updates, state.inner_state, params, **extra_args),
-            lambda: (otherwise(updates), state.inner_state),
+        updates, inner_state = run_if(
+            due, inner, updates, state.inner_state, params, extra_args, otherwise
         )
         return updates, new_state(step=numerics.safe_increment(state.step), inner_state=inner_state)
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def run_if(
+    condition: Any,
+    inner: GradientTransformationExtraArgs,
+    updates: Updates,
+    state: State,
+    params: Params | None,
+    extra_args: dict[str, Any],
+    otherwise: Callable[[Updates], Updates] = tree.zeros_like,
+) -> tuple[Updates, State]:
+    """The result of ``inner.update``, or else ``otherwise(updates)`` and the state as it is."""
+    return jax.lax.cond(
+        condition,
+        lambda: inner.update(updates, state, params, **extra_args),
+        lambda: (otherwise(updates), state),
+    )
 
 
 class ApplyEvery(NamedTuple):
@@ -168,8 +170,7 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
         return ApplyEvery(jnp.zeros((), jnp.int32), tree.accumulator_like(params))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("apply_every", state, ApplyEvery)
-        checks.like("apply_every", "gradient", updates, state.grad_acc)
+        checks.step("apply_every", updates, state, ApplyEvery, "grad_acc")
         count = numerics.safe_increment(state.count)
         due = numerics.has_reached(count, k) | ("flush" in extra_args)
         total = jax.tree.map(jnp.add, state.grad_acc, tree.cast_like(updates, state.grad_acc))
@@ -177,8 +178,7 @@ def apply_every(k: ScalarLike = 1) -> GradientTransformationExtraArgs:
         def chosen(condition: Array, tree: Updates) -> Updates:
             return jax.tree.map(lambda x: jnp.where(condition, x, jnp.zeros_like(x)), tree)
 
-        return tree.cast_like(chosen(due, total), updates), ApplyEvery(
-            jnp.where(due, 0, count), chosen(~due, total)
-        )
+        new = ApplyEvery(jnp.where(due, 0, count), chosen(~due, total))
+        return tree.cast_like(chosen(due, total), updates), new
 
     return GradientTransformationExtraArgs(init, update)

@@ -1,14 +1,12 @@
 """Whether an optimizer treats every entry independently, and which leaves it treats alike.
 
-The jaxpr of ``update`` is read. Each value in it belongs to one leaf, or to none: a number that all
-leaves share. A value is identified by how it was computed, without its shape, so that two leaves
-that are treated alike have equal programs.
+This is found by reading the jaxpr of ``update``. Each value in it belongs to one leaf, or is a
+number that all leaves share. It is identified by how it was computed, without its shape, so that
+two leaves that are treated alike have equal programs. A primitive is elementwise if applying it to
+arrays is the program that ``jax.vmap`` makes of applying it to numbers.
 
-Which primitives are elementwise is derived, not listed: a primitive is elementwise if applying it
-to arrays is the program that ``jax.vmap`` makes of applying it to numbers. It would not do to run
-the optimizer on a few numbers instead. Branches that these do not reach stay unseen, so that
-``apply_if_finite`` or a clip by a large norm looks elementwise, and an optimizer with traced
-hyperparameters cannot be run.
+Running the optimizer on a few numbers would not suffice: ``apply_if_finite`` or a clip by a large
+norm would look elementwise, because the numbers do not reach the other branch.
 """
 
 import functools

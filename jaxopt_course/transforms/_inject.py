@@ -17,12 +17,9 @@ from jaxopt_course.core import (
     GradientTransformationExtraArgs,
     State,
     checks,
-    if_applied,
     numerics,
+    states,
 )
-
-
-OF_SCHEDULES = ("hyperparams_states", "scheduled")  # fields with an entry per schedule
 
 
 class InjectHyperparamsState(NamedTuple):
@@ -77,42 +74,28 @@ def inject_hyperparams(
             "inject_hyperparams: `inner_factory` must be a function, "
             f"got {checks.shown(inner_factory)}."
         )
-    if not isinstance(static_args, str | Iterable):
-        raise TypeError(
-            "inject_hyperparams: `static_args` must be names of arguments, "
-            f"got {checks.shown(static_args)}."
-        )
     signature = _signature(inner_factory)
     owner = getattr(inner_factory, "__name__", repr(inner_factory))
-    static_args = {static_args} if isinstance(static_args, str) else set(static_args)
-    if unknown := static_args - set(signature.parameters):
-        raise ValueError(
-            f"inject_hyperparams: `static_args` must name arguments of "
-            f"{owner} ({', '.join(signature.parameters)}), got {sorted(unknown)}."
-        )
+    names = _without_static(owner, signature.parameters, static_args)
+    floats = [name for name in names if _takes_floats(signature.parameters[name].annotation)]
 
     @functools.wraps(inner_factory)
     def factory(*args: Any, **kwargs: Any) -> GradientTransformationExtraArgs:
-        def bound() -> inspect.BoundArguments:  # not shared between traces
-            arguments = signature.bind(*args, **kwargs)
-            arguments.apply_defaults()
-            return arguments
-
         def inner(hyperparams: Mapping[str, Any]) -> GradientTransformationExtraArgs:
-            own = bound()
+            own = signature.bind(*args, **kwargs)
             own.arguments.update(hyperparams)
-            return checks.transformation(
-                "inject_hyperparams", f"{owner}(...)", inner_factory(*own.args, **own.kwargs)
-            )
+            made = inner_factory(*own.args, **own.kwargs)
+            return checks.transformation("inject_hyperparams", f"{owner}(...)", made)
 
-        numbers, schedules = {}, {}
-        for name, value in bound().arguments.items():
-            if name in static_args or not _takes_floats(signature.parameters[name].annotation):
-                continue
-            if _is_number(value):
-                numbers[name] = value
-            elif callable(value):
-                schedules[name] = _stateful(owner, name, value)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = {name: bound.arguments[name] for name in floats}
+        numbers = {name: value for name, value in given.items() if _is_number(value)}
+        schedules = {
+            name: _stateful(owner, name, value)
+            for name, value in given.items()
+            if name not in numbers and callable(value)
+        }
         inner(numbers | {name: s(s.init()) for name, s in schedules.items()})  # checks numbers
         return _injected(inner, numbers, schedules, hyperparam_dtype)
 
@@ -131,43 +114,40 @@ def _injected(
         return jnp.asarray(value, dtype or numerics.wide_dtype(jnp.result_type(float)))
 
     def init(params):
-        states = {name: schedule.init() for name, schedule in schedules.items()}
-        scheduled = {name: entry(schedules[name](state)) for name, state in states.items()}
-        copies = {
-            name: jnp.array(value) for name, value in scheduled.items()
-        }  # because no buffer may be donated twice
+        of_schedules = {name: schedule.init() for name, schedule in schedules.items()}
+        scheduled = {name: entry(schedules[name](state)) for name, state in of_schedules.items()}
+        copies = jax.tree.map(jnp.array, scheduled)  # because no buffer may be donated twice
         hyperparams = {name: entry(value) for name, value in numbers.items()} | copies
-        inner_state = inner(hyperparams).init(params)
-        return InjectHyperparamsState(
-            jnp.zeros((), jnp.int32), hyperparams, states, inner_state, scheduled
-        )
+        inner_state, count = inner(hyperparams).init(params), jnp.zeros((), jnp.int32)
+        return InjectHyperparamsState(count, hyperparams, of_schedules, inner_state, scheduled)
 
     def update(updates, state, params=None, **extra_args):
         checks.state("inject_hyperparams", state, InjectHyperparamsState)
-        names = {"hyperparams": {**numbers, **schedules}}
-        for field, wanted in (names | dict.fromkeys(OF_SCHEDULES, schedules)).items():
-            checks.parts(
-                "inject_hyperparams", f"`{field}` of the state", getattr(state, field), wanted
-            )
+        for field, names in (
+            ("hyperparams", {**numbers, **schedules}),
+            ("hyperparams_states", schedules),
+            ("scheduled", schedules),
+        ):
+            what = f"`{field}` of the state"
+            checks.parts("inject_hyperparams", what, getattr(state, field), names)
         hyperparams = {name: entry(value) for name, value in state.hyperparams.items()}
-        states, scheduled = {}, {}
+        of_schedules, scheduled = {}, {}
         for name, schedule in schedules.items():
             before, last = state.hyperparams_states[name], state.scheduled[name]
             by_hand = _differs(hyperparams[name], last)
             value = entry(schedule(before, **extra_args))
             hyperparams[name] = jnp.where(by_hand, hyperparams[name], value)
             scheduled[name] = jnp.where(by_hand, last, value)
-            states[name] = schedule.update(before, **extra_args)
-        updates, inner_state = inner(hyperparams).update(
-            updates, state.inner_state, params, **extra_args
+            of_schedules[name] = schedule.update(before, **extra_args)
+        old = state.inner_state
+        updates, inner_state = inner(hyperparams).update(updates, old, params, **extra_args)
+        new = numerics.safe_increment(state.count), of_schedules
+        count, of_schedules = states.if_applied(
+            inner_state, old, new, (state.count, state.hyperparams_states)
         )
-        count, states = if_applied(
-            inner_state,
-            state.inner_state,
-            (numerics.safe_increment(state.count), states),
-            (state.count, state.hyperparams_states),
+        return updates, InjectHyperparamsState(
+            count, hyperparams, of_schedules, inner_state, scheduled
         )
-        return updates, InjectHyperparamsState(count, hyperparams, states, inner_state, scheduled)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -179,6 +159,22 @@ def _differs(value: Array, scheduled: Array) -> Bool[Array, ""]:
     """
     rounding = 8 * jnp.finfo(value.dtype).eps * jnp.abs(scheduled)
     return (value != scheduled) & ~(jnp.abs(value - scheduled) <= rounding)
+
+
+def _without_static(owner: str, parameters: Iterable[str], static_args: Any) -> list[str]:
+    """The ``parameters`` of a factory that are not among ``static_args``, which are checked."""
+    if not isinstance(static_args, str | Iterable):
+        raise TypeError(
+            "inject_hyperparams: `static_args` must be names of arguments, "
+            f"got {checks.shown(static_args)}."
+        )
+    static = {static_args} if isinstance(static_args, str) else set(static_args)
+    if unknown := static.difference(parameters):
+        raise ValueError(
+            f"inject_hyperparams: `static_args` must name arguments of "
+            f"{owner} ({', '.join(parameters)}), got {sorted(unknown)}."
+        )
+    return [name for name in parameters if name not in static]
 
 
 def _signature(function: Callable) -> inspect.Signature:
@@ -220,17 +216,15 @@ def _stateful(owner: str, name: str, schedule: Any) -> Any:
     """``schedule`` with ``init`` and ``update``; TypeError if it does not return a number."""
     if hasattr(schedule, "init") and hasattr(schedule, "update"):
         return schedule
+    cause = None
     try:
-        value = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
+        value: Any = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
+        returns_number = value.shape == () and jnp.issubdtype(value.dtype, np.number)
     except Exception as error:
+        returns_number, cause = False, error
+    if not returns_number:
         raise TypeError(
-            f"inject_hyperparams: `{name}` of {owner} is callable but not a schedule of the step "
-            f"count; if it is an argument, name it in `static_args`."
-        ) from error
-    is_number = isinstance(value, jax.ShapeDtypeStruct) and value.shape == ()
-    if not is_number or not jnp.issubdtype(value.dtype, np.number):
-        raise TypeError(
-            f"inject_hyperparams: `{name}` of {owner} is callable but not a schedule: it returns "
-            f"{value} for a step count; if it is an argument, name it in `static_args`."
-        )
+            f"inject_hyperparams: `{name}` of {owner} is callable but not a schedule, a function "
+            "from a step count to a number; if it is an argument, name it in `static_args`."
+        ) from cause
     return _CountedSchedule(schedule)

@@ -16,7 +16,7 @@ from jaxopt_course.core import (
     State,
     Updates,
     checks,
-    is_idle,
+    states,
     tree,
 )
 
@@ -60,13 +60,8 @@ def masked(
         marks = marks_of("masked", mask, updates)
         if mask_compatible_extra_args:
             extra_args = _select_like(updates, extra_args, marks, True)
-        inner_updates, inner_state = inner.update(
-            _select(updates, marks, True),
-            state.inner_state,
-            _select(params, marks, True),
-            **extra_args,
-        )
-        return _merge(marks, updates, {True: inner_updates}), MaskedState(inner_state)
+        new, state = _of_group(inner, True, marks, updates, state, params, extra_args)
+        return _merge(marks, updates, {True: new}), state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -87,9 +82,8 @@ def partition(
 
     Args:
         transforms: label -> transformation.
-        param_labels: a tree of labels shaped like (a prefix of) the params, or a function of the
-            params (in ``update``, of the updates) that returns one.
-        mask_compatible_extra_args: whether extra arguments shaped like the updates are masked too.
+        param_labels: a tree of labels, as ``mask`` in :func:`masked`.
+        mask_compatible_extra_args: as in :func:`masked`.
 
     Examples:
         >>> groups = {"fast": optax.scale(10.0), "frozen": optax.set_to_zero()}
@@ -103,55 +97,63 @@ def partition(
             "partition: `transforms` must be a dictionary, label -> transformation, "
             f"got {checks.shown(transforms)}."
         )
-    links = {
+    groups = {
         label: checks.transformation("partition", f"transforms[{label!r}]", tx)
         for label, tx in transforms.items()
     }
 
-    def labels_of(tree: PyTree) -> PyTree:
-        labels = _labels("partition", "param_labels", param_labels, tree)
-        for path, label in jax.tree.leaves_with_path(labels):
-            if not isinstance(label, Hashable) or label not in links:
-                place = f" at {jax.tree_util.keystr(path)}" if path else ""
-                raise ValueError(
-                    f"partition: label {checks.shown(label)}{place} has no transformation; "
-                    f"`transforms` has {', '.join(map(repr, links))}."
-                )
-        return labels
-
     def init(params):
-        labels = labels_of(params)
-        return PartitionState(
-            {
-                label: MaskedState(link.init(_select(params, labels, label)))
-                for label, link in links.items()
-            }
-        )
+        labels = _labels_among(groups, param_labels, params)
+        of_group = lambda label, tx: MaskedState(tx.init(_select(params, labels, label)))
+        return PartitionState({label: of_group(label, tx) for label, tx in groups.items()})
 
     def update(updates, state, params=None, **extra_args):
         checks.state("partition", state, PartitionState)
-        checks.parts("partition", "`inner_states` of the state", state.inner_states, links)
-        labels = labels_of(updates)
+        checks.parts("partition", "`inner_states` of the state", state.inner_states, groups)
+        labels = _labels_among(groups, param_labels, updates)
         new_updates, new_states = {}, {}
-        skips_idle = not is_idle(state, extra_args)
-        for label, link in links.items():
+        skips_idle = not states.is_idle(state, extra_args)
+        for label, tx in groups.items():
             extra, own = extra_args, state.inner_states[label]
-            if skips_idle and is_idle(own, extra_args):
+            if skips_idle and states.is_idle(own, extra_args):
                 new_updates[label], new_states[label] = _select(updates, labels, label), own
                 continue
             if mask_compatible_extra_args:
                 extra = _select_like(updates, extra_args, labels, label)
-            checks.state("partition", state.inner_states[label], MaskedState)
-            new_updates[label], inner_state = link.update(
-                _select(updates, labels, label),
-                own.inner_state,
-                _select(params, labels, label),
-                **extra,
+            checks.state("partition", own, MaskedState)
+            new_updates[label], new_states[label] = _of_group(
+                tx, label, labels, updates, own, params, extra
             )
-            new_states[label] = MaskedState(inner_state)
         return _merge(labels, updates, new_updates), PartitionState(new_states)
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _of_group(
+    tx: GradientTransformationExtraArgs,
+    label: Hashable,
+    labels: PyTree,
+    updates: Updates,
+    state: MaskedState,
+    params: Params | None,
+    extra_args: dict[str, Any],
+) -> tuple[Updates, MaskedState]:
+    """The result of ``tx`` on the leaves with this label."""
+    own, weights = (_select(x, labels, label) for x in (updates, params))
+    new, inner_state = tx.update(own, state.inner_state, weights, **extra_args)
+    return new, MaskedState(inner_state)
+
+
+def _labels_among(groups: Mapping[Hashable, Any], labels: Any, tree: PyTree) -> PyTree:
+    """The tree of labels, each of which must name one of ``groups``."""
+    found = _labels("partition", "param_labels", labels, tree)
+    for path, label in jax.tree.leaves_with_path(found):
+        if not isinstance(label, Hashable) or label not in groups:
+            raise ValueError(
+                f"partition: label {checks.shown(label)}{checks.at(path)} has no transformation; "
+                f"`transforms` has {', '.join(map(repr, groups))}."
+            )
+    return found
 
 
 def _labels(owner: str, name: str, labels: Any, params: PyTree) -> PyTree:
@@ -207,9 +209,7 @@ def _merge(labels: PyTree, updates: Updates, groups: dict[Hashable, Updates]) ->
     if not jax.tree.leaves(updates):
         return updates
 
-    def pick(label: Hashable, own: Any, *candidates: Any) -> Any:
-        return dict(zip(groups, candidates, strict=True)).get(label, own)
-
+    pick = lambda label, own, *others: dict(zip(groups, others, strict=True)).get(label, own)
     return jax.tree.map(pick, labels, updates, *groups.values())
 
 
@@ -217,22 +217,19 @@ def freeze(mask: Mask) -> GradientTransformationExtraArgs:
     """Set the updates of the marked leaves to zero.
 
     Args:
-        mask: a bool, a tree of bools shaped like (a prefix of) the params, or a function of the
-            params that returns one. True freezes.
+        mask: which leaves are frozen, as in :func:`masked`.
     """
     return masked(set_to_zero(), lambda tree: _frozen(mask, tree))
 
 
 def selective_transform(
-    optimizer: optax.GradientTransformation,
-    *,
-    freeze_mask: Mask,
+    optimizer: optax.GradientTransformation, *, freeze_mask: Mask
 ) -> GradientTransformationExtraArgs:
     """Run ``optimizer`` on the leaves that are not frozen, and keep no state for the others.
 
     Args:
         optimizer: the optimizer of the leaves that are trained.
-        freeze_mask: as in :func:`freeze`: True freezes.
+        freeze_mask: which leaves are frozen, as in :func:`masked`.
 
     Examples:
         >>> tx = selective_transform(optax.sgd(1.0), freeze_mask={"w": True, "b": False})
@@ -240,11 +237,8 @@ def selective_transform(
         >>> jax.tree.map(float, tx.update(grads, tx.init(grads))[0])
         {'b': -1.0, 'w': 0.0}
     """
-
-    def labels(tree: Params) -> PyTree:
-        frozen = _frozen(freeze_mask, tree)
-        return jax.tree.map(lambda leaf: "freeze" if leaf else "train", frozen)
-
+    label = lambda is_frozen: "freeze" if is_frozen else "train"
+    labels = lambda tree: jax.tree.map(label, _frozen(freeze_mask, tree))
     return partition({"train": optimizer, "freeze": set_to_zero()}, labels)
 
 

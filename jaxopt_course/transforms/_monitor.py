@@ -14,11 +14,9 @@ from jaxtyping import Array, DTypeLike, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
-    Params,
     State,
     Updates,
     checks,
-    numerics,
     tree,
 )
 
@@ -59,7 +57,7 @@ def snapshot(
         )
 
     def init(params):
-        return SnapshotState({measure_name: _kept(measure(_zeros(params)))})
+        return SnapshotState({measure_name: _kept(measure(tree.zeros_like(params)))})
 
     def update(updates, state, params=None, **extra_args):
         checks.state("snapshot", state, SnapshotState)
@@ -106,22 +104,23 @@ def monitor(
             "monitor: `measures` must be a dictionary, name -> measure, "
             f"got {checks.shown(measures)}."
         )
-    links = {name: _as_link(name, measure) for name, measure in measures.items()}
+    parts = {name: _as_transformation(name, measure) for name, measure in measures.items()}
 
     def init(params):
-        states = tuple(link.init(params) for link in links.values())
+        states = tuple(tx.init(params) for tx in parts.values())
+        zeros = tree.zeros_like(params)
         measurements = {
-            name: _kept(link.update(_zeros(params), state, params)[0])
-            for (name, link), state in zip(links.items(), states, strict=True)
+            name: _kept(tx.update(zeros, state, params)[0])
+            for (name, tx), state in zip(parts.items(), states, strict=True)
         }
         return MonitorState(measurements, states)
 
     def update(updates, state, params=None, **extra_args):
         checks.state("monitor", state, MonitorState)
-        checks.parts("monitor", "`measurements` of the state", state.measurements, links)
+        checks.parts("monitor", "`measurements` of the state", state.measurements, parts)
         measurements, states = {}, []
-        for (name, link), own in zip(links.items(), state.measure_states, strict=True):
-            measurement, own = link.update(updates, own, params, **extra_args)
+        for (name, tx), own in zip(parts.items(), state.measure_states, strict=True):
+            measurement, own = tx.update(updates, own, params, **extra_args)
             measurements[name] = tree.cast_like(measurement, state.measurements[name])
             states.append(own)
         return updates, MonitorState(measurements, tuple(states))
@@ -145,31 +144,22 @@ def measure_with_ema(
     """
     checks.function("measure_with_ema", "measure", measure)
     average = ema(decay, debias, accumulator_dtype)
-    measured = lambda updates: tree.widened(measure(updates))
-    shaped = GradientTransformationExtraArgs(
-        lambda params: average.init(measured(_zeros(params))), average.update
-    )
-    return chain(stateless(lambda updates, params: measured(updates)), shaped)
+    measured = lambda updates, params=None: tree.widened(measure(updates))
+    init = lambda params: average.init(measured(tree.zeros_like(params)))
+    return chain(stateless(measured), GradientTransformationExtraArgs(init, average.update))
 
 
-def _as_link(name: str, measure: Any) -> GradientTransformationExtraArgs:
-    is_function = callable(measure) and not isinstance(measure, optax.GradientTransformation)
-    if is_function:
+def _as_transformation(name: str, measure: Any) -> GradientTransformationExtraArgs:
+    if callable(measure) and not isinstance(measure, optax.GradientTransformation):
         return stateless(lambda updates, params: measure(updates))
     return checks.transformation("monitor", f"measures[{name!r}]", measure)
-
-
-def _zeros(params: Params) -> Updates:
-    return tree.zeros_like(params)
 
 
 def _kept(measurement: PyTree) -> PyTree:
     """The measurement as it is stored: narrow floats in float32, integers and bools as they are."""
 
     def own(x: Any) -> Array:
-        dtype = jnp.result_type(x)
-        return jnp.asarray(
-            x, numerics.wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
-        )
+        is_inexact = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+        return tree.widened(x) if is_inexact else jnp.asarray(x)
 
     return jax.tree.map(own, measurement)

@@ -27,12 +27,10 @@ from jaxopt_course.core import (
     Updates,
     checks,
     global_norm,
-    is_pending,
     numerics,
     placed_like,
     states,
     tree,
-    was_applied,
 )
 
 
@@ -58,15 +56,14 @@ class MultiStepsState(NamedTuple):
 
     def is_pending(self) -> Bool[Array, ""]:
         """Whether it holds gradients that no update has used yet."""
-        inside = is_pending(self.inner_opt_state)
+        inside = states.is_pending(self.inner_opt_state)
         own = self.mini_step > 0
         return own if inside is None else own | inside
 
     def was_applied(self, old: "MultiStepsState") -> Bool[Array, ""]:
         """Whether the update from ``old`` to this state ran the inner optimizer."""
-        inside = was_applied(self.inner_opt_state, old.inner_opt_state)
         ran = self.gradient_step != old.gradient_step
-        return ran if inside is None else ran & inside
+        return states.applied_with(ran, self.inner_opt_state, old.inner_opt_state)
 
     def without_reports(self) -> "MultiStepsState":
         """The state without what the predicate said of the last gradients."""
@@ -96,10 +93,10 @@ class MultiSteps(GradientTransformationExtraArgs):
 
     ``opt`` gets the other extra arguments, but with the weighted mean of ``value``, the accumulated
     gradient as ``grad``, and the total weight as ``weight``. The ``value_fn`` of a line search is
-    the mean loss of all rows of the k batches where these are available: in trainings on arrays
-    with a constant k. Elsewhere ``value_fn`` raises ValueError when ``opt`` calls it; use one batch
-    of all rows instead. To make the batches available, give ``value_fn`` a method ``of_last(count,
-    at_most)`` that returns the mean loss of the last ``count`` batches.
+    the mean loss of all rows of the k batches in trainings on arrays with a constant k, and
+    wherever ``value_fn`` has a method ``of_last(count, at_most)`` that returns the mean loss of the
+    last ``count`` batches. Elsewhere it raises ValueError when ``opt`` calls it; use one batch of
+    all rows instead.
 
     In a :func:`chain`, preceding transformations see the gradient of every batch. Following ones
     run when ``opt`` does, with its extra arguments. Wrappers that count or average steps, such as
@@ -137,8 +134,7 @@ class MultiSteps(GradientTransformationExtraArgs):
         if not callable(every_k_schedule):
             checks.number("MultiSteps", "every_k_schedule", every_k_schedule, "[1, inf)")
         inner = checks.transformation("MultiSteps", "opt", opt)
-        # With a predicate, skipped batches lie between those of a group.
-        at_most = _most(every_k_schedule) if should_skip_update_fn is None else None
+        rule = _Rule(every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype)
 
         def init(params):
             skip_state = ()
@@ -147,46 +143,18 @@ class MultiSteps(GradientTransformationExtraArgs):
                 _, skip_state = should_skip_update_fn(zeros, jnp.zeros((), jnp.int32), params)
             mini_step, gradient_step = (jnp.zeros((), jnp.int32) for _ in range(2))
             accumulated = tree.accumulator_like(params, accumulator_dtype)
-            weight, value = numerics.as_float(0.0), numerics.as_float(0.0)
-            return MultiStepsState(
-                mini_step,
-                gradient_step,
-                inner.init(params),
-                accumulated,
-                skip_state,
-                weight,
-                value,
+            state = MultiStepsState(
+                mini_step, gradient_step, inner.init(params), accumulated, skip_state
             )
+            return _complete(state)
 
         def update(updates, state, params=None, **extra_args):
-            checks.state("MultiSteps", state, MultiStepsState)
-            checks.like("MultiSteps", "gradient", updates, state.acc_grads)
+            checks.step("MultiSteps", updates, state, MultiStepsState, "acc_grads")
             state = _complete(state)
-            added = lambda: _added(state, updates, use_grad_mean, extra_args)
-
-            def run() -> tuple[Updates, MultiStepsState]:
-                group = added()
-                grads = tree.cast_like(_of_group(group, use_grad_mean), updates)
-                offers = _offers(group, grads, extra_args, at_most)
-                new_updates, inner_state = inner.update(
-                    grads, state.inner_opt_state, params, **offers
-                )
-                return new_updates, _emptied(group)._replace(
-                    gradient_step=numerics.safe_increment(state.gradient_step),
-                    inner_opt_state=tree.cast_like(inner_state, state.inner_opt_state),
-                )
-
-            shapes, _ = jax.eval_shape(run)  # updates may have another structure than gradients
-            zeros = lambda s: placed_like(jnp.zeros(s.shape, s.dtype), s)
-            nothing = lambda: jax.tree.map(zeros, shapes)
-            wait = lambda: (nothing(), added())
-            skip = lambda: (nothing(), state)
-
+            wait, run, skip = _outcomes(rule, inner, updates, state, params, extra_args)
             if extra_args.get("flush") == "without_gradient":
                 return jax.lax.cond(state.is_pending(), run, skip)
-            every_k = every_k_schedule
-            if callable(every_k):
-                every_k = every_k(state.gradient_step)
+            every_k = numerics.at_count(every_k_schedule, state.gradient_step)
             due = numerics.has_reached(numerics.safe_increment(state.mini_step), every_k)
             branch = (due | ("flush" in extra_args)).astype(jnp.int32)
             if should_skip_update_fn is None:
@@ -200,9 +168,7 @@ class MultiSteps(GradientTransformationExtraArgs):
 
         self = super().__new__(cls, init, update)
         self.inner_opt = inner
-        self.around = lambda opt: MultiSteps(
-            opt, every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype
-        )
+        self.around = lambda opt: MultiSteps(opt, *rule)
         return self
 
     @staticmethod
@@ -220,13 +186,8 @@ def skip_not_finite(
 ) -> tuple[Bool[Array, ""], dict[str, Array]]:
     """Skip gradients with a NaN or an infinity.
 
-    Args:
-        updates: the gradients of a batch.
-        gradient_step: unused.
-        params: unused.
-
     Returns:
-        Whether to skip, and ``{"should_skip", "num_not_finite"}``.
+        Whether to skip, and ``{"should_skip", "num_not_finite"}``. Only ``updates`` is read.
     """
     count = jnp.zeros((), jnp.int32)
     for leaf in jax.tree.leaves(updates):
@@ -246,7 +207,7 @@ def skip_large_updates(
         updates: the gradients of a batch.
         gradient_step: unused.
         params: unused.
-        max_squared_norm: in [0, inf]; bind it by ``functools.partial``.
+        max_squared_norm: the bound, in [0, inf]. Bind it by ``functools.partial``.
 
     Returns:
         Whether to skip, and ``{"should_skip", "norm_squared"}``.
@@ -254,27 +215,18 @@ def skip_large_updates(
     checks.number("skip_large_updates", "max_squared_norm", max_squared_norm, "[0, inf]")
     squares, norm = tree.sum(tree.squared(updates)), global_norm(updates)
     with np.errstate(over="ignore"):  # if the bound is out of range, its root decides
-        bound, root = (
-            numerics.as_float(max_squared_norm),
-            numerics.as_float(_root(max_squared_norm)),
-        )
+        bound = numerics.as_float(max_squared_norm)
+        root: Any = numerics.safe_sqrt(bound)
+        if isinstance(max_squared_norm, int | float):
+            root = math.sqrt(max_squared_norm)
     limits = jnp.finfo(norm.dtype)
     in_range = (squares > float(limits.tiny / limits.eps)) & (squares < float(limits.max))
     should_skip = ~jnp.where(
         in_range & (bound < jnp.inf),
         numerics.as_float(squares) < bound,
-        numerics.as_float(norm) < root,
+        numerics.as_float(norm) < numerics.as_float(root),
     )
     return should_skip, {"should_skip": should_skip, "norm_squared": numerics.as_float(squares)}
-
-
-def _root(bound: ScalarLike) -> Any:
-    """The square root, also of a Python number beyond the range of the gradients' dtype."""
-    return (
-        math.sqrt(bound)
-        if isinstance(bound, int | float)
-        else numerics.safe_sqrt(numerics.as_float(bound))
-    )
 
 
 def no_value_fn(params: Params, weight: Any = None, **extra_args: Any) -> Any:
@@ -284,6 +236,50 @@ def no_value_fn(params: Params, weight: Any = None, **extra_args: Any) -> Any:
         "of all accumulated batches cannot be computed; use one batch of all their rows (a "
         "larger `batch_size`) without MultiSteps."
     )
+
+
+class _Rule(NamedTuple):
+    """The arguments of :class:`MultiSteps` after the optimizer."""
+
+    every_k: Any
+    use_mean: bool
+    should_skip: ShouldSkipUpdateFunction | None
+    accumulator_dtype: DTypeLike | None
+
+    def at_most(self) -> int | None:
+        """The largest number of batches in a group; None if it is unknown while tracing.
+
+        With a predicate, skipped batches lie between those of a group.
+        """
+        unknown = callable(self.every_k) or checks.is_traced(self.every_k)
+        return None if unknown or self.should_skip is not None else math.ceil(float(self.every_k))
+
+
+def _outcomes(
+    rule: _Rule,
+    inner: GradientTransformationExtraArgs,
+    updates: Updates,
+    state: MultiStepsState,
+    params: Params | None,
+    extra_args: dict[str, Any],
+) -> tuple[Callable[[], tuple[Updates, MultiStepsState]], ...]:
+    """What a batch may cause: it is added to the group, completes the group, or is skipped."""
+    added = lambda: _added(state, updates, rule.use_mean, extra_args)
+
+    def run() -> tuple[Updates, MultiStepsState]:
+        group = added()
+        grads = tree.cast_like(_of_group(group, rule.use_mean), updates)
+        offers = _offers(group, grads, extra_args, rule.at_most())
+        new_updates, inner_state = inner.update(grads, state.inner_opt_state, params, **offers)
+        return new_updates, _emptied(group)._replace(
+            gradient_step=numerics.safe_increment(state.gradient_step),
+            inner_opt_state=tree.cast_like(inner_state, state.inner_opt_state),
+        )
+
+    shapes, _ = jax.eval_shape(run)  # updates may have another structure than gradients
+    zeros = lambda s: placed_like(jnp.zeros(s.shape, s.dtype), s)
+    nothing = lambda: jax.tree.map(zeros, shapes)
+    return lambda: (nothing(), added()), run, lambda: (nothing(), state)
 
 
 def _complete(state: MultiStepsState) -> MultiStepsState:
@@ -327,23 +323,15 @@ def _of_group(group: MultiStepsState, use_mean: bool) -> Updates:
     )
 
 
-def _most(every_k: Any) -> int | None:
-    """The largest number of batches in a group; None if it is unknown while tracing."""
-    known = not callable(every_k) and not checks.is_traced(every_k)
-    return math.ceil(float(every_k)) if known else None
-
-
 def _offers(
     group: MultiStepsState, grads: Updates, extra_args: dict[str, Any], at_most: int | None
 ) -> dict[str, Any]:
     """The extra arguments of the group: means instead of those of the last batch."""
-    offers = dict(extra_args)
-    offers.pop("flush", None)
-    if is_pending(group.inner_opt_state) is not None:  # an accumulation inside
-        offers["weight"] = group.acc_weight
-        if "flush" in extra_args:
-            offers["flush"] = "with_gradient"
-    if "weight" in offers:
+    offers = {name: value for name, value in extra_args.items() if name != "flush"}
+    accumulates = states.is_pending(group.inner_opt_state) is not None
+    if accumulates and "flush" in extra_args:
+        offers["flush"] = "with_gradient"
+    if accumulates or "weight" in offers:
         offers["weight"] = group.acc_weight
     if "value" in offers:
         dtype = jnp.result_type(offers["value"])
@@ -352,22 +340,16 @@ def _offers(
     if "grad" in offers:
         offers["grad"] = grads
     if "value_fn" in offers:
-        of_last = getattr(offers["value_fn"], "of_last", None)
-        if of_last is None or at_most is None:
-            offers["value_fn"] = no_value_fn
-        else:
-            offers["value_fn"] = of_last(group.mini_step, at_most)
+        of_last: Any = getattr(offers["value_fn"], "of_last", None)
+        is_known = of_last is not None and at_most is not None
+        offers["value_fn"] = of_last(group.mini_step, at_most) if is_known else no_value_fn
     return offers
 
 
 def _emptied(state: MultiStepsState) -> MultiStepsState:
     """``state`` at the start of a group."""
-    return state._replace(
-        mini_step=tree.zeros_like(state.mini_step),
-        acc_grads=tree.zeros_like(state.acc_grads),
-        acc_weight=tree.zeros_like(state.acc_weight),
-        acc_value=tree.zeros_like(state.acc_value),
-    )
+    fields = ("mini_step", "acc_grads", "acc_weight", "acc_value")
+    return state._replace(**{name: tree.zeros_like(getattr(state, name)) for name in fields})
 
 
 def _check_bool(should_skip: Any) -> None:

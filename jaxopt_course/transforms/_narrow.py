@@ -30,12 +30,12 @@ from jaxopt_course.core import (
     Params,
     State,
     checks,
-    count_applied,
+    states,
     tree,
 )
 
-from ._apply_updates import apply_updates
 from ._noise import own_key
+from ._take_step import apply_updates
 
 
 def is_narrow(x: Any) -> bool:
@@ -117,8 +117,7 @@ def stochastic_rounding(
 
     def update(updates, state, params=None, **extra_args):
         checks.state("stochastic_rounding", state, StochasticRoundingState)
-        checks.params("stochastic_rounding", params)
-        checks.like("stochastic_rounding", "gradient", updates, params)
+        checks.params("stochastic_rounding", params, updates)
         moves, inner_state = inner.update(
             tree.widened(updates), state.inner_state, params, **extra_args
         )
@@ -136,9 +135,8 @@ def stochastic_rounding(
         leaves, structure = jax.tree.flatten(params)
         numbers = jax.tree.unflatten(structure, range(len(leaves)))
         new = jax.tree.map(drawn, numbers, params, updates, moves)
-        return new, StochasticRoundingState(
-            count_applied(state.count, inner_state, state.inner_state), state.rng_key, inner_state
-        )
+        count = states.count_applied(state.count, inner_state, state.inner_state)
+        return new, StochasticRoundingState(count, state.rng_key, inner_state)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -174,8 +172,7 @@ def kahan(optimizer: optax.GradientTransformation) -> GradientTransformationExtr
 
     def update(updates, state, params=None, **extra_args):
         checks.state("kahan", state, KahanState)
-        checks.params("kahan", params)
-        checks.like("kahan", "gradient", updates, params)
+        checks.params("kahan", params, updates)
         moves, inner_state = inner.update(
             tree.widened(updates), state.inner_state, params, **extra_args
         )
@@ -229,8 +226,7 @@ def master_weights(optimizer: optax.GradientTransformation) -> GradientTransform
 
     def update(updates, state, params=None, **extra_args):
         checks.state("master_weights", state, MasterWeightsState)
-        checks.params("master_weights", params)
-        checks.like("master_weights", "gradient", updates, params)
+        checks.params("master_weights", params, updates)
 
         def current(param: Any, master: Any) -> Any:
             if not is_narrow(param):

@@ -12,12 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    checks,
-    numerics,
-    tree,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, checks, is_key, numerics, tree
 
 
 class AddNoiseState(NamedTuple):
@@ -51,8 +46,7 @@ def add_noise(
         >>> round(float(jnp.std(tx.update(zeros, tx.init(zeros))[0])), 2)
         0.1
     """
-    checks.number("add_noise", "eta", eta, "[0, inf)")
-    checks.number("add_noise", "gamma", gamma, "[0, inf)")
+    checks.numbers("add_noise", "[0, inf)", eta=eta, gamma=gamma)
     if seed is not None:
         warnings.warn("add_noise: use `key`, not `seed`.", DeprecationWarning, stacklevel=2)
         if key is not None:
@@ -86,7 +80,7 @@ def add_noise(
 
 def own_key(key: jax.Array | int) -> Key[Array, ""]:
     """A typed key for a state: a copy, so that donating the state keeps the caller's key."""
-    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if is_key(key):
         return jax.random.clone(key)
     is_seed = isinstance(key, int | np.integer) or jnp.issubdtype(
         getattr(key, "dtype", object), jnp.integer

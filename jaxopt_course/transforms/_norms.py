@@ -63,9 +63,8 @@ def scale_by_trust_ratio(
         >>> tx.update(jnp.array([0.0, 0.1]), tx.init(params), params)[0].tolist()
         [0.0, 5.0]
     """
-    checks.number("scale_by_trust_ratio", "min_norm", min_norm, "[0, inf)")
-    checks.number("scale_by_trust_ratio", "trust_coefficient", trust_coefficient, "[0, inf)")
-    checks.number("scale_by_trust_ratio", "eps", eps, "[0, inf)")
+    numbers = {"min_norm": min_norm, "trust_coefficient": trust_coefficient, "eps": eps}
+    checks.numbers("scale_by_trust_ratio", "[0, inf)", **numbers)
 
     def trusted(u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"]) -> Array:
         of_update = global_norm(u)
@@ -196,10 +195,9 @@ def scale_by_distance_over_gradients(
         param_dtype: dtype of the copy of the initial parameters; float32 or wider by default.
         global_scale: c, of either sign.
     """
-    checks.dtype("scale_by_distance_over_gradients", "param_dtype", param_dtype)
     owner = "scale_by_distance_over_gradients"
-    checks.number(owner, "reps_rel", reps_rel, "[0, inf)")
-    checks.number(owner, "eps", eps, "[0, inf)")
+    checks.dtype(owner, "param_dtype", param_dtype)
+    checks.numbers(owner, "[0, inf)", reps_rel=reps_rel, eps=eps)
     checks.number(owner, "global_scale", global_scale)
 
     def init(params):
@@ -214,8 +212,7 @@ def scale_by_distance_over_gradients(
 
     def update(updates, state, params=None, **extra_args):
         checks.state(owner, state, ScaleByDistanceOverGradientsState)
-        checks.params(owner, params)
-        checks.like(owner, "gradient", updates, params)
+        checks.params(owner, params, updates)
 
         def farthest(r: Array, w: Array, start: Array) -> Array:
             return jnp.maximum(r, global_norm(tree.sub(w, start)).astype(r.dtype))

@@ -1,7 +1,6 @@
 """Run an elementwise optimizer on a few large arrays instead of many small ones.
 
-An elementwise optimizer treats an entry alike wherever it is stored. A thousand small leaves that
-are concatenated take one operation instead of a thousand, compiled once.
+A thousand small leaves that are concatenated take one operation instead of a thousand.
 """
 
 from collections.abc import Callable
@@ -83,12 +82,10 @@ def packed(
     treatment by the optimizer. Leaves that are split over several devices are not joined, because
     that would exchange data between devices in every step.
 
-    ``init`` decides which leaves are joined. A concrete array knows its sharding. Inside
-    ``jax.jit`` or ``jax.eval_shape``, an array on an automatic mesh of several devices does not,
-    and is not joined; call ``init`` on concrete parameters, outside of ``jax.jit``, to have
-    replicated leaves joined. Parameters that are created in the same ``jax.jit`` and get their
-    sharding from its ``out_shardings`` do not even show a mesh: create them first, and call
-    ``init`` afterwards. :func:`~jaxopt_course.training.fit` knows the sharding of its parameters.
+    ``init`` decides which leaves are joined. On several devices call it on concrete parameters,
+    outside of ``jax.jit`` and ``jax.eval_shape``, which hide the sharding of an array on an
+    automatic mesh: such an array is not joined. :func:`~jaxopt_course.training.fit` knows the
+    sharding of its parameters.
 
     ``init`` checks that the optimizer is elementwise. Transformations that look at whole leaves or
     trees, such as clipping by norm, must be outside. If this wrapper is the outermost one, the
@@ -176,8 +173,11 @@ def _layout(exact: GradientTransformationExtraArgs, params: PyTree, max_size: in
             f"packed: `optimizer` must treat each entry alone, but {error}; pack the part of it "
             "that does, and chain or wrap the rest around that."
         ) from None
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"packed: `optimizer` does not run on joined leaves: {error}") from error
+    except Exception as error:
+        raise ValueError(
+            "packed: `optimizer` must run on these parameters, alone and joined, without extra "
+            f"arguments, but it raises {type(error).__name__}: {error}"
+        ) from error
     alone = [*layout.groups, *((i,) for i in layout.whole)]
     for group, program in zip(alone, together, strict=True):
         if any(programs[i] != program for i in group):

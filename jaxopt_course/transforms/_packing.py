@@ -118,12 +118,8 @@ def plan(tree: PyTree, max_size: int, apart: tuple[Hashable, ...] | None = None)
     """The layout of ``tree`` in which leaves of at most ``max_size`` entries are packed.
 
     Leaves that are, or may be, split over several devices are not packed: joining them would
-    exchange data between devices in every step.
-
-    Args:
-        tree: tree of arrays.
-        max_size: number of entries.
-        apart: one value per leaf; only leaves with equal values share a buffer.
+    exchange data between devices in every step. ``apart`` has one value per leaf; only leaves with
+    equal values share a buffer.
     """
     leaves, structure = jax.tree.flatten(tree)
     shapes = tuple(jnp.shape(leaf) for leaf in leaves)

@@ -79,9 +79,8 @@ def add_l1(
 
     Args:
         strength: s_t, a number in [0, inf), or a schedule of the step count (from 0).
-        mask: which leaves are penalized: a tree of bools shaped like (a prefix of) the params, or a
-            function of the params that returns one; None for all. By default biases and the
-            parameters of normalizations are left out.
+        mask: which leaves are penalized, as in :func:`add_decayed_weights`; None for all. By
+            default biases and the parameters of normalizations are left out.
 
     Examples:
         >>> tx, params = add_l1(0.5), jnp.array([3.0, 0.0, -1.0])
@@ -108,8 +107,7 @@ def _added(
 
     def update(updates, state, params=None, **extra_args):
         checks.state(owner, state, new_state)
-        checks.params(owner, params)
-        checks.like(owner, "gradient", updates, params)
+        checks.params(owner, params, updates)
         now = numerics.at_count(strength, state.step)
         total = tree.running_sum(gradient(params), updates, now)
         new = new_state(step=numerics.safe_increment(state.step))
@@ -127,9 +125,8 @@ def add_penalty(
 
     Args:
         fn: a penalty of one array: array -> number, differentiable by ``jax.grad``.
-        where: which leaves are penalized, and how strongly: a tree of bools and numbers in [0, inf)
-            shaped like (a prefix of) the params, or a function of the params that returns one. By
-            default biases and the parameters of normalizations are left out.
+        where: which leaves are penalized, and how strongly: as ``mask`` of :func:`add_l1`, with
+            bools or numbers in [0, inf).
 
     Examples:
         >>> from jaxopt_course.regularizers import l1_penalty
@@ -139,8 +136,7 @@ def add_penalty(
     """
 
     def added(updates: Updates, params: Params | None) -> Updates:
-        checks.params("add_penalty", params)
-        checks.like("add_penalty", "gradient", updates, params)
+        checks.params("add_penalty", params, updates)
         slopes = jax.grad(lambda p: penalty(p, fn, where))(tree.widened(params))
         ascent = jax.tree.map(jnp.conj, slopes)  # the direction of ascent of complex parameters
         return tree.cast_like(tree.running_sum(ascent, updates, 1.0), updates)

@@ -37,8 +37,8 @@ from jaxopt_course.core import (
     State,
     Updates,
     checks,
-    if_applied,
     numerics,
+    states,
     tree,
 )
 from jaxopt_course.regularizers import weights_only
@@ -66,11 +66,10 @@ def proximal(
         operator: ``operator(x, scaling=a)`` returns argmin over y of |y - x|^2 / 2 + a R(y) for one
             array x: a proximal operator with its strength, such as ``functools.partial(prox_l1,
             strength=0.1)``.
-        learning_rate: a_t, in [0, inf), or a schedule of the step count (from 0): the rate of the
-            preceding transformations.
-        mask: which leaves are penalized: a tree of bools shaped like (a prefix of) the params, or a
-            function of the params that returns one; None for all. By default biases and the
-            parameters of normalizations are left out. For different strengths, chain several.
+        learning_rate: a_t, the rate of the preceding transformations, in [0, inf), or a schedule
+            of the step count (from 0).
+        mask: which leaves are penalized, as in :func:`add_l1`. For different strengths, chain
+            several.
 
     Examples:
         >>> from jaxopt_course.regularizers import prox_l1
@@ -92,8 +91,8 @@ def proximal(
         updates = _towards("proximal", of_tree, updates, params)
         return updates, ProximalState(step=numerics.safe_increment(state.step))
 
-    link = GradientTransformationExtraArgs(init, update)
-    return link if mask is None else masked(link, mask)
+    step = GradientTransformationExtraArgs(init, update)
+    return step if mask is None else masked(step, mask)
 
 
 def projected(projection: Callable[[Params], Params]) -> GradientTransformationExtraArgs:
@@ -164,17 +163,12 @@ def scaled_proximal(
         rate = numerics.at_count(learning_rate, state.step)
         updates, inner_state = inner.update(updates, state.inner_state, params, **extra_args)
         scalings = tree.scale(metric(inner_state), rate)
-        of_tree = lambda points: jax.tree.map(
-            lambda x, scaling: operator(x, scaling=scaling), points, scalings
-        )
+        of_leaf = lambda x, scaling: operator(x, scaling=scaling)
+        of_tree = lambda points: jax.tree.map(of_leaf, points, scalings)
         updates = _towards("scaled_proximal", of_tree, tree.scale(updates, -rate), params)
-        zeros = jax.tree.map(jnp.zeros_like, updates)
-        updates, step = if_applied(
-            inner_state,
-            state.inner_state,
-            (updates, numerics.safe_increment(state.step)),
-            (zeros, state.step),
-        )
+        moved = updates, numerics.safe_increment(state.step)
+        stayed = jax.tree.map(jnp.zeros_like, updates), state.step
+        updates, step = states.if_applied(inner_state, state.inner_state, moved, stayed)
         return updates, ScaledProximalState(step, inner_state)
 
     return GradientTransformationExtraArgs(init, update)
@@ -184,8 +178,7 @@ def _towards(
     owner: str, operator: Callable[[Params], Params], updates: Updates, params: Params | None
 ) -> Updates:
     """``operator(params + updates) - params``, in the dtypes of ``updates``."""
-    checks.params(owner, params)
-    checks.like(owner, "gradient", updates, params)
+    checks.params(owner, params, updates)
     points = operator(tree.running_sum(params, updates, 1.0))
     checks.like(owner, "result of the operator", points, params)
     return tree.cast_like(tree.sub(points, params), updates)

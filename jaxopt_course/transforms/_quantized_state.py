@@ -13,17 +13,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    Params,
-    State,
-    checks,
-    explicit_mesh,
-)
+from jaxopt_course.core import GradientTransformationExtraArgs, Params, State, checks, explicit_mesh
 
 from ._chunks import by_chunks, row
 from ._companding import decode, encode, encode_like, is_coded
-from ._elementwise import NotElementwiseError, kinds_of, leaf_numbers, leaf_programs, owner_of
+from ._elementwise import kinds_of, leaf_numbers, leaf_programs, owner_of
 
 
 Kind = Literal["signed", "positive"] | None
@@ -89,37 +83,28 @@ def quantized_state(
     inner = checks.transformation(owner, "optimizer", optimizer)
     known: dict[Any, bool] = {}  # whether the optimizer is elementwise on such parameters
 
-    def is_elementwise(params: Params, chunk: int) -> bool:
-        kinds = kinds_of(params)
+    def in_chunks(like: PyTree) -> bool:
+        largest = max((x.size for x in jax.tree.leaves(like)), default=0)
+        if chunk is None or largest <= chunk or explicit_mesh(like) is not None:
+            return False
+        kinds = kinds_of(like)
         if kinds not in known:
-            known[kinds] = _is_elementwise(inner, params, chunk)
+            known[kinds] = _is_elementwise(inner, like, chunk)
         return known[kinds]
 
     def init(params):
-        numbers, shapes = leaf_numbers(params), [jnp.shape(x) for x in jax.tree.leaves(params)]
-
-        def kept(path: Any, leaf: Any) -> Any:
-            i, before = owner_of(path, numbers)
-            if i is None or leaf.shape != shapes[i] or leaf.size < min_size:
-                return leaf
-            named = [key.name for key in before if isinstance(key, jax.tree_util.GetAttrKey)]
-            is_moment = kind(named[-1]) if named and leaf.dtype == jnp.float32 else None
-            return leaf if is_moment is None else encode(leaf, block, is_moment == "positive")
-
-        return QuantizedState(jax.tree_util.tree_map_with_path(kept, inner.init(params)))
+        return QuantizedState(_encoded(inner.init(params), params, kind, min_size, block))
 
     def update(updates, state, params=None, **extra_args):
         checks.state(owner, state, QuantizedState)
         if params is not None:
             checks.like(owner, "gradient", updates, params)
         run = lambda *args: inner.update(*args, **extra_args)
-        old, like = state.inner_state, updates if params is None else params
-        largest = max((x.size for x in jax.tree.leaves(like)), default=0)
-        may_chunk = chunk is not None and largest > chunk and explicit_mesh(like) is None
-        if chunk is not None and may_chunk and is_elementwise(like, chunk):
+        old = state.inner_state
+        if chunk is not None and in_chunks(updates if params is None else params):
             updates, after = by_chunks(run, chunk, updates, old, params)
             return updates, QuantizedState(after)
-        whole = jax.tree.map(lambda x: decode(x) if is_coded(x) else x, old, is_leaf=is_coded)
+        whole = jax.tree.map(decode, old, is_leaf=is_coded)
         updates, after = run(updates, whole, params)
         again = lambda own, new: encode_like(new, own)
         return updates, QuantizedState(jax.tree.map(again, old, after, is_leaf=is_coded))
@@ -127,6 +112,23 @@ def quantized_state(
     both = _Quantized(init, update)
     both.exact = inner
     return both
+
+
+def _encoded(
+    state: State, params: Params, kind: Callable[[str], Kind], min_size: int, block: int
+) -> State:
+    """``state`` with its large moments in blocks."""
+    numbers, shapes = leaf_numbers(params), [jnp.shape(x) for x in jax.tree.leaves(params)]
+
+    def kept(path: Any, leaf: Any) -> Any:
+        i, before = owner_of(path, numbers)
+        if i is None or leaf.shape != shapes[i] or leaf.size < min_size:
+            return leaf
+        named = [key.name for key in before if isinstance(key, jax.tree_util.GetAttrKey)]
+        is_moment = kind(named[-1]) if named and leaf.dtype == jnp.float32 else None
+        return leaf if is_moment is None else encode(leaf, block, is_moment == "positive")
+
+    return jax.tree_util.tree_map_with_path(kept, state)
 
 
 def _is_elementwise(inner: GradientTransformationExtraArgs, like: PyTree, chunk: int) -> bool:
@@ -138,7 +140,7 @@ def _is_elementwise(inner: GradientTransformationExtraArgs, like: PyTree, chunk:
 
     try:
         same = leaf_programs(inner, like) == leaf_programs(inner, jax.tree.map(part, like))
-    except NotElementwiseError:
+    except Exception:  # it is not elementwise, needs extra arguments, or fails on whole leaves too
         return False
     return same and _can_leave_out(inner, like)
 

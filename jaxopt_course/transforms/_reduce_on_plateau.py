@@ -15,23 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from jaxopt_course.core import (
-    GradientTransformationExtraArgs,
-    checks,
-    numerics,
-    tree,
-)
-
-
-INTERVALS = {
-    "factor": "(0, 1)",
-    "patience": "[1, inf)",
-    "rtol": "[0, 1]",
-    "atol": "[0, inf)",
-    "cooldown": "[0, inf)",
-    "accumulation_size": "[1, inf)",
-    "min_scale": "[0, 1]",
-}
+from jaxopt_course.core import GradientTransformationExtraArgs, checks, numerics, tree
 
 
 class ReduceLROnPlateauState(NamedTuple):
@@ -86,73 +70,51 @@ def reduce_on_plateau(
         >>> float(tx.update(jnp.array(1.0), state, value=-2.0)[0])
         0.5
     """
-    rule = _Rule(factor, patience, rtol, atol, cooldown, accumulation_size, min_scale)
-    for name, interval in INTERVALS.items():
-        checks.number("reduce_on_plateau", name, getattr(rule, name), interval)
+    owner = "reduce_on_plateau"
+    checks.number(owner, "factor", factor, "(0, 1)")
+    checks.numbers(owner, "[1, inf)", patience=patience, accumulation_size=accumulation_size)
+    checks.numbers(owner, "[0, inf)", atol=atol, cooldown=cooldown)
+    checks.numbers(owner, "[0, 1]", rtol=rtol, min_scale=min_scale)
 
     def init(params):
-        plateau_count, cooldown_count, count = (jnp.zeros((), jnp.int32) for _ in range(3))
-        return ReduceLROnPlateauState(
-            numerics.as_float(1.0),
-            numerics.as_float(jnp.inf),
-            plateau_count,
-            cooldown_count,
-            count,
-            avg_value=numerics.as_float(0.0),
-            avg_weight=numerics.as_float(0.0),
+        bad, pause, count = (jnp.zeros((), jnp.int32) for _ in range(3))
+        scale, best, mean, weight = map(numerics.as_float, (1.0, jnp.inf, 0.0, 0.0))
+        return ReduceLROnPlateauState(scale, best, bad, pause, count, mean, weight)
+
+    def judged(state: ReduceLROnPlateauState) -> ReduceLROnPlateauState:
+        """The state after a complete mean."""
+        improved = _improves(state.avg_value, state.best_value, rtol, atol)
+        waiting = state.cooldown_count > 0
+        bad = jnp.where(improved, 0, numerics.safe_increment(state.plateau_count))
+        reduce = ~waiting & numerics.has_reached(bad, patience)
+        smaller = state.scale * numerics.as_float(factor)
+        smaller = jnp.maximum(smaller, numerics.as_float(min_scale))
+        pause = jnp.where(reduce, jnp.ceil(numerics.alike(cooldown)[0]).astype(jnp.int32), 0)
+        return state._replace(
+            scale=jnp.where(reduce, smaller, state.scale),
+            best_value=jnp.where(improved, state.avg_value, state.best_value),
+            plateau_count=jnp.where(waiting | reduce, 0, bad),
+            cooldown_count=jnp.where(waiting, state.cooldown_count - 1, pause),
         )
 
     def update(updates, state, params=None, *, value=None, weight=1.0, **extra_args):
-        checks.state("reduce_on_plateau", state, ReduceLROnPlateauState)
+        checks.state(owner, state, ReduceLROnPlateauState)
         if value is None:
             raise ValueError(
-                "reduce_on_plateau reads the loss: call `update(updates, state, params, "
-                "value=loss)`."
+                f"{owner} reads the loss: call `update(updates, state, params, value=loss)`."
             )
         state = _with_value(state, numerics.as_float(value), numerics.as_float(weight))
         full = numerics.has_reached(state.count, accumulation_size)
-        judged = _where(state.avg_weight > 0, _after_a_mean(rule, state.avg_value, state), state)
-        new_state = _where(full, _emptied(judged), state)
+        after = _where(state.avg_weight > 0, judged(state), state)
+        new_state = _where(full, _emptied(after), state)
         return tree.scale(updates, new_state.scale), new_state
 
     return GradientTransformationExtraArgs(init, update)
 
 
-class _Rule(NamedTuple):
-    """The arguments of :func:`reduce_on_plateau`."""
-
-    factor: ScalarLike
-    patience: ScalarLike
-    rtol: ScalarLike
-    atol: ScalarLike
-    cooldown: ScalarLike
-    accumulation_size: ScalarLike
-    min_scale: ScalarLike
-
-
-def _after_a_mean(
-    rule: _Rule, mean: Float[Array, ""], state: ReduceLROnPlateauState
-) -> ReduceLROnPlateauState:
-    """The state after a complete mean."""
-    best = state.best_value
-    tolerance = numerics.as_float(rule.rtol) * jnp.abs(best) + numerics.as_float(rule.atol)
-    improved = mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
-    waiting = state.cooldown_count > 0
-    bad = jnp.where(improved, 0, numerics.safe_increment(state.plateau_count))
-    reduce = ~waiting & numerics.has_reached(bad, rule.patience)
-    smaller = jnp.maximum(
-        state.scale * numerics.as_float(rule.factor), numerics.as_float(rule.min_scale)
-    )
-    pause = jnp.ceil(numerics.alike(rule.cooldown)[0]).astype(jnp.int32)
-    return ReduceLROnPlateauState(
-        scale=jnp.where(reduce, smaller, state.scale),
-        best_value=jnp.where(improved, mean, best),
-        plateau_count=jnp.where(waiting | reduce, 0, bad),
-        cooldown_count=jnp.where(waiting, state.cooldown_count - 1, jnp.where(reduce, pause, 0)),
-        count=state.count,
-        avg_value=state.avg_value,
-        avg_weight=state.avg_weight,
-    )
+def _improves(mean: Array, best: Array, rtol: ScalarLike, atol: ScalarLike) -> Array:
+    tolerance = numerics.as_float(rtol) * jnp.abs(best) + numerics.as_float(atol)
+    return mean < jnp.where(jnp.isfinite(best), best - tolerance, best)
 
 
 def _with_value(state: ReduceLROnPlateauState, value: Array, weight: Array) -> Any:

@@ -82,9 +82,8 @@ def scale_by_learning_rate(
 
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_learning_rate", state, ScaleByLearningRateState)
-        checks.floats("scale_by_learning_rate", "gradient", updates)
-        if params is not None:
-            checks.like("scale_by_learning_rate", "gradient", updates, params)
+        like = updates if params is None else params
+        checks.like("scale_by_learning_rate", "gradient", updates, like)
         rate = numerics.at_count(learning_rate, state.step)
         updates = tree.scale(updates, -rate if flip_sign else rate)
         return updates, ScaleByLearningRateState(step=numerics.safe_increment(state.step))

@@ -27,33 +27,25 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
         [-1.0, 1.5]
     """
     checks.function("stateless", "f", f)
-    return _without_state(_owner(f), f)
+    return _without_state(f, lambda owner, updates: None)
 
 
 def of_floats(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
     """:func:`stateless` that refuses integer gradients, to which results would be rounded."""
-    owner = _owner(f)
-
-    def checked(updates: Updates, params: Params | None) -> Updates:
-        checks.floats(owner, "gradient", updates)
-        return f(updates, params)
-
-    return _without_state(owner, checked)
-
-
-def _owner(f: Callable) -> str:
-    """The name of the factory that defines ``f``."""
-    return getattr(f, "__qualname__", "stateless").split(".")[0]
+    return _without_state(f, lambda owner, updates: checks.floats(owner, "gradient", updates))
 
 
 def _without_state(
-    owner: str, f: Callable[[Updates, Params | None], Updates]
+    f: Callable[[Updates, Params | None], Updates], check: Callable[[str, Updates], None]
 ) -> GradientTransformationExtraArgs:
+    owner = getattr(f, "__qualname__", "stateless").split(".")[0]  # the factory that defines f
+
     def init(params):
         return EmptyState()
 
     def update(updates, state, params=None, **extra_args):
         checks.empty_state(owner, state)
+        check(owner, updates)
         return f(updates, params), state
 
     return GradientTransformationExtraArgs(init, update)
@@ -83,8 +75,7 @@ def beside_params(
     """Apply ``f(update, parameter)`` to each leaf; ``update`` of ``owner`` needs the params."""
 
     def mapped(updates: Updates, params: Params | None) -> Updates:
-        checks.params(owner, params)
-        checks.like(owner, "gradient", updates, params)
+        checks.params(owner, params, updates)
         return jax.tree.map(f, updates, params)
 
     return stateless(mapped)

@@ -1,4 +1,4 @@
-"""One step of an optimizer as trainings make it: an update with everything that it may ask for.
+"""One step of an optimizer: updates are added to the parameters, after everything was offered.
 
 Every update is offered the extra arguments
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -23,14 +24,40 @@ from jaxopt_course.core import (
     State,
     Updates,
     checks,
-    is_pending,
     numerics,
     states,
     tree,
 )
 
-from ._apply_updates import apply_updates
 from ._multi_steps import no_value_fn
+
+
+def apply_updates(params: Params, updates: Updates) -> Params:
+    """``params + updates``, added in float32 or wider, returned in the params' dtypes.
+
+    Args:
+        params: the parameters.
+        updates: what a transformation returned, with the same structure and shapes. A leaf that is
+            None leaves its parameter as it is.
+
+    Raises:
+        ValueError: if the structure or a shape differs, which broadcasting would hide.
+    """
+    is_none = lambda x: x is None
+    try:
+        kept = jax.tree.map(lambda u, p: None if u is None else p, updates, params, is_leaf=is_none)
+    except ValueError:
+        kept = params  # the structures differ: the check below reports where
+    checks.like("apply_updates", "update", updates, kept)
+
+    def moved(u: Any, p: Any) -> Array | None:
+        if u is None or p is None or jnp.result_type(u) == jax.dtypes.float0:
+            return p  # float0 is the gradient dtype of integers
+        dtype = jnp.result_type(p)
+        wide = np.promote_types(numerics.wide_dtype(dtype), numerics.wide_dtype(jnp.result_type(u)))
+        return (jnp.asarray(p, wide) + jnp.asarray(u, wide)).astype(dtype)
+
+    return jax.tree.map(moved, updates, params, is_leaf=is_none)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +87,8 @@ def take_step(
 ) -> tuple[Params, State]:
     """The parameters and the optimizer's state after one update.
 
-    Args:
-        optimizer: the transformation.
-        params: the parameters.
-        state: state of the optimizer.
-        grads: the gradients, which are also offered as ``grad``.
-        **offers: further extra arguments: ``value``, ``value_fn`` and ``weight``. Without
-            ``weight`` all steps have equal weight.
+    Extra arguments are ``grads`` as ``grad``, and ``offers``: ``value``, ``value_fn`` and
+    ``weight``. Without ``weight`` all steps have equal weight.
     """
     updates, state = optimizer.update(grads, state, params, grad=grads, **offers)
     return apply_updates(params, updates), state
@@ -81,13 +103,13 @@ def apply_accumulated(
 ) -> tuple[Params, State]:
     """Apply the gradients that :class:`MultiSteps` or :func:`apply_every` still holds.
 
-    If the number of batches is no multiple of k, a training ends in the middle of a group. This
+    If the number of batches is not a multiple of k, a training ends in the middle of a group. This
     function makes the update for the batches of that group, on their mean, wherever in chains and
     wrappers they were accumulated. The trainings of this library call it before their last
     evaluation.
 
     Args:
-        optimizer: the transformation that ``state`` belongs to.
+        optimizer: the transformation.
         state: its state after the last batch.
         params: the parameters after the last batch.
         value_fn: the extra argument of this name. By default it raises when it is called.
@@ -106,7 +128,7 @@ def apply_accumulated(
         >>> float(params)
         -2.0
     """
-    pending = is_pending(state)
+    pending = states.is_pending(state)
     if pending is None:
         return params, state
     extended = checks.transformation("apply_accumulated", "optimizer", optimizer)

@@ -48,8 +48,7 @@ def trace(
         return TraceState(trace=tree.accumulator_like(params, accumulator_dtype))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("trace", state, TraceState)
-        checks.like("trace", "gradient", updates, state.trace)
+        checks.step("trace", updates, state, TraceState, "trace")
         total = tree.running_sum(state.trace, updates, decay)
         ahead = tree.running_sum(total, updates, decay) if nesterov else total
         return tree.cast_like(ahead, updates), TraceState(trace=tree.cast_like(total, state.trace))
@@ -86,8 +85,7 @@ def ema(
         return EmaState(jnp.zeros((), jnp.int32), tree.accumulator_like(params, accumulator_dtype))
 
     def update(updates, state, params=None, **extra_args):
-        checks.state("ema", state, EmaState)
-        checks.like("ema", "gradient", updates, state.ema)
+        checks.step("ema", updates, state, EmaState, "ema")
         count = numerics.safe_increment(state.count)
         mean = tree.update_moment(updates, state.ema, decay, 1)
         unbiased = tree.bias_correction(mean, decay, count) if debias else mean

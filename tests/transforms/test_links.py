@@ -272,6 +272,38 @@ def test_complex_params_move_as_pairs_of_real_ones():
     np.testing.assert_allclose(updates, jax.lax.complex(x, y), rtol=1e-12)
 
 
+@pytest.mark.parametrize("wrap", [transforms.flatten, transforms.split_real_and_imaginary])
+def test_a_line_search_evaluates_the_loss_of_the_tree(wrap, standard_promotion):
+    target = jnp.array([[3.0, -1.0], [4.0, 2.0]])
+
+    def loss(params):
+        return jnp.sum((params["w"] - target) ** 2) + jnp.sum((params["b"] + 1) ** 4)
+
+    def path(tx):
+        params = {"w": jnp.zeros((2, 2)), "b": jnp.zeros(3)}
+        state = tx.init(params)
+        for _ in range(4):
+            value, grad = jax.value_and_grad(loss)(params)
+            updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=loss)
+            params = optax.apply_updates(params, updates)
+        return params
+
+    found = path(wrap(optax.lbfgs()))
+    chex.assert_trees_all_close(found, path(optax.lbfgs()), rtol=1e-6)
+    assert float(loss(found)) < 0.1
+
+
+def test_a_line_search_among_complex_params_sees_pairs(standard_promotion):
+    loss = lambda z: jnp.sum(jnp.abs(z - (1 - 2j)) ** 2)
+    z, tx = jnp.zeros(3, jnp.complex64), transforms.split_real_and_imaginary(optax.lbfgs())
+    state = tx.init(z)
+    for _ in range(2):
+        value, grad = loss(z), jnp.conj(jax.grad(loss)(z))
+        updates, state = tx.update(grad, state, z, value=value, grad=grad, value_fn=loss)
+        z = z + updates
+    np.testing.assert_allclose(z, 1 - 2j, rtol=1e-4)
+
+
 def test_the_direction_of_zero_is_zero(standard_promotion):
     zeros = jnp.zeros(3)
     np.testing.assert_array_equal(step(transforms.normalize(), zeros, zeros)[0], 0.0)

@@ -104,6 +104,8 @@ def by_path(params):
         ),
         (transforms.apply_if_finite(PLAIN, 3), "reduce_and"),
         (optimizers.adamw(0.1, mask=by_path), "as a mask by path does"),
+        (optax.sm3(0.1), "raises IndexError: "),  # on scalars
+        (optax.polyak_sgd(), "without extra arguments, but it raises TypeError: "),
     ],
 )
 def test_what_looks_at_more_than_an_entry_is_refused(inner, sentence, key):

@@ -169,6 +169,15 @@ def test_an_optimizer_that_keeps_something_for_an_absent_leaf_is_not_run_in_chun
     chex.assert_trees_all_close(updates, inner.update(params, inner.init(params), params)[0])
 
 
+def test_an_optimizer_that_needs_extra_arguments_runs_on_whole_leaves():
+    params = {"w": jnp.linspace(-1, 1, 600), "b": jnp.ones(())}
+    inner = optax.polyak_sgd()
+    tx = transforms.quantized_state(inner, min_size=64, block=16, chunk=64)
+    updates, _ = tx.update(params, tx.init(params), params, value=0.5)
+    expected, _ = inner.update(params, inner.init(params), params, value=0.5)
+    chex.assert_trees_all_equal(updates, expected)
+
+
 def test_adamw_keeps_about_two_bytes_a_parameter():
     params = jnp.zeros((512, 1024), jnp.float32)
     state = transforms.quantized_state(optimizers.adamw(0.1)).init(params)
