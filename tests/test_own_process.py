@@ -71,6 +71,7 @@ def test_a_training_on_eight_devices_is_that_of_one():
 
 
 @pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:The averaged parameters are evaluated with the model state")
 def test_two_processes_train_as_one_and_one_goes_on_with_what_they_saved(tmp_path):
     whole = sharded_fit.train()
     np.save(tmp_path / "whole.npy", whole.history["loss"])
