@@ -44,9 +44,6 @@ def scale_by_radam(
     check_moments("scale_by_radam", b1, b2, eps, eps_root)
     checks.number("scale_by_radam", "threshold", threshold, "[4, inf)")
 
-    def init(params):
-        return zero_moments(params)
-
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_radam", updates, state, ScaleByAdamState, "nu")
         count = numerics.safe_increment(state.count)
@@ -60,7 +57,7 @@ def scale_by_radam(
         chosen = jax.tree.map(lambda s, m: jnp.where(trusted, s, m), scaled, m)
         return tree.cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformationExtraArgs(init, update)
+    return GradientTransformationExtraArgs(zero_moments, update)
 
 
 def _rectifier(
