@@ -60,10 +60,7 @@ def scale_by_belief(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Divide the first moment by the root of the spread of gradients.
-
-    Arguments are those of :func:`adabelief`.
-    """
+    """Divide the first moment by the spread's root. Arguments are those of :func:`adabelief`."""
     checks.flag("scale_by_belief", "nesterov", nesterov)
     check_moments("scale_by_belief", b1, b2, eps, eps_root)
 
@@ -127,10 +124,7 @@ def scale_by_acprop(
     eps: ScalarLike = 1e-16,
     eps_root: ScalarLike = 1e-16,
 ) -> GradientTransformationExtraArgs:
-    """Divide each gradient by the root of the spread of those before it.
-
-    Arguments are those of :func:`acprop`.
-    """
+    """Divide gradients by the root of their past spread. Arguments are those of :func:`acprop`."""
     check_moments("scale_by_acprop", b1, b2, eps, eps_root)
 
     def update(updates, state, params=None, **extra_args):

@@ -88,8 +88,7 @@ def lars(
         weight_decay_mask: leaves that decay, as for :func:`adamw`; all by default.
         trust_coefficient: c, in [0, inf).
         eps: added to the norm of the update, in [0, inf).
-        trust_ratio_mask: leaves that are scaled by the ratio, likewise; usually not biases and
-            normalizations.
+        trust_ratio_mask: leaves that are scaled by the ratio; often not biases and normalizations.
         momentum: b, in [0, 1).
         nesterov: whether to use Nesterov momentum.
 

@@ -142,8 +142,7 @@ def fista(
 
     Args:
         operator: as for :func:`ista`.
-        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; at most 1 /
-            L.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; up to 1/L.
         mask: as for :func:`ista`.
 
     Examples:
