@@ -1,4 +1,4 @@
-"""Optimizers, one algorithm and its variants to a file: formula, state, transformation, optimizer.
+"""The optimizers. Each file holds one algorithm: its formula, state, transformation and optimizer.
 
 An optimizer is a chain of its ``scale_by_*``, weight decay and the learning rate. ``scale_by_*``
 keeps updates in the direction of the gradient; the learning rate negates them. Every number may be

@@ -105,23 +105,20 @@ def scale_by_adagrad_norm(
     initial_accumulator_value: ScalarLike = 0.1,
 ) -> GradientTransformationExtraArgs:
     """Divide by the root of one sum of squares. The argument is that of :func:`adagrad_norm`."""
-    checks.number(
-        "scale_by_adagrad_norm", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
-    )
+    start = initial_accumulator_value
+    checks.number("scale_by_adagrad_norm", "initial_accumulator_value", start, "[0, inf)")
 
     def init(params):
-        return ScaleByAdagradNormState(
-            jnp.asarray(initial_accumulator_value, tree.scalar_dtype(params))
-        )
+        return ScaleByAdagradNormState(jnp.asarray(start, tree.scalar_dtype(params)))
 
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_adagrad_norm", state, ScaleByAdagradNormState)
         if params is not None:
             checks.like("scale_by_adagrad_norm", "gradient", updates, params)
-        before = state.sum_of_squares
-        after = before + tree.sum(tree.squared(updates)).astype(before.dtype)
-        factor = numerics.safe_divide(jnp.ones_like(after), numerics.safe_sqrt(after))
-        return tree.scale(updates, factor), ScaleByAdagradNormState(after)
+        old = state.sum_of_squares
+        total = old + tree.sum(tree.squared(updates)).astype(old.dtype)
+        factor = numerics.safe_divide(jnp.ones_like(total), numerics.safe_sqrt(total))
+        return tree.scale(updates, factor), ScaleByAdagradNormState(total)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -1,4 +1,4 @@
-"""DoG and DoWG: the learning rate is the distance from the start over the norms of all gradients.
+"""DoG and DoWG: the learning rate is the distance from the first params over the gradient norms.
 
 With gradients g_t, first params w_0, a factor a_t (1 in the papers), norms taken over all leaves,
 

@@ -113,8 +113,8 @@ def lbfgs(
 
     Examples:
         >>> tx, fn, params = lbfgs(), lambda w: jnp.sum(w**2), jnp.array([3.0, -2.0])
-        >>> offers = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
-        >>> updates, state = tx.update(2 * params, tx.init(params), params, **offers)
+        >>> extra = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
+        >>> updates, state = tx.update(2 * params, tx.init(params), params, **extra)
     """
     return chain(
         scale_by_lbfgs(memory_size, scale_init_precond),
@@ -159,7 +159,7 @@ def _with_newest_pair(
     stored = (state.count > 0) & (curvature > jnp.maximum(rounding, limits.tiny))
     rho = jnp.where(stored, 1 / jnp.where(stored, curvature, 1), 0)
     size = state.weights_memory.shape[0]
-    place = jnp.where(stored, state.pairs % size, size)  # an index behind the end writes nothing
+    place = jnp.where(stored, state.pairs % size, size)  # an index past the end writes nothing
     put = lambda memory, x: memory.at[place].set(x.astype(memory.dtype), mode="drop")
     return ScaleByLBFGSState(
         count=numerics.safe_increment(state.count),

@@ -266,7 +266,7 @@ def muon(
         adam_weight_decay: weight decay of the other leaves, in [0, inf), or a schedule.
         adam_learning_rate: Adam's learning rate; ``learning_rate`` by default.
         muon_weight_dimension_numbers: :class:`MuonDimensionNumbers` for all leaves, or a tree of
-            them (None for leaves that are Adam's) shaped like a prefix of the params, or a function
+            them (None for leaves of Adam) shaped like a prefix of the params, or a function
             of the params that returns one. By default Muon takes all leaves with two axes.
         consistent_rms: root mean square of orthogonal updates, as for :func:`scale_by_shape`.
 

@@ -106,8 +106,8 @@ def newton_cg(
 
     Examples:
         >>> tx, fn, params = newton_cg(), lambda w: jnp.sum(w**2), jnp.array([3.0, -2.0])
-        >>> offers = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
-        >>> updates, state = tx.update(2 * params, tx.init(params), params, **offers)
+        >>> extra = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
+        >>> updates, state = tx.update(2 * params, tx.init(params), params, **extra)
     """
     return chain(
         scale_by_newton_cg(max_iterations),

@@ -53,7 +53,7 @@ def scale_by_novograd(
     weight_decay: ScalarOrSchedule = 0.0,
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Divide each leaf by its root mean squared norm, and sum. Arguments as for :func:`novograd`.
+    """Divide each leaf by its mean norm, and sum. Arguments are those of :func:`novograd`.
 
     ``mu_dtype`` is the dtype of the sum; float32 or wider by default.
     """
