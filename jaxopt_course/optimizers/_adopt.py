@@ -67,11 +67,9 @@ def scale_by_adopt(
         mu = _mean_from_second(state.mu, scaled, b1, first, 1.0)
         ahead = _mean_from_second(mu, scaled, b1, first, 1.0) if nesterov else mu
         nu = _mean_from_second(state.nu, tree.squared(updates), b2, first, 0.0)
-        return tree.cast_like(ahead, updates), ScaleByAdamState(
-            numerics.safe_increment(state.count),
-            tree.cast_like(mu, state.mu),
-            tree.cast_like(nu, state.nu),
-        )
+        mu, nu = tree.cast_like(mu, state.mu), tree.cast_like(nu, state.nu)
+        count = numerics.safe_increment(state.count)
+        return tree.cast_like(ahead, updates), ScaleByAdamState(count, mu, nu)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -111,9 +111,8 @@ def dadapt_adamw(
 
         scaled = tree.divide_by_root(exp_avg, exp_avg_sq, eps, 0.0)
         total = tree.running_sum(params, scaled, jnp.asarray(weight_decay, dtype) * length)
-        return tree.cast_like(tree.scale(total, -1.0), updates), DAdaptAdamWState(
-            exp_avg, exp_avg_sq, grad_sum, estimate, numerator, count
-        )
+        moves = tree.cast_like(tree.scale(total, -1.0), updates)
+        return moves, DAdaptAdamWState(exp_avg, exp_avg_sq, grad_sum, estimate, numerator, count)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -196,7 +195,8 @@ def prodigy(
 
         ratio = tree.divide_by_root(exp_avg, exp_avg_sq, estimate * jnp.asarray(eps, dtype), 0.0)
         total = tree.running_sum(params, ratio, weight_decay)
-        return tree.cast_like(tree.scale(total, -length), updates), ProdigyState(
+        moves = tree.cast_like(tree.scale(total, -length), updates)
+        return moves, ProdigyState(
             exp_avg, exp_avg_sq, grad_sum, state.params0, estimate, numerator, count
         )
 

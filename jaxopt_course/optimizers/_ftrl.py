@@ -107,8 +107,7 @@ def ftrl(
         push = jax.tree.map(pushed, old, grads, state.z)
         new = jax.tree.map(solved, old, push, roots)
         z = jax.tree.map(remembered, old, push, roots)
-        return tree.cast_like(tree.sub(new, old), updates), FtrlState(
-            numerics.safe_increment(state.step), z, n
-        )
+        moves = tree.cast_like(tree.sub(new, old), updates)
+        return moves, FtrlState(numerics.safe_increment(state.step), z, n)
 
     return GradientTransformationExtraArgs(init, update)

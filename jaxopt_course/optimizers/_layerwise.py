@@ -96,11 +96,10 @@ def lars(
         >>> tx = lars(1.0, weight_decay=1e-4)
     """
     checks.number("lars", "momentum", momentum, "[0, 1)")
+    scaled = scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),
-        masked(
-            scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps), trust_ratio_mask
-        ),
+        masked(scaled, trust_ratio_mask),
         scale_by_learning_rate(learning_rate),
         trace(momentum, nesterov),
     )

@@ -63,12 +63,9 @@ def scale_by_madgrad(
     checks.number("scale_by_madgrad", "eps", eps, "[0, inf)")
 
     def init(params):
-        return MadgradState(
-            count=jnp.zeros((), jnp.int32),
-            grad_sum_sq=tree.real_accumulator_like(params),
-            s=tree.accumulator_like(params),
-            x0=jax.tree.map(jnp.copy, params),  # a copy, because params may be donated
-        )
+        grad_sum_sq, s = tree.real_accumulator_like(params), tree.accumulator_like(params)
+        x0 = jax.tree.map(jnp.copy, params)  # a copy, because params may be donated
+        return MadgradState(jnp.zeros((), jnp.int32), grad_sum_sq, s, x0)
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_madgrad", updates, state, MadgradState, "x0")
@@ -87,9 +84,8 @@ def scale_by_madgrad(
         to_start = tree.sub(state.x0, params)
         to_z = tree.sub(to_start, jax.tree.map(divided, s, grad_sum_sq))
         moves = tree.scale(to_z, numerics.complement(momentum, weight.dtype))
-        return tree.cast_like(moves, updates), MadgradState(
-            numerics.safe_increment(state.count), grad_sum_sq, s, state.x0
-        )
+        count = numerics.safe_increment(state.count)
+        return tree.cast_like(moves, updates), MadgradState(count, grad_sum_sq, s, state.x0)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -181,13 +181,11 @@ def proximal_adam(
 
     def metric(state: ScaleByAdamState) -> PyTree:
         ones = jax.tree.map(jnp.ones_like, state.nu)
-        return tree.divide_by_root(
-            ones, tree.bias_correction(state.nu, b2, state.count), eps, eps_root
-        )
+        nu_hat = tree.bias_correction(state.nu, b2, state.count)
+        return tree.divide_by_root(ones, nu_hat, eps, eps_root)
 
-    penalized = scaled_proximal(
-        scale_by_adam(b1, b2, eps, eps_root), metric, operator, learning_rate
-    )
+    scaled = scale_by_adam(b1, b2, eps, eps_root)
+    penalized = scaled_proximal(scaled, metric, operator, learning_rate)
     if mask is None:
         return penalized
     free = adam(learning_rate, b1, b2, eps, eps_root)

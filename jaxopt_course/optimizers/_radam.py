@@ -50,10 +50,9 @@ def scale_by_radam(
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
         m = mean_of_step(mu, updates, b1, count, nesterov)
+        v = tree.bias_correction(nu, b2, count)
         trusted, r = _rectifier(b2, count, threshold)
-        scaled = tree.scale(
-            tree.divide_by_root(m, tree.bias_correction(nu, b2, count), eps, eps_root), r
-        )
+        scaled = tree.scale(tree.divide_by_root(m, v, eps, eps_root), r)
         chosen = jax.tree.map(lambda s, m: jnp.where(trusted, s, m), scaled, m)
         return tree.cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
 

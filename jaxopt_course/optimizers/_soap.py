@@ -82,13 +82,9 @@ def scale_by_soap(
 
     def init(params):
         bases = jax.tree.map(identities, params)
-        return ScaleBySoapState(
-            jnp.zeros((), jnp.int32),
-            tree.accumulator_like(params),
-            tree.real_accumulator_like(params),
-            tree.accumulator_like(bases),
-            bases,
-        )
+        mu, nu = tree.accumulator_like(params), tree.real_accumulator_like(params)
+        factors = tree.accumulator_like(bases)
+        return ScaleBySoapState(jnp.zeros((), jnp.int32), mu, nu, factors, bases)
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_soap", updates, state, ScaleBySoapState, "mu")
