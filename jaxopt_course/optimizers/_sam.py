@@ -32,7 +32,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import apply_updates, packed_state
 
 
-Update: TypeAlias = Callable[..., tuple[Updates, Any]]
+Step: TypeAlias = Callable[..., tuple[Updates, Any]]
 
 
 class SAMState(NamedTuple):
@@ -98,8 +98,8 @@ def sam(
         """The state with which the next ascent starts, packed as ``state`` is."""
         return packed_state(up.init(params), state) if reset_state else state
 
-    parts = (down.update, ascend, restarted, sync_period)
-    step = _whole_round(*parts, batch_axis_name) if opaque_mode else _single_step(*parts)
+    common = (down.update, ascend, restarted, sync_period)
+    step = _whole_round(*common, batch_axis_name) if opaque_mode else _single_step(*common)
 
     def update(updates, state, params=None, **extra_args):
         checks.state("sam", state, SAMState)
@@ -111,8 +111,8 @@ def sam(
 
 
 def _single_step(
-    descend: Update, ascend: Update, restarted: Callable[..., State], sync_period: int
-) -> Update:
+    descend: Step, ascend: Step, restarted: Callable[..., State], sync_period: int
+) -> Step:
     """An update that makes one step of the ascent or of the descent."""
 
     def step(updates, state, params, extra_args):
@@ -138,12 +138,12 @@ def _single_step(
 
 
 def _whole_round(
-    descend: Update,
-    ascend: Update,
+    descend: Step,
+    ascend: Step,
     restarted: Callable[..., State],
     sync_period: int,
     batch_axis_name: str | None,
-) -> Update:
+) -> Step:
     """An update that makes a whole ascent and the descent."""
 
     def step(updates, state, params, extra_args):
