@@ -96,8 +96,7 @@ def scale_by_factored_rms(
 
     def update(updates, state, params=None, **extra_args):
         checks.state(owner, state, FactoredState)
-        checks.params(owner, params)
-        checks.like(owner, "gradient", updates, params)
+        checks.params(owner, params, updates)
         step = numerics.as_float(state.count) - numerics.as_float(step_offset)
         decay = decay_rate_fn(step, decay_rate)
         squares = jax.tree.map(lambda s: s + jnp.asarray(epsilon, s.dtype), tree.squared(updates))

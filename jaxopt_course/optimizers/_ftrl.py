@@ -79,8 +79,7 @@ def ftrl(
 
     def update(updates, state, params=None, **extra_args):
         checks.state("ftrl", state, FtrlState)
-        checks.params("ftrl", params)
-        checks.like("ftrl", "gradient", updates, params)
+        checks.params("ftrl", params, updates)
         rate = numerics.at_count(learning_rate, state.step)
         rates, betas, l1s, l2s = (numerics.in_dtype(x) for x in (rate, beta, l1, l2))
         old, grads = tree.cast_like(params, state.z), tree.cast_like(updates, state.z)

@@ -63,8 +63,7 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
 
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_newton_cg", state, ScaleByNewtonCGState)
-        checks.params("scale_by_newton_cg", params)
-        checks.like("scale_by_newton_cg", "gradient", updates, params)
+        checks.params("scale_by_newton_cg", params, updates)
         if "value_fn" not in extra_args:
             raise ValueError(
                 "scale_by_newton_cg differentiates the function: call "

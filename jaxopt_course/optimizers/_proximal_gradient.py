@@ -115,8 +115,7 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
 
     def update(updates, state, params=None, **extra_args):
         checks.state("accelerated", state, AcceleratedState)
-        checks.params("accelerated", params)
-        checks.like("accelerated", "gradient", updates, params)
+        checks.params("accelerated", params, updates)
         ahead = lookahead_params(state.velocity, params)
         steps, inner_state = inner.update(updates, state.inner_state, ahead, **extra_args)
         # The difference of two points, so that an entry that becomes 0 is exactly 0.

@@ -103,8 +103,7 @@ def sam(
 
     def update(updates, state, params=None, **extra_args):
         checks.state("sam", state, SAMState)
-        checks.params("sam", params)
-        checks.like("sam", "gradient", updates, params)
+        checks.params("sam", params, updates)
         return step(updates, state, params, extra_args)
 
     return GradientTransformationExtraArgs(init, update)

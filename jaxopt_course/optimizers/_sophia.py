@@ -79,8 +79,7 @@ def hutchinson_estimator_diag_hessian(
 
     def update(updates, state, params=None, obj_fn=None, value_fn=None, **extra_args):
         checks.state(owner, state, HutchinsonState)
-        checks.params(owner, params)
-        checks.like(owner, "gradient", updates, params)
+        checks.params(owner, params, updates)
         loss = value_fn if obj_fn is None else obj_fn
         if loss is None:
             raise ValueError(
