@@ -1,4 +1,4 @@
-"""Optimizers, one algorithm and its variants to a file: formula, state, transformation, optimizer.
+"""The optimizers. Each file holds one algorithm: its formula, state, transformation and optimizer.
 
 An optimizer is a chain of its ``scale_by_*``, weight decay and the learning rate. ``scale_by_*``
 keeps updates in the direction of the gradient; the learning rate negates them. Every number may be
@@ -26,17 +26,17 @@ from ._adagrad import scale_by_rss as scale_by_rss
 from ._adam import ScaleByAdamState as ScaleByAdamState
 from ._adam import adam as adam
 from ._adam import adam_l2 as adam_l2
+from ._adam import adamax as adamax
+from ._adam import adamaxw as adamaxw
 from ._adam import adamw as adamw
 from ._adam import nadam as nadam
 from ._adam import nadamw as nadamw
 from ._adam import scale_by_adam as scale_by_adam
+from ._adam import scale_by_adamax as scale_by_adamax
 from ._adam_mini import ScaleByAdamMiniState as ScaleByAdamMiniState
 from ._adam_mini import adam_mini as adam_mini
 from ._adam_mini import neuron_axes as neuron_axes
 from ._adam_mini import scale_by_adam_mini as scale_by_adam_mini
-from ._adamax import adamax as adamax
-from ._adamax import adamaxw as adamaxw
-from ._adamax import scale_by_adamax as scale_by_adamax
 from ._adan import ScaleByAdanState as ScaleByAdanState
 from ._adan import adan as adan
 from ._adan import scale_by_adan as scale_by_adan

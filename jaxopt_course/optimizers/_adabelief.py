@@ -60,10 +60,7 @@ def scale_by_belief(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Divide the first moment by the root of the spread of gradients.
-
-    Arguments are those of :func:`adabelief`.
-    """
+    """Divide the first moment by the spread's root. Arguments are those of :func:`adabelief`."""
     checks.flag("scale_by_belief", "nesterov", nesterov)
     check_moments("scale_by_belief", b1, b2, eps, eps_root)
 
@@ -88,9 +85,9 @@ def updated_spread(
     nu: Params, updates: Updates, around: Params, b2: ScalarLike, eps_root: ScalarLike
 ) -> Params:
     """b2 nu + (1 - b2) |updates - around|^2 + eps_root."""
-    away = jax.tree.map(lambda g, m: jnp.asarray(g, m.dtype) - m, updates, around)
+    distance = jax.tree.map(lambda g, m: jnp.asarray(g, m.dtype) - m, updates, around)
     eps = numerics.in_dtype(eps_root)
-    return jax.tree.map(lambda s: s + eps(s.dtype), tree.update_moment(away, nu, b2, 2))
+    return jax.tree.map(lambda s: s + eps(s.dtype), tree.update_moment(distance, nu, b2, 2))
 
 
 def adabelief(
@@ -127,10 +124,7 @@ def scale_by_acprop(
     eps: ScalarLike = 1e-16,
     eps_root: ScalarLike = 1e-16,
 ) -> GradientTransformationExtraArgs:
-    """Divide each gradient by the root of the spread of those before it.
-
-    Arguments are those of :func:`acprop`.
-    """
+    """Divide gradients by the root of their past spread. Arguments are those of :func:`acprop`."""
     check_moments("scale_by_acprop", b1, b2, eps, eps_root)
 
     def update(updates, state, params=None, **extra_args):
@@ -138,10 +132,9 @@ def scale_by_acprop(
         first, age = state.count == 0, jnp.maximum(state.count, 1)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = updated_spread(state.nu, updates, state.mu, b2, eps_root)
-        known = jax.tree.map(
-            lambda s: jnp.where(first, 1, s), tree.bias_correction(state.nu, b2, age)
-        )
-        scaled = tree.divide_by_root(updates, known, eps, 0.0)
+        nu_hat = tree.bias_correction(state.nu, b2, age)
+        nu_hat = jax.tree.map(lambda s: jnp.where(first, 1, s), nu_hat)
+        scaled = tree.divide_by_root(updates, nu_hat, eps, 0.0)
         return scaled, ScaleByBeliefState(numerics.safe_increment(state.count), mu, nu)
 
     return GradientTransformationExtraArgs(init_belief, update)

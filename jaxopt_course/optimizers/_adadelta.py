@@ -45,17 +45,12 @@ class ScaleByAdaDeltaState(NamedTuple):
 def scale_by_adadelta(
     rho: ScalarLike = 0.9, eps: ScalarLike = 1e-6
 ) -> GradientTransformationExtraArgs:
-    """Multiply each entry by the root mean square of its steps over that of its gradients.
-
-    Arguments are those of :func:`adadelta`.
-    """
+    """Rescale gradients to the units of the params. Arguments are those of :func:`adadelta`."""
     checks.number("scale_by_adadelta", "rho", rho, "[0, 1)")
     checks.number("scale_by_adadelta", "eps", eps, "[0, inf)")
 
     def init(params):
-        return ScaleByAdaDeltaState(
-            tree.real_accumulator_like(params), tree.real_accumulator_like(params)
-        )
+        return ScaleByAdaDeltaState(*(tree.real_accumulator_like(params) for _ in range(2)))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_adadelta", updates, state, ScaleByAdaDeltaState, "e_g")

@@ -14,6 +14,8 @@ Reference: Shazeer & Stern, "Adafactor: Adaptive Learning Rates with Sublinear M
 2018, https://arxiv.org/abs/1804.04235, algorithms 4 and 5.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,13 +48,12 @@ from jaxopt_course.transforms import (
 class FactoredState(NamedTuple):
     """State of the Adafactor transformation; arrays are float32 or wider.
 
-    Each leaf has either the first two means of squares or the third; the others are
-    ``zeros((1,))``, as in optax.
+    A leaf has either ``v_row`` and ``v_col`` or ``v``; the others are ``zeros((1,))``, as in optax.
 
     count: number of updates so far, int32[].
-    v_row: mean over the longest axis.
-    v_col: mean over the second longest axis.
-    v: mean of every entry.
+    v_row: R, running mean of the squares' means over the longest axis.
+    v_col: C, running mean of their means over the second longest axis.
+    v: V, running mean of the squares of a leaf that is not factored.
     """
 
     count: Int[Array, ""]
@@ -80,66 +81,72 @@ def scale_by_factored_rms(
     ``epsilon`` for ``eps``. ``decay_rate_fn(step - step_offset, decay_rate)`` returns the decay
     rate, in [0, 1).
     """
-    checks.flag("scale_by_factored_rms", "factored", factored)
     owner = "scale_by_factored_rms"
+    checks.flag(owner, "factored", factored)
     checks.numbers(owner, "[0, inf)", decay_rate=decay_rate, epsilon=epsilon)
     checks.number(owner, "step_offset", step_offset)
     checks.integer(owner, "min_dim_size_to_factor", min_dim_size_to_factor, "[0, inf)")
-
-    def axes_of(x: Any) -> tuple[int, int] | None:
-        """The second longest and the longest axis, or None for a leaf that is not factored."""
-        if not factored or len(x.shape) < 2:
-            return None
-        *_, shorter, longest = (int(axis) for axis in np.argsort(x.shape, kind="stable"))
-        return (shorter, longest) if x.shape[shorter] >= min_dim_size_to_factor else None
-
-    def unfactored(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: x if axes_of(x) is None else jnp.zeros(1, x.dtype), tree)
-
-    def means(squares: PyTree) -> tuple[PyTree, PyTree]:
-        """Means of rows and of columns; ``zeros((1,))`` for a leaf that is not factored."""
-
-        def mean(x: Array, which: int) -> Any:
-            axes = axes_of(x)
-            return jnp.zeros(1, x.dtype) if axes is None else jnp.mean(x, axis=axes[which])
-
-        row, column = (jax.tree.map(lambda x, i=i: mean(x, i), squares) for i in (1, 0))
-        return row, column
+    least = min_dim_size_to_factor if factored else math.inf
 
     def init(params):
-        shapes = shapes_of(lambda tree: means(jax.tree.map(numerics.abs_sq, tree)), params)
-        row, column = (tree.accumulator_like(part) for part in shapes)
-        whole = tree.real_accumulator_like(unfactored(params))
+        means = lambda p: [_stored(jax.tree.map(numerics.abs_sq, p), i, least) for i in (0, 1)]
+        row, column = map(tree.accumulator_like, shapes_of(means, params))
+        whole = tree.real_accumulator_like(_stored(params, 2, least))
         return FactoredState(jnp.zeros((), jnp.int32), row, column, whole)
-
-    def scaled(g: Array, row: Any, column: Any, whole: Any) -> Array:
-        axes = axes_of(g)
-        if axes is None:
-            return tree.divide_by_root(g, whole, 0.0, 0.0)
-        shorter, longest = axes
-        mean = jnp.mean(row, axis=shorter - (shorter > longest), keepdims=True)
-        by_row = _inverse_root(numerics.safe_divide(row, jnp.broadcast_to(mean, row.shape)))
-        factors = jnp.expand_dims(by_row, longest), jnp.expand_dims(_inverse_root(column), shorter)
-        dtype = numerics.wide_dtype(g.dtype)
-        first, second = (factor.astype(dtype) for factor in factors)
-        return (g.astype(dtype) * first * second).astype(g.dtype)
 
     def update(updates, state, params=None, **extra_args):
         checks.state(owner, state, FactoredState)
-        checks.params(owner, params)
-        checks.like(owner, "gradient", updates, params)
-        decay = decay_rate_fn(
-            numerics.as_float(state.count) - numerics.as_float(step_offset), decay_rate
-        )
+        checks.params(owner, params, updates)
+        step = numerics.as_float(state.count) - numerics.as_float(step_offset)
+        decay = decay_rate_fn(step, decay_rate)
         squares = jax.tree.map(lambda s: s + jnp.asarray(epsilon, s.dtype), tree.squared(updates))
-        row, column, whole = (
-            tree.update_moment(new, old, decay, 1)
-            for old, new in zip(state[1:], (*means(squares), unfactored(squares)), strict=True)
-        )
-        steps = jax.tree.map(scaled, updates, row, column, whole)
-        return steps, FactoredState(numerics.safe_increment(state.count), row, column, whole)
+        moments = [
+            tree.update_moment(_stored(squares, i, least), old, decay, 1)
+            for i, old in enumerate(state[1:])
+        ]
+        steps = jax.tree.map(functools.partial(_divided, least=least), updates, *moments)
+        return steps, FactoredState(numerics.safe_increment(state.count), *moments)
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _factored_axes(shape: tuple[int, ...], least: float) -> tuple[int, int] | None:
+    """The longest and the second longest axis, or None for a leaf that is not factored."""
+    if len(shape) < 2:
+        return None
+    *_, shorter, longest = (int(axis) for axis in np.argsort(shape, kind="stable"))
+    return (longest, shorter) if shape[shorter] >= least else None
+
+
+def _stored(squares: PyTree, which: int, least: float) -> PyTree:
+    """For each leaf what ``v_row`` (0), ``v_col`` (1) or ``v`` (2) averages over time."""
+
+    def part(x: Array) -> Array:
+        axes = _factored_axes(x.shape, least)
+        if (axes is None) != (which == 2):
+            return jnp.zeros(1, x.dtype)
+        return x if axes is None else jnp.mean(x, axes[which])
+
+    return jax.tree.map(part, squares)
+
+
+def _divided(g: Array, row: Array, column: Array, whole: Array, least: float) -> Array:
+    """The gradient over the root of its second moment."""
+    axes = _factored_axes(g.shape, least)
+    if axes is None:
+        return tree.divide_by_root(g, whole, 0.0, 0.0)
+    longest, shorter = axes
+    mean = jnp.mean(row, axis=shorter - (shorter > longest), keepdims=True)
+    by_row = _inverse_root(numerics.safe_divide(row, jnp.broadcast_to(mean, row.shape)))
+    factors = jnp.expand_dims(by_row, longest), jnp.expand_dims(_inverse_root(column), shorter)
+    dtype = numerics.wide_dtype(g.dtype)
+    first, second = (factor.astype(dtype) for factor in factors)
+    return (g.astype(dtype) * first * second).astype(g.dtype)
+
+
+def _inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``1 / sqrt(x)``, and 0 at 0; its derivative is finite where 1 / x^(3/2) would overflow."""
+    return numerics.safe_divide(jnp.ones_like(x), numerics.safe_sqrt(x))
 
 
 def adafactor(
@@ -193,8 +200,3 @@ def adafactor(
         checks.learning_rate("adafactor", weight_decay_rate, "weight_decay_rate")
         parts.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
     return chain(*parts, scale(-1.0))
-
-
-def _inverse_root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``1 / sqrt(x)``, and 0 at 0; its derivative is finite where 1 / x^(3/2) would overflow."""
-    return numerics.safe_divide(jnp.ones_like(x), numerics.safe_sqrt(x))

@@ -37,7 +37,7 @@ from jaxopt_course.transforms import chain, scale_by_learning_rate
 class ScaleByRssState(NamedTuple):
     """State of the AdaGrad transformation.
 
-    sum_of_squares: of each entry's gradients, shaped like the params, float32 or wider.
+    sum_of_squares: s, the sum for each entry, shaped like the params, float32 or wider.
     """
 
     sum_of_squares: Params
@@ -49,10 +49,7 @@ def scale_by_rss(
     *,
     eps_in_sqrt: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Divide each entry by the root of its sum of squares.
-
-    Arguments are those of :func:`adagrad`.
-    """
+    """Divide by the root of the sum of squares. Arguments are those of :func:`adagrad`."""
     checks.flag("scale_by_rss", "eps_in_sqrt", eps_in_sqrt)
     checks.numbers(
         "scale_by_rss", "[0, inf)", initial_accumulator_value=initial_accumulator_value, eps=eps
@@ -60,13 +57,12 @@ def scale_by_rss(
     eps, eps_root = (None, eps) if eps_in_sqrt else (eps, None)
 
     def init(params):
-        start = tree.real_accumulator_like(params, fill=initial_accumulator_value)
-        return ScaleByRssState(start)
+        return ScaleByRssState(tree.real_accumulator_like(params, fill=initial_accumulator_value))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_rss", updates, state, ScaleByRssState, "sum_of_squares")
-        seen = tree.cast_like(tree.squared(updates), state.sum_of_squares)
-        total = jax.tree.map(jnp.add, state.sum_of_squares, seen)
+        squares = tree.cast_like(tree.squared(updates), state.sum_of_squares)
+        total = jax.tree.map(jnp.add, state.sum_of_squares, squares)
         return tree.divide_by_root(updates, total, eps, eps_root), ScaleByRssState(total)
 
     return GradientTransformationExtraArgs(init, update)
@@ -108,27 +104,21 @@ class ScaleByAdagradNormState(NamedTuple):
 def scale_by_adagrad_norm(
     initial_accumulator_value: ScalarLike = 0.1,
 ) -> GradientTransformationExtraArgs:
-    """Divide gradients by the root of the sum of all squares.
-
-    The argument is that of :func:`adagrad_norm`.
-    """
-    checks.number(
-        "scale_by_adagrad_norm", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
-    )
+    """Divide by the root of one sum of squares. The argument is that of :func:`adagrad_norm`."""
+    start = initial_accumulator_value
+    checks.number("scale_by_adagrad_norm", "initial_accumulator_value", start, "[0, inf)")
 
     def init(params):
-        return ScaleByAdagradNormState(
-            jnp.asarray(initial_accumulator_value, tree.scalar_dtype(params))
-        )
+        return ScaleByAdagradNormState(jnp.asarray(start, tree.scalar_dtype(params)))
 
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_adagrad_norm", state, ScaleByAdagradNormState)
         if params is not None:
             checks.like("scale_by_adagrad_norm", "gradient", updates, params)
-        before = state.sum_of_squares
-        after = before + tree.sum(tree.squared(updates)).astype(before.dtype)
-        factor = numerics.safe_divide(jnp.ones_like(after), numerics.safe_sqrt(after))
-        return tree.scale(updates, factor), ScaleByAdagradNormState(after)
+        old = state.sum_of_squares
+        total = old + tree.sum(tree.squared(updates)).astype(old.dtype)
+        factor = numerics.safe_divide(jnp.ones_like(total), numerics.safe_sqrt(total))
+        return tree.scale(updates, factor), ScaleByAdagradNormState(total)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -1,4 +1,4 @@
-"""Adam and its variants: a running mean of gradients over the root of a running mean of squares.
+"""Adam and its variants: a running mean of gradients over a running measure of their size.
 
 With gradients g_t, learning rate a_t and weight decay d,
 
@@ -11,7 +11,13 @@ where m_hat = m_t / (1 - b1^t) and v_hat = v_t / (1 - b2^t) correct the start at
 large gradients decay less. NAdam and NAdamW replace m_hat by b1 m_hat_{t+1} + (1 - b1) g_hat_t. As
 in optax, b1 is constant; Dozat and torch let it grow (torch's ``momentum_decay``).
 
-References: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1,
+Adamax has a decaying maximum in place of the root of the second moment, without bias correction,
+and AdamaxW adds the same weight decay as AdamW:
+
+    n_t = max(b2 n_{t-1}, |g_t| + eps)
+    u_t = -a_t m_hat / n_t
+
+References: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithms 1 and 2,
 https://arxiv.org/abs/1412.6980; Dozat, "Incorporating Nesterov Momentum into Adam", 2016,
 https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ; Loshchilov & Hutter, "Decoupled Weight
 Decay Regularization", 2019, algorithm 2, https://arxiv.org/abs/1711.05101.
@@ -19,6 +25,7 @@ Decay Regularization", 2019, algorithm 2, https://arxiv.org/abs/1711.05101.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
@@ -60,8 +67,7 @@ def scale_by_adam(
 ) -> GradientTransformationExtraArgs:
     """Rescale gradients by Adam's moments. Arguments are those of :func:`adam`."""
     checks.flags("scale_by_adam", nesterov=nesterov, bias_correction=bias_correction)
-    checks.dtype("scale_by_adam", "mu_dtype", mu_dtype)
-    check_moments("scale_by_adam", b1, b2, eps, eps_root)
+    check_moments("scale_by_adam", b1, b2, eps, eps_root, mu_dtype)
 
     def init(params):
         return zero_moments(params, mu_dtype)
@@ -80,9 +86,15 @@ def scale_by_adam(
 
 
 def check_moments(
-    owner: str, b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, eps_root: ScalarLike
+    owner: str,
+    b1: ScalarLike,
+    b2: ScalarLike,
+    eps: ScalarLike,
+    eps_root: ScalarLike = 0.0,
+    mu_dtype: DTypeLike | None = None,
 ) -> None:
     """Raise unless both decay rates lie in [0, 1) and both eps in [0, inf)."""
+    checks.dtype(owner, "mu_dtype", mu_dtype)
     checks.numbers(owner, "[0, 1)", b1=b1, b2=b2)
     checks.numbers(owner, "[0, inf)", eps=eps, eps_root=eps_root)
 
@@ -263,5 +275,79 @@ def adam_l2(
     return chain(
         add_decayed_weights(weight_decay, mask),
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def scale_by_adamax(
+    b1: ScalarLike = 0.9, b2: ScalarLike = 0.999, eps: ScalarLike = 1e-8
+) -> GradientTransformationExtraArgs:
+    """Divide the first moment by the decaying maximum. Arguments are those of :func:`adamax`.
+
+    The state is Adam's, with the maximum as ``nu``.
+    """
+    check_moments("scale_by_adamax", b1, b2, eps)
+
+    def update(updates, state, params=None, **extra_args):
+        checks.step("scale_by_adamax", updates, state, ScaleByAdamState, "nu")
+        count = numerics.safe_increment(state.count)
+        keep, added = numerics.in_dtype(b2), numerics.nonzero_in_dtype(eps)
+
+        def larger(g: Array, n: Array) -> Array:
+            return jnp.maximum(jnp.abs(g) + added(n.dtype), keep(n.dtype) * n)
+
+        mu = tree.update_moment(updates, state.mu, b1, 1)
+        nu = jax.tree.map(larger, tree.cast_like(updates, mu), state.nu)
+        m_hat = tree.bias_correction(mu, b1, count)
+        scaled = jax.tree.map(lambda m, n: m / n.astype(m.dtype), m_hat, nu)
+        return tree.cast_like(scaled, updates), ScaleByAdamState(count, mu, nu)
+
+    return GradientTransformationExtraArgs(zero_moments, update)
+
+
+def adamax(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+) -> GradientTransformationExtraArgs:
+    """Adamax, Adam with a decaying maximum as its second moment.
+
+    Args:
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 2e-3.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the maximum, in [0, 1).
+        eps: added to the absolute value of each gradient, in [0, inf).
+
+    Examples:
+        >>> tx = adamax(2e-3)
+    """
+    return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
+
+
+def adamaxw(
+    learning_rate: ScalarOrSchedule,
+    b1: ScalarLike = 0.9,
+    b2: ScalarLike = 0.999,
+    eps: ScalarLike = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: Mask | None = None,
+) -> GradientTransformationExtraArgs:
+    """Adamax with decoupled weight decay.
+
+    Args:
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
+        b1: decay rate of the first moment, in [0, 1).
+        b2: decay rate of the maximum, in [0, 1).
+        eps: added to the absolute value of each gradient, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
+
+    Examples:
+        >>> tx = adamaxw(2e-3, weight_decay=0.1)
+    """
+    return chain(
+        scale_by_adamax(b1, b2, eps),
+        add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

@@ -79,8 +79,7 @@ def scale_by_adam_mini(
     kept_axes: Callable[[tuple[Any, ...], Any], Sequence[int]] = neuron_axes,
 ) -> GradientTransformationExtraArgs:
     """Rescale gradients by the moments of blocks. Arguments are those of :func:`adam_mini`."""
-    checks.dtype("scale_by_adam_mini", "mu_dtype", mu_dtype)
-    check_moments("scale_by_adam_mini", b1, b2, eps, eps_root)
+    check_moments("scale_by_adam_mini", b1, b2, eps, eps_root, mu_dtype)
 
     def mean_squares(grads: PyTree) -> PyTree:
         def mean(path: tuple[Any, ...], x: Any) -> Array:
@@ -92,10 +91,9 @@ def scale_by_adam_mini(
         return jax.tree.map_with_path(mean, tree.squared(grads))
 
     def init(params):
+        mu = tree.accumulator_like(params, mu_dtype)
         nu = tree.accumulator_like(shapes_of(mean_squares, params))
-        return ScaleByAdamMiniState(
-            jnp.zeros((), jnp.int32), tree.accumulator_like(params, mu_dtype), nu
-        )
+        return ScaleByAdamMiniState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_adam_mini", updates, state, ScaleByAdamMiniState, "mu")
@@ -124,8 +122,7 @@ def adam_mini(
     """Adam-mini, with one second moment for each block, and decoupled weight decay.
 
     Args:
-        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often
-            Adam's.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; as for Adam.
         b1: decay rate of the first moment, in [0, 1).
         b2: decay rate of the second moment, in [0, 1).
         eps: added to the square root in the denominator, in [0, inf).

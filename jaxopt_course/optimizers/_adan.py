@@ -74,11 +74,8 @@ def scale_by_adan(
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_adan", updates, state, ScaleByAdanState, "n")
-        t, first, g = (
-            numerics.safe_increment(state.t),
-            state.t == 0,
-            tree.cast_like(updates, state.g),
-        )
+        t, first = numerics.safe_increment(state.t), state.t == 0
+        g = tree.cast_like(updates, state.g)
         change = jax.tree.map(lambda new, old: jnp.where(first, 0, new - old), g, state.g)
         m, v = tree.update_moment(g, state.m, b1, 1), tree.update_moment(change, state.v, b2, 1)
         n = tree.update_moment(tree.running_sum(change, g, ahead), state.n, b3, 2)

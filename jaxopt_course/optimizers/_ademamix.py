@@ -65,8 +65,7 @@ def scale_by_ademamix(
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Rescale gradients by AdEMAMix's moments. Arguments are those of :func:`ademamix`."""
-    checks.dtype("scale_by_ademamix", "mu_dtype", mu_dtype)
-    check_moments("scale_by_ademamix", b1, b2, eps, eps_root)
+    check_moments("scale_by_ademamix", b1, b2, eps, eps_root, mu_dtype)
     checks.learning_rate("scale_by_ademamix", alpha, "alpha")
     if callable(b3):
         checks.schedule("scale_by_ademamix", "b3", b3)
@@ -74,13 +73,9 @@ def scale_by_ademamix(
         checks.number("scale_by_ademamix", "b3", b3, "[0, 1)")
 
     def init(params):
-        return ScaleByAdemamixState(
-            count=jnp.zeros((), jnp.int32),
-            count_m2=jnp.zeros((), jnp.int32),
-            m1=tree.accumulator_like(params, mu_dtype),
-            m2=tree.accumulator_like(params, mu_dtype),
-            nu=tree.real_accumulator_like(params),
-        )
+        count, count_m2 = (jnp.zeros((), jnp.int32) for _ in range(2))
+        m1, m2 = (tree.accumulator_like(params, mu_dtype) for _ in range(2))
+        return ScaleByAdemamixState(count, count_m2, m1, m2, tree.real_accumulator_like(params))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_ademamix", updates, state, ScaleByAdemamixState, "nu")
@@ -92,13 +87,9 @@ def scale_by_ademamix(
         nu = tree.update_moment(updates, state.nu, b2, 2)
         mixed = tree.running_sum(m2, tree.bias_correction(m1, b1, count), weight)
         scaled = tree.divide_by_root(mixed, tree.bias_correction(nu, b2, count), eps, eps_root)
-        return tree.cast_like(scaled, updates), ScaleByAdemamixState(
-            count,
-            numerics.safe_increment(state.count_m2),
-            tree.cast_like(m1, state.m1),
-            tree.cast_like(m2, state.m2),
-            nu,
-        )
+        m1, m2 = tree.cast_like(m1, state.m1), tree.cast_like(m2, state.m2)
+        count_m2 = numerics.safe_increment(state.count_m2)
+        return tree.cast_like(scaled, updates), ScaleByAdemamixState(count, count_m2, m1, m2, nu)
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -160,19 +151,16 @@ def scale_by_simplified_ademamix(
     eps_root: ScalarLike = 0.0,
 ) -> GradientTransformationExtraArgs:
     """Rescale gradients by their moments. Arguments are those of :func:`simplified_ademamix`."""
-    check_moments("scale_by_simplified_ademamix", b1, b2, eps, eps_root)
-    checks.learning_rate("scale_by_simplified_ademamix", alpha, "alpha")
+    owner = "scale_by_simplified_ademamix"
+    check_moments(owner, b1, b2, eps, eps_root)
+    checks.learning_rate(owner, alpha, "alpha")
 
     def init(params):
-        squares = tree.real_accumulator_like(params)
-        return ScaleBySimplifiedAdEMAMixState(
-            jnp.zeros((), jnp.int32), tree.accumulator_like(params), squares
-        )
+        m, n = tree.accumulator_like(params), tree.real_accumulator_like(params)
+        return ScaleBySimplifiedAdEMAMixState(jnp.zeros((), jnp.int32), m, n)
 
     def update(updates, state, params=None, **extra_args):
-        checks.step(
-            "scale_by_simplified_ademamix", updates, state, ScaleBySimplifiedAdEMAMixState, "n"
-        )
+        checks.step(owner, updates, state, ScaleBySimplifiedAdEMAMixState, "n")
         weight = numerics.at_count(alpha, state.t)
         t = numerics.safe_increment(state.t)
         m = tree.running_sum(state.m, updates, b1)
@@ -197,8 +185,7 @@ def simplified_ademamix(
     """Simplified AdEMAMix, momentum plus the current gradient, with decoupled weight decay.
 
     Args:
-        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; 1 - b1 times
-            Adam's is usual.
+        learning_rate: the learning rate, in [0, inf), or a schedule; 1 - b1 times Adam's is usual.
         b1: decay rate of the sum of gradients, in [0, 1).
         b2: decay rate of the second moment, in [0, 1).
         alpha: weight of the current gradient, in [0, inf), or a schedule.

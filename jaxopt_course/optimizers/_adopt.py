@@ -31,7 +31,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
-from ._adam import ScaleByAdamState, zero_moments
+from ._adam import ScaleByAdamState, check_moments, zero_moments
 
 
 def scale_by_adopt(
@@ -46,9 +46,7 @@ def scale_by_adopt(
 ) -> GradientTransformationExtraArgs:
     """Rescale gradients by the second moment before them. Arguments are those of :func:`adopt`."""
     checks.flags("scale_by_adopt", nesterov=nesterov, use_clipping=use_clipping)
-    checks.dtype("scale_by_adopt", "mu_dtype", mu_dtype)
-    checks.numbers("scale_by_adopt", "[0, 1)", b1=b1, b2=b2)
-    checks.number("scale_by_adopt", "eps", eps, "[0, inf)")
+    check_moments("scale_by_adopt", b1, b2, eps, mu_dtype=mu_dtype)
 
     def init(params):
         return zero_moments(params, mu_dtype)
@@ -56,24 +54,22 @@ def scale_by_adopt(
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_adopt", updates, state, ScaleByAdamState, "nu")
         smallest, first = numerics.in_dtype(eps), state.count == 0
-        bound = numerics.in_dtype(
-            clip_value_fn(numerics.as_float(state.count)) if use_clipping else 0.0
-        )
 
         def divided(g: Array, nu: Array) -> Array:
             root = jnp.maximum(numerics.safe_sqrt(nu), smallest(nu.dtype))
-            u = numerics.safe_divide(g, root.astype(g.dtype))
-            return jnp.clip(u, -bound(u.dtype), bound(u.dtype)) if use_clipping else u
+            return numerics.safe_divide(g, root.astype(g.dtype))
 
         scaled = jax.tree.map(divided, tree.widened(updates), state.nu)
+        if use_clipping:
+            bound = numerics.in_dtype(clip_value_fn(numerics.as_float(state.count)))
+            clipped = lambda u: jnp.clip(u, -bound(u.dtype), bound(u.dtype))
+            scaled = jax.tree.map(clipped, scaled)
         mu = _mean_from_second(state.mu, scaled, b1, first, 1.0)
         ahead = _mean_from_second(mu, scaled, b1, first, 1.0) if nesterov else mu
         nu = _mean_from_second(state.nu, tree.squared(updates), b2, first, 0.0)
-        return tree.cast_like(ahead, updates), ScaleByAdamState(
-            numerics.safe_increment(state.count),
-            tree.cast_like(mu, state.mu),
-            tree.cast_like(nu, state.nu),
-        )
+        mu, nu = tree.cast_like(mu, state.mu), tree.cast_like(nu, state.nu)
+        count = numerics.safe_increment(state.count)
+        return tree.cast_like(ahead, updates), ScaleByAdamState(count, mu, nu)
 
     return GradientTransformationExtraArgs(init, update)
 

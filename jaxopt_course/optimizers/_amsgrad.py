@@ -61,8 +61,7 @@ def scale_by_amsgrad(
         bias_correction_mu=bias_correction_mu,
         bias_correction_nu=bias_correction_nu,
     )
-    checks.dtype("scale_by_amsgrad", "mu_dtype", mu_dtype)
-    check_moments("scale_by_amsgrad", b1, b2, eps, eps_root)
+    check_moments("scale_by_amsgrad", b1, b2, eps, eps_root, mu_dtype)
 
     def init(params):
         mu = tree.accumulator_like(params, mu_dtype)

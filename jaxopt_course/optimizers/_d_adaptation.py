@@ -75,8 +75,7 @@ def dadapt_adamw(
     """AdamW that estimates its own learning rate by D-Adaptation.
 
     Args:
-        learning_rate: factor of the estimated learning rate, in [0, inf), or a schedule of the step
-            count.
+        learning_rate: factor of the estimated rate, in [0, inf), or a schedule of the step count.
         betas: decay rates of both moments, in [0, 1).
         eps: added to the square root in the denominator, in [0, inf).
         estim_lr0: initial estimate, in (0, inf), below the distance to the solution.
@@ -85,30 +84,18 @@ def dadapt_adamw(
     Examples:
         >>> tx = dadapt_adamw()
     """
-    checks.learning_rate("dadapt_adamw", learning_rate)
-    b1, b2 = check_betas("dadapt_adamw", betas)
-    checks.numbers("dadapt_adamw", "[0, inf)", eps=eps, weight_decay=weight_decay)
-    checks.number("dadapt_adamw", "estim_lr0", estim_lr0, "(0, inf)")
-    root_b2 = root_of(b2)
+    _check("dadapt_adamw", learning_rate, betas, estim_lr0, eps=eps, weight_decay=weight_decay)
+    b1, b2 = betas
+    root_b2 = _root_of(b2)
 
     def init(params):
-        dtype = tree.scalar_dtype(params)
-        return DAdaptAdamWState(
-            exp_avg=tree.accumulator_like(params),
-            exp_avg_sq=tree.real_accumulator_like(params),
-            grad_sum=tree.accumulator_like(params),
-            estim_lr=jnp.asarray(estim_lr0, dtype),
-            numerator_weighted=jnp.zeros((), dtype),
-            count=jnp.zeros((), jnp.int32),
-        )
+        return DAdaptAdamWState(**_start(params, estim_lr0))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("dadapt_adamw", updates, state, DAdaptAdamWState, "exp_avg")
         checks.params("dadapt_adamw", params)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
-        count = numerics.safe_increment(state.count)
-        rate = numerics.at_count(learning_rate, state.count)
-        length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
+        count, length = _count_and_length(state, learning_rate, b1, b2)
 
         grads = tree.cast_like(updates, state.exp_avg)
         weighted = tree.divide_by_root(state.grad_sum, state.exp_avg_sq, eps, 0.0)
@@ -119,44 +106,15 @@ def dadapt_adamw(
         exp_avg = tree.update_moment(steps, state.exp_avg, b1, 1)
         exp_avg_sq = tree.update_moment(grads, state.exp_avg_sq, b2, 2)
         grad_sum = tree.update_moment(steps, state.grad_sum, root_b2, 1)
-        norm = numerics.complement(root_b2, dtype) * l1_norm(grad_sum).astype(dtype)
+        norm = numerics.complement(root_b2, dtype) * _l1_norm(grad_sum).astype(dtype)
         estimate = jnp.maximum(distance, numerics.safe_divide(numerator, norm))
 
         scaled = tree.divide_by_root(exp_avg, exp_avg_sq, eps, 0.0)
-        uphill = tree.running_sum(params, scaled, jnp.asarray(weight_decay, dtype) * length)
-        return tree.cast_like(tree.scale(uphill, -1.0), updates), DAdaptAdamWState(
-            exp_avg, exp_avg_sq, grad_sum, estimate, numerator, count
-        )
+        total = tree.running_sum(params, scaled, jnp.asarray(weight_decay, dtype) * length)
+        moves = tree.cast_like(tree.scale(total, -1.0), updates)
+        return moves, DAdaptAdamWState(exp_avg, exp_avg_sq, grad_sum, estimate, numerator, count)
 
     return GradientTransformationExtraArgs(init, update)
-
-
-def check_betas(owner: str, betas: tuple[ScalarLike, ScalarLike]) -> tuple[ScalarLike, ScalarLike]:
-    """The two decay rates, checked."""
-    for place, decay in enumerate(betas):
-        checks.number(owner, f"betas[{place}]", decay, "[0, 1)")
-    b1, b2 = betas
-    return b1, b2
-
-
-def adam_correction(
-    b1: ScalarLike, b2: ScalarLike, count: Int[Array, ""], dtype: Any
-) -> Float[Array, ""]:
-    """Adam's two bias corrections as one factor: sqrt(1 - b2^t) / (1 - b1^t)."""
-    first, second = (numerics.one_minus_power(b, count, dtype) for b in (b1, b2))
-    return numerics.safe_sqrt(second) / first
-
-
-def root_of(decay: ScalarLike) -> ScalarLike:
-    """The square root of a decay rate, exact enough for ``1 - root`` if it is a Python number."""
-    if isinstance(decay, int | float):
-        return decay**0.5
-    return numerics.safe_sqrt(numerics.as_float(decay))
-
-
-def l1_norm(updates: PyTree) -> Float[Array, ""]:
-    """The sum of the absolute values of all entries."""
-    return tree.sum(jax.tree.map(jnp.abs, updates))
 
 
 class ProdigyState(NamedTuple):
@@ -193,8 +151,7 @@ def prodigy(
     """AdamW that estimates its own learning rate by Prodigy.
 
     Args:
-        learning_rate: factor of the estimated learning rate, in [0, inf), or a schedule of the step
-            count.
+        learning_rate: factor of the estimated rate, in [0, inf), or a schedule of the step count.
         betas: decay rates of both moments, in [0, 1).
         beta3: q, decay rate of the sums in the estimate, in [0, 1]; sqrt(b2) by default.
         eps: added to the square root, times the estimate, in [0, inf).
@@ -207,32 +164,21 @@ def prodigy(
         >>> tx = prodigy()
     """
     checks.flag("prodigy", "safeguard_warmup", safeguard_warmup)
-    checks.learning_rate("prodigy", learning_rate)
-    b1, b2 = check_betas("prodigy", betas)
-    decay = root_of(b2) if beta3 is None else beta3
+    _check("prodigy", learning_rate, betas, estim_lr0, eps=eps, weight_decay=weight_decay)
+    b1, b2 = betas
+    decay = _root_of(b2) if beta3 is None else beta3
     checks.number("prodigy", "beta3", decay, "[0, 1]")
-    checks.numbers("prodigy", "[0, inf)", eps=eps, weight_decay=weight_decay)
-    checks.numbers("prodigy", "(0, inf)", estim_lr0=estim_lr0, estim_lr_coef=estim_lr_coef)
+    checks.number("prodigy", "estim_lr_coef", estim_lr_coef, "(0, inf)")
 
     def init(params):
-        dtype = tree.scalar_dtype(params)
-        return ProdigyState(
-            exp_avg=tree.accumulator_like(params),
-            exp_avg_sq=tree.real_accumulator_like(params),
-            grad_sum=tree.accumulator_like(params),
-            params0=jax.tree.map(jnp.copy, params),  # a copy, because params may be donated
-            estim_lr=jnp.asarray(estim_lr0, dtype),
-            numerator_weighted=jnp.zeros((), dtype),
-            count=jnp.zeros((), jnp.int32),
-        )
+        first = jax.tree.map(jnp.copy, params)  # a copy, because params may be donated
+        return ProdigyState(params0=first, **_start(params, estim_lr0))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("prodigy", updates, state, ProdigyState, "params0")
         checks.params("prodigy", params)
         distance, dtype = state.estim_lr, state.estim_lr.dtype
-        count = numerics.safe_increment(state.count)
-        rate = numerics.at_count(learning_rate, state.count)
-        length = distance * jnp.asarray(rate, dtype) * adam_correction(b1, b2, count, dtype)
+        count, length = _count_and_length(state, learning_rate, b1, b2)
         growth = distance / jnp.asarray(estim_lr0, dtype)
 
         grads = tree.cast_like(updates, state.exp_avg)
@@ -244,13 +190,60 @@ def prodigy(
 
         progress = tree.vdot(grads, tree.sub(state.params0, params)).astype(dtype)
         numerator = tree.running_sum(state.numerator_weighted, growth * length * progress, decay)
-        found = numerics.safe_divide(numerator, l1_norm(grad_sum).astype(dtype))
+        found = numerics.safe_divide(numerator, _l1_norm(grad_sum).astype(dtype))
         estimate = jnp.maximum(distance, jnp.asarray(estim_lr_coef, dtype) * found)
 
         ratio = tree.divide_by_root(exp_avg, exp_avg_sq, estimate * jnp.asarray(eps, dtype), 0.0)
-        uphill = tree.running_sum(params, ratio, weight_decay)
-        return tree.cast_like(tree.scale(uphill, -length), updates), ProdigyState(
+        total = tree.running_sum(params, ratio, weight_decay)
+        moves = tree.cast_like(tree.scale(total, -length), updates)
+        return moves, ProdigyState(
             exp_avg, exp_avg_sq, grad_sum, state.params0, estimate, numerator, count
         )
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _check(
+    owner: str, learning_rate: ScalarOrSchedule, betas: Any, estim_lr0: Any, **others: Any
+) -> None:
+    """Raise unless the arguments that both optimizers have lie in their ranges."""
+    checks.learning_rate(owner, learning_rate)
+    for place, decay in enumerate(betas):
+        checks.number(owner, f"betas[{place}]", decay, "[0, 1)")
+    checks.numbers(owner, "[0, inf)", **others)
+    checks.number(owner, "estim_lr0", estim_lr0, "(0, inf)")
+
+
+def _start(params: Params, estim_lr0: ScalarLike) -> dict[str, Any]:
+    """The fields that both states have, before the first update."""
+    dtype = tree.scalar_dtype(params)
+    return {
+        "exp_avg": tree.accumulator_like(params),
+        "exp_avg_sq": tree.real_accumulator_like(params),
+        "grad_sum": tree.accumulator_like(params),
+        "estim_lr": jnp.asarray(estim_lr0, dtype),
+        "numerator_weighted": jnp.zeros((), dtype),
+        "count": jnp.zeros((), jnp.int32),
+    }
+
+
+def _count_and_length(
+    state: Any, learning_rate: ScalarOrSchedule, b1: ScalarLike, b2: ScalarLike
+) -> tuple[Int[Array, ""], Float[Array, ""]]:
+    """The number of this update, from 1, and its step length l_t."""
+    dtype, count = state.estim_lr.dtype, numerics.safe_increment(state.count)
+    rate = jnp.asarray(numerics.at_count(learning_rate, state.count), dtype)
+    first, second = (numerics.one_minus_power(b, count, dtype) for b in (b1, b2))
+    return count, state.estim_lr * rate * (numerics.safe_sqrt(second) / first)
+
+
+def _root_of(decay: ScalarLike) -> ScalarLike:
+    """The square root of a decay rate, exact enough for ``1 - root`` if it is a Python number."""
+    if isinstance(decay, int | float):
+        return decay**0.5
+    return numerics.safe_sqrt(numerics.as_float(decay))
+
+
+def _l1_norm(updates: PyTree) -> Float[Array, ""]:
+    """The sum of the absolute values of all entries."""
+    return tree.sum(jax.tree.map(jnp.abs, updates))

@@ -1,4 +1,4 @@
-"""DoG and DoWG: the learning rate is the distance from the start over the norms of all gradients.
+"""DoG and DoWG: the learning rate is the distance from the first params over the gradient norms.
 
 With gradients g_t, first params w_0, a factor a_t (1 in the papers), norms taken over all leaves,
 
@@ -31,12 +31,7 @@ from jaxopt_course.core import (
     numerics,
     tree,
 )
-from jaxopt_course.transforms import (
-    add_decayed_weights,
-    chain,
-    identity,
-    scale_by_learning_rate,
-)
+from jaxopt_course.transforms import add_decayed_weights, chain, identity, scale_by_learning_rate
 
 
 InitStep = tuple[Literal["distance", "learning_rate", "heuristic"], ScalarLike]
@@ -47,7 +42,7 @@ class DoGState(NamedTuple):
 
     is_init_step: whether no update has been made yet, bool[].
     init_params: w_0, the first params.
-    max_dist: r, the largest distance from them, float[], float32 or wider.
+    max_dist: r, the largest distance from ``init_params``, float[], float32 or wider.
     sum_sq_norm_grads: G, float[].
     """
 
@@ -65,7 +60,7 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
             f"got {checks.shown(init_step)}."
         )
     kind, size = init_step
-    checks.choice("scale_by_dog", "init_step[0]", kind, ["distance", "learning_rate", "heuristic"])
+    checks.choice("scale_by_dog", "init_step[0]", kind, ("distance", "learning_rate", "heuristic"))
     checks.number("scale_by_dog", "init_step[1]", size, "(0, inf)")
     checks.number("scale_by_dog", "eps", eps, "[0, inf)")
 
@@ -83,8 +78,8 @@ def scale_by_dog(init_step: InitStep, eps: ScalarLike = 1e-8) -> GradientTransfo
         checks.step("scale_by_dog", updates, state, DoGState, "init_params")
         checks.params("scale_by_dog", params)
         dtype = state.max_dist.dtype
-        way = global_norm(tree.sub(params, state.init_params)).astype(dtype)
-        max_dist = jnp.maximum(state.max_dist, way)
+        distance = global_norm(tree.sub(params, state.init_params)).astype(dtype)
+        max_dist = jnp.maximum(state.max_dist, distance)
         squares = state.sum_sq_norm_grads + tree.sum(tree.squared(updates)).astype(dtype)
         rate = numerics.safe_divide(max_dist, numerics.safe_sqrt(squares + jnp.asarray(eps, dtype)))
         if kind == "learning_rate":
@@ -129,7 +124,7 @@ class DoWGState(NamedTuple):
 
     init_params: w_0, the first params.
     weighted_sq_norm_grads: V, float[], float32 or wider.
-    estim_sq_dist: r^2, the largest squared distance from them, float[].
+    estim_sq_dist: r^2, the largest squared distance from ``init_params``, float[].
     """
 
     init_params: Params
@@ -147,22 +142,19 @@ def scale_by_dowg(
 
     def init(params):
         dtype = tree.scalar_dtype(params)
-        return DoWGState(
-            init_params=jax.tree.map(jnp.copy, params),  # a copy, because params may be donated
-            weighted_sq_norm_grads=jnp.zeros((), dtype),
-            estim_sq_dist=jnp.asarray(start, dtype),
-        )
+        first = jax.tree.map(jnp.copy, params)  # a copy, because params may be donated
+        return DoWGState(first, jnp.zeros((), dtype), jnp.asarray(start, dtype))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_dowg", updates, state, DoWGState, "init_params")
         checks.params("scale_by_dowg", params)
         dtype = state.estim_sq_dist.dtype
-        way = tree.sum(tree.squared(tree.sub(params, state.init_params))).astype(dtype)
-        longest = jnp.maximum(state.estim_sq_dist, way)
+        sq_dist = tree.sum(tree.squared(tree.sub(params, state.init_params))).astype(dtype)
+        largest = jnp.maximum(state.estim_sq_dist, sq_dist)
         squares = tree.sum(tree.squared(updates)).astype(dtype)
-        weighted = state.weighted_sq_norm_grads + longest * squares
-        rate = numerics.safe_divide(longest, numerics.safe_sqrt(weighted) + jnp.asarray(eps, dtype))
-        return tree.scale(updates, rate), DoWGState(state.init_params, weighted, longest)
+        weighted = state.weighted_sq_norm_grads + largest * squares
+        rate = numerics.safe_divide(largest, numerics.safe_sqrt(weighted) + jnp.asarray(eps, dtype))
+        return tree.scale(updates, rate), DoWGState(state.init_params, weighted, largest)
 
     return GradientTransformationExtraArgs(init, update)
 

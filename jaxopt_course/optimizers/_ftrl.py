@@ -79,26 +79,24 @@ def ftrl(
 
     def update(updates, state, params=None, **extra_args):
         checks.state("ftrl", state, FtrlState)
-        checks.params("ftrl", params)
-        checks.like("ftrl", "gradient", updates, params)
+        checks.params("ftrl", params, updates)
         rate = numerics.at_count(learning_rate, state.step)
-        rates, betas, ones, twos = (numerics.in_dtype(x) for x in (rate, beta, l1, l2))
+        rates, betas, l1s, l2s = (numerics.in_dtype(x) for x in (rate, beta, l1, l2))
         old, grads = tree.cast_like(params, state.z), tree.cast_like(updates, state.z)
         n = tree.running_sum(state.n, tree.squared(updates), 1.0)
 
         def pushed(w: Array, g: Array, z: Array) -> Array:
             """z_{t-1} + A_{t-1} w_t + g_t."""
-            penalty = ones(z.dtype) * jnp.sign(w) + twos(z.dtype) * w
+            penalty = l1s(z.dtype) * jnp.sign(w) + l2s(z.dtype) * w
             return g + jnp.where(w != 0, -penalty, z)
 
         def solved(w: Array, push: Array, root: Array) -> Array:
-            rate, low, curvature = (x(root.dtype) for x in (rates, ones, twos))
+            rate, l1, l2 = (x(root.dtype) for x in (rates, l1s, l2s))
             point = root.astype(w.dtype) * w - rates(w.dtype) * push
-            size = jnp.maximum(jnp.abs(point) - rate * low, 0).astype(w.dtype)
-            denominator = (root + rate * curvature).astype(w.dtype)
-            return jnp.where(
-                denominator != 0, numerics.safe_divide(jnp.sign(point) * size, denominator), w
-            )
+            size = jnp.maximum(jnp.abs(point) - rate * l1, 0).astype(w.dtype)
+            denominator = (root + rate * l2).astype(w.dtype)
+            solution = numerics.safe_divide(jnp.sign(point) * size, denominator)
+            return jnp.where(denominator != 0, solution, w)
 
         def remembered(w: Array, push: Array, root: Array) -> Array:
             rate = jnp.broadcast_to(rates(w.dtype), w.shape)
@@ -108,8 +106,7 @@ def ftrl(
         push = jax.tree.map(pushed, old, grads, state.z)
         new = jax.tree.map(solved, old, push, roots)
         z = jax.tree.map(remembered, old, push, roots)
-        return tree.cast_like(tree.sub(new, old), updates), FtrlState(
-            numerics.safe_increment(state.step), z, n
-        )
+        moves = tree.cast_like(tree.sub(new, old), updates)
+        return moves, FtrlState(numerics.safe_increment(state.step), z, n)
 
     return GradientTransformationExtraArgs(init, update)

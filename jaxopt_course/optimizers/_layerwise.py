@@ -88,8 +88,7 @@ def lars(
         weight_decay_mask: leaves that decay, as for :func:`adamw`; all by default.
         trust_coefficient: c, in [0, inf).
         eps: added to the norm of the update, in [0, inf).
-        trust_ratio_mask: leaves that are scaled by the ratio, likewise; usually not biases and
-            normalizations.
+        trust_ratio_mask: leaves that are scaled by the ratio; often not biases and normalizations.
         momentum: b, in [0, 1).
         nesterov: whether to use Nesterov momentum.
 
@@ -97,11 +96,10 @@ def lars(
         >>> tx = lars(1.0, weight_decay=1e-4)
     """
     checks.number("lars", "momentum", momentum, "[0, 1)")
+    scaled = scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),
-        masked(
-            scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps), trust_ratio_mask
-        ),
+        masked(scaled, trust_ratio_mask),
         scale_by_learning_rate(learning_rate),
         trace(momentum, nesterov),
     )

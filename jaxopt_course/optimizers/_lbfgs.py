@@ -69,9 +69,8 @@ def scale_by_lbfgs(
     checks.integer("scale_by_lbfgs", "memory_size", memory_size, "[1, inf)")
 
     def memory_like(params: Params) -> Params:
-        return jax.tree.map(
-            lambda x: jnp.broadcast_to(x, (memory_size, *x.shape)), tree.accumulator_like(params)
-        )
+        stacked = lambda x: jnp.broadcast_to(x, (memory_size, *x.shape))
+        return jax.tree.map(stacked, tree.accumulator_like(params))
 
     def init(params):
         return ScaleByLBFGSState(
@@ -88,27 +87,7 @@ def scale_by_lbfgs(
         checks.step("scale_by_lbfgs", updates, state, ScaleByLBFGSState, "updates")
         checks.params("scale_by_lbfgs", params)
         state = _with_newest_pair(state, params, updates)
-        s, y, rho = state.diff_params_memory, state.diff_updates_memory, state.weights_memory
-        at = lambda memory, k: jax.tree.map(lambda x: x[k], memory)
-        oldest_first = (state.pairs + jnp.arange(memory_size, dtype=jnp.int32)) % memory_size
-
-        def backward(q: Updates, k: Array) -> tuple[Updates, Array]:
-            along = tree.vdot(at(s, k), q)
-            a = rho[k].astype(along.dtype) * along
-            return tree.running_sum(at(y, k), q, -a), a
-
-        def forward(r: Updates, k_and_a: tuple[Array, Array]) -> tuple[Updates, None]:
-            k, a = k_and_a
-            along = tree.vdot(at(y, k), r)
-            b = rho[k].astype(along.dtype) * along
-            return tree.running_sum(at(s, k), r, a - b), None
-
-        q, a = jax.lax.scan(backward, state.updates, oldest_first, reverse=True)
-        if scale_init_precond:
-            newest = oldest_first[-1]
-            q = tree.scale(q, _gamma(state, at(s, newest), at(y, newest)))
-        r, _ = jax.lax.scan(forward, q, (oldest_first, a))
-        return tree.cast_like(r, updates), state
+        return tree.cast_like(_direction(state, scale_init_precond), updates), state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -127,22 +106,45 @@ def lbfgs(
     ``minimize`` passes.
 
     Args:
-        learning_rate: factor of the direction, in [0, inf), or a schedule of the step count. None:
-            1.
+        learning_rate: factor of the step, in [0, inf), or a schedule of the step count. None: 1.
         memory_size: number m of stored pairs, a static int in [1, inf).
         scale_init_precond: whether to scale by gamma between the loops, instead of by 1.
         linesearch: last transformation of the chain, which scales the step. None: no line search.
 
     Examples:
         >>> tx, fn, params = lbfgs(), lambda w: jnp.sum(w**2), jnp.array([3.0, -2.0])
-        >>> offers = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
-        >>> updates, state = tx.update(2 * params, tx.init(params), params, **offers)
+        >>> extra = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
+        >>> updates, state = tx.update(2 * params, tx.init(params), params, **extra)
     """
     return chain(
         scale_by_lbfgs(memory_size, scale_init_precond),
         downhill(learning_rate),
         line_search("lbfgs", linesearch),
     )
+
+
+def _direction(state: ScaleByLBFGSState, scale_init_precond: bool) -> Updates:
+    """H g by the two loops over the stored pairs."""
+    s, y, rho = state.diff_params_memory, state.diff_updates_memory, state.weights_memory
+    at = lambda memory, k: jax.tree.map(lambda x: x[k], memory)
+    oldest_first = (state.pairs + jnp.arange(rho.size, dtype=jnp.int32)) % rho.size
+
+    def backward(q: Updates, k: Array) -> tuple[Updates, Array]:
+        product = tree.vdot(at(s, k), q)
+        a = rho[k].astype(product.dtype) * product
+        return tree.running_sum(at(y, k), q, -a), a
+
+    def forward(r: Updates, k_and_a: tuple[Array, Array]) -> tuple[Updates, None]:
+        k, a = k_and_a
+        product = tree.vdot(at(y, k), r)
+        b = rho[k].astype(product.dtype) * product
+        return tree.running_sum(at(s, k), r, a - b), None
+
+    q, a = jax.lax.scan(backward, state.updates, oldest_first, reverse=True)
+    if scale_init_precond:
+        newest = oldest_first[-1]
+        q = tree.scale(q, _gamma(state, at(s, newest), at(y, newest)))
+    return jax.lax.scan(forward, q, (oldest_first, a))[0]
 
 
 def _with_newest_pair(
@@ -157,7 +159,7 @@ def _with_newest_pair(
     stored = (state.count > 0) & (curvature > jnp.maximum(rounding, limits.tiny))
     rho = jnp.where(stored, 1 / jnp.where(stored, curvature, 1), 0)
     size = state.weights_memory.shape[0]
-    place = jnp.where(stored, state.pairs % size, size)  # an index behind the end writes nothing
+    place = jnp.where(stored, state.pairs % size, size)  # an index past the end writes nothing
     put = lambda memory, x: memory.at[place].set(x.astype(memory.dtype), mode="drop")
     return ScaleByLBFGSState(
         count=numerics.safe_increment(state.count),

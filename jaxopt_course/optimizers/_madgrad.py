@@ -63,36 +63,29 @@ def scale_by_madgrad(
     checks.number("scale_by_madgrad", "eps", eps, "[0, inf)")
 
     def init(params):
-        return MadgradState(
-            count=jnp.zeros((), jnp.int32),
-            grad_sum_sq=tree.real_accumulator_like(params),
-            s=tree.accumulator_like(params),
-            x0=jax.tree.map(jnp.copy, params),  # a copy, because params may be donated
-        )
+        grad_sum_sq, s = tree.real_accumulator_like(params), tree.accumulator_like(params)
+        x0 = jax.tree.map(jnp.copy, params)  # a copy, because params may be donated
+        return MadgradState(jnp.zeros((), jnp.int32), grad_sum_sq, s, x0)
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_madgrad", updates, state, MadgradState, "x0")
         checks.params("scale_by_madgrad", params)
         rate = numerics.at_count(learning_rate, state.count)
-        weight = (numerics.as_float(rate) + numerics.as_float(eps)) * jnp.sqrt(
-            numerics.as_float(state.count) + 1
-        )
+        root_of_step = jnp.sqrt(numerics.as_float(state.count) + 1)
+        weight = (numerics.as_float(rate) + numerics.as_float(eps)) * root_of_step
         grads, smallest = tree.cast_like(updates, state.s), numerics.in_dtype(eps)
         grad_sum_sq = tree.running_sum(tree.squared(grads), state.grad_sum_sq, weight)
         s = tree.running_sum(grads, state.s, weight)
 
-        def way(s: Array, squares: Array) -> Array:
+        def divided(s: Array, squares: Array) -> Array:
             root = jnp.maximum(_safe_cbrt(squares) + smallest(squares.dtype), LEAST_ROOT)
             return s / root.astype(s.dtype)
 
-        away = tree.sub(state.x0, params)  # z - w is this minus s / root
-        moves = tree.scale(
-            tree.sub(away, jax.tree.map(way, s, grad_sum_sq)),
-            numerics.complement(momentum, weight.dtype),
-        )
-        return tree.cast_like(moves, updates), MadgradState(
-            numerics.safe_increment(state.count), grad_sum_sq, s, state.x0
-        )
+        to_start = tree.sub(state.x0, params)
+        to_z = tree.sub(to_start, jax.tree.map(divided, s, grad_sum_sq))
+        moves = tree.scale(to_z, numerics.complement(momentum, weight.dtype))
+        count = numerics.safe_increment(state.count)
+        return tree.cast_like(moves, updates), MadgradState(count, grad_sum_sq, s, state.x0)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -57,14 +57,12 @@ def scale_by_mars(
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
     """Reduce the variance of gradients, then apply Adam. Arguments are those of :func:`mars`."""
-    checks.dtype("scale_by_mars", "mu_dtype", mu_dtype)
-    check_moments("scale_by_mars", b1, b2, eps, eps_root)
+    check_moments("scale_by_mars", b1, b2, eps, eps_root, mu_dtype)
     checks.number("scale_by_mars", "gamma", gamma, "[0, inf)")
     moments = scale_by_adam(b1, b2, eps, eps_root, mu_dtype)
 
     def init(params):
-        start = moments.init(params)
-        return ScaleByMarsState(start.count, start.mu, start.nu, tree.accumulator_like(params))
+        return ScaleByMarsState(*moments.init(params), tree.accumulator_like(params))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_mars", updates, state, ScaleByMarsState, "prev_grads")
@@ -74,12 +72,9 @@ def scale_by_mars(
         strength = jnp.where(state.count == 0, 0, strength)
         corrected = tree.running_sum(tree.sub(grads, state.prev_grads), grads, strength)
         clipped = tree.scale(corrected, 1 / jnp.maximum(global_norm(corrected), 1))
-        scaled, adam = moments.update(
-            clipped, ScaleByAdamState(state.count, state.mu, state.nu), params
-        )
-        return tree.cast_like(scaled, updates), ScaleByMarsState(
-            adam.count, adam.mu, adam.nu, grads
-        )
+        adam = ScaleByAdamState(state.count, state.mu, state.nu)
+        scaled, adam = moments.update(clipped, adam, params)
+        return tree.cast_like(scaled, updates), ScaleByMarsState(*adam, prev_grads=grads)
 
     return GradientTransformationExtraArgs(init, update)
 

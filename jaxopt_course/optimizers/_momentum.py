@@ -199,12 +199,13 @@ def sgdw(
     return chain(
         scale_by_learning_rate(learning_rate, flip_sign=False),
         trace(momentum),
-        add_decayed_weights(numerics.of_rates(_product, learning_rate, weight_decay), mask),
+        add_decayed_weights(numerics.of_rates(product, learning_rate, weight_decay), mask),
         scale(-1.0),
     )
 
 
-def _product(a: ScalarLike, b: ScalarLike) -> Float[Array, ""]:
+def product(a: ScalarLike, b: ScalarLike) -> Float[Array, ""]:
+    """``a * b``, of Python numbers or arrays of any dtype."""
     return numerics.as_float(a) * numerics.as_float(b)
 
 

@@ -82,12 +82,6 @@ def specs_of(dimensions: Dimensions, params: PyTree) -> PyTree:
     )
 
 
-def fans(shape: tuple[int, ...], spec: MuonDimensionNumbers) -> tuple[int, int]:
-    """The numbers of inputs and of outputs of a layer with this weight."""
-    _, rows, columns = _axes(shape, spec)
-    return _size(shape, rows), _size(shape, columns)
-
-
 def folded(x: Array, spec: MuonDimensionNumbers) -> Array:
     """``x`` as one matrix, or as a batch of them, with the shorter side as rows.
 
@@ -177,10 +171,9 @@ def scale_by_muon(
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, beta, 1)
         mean = mean_of_step(mu, updates, beta, count, nesterov)
-        steps = tree.cast_like(
-            on_auto_axes(directions, mean, state.ns_coeffs, eps, like=mean), updates
-        )
-        return steps, MuonState(count, tree.cast_like(mu, state.mu), state.ns_coeffs)
+        steps = on_auto_axes(directions, mean, state.ns_coeffs, eps, like=mean)
+        new_state = MuonState(count, tree.cast_like(mu, state.mu), state.ns_coeffs)
+        return tree.cast_like(steps, updates), new_state
 
     def directions(mean: Updates, ns_coeffs: Any, eps: ScalarLike) -> Updates:
         coefficients = functools.cache(jnp.array(ns_coeffs).astype)
@@ -218,7 +211,8 @@ def scale_by_shape(
         checks.number("scale_by_shape", "consistent_rms", consistent_rms, "[0, inf)")
 
     def scaled(x: Array, spec: MuonDimensionNumbers) -> Array:
-        fan_in, fan_out = fans(x.shape, spec)
+        _, rows, columns = _axes(x.shape, spec)
+        fan_in, fan_out = _size(x.shape, rows), _size(x.shape, columns)
         if consistent_rms is None:
             return tree.scale(x, math.sqrt(max(1, fan_out / max(fan_in, 1))))
         return tree.scale(x, math.sqrt(max(fan_in, fan_out)) * numerics.as_float(consistent_rms))
@@ -272,7 +266,7 @@ def muon(
         adam_weight_decay: weight decay of the other leaves, in [0, inf), or a schedule.
         adam_learning_rate: Adam's learning rate; ``learning_rate`` by default.
         muon_weight_dimension_numbers: :class:`MuonDimensionNumbers` for all leaves, or a tree of
-            them (None for leaves that are Adam's) shaped like a prefix of the params, or a function
+            them (None for leaves of Adam) shaped like a prefix of the params, or a function
             of the params that returns one. By default Muon takes all leaves with two axes.
         consistent_rms: root mean square of orthogonal updates, as for :func:`scale_by_shape`.
 
@@ -284,13 +278,6 @@ def muon(
         checks.choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
         coefficients = PRESETS[ns_coeffs]
     dimensions = muon_weight_dimension_numbers
-
-    def labels(params: Params) -> PyTree:
-        if dimensions is None:
-            return jax.tree.map(lambda x: "muon" if jnp.ndim(x) == 2 else "adam", params)
-        name = lambda x, spec: "adam" if spec is None else "muon"
-        return jax.tree.map(name, params, specs_of(dimensions, params))
-
     of_matrices = chain(
         scale_by_muon(
             coefficients,
@@ -310,6 +297,7 @@ def muon(
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     moments = (adam_b1, adam_b2, eps, adam_eps_root, mu_dtype)
     of_others = adamw(rate, *moments, adam_weight_decay, nesterov=nesterov)
+    labels = functools.partial(_labels, dimensions)
     both = partition({"muon": of_matrices, "adam": of_others}, labels)
 
     def update(updates, state, params=None, **extra_args):
@@ -318,3 +306,11 @@ def muon(
         return both.update(updates, state, params, **extra_args)
 
     return GradientTransformationExtraArgs(both.init, update)
+
+
+def _labels(dimensions: Dimensions, params: Params) -> PyTree:
+    """For each leaf which optimizer trains it."""
+    if dimensions is None:
+        return jax.tree.map(lambda x: "muon" if jnp.ndim(x) == 2 else "adam", params)
+    name = lambda x, spec: "adam" if spec is None else "muon"
+    return jax.tree.map(name, params, specs_of(dimensions, params))

@@ -63,8 +63,7 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
 
     def update(updates, state, params=None, **extra_args):
         checks.state("scale_by_newton_cg", state, ScaleByNewtonCGState)
-        checks.params("scale_by_newton_cg", params)
-        checks.like("scale_by_newton_cg", "gradient", updates, params)
+        checks.params("scale_by_newton_cg", params, updates)
         if "value_fn" not in extra_args:
             raise ValueError(
                 "scale_by_newton_cg differentiates the function: call "
@@ -77,9 +76,8 @@ def scale_by_newton_cg(max_iterations: ScalarLike = 100) -> GradientTransformati
             return jax.tree.map(jnp.conj, derivative(tree.cast_like(d, params)))
 
         z, steps = _solve(product, updates, max_iterations)
-        return tree.cast_like(z, updates), ScaleByNewtonCGState(
-            numerics.safe_increment(state.count), steps
-        )
+        new_state = ScaleByNewtonCGState(numerics.safe_increment(state.count), steps)
+        return tree.cast_like(z, updates), new_state
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -99,17 +97,16 @@ def newton_cg(
     ``value_fn``, which ``minimize`` passes.
 
     Args:
-        learning_rate: factor of the direction, in [0, inf), or a schedule of the step count. None:
-            1.
+        learning_rate: factor of the step, in [0, inf), or a schedule of the step count. None: 1.
         max_iterations: largest number of conjugate gradient steps in one update, in [1, inf). In
-            exact arithmetic as many as there are parameters suffice.
+            exact arithmetic as many as there are parameters are enough.
         linesearch: last transformation of the chain, which scales the step; by default it
             backtracks from the full step. None: no line search.
 
     Examples:
         >>> tx, fn, params = newton_cg(), lambda w: jnp.sum(w**2), jnp.array([3.0, -2.0])
-        >>> offers = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
-        >>> updates, state = tx.update(2 * params, tx.init(params), params, **offers)
+        >>> extra = {"value": fn(params), "grad": 2 * params, "value_fn": fn}
+        >>> updates, state = tx.update(2 * params, tx.init(params), params, **extra)
     """
     return chain(
         scale_by_newton_cg(max_iterations),
@@ -125,13 +122,12 @@ def _solve(
     norm = global_norm(gradient)
     # The solution for g / |g|, times |g|: squares of a large residual are infinite.
     g = tree.divide(gradient, jnp.where(norm > 0, norm, 1))
-    zeros = tree.zeros_like(g)
-    enough = jnp.minimum(0.5, numerics.safe_sqrt(norm))
+    tolerance = jnp.minimum(0.5, numerics.safe_sqrt(norm))
 
-    def going(carry: Any) -> Array:
+    def is_unsolved(carry: Any) -> Array:
         steps, _, _, _, rr, positive = carry
-        affordable = ~numerics.has_reached(steps, max_iterations)
-        return positive & (numerics.safe_sqrt(rr) > enough) & affordable
+        has_steps_left = ~numerics.has_reached(steps, max_iterations)
+        return positive & (numerics.safe_sqrt(rr) > tolerance) & has_steps_left
 
     def step(carry: Any) -> Any:
         steps, z, r, d, rr, _ = carry
@@ -143,7 +139,7 @@ def _solve(
         new_rr = tree.vdot(r, r)
         return steps + 1, z, r, tree.running_sum(d, r, new_rr / rr), new_rr, positive
 
-    start = (jnp.zeros((), jnp.int32), zeros, g, g, tree.vdot(g, g), jnp.array(True))
-    steps, z, _, _, _, positive = jax.lax.while_loop(going, step, start)
+    start = (jnp.zeros((), jnp.int32), tree.zeros_like(g), g, g, tree.vdot(g, g), jnp.array(True))
+    steps, z, _, _, _, positive = jax.lax.while_loop(is_unsolved, step, start)
     at_once = ~positive & (steps == 1)
     return tree.scale(jax.tree.map(lambda x, y: jnp.where(at_once, y, x), z, g), norm), steps

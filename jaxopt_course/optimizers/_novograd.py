@@ -53,20 +53,17 @@ def scale_by_novograd(
     weight_decay: ScalarOrSchedule = 0.0,
     mu_dtype: DTypeLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Divide each leaf by its root mean squared norm, and sum. Arguments as for :func:`novograd`.
+    """Divide each leaf by its mean norm, and sum. Arguments are those of :func:`novograd`.
 
     ``mu_dtype`` is the dtype of the sum; float32 or wider by default.
     """
-    checks.dtype("scale_by_novograd", "mu_dtype", mu_dtype)
-    check_moments("scale_by_novograd", b1, b2, eps, eps_root)
+    check_moments("scale_by_novograd", b1, b2, eps, eps_root, mu_dtype)
     checks.learning_rate("scale_by_novograd", weight_decay, "weight_decay")
 
     def init(params):
-        real = lambda p: jnp.finfo(numerics.wide_dtype(jnp.result_type(p))).dtype
-        nu = jax.tree.map(lambda p: jnp.zeros((), real(p)), params)
-        return ScaleByNovogradState(
-            jnp.zeros((), jnp.int32), tree.accumulator_like(params, mu_dtype), nu
-        )
+        mu = tree.accumulator_like(params, mu_dtype)
+        nu = jax.tree.map(lambda p: jnp.zeros((), tree.scalar_dtype(p)), params)
+        return ScaleByNovogradState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_novograd", updates, state, ScaleByNovogradState, "mu")
@@ -78,10 +75,9 @@ def scale_by_novograd(
         decay = numerics.at_count(weight_decay, state.count)
         scaled = tree.divide_by_root(tree.widened(updates), nu, eps, eps_root)
         mu = tree.running_sum(state.mu, tree.running_sum(params, scaled, decay), b1)
-        state = ScaleByNovogradState(
-            numerics.safe_increment(state.count), tree.cast_like(mu, state.mu), nu
-        )
-        return tree.cast_like(mu, updates), state
+        count = numerics.safe_increment(state.count)
+        new_state = ScaleByNovogradState(count, tree.cast_like(mu, state.mu), nu)
+        return tree.cast_like(mu, updates), new_state
 
     return GradientTransformationExtraArgs(init, update)
 

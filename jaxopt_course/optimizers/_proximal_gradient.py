@@ -115,8 +115,7 @@ def accelerated(inner: optax.GradientTransformation) -> GradientTransformationEx
 
     def update(updates, state, params=None, **extra_args):
         checks.state("accelerated", state, AcceleratedState)
-        checks.params("accelerated", params)
-        checks.like("accelerated", "gradient", updates, params)
+        checks.params("accelerated", params, updates)
         ahead = lookahead_params(state.velocity, params)
         steps, inner_state = inner.update(updates, state.inner_state, ahead, **extra_args)
         # The difference of two points, so that an entry that becomes 0 is exactly 0.
@@ -142,8 +141,7 @@ def fista(
 
     Args:
         operator: as for :func:`ista`.
-        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; at most 1 /
-            L.
+        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; up to 1/L.
         mask: as for :func:`ista`.
 
     Examples:
@@ -182,13 +180,11 @@ def proximal_adam(
 
     def metric(state: ScaleByAdamState) -> PyTree:
         ones = jax.tree.map(jnp.ones_like, state.nu)
-        return tree.divide_by_root(
-            ones, tree.bias_correction(state.nu, b2, state.count), eps, eps_root
-        )
+        nu_hat = tree.bias_correction(state.nu, b2, state.count)
+        return tree.divide_by_root(ones, nu_hat, eps, eps_root)
 
-    penalized = scaled_proximal(
-        scale_by_adam(b1, b2, eps, eps_root), metric, operator, learning_rate
-    )
+    scaled = scale_by_adam(b1, b2, eps, eps_root)
+    penalized = scaled_proximal(scaled, metric, operator, learning_rate)
     if mask is None:
         return penalized
     free = adam(learning_rate, b1, b2, eps, eps_root)

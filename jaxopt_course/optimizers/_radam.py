@@ -44,23 +44,19 @@ def scale_by_radam(
     check_moments("scale_by_radam", b1, b2, eps, eps_root)
     checks.number("scale_by_radam", "threshold", threshold, "[4, inf)")
 
-    def init(params):
-        return zero_moments(params)
-
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_radam", updates, state, ScaleByAdamState, "nu")
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
         nu = tree.update_moment(updates, state.nu, b2, 2)
         m = mean_of_step(mu, updates, b1, count, nesterov)
+        v = tree.bias_correction(nu, b2, count)
         trusted, r = _rectifier(b2, count, threshold)
-        scaled = tree.scale(
-            tree.divide_by_root(m, tree.bias_correction(nu, b2, count), eps, eps_root), r
-        )
+        scaled = tree.scale(tree.divide_by_root(m, v, eps, eps_root), r)
         chosen = jax.tree.map(lambda s, m: jnp.where(trusted, s, m), scaled, m)
         return tree.cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformationExtraArgs(init, update)
+    return GradientTransformationExtraArgs(zero_moments, update)
 
 
 def _rectifier(

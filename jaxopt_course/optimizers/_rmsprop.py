@@ -115,10 +115,9 @@ def scale_by_stddev(
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, decay, 1)
         nu = tree.update_moment(updates, state.nu, decay, 2)
+        mu_hat, nu_hat = mu, nu
         if bias_correction:
             mu_hat, nu_hat = (tree.bias_correction(mean, decay, count) for mean in (mu, nu))
-        else:
-            mu_hat, nu_hat = mu, nu
         # By rounding, the variance of a constant gradient may be slightly negative.
         variance = jax.tree.map(lambda n, m: jnp.maximum(n - m, 0), nu_hat, tree.squared(mu_hat))
         scaled = tree.divide_by_root(updates, variance, eps, eps_root)

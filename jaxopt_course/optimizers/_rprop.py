@@ -71,9 +71,8 @@ def scale_by_rprop(
     checks.number("scale_by_rprop", "eta_plus", eta_plus, "(1, inf)")
 
     def init(params):
-        return ScaleByRpropState(
-            tree.accumulator_like(params, fill=learning_rate), tree.accumulator_like(params)
-        )
+        sizes = tree.accumulator_like(params, fill=learning_rate)
+        return ScaleByRpropState(sizes, tree.accumulator_like(params))
 
     def step_size(agreement: Array, size: Array) -> Array:
         low, high, up, down = (
@@ -147,9 +146,8 @@ def scale_by_delta_bar_delta(
     checks.number("scale_by_delta_bar_delta", "theta", theta, "[0, 1)")
 
     def init(params):
-        return ScaleByDeltaBarDeltaState(
-            gains=tree.accumulator_like(params, fill=1.0), mu=tree.accumulator_like(params)
-        )
+        gains, mu = tree.accumulator_like(params, fill=1.0), tree.accumulator_like(params)
+        return ScaleByDeltaBarDeltaState(gains, mu)
 
     def gain(old: Array, mean: Array, grad: Array) -> Array:
         agreement = jnp.sign(mean) * jnp.sign(grad)
@@ -162,9 +160,8 @@ def scale_by_delta_bar_delta(
         grads = tree.cast_like(updates, state.mu)
         gains = jax.tree.map(gain, state.gains, state.mu, grads)
         scaled = tree.cast_like(jax.tree.map(jnp.multiply, gains, grads), updates)
-        return scaled, ScaleByDeltaBarDeltaState(
-            gains, tree.update_moment(grads, state.mu, theta, 1)
-        )
+        mu = tree.update_moment(grads, state.mu, theta, 1)
+        return scaled, ScaleByDeltaBarDeltaState(gains, mu)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -13,7 +13,7 @@ Generalization", 2021, algorithm 1, https://arxiv.org/abs/2010.01412.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,10 +29,10 @@ from jaxopt_course.core import (
     refuse_accumulation,
     tree,
 )
-from jaxopt_course.transforms import (
-    apply_updates,
-    packed_state,
-)
+from jaxopt_course.transforms import apply_updates, packed_state
+
+
+Step: TypeAlias = Callable[..., tuple[Updates, Any]]
 
 
 class SAMState(NamedTuple):
@@ -67,8 +67,7 @@ def sam(
     Args:
         optimizer: makes the descent, with the gradient at the last point of the ascent.
         adv_optimizer: makes the ascent: its updates are negated.
-        sync_period: number of gradients in a round, a static int in [1, inf). With 1 there is no
-            ascent.
+        sync_period: number of gradients in a round, a static int in [1, inf); 1 for no ascent.
         reset_state: whether each ascent starts with a fresh state of ``adv_optimizer``.
         opaque_mode: whether each call makes a whole round. This is needed where gradients have side
             effects, such as the running statistics of BatchNorm.
@@ -86,70 +85,81 @@ def sam(
     def init(params):
         # A copy, because params may be donated.
         cache = None if opaque_mode else jax.tree.map(jnp.copy, params)
-        zero = jnp.zeros((), jnp.int32)
         opt_state, adv_state = down.init(params), up.init(params)
         refuse_accumulation("sam", "optimizer", opt_state)
         refuse_accumulation("sam", "adv_optimizer", adv_state)
-        return SAMState(zero, opt_state, adv_state, cache)
+        return SAMState(jnp.zeros((), jnp.int32), opt_state, adv_state, cache)
 
-    def started(params: Params, like: State) -> State:
-        """The initial state of the ascent, packed as ``like`` is."""
-        return packed_state(up.init(params), like)
-
-    def climb(
-        updates: Updates, state: State, params: Params, extra_args: dict[str, Any]
-    ) -> tuple[Updates, State]:
-        steps, state = up.update(updates, state, params, **extra_args)
+    def ascend(*args: Any, **extra_args: Any) -> tuple[Updates, State]:
+        steps, state = up.update(*args, **extra_args)
         return jax.tree.map(jnp.negative, steps), state
 
-    def one_step(
-        updates: Updates, state: SAMState, params: Params, extra_args: dict[str, Any]
-    ) -> tuple[Updates, SAMState]:
+    def restarted(params: Params, state: State) -> State:
+        """The state with which the next ascent starts, packed as ``state`` is."""
+        return packed_state(up.init(params), state) if reset_state else state
+
+    common = (down.update, ascend, restarted, sync_period)
+    step = _whole_round(*common, batch_axis_name) if opaque_mode else _single_step(*common)
+
+    def update(updates, state, params=None, **extra_args):
+        checks.state("sam", state, SAMState)
+        checks.params("sam", params, updates)
+        return step(updates, state, params, extra_args)
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def _single_step(
+    descend: Step, ascend: Step, restarted: Callable[..., State], sync_period: int
+) -> Step:
+    """An update that makes one step of the ascent or of the descent."""
+
+    def step(updates, state, params, extra_args):
         is_first = state.steps_since_sync == 0
-        start = jax.tree.map(
-            lambda own, cached: jnp.where(is_first, own, cached), params, state.cache
-        )
+        choose = lambda own, cached: jnp.where(is_first, own, cached)
+        start = jax.tree.map(choose, params, state.cache)
 
         def descended() -> tuple[Updates, State, State]:
-            steps, opt_state = down.update(updates, state.opt_state, start, **extra_args)
+            steps, opt_state = descend(updates, state.opt_state, start, **extra_args)
             back = tree.running_sum(tree.sub(start, params), steps, 1.0)
-            fresh = started(params, state.adv_state) if reset_state else state.adv_state
-            return tree.cast_like(back, updates), opt_state, fresh
+            return tree.cast_like(back, updates), opt_state, restarted(params, state.adv_state)
 
-        def climbed() -> tuple[Updates, State, State]:
-            steps, adv_state = climb(updates, state.adv_state, params, extra_args)
+        def ascended() -> tuple[Updates, State, State]:
+            steps, adv_state = ascend(updates, state.adv_state, params, **extra_args)
             return tree.cast_like(steps, updates), state.opt_state, adv_state
 
         is_last = state.steps_since_sync == sync_period - 1
-        updates, opt_state, adv_state = jax.lax.cond(is_last, descended, climbed)
+        steps, opt_state, adv_state = jax.lax.cond(is_last, descended, ascended)
         steps_since = (state.steps_since_sync + 1) % sync_period
-        return updates, SAMState(steps_since, opt_state, adv_state, start)
+        return steps, SAMState(steps_since, opt_state, adv_state, start)
 
-    def whole_round(
-        updates: Updates, state: SAMState, params: Params, extra_args: dict[str, Any]
-    ) -> tuple[Updates, SAMState]:
+    return step
+
+
+def _whole_round(
+    descend: Step,
+    ascend: Step,
+    restarted: Callable[..., State],
+    sync_period: int,
+    batch_axis_name: str | None,
+) -> Step:
+    """An update that makes a whole ascent and the descent."""
+
+    def step(updates, state, params, extra_args):
         gradient = _gradient(**extra_args)
         grads, adv_state, point = updates, state.adv_state, params
         for i in range(sync_period - 1):
-            steps, adv_state = climb(grads, adv_state, point, extra_args)
+            steps, adv_state = ascend(grads, adv_state, point, **extra_args)
             point = apply_updates(point, steps)
             grads = gradient(point, i)
             if batch_axis_name is not None:
                 grads = jax.lax.pmean(grads, batch_axis_name)
-        if reset_state:
-            adv_state = started(params, adv_state)
         grads = tree.cast_like(grads, updates)
-        updates, opt_state = down.update(grads, state.opt_state, params, **extra_args)
-        return updates, SAMState(jnp.zeros((), jnp.int32), opt_state, adv_state, None)
+        steps, opt_state = descend(grads, state.opt_state, params, **extra_args)
+        adv_state = restarted(params, adv_state)
+        return steps, SAMState(jnp.zeros((), jnp.int32), opt_state, adv_state, None)
 
-    def update(updates, state, params=None, **extra_args):
-        checks.state("sam", state, SAMState)
-        checks.params("sam", params)
-        checks.like("sam", "gradient", updates, params)
-        step = whole_round if opaque_mode else one_step
-        return step(updates, state, params, extra_args)
-
-    return GradientTransformationExtraArgs(init, update)
+    return step
 
 
 def _gradient(

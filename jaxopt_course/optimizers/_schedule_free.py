@@ -39,7 +39,7 @@ from jaxopt_course.core import (
 from jaxopt_course.schedules import warmup_constant_schedule
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
-from ._momentum import sgd
+from ._momentum import product, sgd
 from ._rmsprop import scale_by_rms
 
 
@@ -93,9 +93,9 @@ def schedule_free(
     checks.number("schedule_free", "weight_lr_power", weight_lr_power, "[0, inf)")
     base_optimizer = checks.transformation("schedule_free", "base_optimizer", base_optimizer)
 
-    def init(params: Params) -> ScheduleFreeState:
-        # A copy, because params may be donated.
+    def init(params):
         dtype_of = lambda x: state_dtype or numerics.wide_dtype(jnp.result_type(x))
+        # A copy, because params may be donated.
         z = jax.tree.map(lambda x: jnp.array(x, dtype_of(x), copy=True), params)
         dtype = tree.scalar_dtype(params)
         return ScheduleFreeState(
@@ -116,34 +116,32 @@ def schedule_free(
         weight_sum = state.weight_sum + weight
         share = numerics.safe_divide(weight, weight_sum)
 
-        steps, base_state = base_optimizer.update(
-            updates, state.base_optimizer_state, params, **extra_args
-        )
+        old_base = state.base_optimizer_state
+        steps, new_base = base_optimizer.update(updates, old_base, params, **extra_args)
         z = tree.cast_like(tree.running_sum(state.z, steps, 1.0), state.z)
+        moves = tree.cast_like(_moves(params, state.z, z, share, b1), updates)
 
-        to_z, along = (
-            numerics.in_dtype(share),
-            numerics.in_dtype((1 - share) * numerics.complement(b1, share.dtype)),
-        )
-
-        def moved(y: Array, old: Array, new: Array) -> Array:
-            old, new = old.astype(y.dtype), new.astype(y.dtype)
-            return to_z(y.dtype) * (new - y) + along(y.dtype) * (new - old)
-
-        moves = tree.cast_like(jax.tree.map(moved, tree.widened(params), state.z, z), updates)
-        new = moves, (weight_sum, numerics.safe_increment(state.step_count), max_lr)
+        new = moves, weight_sum, numerics.safe_increment(state.step_count), max_lr
         stays = jax.tree.map(jnp.zeros_like, moves)
-        moves, (weight_sum, step_count, max_lr) = if_applied(
-            base_state,
-            state.base_optimizer_state,
-            new,
-            (stays, (state.weight_sum, state.step_count, state.max_lr)),
-        )
+        old = stays, state.weight_sum, state.step_count, state.max_lr
+        moves, weight_sum, step_count, max_lr = if_applied(new_base, old_base, new, old)
         return moves, ScheduleFreeState(
-            jnp.asarray(b1, state.b1.dtype), weight_sum, step_count, max_lr, base_state, z
+            jnp.asarray(b1, state.b1.dtype), weight_sum, step_count, max_lr, new_base, z
         )
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def _moves(params: Params, old: Params, new: Params, share: Array, b1: ScalarLike) -> Params:
+    """y_{t+1} - y_t, from z_t, z_{t+1} and c_{t+1}."""
+    to_z = numerics.in_dtype(share)
+    along = numerics.in_dtype((1 - share) * numerics.complement(b1, share.dtype))
+
+    def moved(y: Array, old: Array, new: Array) -> Array:
+        old, new = old.astype(y.dtype), new.astype(y.dtype)
+        return to_z(y.dtype) * (new - y) + along(y.dtype) * (new - old)
+
+    return jax.tree.map(moved, tree.widened(params), old, new)
 
 
 def schedule_free_eval_params(state: State, params: Params) -> Params:
@@ -154,7 +152,7 @@ def schedule_free_eval_params(state: State, params: Params) -> Params:
         params: the params y.
 
     Raises:
-        TypeError: if the state is another one.
+        TypeError: if the state is that of another optimizer.
     """
     if not (hasattr(state, "b1") and hasattr(state, "z")):
         raise TypeError(
@@ -182,8 +180,7 @@ def schedule_free_sgd(
 
     Args:
         learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
-        warmup_steps: number of steps in which the learning rate grows linearly from 0. None: no
-            warmup.
+        warmup_steps: number of steps in which the rate grows linearly from 0. None: no warmup.
         b1: weight of the average in the params, in (0, 1].
         weight_decay: coupled weight decay of the params y, in [0, inf), or a schedule.
         weight_lr_power: p, in [0, inf); with 0 all iterates have equal weight.
@@ -216,8 +213,7 @@ def schedule_free_adamw(
 
     Args:
         learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
-        warmup_steps: number of steps in which the learning rate grows linearly from 0. None: no
-            warmup.
+        warmup_steps: number of steps in which the rate grows linearly from 0. None: no warmup.
         b1: weight of the average in the params, in (0, 1].
         b2: decay rate of the second moment, in [0, 1).
         eps: added to the square root in the denominator, in [0, inf).
@@ -245,9 +241,7 @@ def _warmed_up(
         return learning_rate
     checks.number(owner, "warmup_steps", warmup_steps, "[0, inf)")
     warmup = warmup_constant_schedule(0.0, 1.0, warmup_steps)
-    return numerics.of_rates(
-        lambda rate, part: numerics.as_float(rate) * numerics.as_float(part), learning_rate, warmup
-    )
+    return numerics.of_rates(product, learning_rate, warmup)
 
 
 def _power(base: Float[Array, ""], exponent: Float[Array, ""]) -> Float[Array, ""]:

@@ -86,9 +86,10 @@ def scale_by_shampoo(
     ) -> tuple[Updates, ScaleByShampooState]:
         grads = tree.widened(updates)
         factors = tree.running_sum(state.factors, jax.tree.map(grams, grads, state.factors), 1.0)
+        roots_of = lambda g, own: tuple(inverse_root(h, 2 * len(own)) for h in own)
         roots = jax.lax.cond(
             numerics.is_due(state.count, period),
-            lambda: _recomputed(grads, factors),
+            lambda: map_stacked(roots_of, grads, factors),
             lambda: state.roots,
         )
         scaled = tree.cast_like(jax.tree.map(along_axes, grads, roots), updates)
@@ -160,12 +161,6 @@ def along_axes(
             others = [i for i in range(x.ndim) if i != axis]
             x = x * jnp.expand_dims(factor, others).astype(x.dtype)
     return x
-
-
-def _recomputed(grads: Updates, factors: Any) -> Any:
-    return map_stacked(
-        lambda g, own: tuple(inverse_root(h, 2 * len(own)) for h in own), grads, factors
-    )
 
 
 def inverse_root(factor: Inexact[Array, "..."], degree: int) -> Inexact[Array, "..."]:

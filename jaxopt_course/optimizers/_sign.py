@@ -125,12 +125,11 @@ def scale_by_lion(
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_lion", updates, state, ScaleByLionState, "mu")
-        bounded = _bounded(mode, smooth_beta)
-        steps = jax.tree.map(bounded, tree.update_moment(updates, state.mu, b1, 1))
+        mean = tree.update_moment(updates, state.mu, b1, 1)
+        steps = jax.tree.map(_bounded(mode, smooth_beta), mean)
         mu = tree.cast_like(tree.update_moment(updates, state.mu, b2, 1), state.mu)
-        return tree.cast_like(steps, updates), ScaleByLionState(
-            numerics.safe_increment(state.count), mu
-        )
+        count = numerics.safe_increment(state.count)
+        return tree.cast_like(steps, updates), ScaleByLionState(count, mu)
 
     return GradientTransformationExtraArgs(init, update)
 

@@ -8,7 +8,7 @@ gradients g_t, learning rate a_t and momentum b,
     m_t     = b m_{t-1} + (1 - b) g_t / sqrt(nu_t + eps)
     w <- w - a_t m_t
 
-Vectors keep a sum for each entry, so for them it is AdaGrad with momentum.
+Vectors keep a sum for each entry, so for vectors SM3 is AdaGrad with momentum.
 
 Reference: Anil, Gupta, Koren & Singer, "Memory-Efficient Adaptive Optimization", 2019,
 https://arxiv.org/abs/1901.11150, algorithm SM3-II.

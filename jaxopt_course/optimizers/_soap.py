@@ -37,6 +37,7 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
+from ._adam import check_moments
 from ._shampoo import along_axes, factor_sizes, grams
 from ._stacks import map_stacked
 
@@ -70,8 +71,7 @@ def scale_by_soap(
 
     The first update is 0. Derivatives of a whole training treat the bases as constants.
     """
-    checks.numbers("scale_by_soap", "[0, 1)", b1=b1, b2=b2)
-    checks.number("scale_by_soap", "eps", eps, "[0, inf)")
+    check_moments("scale_by_soap", b1, b2, eps)
     checks.number("scale_by_soap", "precondition_frequency", precondition_frequency, "[1, inf)")
     checks.integer("scale_by_soap", "max_precond_dim", max_precond_dim, "[0, inf)")
 
@@ -82,47 +82,14 @@ def scale_by_soap(
 
     def init(params):
         bases = jax.tree.map(identities, params)
-        return ScaleBySoapState(
-            jnp.zeros((), jnp.int32),
-            tree.accumulator_like(params),
-            tree.real_accumulator_like(params),
-            tree.accumulator_like(bases),
-            bases,
-        )
+        mu, nu = tree.accumulator_like(params), tree.real_accumulator_like(params)
+        factors = tree.accumulator_like(bases)
+        return ScaleBySoapState(jnp.zeros((), jnp.int32), mu, nu, factors, bases)
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_soap", updates, state, ScaleBySoapState, "mu")
         numbers = (b1, b2, eps, precondition_frequency)
-        return on_auto_axes(step, updates, state, numbers, like=(updates, state))
-
-    def step(
-        updates: Updates, state: ScaleBySoapState, numbers: tuple[ScalarLike, ...]
-    ) -> tuple[Updates, ScaleBySoapState]:
-        b1, b2, eps, frequency = numbers
-        is_first, t = state.count == 0, jnp.maximum(state.count, 1)
-        grads = tree.cast_like(updates, state.mu)
-        seen = jax.tree.map(lambda g: jnp.where(is_first, 0, g), grads)
-        mu = tree.update_moment(seen, state.mu, b1, 1)
-        nu = tree.update_moment(_turned(seen, state.bases), state.nu, b2, 2)
-        m, v = tree.bias_correction(mu, b1, t), tree.bias_correction(nu, b2, t)
-        steps = tree.divide_by_root(_turned(m, state.bases), v, eps, 0.0)
-        scaled = tree.cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
-
-        factors = tree.update_moment(
-            jax.tree.map(grams, grads, state.factors), state.factors, b2, 1
-        )
-        turns = numerics.is_due(state.count, frequency).astype(jnp.int32)
-        bases = jax.lax.switch(
-            jnp.where(is_first, 2, turns),
-            [
-                lambda: state.bases,
-                lambda: map_stacked(_iterated, factors, state.bases),
-                lambda: map_stacked(_eigenvectors, factors),
-            ],
-        )
-        return scaled, ScaleBySoapState(
-            numerics.safe_increment(state.count), mu, nu, factors, bases
-        )
+        return on_auto_axes(_step, updates, state, numbers, like=(updates, state))
 
     return GradientTransformationExtraArgs(init, update)
 
@@ -146,8 +113,7 @@ def soap(
         eps: added to the square root in the denominator, in [0, inf).
         weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
         mask: leaves that decay, as for :func:`adamw`; all by default.
-        precondition_frequency: f, number of steps between updates of the bases, in [1, inf),
-            rounded.
+        precondition_frequency: f, steps between updates of the bases, in [1, inf), rounded.
         max_precond_dim: longest axis with a basis, a static int in [0, inf).
 
     Examples:
@@ -160,7 +126,35 @@ def soap(
     )
 
 
-def _turned(tree: PyTree, bases: PyTree) -> PyTree:
+def _step(
+    updates: Updates, state: ScaleBySoapState, numbers: tuple[ScalarLike, ...]
+) -> tuple[Updates, ScaleBySoapState]:
+    b1, b2, eps, frequency = numbers
+    is_first, t = state.count == 0, jnp.maximum(state.count, 1)
+    grads = tree.cast_like(updates, state.mu)
+    used = jax.tree.map(lambda g: jnp.where(is_first, 0, g), grads)
+    mu = tree.update_moment(used, state.mu, b1, 1)
+    nu = tree.update_moment(_rotated(used, state.bases), state.nu, b2, 2)
+    m, v = tree.bias_correction(mu, b1, t), tree.bias_correction(nu, b2, t)
+    steps = tree.divide_by_root(_rotated(m, state.bases), v, eps, 0.0)
+    scaled = tree.cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
+
+    products = jax.tree.map(grams, grads, state.factors)
+    factors = tree.update_moment(products, state.factors, b2, 1)
+    is_due = numerics.is_due(state.count, frequency).astype(jnp.int32)
+    bases = jax.lax.switch(
+        jnp.where(is_first, 2, is_due),
+        [
+            lambda: state.bases,
+            lambda: map_stacked(_iterated, factors, state.bases),
+            lambda: map_stacked(_eigenvectors, factors),
+        ],
+    )
+    count = numerics.safe_increment(state.count)
+    return scaled, ScaleBySoapState(count, mu, nu, factors, bases)
+
+
+def _rotated(tree: PyTree, bases: PyTree) -> PyTree:
     """Every leaf in its eigenbasis: Q_i' along axis i."""
     return jax.tree.map(along_axes, tree, jax.tree.map(lambda q: q.conj().T, bases))
 

@@ -11,8 +11,8 @@ steps,
 The estimate is Hutchinson's: h = z (Hessian z), entry by entry, with independent random signs z.
 Its mean is the diagonal, because E[z_i z_j] is 1 where i = j and else 0. Where the curvature is
 small or negative the step is rho times the sign of m. As in optax, m is bias-corrected, z are signs
-instead of normal numbers, and an estimate is used from the next step on; the first step is one of
-signs.
+instead of normal numbers, and an estimate is used from the next step on, so the first step is rho
+times the sign of the gradient.
 
 References: Liu et al., "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
 Pre-training", 2023, algorithms 1 and 3, https://arxiv.org/abs/2305.14342; Hutchinson, "A stochastic
@@ -42,6 +42,8 @@ from jaxopt_course.core import (
 )
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
+from ._adam import check_moments
+
 
 class HutchinsonState(NamedTuple):
     """State of the Hutchinson estimator.
@@ -69,19 +71,19 @@ def hutchinson_estimator_diag_hessian(
         >>> tx.update(params, tx.init(params), params, obj_fn=loss)[0].tolist()
         [2.0, 6.0]
     """
+    owner = "hutchinson_estimator_diag_hessian"
 
     def init(params):
         key = jax.random.PRNGKey(0) if random_seed is None else jnp.array(random_seed)
         return HutchinsonState(key)
 
     def update(updates, state, params=None, obj_fn=None, value_fn=None, **extra_args):
-        checks.state("hutchinson_estimator_diag_hessian", state, HutchinsonState)
-        checks.params("hutchinson_estimator_diag_hessian", params)
-        checks.like("hutchinson_estimator_diag_hessian", "gradient", updates, params)
+        checks.state(owner, state, HutchinsonState)
+        checks.params(owner, params, updates)
         loss = value_fn if obj_fn is None else obj_fn
         if loss is None:
             raise ValueError(
-                "hutchinson_estimator_diag_hessian reads the loss: call "
+                f"{owner} reads the loss: call "
                 "`update(updates, state, params, obj_fn=loss)`, with a function of the params."
             )
         key, own = jax.random.split(state.key)
@@ -123,54 +125,41 @@ def scale_by_sophia(
     print_win_rate_every_n_steps: ScalarLike = 0,
 ) -> GradientTransformationExtraArgs:
     """Divide the first moment by the curvature, and clip. Arguments are those of :func:`sophia`."""
-    checks.flag("scale_by_sophia", "verbose", verbose)
-    checks.dtype("scale_by_sophia", "mu_dtype", mu_dtype)
-    checks.numbers("scale_by_sophia", "[0, 1)", b1=b1, b2=b2)
-    checks.numbers("scale_by_sophia", "[0, inf)", eps=eps, gamma=gamma)
+    owner, every = "scale_by_sophia", print_win_rate_every_n_steps
+    checks.flag(owner, "verbose", verbose)
+    check_moments(owner, b1, b2, eps, mu_dtype=mu_dtype)
+    checks.numbers(owner, "[0, inf)", gamma=gamma, print_win_rate_every_n_steps=every)
     if clip_threshold is not None:
-        checks.number("scale_by_sophia", "clip_threshold", clip_threshold, "[0, inf)")
-    checks.number("scale_by_sophia", "update_interval", update_interval, "[1, inf)")
-    every = print_win_rate_every_n_steps
-    checks.number("scale_by_sophia", "print_win_rate_every_n_steps", every, "[0, inf)")
+        checks.number(owner, "clip_threshold", clip_threshold, "[0, inf)")
+    checks.number(owner, "update_interval", update_interval, "[1, inf)")
     estimator = hutchinson_estimator_diag_hessian()
     if hessian_diagonal_fn is not None:
-        estimator = checks.transformation(
-            "scale_by_sophia", "hessian_diagonal_fn", hessian_diagonal_fn
-        )
+        estimator = checks.transformation(owner, "hessian_diagonal_fn", hessian_diagonal_fn)
 
     def init(params):
         mu, nu = tree.accumulator_like(params, mu_dtype), tree.accumulator_like(params)
         return SophiaState(jnp.zeros((), jnp.int32), mu, nu, estimator.init(params))
 
     def update(updates, state, params=None, **extra_args):
-        checks.step("scale_by_sophia", updates, state, SophiaState, "mu")
-        checks.params("scale_by_sophia", params)
+        checks.step(owner, updates, state, SophiaState, "mu")
+        checks.params(owner, params)
         count = numerics.safe_increment(state.count)
         mu = tree.update_moment(updates, state.mu, b1, 1)
-        least, weight = numerics.in_dtype(eps), numerics.in_dtype(gamma)
-
-        def divided(m: Array, h: Array) -> Array:
-            return numerics.safe_divide(
-                m, jnp.maximum(weight(m.dtype) * h.astype(m.dtype), least(m.dtype))
-            )
-
-        steps = jax.tree.map(divided, tree.bias_correction(mu, b1, count), state.nu)
+        steps = _divided(tree.bias_correction(mu, b1, count), state.nu, eps, gamma)
         if clip_threshold is not None:
             bound = numerics.in_dtype(clip_threshold)
-            clipped = lambda u: jnp.clip(u, -bound(u.dtype), bound(u.dtype))
             if verbose:
-                _print_win_rate(
-                    steps, clip_threshold, numerics.is_due(count, every) & (jnp.asarray(every) > 0)
-                )
+                is_due = numerics.is_due(count, every) & (jnp.asarray(every) > 0)
+                _print_win_rate(steps, clip_threshold, is_due)
+            clipped = lambda u: jnp.clip(u, -bound(u.dtype), bound(u.dtype))
             steps = jax.tree.map(clipped, steps)
 
         def estimated() -> tuple[Params, State]:
-            diagonal, new_state = estimator.update(
+            estimate, new_state = estimator.update(
                 updates, state.hessian_fn_state, params, **extra_args
             )
-            return tree.cast_like(
-                tree.update_moment(diagonal, state.nu, b2, 1), state.nu
-            ), new_state
+            nu = tree.update_moment(estimate, state.nu, b2, 1)
+            return tree.cast_like(nu, state.nu), new_state
 
         nu, estimator_state = jax.lax.cond(
             numerics.is_due(state.count, update_interval),
@@ -201,15 +190,13 @@ def sophia(
     """Sophia, momentum over an estimate of the Hessian's diagonal, with decoupled weight decay.
 
     Args:
-        learning_rate: the learning rate, in [0, inf), or a schedule of the step count; below
-            AdamW's.
+        learning_rate: the learning rate, in [0, inf), or a schedule; usually below AdamW's.
         b1: decay rate of the first moment, in [0, 1).
         b2: decay rate of the estimate H, in [0, 1).
         eps: smallest denominator, in [0, inf).
         weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
         weight_decay_mask: leaves that decay, as for :func:`adamw`; all by default.
-        gamma: factor of the curvature, in [0, inf), such that a tenth to a half of the entries are
-            not clipped.
+        gamma: factor of the curvature, in [0, inf); 10 % to 50 % of entries should not be clipped.
         clip_threshold: rho, largest entry of u_t, in [0, inf). None: no clipping.
         update_interval: k, number of steps between estimates, in [1, inf), rounded.
         hessian_diagonal_fn: transformation whose updates are the estimate; it receives the
@@ -217,8 +204,7 @@ def sophia(
             whose ``update`` needs the loss as ``obj_fn`` or ``value_fn``.
         mu_dtype: dtype of the first moment; float32 or wider by default.
         verbose: whether to print the share of entries that are not clipped.
-        print_win_rate_every_n_steps: number of steps between prints, in [0, inf), rounded; 0 for
-            never.
+        print_win_rate_every_n_steps: steps between prints, in [0, inf), rounded; 0 for never.
 
     Examples:
         >>> tx, params, loss = sophia(1e-3), jnp.ones(3), lambda w: jnp.sum(w**2)
@@ -240,6 +226,17 @@ def sophia(
         add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_learning_rate(learning_rate),
     )
+
+
+def _divided(mean: Updates, curvature: Params, eps: ScalarLike, gamma: ScalarLike) -> Updates:
+    """``mean / max(gamma curvature, eps)``."""
+    least, weight = numerics.in_dtype(eps), numerics.in_dtype(gamma)
+
+    def divided(m: Array, h: Array) -> Array:
+        denominator = jnp.maximum(weight(m.dtype) * h.astype(m.dtype), least(m.dtype))
+        return numerics.safe_divide(m, denominator)
+
+    return jax.tree.map(divided, mean, curvature)
 
 
 def _print_win_rate(steps: Updates, bound: ScalarLike, now: Array) -> None:

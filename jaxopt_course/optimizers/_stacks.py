@@ -61,8 +61,8 @@ def _mapped(f: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
 def _cut(stack: Array) -> list[Array]:
     """The entries of ``stack``.
 
-    Indices stand behind a barrier, so that all slices of one shape share a kernel. With constant
-    indices a CPU's compiler makes one kernel for each, in up to twice the time.
+    The indices pass an optimization barrier, so that all slices of one shape share a kernel. With
+    constant indices the CPU compiler makes a kernel for each, which takes up to twice as long.
     """
     zeros = [np.uint32(0)] * (stack.ndim - 1)
     numbers = jax.lax.optimization_barrier([np.uint32(i) for i in range(len(stack))])

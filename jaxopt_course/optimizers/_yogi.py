@@ -1,4 +1,4 @@
-"""Yogi: Adam whose second moment moves by a step that does not grow with its distance.
+"""Yogi: Adam whose second moment changes in each step by a multiple of the squared gradient.
 
 With gradients g_t, learning rate a_t, and m_0 = s_0 = ``initial_accumulator_value``,
 
@@ -8,8 +8,8 @@ With gradients g_t, learning rate a_t, and m_0 = s_0 = ``initial_accumulator_val
 
 where m_hat = m_t / (1 - b1^t) and s_hat = s_t / (1 - b2^t). When gradients become small, Adam's
 second moment decreases geometrically and its steps become long; Yogi's decreases by at most g_t^2
-a step. Both starts and both corrections are optax's; the paper corrects nothing and starts s from
-a batch.
+a step. The initial values and the bias corrections are those of optax; the paper has no correction
+and initializes s from a batch.
 
 Reference: Zaheer et al., "Adaptive Methods for Nonconvex Optimization", 2018, algorithm 2,
 https://papers.nips.cc/paper/8186-adaptive-methods-for-nonconvex-optimization.
@@ -46,13 +46,12 @@ def scale_by_yogi(
     ``initial_accumulator_value``, in [0, inf).
     """
     check_moments("scale_by_yogi", b1, b2, eps, eps_root)
-    checks.number(
-        "scale_by_yogi", "initial_accumulator_value", initial_accumulator_value, "[0, inf)"
-    )
+    start = initial_accumulator_value
+    checks.number("scale_by_yogi", "initial_accumulator_value", start, "[0, inf)")
 
     def init(params):
-        mu = tree.accumulator_like(params, fill=initial_accumulator_value)
-        nu = tree.real_accumulator_like(params, fill=initial_accumulator_value)
+        mu = tree.accumulator_like(params, fill=start)
+        nu = tree.real_accumulator_like(params, fill=start)
         return ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
 
     def update(updates, state, params=None, **extra_args):
@@ -79,7 +78,7 @@ def yogi(
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-3,
 ) -> GradientTransformationExtraArgs:
-    """Yogi, Adam whose second moment moves by bounded steps.
+    """Yogi, Adam whose second moment changes by bounded steps.
 
     Args:
         learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 1e-2.
