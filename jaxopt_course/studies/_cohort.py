@@ -24,9 +24,9 @@ from jaxopt_course.checkpoints import fingerprint
 from jaxopt_course.core import canonical_convolutions, is_key, on_host, remembered, show_progress
 from jaxopt_course.training import Training
 
-from ._designs import is_design
+from ._designs import is_design, sobol_design
 from ._space import Points, Space
-from ._study import Study, best_text, digest, metric_name, sharding_of
+from ._study import Study, best_text, digest, metric_name, sharding_of, shards_of
 from ._table import open_store
 
 
@@ -92,19 +92,14 @@ class Cohort:
         self.study = study
         programs = programs_of(study.training, study.metric, study.apart, study.mesh)
         self._start, self._advance, self._take = programs
-        each = -(-max(size, len(points)) // study.shards)  # places of a device
+        self.shards = shards_of(study.mesh)
+        each = -(-max(size, len(points)) // self.shards)  # places of a device
         # The place of each member, and the member in each place.
-        self.places = np.arange(each * study.shards).reshape(study.shards, each).T.ravel()
+        self.places = np.arange(each * self.shards).reshape(self.shards, each).T.ravel()
         self.members = np.argsort(self.places)
         self.rows = study.copied(study.rows)
-        data = study.dealt(self._in_places(np.asarray(jax.random.key_data(keys))))
-        keys = jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys))
-        self.begin = (self._numbers(points), keys, self.rows)
+        self.begin = (self._numbers(points), self._dealt(keys), self.rows)
         self.trainings: Any = None
-
-    def start(self) -> None:
-        """Begin all trainings."""
-        self.trainings = self._start(*self.begin)
 
     def advance(self, points: Points, end: int) -> np.ndarray:
         """Train the first ``len(points)`` members to step ``end``, with the values at ``points``.
@@ -112,15 +107,11 @@ class Cohort:
         Returns:
             The score of each; NaN where it has diverged.
         """
-        n, shards = len(points), self.study.shards
-        counts = np.bincount(np.arange(n) % shards, minlength=shards).astype(np.int32)
-        self.trainings, scores = self._advance(
-            self.trainings,
-            self._numbers(points),
-            self.rows,
-            self.study.dealt(counts),
-            self.study.copied(np.int32(end)),
-        )
+        n = len(points)
+        counts = np.bincount(np.arange(n) % self.shards, minlength=self.shards).astype(np.int32)
+        counts, end = self.study.dealt(counts), self.study.copied(np.int32(end))
+        arguments = self.trainings, self._numbers(points), self.rows, counts, end
+        self.trainings, scores = self._advance(*arguments)
         return np.asarray(on_host(scores), np.float64)[self.places[:n]]
 
     def take(self, sources: np.ndarray) -> None:
@@ -150,12 +141,11 @@ class Cohort:
     def set_state(self, state: PyTree) -> None:
         """Continue from what :meth:`state` returned."""
 
-        def put(x: np.ndarray, like: Any) -> Array:
-            placed = self.study.dealt(self._in_places(x))
-            if not is_key(like):
-                return placed
-            impl = jax.random.key_impl(jnp.empty((), like.dtype))
-            return jax.random.wrap_key_data(placed, impl=impl)
+        def put(x: Any, like: Any) -> Array:
+            if is_key(like):
+                impl = jax.random.key_impl(jnp.empty((), like.dtype))
+                x = jax.random.wrap_key_data(x, impl=impl)
+            return self._dealt(x)
 
         self.trainings = jax.tree.map(put, state, self._like())
 
@@ -187,7 +177,7 @@ class Cohort:
             if done == rounds:
                 return
             if saved is None:
-                self.start()
+                self.trainings = self._start(*self.begin)
             else:
                 self.set_state(saved.tree["trainings"])
             with show_progress(position, rounds, done, shown=study.progress) as show:
@@ -214,18 +204,19 @@ class Cohort:
         """Shapes and dtypes of the trainings."""
         return jax.eval_shape(self._start, *self.begin)
 
-    def _in_places(self, column: np.ndarray) -> np.ndarray:
-        """The rows of ``column`` in the members' places; unused places repeat the last row."""
-        return column[np.minimum(self.members, len(column) - 1)]
+    def _dealt(self, column: Any) -> Array:
+        """One row for each member, in its place; unused places repeat the last row."""
+        return self.study.dealt(column[np.minimum(self.members, len(column) - 1)])
 
     def _numbers(self, points: Points) -> list[Array]:
         """The values at ``points``, in the members' places."""
-        columns = self.study.apart.numbers(points)
-        return [self.study.dealt(self._in_places(column)) for column in columns]
+        return list(map(self._dealt, self.study.apart.numbers(points)))
 
 
-def check_rounds(study: Study, points: Points, n: int) -> Points:
-    """The first ``n`` of ``points``, after checks of these and of the space."""
+def check_rounds(study: Study, points: Points | None, n: int) -> Points:
+    """The first ``n`` of ``points``, of a Sobol sequence by default, after checks."""
+    if points is None:
+        points = sobol_design(study.key, study.space, n)
     if study.apart.choices:
         raise ValueError(
             f"{study.owner}: `space` must hold numbers only, because each option of a choice is a "

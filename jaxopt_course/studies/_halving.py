@@ -58,8 +58,8 @@ def halving_rungs(trials: int, *, eta: float = 3.0, min_steps: int, max_steps: i
         trials: number of configurations in the first rung, in [1, inf).
         eta: factor by which configurations decrease and steps increase from rung to rung, in
             (1, inf).
-        min_steps: steps of the first rung, in [1, max_steps].
-        max_steps: steps of the last rung.
+        min_steps: number of steps in the first rung, in [1, max_steps].
+        max_steps: number of steps in the last rung.
 
     Examples:
         >>> halving_rungs(9, eta=3, min_steps=10, max_steps=90)
@@ -78,13 +78,8 @@ def halving_rungs(trials: int, *, eta: float = 3.0, min_steps: int, max_steps: i
 def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs:
     """Two rungs: all configurations for a few steps, the best ``k`` to the end.
 
-    This is the baseline for successive halving.
-
-    Args:
-        trials: number of configurations, in [1, inf).
-        k: number of configurations in the second rung, in [1, trials].
-        min_steps: steps of the first rung, in [1, max_steps), for example one epoch.
-        max_steps: steps of the second rung.
+    This is the baseline for successive halving. All arguments are positive integers, ``k`` is at
+    most ``trials``, and ``min_steps``, for example one epoch, is below ``max_steps``.
     """
     checks.integer("top_k_rungs", "trials", trials, "[1, inf)")
     checks.integer("top_k_rungs", "max_steps", max_steps, "[1, inf)")
@@ -104,7 +99,7 @@ class HalvingResult(NamedTuple):
     mode: ``"min"`` or ``"max"``: which scores are best.
     correlations: Spearman's rank correlation of the scores of each rung with those of the next,
         among the configurations that reached it, f64[rungs - 1].
-    key: of the trainings.
+    key: key of the trainings.
     seconds: duration of the bracket, with compilation.
     """
 
@@ -155,7 +150,8 @@ def successive_halving(
     """Search with one bracket of successive halving.
 
     All configurations start from the same key. A training that diverges scores NaN and does not
-    reach the next rung, unless too few others are left.
+    reach the next rung, unless too few others are left. On several devices the result is bitwise
+    the same. It is saved after each rung.
 
     Args:
         training: the training to search, by :func:`~jaxopt_course.training.make_training`. Its
@@ -166,15 +162,11 @@ def successive_halving(
         rungs: of :func:`halving_rungs` or :func:`top_k_rungs`, or your own.
         rows: which rows train and which validate. None: all train.
         points: of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
-        metric: name of a metric in the history. None: the validation loss if there is one, else
-            the training loss.
-        mode: whether the lowest or the highest score is best; for an accuracy it must be "max".
-        mesh: devices that share the trainings along the axis "pop", with bitwise the same result.
-            None: one device.
-        resume: a directory in which the study is saved after each rung. A study that was killed
-            resumes from there and ends with the same result. A study with other ``rungs`` is
-            another one and needs its own directory.
-        progress: whether to show progress on stderr.
+        metric: a name in the history, or None, as for :func:`search`.
+        mode: as for :func:`search`.
+        mesh: as for :func:`search`.
+        resume: as for :func:`search`; a study with other ``rungs`` is another one.
+        progress: as for :func:`search`.
 
     Raises:
         ValueError: if an argument is out of range or the space has a choice.
@@ -211,8 +203,6 @@ def successive_halving(
         resume=resume,
         progress=progress,
     )
-    if points is None:
-        points = sobol_design(key, space, rungs.sizes[0])
     return _bracket(study, rungs, points)
 
 
@@ -234,29 +224,12 @@ def hyperband(
 ) -> tuple[HalvingResult, ...]:
     """Search with all brackets of Hyperband, in one program; returns one result a bracket.
 
-    Args:
-        training: as for :func:`successive_halving`.
-        space: as for :func:`successive_halving`.
-        key: for the trainings and one design, of which each bracket uses its own part.
-        eta: as for :func:`halving_rungs`.
-        min_steps: steps of the first rung of the first bracket, in [1, max_steps].
-        max_steps: steps of the last rung of every bracket.
-        rows: as for :func:`successive_halving`.
-        metric: as for :func:`successive_halving`.
-        mode: as for :func:`successive_halving`.
-        mesh: as for :func:`successive_halving`.
-        resume: a directory in which each bracket has its own directory.
-        progress: as for :func:`successive_halving`.
+    The arguments are those of :func:`halving_rungs` and :func:`successive_halving`. Each bracket
+    uses its own part of one Sobol sequence, and its own directory in ``resume``. ``min_steps`` is
+    the number of steps in the first rung of the first bracket, and ``max_steps`` that in the last
+    rung of every bracket.
     """
-    _check_steps("hyperband", eta, min_steps, max_steps)
-    most = math.floor(math.log(max_steps / min_steps, eta) + 1e-9)
-    brackets = []
-    for s in range(most, -1, -1):
-        count = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
-        steps = max(min_steps, math.floor(max_steps / eta**s + 1e-9))
-        rungs = halving_rungs(count, eta=eta, min_steps=steps, max_steps=max_steps)
-        sizes = rungs.sizes[: s + 1]
-        brackets.append(Rungs(sizes, (*rungs.steps[: len(sizes) - 1], max_steps)))
+    brackets = _brackets(eta, min_steps, max_steps)
     study = Study(
         owner="hyperband",
         training=training,
@@ -279,12 +252,26 @@ def hyperband(
     return tuple(results)
 
 
-def _bracket(study: Study, rungs: Rungs, points: Points, size: int = 0) -> HalvingResult:
+def _brackets(eta: float, min_steps: int, max_steps: int) -> list[Rungs]:
+    """The rungs of each bracket of Hyperband."""
+    _check_steps("hyperband", eta, min_steps, max_steps)
+    most = math.floor(math.log(max_steps / min_steps, eta) + 1e-9)
+    brackets = []
+    for s in range(most, -1, -1):
+        count = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
+        steps = max(min_steps, math.floor(max_steps / eta**s + 1e-9))
+        rungs = halving_rungs(count, eta=eta, min_steps=steps, max_steps=max_steps)
+        sizes = rungs.sizes[: s + 1]
+        brackets.append(Rungs(sizes, (*rungs.steps[: len(sizes) - 1], max_steps)))
+    return brackets
+
+
+def _bracket(study: Study, rungs: Rungs, points: Points | None, size: int = 0) -> HalvingResult:
     """One bracket, in programs for at least ``size`` configurations."""
     count = rungs.sizes[0]
     points = check_rounds(study, points, count)
     configurations = tuple(map(study.apart.configuration, points))
-    warn_of_decay(study, configurations[0], rungs.steps, stacklevel=3)
+    warn_of_decay(study, configurations[0], rungs.steps)
     begun = time.perf_counter()
     cohort = Cohort(study, points, jnp.broadcast_to(study.key, (count,)), size)
     scores = np.full((len(rungs.sizes), count), np.nan)

@@ -21,10 +21,11 @@ class ScheduleWarning(UserWarning):
     """The optimizer's steps shrink within the budget of a study in rounds."""
 
 
-def warn_of_decay(
-    study: Study, configuration: PyTree, steps: Sequence[int], stacklevel: int
-) -> None:
-    """Compare the optimizer's steps at the ends of the first budget and of the last one."""
+def warn_of_decay(study: Study, configuration: PyTree, steps: Sequence[int]) -> None:
+    """Compare the optimizer's steps at the ends of the first budget and of the last one.
+
+    It is called by a private function that a study calls, which is wrapped once.
+    """
     update, init = _shrunken(study, configuration)
 
     def step(state: Any, _: None) -> tuple[Any, Array]:
@@ -40,7 +41,7 @@ def warn_of_decay(
             f"long as at step {steps[0]}, under the same gradient: where a schedule decays within "
             "the budget, short trainings never see its end.",
             ScheduleWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=5,
         )
 
 

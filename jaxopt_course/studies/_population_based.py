@@ -29,7 +29,7 @@ from jaxopt_course.core import checks, text_table, under_automatic_mesh
 from jaxopt_course.training import Rows, Training
 
 from ._cohort import Cohort, check_rounds, correlation_texts, correlations
-from ._designs import host_seed, sobol_design
+from ._designs import host_seed
 from ._optimizer_checks import check_state_has_no_numbers, warn_of_decay
 from ._space import Float, Int, Points, space_of
 from ._study import Mode, Study, digest, ranked
@@ -135,7 +135,8 @@ def population_based_training(
 
     A copy has its parent's key too, and so its order of the data. The lineage of every member is
     therefore one training with a schedule, which ``training`` repeats bit for bit. A member that
-    diverges ranks last and is replaced, as long as one member is left.
+    diverges ranks last and is replaced, as long as one member is left. The study is saved after
+    each round.
 
     The optimizer's state must not hold the hyperparameters, as that of ``inject_hyperparams`` does:
     new ones would have no effect. Such a state is refused.
@@ -146,7 +147,7 @@ def population_based_training(
         key: for the trainings, the design and all draws.
         members: number of members, in [1, inf).
         rounds: number of rounds, in [1, inf).
-        interval: steps of a round, in [1, inf).
+        interval: number of steps in a round, in [1, inf).
         quantile: share of the worst members that become copies, and of the best that are copied, in
             [0, 0.5]; rounded up to whole members. 0 replaces nobody.
         factors: each hyperparameter of a copy is multiplied by one of these two, each in (0, inf),
@@ -156,12 +157,10 @@ def population_based_training(
         points: where the members begin, in the unit cube, f[members, ranges]. None: a Sobol
             sequence.
         metric: as for :func:`successive_halving`.
-        mode: as for :func:`successive_halving`.
-        mesh: as for :func:`successive_halving`.
-        resume: a directory in which the study is saved after each round. A study that was killed
-            resumes from there and ends with the same result. A study with other ``rounds`` is
-            another one and needs its own directory.
-        progress: as for :func:`successive_halving`.
+        mode: as for :func:`search`.
+        mesh: as for :func:`search`.
+        resume: as for :func:`search`.
+        progress: as for :func:`search`.
 
     Raises:
         ValueError: if an argument is out of range, or the optimizer's state holds hyperparameters.
@@ -202,18 +201,28 @@ def population_based_training(
         resume=resume,
         progress=progress,
     )
-    points = sobol_design(key, space, members) if points is None else points
     begin = check_rounds(study, points, members)
+    return _population(study, how, begin, interval * np.arange(1, rounds + 1, dtype=np.int32))
+
+
+class Turn(NamedTuple):
+    """How members are replaced; the fields are arguments of :func:`population_based_training`."""
+
+    quantile: float
+    factors: tuple[float, float]
+    resample: float
+
+
+def _population(study: Study, how: Turn, begin: Points, steps: np.ndarray) -> PopulationResult:
+    """Train from the points ``begin``, with a turn after each number of ``steps`` but the last."""
+    warn_of_decay(study, study.apart.configuration(begin[0]), steps.tolist())
     ranges: Any = study.apart.ranges  # without choices
-    steps = interval * np.arange(1, rounds + 1, dtype=np.int32)
-    first = study.apart.configuration(begin[0])
-    warn_of_decay(study, first, steps.tolist(), stacklevel=2)
-    pairs = [(r.at(0.25), r.at(0.75)) for r in ranges]
-    check_state_has_no_numbers(study, pairs)
+    check_state_has_no_numbers(study, [(r.at(0.25), r.at(0.75)) for r in ranges])
     begun = time.perf_counter()
-    seed = host_seed(jax.random.fold_in(key, TURNS))
+    members, rounds = len(begin), len(steps)
+    seed = host_seed(jax.random.fold_in(study.key, TURNS))
     own = np.arange(members, dtype=np.int32)
-    keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(own.astype(np.uint32))
+    keys = jax.vmap(lambda m: jax.random.fold_in(study.key, m))(own.astype(np.uint32))
     cohort = Cohort(study, begin, keys)
     record = {
         "points": np.repeat(begin[None], rounds, axis=0),
@@ -225,34 +234,27 @@ def population_based_training(
         points, scores, parents = record.values()
         scores[r] = cohort.advance(points[r], int(steps[r]))
         if r + 1 < rounds:
-            now = points[r], scores[r]
-            parents[r + 1], points[r + 1] = turn(how, ranges, *now, mode, (seed, r))
+            after = turn(how, ranges, points[r], scores[r], study.mode, (seed, r))
+            parents[r + 1], points[r + 1] = after
             cohort.take(parents[r + 1])
 
-    about = {"rounds": rounds, "interval": interval, "turn": list(how), "points": digest(begin)}
-    cohort.run(record, one_round, [members] * (rounds - 1) + [0], "round", **about)
+    remaining = [members] * (rounds - 1) + [0]
+    about = {"rounds": rounds, "interval": int(steps[0]), "turn": list(how)}
+    cohort.run(record, one_round, remaining, "round", **about, points=digest(begin))
     stayed = record["parents"] == own
     found = [
         correlations(np.where(stayed[r + 1], record["scores"][r : r + 2], np.nan))
         for r in range(rounds - 1)
     ]
     return PopulationResult(
-        space=space,
+        space=study.space,
         **record,
         steps=steps,
-        mode=mode,
+        mode=study.mode,
         correlations=np.concatenate([np.empty(0), *found]),
-        key=key,
+        key=study.key,
         seconds=time.perf_counter() - begun,
     )
-
-
-class Turn(NamedTuple):
-    """How members are replaced; the fields are arguments of :func:`population_based_training`."""
-
-    quantile: float
-    factors: tuple[float, float]
-    resample: float
 
 
 def turn(
@@ -265,13 +267,8 @@ def turn(
 ) -> tuple[np.ndarray, Points]:
     """The parent of each member, which is itself unless it is replaced, and the next points.
 
-    Args:
-        how: members are replaced.
-        ranges: of the hyperparameters.
-        points: of this round, in the unit cube.
-        scores: of this round; NaN ranks last.
-        mode: ``"min"`` or ``"max"``.
-        seed: of the study, and the number of the round.
+    ``points`` and ``scores`` are those of this round; ``seed`` is that of the study, and the number
+    of the round.
     """
     order = ranked(scores, mode)
     share = math.ceil(how.quantile * len(order))
@@ -291,11 +288,7 @@ def turn(
 def multiplied(kind: Float | Int, u: float, factor: float) -> float:
     """The place in [0, 1] of ``factor`` times the value at ``u``, clipped to the range.
 
-    Args:
-        kind: a `Float` or `Int`. Of whole numbers, the position between neighbors is multiplied,
-            so that small factors add up.
-        u: in [0, 1].
-        factor: in (0, inf).
+    Of whole numbers, the position between neighbors is multiplied, so that small factors add up.
     """
     room = 0.5 if isinstance(kind, Int) else 0.0
     low, high = kind.low - room, kind.high + room

@@ -21,7 +21,7 @@ from jaxopt_course.core import on_host, remembered
 from jaxopt_course.training import make_population
 
 from ._space import Choice, Space
-from ._study import Kept, Metric, keep, sharding_of
+from ._study import Kept, Metric, keep, sharding_of, shards_of
 from ._table import agreed
 
 
@@ -53,7 +53,7 @@ class Program:
 
     @property
     def shards(self) -> int:
-        return 1 if self.mesh is None else int(self.mesh.shape["pop"])
+        return shards_of(self.mesh)
 
     def call(self, chunk: int, members: Members, rows: PyTree) -> Callable[[Members], Kept]:
         """The function for ``chunk`` trainings a device, compiled if need be."""

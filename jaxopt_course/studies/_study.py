@@ -27,12 +27,7 @@ LARGER_IS_BETTER = (
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Study:
-    """The arguments that :func:`search` and the studies in rounds share.
-
-    Attributes:
-        owner: the function that the user called, for messages.
-        training: the argument ``train`` of a search, or ``training`` of the others.
-    """
+    """The checked arguments that all studies share; ``owner`` is the function that was called."""
 
     owner: str
     training: Callable[..., Any]
@@ -46,7 +41,7 @@ class Study:
     progress: bool
 
     def __post_init__(self) -> None:
-        check_mode(self.owner, self.metric, self.mode)
+        _check_mode(self.owner, self.metric, self.mode)
         check_mesh(self.owner, self.mesh, "pop")
         if self.mesh is not None:
             object.__setattr__(self, "mesh", automatic(self.mesh))
@@ -55,11 +50,6 @@ class Study:
     def apart(self) -> Space:
         """The space, taken apart."""
         return space_of(self.space)
-
-    @property
-    def shards(self) -> int:
-        """The number of devices over which the trainings are distributed."""
-        return 1 if self.mesh is None else int(self.mesh.shape["pop"])
 
     def dealt(self, tree: PyTree) -> PyTree:
         """Arrays of the host, distributed over the devices along their first axis."""
@@ -71,15 +61,11 @@ class Study:
 
     def about(self, **more: Any) -> dict[str, Any]:
         """What distinguishes this study from others, in terms of JSON."""
-        is_function = callable(self.metric)
-        metric = getattr(self.metric, "__qualname__", "function") if is_function else self.metric
-        return {
-            "space": repr(self.space),
-            "key": np.asarray(jax.random.key_data(self.key)).tolist(),
-            "metric": metric,
-            "mode": self.mode,
-            **more,
-        }
+        key = np.asarray(jax.random.key_data(self.key)).tolist()
+        metric = self.metric
+        if callable(metric):
+            metric = getattr(metric, "__qualname__", "function")
+        return {"space": repr(self.space), "key": key, "metric": metric, "mode": self.mode, **more}
 
 
 class Kept(NamedTuple):
@@ -98,17 +84,8 @@ class Kept(NamedTuple):
 def keep(run: Any, metric: Metric, mode: str) -> Kept:
     """The score of a run by ``metric``, its history and its outcome.
 
-    A run that diverged has failed, whatever it scored before.
-
-    Args:
-        run: a :class:`~jaxopt_course.training.Run`, or anything else if ``metric`` is a function.
-        metric: a name in the history, of which the best evaluation counts; a function of the run;
-            or None, as for :func:`metric_name`.
-        mode: ``"min"`` or ``"max"``.
-
-    Raises:
-        TypeError: if ``run`` is not a Run and ``metric`` is not a function.
-        ValueError: if the history has no such name, or the function does not return a scalar.
+    A run that diverged has failed, whatever it scored before. ``run`` may be anything but a
+    :class:`~jaxopt_course.training.Run` if ``metric`` is a function.
     """
     history, outcome = {}, Outcome(jnp.int32(OutcomeCode.COMPLETED), jnp.int32(0))
     if isinstance(run, Run):
@@ -131,7 +108,7 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
     return Kept(jnp.where(failed, jnp.nan, score), dict(history), outcome)
 
 
-def check_mode(owner: str, metric: Metric, mode: str) -> None:
+def _check_mode(owner: str, metric: Metric, mode: str) -> None:
     """Raise unless ``mode`` is "min" or "max", and "max" if the metric is better when larger."""
     checks.choice(owner, "mode", mode, ("min", "max"))
     ends = tuple(f"_{name}" for name in LARGER_IS_BETTER)
@@ -168,6 +145,11 @@ def digest(arrays: PyTree) -> str:
     """The SHA-256 of dtypes, shapes and bytes."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(arrays)]
     return sha256(*(part for x in leaves for part in (f"{x.dtype}{x.shape}", x)))
+
+
+def shards_of(mesh: Mesh | None) -> int:
+    """The number of devices over which trainings are distributed."""
+    return 1 if mesh is None else int(mesh.shape["pop"])
 
 
 def sharding_of(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
