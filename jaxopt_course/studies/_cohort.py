@@ -90,7 +90,7 @@ class Cohort:
 
     def __init__(self, study: Study, points: Points, keys: Array, size: int = 0) -> None:
         self.study = study
-        programs = programs_of(study.training, study.metric, study.apart, study.mesh)
+        programs = programs_of(study.training, study.ranking.metric, study.apart, study.mesh)
         self._start, self._advance, self._take = programs
         self.shards = shards_of(study.mesh)
         each = -(-max(size, len(points)) // self.shards)  # places of a device
@@ -185,7 +185,7 @@ class Cohort:
                     one_round(number)
                     if study.resume is not None:
                         save(number + 1, {**record, "trainings": self.state(remaining[number])})
-                    show(number + 1, best_text(record["scores"][number], study.mode))
+                    show(number + 1, best_text(record["scores"][number], study.ranking.mode))
 
     def _about(self, more: dict[str, Any]) -> dict[str, Any]:
         """What distinguishes the study from others, in terms of JSON."""

@@ -146,14 +146,12 @@ def proposals(
     """
     if not isinstance(method, str):
         yield np.asarray(method, float)
+    elif method in LEARNING:
+        yield from _learned(_sampler(method, host_seed(key)), space, trials, rounds, mode)
     elif method == "grid":
         yield grid_design(space, trials)
-    elif method == "random":
-        yield random_design(key, space, trials)
-    elif method == "sobol":
-        yield sobol_design(key, space, trials)
     else:
-        yield from _learned(_sampler(method, host_seed(key)), space, trials, rounds, mode)
+        yield (sobol_design if method == "sobol" else random_design)(key, space, trials)
 
 
 def _learned(

@@ -30,14 +30,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import checks, text_table, under_automatic_mesh
+from jaxopt_course.core import checks, under_automatic_mesh
 from jaxopt_course.training import Rows, Training
 
 from ._cohort import Cohort, check_rounds, correlation_texts, correlations
 from ._designs import sobol_design
 from ._optimizer_checks import warn_of_decay
 from ._space import Points
-from ._study import Mode, Study, digest, ranked
+from ._study import Mode, Ranking, Study, columns_table, digest, ranked
 
 
 class Rungs(NamedTuple):
@@ -125,11 +125,14 @@ class HalvingResult(NamedTuple):
 
     def __str__(self) -> str:
         pick = np.fmin if self.mode == "min" else np.fmax
-        header = ["rung", "configurations", "steps", "best score", "rank correlation with the next"]
-        best = [f"{pick.reduce(row):.4g}" for row in self.scores]
-        columns = [range(len(best)), *self.rungs, best, correlation_texts(self.correlations)]
-        table = text_table(header, zip(*(map(str, column) for column in columns), strict=True))
-        return f"{table}\nbest: {self.configurations[self.best]}"
+        columns = [
+            ("rung", range(len(self.scores))),
+            ("configurations", self.rungs.sizes),
+            ("steps", self.rungs.steps),
+            ("best score", pick.reduce(self.scores, axis=1)),
+            ("rank correlation with the next", correlation_texts(self.correlations)),
+        ]
+        return f"{columns_table(columns)}\nbest: {self.configurations[self.best]}"
 
 
 @under_automatic_mesh
@@ -190,18 +193,10 @@ def successive_halving(
         >>> 0.03 < result.configurations[result.best]["rate"] < 0.3
         True
     """
-    _check_rungs("successive_halving", rungs)
+    owner, ranking = "successive_halving", Ranking(metric, mode)
+    _check_rungs(owner, rungs)
     study = Study(
-        owner="successive_halving",
-        training=training,
-        space=space,
-        key=key,
-        rows=rows,
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        owner, training, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
     return _bracket(study, rungs, points)
 
@@ -229,18 +224,10 @@ def hyperband(
     the number of steps in the first rung of the first bracket, and ``max_steps`` that in the last
     rung of every bracket.
     """
-    brackets = _brackets(eta, min_steps, max_steps)
+    owner, ranking = "hyperband", Ranking(metric, mode)
+    brackets = _brackets(owner, eta, min_steps, max_steps)
     study = Study(
-        owner="hyperband",
-        training=training,
-        space=space,
-        key=key,
-        rows=rows,
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        owner, training, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
     trials = [rungs.sizes[0] for rungs in brackets]
     design = np.split(sobol_design(key, space, sum(trials)), np.cumsum(trials)[:-1])
@@ -252,9 +239,9 @@ def hyperband(
     return tuple(results)
 
 
-def _brackets(eta: float, min_steps: int, max_steps: int) -> list[Rungs]:
+def _brackets(owner: str, eta: float, min_steps: int, max_steps: int) -> list[Rungs]:
     """The rungs of each bracket of Hyperband."""
-    _check_steps("hyperband", eta, min_steps, max_steps)
+    _check_steps(owner, eta, min_steps, max_steps)
     most = math.floor(math.log(max_steps / min_steps, eta) + 1e-9)
     brackets = []
     for s in range(most, -1, -1):
@@ -268,14 +255,14 @@ def _brackets(eta: float, min_steps: int, max_steps: int) -> list[Rungs]:
 
 def _bracket(study: Study, rungs: Rungs, points: Points | None, size: int = 0) -> HalvingResult:
     """One bracket, in programs for at least ``size`` configurations."""
-    count = rungs.sizes[0]
+    count, mode = rungs.sizes[0], study.ranking.mode
     points = check_rounds(study, points, count)
     configurations = tuple(map(study.apart.configuration, points))
     warn_of_decay(study, configurations[0], rungs.steps)
     begun = time.perf_counter()
     cohort = Cohort(study, points, jnp.broadcast_to(study.key, (count,)), size)
     scores = np.full((len(rungs.sizes), count), np.nan)
-    trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, study.mode)
+    trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, mode)
 
     def one_rung(rung: int) -> None:
         members = trained(rung)[-1][: rungs.sizes[rung]] if rung > 0 else np.arange(count)
@@ -292,7 +279,7 @@ def _bracket(study: Study, rungs: Rungs, points: Points | None, size: int = 0) -
         configurations=configurations,
         scores=scores,
         rungs=rungs,
-        mode=study.mode,
+        mode=mode,
         correlations=correlations(scores),
         key=study.key,
         seconds=time.perf_counter() - begun,

@@ -25,14 +25,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import checks, text_table, under_automatic_mesh
+from jaxopt_course.core import checks, under_automatic_mesh
 from jaxopt_course.training import Rows, Training
 
 from ._cohort import Cohort, check_rounds, correlation_texts, correlations
 from ._designs import host_seed
 from ._optimizer_checks import check_state_has_no_numbers, warn_of_decay
 from ._space import Float, Int, Points, space_of
-from ._study import Mode, Study, digest, ranked
+from ._study import Mode, Ranking, Study, columns_table, digest, ranked
 
 
 TURNS = 2**32 - 1  # folded into the key for all draws; members have smaller numbers
@@ -95,20 +95,18 @@ class PopulationResult(NamedTuple):
 
     def __str__(self) -> str:
         space, pick = space_of(self.space), np.fmin if self.mode == "min" else np.fmax
-        places = range(len(self.steps)), list(self.lineage(self.best))
-        shown = lambda numbers: [f"{x:.4g}" for x in numbers]
-        columns = {
-            "round": places[0],
-            "steps": self.steps,
-            "replaced": (self.parents != np.arange(self.scores.shape[1])).sum(1),
-            "best score": shown(pick.reduce(self.scores, axis=1)),
-            "correlation with the next": correlation_texts(self.correlations),
-            **dict(zip(space.names, map(shown, self.values[places].T), strict=True)),
-        }
-        table = text_table(
-            list(columns), zip(*(map(str, column) for column in columns.values()), strict=True)
+        rounds, places = range(len(self.steps)), list(self.lineage(self.best))
+        columns = [
+            ("round", rounds),
+            ("steps", self.steps),
+            ("replaced", (self.parents != np.arange(self.scores.shape[1])).sum(1)),
+            ("best score", pick.reduce(self.scores, axis=1)),
+            ("correlation with the next", correlation_texts(self.correlations)),
+            *zip(space.names, self.values[rounds, places].T, strict=True),
+        ]
+        return (
+            f"{columns_table(columns)}\nbest: member {self.best}, {self.scores[-1, self.best]:.4g}"
         )
-        return f"{table}\nbest: member {self.best}, {self.scores[-1, self.best]:.4g}"
 
 
 @under_automatic_mesh
@@ -189,17 +187,9 @@ def population_based_training(
     for name, number in {"members": members, "rounds": rounds, "interval": interval}.items():
         checks.integer(owner, name, number, "[1, inf)")
     how = _turn_of(owner, quantile, factors, resample)
+    ranking = Ranking(metric, mode)
     study = Study(
-        owner=owner,
-        training=training,
-        space=space,
-        key=key,
-        rows=rows,
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        owner, training, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
     begin = check_rounds(study, points, members)
     return _population(study, how, begin, interval * np.arange(1, rounds + 1, dtype=np.int32))
@@ -219,7 +209,7 @@ def _population(study: Study, how: Turn, begin: Points, steps: np.ndarray) -> Po
     ranges: Any = study.apart.ranges  # without choices
     check_state_has_no_numbers(study, [(r.at(0.25), r.at(0.75)) for r in ranges])
     begun = time.perf_counter()
-    members, rounds = len(begin), len(steps)
+    members, rounds, mode = len(begin), len(steps), study.ranking.mode
     seed = host_seed(jax.random.fold_in(study.key, TURNS))
     own = np.arange(members, dtype=np.int32)
     keys = jax.vmap(lambda m: jax.random.fold_in(study.key, m))(own.astype(np.uint32))
@@ -234,7 +224,7 @@ def _population(study: Study, how: Turn, begin: Points, steps: np.ndarray) -> Po
         points, scores, parents = record.values()
         scores[r] = cohort.advance(points[r], int(steps[r]))
         if r + 1 < rounds:
-            after = turn(how, ranges, points[r], scores[r], study.mode, (seed, r))
+            after = turn(how, ranges, points[r], scores[r], mode, (seed, r))
             parents[r + 1], points[r + 1] = after
             cohort.take(parents[r + 1])
 
@@ -250,7 +240,7 @@ def _population(study: Study, how: Turn, begin: Points, steps: np.ndarray) -> Po
         space=study.space,
         **record,
         steps=steps,
-        mode=study.mode,
+        mode=mode,
         correlations=np.concatenate([np.empty(0), *found]),
         key=study.key,
         seconds=time.perf_counter() - begun,

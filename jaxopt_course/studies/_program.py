@@ -21,7 +21,7 @@ from jaxopt_course.core import on_host, remembered
 from jaxopt_course.training import make_population
 
 from ._space import Choice, Space
-from ._study import Kept, Metric, keep, sharding_of, shards_of
+from ._study import Kept, Ranking, keep, sharding_of, shards_of
 from ._table import agreed
 
 
@@ -85,7 +85,7 @@ def program_of(
     train: Callable[..., Any],
     space: Space,
     picks: tuple[int, ...],
-    ranking: tuple[Metric, str],
+    ranking: Ranking,
     impl: str,
     mesh: Mesh | None,
 ) -> Program:

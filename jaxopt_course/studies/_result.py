@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import checks, text_table
+from jaxopt_course.core import checks
 from jaxopt_course.training import Rows
 
 from ._space import Choice, space_of
-from ._study import Metric, Mode, metric_name, ranked
+from ._study import Metric, Mode, columns_table, metric_name, ranked
 
 
 class PairedDifferences(NamedTuple):
@@ -110,14 +110,10 @@ class SearchResult(NamedTuple):
             named["score"] = metric_name("search", self.metric, self.history).replace("_", " ")
         if np.isnan(self.standard_errors).all():
             del columns["standard_error"]
-        rows = [
-            [rank, number, *(column[number] for column in columns.values())]
-            for rank, number in enumerate(self.ranking[:10].tolist(), 1)
-        ]
-        table = text_table(
-            ["rank", "configuration", *(named.get(name, name) for name in columns)],
-            [[f"{x:.4g}" if isinstance(x, float) else str(x) for x in row] for row in rows],
-        )
+        first = self.ranking[:10].tolist()
+        of_first = [(named.get(n, n), [column[i] for i in first]) for n, column in columns.items()]
+        ranks = range(1, len(first) + 1)
+        table = columns_table([("rank", ranks), ("configuration", first), *of_first])
         failed = int(np.isnan(self.values).sum())
         trainings = "x".join(map(str, self.scores.shape))
         return (

@@ -24,7 +24,7 @@ from ._designs import check_method, proposals
 from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
 from ._space import Points
-from ._study import Metric, Mode, Study, best_text, digest
+from ._study import Metric, Mode, Ranking, Study, best_text, digest
 from ._table import Table
 
 
@@ -106,17 +106,9 @@ def search(
         >>> result.scores.shape, round(result.configurations[result.best]["rate"], 1)
         ((64, 1, 1), 1.0)
     """
+    ranking, rows = Ranking(metric, mode), _fold_table(folds)
     study = Study(
-        owner="search",
-        training=train,
-        space=space,
-        key=key,
-        rows=_fold_table(folds),
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        "search", train, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
     checks.choice("search", "strategy", strategy, get_args(Strategy))
     if chunk_size is not None:
@@ -148,7 +140,7 @@ def search(
         outcomes=table.outcomes.reshape(axes),
         metric=metric,
         mode=mode,
-        rows=study.rows,
+        rows=rows,
         key=key,
         seeds=trainings.seeds,
         seconds={"compile": table.compile_seconds, "run": table.run_seconds},
@@ -220,7 +212,7 @@ class _Trainings:
     def _program(self, picks: tuple[int, ...]) -> Program:
         own = self.study
         impl = str(jax.random.key_impl(own.key))
-        return program_of(own.training, own.apart, picks, (own.metric, own.mode), impl, own.mesh)
+        return program_of(own.training, own.apart, picks, own.ranking, impl, own.mesh)
 
     def _members(self, points: Points, numbers: np.ndarray) -> Members:
         """The arguments of the trainings ``numbers``."""
@@ -257,7 +249,7 @@ def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
         nonlocal last, seen
         if time.monotonic() - last >= seconds:
             last, seen = time.monotonic(), table.done.sum()
-            show(finished(), best_text(trainings.values(table), study.mode))
+            show(finished(), best_text(trainings.values(table), study.ranking.mode))
 
     position = lambda done: f"trial {done}/{total}"
     with show_progress(position, total, finished(), shown=study.progress) as show:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxopt_course.core import automatic, check_mesh, checks, place, sha256
+from jaxopt_course.core import automatic, check_mesh, checks, place, sha256, text_table
 from jaxopt_course.training import Outcome, OutcomeCode, Rows, Run
 
 from ._space import Space, space_of
@@ -25,7 +25,14 @@ LARGER_IS_BETTER = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Ranking(NamedTuple):
+    """The score of a training, and whether the lowest or the highest one is best."""
+
+    metric: Metric
+    mode: Mode
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Study:
     """The checked arguments that all studies share; ``owner`` is the function that was called."""
 
@@ -34,14 +41,14 @@ class Study:
     space: PyTree
     key: Key[Array, ""]
     rows: Rows | None
-    metric: Metric
-    mode: Mode
+    ranking: Ranking
+    _: dataclasses.KW_ONLY
     mesh: Mesh | None
     resume: str | os.PathLike[str] | None
     progress: bool
 
     def __post_init__(self) -> None:
-        _check_mode(self.owner, self.metric, self.mode)
+        _check_mode(self.owner, *self.ranking)
         check_mesh(self.owner, self.mesh, "pop")
         if self.mesh is not None:
             object.__setattr__(self, "mesh", automatic(self.mesh))
@@ -62,10 +69,10 @@ class Study:
     def about(self, **more: Any) -> dict[str, Any]:
         """What distinguishes this study from others, in terms of JSON."""
         key = np.asarray(jax.random.key_data(self.key)).tolist()
-        metric = self.metric
+        metric, mode = self.ranking
         if callable(metric):
             metric = getattr(metric, "__qualname__", "function")
-        return {"space": repr(self.space), "key": key, "metric": metric, "mode": self.mode, **more}
+        return {"space": repr(self.space), "key": key, "metric": metric, "mode": mode, **more}
 
 
 class Kept(NamedTuple):
@@ -139,6 +146,13 @@ def best_text(scores: np.ndarray, mode: str) -> str:
     if known.size == 0:
         return "no score yet"
     return f"best {known.min() if mode == 'min' else known.max():.4g}"
+
+
+def columns_table(columns: Iterable[tuple[str, Iterable[Any]]]) -> str:
+    """A table of named columns, with four digits of each float."""
+    header, cells = zip(*columns, strict=True)
+    shown = lambda x: f"{x:.4g}" if isinstance(x, float) else str(x)
+    return text_table(header, zip(*(map(shown, column) for column in cells), strict=True))
 
 
 def digest(arrays: PyTree) -> str:
