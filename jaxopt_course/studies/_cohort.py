@@ -82,9 +82,9 @@ class Cohort:
     """The trainings of a study in rounds. Arguments and results are in the order of the members.
 
     Args:
-        study: what they train for. Its space must hold no choice.
-        points: where each member begins.
-        keys: one for each point.
+        study: the study, whose space holds no choice.
+        points: the point at which each member begins.
+        keys: the key of each member.
         size: number of places that the programs are compiled for, if it exceeds that of the points.
     """
 
@@ -104,8 +104,7 @@ class Cohort:
     def advance(self, points: Points, end: int) -> np.ndarray:
         """Train the first ``len(points)`` members to step ``end``, with the values at ``points``.
 
-        Returns:
-            The score of each; NaN where it has diverged.
+        Returns the score of each, which is NaN if it has diverged.
         """
         n = len(points)
         counts = np.bincount(np.arange(n) % self.shards, minlength=self.shards).astype(np.int32)
@@ -126,17 +125,12 @@ class Cohort:
         """The first ``n`` trainings on the host; keys as their data."""
         if n == 0:
             return self.state_like(0)
-        data = jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, self.trainings)
-        return jax.tree.map(lambda x: x[self.places[:n]], on_host(data))
+        return jax.tree.map(lambda x: x[self.places[:n]], on_host(_key_data(self.trainings)))
 
     def state_like(self, n: int) -> PyTree:
         """Zeros of the shapes and dtypes of ``state(n)``; compiles nothing."""
-
-        def zeros(x: Any) -> np.ndarray:
-            x = jax.eval_shape(jax.random.key_data, x) if is_key(x) else x
-            return np.zeros((n, *x.shape[1:]), x.dtype)
-
-        return jax.tree.map(zeros, self._like())
+        like = jax.eval_shape(_key_data, self._like())
+        return jax.tree.map(lambda x: np.zeros((n, *x.shape[1:]), x.dtype), like)
 
     def set_state(self, state: PyTree) -> None:
         """Continue from what :meth:`state` returned."""
@@ -157,14 +151,14 @@ class Cohort:
         unit: str,
         **about: Any,
     ) -> None:
-        """Run all rounds that are not saved yet; after each, save and show what there is.
+        """Run all rounds that are not saved yet; save and show the progress after each.
 
         Args:
             record: arrays that ``one_round`` fills row by row; one is named ``"scores"``.
             one_round: does round i, up to the beginning of the next one.
             remaining: number of members that continue after each round.
             unit: what a round is called.
-            about: what distinguishes the study from others, besides what it has in common with all.
+            about: what distinguishes the study from others of its kind.
         """
         study, rounds = self.study, len(remaining)
         like = lambda info: {**record, "trainings": self.state_like(remaining[info.step - 1])}
@@ -211,6 +205,10 @@ class Cohort:
     def _numbers(self, points: Points) -> list[Array]:
         """The values at ``points``, in the members' places."""
         return list(map(self._dealt, self.study.apart.numbers(points)))
+
+
+def _key_data(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
 
 
 def check_rounds(study: Study, points: Points | None, n: int) -> Points:

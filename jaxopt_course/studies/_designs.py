@@ -141,8 +141,8 @@ def proposals(
 ) -> Generator[Points, np.ndarray, None]:
     """Tables of points, ``trials`` in all.
 
-    Methods that learn yield ``rounds`` tables. The scores of each table, NaN for a failure, are
-    sent in before the next one.
+    A method that learns yields ``rounds`` tables; the scores of each, NaN for a failure, are sent
+    in before the next one. The other methods yield one table.
     """
     if not isinstance(method, str):
         yield np.asarray(method, float)
@@ -160,9 +160,8 @@ def _learned(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        sampler=sampler, direction="minimize" if mode == "min" else "maximize"
-    )
+    direction = "minimize" if mode == "min" else "maximize"
+    study = optuna.create_study(sampler=sampler, direction=direction)
     apart = space_of(space)
     distributions: dict[str, Any] = {
         str(i): optuna.distributions.CategoricalDistribution(range(len(kind.options)))

@@ -91,15 +91,13 @@ def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs
 class HalvingResult(NamedTuple):
     """The result of one bracket; ``print`` it.
 
-    space: the space that was searched.
-    points: of the unit cube, f64[configurations, ranges].
+    space, mode, key: arguments of the study; all trainings have this key.
+    points: points of the unit cube, f64[configurations, ranges].
     configurations: those at the points, as plain Python values.
     scores: f64[rungs, configurations]; NaN where a training failed or was dropped before.
-    rungs: the rungs that were run.
-    mode: ``"min"`` or ``"max"``: which scores are best.
+    rungs: the rungs of this bracket.
     correlations: Spearman's rank correlation of the scores of each rung with those of the next,
         among the configurations that reached it, f64[rungs - 1].
-    key: key of the trainings.
     seconds: duration of the bracket, with compilation.
     """
 
@@ -162,9 +160,9 @@ def successive_halving(
         space: a pytree of :class:`Float`, :class:`Int` and fixed values. Choices are refused,
             because each option is a program of its own.
         key: for the trainings and the design.
-        rungs: of :func:`halving_rungs` or :func:`top_k_rungs`, or your own.
+        rungs: the result of :func:`halving_rungs` or :func:`top_k_rungs`, or your own rungs.
         rows: which rows train and which validate. None: all train.
-        points: of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
+        points: points of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
         metric: a name in the history, or None, as for :func:`search`.
         mode: as for :func:`search`.
         mesh: as for :func:`search`.

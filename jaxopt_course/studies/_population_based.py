@@ -41,16 +41,15 @@ TURNS = 2**32 - 1  # folded into the key for all draws; members have smaller num
 class PopulationResult(NamedTuple):
     """The result of population-based training; ``print`` it.
 
-    space: the space that was searched.
-    points: of each round, in the unit cube, f64[rounds, members, ranges].
-    scores: at the end of each round, f64[rounds, members]; NaN where a member has diverged.
+    space, mode: arguments of the study.
+    points: points of the unit cube, f64[rounds, members, ranges].
+    scores: scores at the end of each round, f64[rounds, members]; NaN where a member has diverged.
     parents: the place in the round before that each member continues from, i32[rounds, members]:
         its own place unless it is a copy, and in the first round.
     steps: total number of steps at the end of each round, i32[rounds].
-    mode: ``"min"`` or ``"max"``: which scores are best.
     correlations: Spearman's rank correlation of the scores of each round with those of the next,
         among the members that were not replaced, f64[rounds - 1].
-    key: of the study. The training that began in place m and its copies have the key
+    key: key of the study. The training that began in place m and its copies have the key
         ``fold_in(key, m)``.
     seconds: duration of the study, with compilation.
     """

@@ -41,8 +41,8 @@ class Program:
         member: ``member(key data, (numbers, fold), rows) -> Kept``, one training.
         mesh: the devices that share a chunk, or None.
         calls: compiled functions, by the shapes of their arguments.
-        compile_seconds: by chunk size.
-        call_seconds: the duration of a call, by chunk size, where it was measured.
+        compile_seconds: durations of compilation, by chunk size.
+        call_seconds: measured durations of a call, by chunk size.
     """
 
     member: Callable[..., Kept]

@@ -76,12 +76,7 @@ class Study:
 
 
 class Kept(NamedTuple):
-    """What a study keeps of a training.
-
-    score: what it is ranked by; NaN if the training failed.
-    history: of the run, {name: f[evaluations]}.
-    outcome: of the run.
-    """
+    """What a study keeps of a training: its score, NaN if it failed, its history and outcome."""
 
     score: Float[Array, ""]
     history: dict[str, Array]
@@ -127,7 +122,7 @@ def _check_mode(owner: str, metric: Metric, mode: str) -> None:
 
 
 def metric_name(owner: str, metric: str | None, names: Iterable[str]) -> str:
-    """``metric``, one of ``names``; for None the validation loss, else the training loss."""
+    """``metric``, one of ``names``; by default the validation loss, else the training loss."""
     known = sorted(names)
     name = metric or ("validation_loss" if "validation_loss" in known else "loss")
     checks.choice(owner, "metric", name, known)
