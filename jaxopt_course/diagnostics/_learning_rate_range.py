@@ -93,7 +93,7 @@ def learning_rate_range(
         high: the largest rate.
         points: number of rates, evenly spaced on a logarithmic scale, in [2, inf).
         hyperparameters: maps a rate to the hyperparameters of ``train``.
-        rows: of ``train``.
+        rows: those of ``train``.
         strategy: as for :func:`~jaxopt_course.training.make_population`.
     """
     owner = "learning_rate_range"

@@ -79,14 +79,13 @@ def loss_landscape(
         >>> print(land.path)
         [[1. 1.]]
     """
-    checks.number("loss_landscape", "span", span, "(0, inf)")
-    checks.integer("loss_landscape", "points", points, "[2, inf)")
+    owner = "loss_landscape"
+    checks.number(owner, "span", span, "(0, inf)")
+    checks.integer(owner, "points", points, "[2, inf)")
     for direction in directions:
-        checks.like("loss_landscape", "direction", direction, params)
+        checks.like(owner, "direction", direction, params)
     if path is not None:
-        checks.like(
-            "loss_landscape", "point of the path", jax.tree.map(lambda x: x[0], path), params
-        )
+        checks.like(owner, "point of the path", jax.tree.map(lambda x: x[0], path), params)
     ticks = jnp.linspace(-span, span, points)
 
     def at(place: Array) -> Array:

@@ -160,7 +160,7 @@ def _learned(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "minimize" if mode == "min" else "maximize"
+    direction: Any = "minimize" if mode == "min" else "maximize"
     study = optuna.create_study(sampler=sampler, direction=direction)
     apart = space_of(space)
     distributions: dict[str, Any] = {
@@ -179,13 +179,13 @@ def _learned(
         scores = yield points
         known = np.append(known, scores[np.isfinite(scores)])
         worst = math.nan if known.size == 0 else (known.max() if mode == "min" else known.min())
-        for trial, score in zip(asked, scores.tolist(), strict=True):
-            # A failure counts as the worst score so far, so that its neighborhood is avoided.
-            told = worst if math.isnan(score) else score
-            if math.isnan(told):
+        # A failure counts as the worst score so far, so that its neighborhood is avoided.
+        told = np.where(np.isnan(scores), worst, scores).tolist()
+        for trial, score in zip(asked, told, strict=True):
+            if math.isnan(score):
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
-                study.tell(trial, told)
+                study.tell(trial, score)
 
 
 def _sampler(method: str, seed: int) -> Any:

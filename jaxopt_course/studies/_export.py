@@ -97,7 +97,7 @@ def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None
         for i, value in enumerate(columns["score"])
     ]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "minimize" if result.mode == "min" else "maximize"
+    direction: Any = "minimize" if result.mode == "min" else "maximize"
     study = optuna.create_study(storage=storage, study_name=name, direction=direction)
     study.add_trials(trials)
     return study

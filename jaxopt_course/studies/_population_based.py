@@ -289,13 +289,12 @@ def multiplied(kind: Float | Int, u: float, factor: float) -> float:
 
 def _explored(
     how: Turn, ranges: Sequence[Float | Int], point: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    found = []
-    for kind, u in zip(ranges, point.tolist(), strict=True):
-        resampled, new, which = rng.random(3)
-        factor = how.factors[int(which >= 0.5)]
-        found.append(new if resampled < how.resample else multiplied(kind, u, factor))
-    return np.asarray(found)
+) -> list[float]:
+    drawn = rng.random((len(ranges), 3)).tolist()
+    return [
+        new if resampled < how.resample else multiplied(kind, u, how.factors[int(which >= 0.5)])
+        for kind, u, (resampled, new, which) in zip(ranges, point.tolist(), drawn, strict=True)
+    ]
 
 
 def _turn_of(owner: str, quantile: float, factors: tuple[float, float], resample: float) -> Turn:
