@@ -73,7 +73,7 @@ def bias_variance(
             test point.
         rows: numbers of the training rows to draw from, with replacement.
         targets: y at the test points.
-        key: for the samples and the trainings.
+        key: PRNG key of the samples and the trainings.
         truth: f at the test points. None: it is unknown.
         trainings: number of bootstrap samples, in [2, inf).
         hyperparameters: those of ``predict``.

@@ -114,7 +114,7 @@ def check_gradients(
     Args:
         fn: a deterministic function that maps float64 parameters to a float64 scalar.
         params: where to check; the leaves are real.
-        key: for the directions in large leaves.
+        key: PRNG key of the directions in large leaves.
         tolerance: the largest relative error of a correct leaf, in (0, inf).
 
     Examples:

@@ -88,7 +88,7 @@ def learning_rate_range(
     Args:
         train: a short training of an epoch or two, such as
             :func:`~jaxopt_course.training.make_train` returns.
-        key: for all trainings.
+        key: PRNG key of all trainings.
         low: the smallest rate, in (0, high).
         high: the largest rate.
         points: number of rates, evenly spaced on a logarithmic scale, in [2, inf).

@@ -105,7 +105,7 @@ def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
     """A random direction in which each filter has the same norm as in ``params``.
 
     Args:
-        key: for the draw.
+        key: PRNG key of the draw.
         params: a filter is the part of a leaf of at least two axes that belongs to one entry of
             its last axis. For leaves of fewer axes, such as biases, the direction is 0.
     """

@@ -63,7 +63,7 @@ def cross_validate(
     Args:
         train: as for :func:`search`.
         folds: folds of :func:`~jaxopt_course.data.k_fold`.
-        key: for the seeds.
+        key: PRNG key of the seeds.
         hyperparameters: those of ``train``; they are constants of the program.
         seeds: as for :func:`search`.
         metric: as for :func:`search`.

@@ -70,9 +70,6 @@ def grid_design(space: PyTree, trials: int) -> Points:
         space: its ranges are the axes.
         trials: the largest number of points, at least the number of combinations of options.
 
-    Raises:
-        ValueError: if the choices have more combinations than ``trials``.
-
     Examples:
         >>> from jaxopt_course.studies import Choice, Float
         >>> space = {"rate": Float(0.0, 1.0), "width": Choice([8, 16])}

@@ -98,7 +98,7 @@ def bagging(
     Args:
         predict: as for :func:`ensemble`; rows are weighted by how often they were drawn.
         rows: numbers of the rows to draw from, with replacement.
-        key: for the samples and the trainings.
+        key: PRNG key of the samples and the trainings.
         members: as for :func:`ensemble`.
         hyperparameters: as for :func:`ensemble`.
         strategy: as for :func:`ensemble`.

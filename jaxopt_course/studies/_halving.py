@@ -159,7 +159,7 @@ def successive_halving(
             program is compiled once for this number of configurations, whatever the rungs.
         space: a pytree of :class:`Float`, :class:`Int` and fixed values. Choices are refused,
             because each option is a program of its own.
-        key: for the trainings and the design.
+        key: PRNG key of the trainings and the design.
         rungs: the result of :func:`halving_rungs` or :func:`top_k_rungs`, or your own rungs.
         rows: which rows train and which validate. None: all train.
         points: points of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
@@ -168,10 +168,6 @@ def successive_halving(
         mesh: as for :func:`search`.
         resume: as for :func:`search`; a study with other ``rungs`` is another one.
         progress: as for :func:`search`.
-
-    Raises:
-        ValueError: if an argument is out of range or the space has a choice.
-        CheckpointMismatchError: if ``resume`` holds another study.
 
     Warns:
         ScheduleWarning: if the optimizer's steps shrink between the first budget and the last.

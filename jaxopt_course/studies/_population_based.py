@@ -135,13 +135,13 @@ def population_based_training(
     diverges ranks last and is replaced, as long as one member is left. The study is saved after
     each round.
 
-    The optimizer's state must not hold the hyperparameters, as that of ``inject_hyperparams`` does:
-    new ones would have no effect. Such a state is refused.
+    An optimizer whose state holds its hyperparameters, such as ``inject_hyperparams``, is refused:
+    new ones would have no effect.
 
     Args:
         training: as for :func:`successive_halving`.
         space: as for :func:`successive_halving`.
-        key: for the trainings, the design and all draws.
+        key: PRNG key of the trainings, the design and all draws.
         members: number of members, in [1, inf).
         rounds: number of rounds, in [1, inf).
         interval: number of steps in a round, in [1, inf).
@@ -158,10 +158,6 @@ def population_based_training(
         mesh: as for :func:`search`.
         resume: as for :func:`search`.
         progress: as for :func:`search`.
-
-    Raises:
-        ValueError: if an argument is out of range, or the optimizer's state holds hyperparameters.
-        CheckpointMismatchError: if ``resume`` holds another study.
 
     Warns:
         ScheduleWarning: if the optimizer's steps shrink between the first round and the last, so

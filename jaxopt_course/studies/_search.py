@@ -69,7 +69,7 @@ def search(
             hyperparameters have the structure of ``space``: numbers are traced, options and fixed
             values are plain Python values.
         space: a pytree of :class:`Float`, :class:`Int`, :class:`Choice` and fixed values.
-        key: for the seeds and the design.
+        key: PRNG key of the seeds and the design.
         trials: number of configurations, in [1, inf); the largest number for a grid. None: the
             number of points in ``method``.
         seeds: number of seeds, in [1, inf), or the seeds themselves.
@@ -95,7 +95,6 @@ def search(
         The result; ``print`` it. It holds scores, histories and outcomes, but no parameters.
 
     Raises:
-        ValueError: if an argument is out of range.
         CheckpointMismatchError: if ``resume`` holds another study.
 
     Examples:
