@@ -1,4 +1,4 @@
-"""What studies in rounds check of an optimizer, on parameters of one entry each."""
+"""Checks of the optimizer of a study in rounds, on parameters of one entry each."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,10 +22,7 @@ class ScheduleWarning(UserWarning):
 
 
 def warn_of_decay(study: Study, configuration: PyTree, steps: Sequence[int]) -> None:
-    """Compare the optimizer's steps at the ends of the first budget and of the last one.
-
-    It is called by a private function that a study calls, which is wrapped once.
-    """
+    """Compare the optimizer's steps at the ends of the first budget and of the last one."""
     update, init = _shrunken(study, configuration)
 
     def step(state: Any, _: None) -> tuple[Any, Array]:
@@ -41,7 +38,7 @@ def warn_of_decay(study: Study, configuration: PyTree, steps: Sequence[int]) -> 
             f"long as at step {steps[0]}, under the same gradient: where a schedule decays within "
             "the budget, short trainings never see its end.",
             ScheduleWarning,
-            stacklevel=5,
+            stacklevel=5,  # the user's call: above the wrapper, the study and its private function
         )
 
 

@@ -199,7 +199,7 @@ class Turn(NamedTuple):
 
 
 def _population(study: Study, how: Turn, begin: Points, steps: np.ndarray) -> PopulationResult:
-    """Train from the points ``begin``, with a turn after each number of ``steps`` but the last."""
+    """Train from the points ``begin``; replace members after each of ``steps`` but the last."""
     warn_of_decay(study, study.apart.configuration(begin[0]), steps.tolist())
     ranges: Any = study.apart.ranges  # without choices
     check_state_has_no_numbers(study, [(r.at(0.25), r.at(0.75)) for r in ranges])

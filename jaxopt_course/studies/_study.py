@@ -1,4 +1,4 @@
-"""What all studies have in common: a space, a key, rows, and a metric that ranks configurations."""
+"""What all studies share: a space, a key, rows, and a metric that ranks configurations."""
 
 import dataclasses
 import os
