@@ -28,8 +28,8 @@ from jaxopt_course.training import Rows, make_population
 class BiasVarianceReport(NamedTuple):
     """The mean squared error over test points and trainings, and its parts; ``print`` it.
 
-    error, bias_squared, variance, noise: in the squared unit of the target.
-    standard_errors: of these four and of ``chance``, over the test points.
+    error, bias_squared, variance, noise: means in the squared unit of the target.
+    standard_errors: standard errors of these four and of ``chance``, over the test points.
     trainings: number of bootstrap trainings.
     """
 
@@ -69,18 +69,15 @@ def bias_variance(
     """Train on bootstrap samples, in one program, and decompose the error on test points.
 
     Args:
-        predict: ``predict(key, hyperparameters, rows)`` trains and returns its predictions of the
-            test points, one number each.
+        predict: ``predict(key, hyperparameters, rows)`` trains and returns one number for each
+            test point.
         rows: numbers of the training rows to draw from, with replacement.
         targets: y at the test points.
-        key: for the samples and the trainings.
-        truth: f at the test points, if it is known. None: y, so that the noise counts as bias.
+        key: PRNG key of the samples and the trainings.
+        truth: f at the test points. None: it is unknown.
         trainings: number of bootstrap samples, in [2, inf).
-        hyperparameters: of ``predict``.
+        hyperparameters: those of ``predict``.
         strategy: as for :func:`~jaxopt_course.training.make_population`.
-
-    Raises:
-        ValueError: if the shapes of predictions, targets and truth differ.
 
     Examples:
         >>> y = jnp.array([1.0, 2.0, 3.0, 6.0])
@@ -112,19 +109,20 @@ def bias_variance(
             f"bias_variance: `predict` must return one number for each target, of shape "
             f"{y.shape}, got shape {predictions.shape[1:]}."
         )
+    return _decompose(predictions, y, f)
+
+
+def _decompose(predictions: np.ndarray, y: np.ndarray, f: np.ndarray) -> BiasVarianceReport:
     mean = predictions.mean(0)
     parts = {
         "error": ((predictions - y) ** 2).mean(0),
         "bias_squared": (mean - f) ** 2,
         "variance": predictions.var(0),
         "noise": (y - f) ** 2,
+        "chance": -2 * (mean - f) * (y - f),
     }
-    chance = -2 * (mean - f) * (y - f)
-    return BiasVarianceReport(
-        **{name: float(values.mean()) for name, values in parts.items()},
-        standard_errors={
-            name: float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-            for name, values in (parts | {"chance": chance}).items()
-        },
-        trainings=trainings,
-    )
+    error_of = lambda x: float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
+    errors = {name: error_of(values) for name, values in parts.items()}
+    del parts["chance"]  # the report derives it from the others
+    means = {name: float(values.mean()) for name, values in parts.items()}
+    return BiasVarianceReport(**means, standard_errors=errors, trainings=len(predictions))

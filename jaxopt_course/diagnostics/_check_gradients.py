@@ -39,7 +39,8 @@ class GradientCheckReport(NamedTuple):
     """How far slopes are from differences; ``print`` it.
 
     errors: {path of a leaf: the largest distance of a slope from its difference, minus the
-        uncertainty of that difference, as a share of the leaf's largest slope or difference}.
+        uncertainty of that difference, as a share of the leaf's largest slope or difference}. It
+        is 0 if no distance exceeds its uncertainty.
     tolerance: the largest error of a correct leaf.
     uncertainties: {path of a leaf: the largest uncertainty of a difference, as the same share}.
     """
@@ -66,11 +67,7 @@ class GradientCheckReport(NamedTuple):
 
     def __str__(self) -> str:
         width, total = max(map(len, self.errors)), len(self.errors)
-        said = {path: f"{error:.1e}" for path, error in self.errors.items()}
-        said |= {path: f"{said[path]}  WRONG" for path in self.wrong}
-        doubts = {path: f"uncertain by {self.uncertainties[path]:.1e}" for path in self.unclear}
-        said |= {path: f"cannot tell: {doubt}" for path, doubt in doubts.items()}
-        lines = [f"{path:{width}}  {text}" for path, text in said.items()]
+        lines = [f"{path:{width}}  {self._said_of(path)}" for path in self.errors]
         if self.wrong:
             have = "leaf has" if total == 1 else "leaves have"
             lines.append(
@@ -87,6 +84,17 @@ class GradientCheckReport(NamedTuple):
             have = "The leaf has" if total == 1 else f"All {total} leaves have"
             lines.append(f"{have} a correct gradient.")
         return "\n".join(lines)
+
+    def _said_of(self, path: str) -> str:
+        """The error of a leaf, or the uncertainty where the error is below it."""
+        error, uncertainty = self.errors[path], self.uncertainties[path]
+        if path in self.unclear:
+            return f"cannot tell: uncertain by {uncertainty:.1e}"
+        if error == 0 and uncertainty == 0:
+            return "all slopes and differences are 0"
+        if error == 0:
+            return f"below the uncertainty of {uncertainty:.1e}"
+        return f"{error:.1e}" + ("  WRONG" if path in self.wrong else "")
 
 
 def check_gradients(
@@ -106,7 +114,7 @@ def check_gradients(
     Args:
         fn: a deterministic function that maps float64 parameters to a float64 scalar.
         params: where to check; the leaves are real.
-        key: for the directions in large leaves.
+        key: PRNG key of the directions in large leaves.
         tolerance: the largest relative error of a correct leaf, in (0, inf).
 
     Examples:
@@ -127,27 +135,26 @@ def check_gradients(
         point = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         judged = _judge_leaves(jax.jit(fn), point, rng)
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
-    errors, uncertainties = zip(*judged, strict=True)
     return GradientCheckReport(
-        dict(zip(paths, errors, strict=True)),
+        {path: error for path, (error, _) in judged.items()},
         tolerance,
-        dict(zip(paths, uncertainties, strict=True)),
+        {path: uncertainty for path, (_, uncertainty) in judged.items()},
     )
 
 
 def _judge_leaves(
     value_at: Callable[[Params], Array], point: Params, rng: np.random.Generator
-) -> list[tuple[float, float]]:
+) -> dict[str, tuple[float, float]]:
     """The error and the uncertainty of each leaf; the function is compiled once for all leaves."""
-    leaves, structure = jax.tree.flatten(point)
+    pairs, structure = jax.tree.flatten_with_path(point)
+    leaves = [leaf for _, leaf in pairs]
     gradient = jax.tree.leaves(jax.jit(jax.grad(value_at))(point))
 
     def moved(i: int, leaf: np.ndarray | np.floating) -> float:
         return float(value_at(jax.tree.unflatten(structure, [*leaves[:i], leaf, *leaves[i + 1 :]])))
 
-    judged = []
-    for i, (leaf, slope) in enumerate(zip(leaves, gradient, strict=True)):
+    judged = {}
+    for i, ((keys, leaf), slope) in enumerate(zip(pairs, gradient, strict=True)):
         along, steps = _directions(leaf, rng), STEPS * (1 + np.linalg.norm(leaf))
         slopes = np.tensordot(along, np.asarray(slope), leaf.ndim)
         ends = [
@@ -155,7 +162,7 @@ def _judge_leaves(
             for d in along
         ]
         values = np.array(ends, float).reshape(len(along), len(steps), 2)
-        judged.append(_judge(slopes, *_extrapolated(values, steps)))
+        judged[jax.tree_util.keystr(keys)] = _judge(slopes, *_extrapolated(values, steps))
     return judged
 
 

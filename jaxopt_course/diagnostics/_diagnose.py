@@ -20,7 +20,7 @@ Reference: the remedies are those of the course; the reading of curves follows G
 chapters 20 to 27.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 
     name: "diverged", "underfitting", "overfitting", "learning rate too small", "learning rate
         too large", "batch too small" or "good".
-    evidence: the numbers behind it, in a sentence.
+    evidence: a sentence with the numbers behind it.
     remedy: what to try.
     """
 
@@ -78,10 +78,10 @@ class DiagnosisReport(NamedTuple):
 
 
 class _Curves(NamedTuple):
-    """The curves of a loss, or of 1 - accuracy.
+    """The curves of a loss, or of 1 - accuracy, up to the end of the training.
 
     name: "loss" or "accuracy".
-    training: f[evaluations], up to the end of the training.
+    training: f[evaluations].
     validation: f[evaluations]; empty without validation.
     attainable: the value of a perfect model.
     range: the achievable decrease.
@@ -102,16 +102,13 @@ def diagnose(history: Mapping[str, Any], *, attainable: float = 0.0) -> Diagnosi
     """Diagnose a training by its history.
 
     Args:
-        history: that of a :class:`~jaxopt_course.training.Run`, or columns of a log, with at least
-            four evaluations of ``"loss"``, ``"accuracy"`` or both, and optionally of
+        history: history of a :class:`~jaxopt_course.training.Run`, or columns of a log, with at
+            least four evaluations of ``"loss"``, ``"accuracy"`` or both, and optionally of
             ``"validation_loss"`` and ``"validation_accuracy"``. If both are given, the loss decides
             on bias, learning rate and batch size, and both on variance. NaN entries after the end
             of the training are ignored.
         attainable: the loss of a perfect model, such as the entropy of the labels or the variance
             of the noise.
-
-    Raises:
-        ValueError: if there is neither ``"loss"`` nor ``"accuracy"``, or it is too short.
 
     Examples:
         >>> history = {"loss": [2.0, 1.0, 0.5, 0.2, 0.1], "validation_loss": [2, 1.2, 1, 1.1, 1.1]}
@@ -126,9 +123,9 @@ regularize (L2, L1, dropout), stop early, use a smaller model.
         raise ValueError(
             f"diagnose: `history` must have 'loss' or 'accuracy', got {sorted(history)}."
         )
-    diverged = _of_divergence(history, names[0])
-    if diverged:
-        return DiagnosisReport([_finding("diverged", diverged)])
+    evidence = _of_divergence(history, names[0])
+    if evidence:
+        return _report([("diverged", evidence)])
     curves = [_curves(history, name, attainable) for name in names]
     first = curves[0]
     if len(first.training) < FEWEST:
@@ -136,12 +133,14 @@ regularize (L2, L1, dropout), stop early, use a smaller model.
             f"diagnose: `history` must have {FEWEST} evaluations or more, got "
             f"{len(first.training)}."
         )
-    findings = [*_of_bias(first), *_of_variance(curves), *_of_rate(first)]
-    if not findings:
-        begin, end = first.shown(first.training[0]), first.shown(first.training[-1])
-        evidence = f"the training {first.name} went from {begin} to {end}, and has settled."
-        findings = [_finding("good", evidence)]
-    return DiagnosisReport(findings)
+    begin, end = first.shown(first.training[0]), first.shown(first.training[-1])
+    good = ("good", f"the training {first.name} went from {begin} to {end}, and has settled.")
+    return _report([*_of_bias(first), *_of_variance(curves), *_of_rate(first)] or [good])
+
+
+def _report(found: Iterable[tuple[str, str]]) -> DiagnosisReport:
+    """The report of names and evidence."""
+    return DiagnosisReport([Finding(name, evidence, REMEDIES[name]) for name, evidence in found])
 
 
 def _of_divergence(history: Mapping[str, Any], name: str) -> str:
@@ -172,48 +171,37 @@ def _curves(history: Mapping[str, Any], name: str, attainable: float) -> _Curves
     return _Curves(name, training, validation, attainable, possible)
 
 
-def _of_bias(curves: _Curves) -> list[Finding]:
+def _of_bias(curves: _Curves) -> Iterator[tuple[str, str]]:
     won = curves.training[0] - curves.training.min()
     possible = curves.training[0] - curves.attainable
-    if won >= BIAS * possible:
-        return []
-    evidence = f"the training {curves.name} improved by {won:.3g} of an achievable {possible:.3g}."
-    return [_finding("underfitting", evidence)]
+    if won < BIAS * possible:
+        text = f"the training {curves.name} improved by {won:.3g} of an achievable {possible:.3g}."
+        yield "underfitting", text
 
 
-def _of_variance(curves: list[_Curves]) -> list[Finding]:
-    said = [sentence for own in curves for sentence in (_gap(own), _rise(own)) if sentence]
-    return [_finding("overfitting", f"{', and '.join(said)}.")] if said else []
+def _of_variance(all_curves: list[_Curves]) -> Iterator[tuple[str, str]]:
+    said = [sentence for own in all_curves if own.validation.size for sentence in _gaps(own)]
+    if said:
+        yield "overfitting", f"{', and '.join(said)}."
 
 
-def _gap(curves: _Curves) -> str:
-    """The evidence of a validation curve that ends above the training curve."""
-    if not curves.validation.size:
-        return ""
-    training, validation = curves.training[-1], curves.validation[-1]
-    if validation - training <= GAP * curves.range:
-        return ""
-    return (
-        f"the {curves.name} ended at {curves.shown(training)} on training and at "
-        f"{curves.shown(validation)} on validation data"
-    )
+def _gaps(curves: _Curves) -> Iterator[str]:
+    """Whether validation ends above training, and whether it has risen from its minimum."""
+    name, shown, validation = curves.name, curves.shown, curves.validation
+    training, best, last = curves.training[-1], validation.min(), validation[-1]
+    if last - training > GAP * curves.range:
+        yield (
+            f"the {name} ended at {shown(training)} on training and at {shown(last)} on validation "
+            "data"
+        )
+    if last - best > RISE * (validation[0] - best):
+        yield (
+            f"the validation {name} was {shown(best)} at evaluation {validation.argmin() + 1} of "
+            f"{len(validation)} and ended at {shown(last)}"
+        )
 
 
-def _rise(curves: _Curves) -> str:
-    """The evidence of a validation curve that has risen from its minimum."""
-    if not curves.validation.size:
-        return ""
-    best, last = curves.validation.min(), curves.validation[-1]
-    if last - best <= RISE * (curves.validation[0] - best):
-        return ""
-    return (
-        f"the validation {curves.name} was {curves.shown(best)} at evaluation "
-        f"{int(curves.validation.argmin()) + 1} of {len(curves.validation)} and ended at "
-        f"{curves.shown(last)}"
-    )
-
-
-def _of_rate(curves: _Curves) -> list[Finding]:
+def _of_rate(curves: _Curves) -> Iterator[tuple[str, str]]:
     loss, attainable = curves.training, curves.attainable
     steps = np.diff(loss)
     won = loss[0] - loss[-1]
@@ -225,14 +213,9 @@ def _of_rate(curves: _Curves) -> list[Finding]:
         f"{won:.3g}."
     )
     if rises >= 0.4 and up > won:
-        return [_finding("learning rate too large", evidence)]
-    if rises >= 0.3 and up > won / 4:
-        return [_finding("batch too small", evidence)]
-    if late > 0.1 * won and loss[-1] - attainable > 0.1 * (loss[0] - attainable):
-        evidence = f"{late:.3g} of the decrease of {won:.3g} happened in the last fifth."
-        return [_finding("learning rate too small", evidence)]
-    return []
-
-
-def _finding(name: str, evidence: str) -> Finding:
-    return Finding(name, evidence, REMEDIES[name])
+        yield "learning rate too large", evidence
+    elif rises >= 0.3 and up > won / 4:
+        yield "batch too small", evidence
+    elif late > 0.1 * won and loss[-1] - attainable > 0.1 * (loss[0] - attainable):
+        text = f"{late:.3g} of the decrease of {won:.3g} happened in the last fifth."
+        yield "learning rate too small", text

@@ -14,6 +14,7 @@ A unit is *dead* if it is 0 for every example of the batch, as a ReLU below its 
 weights that lead to a dead unit have no gradient: they are *silent*.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -48,7 +49,7 @@ EXPLODING_CURES = "Clip it, lower the scale of the initial weights, or normalize
 class LayerFlow(NamedTuple):
     """The outputs of a layer for the examples of a batch.
 
-    mean, variance: over all entries.
+    mean, variance: mean and variance of all entries.
     dead: the share of units, the entries of the last axis, that are 0 for every example.
     saturated: the share of entries at which the slope of the activation is below 0.02 of the
         largest. NaN where the slope is unknown: the models of this library report it for sigmoid
@@ -64,7 +65,7 @@ class LayerFlow(NamedTuple):
 class LeafFlow(NamedTuple):
     """The gradient of one leaf of the parameters.
 
-    gradient_norm: the square root of the sum of squares.
+    gradient_norm: the Euclidean norm.
     update_ratio: the norm of the update divided by that of the parameters; infinite if these are 0,
         NaN without an optimizer.
     silent: the share of units, the entries of the last axis, whose gradient is exactly 0.
@@ -82,7 +83,7 @@ class LeafFlow(NamedTuple):
 class GradientFlowReport(NamedTuple):
     """Activations by layer, gradients by leaf, and what is wrong with them; ``print`` it.
 
-    loss: of the batch.
+    loss: mean loss of the batch.
     layers: {name: :class:`LayerFlow`}; empty if the task has no ``activations``.
     leaves: {path: :class:`LeafFlow`}.
     flags: one sentence for each value outside the healthy range.
@@ -130,8 +131,8 @@ def gradient_flow(
     """Measure the activations and gradients of one batch; nothing is updated.
 
     Args:
-        task: with or without ``activations``.
-        state: of the training; its key and step determine dropout as in the next step.
+        task: a task, with or without ``activations``.
+        state: state of the training; its key and step determine dropout as in the next step.
         batch: some examples.
         optimizer: that of ``state``, to measure its updates. None: they are not measured.
 
@@ -154,39 +155,14 @@ def gradient_flow(
     check = targets_check(task, batch.inputs, (state.params, state.model_state))
     check("gradient_flow", batch.targets, counted)
 
-    @jax.jit
-    def look(state: TrainState, batch: Batch) -> Any:
-        key = jax.random.fold_in(state.key, state.step)
-
-        def mean_loss(params: PyTree) -> Array:
-            losses, _ = losses_of(task, params, state.model_state, batch, key=key, train=True)
-            weights = jnp.ones_like(losses) if batch.weights is None else batch.weights
-            return jnp.sum(jnp.where(weights > 0, losses, 0) * weights) / jnp.sum(weights)
-
-        loss, grads = jax.value_and_grad(mean_loss)(state.params)
-        updates = jax.tree.map(lambda g: jnp.full_like(g, jnp.nan), grads)
-        if optimizer is not None:
-            extended = checks.transformation("gradient_flow", "optimizer", optimizer)
-            offered = {"value": loss, "grad": grads, "value_fn": mean_loss}
-            updates, _ = extended.update(grads, state.opt_state, state.params, **offered)
-        outputs = {}
-        if task.activations is not None:
-            outputs = task.activations(state.params, state.model_state, batch.inputs)
-        slopes = {_of_slope(name): x for name, x in outputs.items() if _of_slope(name) != name}
-        layers = {
-            name: _layer(x, slopes.get(name))
-            for name, x in outputs.items()
-            if jnp.ndim(x) > 1 and _of_slope(name) == name
-        }
-        leaves = map(_leaf, *map(jax.tree.leaves, (state.params, grads, updates)))
-        return loss, layers, list(leaves)
-
+    look = jax.jit(functools.partial(_measure, task, optimizer))
     loss, layers, leaves = jax.tree.map(float, jax.device_get(look(state, batch)))
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state.params)]
+    params = jax.tree.leaves_with_path(state.params)
+    paths = [jax.tree_util.keystr(path) for path, _ in params]
     of_path = dict(zip(paths, leaves, strict=True))
     by_layer = {name: LayerFlow(*layers[name]) for name in _by_number(layers)}
     by_path = {path: LeafFlow(*of_path[path]) for path in _by_number(of_path)}
-    sizes = [x.size if x.ndim > 1 else 0 for x in jax.tree.leaves(state.params)]
+    sizes = [x.size if x.ndim > 1 else 0 for _, x in params]
     ratios = _depth_ratios(by_path, dict(zip(paths, sizes, strict=True)))
     flags = [
         *(flag for kind, ratio in ratios.items() for flag in _flags_of_depth(kind, ratio)),
@@ -194,6 +170,35 @@ def gradient_flow(
         *(flag for name, layer in by_layer.items() for flag in _flags_of_layer(name, layer)),
     ]
     return GradientFlowReport(loss, by_layer, by_path, flags, ratios)
+
+
+def _measure(
+    task: Task, optimizer: optax.GradientTransformation | None, state: TrainState, batch: Batch
+) -> Any:
+    """The loss, the fields of each :class:`LayerFlow` by name, and those of each LeafFlow."""
+    key = jax.random.fold_in(state.key, state.step)
+
+    def mean_loss(params: PyTree) -> Array:
+        losses, _ = losses_of(task, params, state.model_state, batch, key=key, train=True)
+        weights = jnp.ones_like(losses) if batch.weights is None else batch.weights
+        return jnp.sum(jnp.where(weights > 0, losses, 0) * weights) / jnp.sum(weights)
+
+    loss, grads = jax.value_and_grad(mean_loss)(state.params)
+    updates = jax.tree.map(lambda g: jnp.full_like(g, jnp.nan), grads)
+    if optimizer is not None:
+        extended = checks.transformation("gradient_flow", "optimizer", optimizer)
+        extra = {"value": loss, "grad": grads, "value_fn": mean_loss}
+        updates, _ = extended.update(grads, state.opt_state, state.params, **extra)
+    outputs = {}
+    if task.activations is not None:
+        outputs = task.activations(state.params, state.model_state, batch.inputs)
+    slopes = {_of_slope(name): x for name, x in outputs.items() if _of_slope(name) != name}
+    layers = {
+        name: _layer(x, slopes.get(name))
+        for name, x in outputs.items()
+        if jnp.ndim(x) > 1 and _of_slope(name) == name
+    }
+    return loss, layers, list(map(_leaf, *map(jax.tree.leaves, (state.params, grads, updates))))
 
 
 def _of_slope(name: str) -> str:

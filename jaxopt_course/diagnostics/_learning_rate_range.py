@@ -88,12 +88,12 @@ def learning_rate_range(
     Args:
         train: a short training of an epoch or two, such as
             :func:`~jaxopt_course.training.make_train` returns.
-        key: for all trainings.
+        key: PRNG key of all trainings.
         low: the smallest rate, in (0, high).
         high: the largest rate.
         points: number of rates, evenly spaced on a logarithmic scale, in [2, inf).
         hyperparameters: maps a rate to the hyperparameters of ``train``.
-        rows: of ``train``.
+        rows: those of ``train``.
         strategy: as for :func:`~jaxopt_course.training.make_population`.
     """
     owner = "learning_rate_range"

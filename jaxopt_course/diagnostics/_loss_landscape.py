@@ -79,14 +79,13 @@ def loss_landscape(
         >>> print(land.path)
         [[1. 1.]]
     """
-    checks.number("loss_landscape", "span", span, "(0, inf)")
-    checks.integer("loss_landscape", "points", points, "[2, inf)")
+    owner = "loss_landscape"
+    checks.number(owner, "span", span, "(0, inf)")
+    checks.integer(owner, "points", points, "[2, inf)")
     for direction in directions:
-        checks.like("loss_landscape", "direction", direction, params)
+        checks.like(owner, "direction", direction, params)
     if path is not None:
-        checks.like(
-            "loss_landscape", "point of the path", jax.tree.map(lambda x: x[0], path), params
-        )
+        checks.like(owner, "point of the path", jax.tree.map(lambda x: x[0], path), params)
     ticks = jnp.linspace(-span, span, points)
 
     def at(place: Array) -> Array:
@@ -106,7 +105,7 @@ def filter_normalized_direction(key: Key[Array, ""], params: Params) -> Params:
     """A random direction in which each filter has the same norm as in ``params``.
 
     Args:
-        key: for the draw.
+        key: PRNG key of the draw.
         params: a filter is the part of a leaf of at least two axes that belongs to one entry of
             its last axis. For leaves of fewer axes, such as biases, the direction is 0.
     """

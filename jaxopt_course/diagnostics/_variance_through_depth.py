@@ -31,7 +31,7 @@ TRENDS = ((1e-2, "vanishing"), (1 / 3, "shrinking"), (3.0, "kept"), (1e2, "growi
 class VarianceReport(NamedTuple):
     """Variances layer by layer; ``print`` it.
 
-    widths: of the input and of each layer, i32[depth + 1].
+    widths: widths of the input and of each layer, i32[depth + 1].
     forward: the variance of the activations of the input and of each layer, f[depth + 1].
     backward: the variance of the derivatives of the loss by these activations, f[depth + 1].
     """
@@ -76,8 +76,8 @@ def variance_through_depth(
         activation: name of an activation, or a function. Both functions must be hashable: a layer
             is compiled once for them and its widths.
         depth: number of layers, in [1, inf).
-        key: for weights, inputs and derivatives.
-        widths: of the input and of the last layer; those between are in a geometric sequence.
+        key: PRNG key of weights, inputs and derivatives.
+        widths: widths of the input and of the last layer; those between form a geometric sequence.
         rows: number of inputs and of derivatives by the outputs, all standard normal.
 
     Examples:

@@ -24,9 +24,9 @@ from jaxopt_course.checkpoints import fingerprint
 from jaxopt_course.core import canonical_convolutions, is_key, on_host, remembered, show_progress
 from jaxopt_course.training import Training
 
-from ._designs import is_design
+from ._designs import is_design, sobol_design
 from ._space import Points, Space
-from ._study import Study, best_text, digest, metric_name, sharding_of
+from ._study import Study, best_text, digest, metric_name, sharding_of, shards_of
 from ._table import open_store
 
 
@@ -82,45 +82,35 @@ class Cohort:
     """The trainings of a study in rounds. Arguments and results are in the order of the members.
 
     Args:
-        study: what they train for. Its space must hold no choice.
-        points: where each member begins.
-        keys: one for each point.
+        study: the study, whose space holds no choice.
+        points: the point at which each member begins.
+        keys: the key of each member.
         size: number of places that the programs are compiled for, if it exceeds that of the points.
     """
 
     def __init__(self, study: Study, points: Points, keys: Array, size: int = 0) -> None:
         self.study = study
-        programs = programs_of(study.training, study.metric, study.apart, study.mesh)
+        programs = programs_of(study.training, study.ranking.metric, study.apart, study.mesh)
         self._start, self._advance, self._take = programs
-        each = -(-max(size, len(points)) // study.shards)  # places of a device
+        self.shards = shards_of(study.mesh)
+        each = -(-max(size, len(points)) // self.shards)  # places of a device
         # The place of each member, and the member in each place.
-        self.places = np.arange(each * study.shards).reshape(study.shards, each).T.ravel()
+        self.places = np.arange(each * self.shards).reshape(self.shards, each).T.ravel()
         self.members = np.argsort(self.places)
         self.rows = study.copied(study.rows)
-        data = study.dealt(self._in_places(np.asarray(jax.random.key_data(keys))))
-        keys = jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys))
-        self.begin = (self._numbers(points), keys, self.rows)
+        self.begin = (self._numbers(points), self._dealt(keys), self.rows)
         self.trainings: Any = None
-
-    def start(self) -> None:
-        """Begin all trainings."""
-        self.trainings = self._start(*self.begin)
 
     def advance(self, points: Points, end: int) -> np.ndarray:
         """Train the first ``len(points)`` members to step ``end``, with the values at ``points``.
 
-        Returns:
-            The score of each; NaN where it has diverged.
+        Returns the score of each, which is NaN if it has diverged.
         """
-        n, shards = len(points), self.study.shards
-        counts = np.bincount(np.arange(n) % shards, minlength=shards).astype(np.int32)
-        self.trainings, scores = self._advance(
-            self.trainings,
-            self._numbers(points),
-            self.rows,
-            self.study.dealt(counts),
-            self.study.copied(np.int32(end)),
-        )
+        n = len(points)
+        counts = np.bincount(np.arange(n) % self.shards, minlength=self.shards).astype(np.int32)
+        counts, end = self.study.dealt(counts), self.study.copied(np.int32(end))
+        arguments = self.trainings, self._numbers(points), self.rows, counts, end
+        self.trainings, scores = self._advance(*arguments)
         return np.asarray(on_host(scores), np.float64)[self.places[:n]]
 
     def take(self, sources: np.ndarray) -> None:
@@ -135,27 +125,21 @@ class Cohort:
         """The first ``n`` trainings on the host; keys as their data."""
         if n == 0:
             return self.state_like(0)
-        data = jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, self.trainings)
-        return jax.tree.map(lambda x: x[self.places[:n]], on_host(data))
+        return jax.tree.map(lambda x: x[self.places[:n]], on_host(_key_data(self.trainings)))
 
     def state_like(self, n: int) -> PyTree:
         """Zeros of the shapes and dtypes of ``state(n)``; compiles nothing."""
-
-        def zeros(x: Any) -> np.ndarray:
-            x = jax.eval_shape(jax.random.key_data, x) if is_key(x) else x
-            return np.zeros((n, *x.shape[1:]), x.dtype)
-
-        return jax.tree.map(zeros, self._like())
+        like = jax.eval_shape(_key_data, self._like())
+        return jax.tree.map(lambda x: np.zeros((n, *x.shape[1:]), x.dtype), like)
 
     def set_state(self, state: PyTree) -> None:
         """Continue from what :meth:`state` returned."""
 
-        def put(x: np.ndarray, like: Any) -> Array:
-            placed = self.study.dealt(self._in_places(x))
-            if not is_key(like):
-                return placed
-            impl = jax.random.key_impl(jnp.empty((), like.dtype))
-            return jax.random.wrap_key_data(placed, impl=impl)
+        def put(x: Any, like: Any) -> Array:
+            if is_key(like):
+                impl = jax.random.key_impl(jnp.empty((), like.dtype))
+                x = jax.random.wrap_key_data(x, impl=impl)
+            return self._dealt(x)
 
         self.trainings = jax.tree.map(put, state, self._like())
 
@@ -167,14 +151,14 @@ class Cohort:
         unit: str,
         **about: Any,
     ) -> None:
-        """Run all rounds that are not saved yet; after each, save and show what there is.
+        """Run all rounds that are not saved yet; save and show the progress after each.
 
         Args:
             record: arrays that ``one_round`` fills row by row; one is named ``"scores"``.
             one_round: does round i, up to the beginning of the next one.
             remaining: number of members that continue after each round.
             unit: what a round is called.
-            about: what distinguishes the study from others, besides what it has in common with all.
+            about: what distinguishes the study from others of its kind.
         """
         study, rounds = self.study, len(remaining)
         like = lambda info: {**record, "trainings": self.state_like(remaining[info.step - 1])}
@@ -187,7 +171,7 @@ class Cohort:
             if done == rounds:
                 return
             if saved is None:
-                self.start()
+                self.trainings = self._start(*self.begin)
             else:
                 self.set_state(saved.tree["trainings"])
             with show_progress(position, rounds, done, shown=study.progress) as show:
@@ -195,7 +179,7 @@ class Cohort:
                     one_round(number)
                     if study.resume is not None:
                         save(number + 1, {**record, "trainings": self.state(remaining[number])})
-                    show(number + 1, best_text(record["scores"][number], study.mode))
+                    show(number + 1, best_text(record["scores"][number], study.ranking.mode))
 
     def _about(self, more: dict[str, Any]) -> dict[str, Any]:
         """What distinguishes the study from others, in terms of JSON."""
@@ -214,18 +198,23 @@ class Cohort:
         """Shapes and dtypes of the trainings."""
         return jax.eval_shape(self._start, *self.begin)
 
-    def _in_places(self, column: np.ndarray) -> np.ndarray:
-        """The rows of ``column`` in the members' places; unused places repeat the last row."""
-        return column[np.minimum(self.members, len(column) - 1)]
+    def _dealt(self, column: Any) -> Array:
+        """One row for each member, in its place; unused places repeat the last row."""
+        return self.study.dealt(column[np.minimum(self.members, len(column) - 1)])
 
     def _numbers(self, points: Points) -> list[Array]:
         """The values at ``points``, in the members' places."""
-        columns = self.study.apart.numbers(points)
-        return [self.study.dealt(self._in_places(column)) for column in columns]
+        return list(map(self._dealt, self.study.apart.numbers(points)))
 
 
-def check_rounds(study: Study, points: Points, n: int) -> Points:
-    """The first ``n`` of ``points``, after checks of these and of the space."""
+def _key_data(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
+
+
+def check_rounds(study: Study, points: Points | None, n: int) -> Points:
+    """The first ``n`` of ``points``, of a Sobol sequence by default, after checks."""
+    if points is None:
+        points = sobol_design(study.key, study.space, n)
     if study.apart.choices:
         raise ValueError(
             f"{study.owner}: `space` must hold numbers only, because each option of a choice is a "

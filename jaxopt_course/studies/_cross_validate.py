@@ -24,12 +24,13 @@ from ._study import Metric, Mode
 class CrossValidationReport(NamedTuple):
     """The scores of one configuration on every fold with every seed; ``print`` it.
 
-    mean: of the scores; NaN if a training failed.
-    standard_error: of the mean, over folds whose seeds are averaged first. NaN of a single
-        training. Folds share training rows, so it is somewhat too small.
-    scores: f64[folds, seeds]; NaN where a training failed.
+    The fields are those of :class:`SearchResult` for one configuration.
+
+    mean: mean of the scores; NaN if a training failed.
+    standard_error: standard error of the mean. Folds share training rows, so it is too small.
+    scores: f64[folds, seeds].
     history: {name: f[folds, seeds, evaluations]}.
-    outcomes: :class:`~jaxopt_course.training.OutcomeCode` of each training, i32[folds, seeds].
+    outcomes: i32[folds, seeds].
     """
 
     mean: float
@@ -39,13 +40,10 @@ class CrossValidationReport(NamedTuple):
     outcomes: Int32[np.ndarray, "folds seeds"]
 
     def __str__(self) -> str:
-        folds, seeds = self.scores.shape
+        folds, seeds = map(checks.counted, self.scores.shape, ("fold", "seed"))
         failed = int(np.isnan(self.scores).sum())
-        return (
-            f"{with_error(self.mean, self.standard_error)} over {checks.counted(folds, 'fold')} x "
-            f"{checks.counted(seeds, 'seed')}"
-            + (f"; {checks.counted(failed, 'training')} failed" if failed else "")
-        )
+        failures = f"; {checks.counted(failed, 'training')} failed" if failed else ""
+        return f"{with_error(self.mean, self.standard_error)} over {folds} x {seeds}{failures}"
 
 
 def cross_validate(
@@ -63,10 +61,10 @@ def cross_validate(
     """Train on every fold with every seed, in one program: a :func:`search` of one configuration.
 
     Args:
-        train: ``train(key, hyperparameters, rows) -> Run``.
-        folds: of :func:`~jaxopt_course.data.k_fold`.
-        key: for the seeds.
-        hyperparameters: of ``train``; they are constants of the program.
+        train: as for :func:`search`.
+        folds: folds of :func:`~jaxopt_course.data.k_fold`.
+        key: PRNG key of the seeds.
+        hyperparameters: those of ``train``; they are constants of the program.
         seeds: as for :func:`search`.
         metric: as for :func:`search`.
         mode: as for :func:`search`.
@@ -111,12 +109,13 @@ class Reevaluation(NamedTuple):
     """The scores of the best configurations in the search, and with fresh seeds; ``print`` it.
 
     configurations: the best of the search, the best first.
-    numbers: of these in the search, i[n].
+    numbers: their numbers in the search, i[n].
     selected: mean scores in the search, f64[n]. The configurations were chosen by them, so they
         are partly luck.
     means: mean scores with the fresh seeds, f64[n]; NaN where a training failed.
-    standard_errors: of ``means``, f64[n], as ``SearchResult.standard_errors``.
-    scores: with the fresh seeds, f64[n, folds, seeds]; :func:`paired_differences` compares them.
+    standard_errors: standard errors of ``means``, f64[n].
+    scores: scores with the fresh seeds, f64[n, folds, seeds]; :func:`paired_differences` compares
+        them.
     """
 
     configurations: tuple[PyTree, ...]
@@ -127,13 +126,12 @@ class Reevaluation(NamedTuple):
     scores: Float64[np.ndarray, "n folds seeds"]
 
     def __str__(self) -> str:
+        means = map(with_error, self.means, self.standard_errors)
+        rows = zip(self.numbers, self.configurations, means, self.selected, strict=True)
         return "\n".join(
-            f"configuration {number}, {configuration}: "
-            f"{with_error(self.means[i], self.standard_errors[i])} with fresh seeds, "
-            f"{self.selected[i]:.4g} when it was chosen"
-            for i, (number, configuration) in enumerate(
-                zip(self.numbers, self.configurations, strict=True)
-            )
+            f"configuration {number}, {configuration}: {mean} with fresh seeds, "
+            f"{selected:.4g} when it was chosen"
+            for number, configuration, mean, selected in rows
         )
 
 
@@ -152,8 +150,8 @@ def reevaluate(
     the same, remains; a separate test set removes it.
 
     Args:
-        train: of the search.
-        result: of the search.
+        train: the training that was searched.
+        result: the result of the search.
         seeds: number of fresh seeds, in [1, inf).
         best: number of configurations, in [1, configurations].
         strategy: as for :func:`search`.

@@ -70,9 +70,6 @@ def grid_design(space: PyTree, trials: int) -> Points:
         space: its ranges are the axes.
         trials: the largest number of points, at least the number of combinations of options.
 
-    Raises:
-        ValueError: if the choices have more combinations than ``trials``.
-
     Examples:
         >>> from jaxopt_course.studies import Choice, Float
         >>> space = {"rate": Float(0.0, 1.0), "width": Choice([8, 16])}
@@ -141,19 +138,17 @@ def proposals(
 ) -> Generator[Points, np.ndarray, None]:
     """Tables of points, ``trials`` in all.
 
-    Methods that learn yield ``rounds`` tables. The scores of each table, NaN for a failure, are
-    sent in before the next one.
+    A method that learns yields ``rounds`` tables; the scores of each, NaN for a failure, are sent
+    in before the next one. The other methods yield one table.
     """
     if not isinstance(method, str):
         yield np.asarray(method, float)
+    elif method in LEARNING:
+        yield from _learned(_sampler(method, host_seed(key)), space, trials, rounds, mode)
     elif method == "grid":
         yield grid_design(space, trials)
-    elif method == "random":
-        yield random_design(key, space, trials)
-    elif method == "sobol":
-        yield sobol_design(key, space, trials)
     else:
-        yield from _learned(_sampler(method, host_seed(key)), space, trials, rounds, mode)
+        yield (sobol_design if method == "sobol" else random_design)(key, space, trials)
 
 
 def _learned(
@@ -162,9 +157,8 @@ def _learned(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        sampler=sampler, direction="minimize" if mode == "min" else "maximize"
-    )
+    direction: Any = "minimize" if mode == "min" else "maximize"
+    study = optuna.create_study(sampler=sampler, direction=direction)
     apart = space_of(space)
     distributions: dict[str, Any] = {
         str(i): optuna.distributions.CategoricalDistribution(range(len(kind.options)))
@@ -182,13 +176,13 @@ def _learned(
         scores = yield points
         known = np.append(known, scores[np.isfinite(scores)])
         worst = math.nan if known.size == 0 else (known.max() if mode == "min" else known.min())
-        for trial, score in zip(asked, scores.tolist(), strict=True):
-            # A failure counts as the worst score so far, so that its neighborhood is avoided.
-            told = worst if math.isnan(score) else score
-            if math.isnan(told):
+        # A failure counts as the worst score so far, so that its neighborhood is avoided.
+        told = np.where(np.isnan(scores), worst, scores).tolist()
+        for trial, score in zip(asked, told, strict=True):
+            if math.isnan(score):
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
-                study.tell(trial, told)
+                study.tell(trial, score)
 
 
 def _sampler(method: str, seed: int) -> Any:

@@ -32,7 +32,7 @@ class Ensemble(NamedTuple):
 
     predictions: f[members, points, ...].
     weights: how often each training row was drawn for each member, f[members, rows]. None: all
-        members see the same rows.
+        members have the same rows.
     """
 
     predictions: Float[Array, "members points ..."]
@@ -67,8 +67,8 @@ def ensemble(
             points of interest; for classes, their probabilities.
         key: member m trains with ``fold_in(key, m)``, as the seeds of a search do.
         members: number of members, in [1, inf).
-        hyperparameters: of ``predict``; numbers are traced.
-        rows: of ``predict``.
+        hyperparameters: those of ``predict``; numbers are traced.
+        rows: those of ``predict``.
         strategy: as for :func:`~jaxopt_course.training.make_population`.
         mesh: as for :func:`~jaxopt_course.training.make_population`.
 
@@ -98,7 +98,7 @@ def bagging(
     Args:
         predict: as for :func:`ensemble`; rows are weighted by how often they were drawn.
         rows: numbers of the rows to draw from, with replacement.
-        key: for the samples and the trainings.
+        key: PRNG key of the samples and the trainings.
         members: as for :func:`ensemble`.
         hyperparameters: as for :func:`ensemble`.
         strategy: as for :func:`ensemble`.
@@ -128,7 +128,7 @@ def out_of_bag(bags: Ensemble) -> Float[Array, "rows ..."]:
     """The mean prediction of each row by the members that did not train on it.
 
     Args:
-        bags: of :func:`bagging`; its ``predict`` must predict the training rows in their order.
+        bags: the result of :func:`bagging`, whose ``predict`` predicts the training rows in order.
 
     Returns:
         f[rows, ...]; NaN for a row that every member has drawn.

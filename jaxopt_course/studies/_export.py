@@ -17,7 +17,7 @@ def to_table(result: SearchResult, by: Literal["configuration", "training"] = "t
     """The result as a ``pyarrow.Table``, with one row a training or one a configuration.
 
     Args:
-        result: of a search.
+        result: the result of a search.
         by: "training" has the columns ``configuration``, ``fold``, ``seed``, the ranges, ``score``
             and ``outcome``. "configuration" has ``configuration``, the ranges, the mean ``score``,
             its ``standard_error``, the number of trainings that ``failed``, and the ``rank``, of
@@ -42,16 +42,10 @@ def to_table(result: SearchResult, by: Literal["configuration", "training"] = "t
         return pa.table({"configuration": np.arange(len(rank)), **columns, "rank": rank})
     names = space_of(result.space).names
     number, fold, seed = (axis.ravel() for axis in np.indices(result.scores.shape))
-    return pa.table(
-        {
-            "configuration": number,
-            "fold": fold,
-            "seed": np.array(result.seeds)[seed],
-            **{name: [columns[name][i] for i in number] for name in names},
-            "score": result.scores.ravel(),
-            "outcome": result.outcomes.ravel(),
-        }
-    )
+    trainings = {"configuration": number, "fold": fold, "seed": np.array(result.seeds)[seed]}
+    ranges = {name: [columns[name][i] for i in number] for name in names}
+    scores = {"score": result.scores.ravel(), "outcome": result.outcomes.ravel()}
+    return pa.table({**trainings, **ranges, **scores})
 
 
 def write_table(
@@ -81,36 +75,30 @@ def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None
     a failed training is a failed trial. Options other than numbers and strings become strings.
 
     Args:
-        result: of a search.
+        result: the result of a search.
         storage: an Optuna storage, such as ``"sqlite:///study.db"``. None: memory. Optuna's journal
             files are pickles: read only those that you trust.
-        name: of the study in the storage.
+        name: name of the study in the storage.
     """
     import optuna
 
-    columns = columns_of(result)
+    columns, curves = columns_of(result), _curves(result)
     distributions = _distributions(result, columns)
-    curves = _curves(result)
     state = optuna.trial.TrialState
-    trials = []
-    for i, value in enumerate(result.values.tolist()):
-        failed = np.isnan(value)
-        trials.append(
-            optuna.create_trial(
-                state=state.FAIL if failed else state.COMPLETE,
-                value=None if failed else value,
-                params={name: columns[name][i] for name in distributions},
-                distributions=distributions,
-                user_attrs={"standard_error": columns["standard_error"][i]},
-                intermediate_values=curves[i],
-            )
+    trials = [
+        optuna.create_trial(
+            state=state.FAIL if np.isnan(value) else state.COMPLETE,
+            value=None if np.isnan(value) else value,
+            params={name: columns[name][i] for name in distributions},
+            distributions=distributions,
+            user_attrs={"standard_error": columns["standard_error"][i]},
+            intermediate_values=curves[i],
         )
+        for i, value in enumerate(columns["score"])
+    ]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=name,
-        direction="minimize" if result.mode == "min" else "maximize",
-    )
+    direction: Any = "minimize" if result.mode == "min" else "maximize"
+    study = optuna.create_study(storage=storage, study_name=name, direction=direction)
     study.add_trials(trials)
     return study
 
@@ -123,9 +111,6 @@ def importance(result: SearchResult) -> dict[str, float]:
 
     Returns:
         {name of the range: share}, the largest first; the shares add up to 1.
-
-    Raises:
-        ValueError: if fewer than two configurations have a score.
 
     Source: Watanabe, Bansal & Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter
     Importance in Arbitrary Subspaces", IJCAI 2023, as in Optuna.

@@ -30,14 +30,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Key, PyTree
 
-from jaxopt_course.core import checks, text_table, under_automatic_mesh
+from jaxopt_course.core import checks, under_automatic_mesh
 from jaxopt_course.training import Rows, Training
 
 from ._cohort import Cohort, check_rounds, correlation_texts, correlations
 from ._designs import sobol_design
 from ._optimizer_checks import warn_of_decay
 from ._space import Points
-from ._study import Mode, Study, digest, ranked
+from ._study import Mode, Ranking, Study, columns_table, digest, ranked
 
 
 class Rungs(NamedTuple):
@@ -58,8 +58,8 @@ def halving_rungs(trials: int, *, eta: float = 3.0, min_steps: int, max_steps: i
         trials: number of configurations in the first rung, in [1, inf).
         eta: factor by which configurations decrease and steps increase from rung to rung, in
             (1, inf).
-        min_steps: steps of the first rung, in [1, max_steps].
-        max_steps: steps of the last rung.
+        min_steps: number of steps in the first rung, in [1, max_steps].
+        max_steps: number of steps in the last rung.
 
     Examples:
         >>> halving_rungs(9, eta=3, min_steps=10, max_steps=90)
@@ -78,13 +78,8 @@ def halving_rungs(trials: int, *, eta: float = 3.0, min_steps: int, max_steps: i
 def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs:
     """Two rungs: all configurations for a few steps, the best ``k`` to the end.
 
-    This is the baseline for successive halving.
-
-    Args:
-        trials: number of configurations, in [1, inf).
-        k: number of configurations in the second rung, in [1, trials].
-        min_steps: steps of the first rung, in [1, max_steps), for example one epoch.
-        max_steps: steps of the second rung.
+    This is the baseline for successive halving. All arguments are positive integers, ``k`` is at
+    most ``trials``, and ``min_steps``, for example one epoch, is below ``max_steps``.
     """
     checks.integer("top_k_rungs", "trials", trials, "[1, inf)")
     checks.integer("top_k_rungs", "max_steps", max_steps, "[1, inf)")
@@ -96,15 +91,13 @@ def top_k_rungs(trials: int, k: int, *, min_steps: int, max_steps: int) -> Rungs
 class HalvingResult(NamedTuple):
     """The result of one bracket; ``print`` it.
 
-    space: the space that was searched.
-    points: of the unit cube, f64[configurations, ranges].
+    space, mode, key: arguments of the study; all trainings have this key.
+    points: points of the unit cube, f64[configurations, ranges].
     configurations: those at the points, as plain Python values.
     scores: f64[rungs, configurations]; NaN where a training failed or was dropped before.
-    rungs: the rungs that were run.
-    mode: ``"min"`` or ``"max"``: which scores are best.
+    rungs: the rungs of this bracket.
     correlations: Spearman's rank correlation of the scores of each rung with those of the next,
         among the configurations that reached it, f64[rungs - 1].
-    key: of the trainings.
     seconds: duration of the bracket, with compilation.
     """
 
@@ -130,11 +123,14 @@ class HalvingResult(NamedTuple):
 
     def __str__(self) -> str:
         pick = np.fmin if self.mode == "min" else np.fmax
-        header = ["rung", "configurations", "steps", "best score", "rank correlation with the next"]
-        best = [f"{pick.reduce(row):.4g}" for row in self.scores]
-        columns = [range(len(best)), *self.rungs, best, correlation_texts(self.correlations)]
-        table = text_table(header, zip(*(map(str, column) for column in columns), strict=True))
-        return f"{table}\nbest: {self.configurations[self.best]}"
+        columns = [
+            ("rung", range(len(self.scores))),
+            ("configurations", self.rungs.sizes),
+            ("steps", self.rungs.steps),
+            ("best score", pick.reduce(self.scores, axis=1)),
+            ("rank correlation with the next", correlation_texts(self.correlations)),
+        ]
+        return f"{columns_table(columns)}\nbest: {self.configurations[self.best]}"
 
 
 @under_automatic_mesh
@@ -155,30 +151,23 @@ def successive_halving(
     """Search with one bracket of successive halving.
 
     All configurations start from the same key. A training that diverges scores NaN and does not
-    reach the next rung, unless too few others are left.
+    reach the next rung, unless too few others are left. On several devices the result is bitwise
+    the same. It is saved after each rung.
 
     Args:
         training: the training to search, by :func:`~jaxopt_course.training.make_training`. Its
             program is compiled once for this number of configurations, whatever the rungs.
         space: a pytree of :class:`Float`, :class:`Int` and fixed values. Choices are refused,
             because each option is a program of its own.
-        key: for the trainings and the design.
-        rungs: of :func:`halving_rungs` or :func:`top_k_rungs`, or your own.
+        key: PRNG key of the trainings and the design.
+        rungs: the result of :func:`halving_rungs` or :func:`top_k_rungs`, or your own rungs.
         rows: which rows train and which validate. None: all train.
-        points: of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
-        metric: name of a metric in the history. None: the validation loss if there is one, else
-            the training loss.
-        mode: whether the lowest or the highest score is best; for an accuracy it must be "max".
-        mesh: devices that share the trainings along the axis "pop", with bitwise the same result.
-            None: one device.
-        resume: a directory in which the study is saved after each rung. A study that was killed
-            resumes from there and ends with the same result. A study with other ``rungs`` is
-            another one and needs its own directory.
-        progress: whether to show progress on stderr.
-
-    Raises:
-        ValueError: if an argument is out of range or the space has a choice.
-        CheckpointMismatchError: if ``resume`` holds another study.
+        points: points of the unit cube, f[configurations, ranges]. None: a Sobol sequence.
+        metric: a name in the history, or None, as for :func:`search`.
+        mode: as for :func:`search`.
+        mesh: as for :func:`search`.
+        resume: as for :func:`search`; a study with other ``rungs`` is another one.
+        progress: as for :func:`search`.
 
     Warns:
         ScheduleWarning: if the optimizer's steps shrink between the first budget and the last.
@@ -198,21 +187,11 @@ def successive_halving(
         >>> 0.03 < result.configurations[result.best]["rate"] < 0.3
         True
     """
-    _check_rungs("successive_halving", rungs)
+    owner, ranking = "successive_halving", Ranking(metric, mode)
+    _check_rungs(owner, rungs)
     study = Study(
-        owner="successive_halving",
-        training=training,
-        space=space,
-        key=key,
-        rows=rows,
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        owner, training, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
-    if points is None:
-        points = sobol_design(key, space, rungs.sizes[0])
     return _bracket(study, rungs, points)
 
 
@@ -234,40 +213,15 @@ def hyperband(
 ) -> tuple[HalvingResult, ...]:
     """Search with all brackets of Hyperband, in one program; returns one result a bracket.
 
-    Args:
-        training: as for :func:`successive_halving`.
-        space: as for :func:`successive_halving`.
-        key: for the trainings and one design, of which each bracket uses its own part.
-        eta: as for :func:`halving_rungs`.
-        min_steps: steps of the first rung of the first bracket, in [1, max_steps].
-        max_steps: steps of the last rung of every bracket.
-        rows: as for :func:`successive_halving`.
-        metric: as for :func:`successive_halving`.
-        mode: as for :func:`successive_halving`.
-        mesh: as for :func:`successive_halving`.
-        resume: a directory in which each bracket has its own directory.
-        progress: as for :func:`successive_halving`.
+    The arguments are those of :func:`halving_rungs` and :func:`successive_halving`. Each bracket
+    uses its own part of one Sobol sequence, and its own directory in ``resume``. ``min_steps`` is
+    the number of steps in the first rung of the first bracket, and ``max_steps`` that in the last
+    rung of every bracket.
     """
-    _check_steps("hyperband", eta, min_steps, max_steps)
-    most = math.floor(math.log(max_steps / min_steps, eta) + 1e-9)
-    brackets = []
-    for s in range(most, -1, -1):
-        count = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
-        steps = max(min_steps, math.floor(max_steps / eta**s + 1e-9))
-        rungs = halving_rungs(count, eta=eta, min_steps=steps, max_steps=max_steps)
-        sizes = rungs.sizes[: s + 1]
-        brackets.append(Rungs(sizes, (*rungs.steps[: len(sizes) - 1], max_steps)))
+    owner, ranking = "hyperband", Ranking(metric, mode)
+    brackets = _brackets(owner, eta, min_steps, max_steps)
     study = Study(
-        owner="hyperband",
-        training=training,
-        space=space,
-        key=key,
-        rows=rows,
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        owner, training, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
     trials = [rungs.sizes[0] for rungs in brackets]
     design = np.split(sobol_design(key, space, sum(trials)), np.cumsum(trials)[:-1])
@@ -279,16 +233,30 @@ def hyperband(
     return tuple(results)
 
 
-def _bracket(study: Study, rungs: Rungs, points: Points, size: int = 0) -> HalvingResult:
+def _brackets(owner: str, eta: float, min_steps: int, max_steps: int) -> list[Rungs]:
+    """The rungs of each bracket of Hyperband."""
+    _check_steps(owner, eta, min_steps, max_steps)
+    most = math.floor(math.log(max_steps / min_steps, eta) + 1e-9)
+    brackets = []
+    for s in range(most, -1, -1):
+        count = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
+        steps = max(min_steps, math.floor(max_steps / eta**s + 1e-9))
+        rungs = halving_rungs(count, eta=eta, min_steps=steps, max_steps=max_steps)
+        sizes = rungs.sizes[: s + 1]
+        brackets.append(Rungs(sizes, (*rungs.steps[: len(sizes) - 1], max_steps)))
+    return brackets
+
+
+def _bracket(study: Study, rungs: Rungs, points: Points | None, size: int = 0) -> HalvingResult:
     """One bracket, in programs for at least ``size`` configurations."""
-    count = rungs.sizes[0]
+    count, mode = rungs.sizes[0], study.ranking.mode
     points = check_rounds(study, points, count)
     configurations = tuple(map(study.apart.configuration, points))
-    warn_of_decay(study, configurations[0], rungs.steps, stacklevel=3)
+    warn_of_decay(study, configurations[0], rungs.steps)
     begun = time.perf_counter()
     cohort = Cohort(study, points, jnp.broadcast_to(study.key, (count,)), size)
     scores = np.full((len(rungs.sizes), count), np.nan)
-    trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, study.mode)
+    trained = lambda rungs_done: _trained(scores[:rungs_done], rungs.sizes, mode)
 
     def one_rung(rung: int) -> None:
         members = trained(rung)[-1][: rungs.sizes[rung]] if rung > 0 else np.arange(count)
@@ -305,7 +273,7 @@ def _bracket(study: Study, rungs: Rungs, points: Points, size: int = 0) -> Halvi
         configurations=configurations,
         scores=scores,
         rungs=rungs,
-        mode=study.mode,
+        mode=mode,
         correlations=correlations(scores),
         key=study.key,
         seconds=time.perf_counter() - begun,

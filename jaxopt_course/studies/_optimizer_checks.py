@@ -1,4 +1,4 @@
-"""What studies in rounds check of an optimizer, on parameters of one entry each."""
+"""Checks of the optimizer of a study in rounds, on parameters of one entry each."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,9 +21,7 @@ class ScheduleWarning(UserWarning):
     """The optimizer's steps shrink within the budget of a study in rounds."""
 
 
-def warn_of_decay(
-    study: Study, configuration: PyTree, steps: Sequence[int], stacklevel: int
-) -> None:
+def warn_of_decay(study: Study, configuration: PyTree, steps: Sequence[int]) -> None:
     """Compare the optimizer's steps at the ends of the first budget and of the last one."""
     update, init = _shrunken(study, configuration)
 
@@ -40,7 +38,7 @@ def warn_of_decay(
             f"long as at step {steps[0]}, under the same gradient: where a schedule decays within "
             "the budget, short trainings never see its end.",
             ScheduleWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=5,  # the user's call: above the wrapper, the study and its private function
         )
 
 

@@ -25,14 +25,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import checks, text_table, under_automatic_mesh
+from jaxopt_course.core import checks, under_automatic_mesh
 from jaxopt_course.training import Rows, Training
 
 from ._cohort import Cohort, check_rounds, correlation_texts, correlations
-from ._designs import host_seed, sobol_design
+from ._designs import host_seed
 from ._optimizer_checks import check_state_has_no_numbers, warn_of_decay
 from ._space import Float, Int, Points, space_of
-from ._study import Mode, Study, digest, ranked
+from ._study import Mode, Ranking, Study, columns_table, digest, ranked
 
 
 TURNS = 2**32 - 1  # folded into the key for all draws; members have smaller numbers
@@ -41,16 +41,15 @@ TURNS = 2**32 - 1  # folded into the key for all draws; members have smaller num
 class PopulationResult(NamedTuple):
     """The result of population-based training; ``print`` it.
 
-    space: the space that was searched.
-    points: of each round, in the unit cube, f64[rounds, members, ranges].
-    scores: at the end of each round, f64[rounds, members]; NaN where a member has diverged.
+    space, mode: arguments of the study.
+    points: points of the unit cube, f64[rounds, members, ranges].
+    scores: scores at the end of each round, f64[rounds, members]; NaN where a member has diverged.
     parents: the place in the round before that each member continues from, i32[rounds, members]:
         its own place unless it is a copy, and in the first round.
     steps: total number of steps at the end of each round, i32[rounds].
-    mode: ``"min"`` or ``"max"``: which scores are best.
     correlations: Spearman's rank correlation of the scores of each round with those of the next,
         among the members that were not replaced, f64[rounds - 1].
-    key: of the study. The training that began in place m and its copies have the key
+    key: key of the study. The training that began in place m and its copies have the key
         ``fold_in(key, m)``.
     seconds: duration of the study, with compilation.
     """
@@ -95,20 +94,18 @@ class PopulationResult(NamedTuple):
 
     def __str__(self) -> str:
         space, pick = space_of(self.space), np.fmin if self.mode == "min" else np.fmax
-        places = range(len(self.steps)), list(self.lineage(self.best))
-        shown = lambda numbers: [f"{x:.4g}" for x in numbers]
-        columns = {
-            "round": places[0],
-            "steps": self.steps,
-            "replaced": (self.parents != np.arange(self.scores.shape[1])).sum(1),
-            "best score": shown(pick.reduce(self.scores, axis=1)),
-            "correlation with the next": correlation_texts(self.correlations),
-            **dict(zip(space.names, map(shown, self.values[places].T), strict=True)),
-        }
-        table = text_table(
-            list(columns), zip(*(map(str, column) for column in columns.values()), strict=True)
+        rounds, places = range(len(self.steps)), list(self.lineage(self.best))
+        columns = [
+            ("round", rounds),
+            ("steps", self.steps),
+            ("replaced", (self.parents != np.arange(self.scores.shape[1])).sum(1)),
+            ("best score", pick.reduce(self.scores, axis=1)),
+            ("correlation with the next", correlation_texts(self.correlations)),
+            *zip(space.names, self.values[rounds, places].T, strict=True),
+        ]
+        return (
+            f"{columns_table(columns)}\nbest: member {self.best}, {self.scores[-1, self.best]:.4g}"
         )
-        return f"{table}\nbest: member {self.best}, {self.scores[-1, self.best]:.4g}"
 
 
 @under_automatic_mesh
@@ -135,18 +132,19 @@ def population_based_training(
 
     A copy has its parent's key too, and so its order of the data. The lineage of every member is
     therefore one training with a schedule, which ``training`` repeats bit for bit. A member that
-    diverges ranks last and is replaced, as long as one member is left.
+    diverges ranks last and is replaced, as long as one member is left. The study is saved after
+    each round.
 
-    The optimizer's state must not hold the hyperparameters, as that of ``inject_hyperparams`` does:
-    new ones would have no effect. Such a state is refused.
+    An optimizer whose state holds its hyperparameters, such as ``inject_hyperparams``, is refused:
+    new ones would have no effect.
 
     Args:
         training: as for :func:`successive_halving`.
         space: as for :func:`successive_halving`.
-        key: for the trainings, the design and all draws.
+        key: PRNG key of the trainings, the design and all draws.
         members: number of members, in [1, inf).
         rounds: number of rounds, in [1, inf).
-        interval: steps of a round, in [1, inf).
+        interval: number of steps in a round, in [1, inf).
         quantile: share of the worst members that become copies, and of the best that are copied, in
             [0, 0.5]; rounded up to whole members. 0 replaces nobody.
         factors: each hyperparameter of a copy is multiplied by one of these two, each in (0, inf),
@@ -156,16 +154,10 @@ def population_based_training(
         points: where the members begin, in the unit cube, f[members, ranges]. None: a Sobol
             sequence.
         metric: as for :func:`successive_halving`.
-        mode: as for :func:`successive_halving`.
-        mesh: as for :func:`successive_halving`.
-        resume: a directory in which the study is saved after each round. A study that was killed
-            resumes from there and ends with the same result. A study with other ``rounds`` is
-            another one and needs its own directory.
-        progress: as for :func:`successive_halving`.
-
-    Raises:
-        ValueError: if an argument is out of range, or the optimizer's state holds hyperparameters.
-        CheckpointMismatchError: if ``resume`` holds another study.
+        mode: as for :func:`search`.
+        mesh: as for :func:`search`.
+        resume: as for :func:`search`.
+        progress: as for :func:`search`.
 
     Warns:
         ScheduleWarning: if the optimizer's steps shrink between the first round and the last, so
@@ -190,30 +182,32 @@ def population_based_training(
     for name, number in {"members": members, "rounds": rounds, "interval": interval}.items():
         checks.integer(owner, name, number, "[1, inf)")
     how = _turn_of(owner, quantile, factors, resample)
+    ranking = Ranking(metric, mode)
     study = Study(
-        owner=owner,
-        training=training,
-        space=space,
-        key=key,
-        rows=rows,
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        owner, training, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
-    points = sobol_design(key, space, members) if points is None else points
     begin = check_rounds(study, points, members)
+    return _population(study, how, begin, interval * np.arange(1, rounds + 1, dtype=np.int32))
+
+
+class Turn(NamedTuple):
+    """How members are replaced; the fields are arguments of :func:`population_based_training`."""
+
+    quantile: float
+    factors: tuple[float, float]
+    resample: float
+
+
+def _population(study: Study, how: Turn, begin: Points, steps: np.ndarray) -> PopulationResult:
+    """Train from the points ``begin``; replace members after each of ``steps`` but the last."""
+    warn_of_decay(study, study.apart.configuration(begin[0]), steps.tolist())
     ranges: Any = study.apart.ranges  # without choices
-    steps = interval * np.arange(1, rounds + 1, dtype=np.int32)
-    first = study.apart.configuration(begin[0])
-    warn_of_decay(study, first, steps.tolist(), stacklevel=2)
-    pairs = [(r.at(0.25), r.at(0.75)) for r in ranges]
-    check_state_has_no_numbers(study, pairs)
+    check_state_has_no_numbers(study, [(r.at(0.25), r.at(0.75)) for r in ranges])
     begun = time.perf_counter()
-    seed = host_seed(jax.random.fold_in(key, TURNS))
+    members, rounds, mode = len(begin), len(steps), study.ranking.mode
+    seed = host_seed(jax.random.fold_in(study.key, TURNS))
     own = np.arange(members, dtype=np.int32)
-    keys = jax.vmap(lambda m: jax.random.fold_in(key, m))(own.astype(np.uint32))
+    keys = jax.vmap(lambda m: jax.random.fold_in(study.key, m))(own.astype(np.uint32))
     cohort = Cohort(study, begin, keys)
     record = {
         "points": np.repeat(begin[None], rounds, axis=0),
@@ -225,34 +219,27 @@ def population_based_training(
         points, scores, parents = record.values()
         scores[r] = cohort.advance(points[r], int(steps[r]))
         if r + 1 < rounds:
-            now = points[r], scores[r]
-            parents[r + 1], points[r + 1] = turn(how, ranges, *now, mode, (seed, r))
+            after = turn(how, ranges, points[r], scores[r], mode, (seed, r))
+            parents[r + 1], points[r + 1] = after
             cohort.take(parents[r + 1])
 
-    about = {"rounds": rounds, "interval": interval, "turn": list(how), "points": digest(begin)}
-    cohort.run(record, one_round, [members] * (rounds - 1) + [0], "round", **about)
+    remaining = [members] * (rounds - 1) + [0]
+    about = {"rounds": rounds, "interval": int(steps[0]), "turn": list(how)}
+    cohort.run(record, one_round, remaining, "round", **about, points=digest(begin))
     stayed = record["parents"] == own
     found = [
         correlations(np.where(stayed[r + 1], record["scores"][r : r + 2], np.nan))
         for r in range(rounds - 1)
     ]
     return PopulationResult(
-        space=space,
+        space=study.space,
         **record,
         steps=steps,
         mode=mode,
         correlations=np.concatenate([np.empty(0), *found]),
-        key=key,
+        key=study.key,
         seconds=time.perf_counter() - begun,
     )
-
-
-class Turn(NamedTuple):
-    """How members are replaced; the fields are arguments of :func:`population_based_training`."""
-
-    quantile: float
-    factors: tuple[float, float]
-    resample: float
 
 
 def turn(
@@ -265,13 +252,8 @@ def turn(
 ) -> tuple[np.ndarray, Points]:
     """The parent of each member, which is itself unless it is replaced, and the next points.
 
-    Args:
-        how: members are replaced.
-        ranges: of the hyperparameters.
-        points: of this round, in the unit cube.
-        scores: of this round; NaN ranks last.
-        mode: ``"min"`` or ``"max"``.
-        seed: of the study, and the number of the round.
+    ``points`` and ``scores`` are those of this round; ``seed`` is that of the study, and the number
+    of the round.
     """
     order = ranked(scores, mode)
     share = math.ceil(how.quantile * len(order))
@@ -291,11 +273,7 @@ def turn(
 def multiplied(kind: Float | Int, u: float, factor: float) -> float:
     """The place in [0, 1] of ``factor`` times the value at ``u``, clipped to the range.
 
-    Args:
-        kind: a `Float` or `Int`. Of whole numbers, the position between neighbors is multiplied,
-            so that small factors add up.
-        u: in [0, 1].
-        factor: in (0, inf).
+    Of whole numbers, the position between neighbors is multiplied, so that small factors add up.
     """
     room = 0.5 if isinstance(kind, Int) else 0.0
     low, high = kind.low - room, kind.high + room
@@ -307,13 +285,12 @@ def multiplied(kind: Float | Int, u: float, factor: float) -> float:
 
 def _explored(
     how: Turn, ranges: Sequence[Float | Int], point: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    found = []
-    for kind, u in zip(ranges, point.tolist(), strict=True):
-        resampled, new, which = rng.random(3)
-        factor = how.factors[int(which >= 0.5)]
-        found.append(new if resampled < how.resample else multiplied(kind, u, factor))
-    return np.asarray(found)
+) -> list[float]:
+    drawn = rng.random((len(ranges), 3)).tolist()
+    return [
+        new if resampled < how.resample else multiplied(kind, u, how.factors[int(which >= 0.5)])
+        for kind, u, (resampled, new, which) in zip(ranges, point.tolist(), drawn, strict=True)
+    ]
 
 
 def _turn_of(owner: str, quantile: float, factors: tuple[float, float], resample: float) -> Turn:

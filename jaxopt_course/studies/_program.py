@@ -21,7 +21,7 @@ from jaxopt_course.core import on_host, remembered
 from jaxopt_course.training import make_population
 
 from ._space import Choice, Space
-from ._study import Kept, Metric, keep, sharding_of
+from ._study import Kept, Ranking, keep, sharding_of, shards_of
 from ._table import agreed
 
 
@@ -41,8 +41,8 @@ class Program:
         member: ``member(key data, (numbers, fold), rows) -> Kept``, one training.
         mesh: the devices that share a chunk, or None.
         calls: compiled functions, by the shapes of their arguments.
-        compile_seconds: by chunk size.
-        call_seconds: the duration of a call, by chunk size, where it was measured.
+        compile_seconds: durations of compilation, by chunk size.
+        call_seconds: measured durations of a call, by chunk size.
     """
 
     member: Callable[..., Kept]
@@ -53,7 +53,7 @@ class Program:
 
     @property
     def shards(self) -> int:
-        return 1 if self.mesh is None else int(self.mesh.shape["pop"])
+        return shards_of(self.mesh)
 
     def call(self, chunk: int, members: Members, rows: PyTree) -> Callable[[Members], Kept]:
         """The function for ``chunk`` trainings a device, compiled if need be."""
@@ -85,7 +85,7 @@ def program_of(
     train: Callable[..., Any],
     space: Space,
     picks: tuple[int, ...],
-    ranking: tuple[Metric, str],
+    ranking: Ranking,
     impl: str,
     mesh: Mesh | None,
 ) -> Program:

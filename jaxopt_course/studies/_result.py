@@ -21,20 +21,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float64, Int32, Key, PyTree
 
-from jaxopt_course.core import checks, text_table
+from jaxopt_course.core import checks
 from jaxopt_course.training import Rows
 
-from ._space import Choice, space_of
-from ._study import Metric, Mode, metric_name, ranked
+from ._space import space_of
+from ._study import Metric, Mode, columns_table, metric_name, ranked
 
 
 class PairedDifferences(NamedTuple):
     """By how much each configuration scores higher than the reference, f64[configurations] each.
 
-    means: of the differences over folds, or over seeds if there is one fold. 0 for the reference
+    means: mean differences over folds, or over seeds if there is one fold. 0 for the reference
         itself, NaN where a training failed.
-    standard_errors: of these means; NaN of a single training.
-    low, high: the ends of the interval; NaN of a single training.
+    standard_errors: standard errors of these means; NaN for a single training.
+    low, high: ends of the interval; NaN for a single training.
     """
 
     means: Float64[np.ndarray, "c"]
@@ -46,17 +46,14 @@ class PairedDifferences(NamedTuple):
 class SearchResult(NamedTuple):
     """Every training of a search; ``print`` it. Arrays have the axes configuration, fold, seed.
 
-    space: the space that was searched.
-    points: of the unit cube, f64[configurations, ranges].
+    space, metric, mode, key: the arguments of the search.
+    points: points of the unit cube, f64[configurations, ranges].
     configurations: those at the points, as plain Python values in the structure of the space.
     scores: f64[configurations, folds, seeds]; NaN where a training failed.
-    history: {name: f[configurations, folds, seeds, evaluations]}, as of a
+    history: {name: f[configurations, folds, seeds, evaluations]}, the histories of the
         :class:`~jaxopt_course.training.Run`; padded with NaN where a run has fewer evaluations.
     outcomes: :class:`~jaxopt_course.training.OutcomeCode` of each training, i32.
-    metric: what the scores are.
-    mode: ``"min"`` or ``"max"``: which scores are best.
     rows: the folds, or None.
-    key: of the study.
     seeds: the trainings of seed s have the key ``fold_in(key, s)``.
     seconds: ``"compile"`` and ``"run"``; programs that were compiled before do not count.
     chunks: {chunk size: number of trainings}; chunk size 1 is "map".
@@ -83,14 +80,14 @@ class SearchResult(NamedTuple):
 
     @property
     def standard_errors(self) -> Float64[np.ndarray, "c"]:
-        """Of ``values``; NaN of a single training."""
+        """The standard errors of ``values``; NaN for a single training."""
         return standard_errors_of(self.scores)
 
     @property
     def differences(self) -> PairedDifferences:
         """Paired differences to the best configuration, with 95 % intervals.
 
-        The best score of many is partly luck, so the lead of the best is overestimated.
+        The lead of the best is overestimated, because the best score of many is partly luck.
         """
         return paired_differences(self.scores, self.best)
 
@@ -110,14 +107,10 @@ class SearchResult(NamedTuple):
             named["score"] = metric_name("search", self.metric, self.history).replace("_", " ")
         if np.isnan(self.standard_errors).all():
             del columns["standard_error"]
-        rows = [
-            [rank, number, *(column[number] for column in columns.values())]
-            for rank, number in enumerate(self.ranking[:10].tolist(), 1)
-        ]
-        table = text_table(
-            ["rank", "configuration", *(named.get(name, name) for name in columns)],
-            [[f"{x:.4g}" if isinstance(x, float) else str(x) for x in row] for row in rows],
-        )
+        first = self.ranking[:10].tolist()
+        of_first = [(named.get(n, n), [column[i] for i in first]) for n, column in columns.items()]
+        ranks = range(1, len(first) + 1)
+        table = columns_table([("rank", ranks), ("configuration", first), *of_first])
         failed = int(np.isnan(self.values).sum())
         trainings = "x".join(map(str, self.scores.shape))
         return (
@@ -129,12 +122,12 @@ class SearchResult(NamedTuple):
 
 
 class BestConfiguration(NamedTuple):
-    """A configuration and its scores.
+    """A configuration and its scores; ``print`` it.
 
-    number: of the configuration in the search.
+    number: number of the configuration in the search.
     configuration: its values.
-    mean: of the scores of its trainings.
-    standard_error: of the mean; NaN of a single training.
+    mean: mean score of its trainings.
+    standard_error: standard error of the mean; NaN for a single training.
     trainings: number of scores.
     """
 
@@ -184,14 +177,10 @@ def paired_differences(
     A configuration whose interval contains 0 cannot be distinguished from the reference.
 
     Args:
-        scores: such as ``SearchResult.scores`` or ``Reevaluation.scores``. All configurations have
-            the same folds and seeds.
+        scores: such as ``SearchResult.scores`` or ``Reevaluation.scores``.
         reference: number of the configuration that the others are compared with, such as
             ``result.best``.
         level: probability that an interval contains the true difference, in (0, 1).
-
-    Raises:
-        ValueError: if the scores do not have three axes or a number is out of range.
 
     Examples:
         >>> scores = np.array([[[1.0], [2.0]], [[2.0], [3.5]]])  # of two folds
@@ -217,7 +206,7 @@ def paired_differences(
 
 
 def standard_errors_of(scores: Float64[np.ndarray, "c folds seeds"]) -> Float64[np.ndarray, "c"]:
-    """The standard error of each configuration's mean; NaN of a single training."""
+    """The standard error of each configuration's mean; NaN for a single training."""
     units = _units_of(scores)
     if units.shape[1] == 1:
         return np.full(len(units), np.nan)
@@ -227,17 +216,14 @@ def standard_errors_of(scores: Float64[np.ndarray, "c folds seeds"]) -> Float64[
 def columns_of(result: SearchResult) -> dict[str, list[Any]]:
     """One entry a configuration: its values under the names of the ranges, and its scores."""
     space = space_of(result.space)
-    columns: dict[str, list[Any]] = {}
-    for i, (name, kind) in enumerate(zip(space.names, space.ranges, strict=True)):
-        values = [kind.at(float(u)) for u in result.points[:, i]]
-        is_plain = lambda value: isinstance(value, bool | int | float | str)
-        if isinstance(kind, Choice):
-            values = [value if is_plain(value) else str(value) for value in values]
-        columns[name] = values
-    columns["score"] = result.values.tolist()
-    columns["standard_error"] = result.standard_errors.tolist()
-    columns["failed"] = np.isnan(result.scores).sum((1, 2)).tolist()
-    return columns
+    plain = lambda value: value if isinstance(value, bool | int | float | str) else str(value)
+    ranges = zip(space.names, space.ranges, result.points.T.tolist(), strict=True)
+    return {
+        **{name: [plain(kind.at(u)) for u in column] for name, kind, column in ranges},
+        "score": result.values.tolist(),
+        "standard_error": result.standard_errors.tolist(),
+        "failed": np.isnan(result.scores).sum((1, 2)).tolist(),
+    }
 
 
 def with_error(mean: float, standard_error: float) -> str:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from ._designs import check_method, proposals
 from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
 from ._space import Points
-from ._study import Metric, Mode, Study, best_text, digest
+from ._study import Metric, Mode, Ranking, Study, best_text, digest
 from ._table import Table
 
 
@@ -60,21 +60,21 @@ def search(
 
         score[c, f, s] = metric(train(fold_in(key, seed[s]), configuration[c], rows[f])).
 
-    A training fails if it diverges or its score is not finite. Its score is NaN, which ranks its
-    configuration last and affects no other.
+    A training that diverges, or whose score is not finite, has failed. Its score is NaN, and its
+    configuration ranks last.
 
     Args:
         train: ``train(key, hyperparameters, rows) -> Run``, such as
             :func:`~jaxopt_course.training.make_train` returns, or a function around it. The
-            hyperparameters have the structure of ``space``. Numbers are traced; options and fixed
-            values are plain Python values, so they can set a batch size.
+            hyperparameters have the structure of ``space``: numbers are traced, options and fixed
+            values are plain Python values.
         space: a pytree of :class:`Float`, :class:`Int`, :class:`Choice` and fixed values.
-        key: for the seeds and the design.
+        key: PRNG key of the seeds and the design.
         trials: number of configurations, in [1, inf); the largest number for a grid. None: the
             number of points in ``method``.
         seeds: number of seeds, in [1, inf), or the seeds themselves.
         folds: folds of :func:`~jaxopt_course.data.k_fold`, or rows that are one split. None: all
-            rows train, and the training loss is ranked.
+            rows train.
         method: ``"sobol"``, ``"random"`` or ``"grid"``; ``"tpe"`` or ``"gp"``, which are Optuna's
             and learn from round to round ("gp" needs torch); or points of the unit cube,
             f[trials, ranges].
@@ -82,24 +82,20 @@ def search(
         metric: a name in the history, of which the best evaluation counts, or a function of what
             ``train`` returns. None: the validation loss if there is one, else the training loss.
         mode: whether the lowest or the highest score is best; for an accuracy it must be "max".
-        strategy: "map" trains one member after the other, bitwise as it trains alone. "chunk"
-            vectorizes ``chunk_size`` members and "vmap" all of them; both round differently.
-            "auto" measures "map" and chunks of 8, 32 and 128 while it works, and continues with the
-            fastest.
+        strategy: as for :func:`~jaxopt_course.training.make_population`, or "auto", which measures
+            "map" and chunks of 8, 32 and 128 while it works and continues with the fastest.
         chunk_size: with "chunk" only, in [1, inf); 8 by default.
         mesh: devices that share the trainings along the axis "pop". None: one device.
-        resume: a directory in which results are saved every few seconds. A search that was killed
-            resumes from there and ends with the same result. A search with other ``trials`` is
-            another study and needs its own directory.
+        resume: a directory in which results are saved every few seconds. A study that was killed
+            resumes from there and ends with the same result. A study with other ``trials`` or
+            ``rounds`` is another one and needs its own directory.
         progress: whether to show progress on stderr.
 
     Returns:
         The result; ``print`` it. It holds scores, histories and outcomes, but no parameters.
 
     Raises:
-        ValueError: if an argument is out of range.
-        CheckpointMismatchError: if ``resume`` holds another study, such as one of another
-            ``train``.
+        CheckpointMismatchError: if ``resume`` holds another study.
 
     Examples:
         >>> from jaxopt_course.studies import Float
@@ -109,47 +105,31 @@ def search(
         >>> result.scores.shape, round(result.configurations[result.best]["rate"], 1)
         ((64, 1, 1), 1.0)
     """
+    ranking, rows = Ranking(metric, mode), _fold_table(folds)
     study = Study(
-        owner="search",
-        training=train,
-        space=space,
-        key=key,
-        rows=_fold_table(folds),
-        metric=metric,
-        mode=mode,
-        mesh=mesh,
-        resume=resume,
-        progress=progress,
+        "search", train, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
-    checks.choice("search", "strategy", strategy, ("map", "chunk", "vmap", "auto"))
+    checks.choice("search", "strategy", strategy, get_args(Strategy))
     if chunk_size is not None:
         checks.integer("search", "chunk_size", chunk_size, "[1, inf)")
     in_chunks = strategy == "chunk"
     checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=chunk_size)
     trials, rounds = check_method(method, space, trials, rounds)
     trainings = _Trainings(study, _seed_numbers(seeds))
-    about = lambda: study.about(
-        trials=trials,
-        rounds=rounds,
-        method=method if isinstance(method, str) else digest(np.asarray(method, float)),
-        **trainings.about(),
-    )
+    name = method if isinstance(method, str) else digest(np.asarray(method, float))
+    about = lambda: study.about(trials=trials, rounds=rounds, method=name, **trainings.about())
     table = Table.of_size(trials * trainings.each)
     tables = proposals(method, jax.random.fold_in(key, DESIGN), space, trials, rounds, mode)
-    points = np.empty((0, len(study.apart.ranges)))
+    points, scores = np.empty((0, len(study.apart.ranges))), None
     with table.saved(study, about) as save, _shown(trainings, table) as show:
-
-        def after() -> None:
-            save()
-            show()
-
-        scores = None
         while len(points) < trials:
             new = next(tables) if scores is None else tables.send(scores)
             first, points = len(points), np.concatenate([points, new])
-            trainings.run(points, first, table, (strategy, chunk_size or 8), after)
+            for _ in trainings.run(points, first, table, strategy, chunk_size or 8):
+                save()
+                show()
             scores = trainings.values(table)[first : len(points)]
-    axes = (len(points), *trainings.axes)
+    axes = (trials, *trainings.axes)
     return SearchResult(
         space=space,
         points=points,
@@ -159,7 +139,7 @@ def search(
         outcomes=table.outcomes.reshape(axes),
         metric=metric,
         mode=mode,
-        rows=study.rows,
+        rows=rows,
         key=key,
         seeds=trainings.seeds,
         seconds={"compile": table.compile_seconds, "run": table.run_seconds},
@@ -181,24 +161,12 @@ class _Trainings:
         return table.scores.reshape(-1, self.each).mean(1)
 
     def run(
-        self,
-        points: Points,
-        first: int,
-        table: Table,
-        how: tuple[str, int],
-        after: Callable[[], None],
-    ) -> None:
+        self, points: Points, first: int, table: Table, strategy: str, chunk_size: int
+    ) -> Iterator[None]:
         """Train what is not done yet of the configurations from ``first`` on.
 
-        Args:
-            points: of all configurations so far.
-            first: number of the first configuration to train.
-            table: is filled in.
-            how: strategy and chunk size.
-            after: is called whenever the table has changed.
-
-        Raises:
-            Exception: what a program raises; all other trainings are done before.
+        Yields whenever it has filled rows of ``table``. What a program raises is raised again after
+        all other trainings.
         """
         rows = self.study.copied(self.study.rows)
         failures: list[Exception] = []
@@ -213,12 +181,13 @@ class _Trainings:
                 continue
             program = self._program(picks)
             begin, compiled = time.perf_counter(), sum(program.compile_seconds.values())
-            trained = execute(program, self._members(points, numbers), rows, *how)
+            members = self._members(points, numbers)
+            trained = execute(program, members, rows, strategy, chunk_size)
             options = [kind.options[i] for i, (_, kind) in zip(picks, self.choices, strict=True)]
             for some, kept, chunk in _unless_it_raises(trained, options, failures):
                 table.record(numbers[some], kept)
                 table.chunks[chunk] += len(some)
-                after()
+                yield
             compiled = sum(program.compile_seconds.values()) - compiled
             table.compile_seconds += compiled
             table.run_seconds += time.perf_counter() - begin - compiled
@@ -242,7 +211,7 @@ class _Trainings:
     def _program(self, picks: tuple[int, ...]) -> Program:
         own = self.study
         impl = str(jax.random.key_impl(own.key))
-        return program_of(own.training, own.apart, picks, (own.metric, own.mode), impl, own.mesh)
+        return program_of(own.training, own.apart, picks, own.ranking, impl, own.mesh)
 
     def _members(self, points: Points, numbers: np.ndarray) -> Members:
         """The arguments of the trainings ``numbers``."""
@@ -279,7 +248,7 @@ def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
         nonlocal last, seen
         if time.monotonic() - last >= seconds:
             last, seen = time.monotonic(), table.done.sum()
-            show(finished(), best_text(trainings.values(table), study.mode))
+            show(finished(), best_text(trainings.values(table), study.ranking.mode))
 
     position = lambda done: f"trial {done}/{total}"
     with show_progress(position, total, finished(), shown=study.progress) as show:
@@ -289,11 +258,7 @@ def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
 
 
 def _fold_table(folds: Folds | Rows | None) -> Rows | None:
-    """Rows with an axis of folds in front; a single split is one fold.
-
-    Raises:
-        ValueError: if the arrays do not have the same number of folds.
-    """
+    """Rows with an axis of folds in front; a single split is one fold."""
     if folds is None:
         return None
     table: Rows = jax.tree.map(np.asarray, Rows(*folds))

@@ -125,8 +125,8 @@ Range = Float | Int | Choice
 class Space(NamedTuple):
     """A search space that was taken apart by :func:`space_of`.
 
-    leaves: of the tree, ranges and fixed values in order.
-    structure: of the tree.
+    leaves: leaves of the tree, ranges and fixed values in order.
+    structure: structure of the tree.
     names: the path of each range in the tree, such as ``"optimizer/learning_rate"``.
     spelled: the leaves as text. The numbers 1 and 1.0 are equal, but their programs differ.
     """
@@ -183,9 +183,6 @@ def configuration_at(space: PyTree, point: Sequence[float] | np.ndarray) -> PyTr
     Args:
         space: a pytree of ranges and fixed values.
         point: one number in [0, 1] for each range, in the order of the pytree's leaves.
-
-    Raises:
-        ValueError: if the number of coordinates differs from the number of ranges.
 
     Examples:
         >>> space = {"rate": Float(0.0, 4.0), "width": Choice([8, 16]), "steps": 100}

@@ -1,4 +1,4 @@
-"""What all studies have in common: a space, a key, rows, and a metric that ranks configurations."""
+"""What all studies share: a space, a key, rows, and a metric that ranks configurations."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxopt_course.core import automatic, check_mesh, checks, place, sha256
+from jaxopt_course.core import automatic, check_mesh, checks, place, sha256, text_table
 from jaxopt_course.training import Outcome, OutcomeCode, Rows, Run
 
 from ._space import Space, space_of
@@ -25,28 +25,30 @@ LARGER_IS_BETTER = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Study:
-    """The arguments that :func:`search` and the studies in rounds share.
+class Ranking(NamedTuple):
+    """The score of a training, and whether the lowest or the highest one is best."""
 
-    Attributes:
-        owner: the function that the user called, for messages.
-        training: the argument ``train`` of a search, or ``training`` of the others.
-    """
+    metric: Metric
+    mode: Mode
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Study:
+    """The checked arguments that all studies share; ``owner`` is the function that was called."""
 
     owner: str
     training: Callable[..., Any]
     space: PyTree
     key: Key[Array, ""]
     rows: Rows | None
-    metric: Metric
-    mode: Mode
+    ranking: Ranking
+    _: dataclasses.KW_ONLY
     mesh: Mesh | None
     resume: str | os.PathLike[str] | None
     progress: bool
 
     def __post_init__(self) -> None:
-        check_mode(self.owner, self.metric, self.mode)
+        _check_mode(self.owner, *self.ranking)
         check_mesh(self.owner, self.mesh, "pop")
         if self.mesh is not None:
             object.__setattr__(self, "mesh", automatic(self.mesh))
@@ -55,11 +57,6 @@ class Study:
     def apart(self) -> Space:
         """The space, taken apart."""
         return space_of(self.space)
-
-    @property
-    def shards(self) -> int:
-        """The number of devices over which the trainings are distributed."""
-        return 1 if self.mesh is None else int(self.mesh.shape["pop"])
 
     def dealt(self, tree: PyTree) -> PyTree:
         """Arrays of the host, distributed over the devices along their first axis."""
@@ -71,24 +68,15 @@ class Study:
 
     def about(self, **more: Any) -> dict[str, Any]:
         """What distinguishes this study from others, in terms of JSON."""
-        is_function = callable(self.metric)
-        metric = getattr(self.metric, "__qualname__", "function") if is_function else self.metric
-        return {
-            "space": repr(self.space),
-            "key": np.asarray(jax.random.key_data(self.key)).tolist(),
-            "metric": metric,
-            "mode": self.mode,
-            **more,
-        }
+        key = np.asarray(jax.random.key_data(self.key)).tolist()
+        metric, mode = self.ranking
+        if callable(metric):
+            metric = getattr(metric, "__qualname__", "function")
+        return {"space": repr(self.space), "key": key, "metric": metric, "mode": mode, **more}
 
 
 class Kept(NamedTuple):
-    """What a study keeps of a training.
-
-    score: what it is ranked by; NaN if the training failed.
-    history: of the run, {name: f[evaluations]}.
-    outcome: of the run.
-    """
+    """What a study keeps of a training: its score, NaN if it failed, its history and outcome."""
 
     score: Float[Array, ""]
     history: dict[str, Array]
@@ -98,17 +86,8 @@ class Kept(NamedTuple):
 def keep(run: Any, metric: Metric, mode: str) -> Kept:
     """The score of a run by ``metric``, its history and its outcome.
 
-    A run that diverged has failed, whatever it scored before.
-
-    Args:
-        run: a :class:`~jaxopt_course.training.Run`, or anything else if ``metric`` is a function.
-        metric: a name in the history, of which the best evaluation counts; a function of the run;
-            or None, as for :func:`metric_name`.
-        mode: ``"min"`` or ``"max"``.
-
-    Raises:
-        TypeError: if ``run`` is not a Run and ``metric`` is not a function.
-        ValueError: if the history has no such name, or the function does not return a scalar.
+    A run that diverged has failed, whatever it scored before. ``run`` may be anything but a
+    :class:`~jaxopt_course.training.Run` if ``metric`` is a function.
     """
     history, outcome = {}, Outcome(jnp.int32(OutcomeCode.COMPLETED), jnp.int32(0))
     if isinstance(run, Run):
@@ -131,7 +110,7 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
     return Kept(jnp.where(failed, jnp.nan, score), dict(history), outcome)
 
 
-def check_mode(owner: str, metric: Metric, mode: str) -> None:
+def _check_mode(owner: str, metric: Metric, mode: str) -> None:
     """Raise unless ``mode`` is "min" or "max", and "max" if the metric is better when larger."""
     checks.choice(owner, "mode", mode, ("min", "max"))
     ends = tuple(f"_{name}" for name in LARGER_IS_BETTER)
@@ -143,7 +122,7 @@ def check_mode(owner: str, metric: Metric, mode: str) -> None:
 
 
 def metric_name(owner: str, metric: str | None, names: Iterable[str]) -> str:
-    """``metric``, one of ``names``; for None the validation loss, else the training loss."""
+    """``metric``, one of ``names``; by default the validation loss, else the training loss."""
     known = sorted(names)
     name = metric or ("validation_loss" if "validation_loss" in known else "loss")
     checks.choice(owner, "metric", name, known)
@@ -164,10 +143,22 @@ def best_text(scores: np.ndarray, mode: str) -> str:
     return f"best {known.min() if mode == 'min' else known.max():.4g}"
 
 
+def columns_table(columns: Iterable[tuple[str, Iterable[Any]]]) -> str:
+    """A table of named columns, with four digits of each float."""
+    header, cells = zip(*columns, strict=True)
+    shown = lambda x: f"{x:.4g}" if isinstance(x, float) else str(x)
+    return text_table(header, zip(*(map(shown, column) for column in cells), strict=True))
+
+
 def digest(arrays: PyTree) -> str:
     """The SHA-256 of dtypes, shapes and bytes."""
     leaves = [np.asarray(x) for x in jax.tree.leaves(arrays)]
     return sha256(*(part for x in leaves for part in (f"{x.dtype}{x.shape}", x)))
+
+
+def shards_of(mesh: Mesh | None) -> int:
+    """The number of devices over which trainings are distributed."""
+    return 1 if mesh is None else int(mesh.shape["pop"])
 
 
 def sharding_of(mesh: Mesh | None, *axes: str) -> NamedSharding | None:

@@ -37,9 +37,8 @@ class Table:
 
     Attributes:
         done: which rows are filled.
-        scores, outcomes, history: of the trainings; histories are as wide as the longest one.
-        compile_seconds, run_seconds: time that this process spent compiling, and training.
-        chunks: {chunk size: number of trainings that this process ran in such chunks}.
+        scores, outcomes, history: results of the trainings; histories are as wide as the longest.
+        compile_seconds, run_seconds, chunks: as in a :class:`SearchResult`, of this process.
     """
 
     done: np.ndarray
@@ -56,15 +55,14 @@ class Table:
 
     def record(self, numbers: np.ndarray, kept: Kept) -> None:
         """Fill the rows ``numbers``."""
-        self.scores[numbers] = kept.score
-        self.outcomes[numbers] = kept.outcome.code
-        for name, values in kept.history.items():
-            width = max(values.shape[1], *(column.shape[1] for column in self.history.values()), 0)
-            column = self.history.get(name, _empty(len(self.done), 0, values.dtype))
-            self.history[name] = _widened(column, width)
-            self.history[name][numbers] = _widened(np.asarray(values), width)
-        width = max((column.shape[1] for column in self.history.values()), default=0)
-        self.history = {name: _widened(column, width) for name, column in self.history.items()}
+        self.scores[numbers], self.outcomes[numbers] = kept.score, kept.outcome.code
+        new = {name: np.asarray(values) for name, values in kept.history.items()}
+        empty = {name: _empty(len(self.done), 0, values.dtype) for name, values in new.items()}
+        old = empty | self.history
+        width = max((column.shape[1] for column in (*old.values(), *new.values())), default=0)
+        self.history = {name: _widened(column, width) for name, column in old.items()}
+        for name, values in new.items():
+            self.history[name][numbers] = _widened(values, width)
         self.done[numbers] = True
 
     @contextlib.contextmanager
@@ -73,11 +71,8 @@ class Table:
     ) -> Iterator[Callable[[], None]]:
         """A function that saves the table when a save is due; restores what was saved before.
 
-        However the block ends, everything that is done by then is saved.
-
-        Args:
-            study: names the directory.
-            about: as for :func:`open_store`, which may raise.
+        The arguments are those of :func:`open_store`. However the block ends, everything that is
+        done by then is saved.
         """
         like = lambda info: {**self._tree(), "history": self._history_like(info.about)}
         with open_store(study, about, like) as (saved, save_tree):
@@ -118,12 +113,12 @@ class Table:
 def open_store(
     study: Study, about: Callable[[], dict[str, Any]], like: Callable[[CheckpointInfo], PyTree]
 ) -> Iterator[tuple[Checkpoint | None, Callable[..., None]]]:
-    """The last undamaged checkpoint of ``study``, and ``save(step, tree, **about)``.
+    """The last undamaged checkpoint in the study's directory, and ``save(step, tree, **about)``.
 
     Without a directory there is no checkpoint, and nothing is saved.
 
     Args:
-        study: names the directory.
+        study: the study.
         about: returns what distinguishes the study from others, in terms of JSON.
         like: returns a tree like the one that a checkpoint holds.
 

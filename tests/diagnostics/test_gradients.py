@@ -49,6 +49,21 @@ def test_right_gradients_pass_far_below_the_tolerance(key):
     assert "All 2 leaves" in str(report)
 
 
+def test_an_error_below_the_uncertainty_is_reported_as_such(key):
+    """A difference cannot show an error of 0, only one that is below its own uncertainty."""
+    loss = lambda p: jnp.sum(jnp.sin(p["a"])) + jnp.sum(tanh_with_a_wrong_slope(p["b"]))
+    params = {"a": jnp.ones(2), "b": jnp.ones(2), "c": jnp.ones(2)}
+    report = check_gradients(loss, params, key=key)
+    a, b, c = (line.split(maxsplit=1)[1] for line in str(report).splitlines()[:3])
+    assert report.errors["['a']"] == 0
+    uncertainty = report.uncertainties["['a']"]
+    assert uncertainty > 0
+    assert a == f"below the uncertainty of {uncertainty:.1e}"
+    assert b == f"{report.errors[report.worst]:.1e}  WRONG"
+    assert c == "all slopes and differences are 0"
+    assert "0.0e+00" not in str(report)
+
+
 @jax.custom_vjp
 def square_with_a_slope_that_is_wrong_by_half(x):
     return x**2
