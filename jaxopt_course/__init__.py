@@ -1,7 +1,7 @@
 """Functional optimization in JAX: composable optimizers, and trainings that are one program.
 
-The packages, and the everyday vocabulary, resolved on first use: ``__init__.pyi`` is the list.
-What optax has besides is handed on under its own name: ``core/_handed_on.py`` is that list.
+Packages and common names are imported on first use; ``__init__.pyi`` lists them. The other names of
+optax are re-exported; ``core/_handed_on.py`` lists them.
 """
 
 from typing import Any

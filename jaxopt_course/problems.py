@@ -152,14 +152,14 @@ def check_target_values(
     first_row: int = 0,
     used: Bool[np.ndarray, "all_rows"] | None = None,
 ) -> None:
-    """Raise unless the problem allows the values of concrete targets.
+    """Raise unless the problem allows these values of the targets.
 
     It looks only at values, since the loss checks shapes while it is traced.
 
     Args:
         owner: name of the calling function, for the message.
         problem: the row of the table.
-        values: consecutive rows of the targets.
+        values: consecutive rows of concrete targets.
         outputs: shape of the outputs of one example. Class indices are checked only if it is given.
         first_row: index of the first row of ``values``.
         used: mask of the rows of all targets to check; None means all rows.
@@ -314,24 +314,17 @@ def _row(
     )
 
 
-_hits, _distance = {"accuracy": binary_accuracy}, {"mean_absolute_error": mean_absolute_error}
-_matches = {"exact_match": exact_match, "label_accuracy": binary_accuracy}
-_unit_distance = {"mean_absolute_error": _of_sigmoid(mean_absolute_error)}
-_unit_error = _of_sigmoid(mean_squared_error)
-_identity, _sigmoid, _softmax = jax.nn.identity, jax.nn.sigmoid, jax.nn.softmax
+_MAE = {"mean_absolute_error": mean_absolute_error}
+_UNIT_MAE = {"mean_absolute_error": _of_sigmoid(mean_absolute_error)}
+_MATCHES = {"exact_match": exact_match, "label_accuracy": binary_accuracy}
+_LOGISTIC = sigmoid_binary_cross_entropy
+_sigmoid, _softmax, _identity = jax.nn.sigmoid, jax.nn.softmax, jax.nn.identity
 _rows = (
-    _row("binary", "bits", _sigmoid, sigmoid_binary_cross_entropy, _hits, _bit),
+    _row("binary", "bits", _sigmoid, _LOGISTIC, {"accuracy": binary_accuracy}, _bit),
     _row("multiclass", "classes", _softmax, _multiclass_loss, {"accuracy": accuracy}, _largest),
-    _row("multilabel", "bits", _sigmoid, multilabel_cross_entropy, _matches, _bits),
-    _row("regression", "real", _identity, mean_squared_error, _distance, _identity),
-    _row("unit_regression", "unit", _sigmoid, _unit_error, _unit_distance, _sigmoid),
-    _row(
-        "unit_regression_cross_entropy",
-        "unit",
-        _sigmoid,
-        sigmoid_binary_cross_entropy,
-        _unit_distance,
-        _sigmoid,
-    ),
+    _row("multilabel", "bits", _sigmoid, multilabel_cross_entropy, _MATCHES, _bits),
+    _row("regression", "real", _identity, mean_squared_error, _MAE, _identity),
+    _row("unit_regression", "unit", _sigmoid, _of_sigmoid(mean_squared_error), _UNIT_MAE, _sigmoid),
+    _row("unit_regression_cross_entropy", "unit", _sigmoid, _LOGISTIC, _UNIT_MAE, _sigmoid),
 )
 PROBLEMS: Mapping[str, Problem] = MappingProxyType({row.name: row for row in _rows})

@@ -81,8 +81,7 @@ def random_affine(
     owner = "random_affine"
     checks.number(owner, "rotation", rotation, "[0, 180]")
     checks.number(owner, "zoom", zoom, "[1, inf)")
-    for name, value in (("shift", shift), ("shear", shear)):
-        checks.number(owner, name, value, "[0, inf)")
+    checks.numbers(owner, "[0, inf)", shift=shift, shear=shear)
     checks.number(owner, "fill", fill)
 
     def augment(key: Key[Array, ""], images: Array) -> Array:
@@ -112,17 +111,13 @@ def random_flip(
         batch, *_ = image_shape("random_flip", images)
         flips = jax.random.uniform(key, (batch,)) < numerics.as_float(probability)
         mirrored = jnp.flip(images, 2 if direction == "horizontal" else 1)
-        return jnp.where(_per_example(flips, images), mirrored, images)
+        return jnp.where(per_example(flips, images), mirrored, images)
 
     return augment
 
 
 def gaussian_noise(deviation: ScalarLike) -> Augmentation:
-    """Add independent normal noise to every entry.
-
-    Args:
-        deviation: standard deviation of the noise, in [0, inf).
-    """
+    """Add independent normal noise of this standard deviation, in [0, inf), to every entry."""
     checks.number("gaussian_noise", "deviation", deviation, "[0, inf)")
 
     def augment(key: Key[Array, ""], inputs: Array) -> Array:
@@ -155,16 +150,15 @@ def cutout(size: ScalarLike, fill: ScalarLike = 0.0) -> Augmentation:
         row_key, column_key = jax.random.split(key)
         rows, columns = covered(row_key, height), covered(column_key, width)
         hole = rows[:, :, None] & columns[:, None, :]
-        return jnp.where(_per_example(hole, images), jnp.asarray(fill, images.dtype), images)
+        return jnp.where(per_example(hole, images), jnp.asarray(fill, images.dtype), images)
 
     return augment
 
 
-def _per_example(choices: Array, images: Float[Array, "..."]) -> Array:
-    """``choices``, made on the first axes of ``images``, in the shape of ``images``."""
-    return jnp.broadcast_to(
-        choices.reshape(*choices.shape, *[1] * (images.ndim - choices.ndim)), images.shape
-    )
+def per_example(values: Array, images: Float[Array, "..."]) -> Array:
+    """``values``, which belong to the first axes of ``images``, in the shape of ``images``."""
+    behind = [1] * (images.ndim - values.ndim)
+    return jnp.broadcast_to(values.reshape(*values.shape, *behind), images.shape)
 
 
 def affine(
@@ -239,9 +233,7 @@ def resample(
     def one(image: Array, matrix: Array, offset: Array) -> Array:
         point = _product(matrix, row.astype(dtype), column.astype(dtype))
         point += jnp.broadcast_to(offset, point.shape)
-        inside = jnp.all(
-            (point >= -slack) & (point <= jnp.broadcast_to(last, point.shape)), axis=-1
-        )
+        inside = jnp.all((point >= -slack) & (point <= jnp.broadcast_to(last, point.shape)), -1)
         values = map_coordinates(image, list(jnp.moveaxis(point, -1, 0)), 1, "nearest")
         return jnp.where(inside, values, jnp.asarray(fill, dtype))
 

@@ -23,6 +23,8 @@ from jaxtyping import Array, Float, Int, Int32, Key, PyTree, ScalarLike, Shaped
 
 from jaxopt_course.core import checks
 
+from ._split import row_numbers
+
 
 class BatchTable(NamedTuple):
     """The batches of one epoch, one per row, to be scanned over.
@@ -36,12 +38,9 @@ class BatchTable(NamedTuple):
 
 
 def epoch_order(key: Key[Array, ""], epoch: ScalarLike, n: int) -> Int32[Array, " n"]:
-    """The permutation of 0, ..., n - 1 of one epoch.
+    """The permutation of 0, ..., n - 1 of one epoch, with ``n`` static.
 
-    Args:
-        key: PRNG key of the data order, the same for all epochs.
-        epoch: number of the epoch, counted from 0; may be traced.
-        n: number of rows; static.
+    ``key`` and ``epoch`` are those of :func:`epoch_batches`.
     """
     checks.integer("epoch_order", "n", n, "[1, inf)")
     checks.number("epoch_order", "epoch", epoch, "[0, inf)")
@@ -106,11 +105,11 @@ def array_stream(
     Args:
         key: PRNG key of the data order, the same for all epochs.
         inputs: array or pytree of arrays with examples on the first axis.
-        targets: array or pytree of arrays with examples on the first axis.
+        targets: array or pytree of arrays, with one row for each row of the inputs.
         batch_size: number of rows per batch, in [1, n].
-        rows: numbers of the rows to use. By default all.
-        weights: the weight of each of them. By default 1.
-        epochs: number of epochs, in [1, inf). By default the stream is infinite.
+        rows: numbers of the rows to use. None means all.
+        weights: the weight of each of them. None means 1.
+        epochs: number of epochs, in [1, inf). With None the stream is infinite.
         start: number of batches to skip without reading them, in [0, inf). A training that was
             interrupted after ``start`` steps resumes with the next one.
 
@@ -123,18 +122,7 @@ def array_stream(
         [2.0, 2.0, 1.0]
     """
     owner = "array_stream"
-    lengths = sorted({len(x) for x in jax.tree.leaves((inputs, targets))})
-    if len(lengths) != 1:
-        raise ValueError(f"{owner}: all arrays must have one row an example, got {lengths} rows.")
-    indices = np.arange(lengths[0]) if rows is None else np.asarray(rows)
-    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(
-            f"{owner}: `rows` must be a vector of integers, "
-            f"got {indices.dtype.name} of shape {indices.shape}."
-        )
-    outside = indices[(indices < 0) | (indices >= lengths[0])]
-    if outside.size:
-        raise ValueError(f"{owner}: `rows` must lie in [0, {lengths[0]}), got {outside[0]}.")
+    indices = _rows_of((inputs, targets), rows)
     n = len(indices)
     checks.integer(owner, "batch_size", batch_size, f"[1, {n}]")
     checks.integer(owner, "start", start, "[0, inf)")
@@ -156,6 +144,22 @@ def array_stream(
                 yield *_rows((inputs, targets), chosen), weight
 
     return batches()
+
+
+def _rows_of(arrays: PyTree, rows: Any) -> Int[np.ndarray, " n"]:
+    """The numbers of the rows to use, which must be rows of all ``arrays``."""
+    lengths = sorted({len(x) for x in jax.tree.leaves(arrays)})
+    if len(lengths) != 1:
+        raise ValueError(
+            f"array_stream: all arrays must have one row an example, got {lengths} rows."
+        )
+    if rows is None:
+        return np.arange(lengths[0])
+    rows = row_numbers("array_stream", rows)
+    outside = rows[(rows < 0) | (rows >= lengths[0])]
+    if outside.size:
+        raise ValueError(f"array_stream: `rows` must lie in [0, {lengths[0]}), got {outside[0]}.")
+    return rows
 
 
 def padded_stream(

@@ -42,10 +42,7 @@ def check_examples(
 ) -> None:
     """Raise ValueError unless there are examples, with one target for each input.
 
-    Args:
-        owner: name of the function or the data set, for the message.
-        inputs: inputs with examples on the first axis.
-        targets: targets with examples on the first axis.
+    Examples are on the first axis, and ``owner`` names the caller in the message.
     """
     for name, array in (("inputs", inputs), ("targets", targets)):
         if array.ndim == 0 or 0 in array.shape:
@@ -64,10 +61,8 @@ def check_features(
 ) -> None:
     """Raise ValueError if a feature is NaN or infinite, and name the row, from 0, and the column.
 
-    Args:
-        owner: name of the function or the data set, for the message.
-        inputs: inputs with examples on the first axis.
-        feature_names: names of the columns. Without names their numbers are used.
+    Columns without ``feature_names`` are identified by their numbers. The other arguments are those
+    of :func:`check_examples`.
 
     Examples:
         >>> import numpy as np

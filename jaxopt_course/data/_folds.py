@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Int32, Integer, Key
 
 from jaxopt_course.core import checks, numerics
 
-from ._split import deal
+from ._split import deal, row_numbers
 
 
 class Folds(NamedTuple):
@@ -62,12 +62,8 @@ def k_fold(
         >>> folds.validation_weights.sum(axis=1).tolist()
         [3.0, 2.0, 2.0]
     """
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
-        raise ValueError(
-            f"k_fold: `rows` must be a vector of integers, such as np.arange(n), got {rows}."
-        )
-    rows, n = rows.astype(np.int32), len(rows)
+    rows = row_numbers("k_fold", rows).astype(np.int32)
+    n = len(rows)
     checks.integer("k_fold", "k", k, f"[2, {n}]")
     if len(np.unique(rows)) < n:
         raise ValueError("k_fold: `rows` must hold each row once, or it is on both sides.")

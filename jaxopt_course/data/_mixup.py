@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree, ScalarLike, Shaped
 
 from jaxopt_course.core import checks, numerics
 
-from ._augmentation import check_floats
+from ._augmentation import check_floats, per_example
 
 
 def mixup(
@@ -62,8 +62,7 @@ def mixup(
 
     def mixed(values: Array) -> Array:
         wide = values.astype(numerics.wide_dtype(values.dtype))
-        own = shares.astype(wide.dtype).reshape(batch, *[1] * (wide.ndim - 1))
-        own = jnp.broadcast_to(own, wide.shape)
+        own = per_example(shares.astype(wide.dtype), wide)
         return (own * wide + (1 - own) * wide[partners]).astype(values.dtype)
 
     return jax.tree.map(mixed, inputs), mixed(rows)

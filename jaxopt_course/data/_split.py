@@ -75,6 +75,17 @@ def split(
     return Split(*deal("split", key, sizes, stratify))
 
 
+def row_numbers(owner: str, rows: Int[np.ndarray | Array, " n"]) -> Int[np.ndarray, " n"]:
+    """``rows`` on the host; raise unless they are a vector of integers."""
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        raise ValueError(
+            f"{owner}: `rows` must be a vector of integers, such as np.arange(n), "
+            f"got {rows.dtype.name} of shape {rows.shape}."
+        )
+    return rows
+
+
 def deal(
     owner: str,
     key: Key[Array, ""],

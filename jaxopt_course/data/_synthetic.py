@@ -19,13 +19,12 @@ def two_moons(
 ) -> tuple[Float[Array, "n 2"], Int32[Array, " n"]]:
     """Two interleaved half circles of radius 1, around (0, 0) and (1, 0.5).
 
+    Labels are 0 for the upper moon and 1 for the lower one.
+
     Args:
         key: PRNG key.
         n: number of points; static.
         noise: standard deviation of the noise on both coordinates, in [0, inf).
-
-    Returns:
-        Inputs and labels, 0 for the upper moon and 1 for the lower one.
     """
     checks.integer("two_moons", "n", n, "[1, inf)")
     checks.number("two_moons", "noise", noise, "[0, inf)")
@@ -48,17 +47,9 @@ def spirals(
 ) -> tuple[Float[Array, "n 2"], Int32[Array, " n"]]:
     """Spiral arms ``r (cos a, sin a)``, one per class.
 
-    With r uniform in [0, 1] and ``a = 2 pi (turns r + label / classes)``.
-
-    Args:
-        key: PRNG key.
-        n: number of points; static.
-        turns: number of turns of each arm; the sign is the direction.
-        noise: standard deviation of the noise on both coordinates, in [0, inf).
-        classes: number of arms, in [2, n]; static.
-
-    Returns:
-        Inputs and labels.
+    With r uniform in [0, 1] and ``a = 2 pi (turns r + label / classes)``. The sign of ``turns`` is
+    the direction, and ``classes`` is a static integer in [2, n]. The other arguments are those of
+    :func:`two_moons`.
     """
     checks.integer("spirals", "n", n, "[2, inf)")
     checks.number("spirals", "turns", turns)
@@ -67,9 +58,8 @@ def spirals(
     radius_key, noise_key = jax.random.split(key)
     labels = jnp.arange(n, dtype=jnp.int32) % classes
     radius = jax.random.uniform(radius_key, (n,))
-    angle = (
-        2 * math.pi * (numerics.as_float(turns) * radius + labels.astype(radius.dtype) / classes)
-    )
+    turned = numerics.as_float(turns) * radius + labels.astype(radius.dtype) / classes
+    angle = 2 * math.pi * turned
     points = radius[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     return points + numerics.as_float(noise) * jax.random.normal(noise_key, (n, 2)), labels
 
@@ -88,9 +78,6 @@ def teacher(
         features: number of features; static.
         width: number of hidden units; static.
         noise: standard deviation of the noise on the targets, in [0, inf).
-
-    Returns:
-        Inputs and targets.
     """
     for name, size in (("n", n), ("features", features), ("width", width)):
         checks.integer("teacher", name, size, "[1, inf)")
@@ -114,17 +101,8 @@ def linear_regression(
 
     The sample means are 0, and the sample covariance is diagonal with variances in geometric
     progression from 1 to ``condition_number``. Standardizing the features makes the condition
-    number 1. The coefficients of the standardized features are standard normal.
-
-    Args:
-        key: PRNG key.
-        n: number of examples; static.
-        features: number of features, in [2, n); static.
-        condition_number: condition number of the covariance, in [1, inf).
-        noise: standard deviation of the noise on the targets, in [0, inf).
-
-    Returns:
-        Inputs and targets.
+    number 1. The coefficients of the standardized features are standard normal. The other arguments
+    are those of :func:`teacher`, with ``features`` in [2, n) and ``condition_number`` in [1, inf).
     """
     checks.integer("linear_regression", "n", n, "[3, inf)")
     checks.integer("linear_regression", "features", features, f"[2, {n})")

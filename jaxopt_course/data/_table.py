@@ -121,11 +121,7 @@ def _targets(
 
 
 def open_table(owner: str, path: str | os.PathLike[str]) -> Any:
-    """The ``pyarrow.Table`` in a file, with different column names.
-
-    Args:
-        owner: name of the function that reads, for messages.
-        path: as in :func:`read_table`.
+    """The ``pyarrow.Table`` in a file whose column names differ; ``owner`` is for messages.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -152,12 +148,9 @@ def open_table(owner: str, path: str | os.PathLike[str]) -> Any:
 
 
 def column_numbers(place: str, table: Any, name: str) -> Float32[np.ndarray, " n"]:
-    """A column of integers, floats or booleans in float32.
+    """The column ``name`` of integers, floats or booleans in float32.
 
-    Args:
-        place: name of the reader and the file, for messages.
-        table: from :func:`open_table`.
-        name: name of the column.
+    ``table`` is from :func:`open_table`, and ``place`` names the reader and the file in messages.
 
     Raises:
         ValueError: if a value is missing, not a number, or not finite in float32.

@@ -15,6 +15,8 @@ References: Goodfellow et al., "Deep Learning", 2016, sections 6.2.2.2 and 6.2.2
 2006.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,13 +111,11 @@ def softmax_cross_entropy_with_integer_labels(
     x, dtype = wide(owner, "logits", logits)
     check_axis(owner, x, axis)
     axis = tuple(range(x.ndim)) if axis is None else axis
-    labels, mask = checks.as_array(owner, "labels", labels), _mask(owner, where, x, axis)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
+    mask = _mask(owner, where, x, axis)
     shape, x = x.shape, _classes_last(x, axis)
     if x.shape[-1] == 0:
         raise ValueError(f"{owner}: `logits` must have at least one class, got shape {shape}.")
-    checks.like(owner, "`labels`", labels, x[..., 0], than="one class of the `logits`")
+    labels = class_labels(owner, "logits", x, labels)
     mask = None if mask is None else _classes_last(mask, axis)
     kept = None if mask is None else _never_empty(mask, -1)
     # Relative to the largest logit: near 1e4, float32 would keep three decimals of log(sum(exp)).
@@ -204,6 +204,15 @@ def ctc_loss(
     """
     args = (logits, logit_paddings, labels, label_paddings)
     return ctc_loss_with_forward_probs(*args, blank_id=blank_id, log_epsilon=log_epsilon)[0]
+
+
+def class_labels(owner: str, what: str, outputs: Array, labels: Any) -> Array:
+    """The checked ``labels``: one integer for each row of ``outputs``, whose classes come last."""
+    labels = checks.as_array(owner, "labels", labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
+    checks.like(owner, "`labels`", labels, outputs[..., 0], than=f"one class of the `{what}`")
+    return labels
 
 
 def _mask(owner: str, where: Array | None, x: Array, axis: Axis) -> Array | None:

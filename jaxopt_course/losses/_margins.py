@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Integer, ScalarLike, Shaped
 
 from jaxopt_course.core import checks
 
-from ._classification import sigmoid_binary_cross_entropy, softmax_cross_entropy
+from ._classification import class_labels, sigmoid_binary_cross_entropy, softmax_cross_entropy
 from ._inputs import Axis, broadcast_pair, check_axis, nothing_times, safe_logits, wide, wide_pair
 
 
@@ -152,11 +152,8 @@ def _margins(
 ) -> tuple[Array, Array, Any]:
     """The scores minus that of the true class (exactly 0 there), a mask of it, and the dtype."""
     x, dtype = wide(owner, "scores", scores)
-    labels = checks.as_array(owner, "labels", labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"{owner}: `labels` must be integers, got {labels.dtype}.")
     check_axis(owner, x, -1)
-    checks.like(owner, "`labels`", labels, x[..., 0], than="one class of the `scores`")
+    labels = class_labels(owner, "scores", x, labels)
     n_classes = x.shape[-1]
     known = (labels >= 0) & (labels < n_classes)
     place = jnp.where(known, labels, 0).astype(jnp.int32)

@@ -105,8 +105,8 @@ def mean_squared_error(
         >>> mean_squared_error(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
         [2.5]
     """
-    r, dtype = _residual_rows("mean_squared_error", predictions, targets)
-    return jnp.mean(jnp.square(r), axis=_entries(r)).astype(dtype)
+    r, entries, dtype = _residual_rows("mean_squared_error", predictions, targets)
+    return jnp.mean(jnp.square(r), entries).astype(dtype)
 
 
 def half_squared_error(
@@ -116,8 +116,8 @@ def half_squared_error(
 
     Its mean over N examples is the course's 1/(2N) sum ||y - a||^2.
     """
-    r, dtype = _residual_rows("half_squared_error", predictions, targets)
-    return (jnp.sum(jnp.square(r), axis=_entries(r)) / 2).astype(dtype)
+    r, entries, dtype = _residual_rows("half_squared_error", predictions, targets)
+    return (jnp.sum(jnp.square(r), entries) / 2).astype(dtype)
 
 
 def _residual(owner: str, predictions: Any, targets: Any) -> tuple[Array, Any]:
@@ -128,13 +128,11 @@ def _residual(owner: str, predictions: Any, targets: Any) -> tuple[Array, Any]:
     return y - t, dtype
 
 
-def _residual_rows(owner: str, predictions: Any, targets: Any) -> tuple[Array, Any]:
-    """As :func:`_residual`, for arrays with an axis of examples."""
+def _residual_rows(
+    owner: str, predictions: Any, targets: Any
+) -> tuple[Array, tuple[int, ...], Any]:
+    """The residual, its axes other than that of the examples, and the dtype of the predictions."""
     y, t, dtype = wide_pair(owner, "predictions", predictions, targets)
     if y.ndim == 0:
         raise ValueError(f"{owner}: `predictions` must have an axis of examples, got a scalar.")
-    return y - t, dtype
-
-
-def _entries(r: Array) -> tuple[int, ...]:
-    return tuple(range(1, r.ndim))
+    return y - t, tuple(range(1, y.ndim)), dtype

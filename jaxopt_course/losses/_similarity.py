@@ -64,9 +64,8 @@ def cosine_distance(
     It is computed as half the squared distance of the unit vectors, which keeps the digits of
     small angles. Arguments are those of :func:`cosine_similarity`.
     """
-    (a, short_a), (b, short_b), dtype = _units(
-        "cosine_distance", predictions, targets, epsilon, axis, where
-    )
+    first, second, dtype = _units("cosine_distance", predictions, targets, epsilon, axis, where)
+    (a, short_a), (b, short_b) = first, second
     apart = jnp.sum(jnp.square(a - b), axis)
     return ((apart + short_a + short_b) / 2).astype(dtype)
 

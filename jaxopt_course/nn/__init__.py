@@ -2,6 +2,7 @@
 
 from ._batch_norm import BatchNorm as BatchNorm
 from ._batch_norm import batch_norm as batch_norm
+from ._batch_norm import recompute_batch_stats as recompute_batch_stats
 from ._dense import DropConnect as DropConnect
 from ._dense import Maxout as Maxout
 from ._dropout import ClassicalDropout as ClassicalDropout
@@ -23,6 +24,5 @@ from ._models import MLP as MLP
 from ._models import MODELS as MODELS
 from ._models import Autoencoder as Autoencoder
 from ._models import ResidualMLP as ResidualMLP
-from ._recompute import recompute_batch_stats as recompute_batch_stats
 from ._sequence import GRU as GRU
 from ._sequence import Transformer as Transformer

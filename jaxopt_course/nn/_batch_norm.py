@@ -5,16 +5,27 @@
                  var  <- momentum * var  + (1 - momentum) * var_B
     evaluation   y = scale * (x - mean) / sqrt(var + epsilon) + bias
 
-with mean_B and the biased variance var_B over all axes but the last one. The running average is
-of the *variance*, not of the standard deviation, as in Flax and Keras.
+with mean_B and the biased variance var_B over all axes but that of the features. The running
+average is of the *variance*, not of the standard deviation, as in Flax and Keras.
+
+:func:`recompute_batch_stats` replaces the running averages by the mean and the biased variance over
+a whole data set, in evaluation mode. The statistics of the layers before it determine the input of
+a layer, so every pass over the data makes at least one more layer exact, and as many passes as
+there are layers make all of them exact, however the data is cut into batches. Without dropout the
+result is what training mode sees if the whole set is one batch.
 
 Reference: Ioffe & Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing
 Internal Covariate Shift", 2015, algorithms 1 and 2, https://arxiv.org/abs/1502.03167.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, DTypeLike, Float, ScalarLike
 
 from jaxopt_course.core import checks, numerics, tree
@@ -23,18 +34,22 @@ from ._moments import Moments, merge_moments, moments, standardize
 from ._shared import check_by_feature, check_rank, learned
 
 
+Mask = Bool[Array, "..."] | Float[Array, "..."]
+
+
 def batch_norm(
-    x: Float[Array, "*batch features"],
+    x: Float[Array, "*shape"],
     scale: Float[Array, "features"] | None = None,
     bias: Float[Array, "features"] | None = None,
     epsilon: ScalarLike = 1e-5,
-    mask: Bool[Array, "..."] | Float[Array, "..."] | None = None,
+    mask: Mask | None = None,
     axis_name: str | None = None,
-) -> tuple[Float[Array, "*batch features"], Moments]:
+    axis: int = -1,
+) -> tuple[Float[Array, "*shape"], Moments]:
     """Normalize a batch by its own mean and variance.
 
     Args:
-        x: the batch, with the features on the last axis.
+        x: the batch.
         scale: one factor for each feature. None means 1.
         bias: one summand for each feature. None means 0.
         epsilon: as in :class:`BatchNorm`.
@@ -42,16 +57,23 @@ def batch_norm(
             weight 0 or False is padding. Its axes are leading axes of ``x``, each of the same
             size or of size 1. None means that all rows count.
         axis_name: as in :class:`BatchNorm`.
+        axis: as in :class:`BatchNorm`.
 
     Returns:
         The normalized batch, padding rows included, and the moments of each feature in float32
         or wider: mean, biased variance and weight. If no row counts, these three are 0.
+
+    Examples:
+        >>> x = jnp.array([[1.0, 3.0], [10.0, 30.0]])
+        >>> batch_norm(x, axis=0)[1].mean.tolist()
+        [2.0, 20.0]
     """
     checks.number("batch_norm", "epsilon", epsilon, "(0, inf)")
-    _check_input("batch_norm", x, axis_name)
-    check_by_feature("batch_norm", x, scale=scale, bias=bias)
-    seen = _batch_moments(x, mask, axis_name)
-    return standardize(x, seen.mean, seen.var, scale, bias, epsilon), seen
+    features = _features("batch_norm", x, axis, axis_name)
+    check_by_feature("batch_norm", features, scale=scale, bias=bias)
+    seen = _batch_moments(x, mask, axis_name, axis)
+    along = _along(x, axis, seen.mean, seen.var, scale, bias)
+    return standardize(x, *along, epsilon=epsilon), seen
 
 
 class BatchNorm(nn.Module):
@@ -62,6 +84,8 @@ class BatchNorm(nn.Module):
     counts. If the collection ``"batch_moments"`` is mutable, the layer stores the moments of its
     input there, in training and in evaluation; :func:`recompute_batch_stats` reads them.
 
+    An initializer is a function ``init(key, shape, dtype)``, such as ``initializers.normal(0.05)``.
+
     Attributes:
         momentum: weight of the old value in the running statistics, in [0, 1].
         epsilon: number added to the variance, in (0, inf).
@@ -70,6 +94,11 @@ class BatchNorm(nn.Module):
         param_dtype: dtype of scale and bias. The statistics are in this dtype or in float32,
             whichever is wider.
         axis_name: the mapped axis that the batch is split over.
+        axis: the axis of the features, in [-rank, rank); static.
+        scale_init: initializer of the scale.
+        bias_init: initializer of the bias.
+        mean_init: initializer of the running mean.
+        var_init: initializer of the running variance, whose values must be nonnegative.
 
     Examples:
         >>> layer, x = BatchNorm(momentum=0.5), jnp.ones((4, 3))
@@ -83,62 +112,71 @@ class BatchNorm(nn.Module):
     use_bias: bool = True
     param_dtype: DTypeLike = jnp.float32
     axis_name: str | None = None
+    axis: int = -1
+    scale_init: Initializer = nn.initializers.ones
+    bias_init: Initializer = nn.initializers.zeros
+    mean_init: Initializer = nn.initializers.zeros
+    var_init: Initializer = nn.initializers.ones
 
     def __post_init__(self) -> None:
         checks.number("BatchNorm", "momentum", self.momentum, "[0, 1]")
         checks.number("BatchNorm", "epsilon", self.epsilon, "(0, inf)")
+        checks.integer("BatchNorm", "axis", self.axis, "(-inf, inf)")
+        for name in ("scale_init", "bias_init", "mean_init", "var_init"):
+            checks.function("BatchNorm", name, getattr(self, name))
         super().__post_init__()
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "*batch features"],
-        train: bool,
-        mask: Bool[Array, "..."] | Float[Array, "..."] | None = None,
-    ) -> Float[Array, "*batch features"]:
+        self, x: Float[Array, "*shape"], train: bool, mask: Mask | None = None
+    ) -> Float[Array, "*shape"]:
         """Normalize by the statistics of the batch in training, by the running ones in evaluation.
 
         ``mask`` is that of :func:`batch_norm`; for images too it may be bool[batch].
         """
-        _check_input("BatchNorm", x, self.axis_name)
+        features = _features("BatchNorm", x, self.axis, self.axis_name)
         starting = self.is_initializing()
         if not starting and not self.has_variable("batch_stats", "mean"):
             raise ValueError(
                 f"BatchNorm at {'/'.join(self.path) or 'the top'}: the variables have no "
                 "`batch_stats`. Apply to {'params': ..., 'batch_stats': ...}, both from `init`."
             )
-        shape = x.shape[-1:]
+        scale = learned(self, "scale", (features,), self.scale_init)
+        bias = learned(self, "bias", (features,), self.bias_init)
         stats_dtype = numerics.wide_dtype(self.param_dtype)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, stats_dtype)
-        var = self.variable("batch_stats", "var", jnp.ones, shape, stats_dtype)
-        check_by_feature("BatchNorm", x, mean=mean.value, var=var.value)
-        scale, bias = learned(self, "scale", x), learned(self, "bias", x)
-        axis_name = None if starting else self.axis_name  # `init` runs outside the mapped axis
-
-        if train:
-            seen = _batch_moments(x, mask, axis_name)
-            y = standardize(x, seen.mean, seen.var, scale, bias, self.epsilon)
-            if not starting:
-                past = (mean.value, var.value)
-                mixed = tree.update_moment((seen.mean, seen.var), past, self.momentum, 1)
-                updated = lambda new, old: jnp.where(seen.weight > 0, new, old)
-                mean.value, var.value = jax.tree.map(updated, mixed, past)
-        else:
-            y = standardize(x, mean.value, var.value, scale, bias, self.epsilon)
-        if self.is_mutable_collection("batch_moments") and not starting:
-            seen = _batch_moments(x, mask, axis_name)
+        drawn = lambda init: init(self.make_rng("params"), (features,), stats_dtype)
+        mean = self.variable("batch_stats", "mean", drawn, self.mean_init)
+        var = self.variable("batch_stats", "var", drawn, self.var_init)
+        check_by_feature("BatchNorm", features, mean=mean.value, var=var.value)
+        past = (mean.value, var.value)
+        recorded = not starting and self.is_mutable_collection("batch_moments")
+        if train or recorded:
+            axis_name = None if starting else self.axis_name  # `init` runs outside the mapped axis
+            seen = _batch_moments(x, mask, axis_name, self.axis)
+        if train and not starting:
+            mixed = tree.update_moment((seen.mean, seen.var), past, self.momentum, 1)
+            updated = lambda new, old: jnp.where(seen.weight > 0, new, old)
+            mean.value, var.value = jax.tree.map(updated, mixed, past)
+        if recorded:
             none = jax.tree.map(jnp.zeros_like, seen)
             self.sow("batch_moments", "seen", seen, init_fn=lambda: none, reduce_fn=merge_moments)
-        return y
+        used = (seen.mean, seen.var) if train else past
+        along = _along(x, self.axis, *used, scale, bias)
+        return standardize(x, *along, epsilon=self.epsilon)
 
 
-def _check_input(owner: str, x: Array, axis_name: str | None) -> None:
-    """Raise unless ``x`` is a batch; one row is a batch only if a mapped axis holds the others."""
+def _features(owner: str, x: Array, axis: int, axis_name: str | None) -> int:
+    """The number of features; raise unless ``x`` is a batch and ``axis`` is one of its axes.
+
+    One row is a batch only if a mapped axis holds the others.
+    """
     alone = () if axis_name is None else ("features",)
     check_rank(owner, x, *alone, "batch, features", "batch, places, ...")
+    checks.integer(owner, "axis", axis, f"[{-x.ndim}, {x.ndim})")
+    return x.shape[axis]
 
 
-def _batch_moments(x: Array, mask: Array | None, axis_name: str | None) -> Moments:
+def _batch_moments(x: Array, mask: Array | None, axis_name: str | None, axis: int) -> Moments:
     """The moments of each feature over the rows that count."""
     if mask is not None:
         pairs = zip(mask.shape, x.shape, strict=False)
@@ -148,4 +186,65 @@ def _batch_moments(x: Array, mask: Array | None, axis_name: str | None) -> Momen
                 f"{x.shape}, got shape {mask.shape}."
             )
         mask = jnp.reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim))
-    return moments(x, tuple(range(x.ndim - 1)), mask, axis_name)
+    others = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
+    return moments(x, others, mask, axis_name)
+
+
+def _along(x: Array, axis: int, *by_feature: Array | None) -> list[Any]:
+    """Arrays of one entry for each feature, shaped to broadcast along ``axis`` of ``x``."""
+    behind = (1,) * (x.ndim - 1 - axis % x.ndim)
+    return [None if part is None else part.reshape(part.shape + behind) for part in by_feature]
+
+
+def recompute_batch_stats(
+    module: nn.Module, variables: Mapping[str, Any], batches: Iterable[tuple[Any, Any]]
+) -> dict[str, Any]:
+    """Replace the running batch statistics by those of all ``batches`` taken together.
+
+    Args:
+        module: a model called as ``module(inputs, train=..., mask=...)`` in which every layer with
+            ``batch_stats`` is a :class:`BatchNorm` of this package.
+        variables: the variables of the model: ``params``, ``batch_stats`` and others.
+        batches: pairs ``(inputs, mask)``. A mask of None counts every row and is not passed to the
+            model. The batches are read once for every batch-norm layer.
+
+    Returns:
+        The variables with new ``batch_stats``, which stay as they were if no row counts.
+
+    Raises:
+        ValueError: if there is no batch, or a layer does not record its moments.
+
+    Examples:
+        >>> x, layer = jnp.array([[1.0], [2.0], [6.0]]), BatchNorm()
+        >>> variables = layer.init(jax.random.key(0), x, train=True)
+        >>> exact = recompute_batch_stats(layer, variables, [(x[:2], None), (x[2:], None)])
+    """
+    batches = list(batches)
+    if not batches:
+        raise ValueError("recompute_batch_stats: `batches` must hold at least one pair, got none.")
+    if "batch_stats" not in variables:
+        return dict(variables)
+
+    @jax.jit
+    def seen_in(variables: Any, inputs: Any, mask: Any) -> Any:
+        given = {} if mask is None else {"mask": mask}
+        _, state = module.apply(variables, inputs, train=False, mutable=["batch_moments"], **given)
+        return flatten_dict(state.get("batch_moments", {}))
+
+    stats = flatten_dict(variables["batch_stats"])
+    for _ in {path[:-1] for path in stats}:  # a pass for each layer
+        current = {**variables, "batch_stats": unflatten_dict(stats)}
+        seen: dict[tuple[str, ...], Moments] = {}
+        for inputs, mask in batches:
+            for path, new in seen_in(current, inputs, mask).items():
+                seen[path] = merge_moments(seen[path], new) if path in seen else new
+        for (*layer, name), old in stats.items():
+            if (*layer, "seen") not in seen:
+                raise ValueError(
+                    f"recompute_batch_stats: the layer at {'/'.join(layer)!r} does not "
+                    "record its moments; it must be a jaxopt_course.nn.BatchNorm."
+                )
+            moments = seen[(*layer, "seen")]
+            new = getattr(moments, name).astype(old.dtype)
+            stats[(*layer, name)] = jnp.where(moments.weight > 0, new, old)
+    return {**variables, "batch_stats": unflatten_dict(stats)}

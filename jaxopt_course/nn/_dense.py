@@ -55,8 +55,8 @@ class DropConnect(nn.Module):
     ) -> Float[Array, "*batch features"]:
         """The affine map of ``x``, in training with some weights dropped."""
         check_rank("DropConnect", x, "inputs", "batch, ...")
-        shape, start = (x.shape[-1], self.features), initializer(self.kernel_init)
-        kernel = self.param("kernel", start, shape, self.param_dtype)
+        shape, init = (x.shape[-1], self.features), initializer(self.kernel_init)
+        kernel = self.param("kernel", init, shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:], self.param_dtype)
         if train:
             kernel = dropout(self.make_rng("dropout"), kernel, self.rate)

@@ -92,7 +92,7 @@ class Dropout(nn.Module):
     rate: ScalarLike
 
     def __post_init__(self) -> None:
-        checks.number(type(self).__name__, "rate", self.rate, "[0, 1)")
+        checks.number("Dropout", "rate", self.rate, "[0, 1)")
         super().__post_init__()
 
     @nn.compact
@@ -101,8 +101,14 @@ class Dropout(nn.Module):
         return dropout(self.make_rng("dropout"), x, self.rate) if train else x
 
 
-class ClassicalDropout(Dropout):
-    """Dropout that scales in evaluation, not in training; the field is that of :class:`Dropout`."""
+class ClassicalDropout(nn.Module):
+    """Dropout that scales in evaluation, not in training, with the field of :class:`Dropout`."""
+
+    rate: ScalarLike
+
+    def __post_init__(self) -> None:
+        checks.number("ClassicalDropout", "rate", self.rate, "[0, 1)")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
@@ -112,8 +118,14 @@ class ClassicalDropout(Dropout):
         return _scaled(x, numerics.complement(self.rate, numerics.wide_dtype(x.dtype)))
 
 
-class GaussianDropout(Dropout):
-    """Dropout by Gaussian noise of the same variance; the field is that of :class:`Dropout`."""
+class GaussianDropout(nn.Module):
+    """Dropout by Gaussian noise of the same variance, with the field of :class:`Dropout`."""
+
+    rate: ScalarLike
+
+    def __post_init__(self) -> None:
+        checks.number("GaussianDropout", "rate", self.rate, "[0, 1)")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "*shape"], train: bool) -> Float[Array, "*shape"]:
@@ -121,8 +133,14 @@ class GaussianDropout(Dropout):
         return gaussian_dropout(self.make_rng("dropout"), x, self.rate) if train else x
 
 
-class StochasticDepth(Dropout):
-    """Dropout of whole rows of a residual branch; the field is that of :class:`Dropout`."""
+class StochasticDepth(nn.Module):
+    """Dropout of whole rows of a residual branch, with the field of :class:`Dropout`."""
+
+    rate: ScalarLike
+
+    def __post_init__(self) -> None:
+        checks.number("StochasticDepth", "rate", self.rate, "[0, 1)")
+        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -36,9 +36,9 @@ def layer_norm(
     """
     checks.number("layer_norm", "epsilon", epsilon, "(0, inf)")
     check_rank("layer_norm", x, "features", "batch, ...")
-    check_by_feature("layer_norm", x, scale=scale, bias=bias)
+    check_by_feature("layer_norm", x.shape[-1], scale=scale, bias=bias)
     seen = moments(x, (-1,))
-    return standardize(x, seen.mean[..., None], seen.var[..., None], scale, bias, epsilon)
+    return standardize(x, seen.mean[..., None], seen.var[..., None], scale, bias, epsilon=epsilon)
 
 
 class LayerNorm(nn.Module):
@@ -63,7 +63,7 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
         """:func:`layer_norm` of ``x`` with the learned scale and bias."""
-        scale, bias = learned(self, "scale", x), learned(self, "bias", x)
+        scale, bias = learned(self, "scale", x.shape[-1:]), learned(self, "bias", x.shape[-1:])
         return layer_norm(x, scale, bias, self.epsilon)
 
 
@@ -80,7 +80,7 @@ def group_norm(
     :func:`layer_norm`.
     """
     check_rank("group_norm", x, "batch, features", "batch, places, ...")
-    check_by_feature("group_norm", x, scale=scale, bias=bias)
+    check_by_feature("group_norm", x.shape[-1], scale=scale, bias=bias)
     features = x.shape[-1]
     checks.integer("group_norm", "groups", groups, f"[1, {features}]")
     if features % groups:
@@ -94,7 +94,7 @@ def group_norm(
     mean, var = (jnp.expand_dims(part, within) for part in (seen.mean, seen.var))
     shape = (groups, features // groups)
     scale, bias = (None if part is None else part.reshape(shape) for part in (scale, bias))
-    return standardize(grouped, mean, var, scale, bias, epsilon).reshape(x.shape)
+    return standardize(grouped, mean, var, scale, bias, epsilon=epsilon).reshape(x.shape)
 
 
 class GroupNorm(nn.Module):
@@ -129,7 +129,7 @@ class GroupNorm(nn.Module):
         self, x: Float[Array, "batch *places features"]
     ) -> Float[Array, "batch *places features"]:
         """:func:`group_norm` of ``x`` with the learned scale and bias."""
-        scale, bias = learned(self, "scale", x), learned(self, "bias", x)
+        scale, bias = learned(self, "scale", x.shape[-1:]), learned(self, "bias", x.shape[-1:])
         return group_norm(x, self.num_groups, scale, bias, self.epsilon)
 
 
@@ -144,9 +144,9 @@ def rms_norm(
     """
     checks.number("rms_norm", "epsilon", epsilon, "(0, inf)")
     check_rank("rms_norm", x, "features", "batch, ...")
-    check_by_feature("rms_norm", x, scale=scale)
+    check_by_feature("rms_norm", x.shape[-1], scale=scale)
     square = jnp.mean(tree.squared(x), -1, keepdims=True)
-    return standardize(x, jnp.zeros_like(square), square, scale, None, epsilon)
+    return standardize(x, jnp.zeros_like(square), square, scale, None, epsilon=epsilon)
 
 
 class RMSNorm(nn.Module):
@@ -166,4 +166,4 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
         """:func:`rms_norm` of ``x`` with the learned scale."""
-        return rms_norm(x, learned(self, "scale", x), self.epsilon)
+        return rms_norm(x, learned(self, "scale", x.shape[-1:]), self.epsilon)

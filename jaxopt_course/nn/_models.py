@@ -39,6 +39,9 @@ from ._sequence import GRU, Transformer
 from ._shared import check_rank
 
 
+RowMask = Bool[Array, "batch"] | Float[Array, "batch"]
+
+
 class MLP(nn.Module):
     """A multi-layer perceptron. Inputs of any shape are flattened.
 
@@ -80,10 +83,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Real[Array | np.ndarray, "batch ..."],
-        train: bool,
-        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+        self, x: Real[Array | np.ndarray, "batch ..."], train: bool, mask: RowMask | None = None
     ) -> Float[Array, "batch outputs"]:
         """The outputs for one input a row.
 
@@ -131,7 +131,7 @@ class CNN(nn.Module):
         self,
         x: Real[Array | np.ndarray, "batch height width *channels"],
         train: bool,
-        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+        mask: RowMask | None = None,
     ) -> Float[Array, "batch outputs"]:
         """The outputs for one image a row, with or without channels; see :class:`MLP`."""
         check_rank("CNN", x, "batch, height, width", "batch, height, width, channels")
@@ -185,10 +185,7 @@ class ResidualMLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Real[Array | np.ndarray, "batch ..."],
-        train: bool,
-        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+        self, x: Real[Array | np.ndarray, "batch ..."], train: bool, mask: RowMask | None = None
     ) -> Float[Array, "batch outputs"]:
         """The outputs for one input a row; see :class:`MLP`."""
         check_rank("ResidualMLP", x, "batch, ...")
@@ -236,10 +233,7 @@ class Autoencoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Real[Array | np.ndarray, "batch *shape"],
-        train: bool,
-        mask: Bool[Array, "batch"] | Float[Array, "batch"] | None = None,
+        self, x: Real[Array | np.ndarray, "batch *shape"], train: bool, mask: RowMask | None = None
     ) -> Float[Array, "batch *shape"]:
         """The reconstruction of ``x``, which depends neither on ``train`` nor on ``mask``."""
         check_rank("Autoencoder", x, "batch, ...")

@@ -90,6 +90,7 @@ def standardize(
     var: Array,
     scale: Array | None,
     bias: Array | None,
+    *,
     epsilon: ScalarLike,
 ) -> Float[Array, "*shape"]:
     """``scale * (x - mean) / sqrt(var + epsilon) + bias``, in float32 or wider, cast to x's dtype.

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen import dtypes
+from jax.nn.initializers import Initializer
 from jaxtyping import Array
 
 
@@ -20,12 +21,12 @@ def check_rank(owner: str, x: Any, *shapes: str) -> None:
     raise ValueError(f"{owner}: the input must have the shape {allowed}, got {jnp.shape(x)}.")
 
 
-def check_by_feature(owner: str, x: Array, **values: Array | None) -> None:
-    """Raise unless each of ``values`` has one entry for each feature of ``x``, or is None."""
+def check_by_feature(owner: str, features: int, **values: Array | None) -> None:
+    """Raise unless each of ``values`` has one entry for each of the ``features``, or is None."""
     for name, value in values.items():
-        if value is not None and jnp.shape(value) != x.shape[-1:]:
+        if value is not None and jnp.shape(value) != (features,):
             raise ValueError(
-                f"{owner}: `{name}` must have one entry for each of the {x.shape[-1]} features, "
+                f"{owner}: `{name}` must have one entry for each of the {features} features, "
                 f"got shape {jnp.shape(value)}."
             )
 
@@ -46,9 +47,14 @@ def promote_dtype(*arrays: Any, dtype: Any = None, inexact: bool = True) -> list
         return dtypes.promote_dtype(*arrays, dtype=dtype, inexact=inexact)
 
 
-def learned(module: Any, name: Literal["scale", "bias"], x: Array) -> Array | None:
+def learned(
+    module: Any,
+    name: Literal["scale", "bias"],
+    shape: tuple[int, ...],
+    init: Initializer | None = None,
+) -> Array | None:
     """The parameter ``name`` of a normalization layer, or None if the layer does not use it."""
     if not getattr(module, f"use_{name}"):
         return None
-    start = {"scale": nn.initializers.ones, "bias": nn.initializers.zeros}[name]
-    return module.param(name, start, x.shape[-1:], module.param_dtype)
+    start = init or {"scale": nn.initializers.ones, "bias": nn.initializers.zeros}[name]
+    return module.param(name, start, shape, module.param_dtype)

@@ -64,8 +64,7 @@ def elastic_net_penalty(
     ``l1 = alpha * l1_ratio`` and ``l2 = alpha * (1 - l1_ratio)``. Both lie in [0, inf).
     """
     checks.array("elastic_net_penalty", "w", w)
-    checks.number("elastic_net_penalty", "l1", l1, "[0, inf)")
-    checks.number("elastic_net_penalty", "l2", l2, "[0, inf)")
+    checks.numbers("elastic_net_penalty", "[0, inf)", l1=l1, l2=l2)
     return l1_penalty(w, l1) + l2_penalty(w, l2)
 
 

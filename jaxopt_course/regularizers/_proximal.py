@@ -33,10 +33,11 @@ from jaxopt_course.core import Params, checks, global_norm, numerics, shrink_to,
 from ._penalties import group_norms
 
 
+Scaling = ScalarLike | Float[Array, "*shape"]  # a step size, or one for each entry
+
+
 def prox_l1(
-    x: Inexact[Array, "*shape"],
-    strength: ScalarLike = 1.0,
-    scaling: ScalarLike | Float[Array, "*shape"] = 1.0,
+    x: Inexact[Array, "*shape"], strength: ScalarLike = 1.0, scaling: Scaling = 1.0
 ) -> Inexact[Array, "*shape"]:
     """Soft thresholding: argmin over y of |y - x|^2 / 2 + scaling strength sum |y|.
 
@@ -51,23 +52,20 @@ def prox_l1(
         >>> prox_l1(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [2.0, 0.0, -1.0]
     """
-    checks.array("prox_l1", "x", x)
     threshold = _threshold("prox_l1", x, strength, scaling)
     return _soft(tree.widened(x), threshold).astype(x.dtype)
 
 
 def prox_l2(
-    x: Inexact[Array, "*shape"],
-    strength: ScalarLike = 1.0,
-    scaling: ScalarLike | Float[Array, "*shape"] = 1.0,
+    x: Inexact[Array, "*shape"], strength: ScalarLike = 1.0, scaling: Scaling = 1.0
 ) -> Inexact[Array, "*shape"]:
     """Shrinking: argmin over y of |y - x|^2 / 2 + scaling strength/2 |y|^2.
 
     y = x / (1 + scaling strength). Arguments are those of :func:`prox_l1`. The operator of the norm
     without the square is :func:`prox_group_lasso` with ``axis=None``.
     """
-    checks.array("prox_l2", "x", x)
-    wide, weight = tree.widened(x), _threshold("prox_l2", x, strength, scaling)
+    weight = _threshold("prox_l2", x, strength, scaling)
+    wide = tree.widened(x)
     return (wide / (1 + weight).astype(wide.dtype)).astype(x.dtype)
 
 
@@ -75,24 +73,21 @@ def prox_elastic_net(
     x: Inexact[Array, "*shape"],
     l1: ScalarLike = 1.0,
     l2: ScalarLike = 1.0,
-    scaling: ScalarLike | Float[Array, "*shape"] = 1.0,
+    scaling: Scaling = 1.0,
 ) -> Inexact[Array, "*shape"]:
     """Both penalties: argmin over y of |y - x|^2 / 2 + scaling (l1 sum |y| + l2/2 |y|^2).
 
     This is the soft threshold scaling l1, then division by 1 + scaling l2. ``l1`` and ``l2`` lie in
     [0, inf), and ``scaling`` is that of :func:`prox_l1`.
     """
-    checks.array("prox_elastic_net", "x", x)
-    wide = tree.widened(x)
     threshold = _threshold("prox_elastic_net", x, l1, scaling, "l1")
     weight = _threshold("prox_elastic_net", x, l2, scaling, "l2")
+    wide = tree.widened(x)
     return (_soft(wide, threshold) / (1 + weight).astype(wide.dtype)).astype(x.dtype)
 
 
 def prox_l0(
-    x: Inexact[Array, "*shape"],
-    strength: ScalarLike = 1.0,
-    scaling: ScalarLike | Float[Array, "*shape"] = 1.0,
+    x: Inexact[Array, "*shape"], strength: ScalarLike = 1.0, scaling: Scaling = 1.0
 ) -> Inexact[Array, "*shape"]:
     """Hard thresholding: argmin over y of |y - x|^2 / 2 + scaling strength (entries y != 0).
 
@@ -104,7 +99,6 @@ def prox_l0(
         >>> prox_l0(jnp.array([3.0, -0.5, -2.0]), strength=1.0).tolist()
         [3.0, 0.0, -2.0]
     """
-    checks.array("prox_l0", "x", x)
     price = _threshold("prox_l0", x, strength, scaling)
     return jnp.where(jnp.abs(tree.widened(x)) > numerics.safe_sqrt(2 * price), x, jnp.zeros_like(x))
 
@@ -129,19 +123,16 @@ def prox_group_lasso(
         >>> prox_group_lasso(jnp.array([[6.0, 8.0], [0.3, 0.4]]), strength=5.0).tolist()
         [[3.0, 4.0], [0.0, 0.0]]
     """
-    checks.array("prox_group_lasso", "x", x)
     checks.axes("prox_group_lasso", "axis", axis)
     checks.number("prox_group_lasso", "scaling", scaling, "[0, inf)")
-    wide, threshold = tree.widened(x), _threshold("prox_group_lasso", x, strength, scaling)
+    threshold, wide = _threshold("prox_group_lasso", x, strength, scaling), tree.widened(x)
     norms = group_norms(x, axis, keepdims=True)
     kept = jnp.maximum(1 - numerics.safe_divide(jnp.broadcast_to(threshold, norms.shape), norms), 0)
     return (kept.astype(wide.dtype) * wide).astype(x.dtype)
 
 
 def prox_nuclear(
-    x: Inexact[Array, "*stack rows columns"],
-    strength: ScalarLike = 1.0,
-    scaling: ScalarLike = 1.0,
+    x: Inexact[Array, "*stack rows columns"], strength: ScalarLike = 1.0, scaling: ScalarLike = 1.0
 ) -> Inexact[Array, "*stack rows columns"]:
     """Soft thresholding of singular values: argmin of |y - x|^2 / 2 + scaling strength |y|_*.
 
@@ -149,7 +140,6 @@ def prox_nuclear(
     finite if two singular values are equal. ``x`` is a matrix or a stack of matrices, and
     ``scaling`` is one number in [0, inf).
     """
-    checks.array("prox_nuclear", "x", x)
     checks.number("prox_nuclear", "scaling", scaling, "[0, inf)")
     threshold = _threshold("prox_nuclear", x, strength, scaling)
     left, values, right = jnp.linalg.svd(tree.widened(x), full_matrices=False)
@@ -243,6 +233,7 @@ def _threshold(
     owner: str, x: Array, strength: Any, scaling: Any, name: str = "strength"
 ) -> Float[Array, "..."]:
     """The checked ``scaling * strength``, real and in float32 or wider."""
+    checks.array(owner, "x", x)
     checks.number(owner, name, strength, "[0, inf)")
     _check_entries(owner, "scaling", scaling, "[0, inf)", x)
     dtype = tree.scalar_dtype(x)

@@ -28,7 +28,7 @@ from jaxtyping import Array, ArrayLike, Float, ScalarLike
 from jaxopt_course.core import Schedule, checks, numerics
 
 from ._piecewise import interpolated, join_schedules
-from ._progress import after, check_finite, check_numbers, geometric, periods, remaining
+from ._progress import after, geometric, periods, remaining
 from ._warmup import warmup_cosine_decay_schedule
 
 
@@ -63,9 +63,9 @@ def cyclic_schedule(
     """
     owner = "cyclic_schedule"
     checks.flag(owner, "staircase", staircase)
-    check_finite(owner, init_value=init_value, peak_value=peak_value)
-    check_numbers(owner, "[0, inf)", up_steps=up_steps, down_steps=down_steps)
-    check_numbers(owner, "(0, inf)", decay_rate=decay_rate)
+    checks.numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
+    checks.numbers(owner, "[0, inf)", up_steps=up_steps, down_steps=down_steps)
+    checks.number(owner, "decay_rate", decay_rate, "(0, inf)")
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         low, high = numerics.as_float(init_value), numerics.as_float(peak_value)
@@ -126,20 +126,9 @@ def linear_onecycle_schedule(
         >>> [round(float(schedule(count)), 4) for count in (0, 10, 17, 20)]
         [0.25, 1.0, 0.25, 0.0]
     """
-    owner = "linear_onecycle_schedule"
-    _check(owner, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
-    lowest = 0 if checks.is_traced(pct_start) else pct_start
-    checks.number(owner, "pct_final", pct_final, f"[{lowest}, 1]")
-
-    def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
-        peak = numerics.as_float(peak_value)
-        start = peak / numerics.as_float(div_factor)
-        joints = (_whole_steps(share, transition_steps) for share in (pct_start, pct_final))
-        times = jnp.stack(numerics.alike(0, *joints, transition_steps))
-        values = jnp.stack([start, peak, start, start / numerics.as_float(final_div_factor)])
-        return interpolated("linear", count, times, values)
-
-    return schedule
+    shares = {"pct_start": pct_start, "pct_final": pct_final}
+    args = (shares, transition_steps, peak_value, div_factor, final_div_factor)
+    return _onecycle("linear_onecycle_schedule", "linear", *args)
 
 
 def cosine_onecycle_schedule(
@@ -158,16 +147,37 @@ def cosine_onecycle_schedule(
         >>> [round(float(schedule(count)), 4) for count in (0, 5, 10, 20)]
         [0.25, 0.625, 1.0, 0.0]
     """
-    owner = "cosine_onecycle_schedule"
-    _check(owner, transition_steps, peak_value, pct_start, div_factor, final_div_factor)
+    args = (transition_steps, peak_value, div_factor, final_div_factor)
+    return _onecycle("cosine_onecycle_schedule", "cosine", {"pct_start": pct_start}, *args)
+
+
+def _onecycle(
+    owner: str,
+    shape: str,
+    shares: Mapping[str, ScalarLike],
+    transition_steps: ScalarLike,
+    peak_value: ScalarLike,
+    div_factor: ScalarLike,
+    final_div_factor: ScalarLike,
+) -> Schedule:
+    """One cycle with pieces of this ``shape``, which join at ``shares`` of its length."""
+    checks.number(owner, "transition_steps", transition_steps, "[0, inf)")
+    checks.number(owner, "peak_value", peak_value)
+    lowest: ScalarLike = 0
+    for name, share in shares.items():
+        checks.number(owner, name, share, f"[{lowest}, 1]")
+        lowest = lowest if checks.is_traced(share) else share
+    factors = {"div_factor": div_factor, "final_div_factor": final_div_factor}
+    checks.numbers(owner, "(0, inf)", **factors)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         peak = numerics.as_float(peak_value)
         start = peak / numerics.as_float(div_factor)
-        joint = _whole_steps(pct_start, transition_steps)
-        times = jnp.stack(numerics.alike(0, joint, transition_steps))
-        values = jnp.stack([start, peak, start / numerics.as_float(final_div_factor)])
-        return interpolated("cosine", count, times, values)
+        joints = [_whole_steps(share, transition_steps) for share in shares.values()]
+        times = jnp.stack(numerics.alike(0, *joints, transition_steps))
+        back = [start] * (len(joints) - 1)
+        end = start / numerics.as_float(final_div_factor)
+        return interpolated(shape, count, times, jnp.stack([start, peak, *back, end]))
 
     return schedule
 
@@ -177,17 +187,3 @@ def _whole_steps(share: ScalarLike, steps: ScalarLike) -> ScalarLike:
     if isinstance(share, int | float) and isinstance(steps, int | float):
         return math.floor(share * steps)
     return jnp.floor(numerics.as_float(share) * numerics.as_float(steps))
-
-
-def _check(
-    owner: str,
-    transition_steps: ScalarLike,
-    peak_value: ScalarLike,
-    pct_start: ScalarLike,
-    div_factor: ScalarLike,
-    final_div_factor: ScalarLike,
-) -> None:
-    check_numbers(owner, "[0, inf)", transition_steps=transition_steps)
-    check_finite(owner, peak_value=peak_value)
-    check_numbers(owner, "[0, 1]", pct_start=pct_start)
-    check_numbers(owner, "(0, inf)", div_factor=div_factor, final_div_factor=final_div_factor)

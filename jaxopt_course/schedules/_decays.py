@@ -17,7 +17,7 @@ from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
 from jaxopt_course.core import Schedule, checks, numerics
 
-from ._progress import check_finite, check_numbers, geometric, has_ended, periods
+from ._progress import geometric, has_ended, periods
 
 
 def exponential_decay(
@@ -61,11 +61,11 @@ def exponential(
     """:func:`exponential_decay` with the name of the function that error messages should name."""
     checks.flag(owner, "staircase", staircase)
     lengths = {"transition_steps": transition_steps, "transition_begin": transition_begin}
-    check_numbers(owner, "[0, inf)", **lengths)
-    check_numbers(owner, "(0, inf)", decay_rate=decay_rate)
-    check_finite(owner, init_value=init_value)
+    checks.numbers(owner, "[0, inf)", **lengths)
+    checks.number(owner, "decay_rate", decay_rate, "(0, inf)")
+    checks.number(owner, "init_value", init_value)
     if end_value is not None:
-        check_finite(owner, end_value=end_value)
+        checks.number(owner, "end_value", end_value)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         passed = periods(count, transition_begin, transition_steps, staircase)
@@ -120,8 +120,8 @@ def inverse_time_decay(
     owner = "inverse_time_decay"
     checks.flag(owner, "staircase", staircase)
     lengths = {"transition_steps": transition_steps, "transition_begin": transition_begin}
-    check_finite(owner, init_value=init_value)
-    check_numbers(owner, "[0, inf)", decay_rate=decay_rate, **lengths)
+    checks.number(owner, "init_value", init_value)
+    checks.numbers(owner, "[0, inf)", decay_rate=decay_rate, **lengths)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         passed = periods(count, transition_begin, transition_steps, staircase)
@@ -147,8 +147,8 @@ def inverse_sqrt_decay(init_value: ScalarLike, timescale: ScalarLike = 1.0) -> S
         >>> [float(schedule(count)) for count in (0, 3, 15)]
         [1.0, 0.5, 0.25]
     """
-    check_finite("inverse_sqrt_decay", init_value=init_value)
-    check_numbers("inverse_sqrt_decay", "[0, inf)", timescale=timescale)
+    checks.number("inverse_sqrt_decay", "init_value", init_value)
+    checks.number("inverse_sqrt_decay", "timescale", timescale, "[0, inf)")
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         scale = jnp.maximum(numerics.as_float(timescale), 0)

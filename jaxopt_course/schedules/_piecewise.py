@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Real, ScalarLike, Shaped
 
 from jaxopt_course.core import Schedule, checks, numerics
 
-from ._progress import check_finite, elapsed, half_cosine, remaining
+from ._progress import elapsed, half_cosine, remaining
 
 
 Numbers = Sequence[ScalarLike] | Shaped[Array | np.ndarray, "pieces"]
@@ -36,7 +36,7 @@ def piecewise_constant_schedule(
         [1.0, 0.5, 0.25]
     """
     owner = "piecewise_constant_schedule"
-    check_finite(owner, init_value=init_value)
+    checks.number(owner, "init_value", init_value)
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
@@ -69,7 +69,7 @@ def piecewise_interpolate_schedule(
     """
     owner = "piecewise_interpolate_schedule"
     checks.choice(owner, "interpolate_type", interpolate_type, SHAPES)
-    check_finite(owner, init_value=init_value)
+    checks.number(owner, "init_value", init_value)
     boundaries, scales = _columns(owner, boundaries_and_scales)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:

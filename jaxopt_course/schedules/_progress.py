@@ -7,24 +7,12 @@ function is finite in value and slope for every count and length.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Real, ScalarLike
 
-from jaxopt_course.core import checks, numerics
-
-
-def check_numbers(owner: str, interval: str, **values: Any) -> None:
-    """Raise unless each of ``values`` is a number in ``interval``. Traced numbers pass."""
-    for name, value in values.items():
-        checks.number(owner, name, value, interval)
-
-
-def check_finite(owner: str, **values: Any) -> None:
-    """Raise unless each of ``values`` is a finite number."""
-    check_numbers(owner, "(-inf, inf)", **values)
+from jaxopt_course.core import numerics
 
 
 def remaining(count: ArrayLike, begin: ArrayLike, length: ArrayLike) -> Float[Array, "*counts"]:

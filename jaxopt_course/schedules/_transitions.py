@@ -16,14 +16,14 @@ https://arxiv.org/abs/1608.03983 (cosine).
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
 
-from jaxopt_course.core import Schedule, numerics
+from jaxopt_course.core import Schedule, checks, numerics
 
-from ._progress import check_finite, check_numbers, half_cosine, remaining, safe_power
+from ._progress import half_cosine, remaining, safe_power
 
 
 def constant_schedule(value: ScalarLike) -> Schedule:
     """The same ``value`` at every count."""
-    check_finite("constant_schedule", value=value)
+    checks.number("constant_schedule", "value", value)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         return jnp.broadcast_to(numerics.as_float(value), jnp.shape(count))
@@ -52,8 +52,8 @@ def linear_schedule(
         [1.0, 0.75, 0.0, 0.0]
     """
     lengths = {"transition_steps": transition_steps, "transition_begin": transition_begin}
-    check_finite("linear_schedule", init_value=init_value, end_value=end_value)
-    check_numbers("linear_schedule", "[0, inf)", **lengths)
+    checks.numbers("linear_schedule", "(-inf, inf)", init_value=init_value, end_value=end_value)
+    checks.numbers("linear_schedule", "[0, inf)", **lengths)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         start, end = numerics.as_float(init_value), numerics.as_float(end_value)
@@ -81,8 +81,8 @@ def polynomial_schedule(
     """
     owner = "polynomial_schedule"
     lengths = {"transition_steps": transition_steps, "transition_begin": transition_begin}
-    check_finite(owner, init_value=init_value, end_value=end_value)
-    check_numbers(owner, "[0, inf)", power=power, **lengths)
+    checks.numbers(owner, "(-inf, inf)", init_value=init_value, end_value=end_value)
+    checks.numbers(owner, "[0, inf)", power=power, **lengths)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         start, end = numerics.as_float(init_value), numerics.as_float(end_value)
@@ -112,8 +112,8 @@ def cosine_decay_schedule(
         >>> [round(float(schedule(count)), 4) for count in (0, 5, 10)]
         [1.0, 0.5, 0.0]
     """
-    check_finite("cosine_decay_schedule", init_value=init_value, alpha=alpha)
-    check_numbers("cosine_decay_schedule", "[0, inf)", decay_steps=decay_steps, exponent=exponent)
+    checks.numbers("cosine_decay_schedule", "(-inf, inf)", init_value=init_value, alpha=alpha)
+    checks.numbers("cosine_decay_schedule", "[0, inf)", decay_steps=decay_steps, exponent=exponent)
 
     def schedule(count: ArrayLike) -> Float[Array, "*counts"]:
         low = numerics.as_float(alpha)

@@ -14,7 +14,7 @@ from jaxopt_course.core import Schedule, checks, numerics
 
 from ._decays import exponential
 from ._piecewise import join_schedules
-from ._progress import check_finite, check_numbers, half_cosine, remaining, safe_power
+from ._progress import half_cosine, remaining, safe_power
 from ._transitions import linear_schedule, polynomial_schedule
 
 
@@ -34,8 +34,8 @@ def warmup_constant_schedule(
         [0.0, 0.25, 1.0, 1.0]
     """
     owner = "warmup_constant_schedule"
-    check_finite(owner, init_value=init_value, peak_value=peak_value)
-    check_numbers(owner, "[0, inf)", warmup_steps=warmup_steps)
+    checks.numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
+    checks.number(owner, "warmup_steps", warmup_steps, "[0, inf)")
     return linear_schedule(init_value, peak_value, warmup_steps)
 
 
@@ -68,8 +68,10 @@ def warmup_cosine_decay_schedule(
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     owner = "warmup_cosine_decay_schedule"
-    check_finite(owner, init_value=init_value, peak_value=peak_value, end_value=end_value)
-    check_numbers(owner, "[0, inf)", warmup_steps=warmup_steps, exponent=exponent)
+    checks.numbers(
+        owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value
+    )
+    checks.numbers(owner, "[0, inf)", warmup_steps=warmup_steps, exponent=exponent)
     shortest = 0 if checks.is_traced(warmup_steps) else warmup_steps
     checks.number(owner, "decay_steps", decay_steps, f"[{shortest}, inf)")
 
@@ -104,8 +106,8 @@ def warmup_exponential_decay_schedule(
         [0.0, 0.5, 1.0, 0.5, 0.25]
     """
     owner = "warmup_exponential_decay_schedule"
-    check_finite(owner, init_value=init_value, peak_value=peak_value)
-    check_numbers(owner, "[0, inf)", warmup_steps=warmup_steps)
+    checks.numbers(owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value)
+    checks.number(owner, "warmup_steps", warmup_steps, "[0, inf)")
     args = (peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value)
     decay = exponential(owner, *args)
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
@@ -139,9 +141,11 @@ def warmup_stable_decay(
         [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
     owner = "warmup_stable_decay"
-    check_finite(owner, init_value=init_value, peak_value=peak_value, end_value=end_value)
+    checks.numbers(
+        owner, "(-inf, inf)", init_value=init_value, peak_value=peak_value, end_value=end_value
+    )
     lengths = {"warmup_steps": warmup_steps, "stable_steps": stable_steps}
-    check_numbers(owner, "[0, inf)", decay_steps=decay_steps, power=power, **lengths)
+    checks.numbers(owner, "[0, inf)", decay_steps=decay_steps, power=power, **lengths)
     warmup = linear_schedule(init_value, peak_value, warmup_steps)
     decay = polynomial_schedule(peak_value, end_value, power, decay_steps, stable_steps)
     return join_schedules([warmup, decay], [warmup_steps])

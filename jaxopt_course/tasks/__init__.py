@@ -1,9 +1,9 @@
 """Tasks: what is trained, as pure functions, and adapters that make one of any kind of model."""
 
+from ._flax import linen_task as linen_task
+from ._flax import nnx_task as nnx_task
 from ._functions import function_task as function_task
 from ._functions import pytree_task as pytree_task
-from ._linen import linen_task as linen_task
-from ._nnx import nnx_task as nnx_task
 from ._targets import targets_check as targets_check
 from ._task import Batch as Batch
 from ._task import Task as Task

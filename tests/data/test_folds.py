@@ -134,7 +134,7 @@ def test_class_weights_are_scikit_learns():
     [
         ((np.arange(4), 1), r"k_fold: `k` must lie in \[2, 4\], got 1"),
         ((np.arange(4), 5), r"k_fold: `k` must lie in \[2, 4\], got 5"),
-        ((10, 2), "k_fold: `rows` must be a vector of integers, such as np.arange.n., got 10"),
+        ((10, 2), "k_fold: `rows` must be a vector of integers, such as np.arange.n., got int64"),
         ((np.arange(4) + 0.5, 2), "`rows` must be a vector of integers"),
         ((np.array([True, False]), 2), "`rows` must be a vector of integers"),
         ((np.array([0, 1, 1]), 2), "k_fold: `rows` must hold each row once"),

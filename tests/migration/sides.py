@@ -31,6 +31,7 @@ LOSSES = 2 + np.random.default_rng(0).normal(size=len(COUNTS)) / (1 + COUNTS)
 OTHERS = (  # what is no optimizer, by its beginning
     "torch.optim.lr_scheduler.",
     "torch.nn.utils.",
+    "keras.layers.",
     "keras.optimizers.schedules.",
     "keras.regularizers.",
 )
@@ -44,6 +45,11 @@ def ours(row):
     if theirs.startswith("torch.nn.utils."):
         clipped, _ = built.update(jax.tree.map(jnp.asarray, PARAMS), built.init(PARAMS))
         return as_row(clipped)
+    if theirs.startswith("keras.layers."):
+        layer, x = built.clone(param_dtype=jnp.float64), jnp.asarray(GRADIENTS["dense"]["kernel"])
+        started = layer.init(jax.random.key(0), x, train=False)
+        y, state = layer.apply(started, x, train=True, mutable=["batch_stats"])
+        return as_row([layer.apply(started, x[:9], train=False), y[:9], state])
     if theirs.startswith("keras.optimizers.schedules."):
         return as_row(built(COUNTS))
     if theirs.startswith("keras.regularizers."):
@@ -141,6 +147,11 @@ def _rates_of_torch(torch, source):
 def _of_keras(source):
     keras = the_keras()
     build = lambda: eval(source, {"keras": keras})
+    if source.startswith("keras.layers."):
+        layer, x = build(), jnp.asarray(GRADIENTS["dense"]["kernel"])
+        evaluated, trained = (np.asarray(layer(x, training=train)) for train in (False, True))
+        state = [np.asarray(x) for x in (layer.moving_mean, layer.moving_variance)]
+        return as_row([evaluated[:9], trained[:9], *state])
     if source.startswith("keras.optimizers.schedules."):
         return as_row([np.asarray(build()(count)) for count in COUNTS])
     if source.startswith("keras.regularizers."):

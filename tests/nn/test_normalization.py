@@ -290,6 +290,79 @@ def test_a_batch_spread_over_a_mapped_axis_is_one_batch(key):
     chex.assert_trees_all_close((parts[0].reshape(8, 3), parts[1]), whole, rtol=1e-12)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("axis", range(-4, 4))
+def test_batch_norm_over_any_axis_is_flaxs(axis, masked, key, standard_promotion):
+    x = normal(5, 4, 3, 6)
+    rows = jnp.arange(5).reshape(-1, 1, 1, 1) % 3 > 0 if masked and axis not in (0, -4) else None
+    inits = {"scale_init": nn.initializers.normal(0.5), "bias_init": nn.initializers.constant(0.3)}
+    ours = BatchNorm(momentum=0.9, axis=axis, param_dtype=jnp.float64, **inits)
+    flaxs = nn.BatchNorm(
+        momentum=0.9, axis=axis, param_dtype=jnp.float64, use_fast_variance=False, **inits
+    )
+    variables = ours.init(key, x, train=True)
+    chex.assert_trees_all_equal(variables, flaxs.init(key, x, use_running_average=False))
+    variables |= {"batch_stats": start(x.shape[axis])}
+    options = {"use_running_average": False, "mask": rows, "mutable": ["batch_stats"]}
+    expected, state = flaxs.apply(variables, x, **options)
+    got = train(ours, variables, x, rows)
+    chex.assert_trees_all_close(got, (expected, state["batch_stats"]), rtol=1e-10, atol=1e-12)
+    scale, bias = (variables["params"][name] for name in ("scale", "bias"))
+    y, seen = batch_norm(x, scale, bias, mask=rows, axis=axis)
+    np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-12)
+    assert seen.mean.shape == (x.shape[axis],)
+    chex.assert_trees_all_close(
+        ours.apply(variables, x, train=False),
+        flaxs.apply(variables, x, use_running_average=True),
+        rtol=1e-12,
+    )
+
+
+def test_the_statistics_start_as_their_initializers_say(key):
+    """And are averaged from there; a random initializer draws one value for each feature."""
+    x, constant = normal(8, 3, 5), nn.initializers.constant
+    layer = BatchNorm(
+        momentum=0.9,
+        axis=1,
+        param_dtype=jnp.float64,
+        mean_init=constant(0.2),
+        var_init=nn.initializers.uniform(1.0),
+    )
+    variables = layer.init(key, x, train=True)
+    mean, var = (variables["batch_stats"][name] for name in ("mean", "var"))
+    np.testing.assert_array_equal(mean, np.full(3, 0.2))
+    assert len(np.unique(var)) == 3
+    assert mean.dtype == var.dtype == jnp.float64
+    stats = train(layer, variables, x)[1]
+    np.testing.assert_allclose(stats["mean"], 0.9 * 0.2 + 0.1 * x.mean((0, 2)), rtol=1e-12)
+    np.testing.assert_allclose(stats["var"], 0.9 * var + 0.1 * x.var((0, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [1, -2])
+def test_any_axis_of_a_batch_spread_over_a_mapped_axis(axis, key):
+    x, mask = normal(8, 3, 2), jnp.array([1.0, 1, 1, 0, 1, 0, 0, 0])
+    layer = BatchNorm(axis_name="rows", axis=axis, param_dtype=jnp.float64)
+    variables = layer.init(key, x, train=True)
+    whole = train(BatchNorm(axis=axis, param_dtype=jnp.float64), variables, x, mask)
+    parts = jax.vmap(
+        lambda x, m: train(layer, variables, x, m), axis_name="rows", out_axes=(0, None)
+    )(x.reshape(2, 4, 3, 2), mask.reshape(2, 4))
+    chex.assert_trees_all_close((parts[0].reshape(8, 3, 2), parts[1]), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axis", [2, -3])
+def test_an_axis_out_of_range_gets_a_sentence(axis, key, as_users_run_it):
+    sentence = rf"`axis` must lie in \[-2, 2\), got {axis}"
+    with pytest.raises(ValueError, match=f"batch_norm: {sentence}"):
+        batch_norm(jnp.ones((4, 3)), axis=axis)
+    with pytest.raises(ValueError, match=f"BatchNorm: {sentence}"):
+        BatchNorm(axis=axis).init(key, jnp.ones((4, 3)), train=True)
+    with pytest.raises(TypeError, match="BatchNorm: `axis` must be an int"):
+        BatchNorm(axis=(1, 2))
+    with pytest.raises(TypeError, match="BatchNorm: `var_init` must be a function"):
+        BatchNorm(var_init=1.0)
+
+
 def test_missing_statistics_are_refused_not_made_up(key):
     x, layer = jnp.ones((4, 3)), BatchNorm()
     params = {"params": layer.init(key, x, train=True)["params"]}

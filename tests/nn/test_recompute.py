@@ -135,3 +135,11 @@ def test_no_batch_and_foreign_layers_get_a_sentence(key, standard_promotion):
         recompute_batch_stats(Foreign(), variables, [(x, None)])
     with pytest.raises(ValueError, match="`batches` must hold at least one pair"):
         recompute_batch_stats(Foreign(), variables, [])
+
+
+def test_features_may_lie_on_any_axis(key):
+    x, layer = normal(6, 3, 2), BatchNorm(axis=1, param_dtype=jnp.float64)
+    variables = layer.init(key, x, train=True)
+    exact = recompute_batch_stats(layer, variables, cut(x, 4))["batch_stats"]
+    expected = {"mean": x.mean((0, 2)), "var": x.var((0, 2))}
+    chex.assert_trees_all_close(exact, expected, rtol=1e-12)

@@ -1,0 +1,201 @@
+"""The adapters for Flax models: Linen modules, and NNX models, which are split once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import nnx, traverse_util
+from jaxtyping import Array, PyTree
+
+from jaxopt_course.core import Params
+from jaxopt_course.problems import Problem
+
+from ._task import (
+    Batch,
+    Task,
+    arguments_taken,
+    check_problem,
+    refuse_padding,
+    rows_that_count,
+    score,
+)
+
+
+# What other libraries call the argument that distinguishes training.
+OTHER_MODES = ("deterministic", "training", "is_training")
+
+
+def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> Task:
+    """The task of a Linen module.
+
+    The module is called with the inputs and, if its ``__call__`` names them, ``train`` and
+    ``mask``: bool[batch], False for padding rows, or None if there are none. (``BatchNorm`` of this
+    library takes this mask; that of Flax needs it in the shape of its input.) In training there is
+    an RNG stream ``"dropout"``. All collections except ``"params"`` are the model state.
+
+    Args:
+        module: the model. Its numbers may be traced, except the rate of Flax's ``Dropout``.
+        example_inputs: an array, or a pytree, of which only shapes and dtypes matter, such as one
+            row of the inputs.
+        problem: the problem that defines loss, metrics and activation.
+
+    Returns:
+        The task. In training its ``loss`` refuses batches with row weights if the module has batch
+        statistics and no ``mask``. Its ``activations`` are the outputs of the submodules and the
+        values that the module sows. The models of this library sow ``"hidden"``, the output of each
+        hidden layer, and for sigmoid and tanh ``"slope"``, the slope of the activation relative to
+        its largest slope.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if the name of the argument that distinguishes training is not ``train``.
+
+    Examples:
+        >>> from jaxopt_course.nn import MLP
+        >>> from jaxopt_course.problems import problem
+        >>> task = linen_task(MLP(3), jnp.zeros((1, 2)), problem("multiclass"))
+    """
+    _check_module(module)
+    check_problem("linen_task", problem)
+
+    def apply(params: Params, state: PyTree, inputs: Any, *, train=False, mask=None, **options):
+        taken = arguments_taken(module.__call__, train=train, mask=mask)
+        return module.apply({"params": params, **state}, inputs, **taken, **options)
+
+    def init(key):
+        inputs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example_inputs)
+        taken = arguments_taken(module.__call__, train=False)
+        variables = dict(module.init({"params": key}, inputs, **taken))
+        return variables.pop("params", {}), variables
+
+    def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
+        if not train:
+            outputs = apply(params, model_state, batch.inputs)
+            return score(problem, outputs, batch.targets, model_state)
+        if "batch_stats" in model_state and not arguments_taken(module.__call__, mask=None):
+            refuse_padding("linen_task", type(module).__name__, batch)
+        options = {"mask": rows_that_count(batch), "rngs": {"dropout": key}}
+        outputs, new_state = apply(
+            params, model_state, batch.inputs, train=True, mutable=list(model_state), **options
+        )
+        return score(problem, outputs, batch.targets, {**model_state, **new_state})
+
+    def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
+        return problem.activation(apply(params, model_state, inputs))
+
+    def activations(params: Params, model_state: PyTree, inputs: PyTree) -> dict[str, Array]:
+        options = {"capture_intermediates": True, "mutable": ["intermediates"]}
+        _, captured = apply(params, model_state, inputs, **options)
+        return _by_layer(captured["intermediates"])
+
+    return Task(init, loss, predict, activations, problem)
+
+
+def _by_layer(intermediates: PyTree) -> dict[str, Array]:
+    """The outputs of the submodules by their paths, and the sown values numbered by path."""
+    found = {}
+    for path, values in traverse_util.flatten_dict(intermediates).items():
+        if path[-1] == "__call__":
+            found["/".join(path[:-1]) or "outputs"] = values[0]
+        else:
+            found |= {f"{'/'.join(path)}_{i}": value for i, value in enumerate(values)}
+    return found
+
+
+def _check_module(module: Any) -> None:
+    """Raise unless ``module`` is a Linen module that calls its training mode ``train``."""
+    if not isinstance(module, nn.Module):
+        hint = " Was it meant to be called?" if isinstance(module, type) else ""
+        raise TypeError(f"linen_task: `module` must be a Linen module, got {module!r}.{hint}")
+    other = next(iter(arguments_taken(module.__call__, **dict.fromkeys(OTHER_MODES))), None)
+    if other and not arguments_taken(module.__call__, train=False):
+        raise ValueError(
+            f"linen_task: `__call__` of {type(module).__name__} must take `train`, a bool, "
+            f"got the argument {other!r}."
+        )
+
+
+def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
+    """The task of an NNX model.
+
+    ``nnx.Param`` variables are the parameters. Random states are set from the key of each call, and
+    all other variables (such as ``nnx.BatchStat``) are the model state. Parameters and model state
+    are plain dicts. The methods ``train`` and ``eval`` of the model switch its mode. Its
+    ``__call__`` takes the inputs and, if it names it, ``mask``: bool[batch], False for padding
+    rows, or None if there are none.
+
+    Args:
+        make_model: ``make_model(rngs) -> model``, pure. Its numbers may be traced.
+        problem: the problem that defines loss, metrics and activation.
+
+    Returns:
+        The task. In training its ``loss`` refuses batches with row weights if the model has batch
+        statistics and no ``mask``.
+
+    Examples:
+        >>> from jaxopt_course.problems import problem
+        >>> task = nnx_task(lambda rngs: nnx.Linear(2, 1, rngs=rngs), problem("regression"))
+    """
+    check_problem("nnx_task", problem)
+    if isinstance(make_model, nnx.Module):
+        raise TypeError(
+            "nnx_task: `make_model` must be a function of rngs that makes the model, got the "
+            f"model itself, a {type(make_model).__name__}."
+        )
+    abstract = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
+    graph, abstract_params, abstract_random, abstract_rest = _split(abstract)
+    has_statistics = bool(jax.tree.leaves(nnx.state(abstract, nnx.BatchStat)))
+
+    def init(key):
+        _, params, _, rest = _split(make_model(nnx.Rngs(key)))
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+    def merged(params: Params, model_state: PyTree, key: Any) -> Any:
+        variables = _filled(abstract_params, params), _filled(abstract_rest, model_state)
+        return nnx.merge(graph, variables[0], _seeded(abstract_random, key), variables[1])
+
+    def evaluated(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
+        model = merged(params, model_state, jax.random.key(0))  # evaluation draws no numbers
+        model.eval()
+        return model(inputs, **arguments_taken(model.__call__, mask=None))
+
+    def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
+        if not train:
+            outputs = evaluated(params, model_state, batch.inputs)
+            return score(problem, outputs, batch.targets, model_state)
+        model = merged(params, model_state, key)
+        taken = arguments_taken(model.__call__, mask=rows_that_count(batch))
+        if has_statistics and not taken:
+            refuse_padding("nnx_task", type(model).__name__, batch)
+        model.train()
+        outputs = model(batch.inputs, **taken)
+        return score(problem, outputs, batch.targets, nnx.to_pure_dict(_split(model)[-1]))
+
+    def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
+        return problem.activation(evaluated(params, model_state, inputs))
+
+    return Task(init, loss, predict, problem=problem)
+
+
+def _split(model: nnx.Module) -> Any:
+    return nnx.split(model, nnx.Param, nnx.RngState, ...)
+
+
+def _filled(abstract: Any, values: PyTree) -> Any:
+    """A state with the structure of ``abstract`` and the arrays of the plain dict ``values``."""
+    return jax.tree.unflatten(jax.tree.structure(abstract), jax.tree.leaves(values))
+
+
+def _seeded(abstract: Any, key: Any) -> Any:
+    """The random states derived from ``key``: one key for each stream, and counts of 0."""
+    leaves, structure = jax.tree.flatten(abstract)
+
+    def fresh(number: int, leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.zeros(leaf.shape, leaf.dtype)
+        stream = jax.random.fold_in(key, number)
+        return jax.random.split(stream, leaf.shape) if leaf.shape else stream
+
+    return jax.tree.unflatten(structure, [fresh(i, leaf) for i, leaf in enumerate(leaves)])
