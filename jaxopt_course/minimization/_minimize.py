@@ -31,16 +31,11 @@ from jaxopt_course.core import (
     tree,
     was_applied,
 )
-from jaxopt_course.transforms import (
-    ValueFn,
-    apply_accumulated,
-    lookahead_params,
-    take_step,
-)
+from jaxopt_course.transforms import ValueFn, apply_accumulated, lookahead_params, take_step
 
 
 class MinimizeOutcome(enum.IntEnum):
-    """How a minimization ended; :func:`describe_minimum` explains it."""
+    """How a minimization ended; a printed :class:`Minimum` explains it."""
 
     CONVERGED = 0
     ITERATION_LIMIT = 1
@@ -49,7 +44,7 @@ class MinimizeOutcome(enum.IntEnum):
 
 
 class Minimum(NamedTuple):
-    """The result of a minimization.
+    """The result of a minimization; ``print`` it to read how it ended, and what to do about it.
 
     params: the last point with a finite value and gradient. For an optimizer that looks ahead it is
         the look-ahead point.
@@ -59,6 +54,10 @@ class Minimum(NamedTuple):
     outcome: a :class:`MinimizeOutcome`, i32[].
     state: state of the optimizer.
     history: values after 0, 1, 2, ... steps, f[history_size]; NaN after the last step.
+
+    Examples:
+        >>> print(minimize(lambda x: x**2, jnp.array(1.0), optax.sgd(0.5)))
+        Converged after 1 step: value 0, gradient norm 0.
     """
 
     params: Params
@@ -68,6 +67,33 @@ class Minimum(NamedTuple):
     outcome: Int[Array, ""]
     state: State
     history: Float[Array, "history_size"]
+
+    def __str__(self) -> str:
+        if not checks.are_known(self.value, self.gradient_norm, self.steps, self.outcome):
+            return repr(self)
+        step, norm = int(self.steps), float(self.gradient_norm)
+        steps, outcome = checks.counted(step, "step"), MinimizeOutcome(int(self.outcome))
+        if outcome is MinimizeOutcome.CONVERGED:
+            value = float(self.value)
+            return f"Converged after {steps}: value {value:.6g}, gradient norm {norm:.3g}."
+        if outcome is MinimizeOutcome.ITERATION_LIMIT:
+            return (
+                f"Stopped at the limit of {steps}, where the gradient norm is {norm:.3g}. "
+                "Raise `max_steps` or the learning rate, or use a second-order optimizer."
+            )
+        if outcome is MinimizeOutcome.NO_PROGRESS:
+            return (
+                f"No progress: the steps before step {step} reached no new lowest value, and the "
+                f"gradient norm is {norm:.3g}. Lower the learning rate. If it is small already, "
+                "the precision allows no more: raise `gtol` or compute in float64."
+            )
+        if not tree.all_finite((self.value, self.gradient_norm)):
+            return "Not finite: the value or the gradient at the start. Choose another start."
+        return (
+            f"Not finite: after {steps}, the next one leads to a value, a gradient or a state "
+            "that is not finite. Lower the learning rate, or check that the function is bounded "
+            "below."
+        )
 
 
 class _Progress(NamedTuple):
@@ -175,44 +201,6 @@ def minimize(
     numbers = {"max_steps": max_steps, "gtol": gtol, "ftol": ftol, "patience": patience}
     limits = {name: numerics.as_float(number) for name, number in numbers.items()}
     return jax.jit(canonical_convolutions(program))(params, args, limits)
-
-
-def describe_minimum(minimum: Minimum) -> str:
-    """Describe how a minimization ended, and what to do about it.
-
-    Args:
-        minimum: result of one minimization, concrete.
-
-    Examples:
-        >>> import optax
-        >>> found = minimize(lambda x: x**2, jnp.array(1.0), optax.sgd(0.5))
-        >>> describe_minimum(found)
-        'Converged after 1 step: value 0, gradient norm 0.'
-    """
-    step, norm = int(minimum.steps), float(minimum.gradient_norm)
-    steps = checks.counted(step, "step")
-    texts = {
-        MinimizeOutcome.CONVERGED: (
-            f"Converged after {steps}: value {float(minimum.value):.6g}, gradient norm {norm:.3g}."
-        ),
-        MinimizeOutcome.ITERATION_LIMIT: (
-            f"Stopped at the limit of {steps}, where the gradient norm is {norm:.3g}. "
-            "Raise `max_steps` or the learning rate, or use a second-order optimizer."
-        ),
-        MinimizeOutcome.NO_PROGRESS: (
-            f"No progress: the steps before step {step} reached no new lowest value, and the "
-            f"gradient norm is {norm:.3g}. Lower the learning rate; if it is small already, this "
-            "is as far as the precision goes: raise `gtol` or compute in float64."
-        ),
-        MinimizeOutcome.NOT_FINITE: (
-            f"Not finite: after {steps}, the next one leads to a value, a gradient or a "
-            "state that is not finite. Lower the learning rate, or look whether the function is "
-            "bounded below."
-            if tree.all_finite((minimum.value, minimum.gradient_norm))
-            else "Not finite: the value or the gradient at the start. Choose another start."
-        ),
-    }
-    return texts[MinimizeOutcome(int(minimum.outcome))]
 
 
 def _started(

@@ -13,15 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_course.core import (
-    Params,
-    canonical_convolutions,
-    checks,
-)
-from jaxopt_course.transforms import (
-    lookahead_params,
-    take_step,
-)
+from jaxopt_course.core import Params, canonical_convolutions, checks
+from jaxopt_course.transforms import lookahead_params, take_step
 
 
 def trajectory(

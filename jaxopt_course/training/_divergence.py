@@ -20,14 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
-from jaxopt_course.core import (
-    states,
-    tree,
-)
+from jaxopt_course.core import states, tree
 from jaxopt_course.tasks import Batch
-from jaxopt_course.transforms import (
-    loss_scale,
-)
+from jaxopt_course.transforms import loss_scale
 
 from ._data import count_rows
 from ._state import TrainState

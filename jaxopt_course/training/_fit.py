@@ -27,14 +27,7 @@ from jaxopt_course.checkpoints import CheckpointError
 from jaxopt_course.core import checks, on_mesh, under_automatic_mesh
 from jaxopt_course.tasks import Task
 
-from ._arguments import (
-    WITHOUT_END,
-    Evaluated,
-    OnDivergence,
-    Timetable,
-    check_key,
-    check_parts,
-)
+from ._arguments import WITHOUT_END, Evaluated, OnDivergence, Timetable, check_key, check_parts
 from ._divergence import DivergenceError, explain_divergence, explain_evaluation
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._log import Logging, describe_rows, open_log

@@ -7,15 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxopt_course.core import (
-    Params,
-    tree,
-)
+from jaxopt_course.core import Params, tree
 from jaxopt_course.tasks import Batch
-from jaxopt_course.transforms import (
-    packed_params,
-    unpack,
-)
+from jaxopt_course.transforms import packed_params, unpack
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
 from ._state import Outcome, OutcomeCode, TrainState

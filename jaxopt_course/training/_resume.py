@@ -25,16 +25,9 @@ from jaxopt_course.checkpoints import (
     Fingerprint,
     fingerprint,
 )
-from jaxopt_course.core import (
-    Params,
-    checks,
-    tree,
-)
+from jaxopt_course.core import Params, checks, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
-from jaxopt_course.transforms import (
-    packed_state,
-    unpack,
-)
+from jaxopt_course.transforms import packed_state, unpack
 
 from ._progress import Progress
 from ._segments import History, Segments

@@ -13,21 +13,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import (
-    Params,
-    Updates,
-    checks,
-    numerics,
-    tree,
-)
+from jaxopt_course.core import Params, Updates, checks, numerics, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
-from jaxopt_course.transforms import (
-    ValueFn,
-    lookahead_params,
-    loss_scale,
-    take_step,
-    unpack,
-)
+from jaxopt_course.transforms import ValueFn, lookahead_params, loss_scale, take_step, unpack
 
 from ._arguments import check_key, check_parts
 from ._data import count_rows

@@ -17,20 +17,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxopt_course.core import (
-    Params,
-    canonical_convolutions,
-    checks,
-    is_pending,
-    split_by,
-)
+from jaxopt_course.core import Params, canonical_convolutions, checks, is_pending, split_by
 from jaxopt_course.tasks import Batch, Task, targets_check
-from jaxopt_course.transforms import (
-    apply_accumulated,
-    evaluation_params,
-    packed_state,
-    unpack,
-)
+from jaxopt_course.transforms import apply_accumulated, evaluation_params, packed_state, unpack
 
 from ._arguments import (
     WITHOUT_END,
