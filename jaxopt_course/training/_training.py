@@ -1,9 +1,9 @@
 """The one abstraction of all trainings: start, advance and evaluate, as pure functions.
 
-Everything between two steps is in one :class:`Progress`, so that a training can be cut anywhere:
-advancing in segments of any length gives the bits of advancing at once. The drivers are
-:func:`make_train` (one compiled program), :func:`fit` (segments, and a host loop between them) and
-the brackets of ``studies``, which train many configurations side by side.
+The state between two steps is one :class:`Progress`. A training can therefore be split anywhere:
+segments of any length give the bits of the whole. Its drivers are :func:`make_train` (one compiled
+program), :func:`fit` (compiled segments in a host loop) and the brackets of ``studies``, which
+train many configurations side by side.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ class Held(NamedTuple):
     """A :class:`Progress` inside a compiled loop over steps.
 
     progress: the progress, with its parameters in the layout of the optimizer.
-    epoch: batches of the current epoch. They follow from the key and are no state.
+    epoch: batches of the current epoch. They follow from the key, so they are not saved.
     losses: losses of the last steps, that of step s at index s modulo its length; or None.
     """
 
@@ -67,16 +67,8 @@ class Held(NamedTuple):
 class Setup(NamedTuple):
     """The static part of a training: programs are compiled once per setup.
 
-    task: the task.
-    optimizer: any gradient transformation.
+    task, optimizer, evaluated, on_divergence: arguments of :func:`fit`.
     timetable: length of the training and its evaluations.
-    evaluated: ``"averaged"`` evaluates, and keeps the best of, the averages that the optimizer
-        defines (:func:`~jaxopt_course.transforms.evaluation_params`); ``"raw"`` the trained
-        parameters.
-    on_divergence: ``"stop"`` checks the loss of every step, and parameters and states in every
-        evaluation. ``"raise"`` and ``"skip"`` judge every step as a whole. With ``"raise"`` the
-        outcome has the step that was not finite. With ``"skip"`` such a step leaves parameters and
-        states as they were.
     placement: devices of the training. None: one device.
     """
 
@@ -98,8 +90,8 @@ class Training:
     examples: pair of the inputs and targets of all rows. None for a stream without validation.
     rows: the :class:`Rows` to train and to validate on. ``rows.train`` is None for a stream.
     early_stopping: rule that ends the training before its last step, or None.
-    owner: function that :meth:`start` names in messages about targets. None: targets are checked
-        already.
+    owner: function that :meth:`start` names in messages about targets. None if the targets have
+        been checked.
     """
 
     setup: Setup
@@ -122,9 +114,9 @@ class Training:
     @property
     def _batch_at(self) -> Any:
         """``batch_at(key, step)`` of past steps, if these are still available."""
-        # An accumulation leaves no trace of skipped batches.
-        forgets = self.batches is None or self.setup.on_divergence == "skip"
-        return None if forgets else self.batches.batch_at
+        # An accumulation does not record which batches were skipped.
+        is_known = self.batches is not None and self.setup.on_divergence != "skip"
+        return self.batches.batch_at if is_known else None
 
     def start(self, key: Any, like: Batch | None = None) -> Progress:
         """The progress before the first step.
@@ -158,10 +150,7 @@ class Training:
             )
 
     def advance(self, progress: Progress, until: Int[Array, ""] | int) -> Progress:
-        """The progress after step ``until``, which may be traced.
-
-        A training that has ended stays where it is.
-        """
+        """The progress after step ``until``, which may be traced; unchanged if it has ended."""
         begin = progress.state.step
         end = jnp.where(progress.running, jnp.asarray(until, begin.dtype), begin)
         run = canonical_convolutions(lambda held: self.steps(held, end))
@@ -170,14 +159,17 @@ class Training:
     def evaluate(
         self, progress: Progress, last: Bool[Array, ""] | bool = True
     ) -> tuple[Progress, dict[str, Array]]:
-        """Evaluate, and decide what is best and whether the training continues.
+        """Evaluate, and decide which parameters are best and whether the training continues.
+
+        Args:
+            progress: the progress.
+            last: whether the training ends here. The parameters after :meth:`finish` are then
+                evaluated. The result stays unfinished, so that the training can be resumed with
+                more steps.
 
         Returns:
             The progress, and the metrics: ``"step"``, means over the examples since the last
-            evaluation, and means over the validation rows. The ``last`` evaluation is that of a
-            training which ends here: of the parameters after :meth:`finish`. The progress itself
-            stays unfinished, so that a training that is resumed has the bits of one that was not
-            interrupted.
+            evaluation, and means over the validation rows.
         """
         with self._placed():
             before, progress = progress.state, self.finish(progress, last)
@@ -295,13 +287,8 @@ def make_training(
     """The function ``training(hyperparameters=None, rows=None) -> Training``.
 
     It makes the training that :func:`make_train` runs to its end, for drivers that pause, compare,
-    copy or give up trainings. Call it inside the function that is compiled.
-
-    Args:
-        build: ``build(hyperparameters) -> (task, optimizer)``, called while being traced.
-        data: a pair (inputs, targets) of all rows, or an object with these attributes.
-        batch_size: rows of a batch, in [1, training rows].
-        evaluate: the parameters that are evaluated, ``"averaged"`` or ``"raw"``.
+    copy or stop trainings. Call it inside the function that is compiled. The arguments are those of
+    :func:`make_train`.
 
     Examples:
         >>> from jaxopt_course.problems import problem
@@ -336,9 +323,8 @@ def _warn_of_model_state(point: Params, state: TrainState) -> None:
     """Warn if averaged parameters are evaluated with the model state of the trained ones."""
     if point is not state.params and jax.tree.leaves(state.model_state):
         warnings.warn(
-            "The averaged parameters are evaluated with the model state, batch statistics for "
-            "example, of the parameters that are trained: recompute the statistics of the result "
-            "by `nn.recompute_batch_stats`, or evaluate the trained parameters by "
-            "`evaluate='raw'`.",
+            "The averaged parameters are evaluated with the model state of the trained parameters, "
+            "such as batch statistics: recompute the statistics of the result by "
+            "`nn.recompute_batch_stats`, or evaluate the trained parameters by `evaluate='raw'`.",
             stacklevel=2,
         )
