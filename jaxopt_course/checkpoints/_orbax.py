@@ -1,4 +1,4 @@
-"""The part of the store that Orbax does: it writes arrays and manifest as one atomic checkpoint."""
+"""How the store uses Orbax, which writes arrays and manifest as one atomic checkpoint."""
 
 import contextlib
 import logging
@@ -46,10 +46,8 @@ class OrbaxFiles:
     ) -> Mapping[str, Any]:
         """The arrays of a step, unverified; exceptions of Orbax are passed on.
 
-        Args:
-            step: number of the step.
-            records: the manifest's records of the arrays, under their names.
-            wanted: leaves that determine the placement, under their paths.
+        ``records`` are the manifest's records of the arrays, under their names. ``wanted`` are the
+        leaves that determine their placement, under their paths.
         """
         from orbax.checkpoint import args
 

@@ -15,7 +15,7 @@ from ._arguments import Timetable
 from ._state import Rows
 
 
-# Step numbers are below 2^31, so this number is free for the second use of the run's key.
+# Folded into the run's key for the order of the data; the steps folded into it are below 2^31.
 DATA_STREAM = 2**32 - 1
 
 
@@ -152,13 +152,7 @@ class Epoch(NamedTuple):
 
 
 class Batches:
-    """The batches of a training on arrays, in an order that is a function of key and epoch.
-
-    Args:
-        examples: inputs and targets of all rows.
-        rows: the rows to train on.
-        timetable: timetable of the training.
-    """
+    """The batches of a training on arrays, in an order that is a function of key and epoch."""
 
     def __init__(self, examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable) -> None:
         n = rows.train.shape[0]

@@ -34,7 +34,7 @@ def evaluate(
         params: the parameters.
         model_state: the model state.
         inputs: an array, or a pytree of arrays, with one row per example.
-        targets: an array, or a pytree of arrays, with one row per example.
+        targets: likewise.
         batch_size: number of examples that are computed at once, in [1, inf). It changes the result
             by rounding only.
 
@@ -57,12 +57,7 @@ def predict(
 ) -> Any:
     """The predictions of a task for some examples, one row each.
 
-    Args:
-        task: the task.
-        params: the parameters.
-        model_state: the model state.
-        inputs: an array, or a pytree of arrays, with one row per example.
-        batch_size: number of examples that are computed at once, in [1, inf).
+    The arguments are those of :func:`evaluate`.
 
     Raises:
         ValueError: if there is no example.

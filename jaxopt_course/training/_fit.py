@@ -1,9 +1,9 @@
 """A training as a loop on the host: the same training, compiled in segments.
 
-The parameters are bitwise identical to those of the whole training in one program. Between two
-segments, about twice a second, `fit` writes the log, moves the progress bar, saves a checkpoint,
-calls callbacks and handles requests to stop, in this order: what is saved has been logged, and what
-callbacks break has been saved.
+The parameters are bitwise identical to those of the whole training in one program. After each
+segment, about twice a second, `fit` writes the log, moves the progress bar, saves a checkpoint,
+calls callbacks and handles requests to stop. In this order every saved step has been logged, and an
+error in a callback comes after the save.
 """
 
 import itertools
@@ -88,16 +88,16 @@ def fit(
     Wrappers of the optimizer average parameters or accumulate gradients:
     :func:`~jaxopt_course.transforms.ema_params`, :class:`~jaxopt_course.transforms.MultiSteps`.
     Accumulated batches are weighed by their rows, or by the weights of these, as in one large
-    batch. Gradients that are still accumulated after the last step are applied; the last evaluation
-    and ``state`` are those after this update. A checkpoint is that before it, so a training that is
-    resumed with more steps completes its group of batches. A training that stops early or diverges
-    drops them, and ``str(run)`` says so.
+    batch. Gradients that are still accumulated after the last step are applied, and the last
+    evaluation and ``state`` include this update. Checkpoints do not, so a training that is resumed
+    with more steps completes its group of batches. A training that stops early or diverges drops
+    these gradients, and ``str(run)`` says so.
 
     Args:
         task: the task to train.
         optimizer: any gradient transformation.
-        data: a pair (inputs, targets) of arrays of all rows, or an object with these attributes. Or
-            a stream of batches: a :class:`Stream`, or its ``batches`` alone.
+        data: a pair (inputs, targets) of arrays of all rows, an object with these attributes, or a
+            stream of batches: a :class:`Stream`, or its ``batches`` alone.
         key: key of all randomness.
         epochs: number of passes over the training rows, in [1, inf), for arrays and for streams
             with a length. Give exactly one of `epochs` and `steps`; both may be omitted if
@@ -118,10 +118,10 @@ def fit(
             is not finite, and counts it in the history; gradients are left to an optimizer that
             scales the loss. ``"raise"`` and ``"skip"`` check every step, which takes longer.
         mesh: devices, with an axis ``"data"`` over which batches are split; its size must divide
-            the batch size. Every process must call ``fit`` alike; a stream gives each process its
-            part. Explicit axes are automatic ones during the training.
-        sharding: sharding of the state on the mesh: ``"replicated"``, or ``"fsdp"``, which splits
-            the state, too, and needs ``mesh``.
+            the batch size. All processes must call ``fit`` with the same arguments; a stream gives
+            each process its part. Explicit axes are automatic ones during the training.
+        sharding: sharding of the state on the mesh: ``"replicated"``, or ``"fsdp"``, which also
+            splits the state and needs ``mesh``.
         checkpoint: directory of checkpoints, or a :class:`Checkpointing`, which also says how to
             resume. None: no checkpoints.
         log: directory of the log, or a :class:`Logging`. None: no log.
@@ -206,19 +206,8 @@ def smoke_test(
 ) -> Run:
     """Run two steps of :func:`fit` with these arguments, to find errors before a long training.
 
-    Both steps are evaluated, logged and checkpointed, and the checkpoint is restored. Log and
-    checkpoints are written to a temporary directory.
-
-    Args:
-        task: the task to train.
-        optimizer: any gradient transformation.
-        data: arrays or a stream.
-        checkpoint: whether there are checkpoints, as in :func:`fit`.
-        log: whether there is a log, as in :func:`fit`.
-        **options: further arguments of :func:`fit`.
-
-    Returns:
-        The run of two steps.
+    Both steps are evaluated, and if there are ``log`` and ``checkpoint``, they are logged and saved
+    to a temporary directory, and the checkpoint is restored. Returns the run of two steps.
     """
     options |= {"epochs": None, "steps": 2, "evaluate_every": 1, "segment": 1}
     if isinstance(data, Iterator):
@@ -252,16 +241,8 @@ def _run(
 ) -> Run:
     """The loop over segments, until all steps are done, time is up, or the training ends early.
 
-    Args:
-        segments: the training.
-        progress: the progress so far.
-        history: the evaluations so far.
-        keeper: saves the training.
-        report: writes the log and moves the progress bar.
-        callbacks: called after each segment.
-        requested: returns the signal that requests a stop, or 0.
-        segment: steps of a segment. None: as many as take half a second.
-        deadline: time to stop, on the monotonic clock.
+    It continues a training with this progress and history. ``requested`` returns the signal that
+    requests a stop, or 0. ``deadline`` is a time of the monotonic clock.
     """
     timetable = segments.setup.timetable
     done, length = int(progress.state.step), segment or 1

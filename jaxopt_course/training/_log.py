@@ -58,12 +58,7 @@ def open_reports(
 ) -> Iterator[Report]:
     """A function that reports a segment, in process 0: it writes the log and shows the progress.
 
-    Args:
-        log: where to log. None: no log.
-        is_shown: whether to show the progress.
-        timetable: timetable of the training.
-        start: the progress so far.
-        history: the evaluations so far.
+    The logs begin with ``history``, the evaluations before ``start``.
 
     Raises:
         FileExistsError: if there are logs that must not be replaced, or another program wrote them.

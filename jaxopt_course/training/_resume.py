@@ -1,7 +1,7 @@
 """Checkpoints of `fit`: what is saved, when, and what is compared when a training is resumed.
 
-The state of a packed optimizer is saved unpacked: :func:`~jaxopt_course.transforms.packed` can be
-put around an optimizer, or removed, between two parts of a training.
+The state of a packed optimizer is saved unpacked, so :func:`~jaxopt_course.transforms.packed` can
+be added to an optimizer, or removed, when a training is resumed.
 """
 
 import contextlib
@@ -93,12 +93,9 @@ def as_checkpointing(
 
 
 class Keeper:
-    """Saves and restores one training.
+    """Saves and restores one training; without a store it does nothing.
 
-    Args:
-        store: the checkpoints. None: nothing is saved.
-        options: options of saving.
-        about: what is saved beside the state: fingerprints, numbers, config.
+    ``about`` is saved beside the state: fingerprints, numbers and config.
     """
 
     def __init__(
@@ -178,11 +175,7 @@ def open_keeper(
 ) -> Iterator[Keeper]:
     """The keeper of a directory, which is locked until the end of the ``with``.
 
-    Args:
-        options: the checked options. None: a keeper that saves nothing.
-        segments: the training.
-        start: its progress before the first step.
-        compared: numbers to compare when it is resumed.
+    ``compared`` are numbers to compare when the training is resumed.
 
     Raises:
         CheckpointError: if another run uses the directory, it holds other files, or it holds
