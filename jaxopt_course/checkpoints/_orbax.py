@@ -32,7 +32,7 @@ class OrbaxFiles:
         if arrays:  # Orbax refuses an empty tree
             items[ARRAYS] = args.PyTreeSave(arrays)
         try:
-            with _said_once():
+            with _quietly():
                 manager = self._open()
                 manager.reload()
                 if not manager.save(step, args=args.Composite(**items), force=True):
@@ -53,7 +53,7 @@ class OrbaxFiles:
 
         how = {name: restore_args(wanted.get(record.path)) for name, record in records.items()}
         items = {ARRAYS: args.PyTreeRestore(dict.fromkeys(how, 0), restore_args=how)}
-        with _said_once():
+        with _quietly():
             return self._open().restore(step, args=args.Composite(**items))[ARRAYS]
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class OrbaxFiles:
 
 
 @contextlib.contextmanager
-def _said_once() -> Iterator[None]:
+def _quietly() -> Iterator[None]:
     """Keep exceptions from being printed in addition to being raised.
 
     Orbax logs what it raises, with the traceback. If reading one array fails, the reads that are
@@ -102,7 +102,7 @@ def _not_late(args: Any) -> None:
     """A hook for such late errors.
 
     It is a module-level function because the process dies if a thread calls a hook that no longer
-    exists, and threads may outlive :func:`_said_once`.
+    exists, and threads may outlive :func:`_quietly`.
     """
     error = args.exc_value
     if not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":

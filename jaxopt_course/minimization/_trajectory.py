@@ -22,8 +22,8 @@ def trajectory(
 ) -> Params:
     """The parameters after 0, 1, ..., ``steps`` steps of minimizing ``fn``.
 
-    ``fn``, ``params`` and ``optimizer`` are those of :func:`minimize`. The function is pure: jit
-    it, or ``vmap`` it over initial points or hyperparameters of an optimizer that is built inside.
+    The function is pure: jit it, or ``vmap`` it over initial points or hyperparameters of an
+    optimizer that is built inside.
 
     Args:
         fn: a function from params to a scalar.

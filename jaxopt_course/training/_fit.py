@@ -31,7 +31,7 @@ from ._divergence import DivergenceError, explain_divergence, explain_evaluation
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._log import Logging, Report, as_logging, open_reports
 from ._progress import Progress, code_of, frozen_metrics, run_of
-from ._resume import Checkpointing, Keeper, as_checkpointing, open_keeper
+from ._resume import Checkpointing, Saver, as_checkpointing, open_saver
 from ._segments import History, Segments, evaluate_program, finish_program, open_segments
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
@@ -179,15 +179,15 @@ def fit(
     segments = open_segments(setup, data, rows, batch_size, early_stopping, lengths)
     start, key_data = segments.start(key), jax.random.key_data(key)
     compared = {"early_stopping": early_stopping, "evaluate": evaluate, "key": key_data}
-    with open_keeper(checkpoint, segments, start, compared) as keeper:
-        start, history = keeper.restore(start, segments)
+    with open_saver(checkpoint, segments, start, compared) as saver:
+        start, history = saver.restore(start, segments)
         with (
             requests_to_stop(when=checkpoint is not None) as requested,
             open_reports(log, progress, segments.setup.timetable, start, history) as report,
         ):
             deadline = math.inf if max_time is None else time.monotonic() + max_time
             run = _run(
-                *(segments, start, history, keeper, report, callbacks),
+                *(segments, start, history, saver, report, callbacks),
                 requested=requested,
                 segment=segment,
                 deadline=deadline,
@@ -231,7 +231,7 @@ def _run(
     segments: Segments,
     progress: Progress,
     history: History,
-    keeper: Keeper,
+    saver: Saver,
     report: Report,
     callbacks: Sequence[Callable[[Record], Any]],
     *,
@@ -251,9 +251,7 @@ def _run(
         while progress.running and done < timetable.steps and not (is_late or has_ended):
             begin, begun = done, time.monotonic()
             end = min(begin + min(length, timetable.longest_segment), timetable.steps)
-            after, losses, evaluated, has_ended = _advance(
-                segments, progress, keeper.cut(done, end)
-            )
+            after, losses, evaluated, has_ended = _advance(segments, progress, saver.cut(done, end))
             history.extend(evaluated)
             progress, done = after, begin + len(losses)
             report(done, losses, evaluated)
@@ -262,20 +260,20 @@ def _run(
                 ideal = SEGMENT_SECONDS * (done - begin) / (now - begun)
                 length = int(max(1, min(10 * length, ideal)))
             length, request, is_late, is_due = agree(
-                length, requested(), now >= deadline, keeper.is_due(done)
+                length, requested(), now >= deadline, saver.is_due(done)
             )
             if is_due or request:
-                keeper.save(progress, history)
+                saver.save(progress, history)
             for callback in callbacks:
                 callback(_record(progress, losses, evaluated, timetable))
             if request:
                 leave(request)
-        keeper.save(progress, history)
+        saver.save(progress, history)
     except (CheckpointError, DivergenceError):
         raise
     except BaseException:
         if jax.process_count() == 1:  # several processes would have to save together
-            keeper.save(progress, history)
+            saver.save(progress, history)
         raise
     if has_ended and timetable.steps != WITHOUT_END:
         raise ValueError(

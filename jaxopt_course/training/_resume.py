@@ -92,7 +92,7 @@ def as_checkpointing(
     return checkpoint
 
 
-class Keeper:
+class Saver:
     """Saves and restores one training; without a store it does nothing.
 
     ``about`` is saved beside the state: fingerprints, numbers and config.
@@ -167,13 +167,13 @@ class Keeper:
 
 
 @contextlib.contextmanager
-def open_keeper(
+def open_saver(
     options: Checkpointing | None,
     segments: Segments,
     start: Progress,
     compared: Mapping[str, Any],
-) -> Iterator[Keeper]:
-    """The keeper of a directory, which is locked until the end of the ``with``.
+) -> Iterator[Saver]:
+    """The saver of a directory, which is locked until the end of the ``with``.
 
     ``compared`` are numbers to compare when the training is resumed.
 
@@ -182,7 +182,7 @@ def open_keeper(
             checkpoints and ``options.resume`` is ``"never"``.
     """
     if options is None:
-        yield Keeper()
+        yield Saver()
         return
     about = _described(options, segments, start, compared)
     kept = {"keep_latest": options.keep_latest, "keep_best": options.keep_best}
@@ -193,7 +193,7 @@ def open_keeper(
                 f"fit: {os.fspath(options.directory)} holds checkpoints up to step {latest}: give "
                 "`Checkpointing(..., resume='auto')` to resume from them, or another directory."
             )
-        yield Keeper(store, options, about)
+        yield Saver(store, options, about)
 
 
 def optimizer_fingerprint(
