@@ -58,8 +58,8 @@ def as_arrays(owner: str, name: str, tree: PyTree, convert: Any = jnp.asarray) -
     def array(leaf: Any) -> Any:
         if not getattr(leaf, "shape", ()):
             raise TypeError(
-                f"{owner}: `{name}` must be an array, or a pytree of arrays, with one row an "
-                f"example, got {leaf!r} as an entry of it; make an array of a list by np.asarray."
+                f"{owner}: `{name}` must be an array, or a pytree of arrays, with one row per "
+                f"example, got the leaf {leaf!r}; convert a list by np.asarray."
             )
         if isinstance(leaf, jax.Array):
             return convert(leaf)
@@ -84,7 +84,7 @@ def count_rows(owner: str, arrays: PyTree) -> int:
     counts = sorted({shape[0] if shape else 0 for shape in shapes})
     if len(counts) > 1:
         raise ValueError(
-            f"{owner}: inputs and targets must have one row an example, got {counts} rows."
+            f"{owner}: inputs and targets must have one row per example, got {counts} rows."
         )
     if counts in ([], [0]):
         raise ValueError(f"{owner}: there must be at least one example, got shapes {shapes}.")
