@@ -283,7 +283,7 @@ def test_bad_fields_get_a_sentence(fields, error, sentence, as_users_run_it):
         MLP(**({"outputs": 2} | fields))
 
 
-def test_a_number_in_place_of_widths_gets_a_sentence():
+def test_a_number_in_place_of_widths_gets_a_sentence(as_users_run_it):
     with pytest.raises(TypeError, match=r"CNN: `dense` must be a sequence of ints in .*, got 32"):
         CNN(10, (8, 16), 32)
 
