@@ -1,6 +1,5 @@
 """Losses, metrics and predictions of a model, computed in batches."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -95,17 +94,16 @@ def mean_over_rows(
     }
 
 
-def validation(
-    task: Task, examples: tuple[PyTree, PyTree], rows: Rows, batch_size: int
-) -> Callable[[Params, PyTree], dict[str, Float[Array, ""]]]:
-    """The means over ``rows.validation`` as a function of parameters and model state."""
+def validate(
+    task: Task, params: Params, model_state: PyTree, examples: Any, rows: Rows, batch_size: int
+) -> dict[str, Float[Array, ""]]:
+    """The means of loss and metrics over ``rows.validation``."""
     chosen: Any = rows.validation
     # Two iterations at least: XLA inlines a loop of one iteration, and the surrounding program then
     # changes the last bits.
     at_once = min(BATCHES_AT_ONCE * batch_size, -(-chosen.shape[0] // 2))
-    return lambda params, model_state: mean_over_rows(
-        task, params, model_state, examples, chosen, rows.validation_weights, at_once
-    )
+    weights = rows.validation_weights
+    return mean_over_rows(task, params, model_state, examples, chosen, weights, at_once)
 
 
 @compiled_for("task", static_argnames="batch_size")

@@ -33,7 +33,7 @@ from ._arguments import (
 from ._data import Batches, Epoch, as_examples, as_rows, count_rows, rows_used
 from ._divergence import Finding, is_lost, judge
 from ._early_stopping import EarlyStopping
-from ._evaluate import validation
+from ._evaluate import validate
 from ._progress import (
     Progress,
     code_of,
@@ -184,10 +184,9 @@ class Training:
             point = self._evaluated(state)
             _warn_of_model_state(point, state)
             if self._validates:
-                setup = self.setup
-                size = setup.timetable.batch_size
-                validate = validation(setup.task, self.examples, self.rows, size)
-                validated = validate(unpack(point), state.model_state)
+                evaluated = unpack(point), state.model_state
+                data = self.examples, self.rows, self.setup.timetable.batch_size
+                validated = validate(self.setup.task, *evaluated, *data)
                 metrics |= {f"validation_{name}": value for name, value in validated.items()}
                 loss = validated["loss"].astype(loss.dtype)
             opt_state = self.setup.optimizer.init(unpack(state.params))
