@@ -266,8 +266,8 @@ def compare_fingerprints(
         if was["program"] == new["program"]:
             if was["digest"] != new["digest"]:
                 sentences.append(
-                    f"the program of the {name} has other constants, such as 1 - dropout or minus "
-                    "the learning rate, than in the checkpoint, and the new ones are used: "
+                    f"numbers of the {name} that are constants of its program, such as 1 - dropout "
+                    "or minus the learning rate, differ from the checkpoint. The new ones count: "
                     f"{_changes(was['numbers'], new['numbers'])}."
                 )
         elif was["jax"] != new["jax"]:
@@ -321,7 +321,7 @@ def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A sentence for each number that has changed."""
     changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
     return [
-        "`key` differs from that of the run, which keeps its own."
+        "`key` is not that of the run, which keeps its own."
         if name == "key"
         else f"`{name}` was {saved.get(name)!r} before and is {now.get(name)!r} now."
         for name in changed

@@ -135,7 +135,9 @@ class Run(NamedTuple):
                 "finite or not scaled, or choose another initialization."
             )
         elif skipped:
-            happened += f" {skipped} of the {step} steps were not finite and had no effect."
+            happened += (
+                f" {skipped} of the {step} steps had no effect, because they were not finite."
+            )
         history = {name: np.asarray(values) for name, values in self.history.items()}
         steps = history.pop("step")
         last = np.argmax(steps == steps[-1])  # the step stays after the end
