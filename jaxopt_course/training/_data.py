@@ -59,7 +59,7 @@ def as_arrays(owner: str, name: str, tree: PyTree, convert: Any = jnp.asarray) -
         if not getattr(leaf, "shape", ()):
             raise TypeError(
                 f"{owner}: `{name}` must be an array, or a pytree of arrays, with one row per "
-                f"example, got the leaf {leaf!r}; convert a list by np.asarray."
+                f"example, got {leaf!r} as a leaf; convert lists by np.asarray."
             )
         if isinstance(leaf, jax.Array):
             return convert(leaf)
