@@ -1,12 +1,12 @@
 """The directory of a store: one folder per step, as Orbax writes it, and the lock of its owner.
 
-Only what this library and Orbax wrote is ever deleted. A folder named by a step number but with
-other content is not a checkpoint, foreign files in a checkpoint's folder stay when the checkpoint
-is deleted, and symbolic links are not followed.
+Only what this library and Orbax wrote is ever deleted. A folder that is named like a step but has
+other content is not a checkpoint, other files in a checkpoint's folder survive its deletion, and
+symbolic links are not followed.
 
-A step is never deleted under its own name. It is set aside first: folder ``20`` is renamed to
-``20.superseded-by-15``. After a crash the next store knows what to do: if step 15 exists, it was
-saved in place of step 20, which is deleted; otherwise step 20 gets its name back.
+Before a step is deleted, it is set aside: folder ``20`` is renamed to ``20.superseded-by-15``.
+After a crash the next store completes what was begun: if step 15 exists, it was saved in place of
+step 20, which is deleted; otherwise step 20 gets its name back.
 
 The lock is one of the operating system, which ends with the process that holds it. The lock file
 stays when the lock is released: deleting it could delete a file that a third process has locked.
@@ -87,7 +87,7 @@ def is_foreign(directory: pathlib.Path) -> bool:
 
 
 def read_manifest(directory: pathlib.Path, step: int, place: str) -> Manifest:
-    """The manifest of ``step``; messages call it ``place``.
+    """The manifest of ``step``; messages call the checkpoint ``place``.
 
     Raises:
         CheckpointCorruptError: if it is missing, damaged, or of another step.

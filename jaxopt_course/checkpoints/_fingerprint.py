@@ -79,9 +79,7 @@ def data_fingerprint(arrays: PyTree) -> str:
 def _words_of_jaxpr(jaxpr: Any, numbers: list[np.ndarray]) -> Iterator[str]:
     """The operations of a jaxpr as words; the numbers in it are appended to ``numbers``."""
     numbers += map(_as_array, getattr(jaxpr, "consts", ()))
-    inner = getattr(
-        jaxpr, "jaxpr", jaxpr
-    )  # the same or another type, depending on the version of JAX
+    inner = getattr(jaxpr, "jaxpr", jaxpr)  # closed jaxprs contain one
     variables: dict[Any, int] = {}
 
     def named(atom: Any) -> str:

@@ -21,12 +21,7 @@ ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> dict[str, Any]:
-    """The leaves of ``tree`` under their paths.
-
-    Args:
-        owner: the calling function, for messages.
-        tree: a pytree.
-        kinds: allowed types of leaves; all of them have a dtype and a shape.
+    """The leaves of ``tree``, which are of these ``kinds``, under their paths.
 
     Raises:
         TypeError: if a leaf is not an array, but a Python number for instance.
@@ -48,11 +43,9 @@ def named_leaves(owner: str, tree: PyTree, kinds: tuple[Any, ...] = ARRAYS) -> d
 
 
 def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
-    """How two trees differ in paths, dtypes and shapes, three differences at most; None if equal.
+    """How two trees, given by path, differ in paths, dtypes and shapes; None if they are equal.
 
-    Args:
-        saved: arrays, or objects with a dtype and a shape, under their paths.
-        wanted: the same for the other tree.
+    At most three differences are listed.
     """
     found = []
     for path in [*wanted, *(path for path in saved if path not in wanted)]:

@@ -4,8 +4,7 @@
 "key"}], "sha256"}``
 
 The last entry is the digest of all others, written as JSON with sorted keys and without blanks. It
-is checked first, and every later format must keep it. Every message of an error is one sentence
-that names the checkpoint.
+is checked first, and every later format must keep it.
 """
 
 import datetime
@@ -108,11 +107,7 @@ def encode_manifest(manifest: Manifest) -> dict[str, Any]:
 
 
 def decode_manifest(content: bytes, place: str) -> Manifest:
-    """The manifest in a file with these bytes.
-
-    Args:
-        content: the bytes of the file.
-        place: name of the checkpoint in messages.
+    """The manifest in a file with these bytes; messages call the checkpoint ``place``.
 
     Raises:
         CheckpointCorruptError: if the bytes are not those that were written.
@@ -128,7 +123,7 @@ def decode_manifest(content: bytes, place: str) -> Manifest:
                 step=plain["step"],
                 loss=plain["loss"],
                 about=plain["about"],
-                leaves=tuple(_record(leaf) for leaf in plain["leaves"]),
+                leaves=tuple(LeafRecord(**x | {"shape": (*x["shape"],)}) for x in plain["leaves"]),
                 time=datetime.datetime.fromisoformat(plain["time"]),
                 format=version,
             )
@@ -142,10 +137,5 @@ def decode_manifest(content: bytes, place: str) -> Manifest:
     )
 
 
-def _record(plain: Mapping[str, Any]) -> LeafRecord:
-    return LeafRecord(**{**plain, "shape": tuple(plain["shape"])})
-
-
 def _seal(plain: Mapping[str, Any]) -> str:
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
-    return sha256(text)
+    return sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")))

@@ -1,4 +1,4 @@
-"""The part of the store that Orbax does: it writes arrays and manifest as one atomic checkpoint."""
+"""How the store uses Orbax, which writes arrays and manifest as one atomic checkpoint."""
 
 import contextlib
 import logging
@@ -32,7 +32,7 @@ class OrbaxFiles:
         if arrays:  # Orbax refuses an empty tree
             items[ARRAYS] = args.PyTreeSave(arrays)
         try:
-            with _said_once():
+            with _quietly():
                 manager = self._open()
                 manager.reload()
                 if not manager.save(step, args=args.Composite(**items), force=True):
@@ -46,16 +46,14 @@ class OrbaxFiles:
     ) -> Mapping[str, Any]:
         """The arrays of a step, unverified; exceptions of Orbax are passed on.
 
-        Args:
-            step: number of the step.
-            records: the manifest's records of the arrays, under their names.
-            wanted: leaves that determine the placement, under their paths.
+        ``records`` are the manifest's records of the arrays, under their names. ``wanted`` are the
+        leaves that determine their placement, under their paths.
         """
         from orbax.checkpoint import args
 
         how = {name: restore_args(wanted.get(record.path)) for name, record in records.items()}
         items = {ARRAYS: args.PyTreeRestore(dict.fromkeys(how, 0), restore_args=how)}
-        with _said_once():
+        with _quietly():
             return self._open().restore(step, args=args.Composite(**items))[ARRAYS]
 
     def close(self) -> None:
@@ -77,7 +75,7 @@ class OrbaxFiles:
 
 
 @contextlib.contextmanager
-def _said_once() -> Iterator[None]:
+def _quietly() -> Iterator[None]:
     """Keep exceptions from being printed in addition to being raised.
 
     Orbax logs what it raises, with the traceback. If reading one array fails, the reads that are
@@ -104,7 +102,7 @@ def _not_late(args: Any) -> None:
     """A hook for such late errors.
 
     It is a module-level function because the process dies if a thread calls a hook that no longer
-    exists, and threads may outlive :func:`_said_once`.
+    exists, and threads may outlive :func:`_quietly`.
     """
     error = args.exc_value
     if not isinstance(error, RuntimeError) or str(error) != "Event loop is closed":

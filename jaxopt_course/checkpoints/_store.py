@@ -1,8 +1,8 @@
 """A store of checkpoints that verifies everything it reads back.
 
-Orbax writes each checkpoint, arrays and manifest, atomically. This store adds what Orbax lacks:
-digests of all arrays, falling back to the previous checkpoint, refusing other shapes and dtypes,
-keeping the best and the latest checkpoints, and a lock.
+Orbax writes the arrays and the manifest of a checkpoint atomically. This store adds digests of all
+arrays, a fallback to the previous checkpoint, a check of shapes and dtypes, retention of the best
+and the latest checkpoints, and a lock.
 """
 
 import contextlib
@@ -222,13 +222,12 @@ class CheckpointStore:
         self._require_directory()
         _barrier("restore")  # the first process may still be deleting checkpoints
         steps = steps_in(self.directory)
-        if step is not None and step not in steps:
-            there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+        if not steps or step not in (None, *steps):
+            which = "" if step is None else f" of step {step}"
+            there = f": there are {', '.join(map(str, steps))}" if steps else ""
             raise CheckpointError(
-                f"{OWNER}: there is no checkpoint of step {step} in {self.directory}: {there}."
+                f"{OWNER}: there is no checkpoint{which} in {self.directory}{there}."
             )
-        if not steps:
-            raise CheckpointError(f"{OWNER}: there is no checkpoint in {self.directory}.")
         if step is not None:
             return self._restore(like, step, added)
         for candidate in reversed(steps):

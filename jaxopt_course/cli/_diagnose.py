@@ -27,14 +27,7 @@ from jaxopt_course.diagnostics import (
 )
 from jaxopt_course.plots import gradient_bars, learning_curves, learning_rate_curve
 from jaxopt_course.tasks import Batch, Task, losses_of
-from jaxopt_course.training import (
-    OutcomeCode,
-    Run,
-    describe_outcome,
-    fit,
-    init_state,
-    make_train,
-)
+from jaxopt_course.training import OutcomeCode, Run, fit, init_state, make_train
 
 from ._options import Directory, TrainOptions, parse_options
 from ._process import COMPLETED, DIVERGED, UsageError, print_out, say
@@ -199,7 +192,7 @@ def _sections(setup: Setup, found: Findings, *, with_pictures: bool) -> list[Sec
         f"learning rate {options.learning_rate:g}, {options.schedule}; "
         f"{checks.counted(options.epochs, 'epoch')} in batches of {options.batch_size}."
     )
-    outcome, per_epoch = describe_outcome(found.run.outcome), setup.steps_per_epoch
+    outcome, per_epoch = str(found.run.outcome), setup.steps_per_epoch
     fit = outcome if found.fit is None else f"{outcome}\n{found.fit}"
     rates = _on_rates(found.rates, float(options.learning_rate))
     figures = {

@@ -22,7 +22,6 @@ from jaxopt_course.training import (
     Logging,
     OutcomeCode,
     Run,
-    describe_outcome,
     fit,
     save_bundle,
     smoke_test,
@@ -75,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         print_out(json_text(record))
     elif "figures" in record:
         print_table(record["figures"])
-    say(describe_outcome(trained.outcome, int(trained.skipped)))
+    say(str(trained))
     return COMPLETED if "figures" in record else DIVERGED
 
 

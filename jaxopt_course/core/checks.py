@@ -22,6 +22,12 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
+def are_known(*values: Any) -> bool:
+    """Whether all ``values`` are concrete numbers: neither traced, nor abstract, nor batched."""
+    kinds = (int, float, np.generic, np.ndarray, jax.Array)
+    return all(isinstance(x, kinds) and not is_traced(x) and np.ndim(x) == 0 for x in values)
+
+
 def shown(value: Any) -> str:
     """``value`` as part of a message: its text, or its type where the text is long."""
     if not is_traced(value) and isinstance(value, jax.Array | np.ndarray):

@@ -2,6 +2,5 @@
 
 from ._minimize import MinimizeOutcome as MinimizeOutcome
 from ._minimize import Minimum as Minimum
-from ._minimize import describe_minimum as describe_minimum
 from ._minimize import minimize as minimize
 from ._trajectory import trajectory as trajectory

@@ -31,16 +31,11 @@ from jaxopt_course.core import (
     tree,
     was_applied,
 )
-from jaxopt_course.transforms import (
-    ValueFn,
-    apply_accumulated,
-    lookahead_params,
-    take_step,
-)
+from jaxopt_course.transforms import ValueFn, apply_accumulated, lookahead_params, take_step
 
 
 class MinimizeOutcome(enum.IntEnum):
-    """How a minimization ended; :func:`describe_minimum` explains it."""
+    """How a minimization ended; a printed :class:`Minimum` explains it."""
 
     CONVERGED = 0
     ITERATION_LIMIT = 1
@@ -49,7 +44,7 @@ class MinimizeOutcome(enum.IntEnum):
 
 
 class Minimum(NamedTuple):
-    """The result of a minimization.
+    """The result of a minimization; ``print`` it to read how it ended, and what to do about it.
 
     params: the last point with a finite value and gradient. For an optimizer that looks ahead it is
         the look-ahead point.
@@ -59,6 +54,10 @@ class Minimum(NamedTuple):
     outcome: a :class:`MinimizeOutcome`, i32[].
     state: state of the optimizer.
     history: values after 0, 1, 2, ... steps, f[history_size]; NaN after the last step.
+
+    Examples:
+        >>> print(minimize(lambda x: x**2, jnp.array(1.0), optax.sgd(0.5)))
+        Converged after 1 step: value 0, gradient norm 0.
     """
 
     params: Params
@@ -68,6 +67,33 @@ class Minimum(NamedTuple):
     outcome: Int[Array, ""]
     state: State
     history: Float[Array, "history_size"]
+
+    def __str__(self) -> str:
+        if not checks.are_known(self.value, self.gradient_norm, self.steps, self.outcome):
+            return repr(self)
+        step, norm = int(self.steps), float(self.gradient_norm)
+        steps, outcome = checks.counted(step, "step"), MinimizeOutcome(int(self.outcome))
+        if outcome is MinimizeOutcome.CONVERGED:
+            value = float(self.value)
+            return f"Converged after {steps}: value {value:.6g}, gradient norm {norm:.3g}."
+        if outcome is MinimizeOutcome.ITERATION_LIMIT:
+            return (
+                f"Stopped at the limit of {steps}, where the gradient norm is {norm:.3g}. "
+                "Raise `max_steps` or the learning rate, or use a second-order optimizer."
+            )
+        if outcome is MinimizeOutcome.NO_PROGRESS:
+            return (
+                f"No progress: the steps before step {step} reached no new lowest value, and the "
+                f"gradient norm is {norm:.3g}. Lower the learning rate. If it is small already, "
+                "the precision allows no more: raise `gtol` or compute in float64."
+            )
+        if not tree.all_finite((self.value, self.gradient_norm)):
+            return "Not finite: the value or the gradient at the start. Choose another start."
+        return (
+            f"Not finite: after {steps}, the next one leads to a value, a gradient or a state "
+            "that is not finite. Lower the learning rate, or check that the function is bounded "
+            "below."
+        )
 
 
 class _Progress(NamedTuple):
@@ -134,9 +160,7 @@ def minimize(
         >>> [round(float(x), 3) for x in found.params]
         [1.0, 1.0]
     """
-    checks.number("minimize", "max_steps", max_steps, "[0, inf)")
-    checks.number("minimize", "gtol", gtol, "[0, inf)")
-    checks.number("minimize", "ftol", ftol, "[0, inf)")
+    checks.numbers("minimize", "[0, inf)", max_steps=max_steps, gtol=gtol, ftol=ftol)
     checks.number("minimize", "patience", patience, "[1, inf)")
     checks.integer("minimize", "history_size", history_size, "[0, inf)")
     tx = checks.transformation("minimize", "optimizer", optimizer)
@@ -144,98 +168,57 @@ def minimize(
     _check_function(fn, params, args)
 
     def program(params: Params, args: Any, limits: dict[str, Array]) -> Minimum:
-        value_fn = lambda params: fn(params, *args)
-
-        def going(progress: _Progress) -> Array:
-            affordable = numerics.as_float(progress.steps) < limits["max_steps"]
-            return (progress.outcome == int(MinimizeOutcome.ITERATION_LIMIT)) & affordable
-
-        def step(old: _Progress) -> _Progress:
-            new = _stepped(tx, value_fn, old)
-            finite = tree.all_finite((new.value, new.grads)) & ~_is_lost(old, new)
-            lost = old._replace(outcome=jnp.full_like(old.outcome, int(MinimizeOutcome.NOT_FINITE)))
-            # Without an update there is no change to judge.
-            before = jnp.where(_moved(new, old), old.value, jnp.nan)
-            new = _judged(new, before, limits)
-            return jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, lost)
-
-        start = _started(tx, value_fn, params, history_size)
-        start = _judged(start, jnp.full_like(start.value, jnp.nan), limits)
-        end = _finished(tx, value_fn, jax.lax.while_loop(going, step, start))
-        return Minimum(
-            params=end.point,
-            value=end.value,
-            gradient_norm=global_norm(end.grads),
-            steps=end.steps,
-            outcome=end.outcome,
-            state=end.state,
-            history=end.history,
-        )
+        loss = lambda params: fn(params, *args)
+        value_fn = ValueFn(loss, lambda count, at_most: loss)  # all batches are the same
+        end = _run(tx, value_fn, params, limits, history_size)
+        norm = global_norm(end.grads)
+        return Minimum(end.point, end.value, norm, end.steps, end.outcome, end.state, end.history)
 
     numbers = {"max_steps": max_steps, "gtol": gtol, "ftol": ftol, "patience": patience}
     limits = {name: numerics.as_float(number) for name, number in numbers.items()}
     return jax.jit(canonical_convolutions(program))(params, args, limits)
 
 
-def describe_minimum(minimum: Minimum) -> str:
-    """Describe how a minimization ended, and what to do about it.
-
-    Args:
-        minimum: result of one minimization, concrete.
-
-    Examples:
-        >>> import optax
-        >>> found = minimize(lambda x: x**2, jnp.array(1.0), optax.sgd(0.5))
-        >>> describe_minimum(found)
-        'Converged after 1 step: value 0, gradient norm 0.'
-    """
-    step, norm = int(minimum.steps), float(minimum.gradient_norm)
-    steps = checks.counted(step, "step")
-    texts = {
-        MinimizeOutcome.CONVERGED: (
-            f"Converged after {steps}: value {float(minimum.value):.6g}, gradient norm {norm:.3g}."
-        ),
-        MinimizeOutcome.ITERATION_LIMIT: (
-            f"Stopped at the limit of {steps}, where the gradient norm is {norm:.3g}. "
-            "Raise `max_steps` or the learning rate, or use a second-order optimizer."
-        ),
-        MinimizeOutcome.NO_PROGRESS: (
-            f"No progress: the steps before step {step} reached no new lowest value, and the "
-            f"gradient norm is {norm:.3g}. Lower the learning rate; if it is small already, this "
-            "is as far as the precision goes: raise `gtol` or compute in float64."
-        ),
-        MinimizeOutcome.NOT_FINITE: (
-            f"Not finite: after {steps}, the next one leads to a value, a gradient or a "
-            "state that is not finite. Lower the learning rate, or look whether the function is "
-            "bounded below."
-            if tree.all_finite((minimum.value, minimum.gradient_norm))
-            else "Not finite: the value or the gradient at the start. Choose another start."
-        ),
-    }
-    return texts[MinimizeOutcome(int(minimum.outcome))]
-
-
-def _started(
+def _run(
     tx: GradientTransformationExtraArgs,
-    value_fn: Callable[[Params], Array],
+    value_fn: ValueFn,
     params: Params,
-    size: int,
+    limits: dict[str, Array],
+    history_size: int,
 ) -> _Progress:
-    """The progress at ``params``, before :func:`_judged`, with a history of ``size`` values."""
+    """The progress at the end of the loop over the steps, which starts at ``params``."""
+
+    def going(progress: _Progress) -> Array:
+        affordable = numerics.as_float(progress.steps) < limits["max_steps"]
+        return (progress.outcome == int(MinimizeOutcome.ITERATION_LIMIT)) & affordable
+
+    def step(old: _Progress) -> _Progress:
+        new = _stepped(tx, value_fn, old)
+        finite = tree.all_finite((new.value, new.grads)) & ~_is_lost(old, new)
+        lost = old._replace(outcome=jnp.full_like(old.outcome, int(MinimizeOutcome.NOT_FINITE)))
+        # Without an update there is no change to judge.
+        before = jnp.where(_moved(new, old), old.value, jnp.nan)
+        new = _judged(new, before, limits)
+        return jax.tree.map(lambda x, y: jnp.where(finite, x, y), new, lost)
+
     state = tx.init(params)
+    point, value, grads = _evaluated(value_fn, params, state)
+    zero, history = jnp.zeros((), jnp.int32), jnp.full(history_size, jnp.nan, value.dtype)
+    start = _Progress(params, state, point, value, grads, zero, value, zero, zero, history)
+    start = _judged(start, jnp.full_like(value, jnp.nan), limits)
+    return _finished(tx, value_fn, jax.lax.while_loop(going, step, start))
+
+
+def _evaluated(value_fn: ValueFn, params: Params, state: State) -> tuple[Params, Array, Updates]:
+    """The point at which the gradient is taken, and the value and the gradient there."""
     point = lookahead_params(state, params)
-    value, grads = jax.value_and_grad(value_fn)(point)
-    zero, history = jnp.zeros((), jnp.int32), jnp.full(size, jnp.nan, value.dtype)
-    return _Progress(params, state, point, value, grads, zero, value, zero, zero, history)
+    return point, *jax.value_and_grad(value_fn)(point)
 
 
-def _stepped(
-    tx: GradientTransformationExtraArgs, value_fn: Callable[[Params], Array], old: _Progress
-) -> _Progress:
+def _stepped(tx: GradientTransformationExtraArgs, value_fn: ValueFn, old: _Progress) -> _Progress:
     """The progress one step after ``old``, before :func:`_judged`."""
-    offered = _same_in_every_batch(value_fn)
     params, state = take_step(
-        tx, old.params, old.state, old.grads, value=old.value, value_fn=offered
+        tx, old.params, old.state, old.grads, value=old.value, value_fn=value_fn
     )
     point = lookahead_params(state, params)
     evaluated = lambda: jax.value_and_grad(value_fn)(point)
@@ -258,33 +241,20 @@ def _stepped(
     return new._replace(steps_since_lowest=jnp.where(lower, 0, old.steps_since_lowest + more))
 
 
-def _same_in_every_batch(value_fn: Callable[[Params], Array]) -> ValueFn:
-    """``value_fn`` as an extra argument, also for accumulations: all batches are alike."""
-    return ValueFn(value_fn, lambda count, at_most: value_fn)
-
-
 def _moved(new: _Progress, old: _Progress) -> Array:
     """Whether the step from ``old`` to ``new`` was an update, and not only an accumulation."""
     applied = was_applied(new.state, old.state)
     return jnp.array(True) if applied is None else applied
 
 
-def _finished(
-    tx: GradientTransformationExtraArgs, value_fn: Callable[[Params], Array], end: _Progress
-) -> _Progress:
+def _finished(tx: GradientTransformationExtraArgs, value_fn: ValueFn, end: _Progress) -> _Progress:
     """``end``, after applying gradients that are still accumulated at the limit of steps."""
     if is_pending(end.state) is None:
         return end
-    offered = _same_in_every_batch(value_fn)
-    params, state = apply_accumulated(tx, end.state, end.params, value_fn=offered)
-    point = lookahead_params(state, params)
-    value, grads = jax.value_and_grad(value_fn)(point)
-    history = end.history
-    if history.size > 0:
-        history = history.at[end.steps].set(value, mode="drop")
-    new = end._replace(
-        params=params, state=state, point=point, value=value, grads=grads, history=history
-    )
+    params, state = apply_accumulated(tx, end.state, end.params, value_fn=value_fn)
+    point, value, grads = _evaluated(value_fn, params, state)
+    new = end._replace(params=params, state=state, point=point, value=value, grads=grads)
+    new = _recorded(new)
     at_limit = end.outcome == int(MinimizeOutcome.ITERATION_LIMIT)
     better = at_limit & tree.all_finite((value, grads))
     return jax.tree.map(lambda x, y: jnp.where(better, x, y), new, end)
@@ -312,10 +282,16 @@ def _judged(progress: _Progress, old_value: Array, limits: dict[str, Array]) -> 
     }
     codes = [jnp.asarray(int(code), jnp.int32) for code in (*ends, MinimizeOutcome.ITERATION_LIMIT)]
     outcome = jnp.select([*ends.values()], codes[:-1], codes[-1])
+    return _recorded(progress._replace(outcome=outcome))
+
+
+def _recorded(progress: _Progress) -> _Progress:
+    """``progress`` with its value in its history."""
     history = progress.history
-    if history.size > 0:  # an empty array has no entry to write to
-        history = history.at[progress.steps].set(value, mode="drop")
-    return progress._replace(outcome=outcome, history=history)
+    if history.size == 0:  # an empty array has no entry to write to
+        return progress
+    history = history.at[progress.steps].set(progress.value, mode="drop")
+    return progress._replace(history=history)
 
 
 def _stored(state: State, value: Array) -> tuple[Array, Updates] | None:

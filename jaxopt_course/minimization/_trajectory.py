@@ -2,8 +2,8 @@
 
     p_0 = params,   p_(t+1) = p_t + u_t,   u_t = update(grad f(look(p_t)), ...)
 
-where look(p) is p, or the look-ahead point of the optimizer. :func:`minimize` stops by itself, but
-keeps no points.
+where look(p) is p, or the look-ahead point of the optimizer. :func:`minimize` stops at a minimum,
+but does not keep the points.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxopt_course.core import (
-    Params,
-    canonical_convolutions,
-    checks,
-)
-from jaxopt_course.transforms import (
-    lookahead_params,
-    take_step,
-)
+from jaxopt_course.core import Params, canonical_convolutions, checks
+from jaxopt_course.transforms import lookahead_params, take_step
 
 
 def trajectory(
@@ -33,10 +26,9 @@ def trajectory(
     optimizer that is built inside.
 
     Args:
-        fn: a differentiable function from params, a pytree of floats, to a scalar.
+        fn: a function from params to a scalar.
         params: the initial point.
-        optimizer: any gradient transformation. Its ``update`` is also offered ``value``, ``grad``
-            and ``value_fn``.
+        optimizer: any gradient transformation.
         steps: number of steps, in [0, inf), static.
 
     Returns:

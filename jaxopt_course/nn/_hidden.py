@@ -7,7 +7,7 @@ because the batch mean would subtract it: its gradient would be pure rounding no
 amplifies.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -89,6 +89,9 @@ def check_model(model: Any, **widths: Sequence[int]) -> None:
     owner = type(model).__name__
     checks.integer(owner, "outputs", model.outputs, "[1, inf)")
     for name, values in widths.items():
+        if not isinstance(values, Iterable):
+            rule = "must be a sequence of ints in [1, inf), one for each layer"
+            raise TypeError(f"{owner}: `{name}` {rule}, got {checks.shown(values)}.")
         for value in values:
             checks.integer(owner, name, value, "[1, inf)")
     activation(model.activation)

@@ -15,7 +15,6 @@ from ._fit import fit as fit
 from ._fit import smoke_test as smoke_test
 from ._log import Logging as Logging
 from ._memory_plan import MemoryPlan as MemoryPlan
-from ._memory_plan import describe_plan as describe_plan
 from ._memory_plan import plan as plan
 from ._population import make_population as make_population
 from ._progress import Progress as Progress
@@ -30,7 +29,6 @@ from ._state import OutcomeCode as OutcomeCode
 from ._state import Rows as Rows
 from ._state import Run as Run
 from ._state import TrainState as TrainState
-from ._state import describe_outcome as describe_outcome
 from ._step import init_state as init_state
 from ._step import make_step as make_step
 from ._stream import Stream as Stream

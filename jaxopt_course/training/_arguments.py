@@ -11,8 +11,8 @@ from jaxopt_course.core import checks
 from jaxopt_course.tasks import Task
 
 
-WITHOUT_END = 2**30  # steps: more than any training takes, and counters can hold it
-CAPACITY = 2**14  # steps of one segment, whose losses fit into a buffer of the program
+WITHOUT_END = 2**30  # steps of a training without an end; more than any takes, below 2**31
+CAPACITY = 2**14  # largest number of steps of a segment; the program has a buffer for their losses
 
 Evaluated = Literal["averaged", "raw"]  # which parameters
 OnDivergence = Literal["stop", "raise", "skip"]
@@ -59,7 +59,7 @@ def make_timetable(
     checks.integer(owner, "batch_size", batch_size, "[1, inf)")
     if batch_size > n:
         raise ValueError(
-            f"{owner}: `batch_size` must lie in [1, {n}], for there are {n} training rows, "
+            f"{owner}: `batch_size` must lie in [1, {n}], at most the number of training rows, "
             f"got {batch_size}."
         )
     steps_per_epoch = -(-n // batch_size)

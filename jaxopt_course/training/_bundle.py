@@ -14,7 +14,6 @@ import math
 import os
 import pathlib
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -87,9 +86,8 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     path = pathlib.Path(path)
     if path.is_file() and path.stat().st_size and _kind_of(path) is None:
         raise FileExistsError(f"save_bundle: {path} is not a model bundle, so it is not replaced.")
-    arrays = {"params": bundle.params, "model_state": bundle.model_state}
-    if bundle.scaler is not None:
-        arrays["scaler"] = bundle.scaler._asdict()
+    scaler = {} if bundle.scaler is None else {"scaler": bundle.scaler._asdict()}
+    arrays = {"params": bundle.params, "model_state": bundle.model_state, **scaler}
     payload = serialization.msgpack_serialize(jax.tree.map(np.asarray, arrays))
     header = json.dumps({name: getattr(bundle, name) for name in HEADER})
     content = header.encode() + b"\n" + payload
@@ -189,19 +187,17 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
 def _check_bundle(owner: str, bundle: Bundle) -> None:
     """Raise unless the parts of ``bundle`` are consistent; arrays are checked last."""
     _check_description(owner, bundle.model, bundle.input_shape, bundle.problem)
-    lists = [x for x in bundle.model["config"].values() if isinstance(x, list | tuple)]
-    n_leaves = len(jax.tree.leaves(bundle.params))
-    if any(len(entries) > n_leaves for entries in lists):
+    config, n_leaves = bundle.model["config"], len(jax.tree.leaves(bundle.params))
+    if any(isinstance(x, list | tuple) and len(x) > n_leaves for x in config.values()):
         raise ValueError(
             f"{owner}: `model` does not make a model of {n_leaves} parameter arrays: it has more "
             "layers."
         )
     task = _task_of(owner, bundle)
-    _check_arrays(owner, task.init, bundle.params, bundle.model_state)
+    _check_arrays(owner, task, bundle.params, bundle.model_state)
     if bundle.scaler is not None:
         _check_scaler(owner, bundle.scaler, bundle.input_shape)
-    outputs = bundle.model["config"]["outputs"]
-    _check_label_names(owner, bundle.label_names, bundle.problem, outputs)
+    _check_label_names(owner, bundle.label_names, bundle.problem, config["outputs"])
 
 
 def _task_of(owner: str, bundle: Bundle) -> Task:
@@ -225,9 +221,8 @@ def _check_description(owner: str, model: Any, input_shape: Any, problem: Any) -
     """Raise unless JSON of limited size describes the model, and the problem is known."""
     fits = isinstance(model, dict) and model.keys() == {"name", "config"}
     if not (fits and isinstance(model["name"], str) and isinstance(model["config"], dict)):
-        raise ValueError(
-            f"{owner}: `model` must be {{'name': ..., 'config': {{...}}}}, got {_shown(model)}."
-        )
+        rule = "must be {'name': ..., 'config': {...}}"
+        raise ValueError(f"{owner}: `model` {rule}, got {checks.shown(model)}.")
     try:
         length = len(json.dumps(model, allow_nan=False))
     except (RecursionError, TypeError, ValueError) as error:
@@ -238,40 +233,32 @@ def _check_description(owner: str, model: Any, input_shape: Any, problem: Any) -
         raise ValueError(
             f"{owner}: `model` must have at most {LONGEST_CONFIG} characters of JSON, got {length}."
         )
-    sizes = isinstance(input_shape, tuple) and len(input_shape) <= MOST_AXES
-    if not (
-        sizes
-        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in input_shape)
-        and math.prod(input_shape) <= MOST_INPUTS
-    ):
+    is_size = lambda n: isinstance(n, int) and not isinstance(n, bool) and n > 0
+    fits = isinstance(input_shape, tuple) and len(input_shape) <= MOST_AXES
+    if not (fits and all(map(is_size, input_shape)) and math.prod(input_shape) <= MOST_INPUTS):
         raise ValueError(
             f"{owner}: `input_shape` must be at most {MOST_AXES} sizes in [1, inf) whose product "
-            f"is at most {MOST_INPUTS}, got {_shown(input_shape)}."
+            f"is at most {MOST_INPUTS}, got {checks.shown(input_shape)}."
         )
     checks.choice(owner, "problem", problem, PROBLEMS)
 
 
-def _check_arrays(
-    owner: str,
-    init: Callable[..., tuple[Params, PyTree]],
-    params: Params,
-    model_state: PyTree,
-) -> None:
-    """Raise unless parameters and model state are finite arrays like those of ``init``."""
+def _check_arrays(owner: str, task: Task, params: Params, model_state: PyTree) -> None:
+    """Raise unless parameters and model state are finite arrays like those of ``task``."""
     try:
-        made = jax.eval_shape(init, jax.random.key(0))
+        made = jax.eval_shape(task.init, jax.random.key(0))
     except Exception as error:  # the config may be anything
         raise ValueError(f"{owner}: `model` does not make a model: {briefly(error)}.") from error
-    for what, like, given in zip(
-        ("parameter", "model state"), made, (params, model_state), strict=True
-    ):
+    given = {"parameter": params, "model state": model_state}
+    for (what, tree), like in zip(given.items(), made, strict=True):
         shaped = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), like)
-        checks.like(owner, what, given, shaped, than="model")
-        leaves = zip(jax.tree.leaves_with_path(given), jax.tree.leaves(like), strict=True)
+        checks.like(owner, what, tree, shaped, than="model")
+        leaves = zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True)
         for (path, leaf), other in leaves:
-            _check_leaf(owner, f"{what} at {jax.tree_util.keystr(path)}", leaf, other.dtype)
-            if "var" in jax.tree_util.keystr(path[-1:]) and what == "model state":
-                _check_range(owner, f"{what} at {jax.tree_util.keystr(path)}", leaf, "[0, inf)")
+            place = f"{what} at {jax.tree_util.keystr(path)}"
+            is_variance = what == "model state" and "var" in jax.tree_util.keystr(path[-1:])
+            interval = "[0, inf)" if is_variance else None
+            _check_numbers(owner, place, leaf, interval, other.dtype)
 
 
 def _check_scaler(owner: str, scaler: Scaler, input_shape: tuple[int, ...]) -> None:
@@ -283,8 +270,8 @@ def _check_scaler(owner: str, scaler: Scaler, input_shape: tuple[int, ...]) -> N
                 f"{owner}: `scaler.{name}` must have the shape {input_shape} of an input, or of "
                 f"its last axes, got {np.shape(part)}."
             )
-        _check_leaf(owner, f"`scaler.{name}`", part, None)
-    _check_range(owner, "`scaler.scale`", scaler.scale, "(0, inf)")
+        interval = "(0, inf)" if name == "scale" else None
+        _check_numbers(owner, f"`scaler.{name}`", part, interval)
 
 
 def _check_label_names(owner: str, names: Any, problem: str, outputs: int) -> None:
@@ -292,31 +279,30 @@ def _check_label_names(owner: str, names: Any, problem: str, outputs: int) -> No
     if names is None:
         return
     if not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"{owner}: `label_names` must be strings or None, got {_shown(names)}.")
+        rule = "must be strings or None"
+        raise ValueError(f"{owner}: `label_names` {rule}, got {checks.shown(names)}.")
     n_classes = 2 if problem == "binary" and outputs == 1 else outputs
     if len(names) != n_classes or len(set(names)) != len(names):
         raise ValueError(
             f"{owner}: `label_names` must be {n_classes} names, all different, got {len(names)}: "
-            f"{_shown(names)}."
+            f"{checks.shown(names)}."
         )
 
 
-def _check_leaf(owner: str, place: str, leaf: Any, dtype: Any) -> None:
-    """Raise unless ``leaf`` is an array of real, finite numbers of this dtype; None: of any."""
+def _check_numbers(
+    owner: str, place: str, leaf: Any, interval: str | None, dtype: Any = None
+) -> None:
+    """Raise unless ``leaf`` is an array of finite floats, of this dtype and in this interval.
+
+    ``interval`` is ``"[0, inf)"``, ``"(0, inf)"`` or None, which allows all finite numbers.
+    """
     found = getattr(leaf, "dtype", None)
     if found is None or not jnp.issubdtype(found, jnp.floating) or dtype not in (None, found):
         wanted = "real numbers" if dtype is None else f"the model's dtype {dtype}"
         raise ValueError(f"{owner}: {place} must be an array of {wanted}, got {found}.")
-    if not np.isfinite(np.asarray(leaf, np.float64)).all():
+    numbers = np.asarray(leaf, np.float64)
+    if not np.isfinite(numbers).all():
         raise ValueError(f"{owner}: {place} must be finite, got NaN or infinity.")
-
-
-def _check_range(owner: str, place: str, leaf: Any, interval: str) -> None:
-    low = np.min(np.asarray(leaf, np.float64), initial=np.inf)
-    if low < 0 or (low == 0 and interval.startswith("(")):
+    low = numbers.min(initial=np.inf)
+    if interval is not None and (low < 0 or (low == 0 and interval.startswith("("))):
         raise ValueError(f"{owner}: {place} must lie in {interval}, got {low}.")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."

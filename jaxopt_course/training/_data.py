@@ -15,7 +15,7 @@ from ._arguments import Timetable
 from ._state import Rows
 
 
-# Step numbers are below 2^31, so this number is free for the second use of the run's key.
+# Folded into the run's key for the order of the data; the steps folded into it are below 2^31.
 DATA_STREAM = 2**32 - 1
 
 
@@ -31,12 +31,9 @@ def pair_of(data: Any) -> tuple[PyTree, PyTree] | None:
 def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
     """Inputs and targets as JAX arrays, in the precision of this process.
 
-    Args:
-        owner: the calling function, for messages.
-        data: a pair (inputs, targets), or an object with these two attributes.
-
     Raises:
-        TypeError: if ``data`` is neither, or an array is a list or does not hold numbers.
+        TypeError: if ``data`` is neither a pair (inputs, targets) nor has these two attributes, or
+            an array is a list or does not hold numbers.
         ValueError: if there is no example, or the numbers of rows differ.
     """
     pair = pair_of(data)
@@ -61,15 +58,13 @@ def as_arrays(owner: str, name: str, tree: PyTree, convert: Any = jnp.asarray) -
     def array(leaf: Any) -> Any:
         if not getattr(leaf, "shape", ()):
             raise TypeError(
-                f"{owner}: `{name}` must be an array, or a pytree of arrays, with one row an "
-                f"example, got {leaf!r} as an entry of it; make an array of a list by np.asarray."
+                f"{owner}: `{name}` must be an array, or a pytree of arrays, with one row per "
+                f"example, got {leaf!r} as a leaf; convert lists by np.asarray."
             )
-        leaf = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
-        if not (
-            isinstance(leaf, jax.Array)
-            or jnp.issubdtype(leaf.dtype, np.number)
-            or leaf.dtype == np.bool
-        ):
+        if isinstance(leaf, jax.Array):
+            return convert(leaf)
+        leaf = np.asarray(leaf)
+        if not jnp.issubdtype(leaf.dtype, np.number) and leaf.dtype != np.bool:
             raise TypeError(
                 f"{owner}: `{name}` must hold numbers, got {leaf.dtype}; map words to class "
                 "numbers first."
@@ -89,7 +84,7 @@ def count_rows(owner: str, arrays: PyTree) -> int:
     counts = sorted({shape[0] if shape else 0 for shape in shapes})
     if len(counts) > 1:
         raise ValueError(
-            f"{owner}: inputs and targets must have one row an example, got {counts} rows."
+            f"{owner}: inputs and targets must have one row per example, got {counts} rows."
         )
     if counts in ([], [0]):
         raise ValueError(f"{owner}: there must be at least one example, got shapes {shapes}.")
@@ -131,11 +126,8 @@ def rows_used(rows: Rows | None, n: int) -> Bool[np.ndarray, "n"] | None:
     """
     if rows is None or checks.is_traced(rows.train) or checks.is_traced(rows.validation):
         return None
-    used = np.zeros(n, bool)
-    for numbers, weights in [
-        (rows.train, rows.weights),
-        (rows.validation, rows.validation_weights),
-    ]:
+    used, validation = np.zeros(n, bool), (rows.validation, rows.validation_weights)
+    for numbers, weights in [(rows.train, rows.weights), validation]:
         if numbers is not None:
             weightless = weights is None or checks.is_traced(weights)
             counted = ... if weightless else np.asarray(weights) > 0
@@ -160,13 +152,7 @@ class Epoch(NamedTuple):
 
 
 class Batches:
-    """The batches of a training on arrays, in an order that is a function of key and epoch.
-
-    Args:
-        examples: inputs and targets of all rows.
-        rows: the rows to train on.
-        timetable: timetable of the training.
-    """
+    """The batches of a training on arrays, in an order that is a function of key and epoch."""
 
     def __init__(self, examples: tuple[PyTree, PyTree], rows: Rows, timetable: Timetable) -> None:
         n = rows.train.shape[0]
@@ -220,11 +206,7 @@ def _row_numbers(owner: str, name: str, values: Any, n: int) -> Int[Array, "n"]:
             f"{owner}: `{name}` must be a vector of at least one integer, "
             f"got {dtype.name} of shape {shape}."
         )
-    if not checks.is_traced(values):
-        numbers = np.asarray(values)
-        outside = numbers[(numbers < 0) | (numbers >= n)]
-        if outside.size:
-            raise ValueError(f"{owner}: `{name}` must lie in [0, {n}), got {outside[0]}.")
+    _check_below(owner, name, values, n)
     return jnp.asarray(values, jnp.int32)
 
 
@@ -236,9 +218,14 @@ def _weights(owner: str, name: str, values: Any, rows: Int[Array, "n"]) -> Float
         raise ValueError(
             f"{owner}: `{name}` must have the shape {rows.shape} of its rows, got {weights.shape}."
         )
+    _check_below(owner, name, values, np.inf)
+    return weights
+
+
+def _check_below(owner: str, name: str, values: Any, end: float) -> None:
+    """Raise unless all ``values`` lie in [0, end), or are traced."""
     if not checks.is_traced(values):
         numbers = np.asarray(values)
-        outside = numbers[~((numbers >= 0) & (numbers < np.inf))]
+        outside = numbers[~((numbers >= 0) & (numbers < end))]
         if outside.size:
-            raise ValueError(f"{owner}: `{name}` must lie in [0, inf), got {outside[0]}.")
-    return weights
+            raise ValueError(f"{owner}: `{name}` must lie in [0, {end}), got {outside[0]}.")

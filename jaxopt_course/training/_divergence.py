@@ -20,14 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
-from jaxopt_course.core import (
-    states,
-    tree,
-)
+from jaxopt_course.core import states, tree
 from jaxopt_course.tasks import Batch
-from jaxopt_course.transforms import (
-    loss_scale,
-)
+from jaxopt_course.transforms import loss_scale
 
 from ._data import count_rows
 from ._state import TrainState
@@ -36,7 +31,7 @@ from ._step import StepTaken
 
 SHOWN = 10  # rows at most
 INITIAL = "parameter before it"
-REMEDY = "Lower the learning rate, clip the gradients, or mend the data."
+REMEDY = "Lower the learning rate, clip the gradients, or correct the data."
 
 
 class Finding(enum.IntEnum):
@@ -122,31 +117,29 @@ def explain_divergence(
 
     taken, code = look(batch)
     finding = Finding(int(code))
-    kind, leaf = _first_leaf(state, taken, finding)
-    if kind == INITIAL:  # whatever the rows are
-        culprits: tuple[list[int], bool] = [], True
-    elif jax.process_count() > 1:  # each process holds a part of the batch
-        culprits = [], False
-    else:
-        culprits = _culprits(lambda part: int(look(part)[1]), batch, finding)
-    places, are_all = culprits
+    # When it is repeated in another program, a borderline step may turn out to be finite.
+    part = "loss" if finding is Finding.FINITE else finding.name.lower()
+    kind, leaf = _first_leaf(state, taken, part)
+    places: list[int] = []
+    because = "for which no single row is to blame"
+    if kind != INITIAL and jax.process_count() > 1:  # each process holds a part of the batch
+        because = "and the rows were not searched for, because several processes hold them"
+    elif kind != INITIAL:
+        places, are_all = _culprits(lambda part: int(look(part)[1]), batch, finding)
     named = sorted(set(places if rows is None else rows[places].tolist()))
-    what = "places in its batch" if rows is None else "rows"
-    return DivergenceError(
-        f"fit: the {_name(finding)} of step {int(state.step)} is not finite, "
-        f"{_because(what, named, are_all)}.{_where(kind, leaf)} {REMEDY}",
-        int(state.step),
-        leaf,
-        named,
-        _name(finding),
-    )
+    if named:
+        what = "places in its batch" if rows is None else "rows"
+        because = f"because of {what} {named}{'' if are_all else ' and perhaps others'}"
+    step = int(state.step)
+    message = f"fit: the {part} of step {step} is not finite, {because}."
+    return DivergenceError(f"{message}{_where(kind, leaf)} {REMEDY}", step, leaf, named, part)
 
 
 def explain_evaluation(state: TrainState) -> DivergenceError:
     """The error for an evaluation with a non-finite loss after finite steps."""
     step, leaf = int(state.step), _path(None, state.params)
-    where = _where("parameter", leaf)
-    message = f"fit: the loss of the evaluation after step {step} is not finite.{where} {REMEDY}"
+    message = f"fit: the loss of the evaluation after step {step} is not finite."
+    message += f"{_where('parameter', leaf)} {REMEDY}"
     return DivergenceError(message, step, leaf, [], "loss")
 
 
@@ -155,10 +148,10 @@ def _culprits(
 ) -> tuple[list[int], bool]:
     """The places in the batch that alone make the step non-finite, and whether these are all.
 
-    A group of rows is tried in a batch of copies of these rows. Shapes stay the same, and rows that
-    are infected by batch normalization are distinguished from the row that causes it. Non-finite
-    groups are halved. An update may overflow whatever the rows are, because of the learning rate:
-    then the other rows lead to it, too, and none is to blame.
+    A group of rows is tried in a batch of copies of these rows, so shapes stay the same, and batch
+    normalization does not spread a NaN to sound rows. Non-finite groups are halved. An update may
+    overflow whatever the rows are, because of the learning rate: then the other rows overflow, too,
+    and none is to blame.
     """
     n = count_rows("Batch", batch.inputs)
     on_host = jax.device_get(batch)
@@ -185,8 +178,8 @@ def _culprits(
     return found, not groups
 
 
-def _first_leaf(state: TrainState, taken: Any, finding: Finding) -> tuple[str, str | None]:
-    """The kind of the first non-finite leaf, and its path."""
+def _first_leaf(state: TrainState, taken: Any, part: str) -> tuple[str, str | None]:
+    """The kind of the first non-finite leaf, and its path; ``part`` and None if there is none."""
     after = taken.state
     looked_at: list[tuple[str, Any, Any]] = [
         (INITIAL, None, state.params),
@@ -197,7 +190,7 @@ def _first_leaf(state: TrainState, taken: Any, finding: Finding) -> tuple[str, s
     for kind, old, new in looked_at:
         if (leaf := _path(old, new)) is not None:
             return kind, leaf
-    return _name(finding), None
+    return part, None
 
 
 def _path(old: Any, new: Any) -> str | None:
@@ -207,19 +200,6 @@ def _path(old: Any, new: Any) -> str | None:
         if bool(tree.loses_finiteness(None if old is None else was, leaf)):
             return jax.tree_util.keystr(path)
     return None
-
-
-def _name(finding: Finding) -> str:
-    # When it is repeated in another program, a borderline step may turn out to be finite.
-    return "loss" if finding is Finding.FINITE else finding.name.lower()
-
-
-def _because(what: str, named: list[int], are_all: bool) -> str:
-    if not named and not are_all:
-        return "and the rows were not searched for, because several processes hold them"
-    if not named:
-        return "for which no single row is to blame"
-    return f"because of {what} {named}{'' if are_all else ' and perhaps others'}"
 
 
 def _where(kind: str, leaf: str | None) -> str:

@@ -1,6 +1,5 @@
 """Losses, metrics and predictions of a model, computed in batches."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,7 +33,7 @@ def evaluate(
         params: the parameters.
         model_state: the model state.
         inputs: an array, or a pytree of arrays, with one row per example.
-        targets: an array, or a pytree of arrays, with one row per example.
+        targets: likewise.
         batch_size: number of examples that are computed at once, in [1, inf). It changes the result
             by rounding only.
 
@@ -57,12 +56,7 @@ def predict(
 ) -> Any:
     """The predictions of a task for some examples, one row each.
 
-    Args:
-        task: the task.
-        params: the parameters.
-        model_state: the model state.
-        inputs: an array, or a pytree of arrays, with one row per example.
-        batch_size: number of examples that are computed at once, in [1, inf).
+    The arguments are those of :func:`evaluate`.
 
     Raises:
         ValueError: if there is no example.
@@ -100,17 +94,16 @@ def mean_over_rows(
     }
 
 
-def validation(
-    task: Task, examples: tuple[PyTree, PyTree], rows: Rows, batch_size: int
-) -> Callable[[Params, PyTree], dict[str, Float[Array, ""]]]:
-    """The means over ``rows.validation`` as a function of parameters and model state."""
+def validate(
+    task: Task, params: Params, model_state: PyTree, examples: Any, rows: Rows, batch_size: int
+) -> dict[str, Float[Array, ""]]:
+    """The means of loss and metrics over ``rows.validation``."""
     chosen: Any = rows.validation
     # Two iterations at least: XLA inlines a loop of one iteration, and the surrounding program then
     # changes the last bits.
     at_once = min(BATCHES_AT_ONCE * batch_size, -(-chosen.shape[0] // 2))
-    return lambda params, model_state: mean_over_rows(
-        task, params, model_state, examples, chosen, rows.validation_weights, at_once
-    )
+    weights = rows.validation_weights
+    return mean_over_rows(task, params, model_state, examples, chosen, weights, at_once)
 
 
 @compiled_for("task", static_argnames="batch_size")

@@ -1,12 +1,11 @@
 """A training as a loop on the host: the same training, compiled in segments.
 
-The parameters are bitwise identical to those of the whole training in one program. Between two
-segments, about twice a second, `fit` writes the log, moves the progress bar, saves a checkpoint,
-calls callbacks and handles requests to stop, in this order: what is saved has been logged, and what
-callbacks break has been saved.
+The parameters are bitwise identical to those of the whole training in one program. After each
+segment, about twice a second, `fit` writes the log, moves the progress bar, saves a checkpoint,
+calls callbacks and handles requests to stop. In this order every saved step has been logged, and an
+error in a callback comes after the save.
 """
 
-import contextlib
 import itertools
 import math
 import os
@@ -27,28 +26,13 @@ from jaxopt_course.checkpoints import CheckpointError
 from jaxopt_course.core import checks, on_mesh, under_automatic_mesh
 from jaxopt_course.tasks import Task
 
-from ._arguments import (
-    WITHOUT_END,
-    Evaluated,
-    OnDivergence,
-    Timetable,
-    check_key,
-    check_parts,
-)
+from ._arguments import WITHOUT_END, Evaluated, OnDivergence, Timetable, check_key, check_parts
 from ._divergence import DivergenceError, explain_divergence, explain_evaluation
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._log import Logging, describe_rows, open_log
-from ._progress import Progress, frozen_metrics
-from ._progress_bar import show_training
-from ._resume import Checkpointing, Keeper, open_keeper
-from ._segments import (
-    History,
-    Segments,
-    evaluate_program,
-    finish_program,
-    metrics_like,
-    open_segments,
-)
+from ._log import Logging, Report, as_logging, open_reports
+from ._progress import Progress, code_of, frozen_metrics, run_of
+from ._resume import Checkpointing, Saver, as_checkpointing, open_saver
+from ._segments import History, Segments, evaluate_program, finish_program, open_segments
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
@@ -104,16 +88,16 @@ def fit(
     Wrappers of the optimizer average parameters or accumulate gradients:
     :func:`~jaxopt_course.transforms.ema_params`, :class:`~jaxopt_course.transforms.MultiSteps`.
     Accumulated batches are weighed by their rows, or by the weights of these, as in one large
-    batch. Gradients that are still accumulated after the last step are applied; the last evaluation
-    and ``state`` are those after this update. A checkpoint is that before it, so a training that is
-    resumed with more steps completes its group of batches. A training that stops early or diverges
-    drops them, and ``str(run)`` says so.
+    batch. Gradients that are still accumulated after the last step are applied, and the last
+    evaluation and ``state`` include this update. Checkpoints do not, so a training that is resumed
+    with more steps completes its group of batches. A training that stops early or diverges drops
+    these gradients, and ``str(run)`` says so.
 
     Args:
         task: the task to train.
         optimizer: any gradient transformation.
-        data: a pair (inputs, targets) of arrays of all rows, or an object with these attributes. Or
-            a stream of batches: a :class:`Stream`, or its ``batches`` alone.
+        data: a pair (inputs, targets) of arrays of all rows, an object with these attributes, or a
+            stream of batches: a :class:`Stream`, or its ``batches`` alone.
         key: key of all randomness.
         epochs: number of passes over the training rows, in [1, inf), for arrays and for streams
             with a length. Give exactly one of `epochs` and `steps`; both may be omitted if
@@ -134,10 +118,10 @@ def fit(
             is not finite, and counts it in the history; gradients are left to an optimizer that
             scales the loss. ``"raise"`` and ``"skip"`` check every step, which takes longer.
         mesh: devices, with an axis ``"data"`` over which batches are split; its size must divide
-            the batch size. Every process must call ``fit`` alike; a stream gives each process its
-            part. Explicit axes are automatic ones during the training.
-        sharding: sharding of the state on the mesh: ``"replicated"``, or ``"fsdp"``, which splits
-            the state, too, and needs ``mesh``.
+            the batch size. All processes must call ``fit`` with the same arguments; a stream gives
+            each process its part. Explicit axes are automatic ones during the training.
+        sharding: sharding of the state on the mesh: ``"replicated"``, or ``"fsdp"``, which also
+            splits the state and needs ``mesh``.
         checkpoint: directory of checkpoints, or a :class:`Checkpointing`, which also says how to
             resume. None: no checkpoints.
         log: directory of the log, or a :class:`Logging`. None: no log.
@@ -185,43 +169,30 @@ def fit(
     if max_time is not None:
         checks.number("fit", "max_time", max_time, "(0, inf)")
         steps = WITHOUT_END if epochs is steps is None else steps
-    if checkpoint is not None and not isinstance(checkpoint, Checkpointing):
-        checkpoint = Checkpointing(checkpoint)
-    if log is not None and not isinstance(log, Logging):
-        log = Logging(log)
-    if checkpoint is not None:
-        checkpoint.check()
-        if log is not None and checkpoint.resume == "auto":
-            log = log._replace(replace=True)
-    placement = make_placement("fit", mesh, sharding)
+    checkpoint, log = as_checkpointing(checkpoint), as_logging(log)
+    if checkpoint is not None and log is not None and checkpoint.resume == "auto":
+        log = log._replace(replace=True)
     anything = Timetable(1, 1, 1, 1)  # until the data are known
+    placement = make_placement("fit", mesh, sharding)
     setup = Setup(task, optimizer, anything, evaluate, on_divergence, placement)
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
     segments = open_segments(setup, data, rows, batch_size, early_stopping, lengths)
-    timetable, start = segments.setup.timetable, segments.start(key)
-    history: History = []
-    with contextlib.ExitStack() as stack:
-        keeper, requested, reports = Keeper(), lambda: 0, []
-        if checkpoint is not None:
-            numbers = {
-                "early_stopping": early_stopping,
-                "evaluate": evaluate,
-                "key": jax.random.key_data(key),
-            }
-            keeper = stack.enter_context(open_keeper(checkpoint, segments, start, numbers))
-            start, history = keeper.restore(start, metrics_like(segments, start))
-            requested = stack.enter_context(requests_to_stop())
-        if jax.process_index() == 0:  # the process that reports
-            if log is not None:
-                write = stack.enter_context(open_log(log, describe_rows(history, timetable)))
-                reports.append(lambda done, losses, rows: write(rows))
-            if progress:
-                reports.append(stack.enter_context(show_training(timetable, int(start.state.step))))
-        deadline = math.inf if max_time is None else time.monotonic() + max_time
-        between: dict[str, Any] = {"keeper": keeper, "reports": reports, "callbacks": callbacks}
-        limits: dict[str, Any] = {"requested": requested, "segment": segment, "deadline": deadline}
-        run = _run(segments, start, history, **between, **limits)
-        return run if mesh is None else on_mesh(run, mesh)
+    start, key_data = segments.start(key), jax.random.key_data(key)
+    compared = {"early_stopping": early_stopping, "evaluate": evaluate, "key": key_data}
+    with open_saver(checkpoint, segments, start, compared) as saver:
+        start, history = saver.restore(start, segments)
+        with (
+            requests_to_stop(when=checkpoint is not None) as requested,
+            open_reports(log, progress, segments.setup.timetable, start, history) as report,
+        ):
+            deadline = math.inf if max_time is None else time.monotonic() + max_time
+            run = _run(
+                *(segments, start, history, saver, report, callbacks),
+                requested=requested,
+                segment=segment,
+                deadline=deadline,
+            )
+    return run if mesh is None else on_mesh(run, mesh)
 
 
 def smoke_test(
@@ -235,37 +206,24 @@ def smoke_test(
 ) -> Run:
     """Run two steps of :func:`fit` with these arguments, to find errors before a long training.
 
-    Both steps are evaluated, logged and checkpointed, and the checkpoint is restored. Log and
-    checkpoints are written to a temporary directory.
-
-    Args:
-        task: the task to train.
-        optimizer: any gradient transformation.
-        data: arrays or a stream.
-        checkpoint: whether there are checkpoints, as in :func:`fit`.
-        log: whether there is a log, as in :func:`fit`.
-        **options: further arguments of :func:`fit`.
-
-    Returns:
-        The run of two steps.
+    Both steps are evaluated, and if there are ``log`` and ``checkpoint``, they are logged and saved
+    to a temporary directory, and the checkpoint is restored. Returns the run of two steps.
     """
     options |= {"epochs": None, "steps": 2, "evaluate_every": 1, "segment": 1}
     if isinstance(data, Iterator):
         data = list(itertools.islice(data, 2))  # which can be read twice
+    checkpoint, log = as_checkpointing(checkpoint), as_logging(log)
     with tempfile.TemporaryDirectory() as folder:
         if log is not None:
-            log = (log if isinstance(log, Logging) else Logging(log))._replace(
-                directory=pathlib.Path(folder, "log"), replace=True
-            )
-        given: dict[str, Any] = {"log": log, **options}
+            options["log"] = log._replace(directory=pathlib.Path(folder, "log"), replace=True)
         if checkpoint is None:
-            return fit(task, optimizer, data, **given)
-        kept = checkpoint if isinstance(checkpoint, Checkpointing) else Checkpointing(checkpoint)
-        kept = kept._replace(
-            directory=pathlib.Path(folder, "checkpoints"), every_steps=1, resume="auto"
+            return fit(task, optimizer, data, **options)
+        directory = pathlib.Path(folder, "checkpoints")
+        options["checkpoint"] = checkpoint._replace(
+            directory=directory, every_steps=1, resume="auto"
         )
-        run = fit(task, optimizer, data, checkpoint=kept, **given)
-        fit(task, optimizer, data, checkpoint=kept, **given | {"progress": False})  # it restores
+        run = fit(task, optimizer, data, **options)
+        fit(task, optimizer, data, **options | {"progress": False})  # it restores
         return run
 
 
@@ -273,113 +231,98 @@ def _run(
     segments: Segments,
     progress: Progress,
     history: History,
-    *,
-    keeper: Keeper,
-    reports: Sequence[Callable[..., None]],
+    saver: Saver,
+    report: Report,
     callbacks: Sequence[Callable[[Record], Any]],
+    *,
     requested: Callable[[], int],
     segment: int | None,
     deadline: float,
 ) -> Run:
-    """The run, when all steps are done, time is up, or the training has ended early.
+    """The loop over segments, until all steps are done, time is up, or the training ends early.
 
-    Args:
-        segments: the training.
-        progress: the progress so far.
-        history: the evaluations so far.
-        keeper: saves the training.
-        reports: functions of the steps done, and of the losses and evaluations of the segment.
-        callbacks: called after each segment.
-        requested: returns the signal that requests a stop, or 0.
-        segment: steps of a segment. None: as many as take half a second.
-        deadline: time to stop, on the monotonic clock.
+    It continues a training with this progress and history. ``requested`` returns the signal that
+    requests a stop, or 0. ``deadline`` is a time of the monotonic clock.
     """
-    setup, timetable = segments.setup, segments.setup.timetable
-    done, length, request = int(progress.state.step), segment or 1, 0
-    is_late = has_ended = is_last = False
+    timetable = segments.setup.timetable
+    done, length = int(progress.state.step), segment or 1
+    is_late = has_ended = False
     try:
         while progress.running and done < timetable.steps and not (is_late or has_ended):
             begin, begun = done, time.monotonic()
             end = min(begin + min(length, timetable.longest_segment), timetable.steps)
-            after, losses, evaluated, has_ended = segments.advance(progress, keeper.cut(begin, end))
-            if setup.on_divergence == "raise" and _has_diverged(after):
-                raise _explanation(segments, progress, after, begin + len(losses))
-            if has_ended and timetable.steps == WITHOUT_END and after.weight > 0:
-                after, metrics = evaluate_program(segments.given, after, True, setup=setup)
-                evaluated.append(jax.device_get(metrics))
-                is_last = True
+            after, losses, evaluated, has_ended = _advance(segments, progress, saver.cut(done, end))
             history.extend(evaluated)
             progress, done = after, begin + len(losses)
-            rows = describe_rows(evaluated, timetable)
-            for report in reports:
-                report(done, losses, rows)
+            report(done, losses, evaluated)
             now = time.monotonic()
             if segment is None:
                 ideal = SEGMENT_SECONDS * (done - begin) / (now - begun)
                 length = int(max(1, min(10 * length, ideal)))
             length, request, is_late, is_due = agree(
-                length, requested(), now >= deadline, keeper.is_due(done)
+                length, requested(), now >= deadline, saver.is_due(done)
             )
             if is_due or request:
-                keeper.save(progress, history)
+                saver.save(progress, history)
             for callback in callbacks:
                 callback(_record(progress, losses, evaluated, timetable))
             if request:
                 leave(request)
-        keeper.save(progress, history)
+        saver.save(progress, history)
     except (CheckpointError, DivergenceError):
         raise
     except BaseException:
         if jax.process_count() == 1:  # several processes would have to save together
-            keeper.save(progress, history)
+            saver.save(progress, history)
         raise
     if has_ended and timetable.steps != WITHOUT_END:
         raise ValueError(
             f"fit: the stream ended after {checks.counted(done, 'batch', 'batches')}, but "
             f"{timetable.steps} were asked for."
         )
-    outcome = progress.outcome
+    return _result(segments, progress, history, is_late)
+
+
+def _advance(
+    segments: Segments, progress: Progress, end: int
+) -> tuple[Progress, np.ndarray, History, bool]:
+    """``segments.advance``, which also evaluates at the end of a stream and raises if asked to."""
+    setup, begin = segments.setup, int(progress.state.step)
+    after, losses, evaluated, has_ended = segments.advance(progress, end)
+    if setup.on_divergence == "raise" and int(after.outcome.code) == OutcomeCode.DIVERGED:
+        step = int(after.outcome.step)
+        if step == begin + len(losses):  # all steps were finite
+            raise explain_evaluation(after.state)
+        train_step = Training(setup, *segments.given).train_step
+        raise explain_divergence(train_step, *segments.replay(progress, step))
+    if has_ended and setup.timetable.steps == WITHOUT_END and after.weight > 0:
+        after, metrics = evaluate_program(segments.given, after, True, setup=setup)
+        evaluated.append(jax.device_get(metrics))
+    return after, losses, evaluated, has_ended
+
+
+def _result(segments: Segments, progress: Progress, history: History, is_late: bool) -> Run:
+    """The run that ends here, with a last evaluation if time is up."""
+    setup, timetable = segments.setup, segments.setup.timetable
+    done, outcome = int(progress.state.step), progress.outcome
+    is_evaluated = lambda: bool(history) and int(history[-1]["step"]) == done
     if is_late and progress.running and done < timetable.steps:
-        outcome = _outcome(OutcomeCode.OUT_OF_TIME, progress)
-        if not history or int(history[-1]["step"]) != done:
+        outcome = Outcome(code_of(OutcomeCode.OUT_OF_TIME), progress.state.step)
+        if not is_evaluated():
             progress, metrics = evaluate_program(segments.given, progress, True, setup=setup)
             history.append(jax.device_get(metrics))
-            is_last = True
-    if progress.running and (is_last or done == timetable.steps):
+    is_additional = is_evaluated() and done % timetable.evaluate_every > 0
+    if progress.running and (is_additional or done == timetable.steps):
         progress = finish_program(segments.given, progress, setup=setup)
-    if 0 < int(progress.skipped) == int(progress.state.step):  # nothing has been trained
-        outcome = _outcome(OutcomeCode.DIVERGED, progress)
+    if 0 < int(progress.skipped) == done:  # nothing has been trained
+        outcome = Outcome(code_of(OutcomeCode.DIVERGED), progress.state.step)
     if not progress.running and timetable.steps != WITHOUT_END:
         # Fill up the history, as that of the whole program is.
         evaluations = -(-timetable.steps // timetable.evaluate_every)
         frozen = jax.device_get(frozen_metrics(progress, history[-1]))
         history += [frozen] * (evaluations - len(history))
-    return Run(
-        state=progress.state,
-        best_params=progress.best_params,
-        best_model_state=progress.best_model_state,
-        history={name: jnp.asarray(values) for name, values in _columns(history).items()},
-        outcome=outcome,
-    )
-
-
-def _has_diverged(progress: Progress) -> bool:
-    return int(progress.outcome.code) == OutcomeCode.DIVERGED
-
-
-def _outcome(code: OutcomeCode, progress: Progress) -> Outcome:
-    return Outcome(jnp.asarray(int(code), jnp.int32), progress.state.step)
-
-
-def _explanation(
-    segments: Segments, before: Progress, after: Progress, done: int
-) -> DivergenceError:
-    """The error for the segment from ``before`` to ``done``: of a step, or of its evaluation."""
-    step = int(after.outcome.step)
-    if step == done:  # all steps were finite
-        return explain_evaluation(after.state)
-    replayed = segments.replay(before, step)
-    return explain_divergence(Training(segments.setup, *segments.given).train_step, *replayed)
+    columns = {name: jnp.asarray(values) for name, values in _columns(history).items()}
+    return run_of(progress, columns, outcome)
 
 
 def _record(

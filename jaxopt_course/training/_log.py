@@ -1,4 +1,4 @@
-"""The log of a training: one line per evaluation, as JSON lines, as CSV, and for TensorBoard.
+"""What `fit` reports: the log of the evaluations, and a display of the progress on stderr.
 
 A log contains only what the training computed. A training that is interrupted and resumed therefore
 leaves the same log as one that is not.
@@ -8,16 +8,25 @@ import contextlib
 import csv
 import os
 import pathlib
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jaxopt_course.core import as_json, claim_file, delete_own, list_file
+import jax
+import numpy as np
 
-from ._arguments import Timetable
+from jaxopt_course.core import as_json, claim_file, delete_own, list_file, show_progress
+
+from ._arguments import WITHOUT_END, Timetable
+from ._progress import Progress
 
 
 Row = dict[str, int | float]
 WriteRows = Callable[[Sequence[Row]], None]
+
+# A function of the number of steps done, and of the losses and the evaluations of the last segment.
+Report = Callable[[int, np.ndarray, Sequence[dict[str, Any]]], None]
 
 
 class Logging(NamedTuple):
@@ -34,34 +43,73 @@ class Logging(NamedTuple):
     replace: bool = False
 
 
+def as_logging(log: str | os.PathLike[str] | Logging | None) -> Logging | None:
+    """``log``, or the :class:`Logging` in this directory."""
+    return log if log is None or isinstance(log, Logging) else Logging(log)
+
+
 @contextlib.contextmanager
-def open_log(log: Logging, rows: Sequence[Row]) -> Iterator[WriteRows]:
-    """A function that appends rows to the logs, which contain ``rows`` at first.
+def open_reports(
+    log: Logging | None,
+    is_shown: bool,
+    timetable: Timetable,
+    start: Progress,
+    history: Sequence[dict[str, Any]],
+) -> Iterator[Report]:
+    """A function that reports a segment, in process 0: it writes the log and shows the progress.
+
+    The logs begin with ``history``, the evaluations before ``start``.
 
     Raises:
         FileExistsError: if there are logs that must not be replaced, or another program wrote them.
         ImportError: if tensorboardX is needed and not installed.
     """
+    with contextlib.ExitStack() as stack:
+        writers: list[WriteRows] = []
+        show: Callable[..., None] = lambda *_: None
+        if jax.process_index() == 0:
+            if log is not None:
+                writers = _open_logs(log, stack)
+            if is_shown:
+                show = stack.enter_context(_show_training(timetable, int(start.state.step)))
+
+        def write(evaluated: Sequence[dict[str, Any]]) -> list[Row]:
+            rows = _described(evaluated, timetable)
+            for writer in writers:
+                writer(rows)
+            return rows
+
+        write(history)
+        yield lambda done, losses, evaluated: show(done, losses, write(evaluated))
+
+
+def _described(evaluated: Sequence[dict[str, Any]], timetable: Timetable) -> list[Row]:
+    """Metrics of evaluations as Python numbers, each with its epoch."""
+    rows = []
+    for metrics in evaluated:
+        numbers = {name: value.item() for name, value in metrics.items()}
+        step, loss = numbers.pop("step"), numbers.pop("loss")
+        epoch = -(-step // timetable.steps_per_epoch)
+        rows.append({"epoch": epoch, "step": step, "loss": loss} | numbers)
+    return rows
+
+
+def _open_logs(log: Logging, stack: contextlib.ExitStack) -> list[WriteRows]:
+    """Functions that append rows to the log files, which are closed with ``stack``."""
     directory = pathlib.Path(log.directory)
     if not log.replace and any(os.path.lexists(directory / name) for name in LOGS):
         raise FileExistsError(f"fit: `log`: {directory} holds a log already; name another one.")
     directory.mkdir(parents=True, exist_ok=True)
-    writers: list[WriteRows] = []
-    with contextlib.ExitStack() as stack:
-        for name, of in LOGS.items():
-            if _is_log(directory / name):
-                list_file(directory / name)
-            claim_file(directory / name)
-            writers.append(of(stack.enter_context(open(directory / name, "w", newline="\n"))))
-        if log.tensorboard:
-            writers.append(_tensorboard(directory / "tensorboard", stack))
-
-        def write(rows: Sequence[Row]) -> None:
-            for writer in writers:
-                writer(rows)
-
-        write(rows)
-        yield write
+    writers = []
+    for name, writer_of in LOGS.items():
+        if _is_log(directory / name):
+            list_file(directory / name)
+        claim_file(directory / name)
+        opened = (directory / name).open("w", buffering=1, newline="\n")  # flushes every line
+        writers.append(writer_of(stack.enter_context(opened)))
+    if log.tensorboard:
+        writers.append(_tensorboard(directory / "tensorboard", stack))
+    return writers
 
 
 def _is_log(path: pathlib.Path) -> bool:
@@ -72,37 +120,18 @@ def _is_log(path: pathlib.Path) -> bool:
         return file.read(100).startswith((b'{"epoch": ', b"epoch,step,loss"))
 
 
-def describe_rows(rows: Sequence[dict[str, Any]], timetable: Timetable) -> list[Row]:
-    """Metrics of evaluations as Python numbers, each with its epoch."""
-    lines = []
-    for row in rows:
-        numbers = {name: value.item() for name, value in row.items()}
-        epoch = -(-numbers["step"] // timetable.steps_per_epoch)
-        first = {"epoch": epoch, "step": numbers.pop("step"), "loss": numbers.pop("loss")}
-        lines.append(first | numbers)
-    return lines
-
-
 def _json_lines(file: Any) -> WriteRows:
-    def write(rows: Sequence[Row]) -> None:
-        for row in rows:
-            file.write(as_json(row) + "\n")
-        file.flush()
-
-    return write
+    return lambda rows: file.writelines(as_json(row) + "\n" for row in rows)
 
 
 def _csv(file: Any) -> WriteRows:
-    table = csv.writer(file, lineterminator="\n")
-    header: list[str] = []
+    table: Any = csv.DictWriter(file, (), extrasaction="ignore", lineterminator="\n")
 
     def write(rows: Sequence[Row]) -> None:
-        for row in rows:
-            if not header:
-                header.extend(row)
-                table.writerow(header)
-            table.writerow([row[name] for name in header])
-        file.flush()
+        if rows and not table.fieldnames:
+            table.fieldnames = list(rows[0])
+            table.writeheader()
+        table.writerows(rows)
 
     return write
 
@@ -137,3 +166,53 @@ def _tensorboard(directory: pathlib.Path, stack: contextlib.ExitStack) -> WriteR
         events.flush()
 
     return write
+
+
+@contextlib.contextmanager
+def _show_training(timetable: Timetable, begin: int) -> Iterator[Callable[..., None]]:
+    """A function of the steps done, and of the losses and evaluations since the last call.
+
+    It shows the position, the last evaluation or the loss of the last step, and steps and examples
+    per second since the first call, before which programs are compiled. ``begin`` is the number of
+    steps done before.
+    """
+    latest: Row = {}
+    first: tuple[int, float] | None = None  # the steps of the first call, and its time
+    total = None if timetable.steps == WITHOUT_END else timetable.steps
+    if begin:
+        print(f"resuming from step {begin}", file=sys.stderr, flush=True)  # noqa: T201
+    with show_progress(lambda done: _position(timetable, done), total, begin) as update:
+
+        def show(done: int, losses: np.ndarray, rows: Sequence[Row]) -> None:
+            nonlocal first
+            latest.update(rows[-1] if rows else {})
+            said = [_figures(latest)] if latest else [f"loss {loss:.4g}" for loss in losses[-1:]]
+            if first is None:
+                first = done, time.monotonic()
+            elif done > first[0]:
+                rate = (done - first[0]) / max(time.monotonic() - first[1], 1e-9)
+                said.append(f"{rate:.3g} steps/s, {rate * timetable.batch_size:.3g} examples/s")
+            update(done, ", ".join(said))
+
+        yield show
+
+
+def _position(timetable: Timetable, done: int) -> str:
+    """``"epoch 3/20"``, or ``"step 300"`` if there are no whole epochs or no end."""
+    if timetable.steps == WITHOUT_END:
+        return f"step {done}"
+    epochs, rest = divmod(timetable.steps, timetable.steps_per_epoch)
+    if rest or not epochs:
+        return f"step {done}/{timetable.steps}"
+    return f"epoch {done // timetable.steps_per_epoch}/{epochs}"
+
+
+def _figures(row: Row) -> str:
+    """``"loss 0.2 / 0.3, ..."``: of training and, after the slash, of validation."""
+    shown = []
+    for name, value in row.items():
+        if name not in ("epoch", "step") and not name.startswith("validation_"):
+            validated = row.get(f"validation_{name}")
+            after_slash = "" if validated is None else f" / {validated:.4g}"
+            shown.append(f"{name.replace('_', ' ')} {value:.4g}{after_slash}")
+    return ", ".join(shown)

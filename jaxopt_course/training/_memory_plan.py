@@ -16,7 +16,7 @@ from ._step import init_state
 
 
 class MemoryPlan(NamedTuple):
-    """Bytes of a training on each device.
+    """Bytes of a training on each device; ``print`` it as a table in GiB of 2^30 bytes.
 
     Activations and other temporary arrays, which depend on the compiler, are not included.
 
@@ -36,6 +36,11 @@ class MemoryPlan(NamedTuple):
     model_state: int
     batch: int
     total: int
+
+    def __str__(self) -> str:
+        parts = self._asdict()
+        lines = [f"GiB on each of {checks.counted(parts.pop('devices'), 'device')}"]
+        return "\n".join(lines + [f"{name:16}{size / 2**30:9.3f}" for name, size in parts.items()])
 
 
 def plan(
@@ -68,7 +73,7 @@ def plan(
         >>> rows = [jax.ShapeDtypeStruct((512, n), jnp.float32) for n in (2**20, 2**10)]
         >>> mesh = AbstractMesh((256,), ("data",), axis_types=(AxisType.Auto,))
         >>> task = function_task(init, apply, problem("regression"))
-        >>> print(describe_plan(plan(task, optax.sgd(0.1, 0.9), mesh, Batch(*rows))))
+        >>> print(plan(task, optax.sgd(0.1, 0.9), mesh, Batch(*rows)))
         GiB on each of 256 devices
         params              0.016
         gradients           0.016
@@ -94,13 +99,6 @@ def plan(
     )
     parts = (params, params, optimizer_state, model_state, of_batch)
     return MemoryPlan(mesh.size, *parts, total=sum(parts))
-
-
-def describe_plan(plan: MemoryPlan) -> str:
-    """The plan as a table, in GiB of 2^30 bytes."""
-    parts = plan._asdict()
-    lines = [f"GiB on each of {checks.counted(parts.pop('devices'), 'device')}"]
-    return "\n".join(lines + [f"{name:16}{size / 2**30:9.3f}" for name, size in parts.items()])
 
 
 def _bytes(leaf: Any, sharding: Any) -> int:

@@ -1,8 +1,8 @@
 """Many trainings as one program: over configurations, folds, bags, seeds, or any combination.
 
-The members of a population are numbered. A member looks up its arguments in tables that exist once,
-so a table of folds is not copied for every configuration. Besides the results, only the members of
-one chunk are in memory at a time.
+The members of a population are numbered, and each looks up its arguments in shared tables, so a
+table of folds is not copied for every configuration. Besides the results, only the members of one
+chunk are in memory at a time.
 """
 
 import math
@@ -43,9 +43,9 @@ def make_population(
             that returns less: its whole result is stored for every member.
         axes: axes of the result, the outermost first. Each is "key", "hyperparameters", "rows", or
             a sequence of these; the arrays of an argument have its axes in front, in this order.
-        strategy: "map" runs one member after the other, each with the bits that it has alone.
-            "chunk" vectorizes ``chunk_size`` members at a time, faster for small models.
-            "vmap" vectorizes all members, which all are in memory.
+        strategy: "map" runs one member after the other, each with the bits of a single training.
+            "chunk" vectorizes ``chunk_size`` members at a time, which is faster for small models.
+            "vmap" vectorizes all members, which are then all in memory.
         chunk_size: members of a chunk, in [1, inf); only for the strategy "chunk". None: 8.
         mesh: mesh with an axis "pop", over which the members are distributed. Explicit axes are
             treated as automatic ones. None: one device.
@@ -65,11 +65,7 @@ def make_population(
     owner = "make_population"
     checks.choice(owner, "strategy", strategy, ("map", "chunk", "vmap"))
     chunk_size = checked_chunk_size(owner, strategy, chunk_size)
-    varying = [(axis,) if isinstance(axis, str) else tuple(axis) for axis in axes]
-    for name in (name for names in varying for name in names):
-        checks.choice(owner, "axes", name, ARGUMENTS)
-    if not varying or not all(varying):
-        raise ValueError(f"{owner}: `axes` must name an argument for each axis, got {axes}.")
+    varying = _names_along(owner, axes)
     check_mesh(owner, mesh, "pop")
     shards = 1 if mesh is None else mesh.shape["pop"]
 
@@ -86,29 +82,27 @@ def make_population(
         # The last member is repeated to fill the chunks of all devices.
         numbers = jnp.minimum(jnp.arange(shards * chunks * at_a_time, dtype=jnp.int32), count - 1)
 
-        def member(tables: dict[str, PyTree], number: Int[Array, ""]) -> Any:
-            return train(*_looked_up(varying, tables, jnp.unravel_index(number, sizes)))
+        def members(tables: dict[str, PyTree], numbers: Int[Array, "members"]) -> Any:
+            place = lambda number: jnp.unravel_index(number, sizes)
+            member = lambda number: train(*_looked_up(varying, tables, place(number)))
+            return _mapped(member, numbers, at_a_time)
 
-        def part(tables: dict[str, PyTree], numbers: Int[Array, "members"]) -> Any:
-            one = lambda number: member(tables, number)
-            if at_a_time == 1:
-                return jax.lax.map(one, numbers)
-            some = jax.lax.map(jax.vmap(one), numbers.reshape(-1, at_a_time))
-            return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), some)
-
+        everywhere, shared = PartitionSpec(), PartitionSpec("pop")
         if mesh is not None:
-            everywhere, shared = PartitionSpec(), PartitionSpec("pop")
-            part = jax.shard_map(
-                part,
-                mesh=automatic(mesh),
-                in_specs=(everywhere, shared),
-                out_specs=shared,
-                check_vma=False,
-            )
-        results = canonical_convolutions(lambda numbers: part(tables, numbers))(numbers)
+            specs: dict[str, Any] = {"in_specs": (everywhere, shared), "out_specs": shared}
+            members = jax.shard_map(members, mesh=automatic(mesh), check_vma=False, **specs)
+        results = canonical_convolutions(lambda numbers: members(tables, numbers))(numbers)
         return jax.tree.map(lambda x: x[:count].reshape(*sizes, *x.shape[1:]), results)
 
     return run
+
+
+def _mapped(f: Callable[[Any], Any], numbers: Int[Array, "members"], at_a_time: int) -> Any:
+    """The results of ``f`` for all ``numbers``, vectorized over ``at_a_time`` of them."""
+    if at_a_time == 1:
+        return jax.lax.map(f, numbers)
+    results = jax.lax.map(jax.vmap(f), numbers.reshape(-1, at_a_time))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), results)
 
 
 def checked_chunk_size(owner: str, strategy: str, chunk_size: int | None) -> int:
@@ -118,6 +112,16 @@ def checked_chunk_size(owner: str, strategy: str, chunk_size: int | None) -> int
     checks.integer(owner, "chunk_size", chunk_size, "[1, inf)")
     checks.beside(owner, "`strategy='chunk'`", present=strategy == "chunk", chunk_size=chunk_size)
     return chunk_size
+
+
+def _names_along(owner: str, axes: Sequence[str | Sequence[str]]) -> list[tuple[str, ...]]:
+    """The names of the arguments that vary along each axis."""
+    varying = [(axis,) if isinstance(axis, str) else tuple(axis) for axis in axes]
+    for name in (name for names in varying for name in names):
+        checks.choice(owner, "axes", name, ARGUMENTS)
+    if not varying or not all(varying):
+        raise ValueError(f"{owner}: `axes` must name an argument for each axis, got {axes}.")
+    return varying
 
 
 def _sizes(varying: list[tuple[str, ...]], tables: dict[str, PyTree]) -> tuple[int, ...]:

@@ -7,18 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxopt_course.core import (
-    Params,
-    tree,
-)
+from jaxopt_course.core import Params, tree
 from jaxopt_course.tasks import Batch
-from jaxopt_course.transforms import (
-    packed_params,
-    unpack,
-)
+from jaxopt_course.transforms import packed_params, unpack
 
 from ._early_stopping import EarlyStopping, EarlyStoppingState
-from ._state import Outcome, OutcomeCode, TrainState
+from ._state import Outcome, OutcomeCode, Run, TrainState
 from ._step import batch_weight
 
 
@@ -69,6 +63,12 @@ def frozen_metrics(progress: Progress, like: Any) -> dict[str, Array]:
         k: counts.get(k, jnp.full(x.shape, jnp.nan, jnp.float32)).astype(x.dtype)
         for k, x in like.items()
     }
+
+
+def run_of(progress: Progress, history: dict[str, Array], outcome: Outcome) -> Run:
+    """The result of a training that ends with ``progress``."""
+    best = progress.best_params, progress.best_model_state
+    return Run(progress.state, *best, history, outcome)
 
 
 def with_params(progress: Progress, change: Callable[[Params], Params]) -> Progress:

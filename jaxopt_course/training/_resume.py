@@ -1,7 +1,7 @@
 """Checkpoints of `fit`: what is saved, when, and what is compared when a training is resumed.
 
-The state of a packed optimizer is saved unpacked: :func:`~jaxopt_course.transforms.packed` can be
-put around an optimizer, or removed, between two parts of a training.
+The state of a packed optimizer is saved unpacked, so :func:`~jaxopt_course.transforms.packed` can
+be added to an optimizer, or removed, when a training is resumed.
 """
 
 import contextlib
@@ -25,19 +25,12 @@ from jaxopt_course.checkpoints import (
     Fingerprint,
     fingerprint,
 )
-from jaxopt_course.core import (
-    Params,
-    checks,
-    tree,
-)
+from jaxopt_course.core import Params, checks, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
-from jaxopt_course.transforms import (
-    packed_state,
-    unpack,
-)
+from jaxopt_course.transforms import packed_state, unpack
 
 from ._progress import Progress
-from ._segments import History, Segments
+from ._segments import History, Segments, metrics_like
 from ._state import OutcomeCode
 
 
@@ -73,26 +66,36 @@ class Checkpointing(NamedTuple):
     accept: Sequence[str] = ()
     config: Mapping[str, Any] | None = None
 
-    def check(self) -> None:
-        """Raise ValueError if an option is out of range, or is ignored."""
-        if self.every_steps is not None:
-            checks.integer("fit", "checkpoint.every_steps", self.every_steps, "[1, inf)")
-        checks.number("fit", "checkpoint.every_seconds", self.every_seconds, "[0, inf)")
-        checks.choice("fit", "checkpoint.on_error", self.on_error, ("raise", "warn"))
-        checks.choice("fit", "checkpoint.resume", self.resume, ("auto", "never"))
-        for name in self.accept:
-            checks.choice("fit", "checkpoint.accept", name, tuple(NAMES))
-        resumes, accept = self.resume == "auto", tuple(self.accept)
-        checks.beside("fit", "`checkpoint.resume='auto'`", present=resumes, accept=accept)
+
+def as_checkpointing(
+    checkpoint: str | os.PathLike[str] | Checkpointing | None,
+) -> Checkpointing | None:
+    """``checkpoint``, or the :class:`Checkpointing` in this directory.
+
+    Raises:
+        ValueError: if an option is out of range, or needs another one.
+    """
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, Checkpointing):
+        return Checkpointing(checkpoint)
+    every_steps, resume = checkpoint.every_steps, checkpoint.resume
+    if every_steps is not None:
+        checks.integer("fit", "checkpoint.every_steps", every_steps, "[1, inf)")
+    checks.number("fit", "checkpoint.every_seconds", checkpoint.every_seconds, "[0, inf)")
+    checks.choice("fit", "checkpoint.on_error", checkpoint.on_error, ("raise", "warn"))
+    checks.choice("fit", "checkpoint.resume", resume, ("auto", "never"))
+    for name in checkpoint.accept:
+        checks.choice("fit", "checkpoint.accept", name, tuple(NAMES))
+    accept = tuple(checkpoint.accept)
+    checks.beside("fit", "`checkpoint.resume='auto'`", present=resume == "auto", accept=accept)
+    return checkpoint
 
 
-class Keeper:
-    """Saves and restores one training.
+class Saver:
+    """Saves and restores one training; without a store it does nothing.
 
-    Args:
-        store: the checkpoints. None: nothing is saved.
-        options: options of saving.
-        about: what is saved beside the state: fingerprints, numbers, config.
+    ``about`` is saved beside the state: fingerprints, numbers and config.
     """
 
     def __init__(
@@ -105,32 +108,26 @@ class Keeper:
         self._options = Checkpointing("") if options is None else options
         self._saved_step, self._saved_time = -1, time.monotonic()
 
-    def restore(self, like: Progress, metrics: Mapping[str, Any]) -> tuple[Progress, History]:
-        """The latest intact checkpoint in the layout of ``like``; ``like`` itself if there is none.
-
-        Args:
-            like: the progress before the first step.
-            metrics: shapes of the metrics of an evaluation.
+    def restore(self, start: Progress, segments: Segments) -> tuple[Progress, History]:
+        """The latest intact checkpoint, and the evaluations before it; ``start`` if there is none.
 
         Raises:
             CheckpointError: if it belongs to another training, or all checkpoints are corrupt.
         """
         if self._store is None or self._store.latest() is None:
-            return like, []
-        saved = self._store.restore(_as_saved(like), added=ADDED)
-        accept = self._options.accept
-        changes = compare_fingerprints(
-            saved.about["fingerprints"], self._about["fingerprints"], accept
-        )
-        changes += _differences(saved.about["numbers"], self._about["numbers"])
+            return start, []
+        saved = self._store.restore(_as_saved(start), added=ADDED)
+        was, now, accept = saved.about, self._about, self._options.accept
+        changes = compare_fingerprints(was["fingerprints"], now["fingerprints"], accept)
+        changes += _differences(was["numbers"], now["numbers"])
         for change in changes:
             warnings.warn(f"fit: {change}", CheckpointWarning, stacklevel=3)
-        earlier = saved.about.get("changes", [])
-        self._about["changes"] = earlier + [[saved.step, change] for change in changes]
+        now["changes"] = was.get("changes", []) + [[saved.step, change] for change in changes]
         self._saved_step = saved.step
-        history = [_as_metrics(row, metrics) for row in saved.about["history"]]
-        measured = None if like.measured is None else saved.tree.state.params
-        return packed_state(saved.tree._replace(measured=measured), like), history
+        like = metrics_like(segments, start)
+        history = [_as_metrics(row, like) for row in was["history"]]
+        measured = None if start.measured is None else saved.tree.state.params
+        return packed_state(saved.tree._replace(measured=measured), start), history
 
     def cut(self, begin: int, end: int) -> int:
         """``end``, or the first step after ``begin`` at which a save is due."""
@@ -157,13 +154,10 @@ class Keeper:
             return
         rows = [{name: x.item() for name, x in row.items()} for row in history]
         last = rows[-1] if rows else {}
+        loss = last.get("validation_loss", last.get("loss"))
+        about = {**self._about, "history": rows}
         try:
-            self._store.save(
-                step,
-                _as_saved(progress),
-                loss=last.get("validation_loss", last.get("loss")),
-                about={**self._about, "history": rows},
-            )
+            self._store.save(step, _as_saved(progress), loss=loss, about=about)
             self._saved_step = step
         except CheckpointError as error:
             if self._options.on_error == "raise":
@@ -173,22 +167,24 @@ class Keeper:
 
 
 @contextlib.contextmanager
-def open_keeper(
-    options: Checkpointing, segments: Segments, start: Progress, numbers: Mapping[str, Any]
-) -> Iterator[Keeper]:
-    """The keeper of a directory, which is locked until the end of the ``with``.
+def open_saver(
+    options: Checkpointing | None,
+    segments: Segments,
+    start: Progress,
+    compared: Mapping[str, Any],
+) -> Iterator[Saver]:
+    """The saver of a directory, which is locked until the end of the ``with``.
 
-    Args:
-        options: the checked options.
-        segments: the training.
-        start: its progress before the first step.
-        numbers: numbers to compare when it is resumed.
+    ``compared`` are numbers to compare when the training is resumed.
 
     Raises:
         CheckpointError: if another run uses the directory, it holds other files, or it holds
             checkpoints and ``options.resume`` is ``"never"``.
     """
-    about = _described(options, segments, start, numbers)
+    if options is None:
+        yield Saver()
+        return
+    about = _described(options, segments, start, compared)
     kept = {"keep_latest": options.keep_latest, "keep_best": options.keep_best}
     with CheckpointStore(options.directory, **kept) as store:
         latest = store.latest()
@@ -197,7 +193,7 @@ def open_keeper(
                 f"fit: {os.fspath(options.directory)} holds checkpoints up to step {latest}: give "
                 "`Checkpointing(..., resume='auto')` to resume from them, or another directory."
             )
-        yield Keeper(store, options, about)
+        yield Saver(store, options, about)
 
 
 def optimizer_fingerprint(
@@ -265,35 +261,37 @@ def compare_fingerprints(
     sentences = []
     for name in (name for name in NAMES if name in saved and name in now):
         was, new = saved[name], now[name]
-        is_other = was != new if isinstance(new, str) else was["program"] != new["program"]
-        if is_other and not isinstance(new, str) and was["jax"] != new["jax"]:
+        if isinstance(new, str):  # the data, of which there is only a digest
+            was, new = ({"program": x, "digest": None, "jax": None} for x in (was, new))
+        if was["program"] == new["program"]:
+            if was["digest"] != new["digest"]:
+                sentences.append(
+                    f"numbers of the {name} that are constants of its program, such as 1 - dropout "
+                    "or minus the learning rate, differ from the checkpoint. The new ones count: "
+                    f"{_changes(was['numbers'], new['numbers'])}."
+                )
+        elif was["jax"] != new["jax"]:
             sentences.append(
-                f"whether the {name} is that of the checkpoint cannot be told, for it was traced "
-                f"by jax {was['jax']} then and is by jax {new['jax']} now."
+                f"it is unknown whether the {name} is that of the checkpoint, because it was "
+                f"traced by jax {was['jax']} then and is traced by jax {new['jax']} now."
             )
-        elif is_other and name not in accept:
+        elif name not in accept:
             raise CheckpointMismatchError(
-                f"fit: the checkpoint is of another {NAMES[name]}: give `accept=({name!r},)` to "
-                f"continue with this one, or use the {NAMES[name]} that it began with."
-            )
-        elif not is_other and not isinstance(new, str) and was["digest"] != new["digest"]:
-            sentences.append(
-                f"numbers of the {name} that are constants of its program, such as 1 - dropout or "
-                "minus the rate, are not those of the checkpoint, and the new ones count: "
-                f"{_changes(was['numbers'], new['numbers'])}."
+                f"fit: the checkpoint belongs to another {NAMES[name]}: give `accept=({name!r},)` "
+                f"to continue with this one, or use the {NAMES[name]} that it began with."
             )
     return sentences
 
 
 def _described(
-    options: Checkpointing, segments: Segments, start: Progress, numbers: Mapping[str, Any]
+    options: Checkpointing, segments: Segments, start: Progress, compared: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is saved beside the state, to be compared when the training is resumed."""
     setup, digest = segments.setup, segments.digest()
     own = {
         "batch_size": setup.timetable.batch_size,
         "evaluate_every": setup.timetable.evaluate_every,
-        **jax.tree.map(lambda x: np.asarray(x).tolist(), dict(numbers)),
+        **jax.tree.map(lambda x: np.asarray(x).tolist(), dict(compared)),
         **(options.config or {}),
     }
     return {
@@ -322,9 +320,10 @@ def _as_metrics(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, An
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """A sentence for each number that has changed."""
     changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
-    own = {"key": "`key` is not that of the run, which keeps its own."}
     return [
-        own.get(name, f"`{name}` was {saved.get(name)!r} so far and is {now.get(name)!r} now.")
+        "`key` is not that of the run, which keeps its own."
+        if name == "key"
+        else f"`{name}` was {saved.get(name)!r} before and is {now.get(name)!r} now."
         for name in changed
     ]
 
@@ -336,4 +335,4 @@ def _changes(was: Sequence[str], new: Sequence[str]) -> str:
         gone = [f"{a} is gone" for a in was if a not in new]
         pairs = gone + [f"{b} is new" for b in new if b not in was]
     more = f", and {len(pairs) - 10} more" if len(pairs) > 10 else ""
-    return (", ".join(pairs[:10]) + more) or "some have changed places"
+    return (", ".join(pairs[:10]) + more) or "their order has changed"

@@ -35,14 +35,7 @@ Given = tuple[Any, Rows | None, EarlyStopping | None]  # examples, rows, early s
 
 
 class ArraySegments:
-    """A training on arrays, in segments.
-
-    Args:
-        setup: the static part of the training.
-        examples: inputs and targets of all rows.
-        rows: the rows to train and to validate on.
-        early_stopping: rule that ends the training, or None.
-    """
+    """A training on arrays, in segments."""
 
     def __init__(
         self,
@@ -86,12 +79,7 @@ class ArraySegments:
 class StreamSegments:
     """A training on a stream, in segments, with the methods of :class:`ArraySegments`.
 
-    Args:
-        setup: the static part of the training.
-        reader: reads the stream.
-        examples: inputs and targets to validate on, or None.
-        rows: rows of these, or None.
-        early_stopping: rule that ends the training, or None.
+    ``examples`` and ``rows`` are those to validate on, or None.
     """
 
     def __init__(

@@ -148,8 +148,8 @@ def agree(length: int, request: int, is_late: bool, is_due: bool) -> tuple[int, 
     """Agree on what all processes do next: the first one's length, and the requests of any."""
     if jax.process_count() == 1:
         return length, request, is_late, is_due
-    said = np.array([length, request, is_late, is_due], np.int32)
-    table = np.asarray(multihost_utils.process_allgather(said)).reshape(-1, 4)
+    own = np.array([length, request, is_late, is_due], np.int32)
+    table = np.asarray(multihost_utils.process_allgather(own)).reshape(-1, 4)
     late, due = bool(table[:, 2].any()), bool(table[:, 3].any())
     return int(table[0, 0]), int(table[:, 1].max()), late, due
 

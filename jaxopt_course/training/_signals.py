@@ -15,15 +15,15 @@ ONE_REQUEST = 0.05  # seconds; `timeout` signals a process and its group, which 
 
 
 @contextlib.contextmanager
-def requests_to_stop() -> Iterator[Callable[[], int]]:
-    """A function that returns the signal that was received, or 0.
+def requests_to_stop(*, when: bool = True) -> Iterator[Callable[[], int]]:
+    """A function that returns the signal that was received, or 0; always 0 unless ``when``.
 
     The first SIGINT or SIGTERM is only recorded. A second one ends the process at once, with exit
     code 128 + signal. A signal that comes after the last call of the function is passed to the
     previous handler when the ``with`` ends. Outside the main thread, where Python does not allow
     handlers, the function always returns 0.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not when or threading.current_thread() is not threading.main_thread():
         yield lambda: 0
         return
     seen, first = 0, 0.0

@@ -64,14 +64,38 @@ class OutcomeCode(enum.IntEnum):
 
 
 class Outcome(NamedTuple):
-    """How a training ended, as a pytree of arrays.
+    """How a training ended; ``print`` it for a sentence that also says what to do about it.
 
     code: an :class:`OutcomeCode`, i32[].
     step: number of steps after which it ended, i32[].
+
+    Examples:
+        >>> print(Outcome(jnp.array(0), jnp.array(40)))
+        Completed 40 steps.
     """
 
     code: Int[Array, ""]
     step: Int[Array, ""]
+
+    def __str__(self) -> str:
+        if not checks.are_known(*self):
+            return repr(self)
+        step, code = int(self.step), OutcomeCode(int(self.code))
+        steps = checks.counted(step, "step")
+        if code is OutcomeCode.COMPLETED:
+            return f"Completed {steps}."
+        if code is OutcomeCode.OUT_OF_TIME:
+            return f"Out of time after {steps}."
+        if code is OutcomeCode.STOPPED_EARLY:
+            return (
+                f"Stopped early after {steps}: no evaluation within patience improved the loss. "
+                "Use the best parameters."
+            )
+        return (
+            f"Diverged: at step {step} the loss, the parameters or the optimizer's state was not "
+            "finite. Lower the learning rate, clip the gradients, or look for values in the data "
+            "that are not finite or not scaled."
+        )
 
 
 class Run(NamedTuple):
@@ -101,20 +125,23 @@ class Run(NamedTuple):
 
     def __str__(self) -> str:
         """The outcome and the last evaluation; for several or traced runs, their shapes."""
-        known = [
-            isinstance(x, jax.Array | np.ndarray) and not checks.is_traced(x) for x in self.outcome
-        ]
-        if (
-            not all(known)
-            or np.ndim(self.outcome.code)
-            or not np.size(self.history.get("step", ()))
-        ):
+        if not checks.are_known(*self.outcome) or not np.size(self.history.get("step", ())):
             return f"Run of shapes {jax.tree.map(np.shape, (self.outcome, self.history))}"
+        happened, step, skipped = str(self.outcome), int(self.outcome.step), int(self.skipped)
+        if skipped and skipped == step and int(self.outcome.code) == OutcomeCode.DIVERGED:
+            happened = (
+                f"Diverged: every one of the {step} steps was skipped because none was finite, and "
+                "the parameters are the initial ones. Look for values in the data that are not "
+                "finite or not scaled, or choose another initialization."
+            )
+        elif skipped:
+            happened += (
+                f" {skipped} of the {step} steps had no effect, because they were not finite."
+            )
         history = {name: np.asarray(values) for name, values in self.history.items()}
         steps = history.pop("step")
         last = np.argmax(steps == steps[-1])  # the step stays after the end
         figures = ", ".join(f"{name} {values[last]:.4g}" for name, values in history.items())
-        happened = describe_outcome(self.outcome, int(self.skipped))
         text = f"{happened}\nEvaluated at step {steps[last]}: {figures}."
         if is_pending(self.state.opt_state):
             text += "\nGradients accumulated since the last update were not applied."
@@ -125,40 +152,3 @@ class Run(NamedTuple):
         """Number of skipped steps, i32[]; 0 unless ``fit`` has ``on_divergence="skip"``."""
         counts = self.history.get("skipped")
         return jnp.zeros_like(self.outcome.step) if counts is None else counts[..., -1]
-
-
-def describe_outcome(outcome: Outcome, skipped: int = 0) -> str:
-    """Describe an outcome, and what to do about it.
-
-    Args:
-        outcome: outcome of one run, concrete.
-        skipped: number of skipped steps, :attr:`Run.skipped`.
-
-    Examples:
-        >>> import jax.numpy as jnp
-        >>> describe_outcome(Outcome(jnp.array(0), jnp.array(40)))
-        'Completed 40 steps.'
-    """
-    step, code = int(outcome.step), OutcomeCode(int(outcome.code))
-    steps = checks.counted(step, "step")
-    if code is OutcomeCode.DIVERGED and 0 < skipped == step:
-        return (
-            f"Diverged: every one of the {step} steps was skipped because none was finite, and the "
-            "parameters are the initial ones. Look for values in the data that are not finite or "
-            "not scaled, or choose another initialization."
-        )
-    texts = {
-        OutcomeCode.COMPLETED: f"Completed {steps}.",
-        OutcomeCode.STOPPED_EARLY: (
-            f"Stopped early after {steps}: no evaluation within patience improved the loss. "
-            "Use the best parameters."
-        ),
-        OutcomeCode.DIVERGED: (
-            f"Diverged: at step {step} the loss, the parameters or the optimizer's state was not "
-            "finite. Lower the learning rate, clip the gradients, or look for values in the data "
-            "that are not finite or not scaled."
-        ),
-        OutcomeCode.OUT_OF_TIME: f"Out of time after {steps}.",
-    }
-    of_them = f" {skipped} of the {step} steps had no effect, because they were not finite."
-    return texts[code] + (of_them if skipped else "")

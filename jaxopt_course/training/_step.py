@@ -13,21 +13,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import (
-    Params,
-    Updates,
-    checks,
-    numerics,
-    tree,
-)
+from jaxopt_course.core import Params, Updates, checks, numerics, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
-from jaxopt_course.transforms import (
-    ValueFn,
-    lookahead_params,
-    loss_scale,
-    take_step,
-    unpack,
-)
+from jaxopt_course.transforms import ValueFn, lookahead_params, loss_scale, take_step, unpack
 
 from ._arguments import check_key, check_parts
 from ._data import count_rows
@@ -126,15 +114,10 @@ def train_step(
     key = jax.random.fold_in(state.key, state.step)
     scale = loss_scale(state.opt_state)
 
-    def mean_loss(params: Params) -> tuple[Array, tuple[Means, PyTree]]:
-        means, model_state = batch_means(
-            task, unpack(params), state.model_state, batch, key=key, train=True
-        )
-        return means["loss"], (means, model_state)
-
     def objective(params: Params) -> tuple[Array, tuple[Means, PyTree]]:
-        loss, found = mean_loss(params)
-        return (loss if scale is None else scale.astype(loss.dtype) * loss), found
+        means, model_state = _training_means(task, state, params, batch, key)
+        loss = means["loss"]
+        return (loss if scale is None else scale.astype(loss.dtype) * loss), (means, model_state)
 
     point = lookahead_params(state.opt_state, state.params)
     grads, (means, model_state) = jax.grad(objective, has_aux=True)(point)
@@ -145,15 +128,12 @@ def train_step(
         model_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), model_state, state.model_state
         )
+    loss = lambda params: _training_means(task, state, params, batch, key)[0]["loss"]
     params, opt_state = take_step(
         checks.transformation("make_step", "optimizer", optimizer),
-        state.params,
-        state.opt_state,
-        grads,
+        *(state.params, state.opt_state, grads),
         value=means["loss"],
-        value_fn=ValueFn(
-            lambda params: mean_loss(params)[0], _of_last(task, state, state.step, batch_at)
-        ),
+        value_fn=ValueFn(loss, _of_last(task, state, state.step, batch_at)),
         weight=batch_weight(batch),
     )
     after = TrainState(state.step + 1, params, model_state, opt_state, state.key)
@@ -179,9 +159,7 @@ def _of_last(
             def add(total: Array, back: Array) -> tuple[Array, Array]:
                 index = jnp.maximum(newest - back, 0)
                 batch, key = batch_at(state.key, index), jax.random.fold_in(state.key, index)
-                means, _ = batch_means(
-                    task, unpack(params), state.model_state, batch, key=key, train=True
-                )
+                means, _ = _training_means(task, state, params, batch, key)
                 weight = jnp.where(back < count, batch_weight(batch), 0)
                 return total + weight, weight * numerics.as_float(means["loss"])
 
@@ -192,6 +170,13 @@ def _of_last(
         return mean_loss
 
     return of_last
+
+
+def _training_means(
+    task: Task, state: TrainState, params: Params, batch: Batch, key: Any
+) -> tuple[Means, PyTree]:
+    """:func:`batch_means` in training mode, of parameters in the layout of the optimizer."""
+    return batch_means(task, unpack(params), state.model_state, batch, key=key, train=True)
 
 
 def batch_weight(batch: Batch) -> Float[Array, ""]:

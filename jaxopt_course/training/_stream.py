@@ -46,11 +46,9 @@ def is_stream(owner: str, data: Any) -> bool:
 
 
 class StreamReader:
-    """Reads batches of a stream on the host, and knows its position.
+    """Reads the batches of :class:`Stream` on the host, and knows its position.
 
-    Args:
-        data: the batches, as in :class:`Stream`.
-        batch_size: rows to which short batches are padded. None: no padding.
+    Short batches are padded to ``batch_size`` rows, unless it is None.
     """
 
     def __init__(self, data: Any, batch_size: int | None) -> None:
@@ -69,24 +67,16 @@ class StreamReader:
         self, *, epochs: int | None, steps: int | None, evaluate_every: int | None
     ) -> Timetable:
         """The timetable of a training on it, after checking the arguments."""
-        length = self._length
+        length, size = self._length, count_rows("fit", self.first.inputs)
         if epochs is not None and length is None:
-            raise ValueError(
-                "fit: `epochs` are of data with a length; give `steps` of this stream."
-            )
+            raise ValueError("fit: `epochs` needs data with a length; give `steps` of this stream.")
         if epochs is steps is None:
             steps = WITHOUT_END  # to the end of the stream
         if evaluate_every is None:
-            evaluate_every = EVERY if length is None else length
-        size = count_rows("fit", self.first.inputs)
-        return make_timetable(
-            "fit",
-            (WITHOUT_END if length is None else length) * size,
-            epochs=epochs,
-            steps=steps,
-            batch_size=size,
-            evaluate_every=evaluate_every,
-        )
+            evaluate_every = length or EVERY
+        lengths: dict[str, Any] = {"epochs": epochs, "steps": steps}
+        lengths |= {"batch_size": size, "evaluate_every": evaluate_every}
+        return make_timetable("fit", (length or WITHOUT_END) * size, **lengths)
 
     def draw(self) -> Batch | None:
         """The next batch, with the shapes and dtypes of the first; None at the end."""

@@ -1,8 +1,7 @@
 """A whole training as one pure function, which compiles into one program.
 
-The outer scan runs over evaluations, the inner one over the steps between two of them. These are
-scans and not open-ended loops, so that the training can be differentiated with respect to
-hyperparameters.
+The outer scan runs over evaluations, the inner one over the steps between two of them. Scans have a
+fixed length, so the training can be differentiated with respect to hyperparameters.
 """
 
 import math
@@ -19,7 +18,7 @@ from jaxopt_course.core import canonical_convolutions, checks, on_auto_axes
 from ._arguments import Evaluated, built, check_build, check_key, make_timetable
 from ._data import as_examples, as_rows, count_rows
 from ._early_stopping import EarlyStopping, check_early_stopping
-from ._progress import frozen_metrics, release
+from ._progress import Progress, frozen_metrics, release, run_of
 from ._state import Rows, Run
 from ._training import Held, Setup, Training
 
@@ -98,14 +97,10 @@ def make_train(
     checks.choice("make_train", "evaluate", evaluate, get_args(Evaluated))
     examples = as_examples("make_train", data)
     n = count_rows("make_train", examples)
-    numbers: dict[str, Any] = {
-        "epochs": epochs,
-        "steps": steps,
-        "batch_size": batch_size,
-        "evaluate_every": evaluate_every,
-    }
+    lengths: dict[str, Any] = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
+    lengths["batch_size"] = batch_size
     checks.integer("make_train", "batch_size", batch_size, "[1, inf)")
-    make_timetable("make_train", max(n, batch_size), **numbers)  # all checks except those on rows
+    make_timetable("make_train", max(n, batch_size), **lengths)  # all checks except those on rows
 
     def train(key: Any, hyperparameters: Any = None, rows: Rows | None = None) -> Run:
         return on_auto_axes(run, key, hyperparameters, rows, examples)
@@ -114,29 +109,27 @@ def make_train(
         task, optimizer = built("make_train", build, hyperparameters)
         check_key("train", key)
         used = as_rows("train", rows, n)
-        timetable = make_timetable("train", used.train.shape[0], **numbers)
+        timetable = make_timetable("train", used.train.shape[0], **lengths)
         setup = Setup(task, optimizer, timetable, evaluate)
-        training = Training(setup, examples, used, early_stopping, owner="make_train")
-        held, history = training.hold(training.start(key)), []
-        whole, rest = divmod(timetable.steps, timetable.evaluate_every)
-        for begin, number, length in [
-            (0, whole, timetable.evaluate_every),
-            (timetable.steps - rest, 1, rest),
-        ]:
-            if number * length > 0:
-                firsts = _first_steps(begin, number, length, timetable.steps_per_epoch)
-                held, metrics = _intervals(training, held, length, firsts)
-                history.append(metrics)
-        progress = release(training.finish(held.progress, held.progress.running))
-        return Run(
-            state=progress.state,
-            best_params=progress.best_params,
-            best_model_state=progress.best_model_state,
-            history=jax.tree.map(lambda *parts: jnp.concatenate(parts), *history),
-            outcome=progress.outcome,
-        )
+        return _trained(Training(setup, examples, used, early_stopping, owner="make_train"), key)
 
     return train
+
+
+def _trained(training: Training, key: Any) -> Run:
+    """The run of the whole training."""
+    timetable = training.setup.timetable
+    every = timetable.evaluate_every
+    whole, rest = divmod(timetable.steps, every)
+    held, history = training.hold(training.start(key)), []
+    for begin, number, length in [(0, whole, every), (timetable.steps - rest, 1, rest)]:
+        if number * length > 0:
+            firsts = _first_steps(begin, number, length, timetable.steps_per_epoch)
+            held, metrics = _intervals(training, held, length, firsts)
+            history.append(metrics)
+    progress = release(training.finish(held.progress, held.progress.running))
+    columns = jax.tree.map(lambda *parts: jnp.concatenate(parts), *history)
+    return run_of(progress, columns, progress.outcome)
 
 
 def _first_steps(
@@ -153,24 +146,23 @@ def _first_steps(
 def _intervals(
     training: Training, held: Held, length: int, firsts: Int[np.ndarray, "intervals stretches"]
 ) -> tuple[Held, dict[str, Array]]:
-    """For each row of ``firsts``, ``length`` steps and an evaluation, unless it has ended.
+    """For each row of ``firsts``, ``length`` steps and an evaluation, while the training runs.
 
-    Epochs are drawn outside of the condition on that. Under ``vmap`` both branches of such a
-    condition are computed and the step becomes a batched number, so each step would draw an epoch.
+    Epochs are drawn outside of this condition: under ``vmap`` both of its branches are computed and
+    the step is batched, so each step would draw an epoch.
     """
     steps = jnp.arange(length // firsts.shape[1], dtype=jnp.int32)
     batches = training.batches
 
     def stretch(held: Held, first: Array) -> tuple[Held, None]:
         epoch = batches.turn(held.progress.state.key, held.epoch, first)
-        step = lambda progress, index: (
-            training.step(progress, batches.batch(epoch.table, index))[0],
-            None,
-        )
+
+        def step(progress: Progress, index: Array) -> tuple[Progress, None]:
+            return training.step(progress, batches.batch(epoch.table, index))[0], None
+
         run = lambda progress: jax.lax.scan(step, progress, first + steps)[0]
-        progress = held.progress
-        progress = jax.lax.cond(progress.running, run, lambda same: same, progress)
-        return Held(progress, epoch), None
+        same = lambda progress: progress
+        return Held(jax.lax.cond(held.progress.running, run, same, held.progress), epoch), None
 
     def interval(held: Held, firsts: Array) -> tuple[Held, dict[str, Array]]:
         (progress, epoch, _), _ = jax.lax.scan(stretch, held, firsts)

@@ -1,9 +1,9 @@
 """The one abstraction of all trainings: start, advance and evaluate, as pure functions.
 
-Everything between two steps is in one :class:`Progress`, so that a training can be cut anywhere:
-advancing in segments of any length gives the bits of advancing at once. The drivers are
-:func:`make_train` (one compiled program), :func:`fit` (segments, and a host loop between them) and
-the brackets of ``studies``, which train many configurations side by side.
+The state between two steps is one :class:`Progress`. A training can therefore be split anywhere:
+segments of any length give the bits of the whole. Its drivers are :func:`make_train` (one compiled
+program), :func:`fit` (compiled segments in a host loop) and the brackets of ``studies``, which
+train many configurations side by side.
 """
 
 import dataclasses
@@ -17,20 +17,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxopt_course.core import (
-    Params,
-    canonical_convolutions,
-    checks,
-    is_pending,
-    split_by,
-)
+from jaxopt_course.core import Params, canonical_convolutions, checks, is_pending, split_by
 from jaxopt_course.tasks import Batch, Task, targets_check
-from jaxopt_course.transforms import (
-    apply_accumulated,
-    evaluation_params,
-    packed_state,
-    unpack,
-)
+from jaxopt_course.transforms import apply_accumulated, evaluation_params, packed_state, unpack
 
 from ._arguments import (
     WITHOUT_END,
@@ -44,7 +33,7 @@ from ._arguments import (
 from ._data import Batches, Epoch, as_examples, as_rows, count_rows, rows_used
 from ._divergence import Finding, is_lost, judge
 from ._early_stopping import EarlyStopping
-from ._evaluate import validation
+from ._evaluate import validate
 from ._progress import (
     Progress,
     code_of,
@@ -66,7 +55,7 @@ class Held(NamedTuple):
     """A :class:`Progress` inside a compiled loop over steps.
 
     progress: the progress, with its parameters in the layout of the optimizer.
-    epoch: batches of the current epoch. They follow from the key and are no state.
+    epoch: batches of the current epoch. They follow from the key, so they are not saved.
     losses: losses of the last steps, that of step s at index s modulo its length; or None.
     """
 
@@ -78,16 +67,8 @@ class Held(NamedTuple):
 class Setup(NamedTuple):
     """The static part of a training: programs are compiled once per setup.
 
-    task: the task.
-    optimizer: any gradient transformation.
+    task, optimizer, evaluated, on_divergence: arguments of :func:`fit`.
     timetable: length of the training and its evaluations.
-    evaluated: ``"averaged"`` evaluates, and keeps the best of, the averages that the optimizer
-        defines (:func:`~jaxopt_course.transforms.evaluation_params`); ``"raw"`` the trained
-        parameters.
-    on_divergence: ``"stop"`` checks the loss of every step, and parameters and states in every
-        evaluation. ``"raise"`` and ``"skip"`` judge every step as a whole. With ``"raise"`` the
-        outcome has the step that was not finite. With ``"skip"`` such a step leaves parameters and
-        states as they were.
     placement: devices of the training. None: one device.
     """
 
@@ -109,8 +90,8 @@ class Training:
     examples: pair of the inputs and targets of all rows. None for a stream without validation.
     rows: the :class:`Rows` to train and to validate on. ``rows.train`` is None for a stream.
     early_stopping: rule that ends the training before its last step, or None.
-    owner: function that :meth:`start` names in messages about targets. None: targets are checked
-        already.
+    owner: function that :meth:`start` names in messages about targets. None if the targets have
+        been checked.
     """
 
     setup: Setup
@@ -133,9 +114,9 @@ class Training:
     @property
     def _batch_at(self) -> Any:
         """``batch_at(key, step)`` of past steps, if these are still available."""
-        # An accumulation leaves no trace of skipped batches.
-        forgets = self.batches is None or self.setup.on_divergence == "skip"
-        return None if forgets else self.batches.batch_at
+        # An accumulation does not record which batches were skipped.
+        is_known = self.batches is not None and self.setup.on_divergence != "skip"
+        return self.batches.batch_at if is_known else None
 
     def start(self, key: Any, like: Batch | None = None) -> Progress:
         """The progress before the first step.
@@ -169,10 +150,7 @@ class Training:
             )
 
     def advance(self, progress: Progress, until: Int[Array, ""] | int) -> Progress:
-        """The progress after step ``until``, which may be traced.
-
-        A training that has ended stays where it is.
-        """
+        """The progress after step ``until``, which may be traced; unchanged if it has ended."""
         begin = progress.state.step
         end = jnp.where(progress.running, jnp.asarray(until, begin.dtype), begin)
         run = canonical_convolutions(lambda held: self.steps(held, end))
@@ -181,14 +159,17 @@ class Training:
     def evaluate(
         self, progress: Progress, last: Bool[Array, ""] | bool = True
     ) -> tuple[Progress, dict[str, Array]]:
-        """Evaluate, and decide what is best and whether the training continues.
+        """Evaluate, and decide which parameters are best and whether the training continues.
+
+        Args:
+            progress: the progress.
+            last: whether the training ends here. The parameters after :meth:`finish` are then
+                evaluated. The result stays unfinished, so that the training can be resumed with
+                more steps.
 
         Returns:
             The progress, and the metrics: ``"step"``, means over the examples since the last
-            evaluation, and means over the validation rows. The ``last`` evaluation is that of a
-            training which ends here: of the parameters after :meth:`finish`. The progress itself
-            stays unfinished, so that a training that is resumed has the bits of one that was not
-            interrupted.
+            evaluation, and means over the validation rows.
         """
         with self._placed():
             before, progress = progress.state, self.finish(progress, last)
@@ -203,10 +184,9 @@ class Training:
             point = self._evaluated(state)
             _warn_of_model_state(point, state)
             if self._validates:
-                setup = self.setup
-                size = setup.timetable.batch_size
-                validate = validation(setup.task, self.examples, self.rows, size)
-                validated = validate(unpack(point), state.model_state)
+                evaluated = unpack(point), state.model_state
+                data = self.examples, self.rows, self.setup.timetable.batch_size
+                validated = validate(self.setup.task, *evaluated, *data)
                 metrics |= {f"validation_{name}": value for name, value in validated.items()}
                 loss = validated["loss"].astype(loss.dtype)
             opt_state = self.setup.optimizer.init(unpack(state.params))
@@ -306,13 +286,8 @@ def make_training(
     """The function ``training(hyperparameters=None, rows=None) -> Training``.
 
     It makes the training that :func:`make_train` runs to its end, for drivers that pause, compare,
-    copy or give up trainings. Call it inside the function that is compiled.
-
-    Args:
-        build: ``build(hyperparameters) -> (task, optimizer)``, called while being traced.
-        data: a pair (inputs, targets) of all rows, or an object with these attributes.
-        batch_size: rows of a batch, in [1, training rows].
-        evaluate: the parameters that are evaluated, ``"averaged"`` or ``"raw"``.
+    copy or stop trainings. Call it inside the function that is compiled. The arguments are those of
+    :func:`make_train`.
 
     Examples:
         >>> from jaxopt_course.problems import problem
@@ -347,9 +322,8 @@ def _warn_of_model_state(point: Params, state: TrainState) -> None:
     """Warn if averaged parameters are evaluated with the model state of the trained ones."""
     if point is not state.params and jax.tree.leaves(state.model_state):
         warnings.warn(
-            "The averaged parameters are evaluated with the model state, batch statistics for "
-            "example, of the parameters that are trained: recompute the statistics of the result "
-            "by `nn.recompute_batch_stats`, or evaluate the trained parameters by "
-            "`evaluate='raw'`.",
+            "The averaged parameters are evaluated with the model state of the trained parameters, "
+            "such as batch statistics: recompute the statistics of the result by "
+            "`nn.recompute_batch_stats`, or evaluate the trained parameters by `evaluate='raw'`.",
             stacklevel=2,
         )

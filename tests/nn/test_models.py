@@ -262,6 +262,7 @@ def test_a_config_comes_back_from_json(case):
         ({"outputs": 0}, ValueError, r"MLP: `outputs` must lie in \[1, inf\), got 0"),
         ({"hidden": (4, 0)}, ValueError, r"MLP: `hidden` must lie in \[1, inf\), got 0"),
         ({"hidden": (4.0,)}, TypeError, r"MLP: `hidden` must be an int in \[1, inf\), got 4.0"),
+        ({"hidden": 4}, TypeError, "MLP: `hidden` must be a sequence of ints in .*, got 4"),
         ({"activation": "rellu"}, ValueError, "got 'rellu'. Did you mean 'relu'"),
         ({"kernel_init": "glorot"}, ValueError, "got 'glorot'"),
         (
@@ -280,6 +281,11 @@ def test_a_config_comes_back_from_json(case):
 def test_bad_fields_get_a_sentence(fields, error, sentence, as_users_run_it):
     with pytest.raises(error, match=sentence):
         MLP(**({"outputs": 2} | fields))
+
+
+def test_a_number_in_place_of_widths_gets_a_sentence(as_users_run_it):
+    with pytest.raises(TypeError, match=r"CNN: `dense` must be a sequence of ints in .*, got 32"):
+        CNN(10, (8, 16), 32)
 
 
 def test_maxout_is_the_largest_of_its_affine_maps():

@@ -170,7 +170,7 @@ def test_every_problem_names_what_it_allows_and_the_first_bad_row(
         (GOOD > 0, r"must be integers in \[0, 3\) or one-hot rows, got bool"),
         (np.array(["cat", "dog", "cow"])[GOOD], "`targets` must hold numbers, got <U3"),
         (np.array(["cat", "dog", "cow"], object)[GOOD], "`targets` must hold numbers, got object"),
-        (GOOD.tolist(), "`targets` must be an array, or a pytree of arrays.*, got 0 as an entry"),
+        (GOOD.tolist(), "`targets` must be an array, or a pytree of arrays.*, got 0 as a leaf"),
         (list(GOOD), "`targets` must be an array, or a pytree of arrays"),
         (["cat"] * N, "`targets` must be an array, or a pytree of arrays.*, got 'cat'"),
     ],

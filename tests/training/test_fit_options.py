@@ -146,7 +146,7 @@ def test_streams_of_every_kind():
             r"batch 2 of the stream .* give `batch_size`",
         ),
         ([np.ones(3)], {"steps": 1}, r"batch 0 of the stream must be \(inputs, targets\)"),
-        (iter([(np.ones((4, 2)), np.ones((4, 1)))]), {"epochs": 1}, "`epochs` are of data with a"),
+        (iter([(np.ones((4, 2)), np.ones((4, 1)))]), {"epochs": 1}, "`epochs` needs data with a"),
         ([(np.ones((4, 2)), np.ones((4, 1)))] * 3, {"steps": 1, "rows": ROWS}, "`rows` are of arr"),
     ],
 )

@@ -10,7 +10,7 @@ from jax.sharding import AbstractMesh, AxisType
 from jaxopt_course.optimizers import adamw, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
-from jaxopt_course.training import batch_sharding, describe_plan, fit, plan, state_shardings
+from jaxopt_course.training import batch_sharding, fit, plan, state_shardings
 
 from .problems import line_task
 
@@ -109,7 +109,7 @@ def test_a_plan_is_told_in_gibibytes():
         lambda key: {"w": jnp.zeros((2**14, 2**14), jnp.float32)}, lambda p, x: x, problem("binary")
     )
     found = plan(task, sgd(0.1), mesh_of(1), jax.ShapeDtypeStruct((2**20, 2**7), jnp.float32))
-    assert describe_plan(found).splitlines() == [
+    assert str(found).splitlines() == [
         "GiB on each of 1 device",
         "params              1.000",
         "gradients           1.000",

@@ -7,11 +7,7 @@ import optax
 import pytest
 import scipy.optimize
 
-from jaxopt_course.minimization import (
-    MinimizeOutcome,
-    describe_minimum,
-    minimize,
-)
+from jaxopt_course.minimization import MinimizeOutcome, minimize
 from jaxopt_course.optimizers import adam, lbfgs, nesterov, newton_cg, sgd
 from jaxopt_course.surfaces import SURFACES, beale, himmelblau, rosenbrock, saddle
 from jaxopt_course.transforms import chain, scale
@@ -145,7 +141,7 @@ def test_every_end_has_its_name_and_a_sentence(fn, start, tx, options, code, ste
     found = minimize(fn, jnp.full(2, start), tx, **options)
     assert outcome(found) == code
     assert steps is None or int(found.steps) == steps
-    sentence = describe_minimum(found)
+    sentence = str(found)
     assert sentence.split()[0].rstrip(":").lower() in {"converged", "stopped", "no", "not"}
     if code == MinimizeOutcome.NOT_FINITE and steps is None:
         assert bool(jnp.isfinite(found.params).all() & jnp.isfinite(found.value))

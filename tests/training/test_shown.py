@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jaxopt_course.minimization import minimize
 from jaxopt_course.optimizers import adam
-from jaxopt_course.training import Checkpointing, EarlyStopping, Rows, fit, make_train
+from jaxopt_course.training import Checkpointing, EarlyStopping, Outcome, Rows, fit, make_train
 
 from .problems import line, line_task
 
@@ -72,3 +73,17 @@ def test_several_runs_print_their_shapes(transform):
     printed.append(str(transform(look)(jax.random.split(KEY, 3) if transform is jax.vmap else KEY)))
     assert len(printed) == 2
     assert all(text.startswith("Run of shapes (Outcome(code=(") for text in printed)
+
+
+def test_outcomes_of_several_runs_print_their_fields():
+    codes = jnp.arange(3)
+    assert str(Outcome(codes, codes)).startswith("Outcome(code=Array")
+    assert str(Outcome(jnp.array(3), jnp.array(1))) == "Out of time after 1 step."
+
+
+def test_minima_of_several_starts_print_their_fields():
+    found = jax.vmap(lambda x: minimize(jnp.square, x, adam(0.1), max_steps=2))(jnp.arange(3.0))
+    assert str(found).startswith("Minimum(params=Array")
+    first = jax.tree.map(lambda x: x[0], found)
+    assert str(first) == "Converged after 0 steps: value 0, gradient norm 0."
+    assert "outcome=" in repr(first)

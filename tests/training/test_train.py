@@ -13,26 +13,10 @@ from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adam, nesterov, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import linen_task
-from jaxopt_course.training import (
-    OutcomeCode,
-    Rows,
-    describe_outcome,
-    evaluate,
-    make_train,
-)
-from jaxopt_course.transforms import (
-    lookahead_params,
-)
+from jaxopt_course.training import OutcomeCode, Rows, evaluate, make_train
+from jaxopt_course.transforms import lookahead_params
 
-from .problems import (
-    HYPERPARAMETERS,
-    N,
-    blobs,
-    build,
-    counting_task,
-    line,
-    line_task,
-)
+from .problems import HYPERPARAMETERS, N, blobs, build, counting_task, line, line_task
 
 
 ROWS = Rows(jnp.arange(40), jnp.ones(40), jnp.arange(40, N))
@@ -246,7 +230,7 @@ def test_a_diverging_run_says_when_and_keeps_the_best(key):
     assert int(diverged.state.step) == (first_bad + 1) * 4
     assert np.isnan(losses[first_bad + 1 :]).all()
     chex.assert_tree_all_finite(diverged.best_params)
-    assert "Lower the learning rate" in describe_outcome(diverged.outcome)
+    assert "Lower the learning rate" in str(diverged.outcome)
 
 
 def test_float64_numpy_data_are_taken_in_the_widths_of_the_process(key):
@@ -286,7 +270,7 @@ def test_a_batch_larger_than_the_training_rows_is_refused(key):
     ("data", "error", "sentence"),
     [
         ((np.zeros((0, 2)), np.zeros(0)), ValueError, "at least one example"),
-        ((np.zeros((3, 2)), np.zeros(4)), ValueError, r"one row an example, got \[3, 4\]"),
+        ((np.zeros((3, 2)), np.zeros(4)), ValueError, r"one row per example, got \[3, 4\]"),
         (np.zeros((3, 2)), TypeError, "`data` must be a pair"),
     ],
 )
