@@ -62,7 +62,8 @@ def scale_by_mars(
     moments = scale_by_adam(b1, b2, eps, eps_root, mu_dtype)
 
     def init(params):
-        return ScaleByMarsState(*moments.init(params), tree.accumulator_like(params))
+        count, mu, nu = moments.init(params)
+        return ScaleByMarsState(count, mu, nu, tree.accumulator_like(params))
 
     def update(updates, state, params=None, **extra_args):
         checks.step("scale_by_mars", updates, state, ScaleByMarsState, "prev_grads")
@@ -73,8 +74,8 @@ def scale_by_mars(
         corrected = tree.running_sum(tree.sub(grads, state.prev_grads), grads, strength)
         clipped = tree.scale(corrected, 1 / jnp.maximum(global_norm(corrected), 1))
         adam = ScaleByAdamState(state.count, state.mu, state.nu)
-        scaled, adam = moments.update(clipped, adam, params)
-        return tree.cast_like(scaled, updates), ScaleByMarsState(*adam, prev_grads=grads)
+        scaled, (count, mu, nu) = moments.update(clipped, adam, params)
+        return tree.cast_like(scaled, updates), ScaleByMarsState(count, mu, nu, grads)
 
     return GradientTransformationExtraArgs(init, update)
 
