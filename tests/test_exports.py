@@ -121,6 +121,7 @@ def test_a_meta_gradient_is_lowered_for_gpus_and_tpus():
     exported(jax.grad(loss), jnp.float32(0.1), KEY)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "how",
     [{"strategy": "map"}, {"strategy": "chunk", "chunk_size": 2}, {"strategy": "vmap"}],
@@ -132,6 +133,7 @@ def test_a_population_is_lowered_for_gpus_and_tpus(how):
     exported(population, jax.random.split(KEY, 2), jnp.full(3, 0.1, jnp.float32), ROWS)
 
 
+@pytest.mark.exhaustive
 def test_the_programs_of_gpus_and_tpus_hold_convolutions_as_they_were_written(monkeypatch):
     build, data = KINDS["CNN with batch normalization"]
 
@@ -170,6 +172,7 @@ def test_the_step_that_fit_compiles_is_lowered_for_gpus_and_tpus(kind):
     exported(step, init_state(task, optimizer, KEY), batch)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "optimizer", [adam(0.1), lbfgs(), newton_cg()], ids=["adam", "lbfgs", "cg"]
 )

@@ -302,7 +302,7 @@ def scale_by_adamax(
         scaled = jax.tree.map(lambda m, n: m / n.astype(m.dtype), m_hat, nu)
         return tree.cast_like(scaled, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformationExtraArgs(zero_moments, update)
+    return GradientTransformationExtraArgs(lambda params: zero_moments(params), update)
 
 
 def adamax(

@@ -56,7 +56,7 @@ def scale_by_radam(
         chosen = jax.tree.map(lambda s, m: jnp.where(trusted, s, m), scaled, m)
         return tree.cast_like(chosen, updates), ScaleByAdamState(count, mu, nu)
 
-    return GradientTransformationExtraArgs(zero_moments, update)
+    return GradientTransformationExtraArgs(lambda params: zero_moments(params), update)
 
 
 def _rectifier(

@@ -37,6 +37,7 @@ def environment(tmp_path, monkeypatch):
     return os.environ
 
 
+@pytest.mark.exhaustive
 def test_a_second_process_finds_what_the_first_has_compiled(environment):
     shortest = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     first, second = (run(["-c", PROGRAM], {**environment, **shortest}) for _ in range(2))

@@ -39,7 +39,14 @@ def put(path, text="mine"):
 RESULTS = ("run.json", "model.bundle", "curves.png", "history.jsonl", "history.csv")
 
 
-@pytest.mark.parametrize("more", [(), ("--overwrite",), ("--resume",)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        pytest.param(("--overwrite",), marks=pytest.mark.exhaustive),
+        pytest.param(("--resume",), marks=pytest.mark.exhaustive),
+    ],
+)
 @pytest.mark.parametrize(
     "name", [*RESULTS, "checkpoints/notes.txt", "checkpoints/2019/photo.jpg", "checkpoints/.lock"]
 )
@@ -71,6 +78,7 @@ def test_links_are_not_followed(name, more, train, tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 def test_overwriting_a_run_replaces_it_and_leaves_all_else(train, capsys):
     """Events of TensorBoard too: those of another program stay."""
     out, run = train

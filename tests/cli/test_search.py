@@ -159,6 +159,7 @@ def test_the_command_that_is_printed_is_the_training_that_was_searched(
     assert trained["validation"]["loss"] == pytest.approx(losses.min(), rel=1e-4)
 
 
+@pytest.mark.exhaustive
 def test_a_search_goes_on_from_what_is_kept_and_refuses_what_is_another(search_of_pumps, capsys):
     arguments, folder, *_ = search_of_pumps
     again = folder / "again"
@@ -210,6 +211,7 @@ def arguments_of_all_kinds(pumps):
     return arguments
 
 
+@pytest.mark.exhaustive
 def test_numbers_of_all_kinds_are_traced_and_settings_are_not(pumps, tmp_path, asked):
     assert run(*arguments_of_all_kinds(pumps), "--out", tmp_path / "out")[0] == 3
     space = asked["space"]

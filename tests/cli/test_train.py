@@ -69,6 +69,7 @@ def test_a_table_with_labels_is_evaluated_and_predicted(pumps_run, tmp_path, cap
     assert "accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_a_regression_learns_and_answers_in_the_unit_of_its_target(
     regression_run, tmp_path, capsys
 ):
@@ -94,6 +95,7 @@ def test_a_convolutional_network_takes_digits_as_images():
     assert params["Conv_0"]["kernel"].shape == (3, 3, 1, 16)
 
 
+@pytest.mark.exhaustive
 def test_divergence_has_an_exit_code_of_its_own_and_leaves_no_model(tmp_path, capsys):
     table, out = write_pumps(tmp_path / "pumps.csv", labels=False), tmp_path / "run"
     options = ("--optimizer", "sgd", "--learning-rate", "1e30", "--schedule", "constant")
@@ -105,6 +107,7 @@ def test_divergence_has_an_exit_code_of_its_own_and_leaves_no_model(tmp_path, ca
     assert call("evaluate", "--run", out) == 1
 
 
+@pytest.mark.exhaustive
 def test_an_earlier_run_is_kept_unless_told_otherwise(tmp_path, capsys):
     table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "run"
     out.mkdir()
@@ -137,6 +140,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_figures(digits_run, tmp_pa
     assert (out / "history.jsonl").read_text() == (digits_run / "history.jsonl").read_text()
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_diverges_says_where_if_it_is_to(tmp_path, capsys):
     out = tmp_path / "run"
     options = ("--optimizer", "sgd", "--learning-rate", 1e6, "--schedule", "constant")
@@ -149,6 +153,7 @@ def test_a_run_that_diverges_says_where_if_it_is_to(tmp_path, capsys):
     assert json.loads((out / "run.json").read_text())["outcome"] == "diverged"
 
 
+@pytest.mark.exhaustive
 def test_a_smoke_run_leaves_no_checkpoint(tmp_path, capsys):
     table, out = write_pumps(tmp_path / "pumps.csv"), tmp_path / "run"
     assert call("train", table, "--target", "state", *SMALL, "--out", out, "--smoke") == 0

@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from jaxopt_course.core import GradientTransformation
 from jaxopt_course.transforms import apply_updates
 from tests.catalogue import TRANSFORMATIONS
-from tests.contracts.test_transformations import is_everyday
+from tests.contracts.test_transformations import IN_EVERY_RUN
 
 
 def mesh_of(*sizes):
@@ -77,7 +77,7 @@ def check_keeps_every_place(tx, params):
 
 
 def marked(name, place):
-    marks = () if is_everyday(name) and place == "first two" else pytest.mark.exhaustive
+    marks = () if name in IN_EVERY_RUN and place == "first two" else pytest.mark.exhaustive
     return pytest.param(name, place, marks=marks)
 
 

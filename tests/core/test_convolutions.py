@@ -13,6 +13,7 @@ from jax.lax import conv_general_dilated
 
 from jaxopt_course.core import canonical_convolutions
 from tests.lowered import without_places
+from tests.tiers import everyday
 
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -105,7 +106,8 @@ EVERYDAY = ("odd layout", "groups", "depthwise, strides", "depthwise, transposed
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(x, marks=() if x in EVERYDAY else pytest.mark.exhaustive) for x in CASES]
+    "name",
+    everyday(CASES, EVERYDAY),
 )
 def test_values_gradients_and_their_slopes_are_those_of_jax(name):
     f, arrays = case(name)

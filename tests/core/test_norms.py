@@ -59,6 +59,7 @@ def test_the_check_rejects_the_plain_formula(dtype):
             check_norm(plain, dtype, size)
 
 
+@pytest.mark.exhaustive
 def test_norms_along_axes_differ_in_size():
     rows = jnp.array([[3e30, 4e30], [3e-30, 4e-30], [0, 0], [3, 4]], jnp.float32)
     expected = np.array([5e30, 5e-30, 0, 5])
@@ -85,6 +86,7 @@ def test_ends():
     assert jax.jvp(global_norm, (zeros,), (zeros + 1,))[1] == 0
 
 
+@pytest.mark.exhaustive
 def test_the_curvature_is_that_of_a_sphere():
     x = jnp.array([1.0, 2.0, -3.0])
     norm = jnp.sqrt(14.0)

@@ -85,6 +85,7 @@ def polynomial(degree):
     return predict, targets, np.sin(4 * at)
 
 
+@pytest.mark.exhaustive
 def test_bias_falls_and_variance_rises_with_capacity_and_the_parts_add_up(key):
     """Course 5, bias-variance decomposition of the squared error over bootstrap trainings."""
     reports = {}

@@ -73,6 +73,7 @@ def test_what_overflows_is_said_to_explode():
     assert str(found).count("exploding") == 2
 
 
+@pytest.mark.exhaustive
 def test_a_product_of_slopes_vanishes_or_explodes_as_the_deck_computes(key):
     """Course 4, vanishing and exploding gradients: 0.8^100 is 2e-10, 1.5^100 is 4e17."""
     for factor, product in ((0.8, 2e-10), (1.5, 4e17)):

@@ -235,6 +235,7 @@ def test_the_check_rejects_those_of_optax(name, standard_promotion):
         check_edges(loss, CASES[name][1], jnp.float32)
 
 
+@pytest.mark.exhaustive
 def test_ctc_losses_at_the_edge(standard_promotion):
     # One time, one label: the loss is that of the label. With -inf and certain classes.
     logits = jnp.array([[[0.0, 40.0]], [[-jnp.inf, 0.0]], [[0.0, 1e30]], [[0.0, 0.0]]], jnp.float32)
@@ -245,6 +246,7 @@ def test_ctc_losses_at_the_edge(standard_promotion):
     assert jnp.isfinite(jax.jvp(loss, (logits,), (jnp.ones_like(logits),))[1]).all()
 
 
+@pytest.mark.exhaustive
 def test_no_loss_of_equal_distributions_is_below_zero(standard_promotion):
     for dtype in (jnp.float16, jnp.float32):
         x = jax.random.normal(jax.random.key(3), (500, 7), dtype)
@@ -261,6 +263,7 @@ def test_no_loss_of_equal_distributions_is_below_zero(standard_promotion):
         assert (losses.poly_loss_cross_entropy(20 * x, labels, epsilon=-1.0) >= 0).all()
 
 
+@pytest.mark.exhaustive
 def test_own_versions_agree_with_optax_within_the_range(standard_promotion):
     key = jax.random.key(0)
     x = jax.random.normal(key, (6, 4))

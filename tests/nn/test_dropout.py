@@ -12,6 +12,7 @@ from jaxopt_course.nn import (
     gaussian_dropout,
 )
 from tests.nn.arrays import normal
+from tests.tiers import everyday_first
 
 
 LAYERS = [Dropout, ClassicalDropout, GaussianDropout]
@@ -65,7 +66,7 @@ def test_rate_zero_changes_no_bit(key):
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", everyday_first(1, FUNCTIONS))
 def test_the_dtype_is_kept_and_a_traced_rate_draws_the_same_entries(function, dtype, key):
     x = normal(100, dtype=dtype)
     for rate in (0.3, jnp.float32(0.3)):

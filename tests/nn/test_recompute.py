@@ -7,6 +7,7 @@ import pytest
 
 from jaxopt_course.nn import CNN, MLP, BatchNorm, recompute_batch_stats
 from tests.nn.arrays import normal, variables_of
+from tests.tiers import everyday_first
 
 
 BATCH = {"normalization": "batch", "batch_momentum": 0.0, "param_dtype": jnp.float64}
@@ -19,7 +20,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=everyday_first(1, MODELS))
 def case(request):
     model, shape = MODELS[request.param]
     x = 2 * normal(*shape) + 1

@@ -7,6 +7,7 @@ import pytest
 
 from jaxopt_course.nn import GRU, Autoencoder, Transformer
 from tests.nn.arrays import normal
+from tests.tiers import everyday_first
 
 
 TOKENS = jnp.array([[0, 3, 1, 4, 2, 2], [4, 4, 0, 1, 3, 2]])
@@ -16,7 +17,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("model", CASES, ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", everyday_first(1, CASES), ids=lambda model: type(model).__name__)
 def test_a_place_sees_what_lies_before_it_and_nothing_behind(model, key):
     variables = model.init(key, TOKENS, train=False)
     apply = jax.jit(lambda tokens: model.apply(variables, tokens, train=False))
@@ -54,6 +55,7 @@ def test_the_order_of_tokens_matters_to_a_transformer(key):
     assert (jnp.abs(apply(TOKENS) - apply(swapped)).max(-1) > 1e-9).any()
 
 
+@pytest.mark.exhaustive
 def test_dropout_of_a_transformer_acts_in_training_only(key):
     model = Transformer(5, length=6, width=8, heads=2, blocks=1, dropout=0.5)
     variables = model.init(key, TOKENS, train=False)

@@ -23,6 +23,7 @@ from jaxopt_course.nn import (
     rms_norm,
     stochastic_depth,
 )
+from tests.tiers import everyday_first
 
 
 pytestmark = pytest.mark.usefixtures("as_users_run_it")
@@ -74,7 +75,9 @@ def test_sequence_models_take_integers_of_two_axes(model):
             model.init(KEY, jnp.zeros((2, 3), dtype), train=False)
 
 
-@pytest.mark.parametrize("model", [GRU_5, TRANSFORMER_5], ids=["GRU", "Transformer"])
+@pytest.mark.parametrize(
+    "model", everyday_first(1, [GRU_5, TRANSFORMER_5]), ids=["GRU", "Transformer"]
+)
 def test_a_token_outside_the_vocabulary_is_no_other_token(model):
     good = jnp.array([[0, 3, 1], [4, 2, 2]])
     variables = model.init(KEY, good, train=False)

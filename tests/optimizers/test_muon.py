@@ -10,6 +10,7 @@ import pytest
 
 from jaxopt_course.optimizers import MuonDimensionNumbers, muon, orthogonalized, scale_by_muon
 from tests.optimizers.trajectories import GRADIENTS, alone, distance, flat
+from tests.tiers import everyday_first
 
 
 KERNELS = GRADIENTS["dense"]["kernel"]
@@ -33,7 +34,9 @@ def test_newton_schulz_maps_singular_values(shape, key):
     np.testing.assert_allclose(ours, quintic(np.asarray(x), coefficients, 5), atol=1e-11)
 
 
-@pytest.mark.parametrize("preconditioning", ["frobenius", "spectral", "aol", "schatten"])
+@pytest.mark.parametrize(
+    "preconditioning", everyday_first(1, ["frobenius", "spectral", "aol", "schatten"])
+)
 def test_with_coefficients_that_converge_a_batch_becomes_orthogonal(preconditioning, key):
     x = jax.random.normal(key, (3, 5, 4), complex)
     q = orthogonalized(x, jnp.array([1.875, -1.25, 0.375]), 40, preconditioning)

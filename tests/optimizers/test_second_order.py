@@ -12,6 +12,7 @@ import pytest
 from jaxopt_course.core import hvp
 from jaxopt_course.optimizers import lbfgs, newton_cg, scale_by_lbfgs, scale_by_newton_cg
 from jaxopt_course.surfaces import rosenbrock, saddle
+from tests.tiers import everyday_first
 
 
 N = 8
@@ -62,12 +63,15 @@ def run(tx, fn, params, steps):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"learning_rate": 0.02, "linesearch": None},
-        {"learning_rate": 0.02, "linesearch": None, "memory_size": 3},
-        {"learning_rate": 0.01, "linesearch": None, "scale_init_precond": False},
-        {"learning_rate": lambda t: 0.05 / (t + 1), "linesearch": None},
-    ],
+    everyday_first(
+        1,
+        [
+            {"learning_rate": 0.02, "linesearch": None},
+            {"learning_rate": 0.02, "linesearch": None, "memory_size": 3},
+            {"learning_rate": 0.01, "linesearch": None, "scale_init_precond": False},
+            {"learning_rate": lambda t: 0.05 / (t + 1), "linesearch": None},
+        ],
+    ),
 )
 def test_lbfgs_takes_the_steps_of_optax_on_convex_functions(options, standard_promotion):
     """A fixed short rate: 200 steps that do not converge to where all is rounding."""

@@ -14,7 +14,7 @@ from jaxopt_course import schedules
 from jaxopt_course.core import checks
 from tests.names import public_names
 from tests.schedules.cases import SCHEDULES
-from tests.tiers import everyday
+from tests.tiers import everyday, everyday_first
 
 
 COUNTS = [0, 1, 3, 4, 6, 9, 11, 25, 400]
@@ -199,7 +199,7 @@ def test_a_whole_curve_at_once_equals_count_by_count(name):
     np.testing.assert_allclose(values, [schedule(c) for c in COUNTS], rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", everyday_first(4, SCHEDULES))
 def test_schedule_runs_inside_scan_with_traced_numbers(name):
     numbers = numbers_of(*SCHEDULES[name])
 

@@ -16,6 +16,7 @@ import pytest
 from jaxopt_course import schedules
 from jaxopt_course.core import numerics
 from tests.schedules.cases import SCHEDULES
+from tests.tiers import everyday_first
 
 
 LAST, LOST = 2**31 - 1, 2**24 + 1  # the last count; the first integer that float32 lacks
@@ -186,7 +187,7 @@ def test_every_schedule_has_a_case():
     assert set(CASES) == set(SCHEDULES)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", everyday_first(4, CASES))
 def test_counts_beyond_the_digits_of_float32_are_exact(name, standard_promotion):
     check_counts(name)
 
@@ -198,7 +199,7 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in SLOW])
+@pytest.mark.parametrize("name", everyday_first(2, [name for name in CASES if name not in SLOW]))
 def test_the_check_rejects_counts_in_floats(name, monkeypatch, standard_promotion):
     in_floats = lambda *numbers: [jnp.asarray(x, float) for x in numbers]
     monkeypatch.setattr(numerics, "alike", in_floats)

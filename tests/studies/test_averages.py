@@ -64,6 +64,7 @@ def test_an_ensemble_averages_probabilities_and_loses_less_than_its_members(key)
     assert float(-jnp.log(found.mean[:, 0]).mean()) < float(losses.mean())
 
 
+@pytest.mark.exhaustive
 def test_bags_draw_with_replacement_and_out_of_bag_leaves_out_who_saw_a_row(key):
     """Each member predicts, for a row, how often it drew it: out of the bag that is 0."""
     rows = jnp.arange(30)
@@ -78,6 +79,7 @@ def test_bags_draw_with_replacement_and_out_of_bag_leaves_out_who_saw_a_row(key)
         out_of_bag(bags._replace(predictions=bags.predictions[:, :7]))
 
 
+@pytest.mark.exhaustive
 def test_a_bag_is_drawn_by_another_key_than_its_training():
     """Else what a training draws first would depend on the rows that it sees."""
     rows, key = jnp.arange(30), jax.random.key(7)

@@ -118,6 +118,7 @@ def test_intervals_with_a_fold_effect_cover_what_they_say():
     assert np.mean(np.abs(scores.mean((1, 2))) <= naive) < 0.6
 
 
+@pytest.mark.exhaustive
 def test_paired_intervals_cover_and_are_narrower_than_unpaired_ones():
     """Two configurations 0.3 apart; a fold is hard for both, and a little more so for one."""
     rng = np.random.default_rng(1)

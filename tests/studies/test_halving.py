@@ -118,6 +118,7 @@ def test_survivors_are_among_those_that_trained(result):
     assert [rung.tolist() for rung in planted.survivors[1:]] == [[8, 7, 6], [8, 7]]
 
 
+@pytest.mark.exhaustive
 def test_what_was_broken_off_ends_as_if_it_was_not(result, tmp_path, monkeypatch):
     halve = functools.partial(successive_halving, TRAINING, SPACE, key=KEY, rungs=RUNGS, rows=ROWS)
     advance, ends = Cohort.advance, []
@@ -156,6 +157,7 @@ def test_each_bracket_of_hyperband_ends_at_the_last_step():
     assert {b.rungs.steps[-1] for b in brackets} == {28}
 
 
+@pytest.mark.exhaustive
 def test_the_highest_can_be_best():
     result = successive_halving(
         TRAINING, SPACE, key=KEY, rungs=Rungs((9, 3), (3, 9)), metric="loss", mode="max"

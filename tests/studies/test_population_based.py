@@ -180,6 +180,7 @@ def break_off_at(monkeypatch, call):
     return calls
 
 
+@pytest.mark.exhaustive
 def test_what_was_broken_off_ends_as_if_it_was_not(result, tmp_path, monkeypatch):
     path = tmp_path / "study"
     with monkeypatch.context() as context:

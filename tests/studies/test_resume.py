@@ -19,6 +19,7 @@ from jaxopt_course.studies import Choice, Float, search
 
 # A private name: a study is broken off between two calls of its program.
 from jaxopt_course.studies import _table as tables
+from tests.tiers import everyday_first
 
 from .problems import FOLDS, SPACE, descend
 
@@ -51,7 +52,7 @@ def break_off_after(monkeypatch, saves):
     monkeypatch.setattr(tables.Table, "record", record_or_break)
 
 
-@pytest.mark.parametrize("method", ["sobol", "tpe"])
+@pytest.mark.parametrize("method", everyday_first(1, ["sobol", "tpe"]))
 def test_a_study_that_was_broken_off_ends_as_if_it_was_not(method, key, tmp_path, monkeypatch):
     study = functools.partial(quietly, descend, SPACE, key=key, seeds=2, folds=FOLDS, method=method)
     if method == "tpe":
@@ -72,6 +73,7 @@ def test_a_study_that_was_broken_off_ends_as_if_it_was_not(method, key, tmp_path
 
 
 # Reads of a damaged file report to an event loop of Orbax that is closed by then.
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damage_costs_no_more_than_the_time_since_the_save_before(key, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "SECONDS", 0.0)

@@ -149,6 +149,7 @@ def test_fixed_values_that_are_equal_but_of_two_types_are_two_programs(key):
         assert least <= result.values.min() < least + 1
 
 
+@pytest.mark.exhaustive
 def test_buckets_of_unequal_length_fill_up_with_nan_and_the_last_step(key):
     build = lambda hyperparameters: (line_task(), sgd(hyperparameters["rate"]))
 

@@ -82,6 +82,7 @@ def test_means_of_class_numbers_are_refused(key, as_users_run_it):
         mixed(sees(), -1)
 
 
+@pytest.mark.exhaustive
 def test_numbers_of_an_augmentation_are_hyperparameters_of_one_program():
     """Course 2, data augmentation, as part of a compiled training."""
     images = jax.random.normal(jax.random.key(3), (9, 4, 4))

@@ -39,6 +39,7 @@ from jaxopt_course.training import (
     make_train,
     make_training,
 )
+from tests.tiers import everyday_first
 
 
 N, BATCH = 12, 4
@@ -122,7 +123,7 @@ DRIVERS = {
 }
 
 
-@pytest.mark.parametrize("value", [-1, 3])
+@pytest.mark.parametrize("value", everyday_first(1, [-1, 3]))
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_a_class_number_outside_its_range_is_refused_by_every_driver(driver, value):
     row = 3 if "stream" in driver else 7  # of the second batch of a stream
@@ -218,6 +219,7 @@ def test_positions_of_a_sequence_have_class_numbers_of_their_own():
         check("fit", targets)
 
 
+@pytest.mark.exhaustive
 def test_rows_that_are_not_used_may_hold_anything():
     bad, others = with_bad(-1), np.delete(I, 7)
     fitted(MULTICLASS, (X, bad), rows=Rows(others))
@@ -230,6 +232,7 @@ def test_rows_that_are_not_used_may_hold_anything():
             fitted(MULTICLASS, (X, bad), rows=rows)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "wrapper",
     [

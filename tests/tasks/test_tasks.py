@@ -13,6 +13,7 @@ from flax import nnx
 from jaxopt_course.nn import MLP, BatchNorm
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, Task, function_task, linen_task, nnx_task, pytree_task
+from tests.tiers import everyday_first
 
 
 REGRESSION = problem("regression")
@@ -136,7 +137,7 @@ def mean_loss(task, params, state, batch, key):
     return (losses * weights).sum() / weights.sum(), state
 
 
-@pytest.mark.parametrize("make", [normalized_linen, normalized_nnx])
+@pytest.mark.parametrize("make", everyday_first(1, [normalized_linen, normalized_nnx]))
 def test_padding_reaches_neither_statistics_nor_gradients(make, key, standard_promotion):
     # Other numbers in rows of weight 0 must change nothing; those of the other rows would.
     task = make()

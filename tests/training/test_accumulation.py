@@ -24,6 +24,7 @@ from jaxopt_course.training import (
     make_training,
 )
 from jaxopt_course.transforms import MultiSteps, apply_every, chain, ema_params
+from tests.tiers import everyday_first
 
 from .problems import line, line_task
 
@@ -55,7 +56,7 @@ def test_a_step_offers_the_total_weight_of_its_batch(weights, total, key):
 @pytest.mark.parametrize(
     "weights", [None, jnp.array([1.0, 1.0, 50.0, 0.0, 2.0, 0.5, 3.0])], ids=["rows", "weights"]
 )
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", everyday_first(1, [2, 3]))
 def test_short_batches_and_weighted_rows_are_those_of_one_large_batch(weights, size, key):
     data, rows = line(7), Rows(jnp.arange(7), weights)
     options = {"key": key, "epochs": 2, "rows": rows} | QUIET
@@ -65,6 +66,7 @@ def test_short_batches_and_weighted_rows_are_those_of_one_large_batch(weights, s
     chex.assert_trees_all_close(small.state.params, large.state.params, rtol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_what_is_left_at_the_end_is_applied_before_the_last_evaluation(key):
     """3 batches and k = 4: a large batch of the three, in every kind of training."""
     data = line(6)

@@ -23,6 +23,7 @@ from jaxopt_course.transforms import (
     evaluation_params,
     packed,
 )
+from tests.tiers import everyday_first
 
 from .problems import blobs, build
 
@@ -61,7 +62,7 @@ def compiled(tx, rows=ROWS, **options):
 WAYS = [(fitted, "schedule_free"), (fitted, "packed"), *((compiled, name) for name in AVERAGING)]
 
 
-@pytest.mark.parametrize("run_of, name", WAYS)
+@pytest.mark.parametrize("run_of, name", everyday_first(3, WAYS))
 def test_the_average_is_what_is_evaluated_and_kept(run_of, name):
     run = run_of(AVERAGING[name])
     average = evaluation_params(run.state.opt_state, run.state.params)
@@ -71,7 +72,7 @@ def test_the_average_is_what_is_evaluated_and_kept(run_of, name):
     np.testing.assert_allclose(loss_at(run.best_params), lowest, rtol=1e-6)
 
 
-@pytest.mark.parametrize("run_of", [fitted, compiled])
+@pytest.mark.parametrize("run_of", everyday_first(1, [fitted, compiled]))
 def test_raw_evaluates_what_is_trained(run_of):
     run = run_of(AVERAGING["ema_params"], evaluate="raw")
     plain = run_of(sgd(0.1))
@@ -109,6 +110,7 @@ def test_populations_brackets_and_searches_judge_the_average():
     np.testing.assert_allclose(found.scores.ravel(), alone, rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_early_stopping_watches_the_average():
     options = {"epochs": 30, "early_stopping": EarlyStopping(patience=3)}
     stops = {}

@@ -119,6 +119,7 @@ def test_any_truncation_is_noticed(saved):
     assert "truncated or damaged" in refusal(saved, content + b"\0")
 
 
+@pytest.mark.exhaustive
 def test_any_flipped_bit_of_the_header_and_any_byte_of_the_arrays_is_noticed(saved):
     """The names of the classes among them, which are what a person reads."""
     content = saved.read_bytes()

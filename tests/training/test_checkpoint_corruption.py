@@ -113,6 +113,7 @@ def survey(damaged, files, n_flips, seed=0):
     return table
 
 
+@pytest.mark.exhaustive
 def test_the_arrays_and_the_manifest_are_guarded(damaged):
     """Of all files, those where most of the bytes are: the largest, and the manifest."""
     largest = sorted(damaged.files, key=lambda f: (damaged.backup / f).stat().st_size)[-EVERYDAY:]

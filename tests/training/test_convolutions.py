@@ -10,6 +10,7 @@ from jaxopt_course import diagnostics, minimization, studies, training
 from jaxopt_course.optimizers import sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import function_task
+from tests.tiers import everyday
 
 
 KEY = jax.random.key(0)
@@ -102,7 +103,7 @@ EVERYDAY = ("make_train, not compiled", "fit")
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(x, marks=() if x in EVERYDAY else pytest.mark.exhaustive) for x in DRIVERS],
+    everyday(DRIVERS, EVERYDAY),
 )
 def test_a_driver_compiles_convolutions_in_canonical_form(name, tmp_path):
     assert set(layouts(DRIVERS[name], tmp_path)) == {CANONICAL}

@@ -5,11 +5,12 @@ import pytest
 
 from jaxopt_course.tasks import Batch, Task
 from jaxopt_course.training import evaluate, predict
+from tests.tiers import everyday_first
 
 from .problems import blobs, build
 
 
-@pytest.mark.parametrize("batch_size", [7, 50, 512])
+@pytest.mark.parametrize("batch_size", everyday_first(1, [7, 50, 512]))
 def test_batches_change_neither_means_nor_predictions(batch_size, key):
     task, _ = build(None)
     params, state = task.init(key)

@@ -19,6 +19,7 @@ from jaxopt_course.training import (
     Checkpointing,
     fit,
 )
+from tests.tiers import everyday_first
 
 from .problems import line, line_task
 
@@ -189,7 +190,8 @@ def test_a_process_that_leaves_without_closing_has_saved(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+    ("number", "error"),
+    everyday_first(1, [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]),
 )
 def test_a_signal_is_granted_when_the_segment_has_been_saved(number, error, tmp_path):
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]

@@ -95,6 +95,7 @@ def test_numbers_are_found_wherever_a_program_holds_them():
     assert swapped["digest"] == order[0]["digest"]
 
 
+@pytest.mark.exhaustive
 def test_another_process_finds_the_same():
     code = """
 import json, sys, jax, numpy as np

@@ -97,6 +97,7 @@ def test_a_run_that_ends_early_ends_in_the_same_state(segment, key):
     assert sum(len(r.metrics.get("loss", ())) for r in records) == 5
 
 
+@pytest.mark.exhaustive
 def test_divergence_in_the_middle_of_an_interval_ends_in_the_same_state(key):
     options = {"steps": 200, "batch_size": 12, "evaluate_every": 10}
     task, optimizer = line_task(), sgd(1e3)

@@ -119,6 +119,7 @@ def test_a_stream_trains_as_the_arrays_do_that_it_comes_from():
         chex.assert_trees_all_close(getattr(streamed, part), getattr(whole, part), rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_streams_of_every_kind():
     batch = (np.ones((4, 2)), np.ones((4, 1)))  # float64, whatever this process computes in
     short = (np.ones((2, 2)), np.ones((2, 1)))
@@ -209,6 +210,7 @@ def test_raise_names_the_step_the_row_and_the_leaf():
     assert (caught.value.part, caught.value.leaf is None) == ("loss", False)
 
 
+@pytest.mark.exhaustive
 def test_raise_names_a_parameter_that_is_not_finite_itself():
     task = TASK._replace(init=lambda key: ({"w": jnp.zeros((2, 1)), "b": jnp.full(1, jnp.inf)}, {}))
     said = r"the loss of step 0 is .* no single row is to blame.* the parameter before it, \['b'\]"
@@ -223,6 +225,7 @@ def test_raise_names_the_place_in_a_batch_of_a_stream():
         train([tuple(fine)] * 3 + [tuple(bad)], steps=4, on_divergence="raise")
 
 
+@pytest.mark.exhaustive
 def test_raise_names_the_evaluation_where_that_is_what_is_not_finite():
     """Row 6 validates only: no step meets it."""
     data, rows = poisoned(), Rows(jnp.arange(4), None, jnp.arange(4, 8))
@@ -254,6 +257,7 @@ def test_skip_leaves_such_steps_without_effect():
     chex.assert_trees_all_close(run.state.params, params, rtol=1e-10)
 
 
+@pytest.mark.exhaustive
 def test_skip_goes_on_where_no_step_of_an_interval_had_effect():
     run = train(poisoned(), steps=8, batch_size=3, on_divergence="skip", evaluate_every=1)
     assert run.outcome.code == OutcomeCode.COMPLETED

@@ -63,6 +63,7 @@ def test_the_minimizer_is_scipys_after_about_the_steps_stated(surface, optimizer
     np.testing.assert_allclose(found.value, fn(found.params), rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.exhaustive
 def test_logistic_regression_is_scikit_learns():
     linear_model = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)
@@ -170,6 +171,7 @@ def test_the_history_holds_the_values_and_nan_after_the_end():
 # Populations
 
 
+@pytest.mark.exhaustive
 def test_it_maps_over_starts_and_ends_each_as_alone():
     starts = jnp.array([[0.0, 0.0], [-3.0, 3.0], [-3.0, -3.0], [3.0, -2.0]])
     run = lambda start: minimize(himmelblau, start, lbfgs())

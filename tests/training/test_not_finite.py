@@ -35,6 +35,7 @@ from jaxopt_course.transforms import (
     skip_large_updates,
     zero_nans,
 )
+from tests.tiers import everyday_first
 
 
 KEY = jax.random.key(0)
@@ -83,16 +84,19 @@ fit_quietly = functools.partial(fit, key=KEY, progress=False)
 
 @pytest.mark.parametrize(
     ("optimizer", "slope"),
-    [
-        (lion(0.05, weight_decay=0.0), np.inf),
-        (signum(0.05), np.inf),
-        (adam(0.1), 1e20),
-        (adagrad(0.3), 1e20),
-        (rmsprop(0.05), 1e20),
-        (sgd(0.1), np.nan),
-        (MultiSteps(sgd(0.3), 2), np.nan),
-        (chain(sgd(0.1), apply_every(2)), np.nan),
-    ],
+    everyday_first(
+        3,
+        [
+            (lion(0.05, weight_decay=0.0), np.inf),
+            (signum(0.05), np.inf),
+            (adam(0.1), 1e20),
+            (adagrad(0.3), 1e20),
+            (rmsprop(0.05), 1e20),
+            (sgd(0.1), np.nan),
+            (MultiSteps(sgd(0.3), 2), np.nan),
+            (chain(sgd(0.1), apply_every(2)), np.nan),
+        ],
+    ),
 )
 def test_a_skipped_step_leaves_nothing_behind(optimizer, slope):
     """One row an epoch has a finite loss and a gradient that poisons the state, or overflows it."""
@@ -179,13 +183,16 @@ def test_infinities_that_belong_to_a_state_are_no_divergence(optimizer, on_diver
 
 @pytest.mark.parametrize(
     ("optimizer", "plant", "part"),
-    [
-        (adam(0.1), {"slope": 0.0, "value": np.nan}, "loss"),
-        (adam(0.1), {"slope": np.nan}, "gradient"),
-        (sgd(100.0), {"slope": 1e38}, "update"),
-        (adam(0.1), {"slope": 1e24}, "state"),
-        (adam(0.1), {"slope": 1.0}, None),
-    ],
+    everyday_first(
+        1,
+        [
+            (adam(0.1), {"slope": 0.0, "value": np.nan}, "loss"),
+            (adam(0.1), {"slope": np.nan}, "gradient"),
+            (sgd(100.0), {"slope": 1e38}, "update"),
+            (adam(0.1), {"slope": 1e24}, "state"),
+            (adam(0.1), {"slope": 1.0}, None),
+        ],
+    ),
 )
 def test_the_first_part_that_is_not_finite_and_the_rows_that_make_it_so(optimizer, plant, part):
     task, rows = line_with(**plant), data(16)
@@ -213,6 +220,7 @@ def test_the_mini_batch_with_the_gradient_is_named_and_not_the_one_that_applies_
     assert (caught.value.rows, caught.value.leaf) == ([BAD_ROW], "['w']")
 
 
+@pytest.mark.exhaustive
 def test_no_row_is_to_blame_for_a_rate_that_overflows():
     rate = piecewise_constant_schedule(0.1, {3: 1e42})
     with pytest.raises(DivergenceError, match="for which no single row is to blame") as caught:
@@ -243,6 +251,7 @@ def test_rows_that_another_row_infects_are_innocent():
     assert caught.value.rows == [BAD_ROW]
 
 
+@pytest.mark.exhaustive
 def test_at_most_ten_rows_are_named():
     with pytest.raises(DivergenceError, match="and perhaps others") as caught:
         fit_quietly(
@@ -266,8 +275,8 @@ def squared(w):
     return float(np.mean(0.5 * (float(w) * X - 2 * X) ** 2))
 
 
-@pytest.mark.parametrize("rate", [10.0, 1e38])
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("rate", everyday_first(1, [10.0, 1e38]))
+@pytest.mark.parametrize("every", everyday_first(1, [1, 2]))
 def test_the_best_parameters_are_those_at_which_the_loss_was_computed(rate, every):
     task, optimizer = line_with(0.0), rising(rate)
     seen = [jnp.ones((1, 1), jnp.float32)]
@@ -306,6 +315,7 @@ def test_parameters_that_are_not_finite_never_win():
 # --- callbacks ---------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_callback_that_assigns_into_its_record_changes_nothing():
     def assign(record):
         record.state.params["w"] = record.state.params["w"] + 7

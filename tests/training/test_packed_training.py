@@ -95,6 +95,7 @@ def test_a_packed_training_goes_on_bit_for_bit(broken_off, undisturbed):
     chex.assert_trees_all_equal(train(PACKED, directory, resume="auto"), undisturbed[0])
 
 
+@pytest.mark.exhaustive
 def test_packing_may_come_and_go_between_two_parts_of_a_training(broken_off, undisturbed):
     """Without a word: a warning would be an error here."""
     ended = undisturbed[0]
@@ -105,6 +106,7 @@ def test_packing_may_come_and_go_between_two_parts_of_a_training(broken_off, und
         chex.assert_trees_all_close(state, unpack(ended.state.opt_state), rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_on_disk_is_the_tree_wherever_it_is_packed(tmp_path):
     inside = ema_params(chain(clip_by_global_norm(1e3), packed(PLAIN)), 0.9)
     train(inside, tmp_path / "it", steps=2)
@@ -142,6 +144,7 @@ def batches(n):
         yield data.inputs[start : start + 3], data.targets[start : start + 3]
 
 
+@pytest.mark.exhaustive
 def test_a_stream_holds_them_packed_too():
     records = []
     runs = [
@@ -170,6 +173,7 @@ def carried(optimizer):
     return max(len(loop.outvars) for loop in loops)
 
 
+@pytest.mark.exhaustive
 def test_advancing_holds_them_packed_too(key):
     # Params, both moments, and the params of the last loss: 2 less of each.
     assert carried(PACKED) == carried(PLAIN) - 4 * 2

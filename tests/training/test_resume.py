@@ -118,6 +118,7 @@ def test_a_run_that_is_interrupted_over_and_over_ends_as_if_it_had_not_been(tmp_
     chex.assert_trees_all_equal(train(tmp_path, resume="auto"), whole)  # one that is complete
 
 
+@pytest.mark.exhaustive
 def test_a_run_goes_back_to_its_last_checkpoint_and_takes_back_its_log(tmp_path, undisturbed):
     """As after a kill: what came after the last save is not in the state, so not in the log."""
     with pytest.raises(PulledPlugError):
@@ -166,6 +167,7 @@ def test_another_program_or_other_data_is_refused_by_name_unless_accepted(tmp_pa
         go(optimizer=adam(0.2), resume="auto", accept=("optimiser",))
 
 
+@pytest.mark.exhaustive
 def test_a_constant_rate_can_become_a_schedule(tmp_path):
     go = functools.partial(train_line, tmp_path)
     with pytest.raises(PulledPlugError):
@@ -195,6 +197,7 @@ def test_a_directory_of_other_things_is_refused_and_left_as_it_was(tmp_path, nam
     assert sorted(directory.rglob("*")) == before
 
 
+@pytest.mark.exhaustive
 def test_directories_of_this_library_are_gone_on_with(tmp_path):
     directory = tmp_path / "checkpoints"
     directory.mkdir()
@@ -211,6 +214,7 @@ def test_directories_of_this_library_are_gone_on_with(tmp_path):
     assert run.history["step"].tolist() == [4]
 
 
+@pytest.mark.exhaustive
 def test_other_numbers_of_a_run_are_warned_of_and_recorded(tmp_path):
     go = functools.partial(train_line, tmp_path)
     with pytest.raises(PulledPlugError):
@@ -272,6 +276,7 @@ def test_a_stream_goes_on_where_it_was(tmp_path):
     assert max(opened) >= 8  # in the middle
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::jaxopt_course.checkpoints.CheckpointWarning")
 def test_a_checkpoint_of_an_older_format_is_gone_on_with(tmp_path):
     """Another JAX may trace other programs than that of the fixture, and warns of it."""

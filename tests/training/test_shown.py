@@ -26,6 +26,7 @@ def test_a_short_training_ends_with_a_line_of_its_last_state(capsys):
     assert re.fullmatch(r"epoch 3/3: loss \S+ / \S+, .*, \S+ steps/s, \S+ examples/s", said)
 
 
+@pytest.mark.exhaustive
 def test_the_rate_leaves_out_the_first_segment_which_compiles(capsys):
     pause = lambda record: time.sleep(0.5 if record.step == 4 else 0)
     train(steps=4, segment=4)

@@ -84,6 +84,7 @@ GRID = {
 }
 
 
+@pytest.mark.exhaustive
 def test_hyperparameters_seeds_and_rows_map_as_if_one_by_one(train):
     keys = jax.random.split(jax.random.key(2), 3)
     folds = Rows(
@@ -141,6 +142,7 @@ def test_the_meta_gradient_is_that_of_central_differences(key):
         assert abs(slope) > 1e-6
 
 
+@pytest.mark.exhaustive
 def test_integer_weights_are_repeated_rows(key):
     data, counts = line(), np.array([0, 1, 2, 3] * 3)
     kept = np.arange(12)[counts > 0]
@@ -206,6 +208,7 @@ def test_gradients_are_taken_where_the_optimizer_looks(key):
     chex.assert_trees_all_close(looks_at, usual.state.params, rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_a_line_search_is_given_what_it_asks_for(key):
     train = make_train(lambda _: (line_task(), optax.lbfgs()), line(), steps=10, batch_size=12)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes

@@ -15,6 +15,7 @@ from jaxopt_course.transforms import (
     apply_accumulated,
     evaluation_params,
 )
+from tests.tiers import everyday_first
 
 
 K = 3
@@ -81,7 +82,7 @@ COUNTING = {
 }
 
 
-@pytest.mark.parametrize("name", COUNTING)
+@pytest.mark.parametrize("name", everyday_first(3, COUNTING))
 def test_around_an_accumulation_steps_are_applied_updates(name):
     wrap = COUNTING[name]
     wanted, state = in_large_batches(wrap(SGD), START, 5)
@@ -187,7 +188,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", everyday_first(3, PLACES))
 def test_what_is_left_is_applied_wherever_it_was_accumulated(name):
     """After 4 of 3 + 3 batches: the update of the fourth alone, and then nothing is left."""
     tx = PLACES[name](MultiSteps(optimizers.sgd(1.0), K))

@@ -131,6 +131,7 @@ def test_updates_are_added_in_the_wider_dtype():
     assert float(moved["frozen"]) == 1.0
 
 
+@pytest.mark.exhaustive
 def test_injected_schedules_are_those_of_optax(standard_promotion):
     ours = jc.inject_hyperparams(jc.adam)(jc.linear_schedule(0.1, 0.0, 5), b1=0.8)
     theirs = optax.inject_hyperparams(optax.adam)(optax.linear_schedule(0.1, 0.0, 5), b1=0.8)
@@ -162,6 +163,7 @@ def test_factories_need_no_name():
         jc.inject_hyperparams(functools.partial(jc.adam), static_args="momentum")
 
 
+@pytest.mark.exhaustive
 def test_an_injected_update_keeps_nothing_of_its_trace():
     tx = jc.inject_hyperparams(jc.adam)(0.1)
     state = tx.init(PARAMS)

@@ -9,6 +9,7 @@ from jaxopt_course import optimizers, transforms
 from jaxopt_course.core import GradientTransformationExtraArgs
 from tests.catalogue import TRANSFORMATIONS, classics
 from tests.catalogue.member import decay
+from tests.tiers import everyday
 
 
 def filled(*shape, dtype=jnp.float32):
@@ -78,15 +79,11 @@ def answer(tx, params=PARAMS):
     return tuple(filter(None, (tuple(i for i in group if i != EMPTY) for group in layout.groups)))
 
 
-def marked(name):
-    return name if name in classics.MEMBERS else pytest.param(name, marks=pytest.mark.exhaustive)
-
-
 def test_the_table_has_no_unknown_names():
     assert set(ANSWERS) | set(OTHER_NUMBERS) <= set(TRANSFORMATIONS)
 
 
-@pytest.mark.parametrize("name", [*map(marked, TRANSFORMATIONS)])
+@pytest.mark.parametrize("name", everyday(TRANSFORMATIONS, classics.MEMBERS))
 def test_members_are_judged_as_before_whether_traced_or_not(name):
     member = TRANSFORMATIONS[name]
     wanted = ANSWERS.get(name, JOINED)
@@ -99,7 +96,7 @@ def test_members_are_judged_as_before_whether_traced_or_not(name):
     assert found == [wanted]
 
 
-@pytest.mark.parametrize("name", [*map(marked, sorted(set(TRANSFORMATIONS) - set(ANSWERS)))])
+@pytest.mark.parametrize("name", everyday(sorted(set(TRANSFORMATIONS) - set(ANSWERS)), {"lamb"}))
 def test_what_is_judged_elementwise_is(name):
     """Joined or not, the updates of random gradients are the same to rounding."""
     if name in OTHER_NUMBERS:

@@ -272,6 +272,7 @@ def test_complex_params_move_as_pairs_of_real_ones():
     np.testing.assert_allclose(updates, jax.lax.complex(x, y), rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("wrap", [transforms.flatten, transforms.split_real_and_imaginary])
 def test_a_line_search_evaluates_the_loss_of_the_tree(wrap, standard_promotion):
     target = jnp.array([[3.0, -1.0], [4.0, 2.0]])
@@ -293,6 +294,7 @@ def test_a_line_search_evaluates_the_loss_of_the_tree(wrap, standard_promotion):
     assert float(loss(found)) < 0.1
 
 
+@pytest.mark.exhaustive
 def test_a_line_search_among_complex_params_sees_pairs(standard_promotion):
     loss = lambda z: jnp.sum(jnp.abs(z - (1 - 2j)) ** 2)
     z, tx = jnp.zeros(3, jnp.complex64), transforms.split_real_and_imaginary(optax.lbfgs())

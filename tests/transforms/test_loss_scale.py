@@ -194,6 +194,7 @@ def rows():
     return Batch(inputs, jnp.arange(24) % 3)
 
 
+@pytest.mark.exhaustive
 def test_a_step_that_overflows_changes_nothing_but_the_scale_and_the_step():
     """At 2^24 the gradient of a logit overflows; some halvings later none does."""
     tx = dynamic_loss_scale(jc.adam(0.01), 2.0**24)

@@ -11,6 +11,7 @@ from jaxopt_course import optimizers, transforms
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import function_task
 from jaxopt_course.training import make_train
+from tests.tiers import everyday_first
 
 
 def tree(key):
@@ -45,7 +46,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", everyday_first(1, OPTIMIZERS))
 def test_updates_are_those_of_the_tree(name, key, standard_promotion):
     params = jax.tree.map(lambda x: x.astype(jnp.float32), tree(key))
     alone, peer = OPTIMIZERS[name](optimizers), OPTIMIZERS[name](optax)
@@ -93,20 +94,23 @@ def by_path(params):
 
 @pytest.mark.parametrize(
     ("inner", "sentence"),
-    [
-        (optimizers.lamb(0.1), "alone, but its update"),
-        (optimizers.lars(0.1), "alone, but its update"),
-        (optimizers.adafactor(0.1), "alone, but its update"),
-        (optimizers.muon(0.1), "alone, but its update"),
-        (
-            transforms.chain(transforms.clip_by_global_norm(1.0), PLAIN := optimizers.sgd(0.1)),
-            "alone, but its update",
-        ),
-        (transforms.apply_if_finite(PLAIN, 3), "reduce_and"),
-        (optimizers.adamw(0.1, mask=by_path), "as a mask by path does"),
-        (optax.sm3(0.1), "raises IndexError: "),  # on scalars
-        (optax.polyak_sgd(), "without extra arguments, but it raises TypeError: "),
-    ],
+    everyday_first(
+        3,
+        [
+            (optimizers.lamb(0.1), "alone, but its update"),
+            (optimizers.lars(0.1), "alone, but its update"),
+            (optimizers.adafactor(0.1), "alone, but its update"),
+            (optimizers.muon(0.1), "alone, but its update"),
+            (
+                transforms.chain(transforms.clip_by_global_norm(1.0), PLAIN := optimizers.sgd(0.1)),
+                "alone, but its update",
+            ),
+            (transforms.apply_if_finite(PLAIN, 3), "reduce_and"),
+            (optimizers.adamw(0.1, mask=by_path), "as a mask by path does"),
+            (optax.sm3(0.1), "raises IndexError: "),  # on scalars
+            (optax.polyak_sgd(), "without extra arguments, but it raises TypeError: "),
+        ],
+    ),
 )
 def test_what_looks_at_more_than_an_entry_is_refused(inner, sentence, key):
     with pytest.raises(ValueError, match=rf"^packed: `optimizer` must.*{sentence}"):

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from jaxopt_course import optimizers, transforms
+from tests.tiers import everyday_first
 
 
 class Held(NamedTuple):
@@ -144,6 +145,7 @@ def test_chunks_do_as_whole_leaves(key):
         np.testing.assert_allclose(a, b, rtol=0, atol=0.03 * 0.3)
 
 
+@pytest.mark.exhaustive
 def test_chunks_of_a_leaf_leave_out_what_the_state_has_in_the_place_of_another(key):
     inner = optimizers.scale_by_factored_rms()  # of each leaf it has two placeholders
     grads = {"a": jax.random.normal(key, (40, 40)), "b": jnp.ones(5), "c": jnp.ones(3000)}
@@ -156,11 +158,14 @@ def test_chunks_of_a_leaf_leave_out_what_the_state_has_in_the_place_of_another(k
 
 @pytest.mark.parametrize(
     "inner",
-    [
-        optimizers.soap(0.1, max_precond_dim=0),  # keeps a tuple for each leaf
-        transforms.masked(optimizers.adam(0.1), {"w": True, "b": False}),  # a node for a leaf
-        transforms.masked(optimizers.adam(0.1), {"w": False, "b": True}),
-    ],
+    everyday_first(
+        1,
+        [
+            optimizers.soap(0.1, max_precond_dim=0),  # keeps a tuple for each leaf
+            transforms.masked(optimizers.adam(0.1), {"w": True, "b": False}),  # a node for a leaf
+            transforms.masked(optimizers.adam(0.1), {"w": False, "b": True}),
+        ],
+    ),
 )
 def test_an_optimizer_that_keeps_something_for_an_absent_leaf_is_not_run_in_chunks(inner):
     params = {"w": jnp.ones((40, 20), jnp.float32), "b": jnp.ones(500, jnp.float32)}

@@ -83,6 +83,7 @@ def test_a_cell_holds_what_single_trainings_give(stored):
         np.testing.assert_allclose(trials.values[trial, seed], alone, rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_the_full_batch_gets_as_many_epochs_and_pays_for_its_examples():
     variants = dict.fromkeys(BOWL.variants, lambda: bowl_parts([1.0, 4.0], 0.1, examples=8))
     noisy = BOWL._replace(variants=variants, batch_size=2)
@@ -267,6 +268,7 @@ def test_progress_is_lines_on_stderr(stored, tmp_path, capsys):
     assert capsys.readouterr().err == ""  # nothing was left to do
 
 
+@pytest.mark.exhaustive
 def test_cells_are_shared_out_over_devices_and_come_back_in_order(stored, tmp_path):
     cells, left = [], ("bowl.base.sgd.npz", "bowl.base.full.npz", "bowl.held_out.sgd.npz")
     directory = unfinished(stored[1], tmp_path / "copy", *left)

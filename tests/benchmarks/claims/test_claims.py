@@ -76,6 +76,7 @@ def test_momentum_has_the_zigzag_that_its_roots_give(key):
     assert ((plain > 30 * (1 - 1e-3)) & (plain < 300 * (1 + 1e-3))).all()
 
 
+@pytest.mark.exhaustive
 def test_a_claim_is_the_same_in_double_precision(key):
     with jax.enable_x64(True):
         wide = claim("sparsity")(key, seeds=3)

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.claims import CLAIMS, DEPENDS, FAILS, HOLDS, UNDECIDED, Verdict, claim
 from benchmarks.claims import verdicts_markdown as table_of
 from benchmarks.claims._effects import COMPARISONS
+from tests.tiers import everyday_first
 
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -87,7 +88,9 @@ def _others(bounds):
     return [effect for effect in every if effect not in bounds]
 
 
-@pytest.mark.parametrize("name", ["storage", "momentum", "sparsity", "initial_variance"])
+@pytest.mark.parametrize(
+    "name", everyday_first(1, ["storage", "momentum", "sparsity", "initial_variance"])
+)
 def test_a_cheap_claim_gives_the_committed_numbers_again(name):
     found = claim(name)(jax.random.key(RECORD["seed"]), seeds=RECORD["seeds"])
     for new, old in zip(found.effects, STORED[name].effects, strict=True):

@@ -63,6 +63,7 @@ def test_the_interval_of_a_share_has_its_closed_forms_at_both_ends():
     np.testing.assert_allclose(all_of_them[1:4], (1.0, bound, 1.0), atol=1e-9)
 
 
+@pytest.mark.exhaustive
 def test_all_intervals_of_a_table_hold_their_truths_in_95_of_a_hundred_tables():
     rng = np.random.default_rng(0)
     tables = 200
