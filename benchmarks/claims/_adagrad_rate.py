@@ -37,7 +37,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     for name, make in OPTIMIZERS.items():
         found = [final_losses(place, make, key, seeds, rates) for place in places]
         excesses[name] = np.exp(np.mean([_log_excess(own) for own in found], 0))
-        widths[name] = spacing * (excesses[name] < WELL.most).sum(0)
+        widths[name] = _good_decades(excesses[name], spacing)
         capped[name] = ~np.isfinite(np.stack(found)[:, default]).all(0)
     return Evidence(
         (
@@ -72,6 +72,11 @@ def _log_excess(found: np.ndarray) -> np.ndarray:
     """Of final losses f[rates, seeds], those over the tuned ones: f[rates, resamples, seeds]."""
     losses = finite_or_worst(found)
     return np.asarray(np.log(losses[:, None] / picked(losses, pick_by_others(losses))))
+
+
+def _good_decades(excess: np.ndarray, spacing: float) -> np.ndarray:
+    """The width of the range of good rates, of f[rates, ...] that lie ``spacing`` decades apart."""
+    return np.asarray(spacing * (excess < WELL.most).sum(0))
 
 
 ADAGRAD_RATE = Claim("adagrad_rate", "AdaGrad needs no tuning of the rate.", "K", _measure)

@@ -78,8 +78,9 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         effects,
         f"{lengths['in turn']} and {lengths['at random']} steps; at random Adam ends at "
-        f"{means['Adam']:.2g} and AMSGrad at {means['AMSGrad']:.2g} on average. Adam fails where "
-        "large gradients are rarer than its memory 1 / (1 - b2) is long; networks seldom are such.",
+        f"{means['Adam']:.2g} and AMSGrad at {means['AMSGrad']:.2g} on average. "
+        "It depends on the memory: with b2 = 0.999 Adam reaches the best "
+        "point in turn, as a test shows.",
         Curves(
             np.arange(1, POINTS + 1) / POINTS,
             {f"{name}, {kind}": path for (name, kind), path in paths.items()},

@@ -39,20 +39,18 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         found[name] = np.array(
             [bytes_at_once(step, state, Batch(inputs[:n], targets[:n])) for n in sizes]
         )
+    large = found["hidden layers of 256"]
     effects = tuple(
         exact_effect(
-            f"{name}: the bytes of a step of all {sizes[-1]} examples over those of one of "
-            f"{sizes[at]}.",
-            own[-1] / own[at],
+            f"The bytes of a step of all {sizes[-1]} examples over those of a step of {sizes[at]}.",
+            large[-1] / large[at],
             LARGER_COST,
         )
-        for name, own in found.items()
         for at in (0, 2)
     )
-    large = found["hidden layers of 256"]
     return Evidence(
         effects,
-        f"Digits by perceptrons, on {jax.devices()[0].device_kind}; with hidden layers of 256 a "
+        f"Digits, two hidden layers of 256, on {jax.devices()[0].device_kind}: a "
         f"step of one example needs {large[0] / 2**20:.3g} MiB and one of all "
         f"{large[-1] / 2**20:.3g} MiB; exact, no seed plays a part.",
         Curves(

@@ -24,9 +24,7 @@ from jaxopt_course.losses import sigmoid_binary_cross_entropy
 from jaxopt_course.minimization import minimize
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import lbfgs
-from jaxopt_course.problems import problem
-from jaxopt_course.regularizers import l2_penalty
-from jaxopt_course.tasks import linen_task
+from jaxopt_course.regularizers import l2_penalty, penalty
 
 from ._claim import Claim, Evidence
 from ._claimed import BETTER_LOSS, Claimed
@@ -115,19 +113,19 @@ def _probability(logits: np.ndarray) -> np.ndarray:
 
 
 def _training(steps: int) -> Any:
-    task = linen_task(MLP(1, (UNITS,), activation="sigmoid"), jnp.zeros((1, 2)), problem("binary"))
+    model = MLP(1, (UNITS,), activation="sigmoid")
     grid = jnp.stack(jnp.meshgrid(X, Y), -1).reshape(-1, 2)
 
     def train(key: Any, decay: Any, rows: Any) -> Fit:
         key_centres, key_train, key_test, key_init = jax.random.split(key, 4)
         centres = _centres(key_centres)
         inputs, labels = _examples(key_train, centres, EXAMPLES)
-        params, state = task.init(key_init)
-        logits = lambda params, x: task.predict(params, state, x)[:, 0]
+        params = model.init(key_init, inputs, train=False)
+        logits = lambda params, x: model.apply(params, x, train=False)[:, 0]
 
         def loss(params: Any) -> Any:
             fitted = sigmoid_binary_cross_entropy(logits(params, inputs), labels)
-            return jnp.mean(fitted) + l2_penalty(params, decay)
+            return jnp.mean(fitted) + decay * penalty(params, l2_penalty)
 
         found = minimize(loss, params, lbfgs(), max_steps=steps, gtol=0.0, patience=steps)
         x, y = _examples(key_test, centres, TEST // 2)
@@ -159,7 +157,7 @@ def _examples(key: Any, centres: Any, count: int) -> tuple[Any, Any]:
 
 def _true_logit(centres: Any, x: Any) -> Any:
     """The logarithm of the density of class 1 over that of class 0."""
-    distances = jnp.sum((x[:, None, None] - centres) ** 2, -1)  # of points, classes, centres
+    distances = jnp.sum((x[:, None, None] - centres[None]) ** 2, -1)  # of points, classes, centres
     logs = jax.nn.logsumexp(-distances / 0.4, -1)
     return logs[:, 1] - logs[:, 0]
 

@@ -83,7 +83,7 @@ def _losses(model: Any, key: Any, seeds: int, rates: np.ndarray, steps: int) -> 
         evaluate_every=steps // 20,
     )
     final = lambda key, rate, rows: train(key, rate).history["loss"][-1]
-    return np.asarray(by_seed(final, key, seeds, rates.astype(np.float32), strategy="chunk"))
+    return np.asarray(by_seed(final, key, seeds, rates.astype(np.float32)))
 
 
 DEPTH = Claim("depth", "Deeper networks are usually not better.", "A", _measure)

@@ -139,7 +139,7 @@ def _stability(losses: Callable[[Any], Any], point: Any, stepped: int) -> Stabil
     """At ``point``, of ``losses(point)`` f[examples]; the first ``stepped`` of them take steps."""
     grads = jax.jacrev(losses)(point)
     mean = grads.mean(0)
-    spread = jnp.mean(jnp.sum((grads - mean) ** 2, 1)) / jnp.sum(mean**2)
+    spread = jnp.mean(jnp.sum((grads - mean[None]) ** 2, 1)) / jnp.sum(mean**2)
     loss = lambda point: jnp.mean(losses(point))
     now = loss(point)
     after = lambda rate, grads: jax.vmap(lambda g: loss(point - rate * g))(grads) - now
@@ -154,13 +154,14 @@ def _stability(losses: Callable[[Any], Any], point: Any, stepped: int) -> Stabil
 
 
 def _crossing(rates: Any, changes: Any) -> Any:
-    """Where ``changes`` of the loss, f[rates], first are not below 0, interpolated in log rate."""
-    risen = ~(changes < 0)
-    at = jnp.clip(jnp.argmax(risen), 1)
-    low, high = changes[at - 1], changes[at]
+    """The rate at which ``changes`` of the loss, f[rates], first are not below 0.
+
+    Between two rates change / rate is taken as linear, which is exact for a quadratic loss.
+    """
+    at = jnp.clip(jnp.argmax(~(changes < 0)), 1)
+    low, high = changes[at - 1] / rates[at - 1], changes[at] / rates[at]
     part = jnp.where(jnp.isfinite(high), -low / (high - low), 0.5)
-    logs = jnp.log(rates)
-    return jnp.exp(logs[at - 1] + part * (logs[at] - logs[at - 1]))
+    return rates[at - 1] + part * (rates[at] - rates[at - 1])
 
 
 SINGLE_STEPS = Claim(

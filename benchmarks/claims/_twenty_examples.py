@@ -111,7 +111,8 @@ def _steps_to_target(losses: np.ndarray) -> Cost:
 def _of_best(losses: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The losses after these steps at each seed's pick, f[seeds, steps]."""
     cost = first_at_most(losses, TARGET, np.arange(1, losses.shape[-1] + 1))
-    return np.asarray(picked(losses, pick_by_others(cost.values)[0])[:, at - 1])
+    picks = pick_by_others(cost.values)[0]
+    return losses[picks, np.arange(len(picks))][:, at - 1]
 
 
 def _seconds_of_a_step(data: Any, key: Any, seeds: int) -> dict[int, np.ndarray]:
