@@ -179,7 +179,7 @@ def _groups(axes: Axes, picture: Groups) -> None:
 
 
 def _planes_figure(picture: Planes, title: str) -> Figure:
-    figure = new_figure(1.2 + 3.2 * max(len(picture.fields), 2), 4.2, title)
+    figure = new_figure(1.2 + 3.2 * max(len(picture.fields), 2), 4.6, title)
     drawn: dict[str, Any] = {}
     for name, axes in zip(
         picture.fields,
@@ -199,5 +199,7 @@ def _planes_figure(picture: Planes, title: str) -> Figure:
         axes.set_ylim(picture.y[0], picture.y[-1])
         finish(axes, legend=False)
     figure.axes[0].set_ylabel(picture.y_label)
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", frameon=False, ncols=4)
+    one = len(picture.fields) == 1
+    place = {"loc": "outside right upper"} if one else {"loc": "outside lower center", "ncols": 4}
+    figure.legend(drawn.values(), drawn.keys(), frameon=False, **place)
     return figure
