@@ -187,7 +187,8 @@ def _planes_figure(picture: Planes, title: str) -> Figure:
         strict=True,
     ):
         field = picture.fields[name]
-        axes.pcolormesh(picture.x, picture.y, field, cmap="RdBu", alpha=0.25, rasterized=True)
+        # Few bands: a picture is stored with a palette of few colours.
+        axes.contourf(picture.x, picture.y, field, 8, cmap="RdBu_r", alpha=0.25)
         axes.contour(picture.x, picture.y, field, picture.levels, colors="k", linewidths=1.0)
         for i, (label, points) in enumerate(picture.lines[name].items()):
             color, width = COLORS[(i + 2) % len(COLORS)], 0.8
