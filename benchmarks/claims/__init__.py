@@ -19,5 +19,6 @@ from ._effects import ratio_effect as ratio_effect
 from ._effects import share_effect as share_effect
 from ._pictures import Curves as Curves
 from ._pictures import Groups as Groups
+from ._pictures import Planes as Planes
 from ._report import verdict_figure as verdict_figure
 from ._report import verdicts_markdown as verdicts_markdown

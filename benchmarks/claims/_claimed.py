@@ -34,6 +34,7 @@ _COST = "a cost that differs by less than a fifth counts as the same"
 
 LARGER_LOSS = Claimed(LEAST_LOSS, math.inf, _LOSS)
 BETTER_LOSS = Claimed(-math.inf, 1 / LEAST_LOSS, _LOSS)
+NOT_BETTER_LOSS = Claimed(1 / LEAST_LOSS, math.inf, _LOSS)
 SAME_LOSS = Claimed(1 / LEAST_LOSS, LEAST_LOSS, _LOSS)
 LARGER_LOSS_GAIN = Claimed(math.log(LEAST_LOSS), math.inf, _LOSS)  # of a difference of log losses
 LARGER_COST = Claimed(LEAST_COST, math.inf, _COST)

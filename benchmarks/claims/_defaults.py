@@ -43,7 +43,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         own = []
         diverged = np.zeros(seeds, bool)
         for place in list(PROBLEMS)[: 1 if quick else None]:
-            found = _losses(place, make, key, seeds, factors * lowest)
+            found = final_losses(place, make, key, seeds, factors * lowest)
             losses, diverged = finite_or_worst(found), diverged | ~np.isfinite(found[default])
             best = picked(losses, pick_by_others(losses))
             own.append(np.log(losses[:, None] / best))  # of factors, resamples, seeds
@@ -80,8 +80,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     )
 
 
-def _losses(place: str, make: Any, key: Any, seeds: int, rates: np.ndarray) -> np.ndarray:
-    """Final validation losses, f[rates, seeds]."""
+def final_losses(place: str, make: Any, key: Any, seeds: int, rates: np.ndarray) -> np.ndarray:
+    """Final validation losses of the optimizers ``make(rate)`` on a problem, f[rates, seeds]."""
     model, kind, train_rows = PROBLEMS[place]
     data = scaled_data(place)
     task, n = linen_task(model, data[0][:1], problem(kind)), len(data[0])

@@ -34,7 +34,7 @@ from ._selection import resamples
 
 
 HOLDS, FAILS, DEPENDS, UNDECIDED = "holds", "does not hold", "it depends", "undecided"
-COMPARISONS = 63  # the effects of all claims, which a test counts
+COMPARISONS = 92  # the effects of all claims, which a test counts
 COVERAGE = 1 - 0.05 / COMPARISONS
 
 

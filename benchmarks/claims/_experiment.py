@@ -105,6 +105,16 @@ def scaled_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     return scaled(data.inputs), scaled(data.targets) if name == "diabetes" else data.targets
 
 
+def bytes_at_once(step: Callable[..., Any], state: Any, batch: Any) -> float:
+    """The bytes that the compiled ``step(state, batch)`` needs at once, by XLA's analysis.
+
+    Arguments, results and what is in between; the new state overwrites the old one.
+    """
+    memory: Any = jax.jit(step, donate_argnums=0).lower(state, batch).compile().memory_analysis()
+    returned = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return float(memory.argument_size_in_bytes + returned + memory.temp_size_in_bytes)
+
+
 class Cost(NamedTuple):
     """What it took to reach a target.
 

@@ -1,4 +1,4 @@
-"""What there is to see of a claim: curves, or groups of values, each with all seeds."""
+"""What there is to see of a claim: curves or groups of values with all seeds, or planes."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -39,7 +39,30 @@ class Groups(NamedTuple):
     log_y: bool = False
 
 
-Picture = Curves | Groups
+class Planes(NamedTuple):
+    """Fields over a plane, each in a panel of its own, with lines and dots.
+
+    x: f[columns].
+    y: f[rows].
+    fields: panel -> f[rows, columns], of the first seed.
+    levels: f[levels], where the level curves of the fields are drawn.
+    lines: panel -> name -> f[points, 2], with NaN between the pieces of a line.
+    dots: panel -> name -> f[points, 2].
+    x_label: what x is.
+    y_label: what y is.
+    """
+
+    x: Float[np.ndarray, "columns"]
+    y: Float[np.ndarray, "rows"]
+    fields: Mapping[str, Float[np.ndarray, "rows columns"]]
+    levels: Float[np.ndarray, "levels"]
+    lines: Mapping[str, Mapping[str, Float[np.ndarray, "line 2"]]]
+    dots: Mapping[str, Mapping[str, Float[np.ndarray, "dots 2"]]]
+    x_label: str
+    y_label: str
+
+
+Picture = Curves | Groups | Planes
 
 
 def picture_to_json(picture: Picture) -> dict[str, Any]:
@@ -50,7 +73,7 @@ def picture_to_json(picture: Picture) -> dict[str, Any]:
 
 def picture_from_json(stored: Mapping[str, Any]) -> Picture:
     """The picture that :func:`picture_to_json` has written; null becomes NaN."""
-    kinds: dict[str, Any] = {kind.__name__: kind for kind in (Curves, Groups)}
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in (Curves, Groups, Planes)}
     fields = {name: _arrays(value) for name, value in stored.items() if name != "kind"}
     picture: Picture = kinds[stored["kind"]](**fields)
     return picture

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from benchmarks._machine import save_picture
 from benchmarks._measure import table
-from jaxopt_course.plots._style import COLORS, finish, line_style, new_figure
+from jaxopt_course.plots._style import COLORS, finish, line_style, new_figure, panels
 
 from ._claim import Verdict
 from ._effects import COMPARISONS, COVERAGE, Effect
-from ._pictures import Curves, Groups
+from ._pictures import Curves, Groups, Planes
 
 
 RECORD, TABLES, PAGE = "claims.json", "report.md", "report.html"
@@ -128,15 +128,21 @@ def _numbers(effect: Effect, seeds: int) -> tuple[str, ...]:
 
 
 def verdict_figure(verdict: Verdict, *, title: str | None = None) -> Figure:
-    """The picture of a claim: medians over seeds, with the middle half of the seeds shaded.
+    """The picture of a claim.
+
+    Curves and groups show medians over seeds, with the middle half of the seeds shaded. Planes show
+    the level curves of the first seed.
 
     Args:
         verdict: the verdict whose ``picture`` is drawn.
         title: title of the figure. None: the name of the claim and the verdict.
     """
     said = f"{verdict.name}: {_verdict_of(verdict)}"
-    figure = new_figure(7.2, 4.2, said if title is None else title)
-    axes, picture = figure.add_subplot(), verdict.picture
+    title, picture = said if title is None else title, verdict.picture
+    if isinstance(picture, Planes):
+        return _planes_figure(picture, title)
+    figure = new_figure(7.2, 4.2, title)
+    axes = figure.add_subplot()
     if isinstance(picture, Curves):
         _curves(axes, picture)
         figure.legend(loc="outside right upper", frameon=False)
@@ -170,3 +176,31 @@ def _groups(axes: Axes, picture: Groups) -> None:
     names = [name.replace(", ", ",\n").replace(": ", ":\n") for name in picture.values]
     axes.set_xticks(range(len(names)), names, fontsize="small")
     axes.set_xlim(-0.6, len(names) - 0.4)
+
+
+def _planes_figure(picture: Planes, title: str) -> Figure:
+    figure = new_figure(1.2 + 3.2 * max(len(picture.fields), 2), 4.6, title)
+    drawn: dict[str, Any] = {}
+    for name, axes in zip(
+        picture.fields,
+        panels(figure, len(picture.fields), len(picture.fields), sharex=True, sharey=True),
+        strict=True,
+    ):
+        field = picture.fields[name]
+        # Few bands: a picture is stored with a palette of few colours.
+        axes.contourf(picture.x, picture.y, field, 8, cmap="RdBu_r", alpha=0.25)
+        axes.contour(picture.x, picture.y, field, picture.levels, colors="k", linewidths=1.0)
+        for i, (label, points) in enumerate(picture.lines[name].items()):
+            color, width = COLORS[(i + 2) % len(COLORS)], 0.8
+            drawn[label] = axes.plot(*points.T, color=color, linewidth=width)[0]
+        for i, (label, points) in enumerate(picture.dots[name].items()):
+            drawn[label] = axes.plot(*points.T, "os^D"[i % 4], color=COLORS[i], markersize=3.5)[0]
+        axes.set(title=name, xlabel=picture.x_label, aspect="equal")
+        axes.set_xlim(picture.x[0], picture.x[-1])
+        axes.set_ylim(picture.y[0], picture.y[-1])
+        finish(axes, legend=False)
+    figure.axes[0].set_ylabel(picture.y_label)
+    one = len(picture.fields) == 1
+    place = {"loc": "outside right upper"} if one else {"loc": "outside lower center", "ncols": 4}
+    figure.legend(drawn.values(), drawn.keys(), frameon=False, **place)
+    return figure

@@ -41,12 +41,12 @@ def test_the_interval_of_a_mean_is_students():
 
 
 def test_a_ratio_is_the_geometric_mean():
-    effect = ratio_effect("x", np.array([1.0, 8.0]), np.array([1.0, 2.0]), ABOVE_0)
-    # With 1 degree of freedom t is Cauchy's; s / sqrt(2) = |log 4 - log 1| / 2.
-    half = np.log(4) / 2 / np.tan(np.pi * TAIL)
-    np.testing.assert_allclose(effect.value, 2.0)
+    effect = ratio_effect("x", np.array([1.0, 4.0]), np.array([1.0, 2.0]), ABOVE_0)
+    # With 1 degree of freedom t is Cauchy's; s / sqrt(2) = |log 2 - log 1| / 2.
+    half = np.log(2) / 2 / np.tan(np.pi * TAIL)
+    np.testing.assert_allclose(effect.value, np.sqrt(2))
     np.testing.assert_allclose(
-        np.log([effect.low, effect.high]), np.log(2) + half * np.array([-1, 1])
+        np.log([effect.low, effect.high]), np.log(2) / 2 + half * np.array([-1, 1])
     )
 
 
