@@ -66,7 +66,7 @@ Picture = Curves | Groups | Planes
 
 
 def picture_to_json(picture: Picture) -> dict[str, Any]:
-    """``picture`` as JSON can write it, in six digits; what is not finite becomes null."""
+    """``picture`` as JSON can write it, in four digits; what is not finite becomes null."""
     fields = {name: _plain(value) for name, value in picture._asdict().items()}
     return {"kind": type(picture).__name__, **fields}
 
@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | list):
         return [_plain(item) for item in value]
     if isinstance(value, float | np.floating):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
+        return float(f"{value:.4g}") if np.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value
 
 
