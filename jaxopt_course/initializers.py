@@ -11,9 +11,11 @@ and outputs of a layer (for a convolution, times the size of its window), the va
     he_normal()         2 / n_in              for ReLU, which is 0 for half of its inputs
     he_uniform()        2 / n_in              uniform within +-sqrt(6 / n_in)
 
-``glorot_normal`` and ``he_normal`` of JAX are truncated at two standard deviations and rescaled to
-the stated variance; the fan normals here are not truncated. ``orthogonal`` of JAX fails in half
-precision, which the one here supports. Numbers such as ``stddev`` and ``scale`` may be traced.
+``glorot_normal`` and ``he_normal`` are truncated at two standard deviations and rescaled to the
+stated variance, as those of Flax and Keras. The course's Glorot initializer is a plain normal:
+``variance_scaling(1.0, "fan_avg", "normal")``. ``normal`` and the fan normals are not truncated
+either. ``orthogonal`` of JAX fails in half precision, which the one here supports. Numbers such as
+``stddev`` and ``scale`` may be traced.
 
 References: Glorot & Bengio, 2010, https://proceedings.mlr.press/v9/glorot10a.html; He et al.,
 2015, https://arxiv.org/abs/1502.01852; Saxe et al., 2014, https://arxiv.org/abs/1312.6120

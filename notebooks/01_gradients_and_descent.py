@@ -15,6 +15,7 @@
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import verdicts
 
 import jaxopt_course as jc
 
@@ -87,6 +88,14 @@ plt.show()
 # decreasing further. Whether many small steps or few large steps take less time depends on the
 # machine.
 #
+# ## What was measured
+#
+# These are [measured verdicts](../benchmarks/results/claims/report.md) on claims of the course.
+
+# %%
+verdicts.show("scaling", "batch_size", "single_steps", "twenty_examples", "batch_memory")
+
+# %% [markdown]
 # ## Exercise
 #
 # Which constant rate minimizes the larger of the two factors of the ravine, and how many steps

@@ -20,6 +20,7 @@
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import verdicts
 
 import jaxopt_course as jc
 
@@ -107,6 +108,55 @@ for name, rule in first.items():
 # first step is $1 / \sqrt{1 - \rho}$ or $(1 - b_1) / \sqrt{1 - b_2}$ times the rate: 3.16 in both
 # cases.
 #
+# ## Rates from the sign of the gradient
+#
+# The oldest adaptive rates read only signs. While the sign of a coordinate persists its rate
+# grows, and where the sign flips it shrinks. Jacobs' delta-bar-delta (1988) grows additively and
+# shrinks by a factor. It compares the gradient with a running mean $\bar g$ of the earlier ones:
+#
+# $$\text{gain} \leftarrow \begin{cases} \text{gain} + \kappa & \bar g\, g > 0 \\
+# (1 - \phi)\, \text{gain} & \bar g\, g < 0 \end{cases} \qquad
+# w \leftarrow w - \eta\; \text{gain}\; g .$$
+#
+# Rprop does not use the size of the gradient at all: $w \leftarrow w - \Delta\,
+# \operatorname{sign} g$, where $\Delta$ is multiplied by 1.2 or 0.5. After a flip it skips a step.
+
+# %%
+gradients = jnp.where(jnp.arange(30) < 15, 1.0, (-1.0) ** jnp.arange(30))
+rules = {"delta-bar-delta": jc.delta_bar_delta(0.01, kappa=0.2), "Rprop": jc.rprop(0.1)}
+figure, axes = plt.subplots()
+for (name, rule), marker in zip(rules.items(), "os", strict=True):
+    lengths = jnp.abs(sizes(rule, gradients))
+    axes.plot(lengths / lengths[0], marker=marker, markersize=4, label=name)
+axes.set(xlabel="step", ylabel="length of the step, over the first")
+axes.set_title("A gradient of 1 for 15 steps, then of alternating sign")
+axes.legend()
+plt.show()
+for name, rule in {"sgd": jc.sgd(0.018), **rules}.items():
+    last = jc.minimization.trajectory(ravine.fn, start, rule, 60)[-1]
+    print(f"{name:15s} distance {jnp.linalg.norm(last):.1e} after 60 steps in the ravine")
+
+# %% [markdown]
+# In the ravine, whose axes are those of the coordinates, both come much closer to the minimum than
+# descent at its best rate. They need full batches: the sign of a mini-batch gradient near the
+# minimum is mostly noise.
+#
+# ## What was measured
+#
+# These are [measured verdicts](../benchmarks/results/claims/report.md) on claims of the course.
+
+# %%
+verdicts.show(
+    "dying_steps",
+    "defaults",
+    "rare_features",
+    "storage",
+    "adagrad_rate",
+    "adagrad_cost",
+    "adam_convergence",
+)
+
+# %% [markdown]
 # ## Exercise
 #
 # One published form of Adam divides by $1 - b_1$ and $1 - b_2$ in every step, not by $1 - b_1^t$

@@ -18,6 +18,7 @@
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import verdicts
 
 import jaxopt_course as jc
 
@@ -61,7 +62,9 @@ plt.show()
 # %% [markdown]
 # With N(0, 1) the activations explode under ReLU and saturate tanh: a variance near 1 means
 # outputs near -1 and 1, where the slope of tanh vanishes. With N(0, 0.01) they vanish. Glorot's
-# initializer suits tanh, and He's suits ReLU.
+# initializer suits tanh, and He's suits ReLU. (`glorot_normal` and `he_normal` are normal
+# distributions cut off at two standard deviations, as in Keras and Flax; the variance is the
+# same.)
 #
 # ## Gradients layer by layer
 #
@@ -89,6 +92,54 @@ relu = flow("relu", "he_normal")
 for name, report in {"sigmoid, Glorot": sigmoid, "relu, He": relu}.items():
     norms = [report.leaves[f"['Dense_{i}']['kernel']"].gradient_norm for i in (0, 9)]
     print(f"{name}: first layer {norms[0]:.1e}, last layer {norms[1]:.1e}")
+
+# %% [markdown]
+# ## Exploding gradients and clipping
+#
+# A recurrent network applies one weight in every step. After 50 steps its output contains
+# $w^{50}$, and the loss $\frac12 (w^{50} - \frac12)^2$ has a cliff: at $w = 1.15$ the slope is $5
+# \cdot 10^7$, at $w = 0.8$ it is $-4 \cdot 10^{-4}$. Clipping limits the gradient, each entry or
+# the norm:
+#
+# $$g_i \leftarrow \max(-\theta, \min(\theta, g_i)) \qquad \text{or} \qquad
+# g \leftarrow g \min\left(1, \frac{\theta}{\|g\|}\right) .$$
+#
+# The norm keeps the direction, the entries do not. (One published rule limits positive entries
+# only, which lets $-10^9$ through.)
+
+# %%
+steep = jnp.array([3000.0, -4.0])
+for name, clip in {
+    "clip": jc.clip(5.0),
+    "clip_by_global_norm": jc.clip_by_global_norm(5.0),
+}.items():
+    print(f"{name:20s}", clip.update(steep, clip.init(steep))[0])
+cliff = lambda w: (w**50 - 0.5) ** 2 / 2
+rules = {"unclipped": jc.sgd(0.002), "clipped": jc.chain(jc.clip(5.0), jc.sgd(0.002))}
+paths = {n: jc.minimization.trajectory(cliff, jnp.array(1.15), tx, 60) for n, tx in rules.items()}
+for name, path in paths.items():
+    print(f"{name:9s} w = {path[0]:.2f}, {path[1]:.4g}, {path[2]:.4g}, ..., {path[-1]:.4g}")
+
+# %%
+figure, axes = plt.subplots()
+w = jnp.linspace(0.8, 1.16, 200)
+axes.plot(w, cliff(w), color="0.5")
+axes.plot(paths["clipped"], cliff(paths["clipped"]), "o", markersize=4, label="clipped, 60 steps")
+axes.set(xlabel="w", ylabel="loss", yscale="log", ylim=(1e-6, 1e8))
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# The first unclipped step jumps to $w = -10^5$, and the next ones overflow. Clipped steps have at
+# most the length $\eta\, \theta = 0.01$: they descend the cliff and settle in the minimum at
+# $w = 0.5^{1/50} = 0.986$.
+#
+# ## What was measured
+#
+# These are [measured verdicts](../benchmarks/results/claims/report.md) on claims of the course.
+
+# %%
+verdicts.show("initial_variance", "vanishing", "clipping", "depth")
 
 # %% [markdown]
 # ## Exercise

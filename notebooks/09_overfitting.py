@@ -14,6 +14,7 @@
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import verdicts
 
 import jaxopt_course as jc
 
@@ -120,6 +121,14 @@ plt.show()
 # %% [markdown]
 # Whether the second descent ends below the first minimum depends on the noise and on the features.
 #
+# ## What was measured
+#
+# These are [measured verdicts](../benchmarks/results/claims/report.md) on claims of the course.
+
+# %%
+verdicts.show("double_descent", "smaller_models")
+
+# %% [markdown]
 # ## Exercise
 #
 # The peak is caused by variance, so a penalty should remove it. Add a ridge penalty of strength

@@ -16,6 +16,7 @@
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+import verdicts
 
 import jaxopt_course as jc
 from jaxopt_course.workloads import compare, entry, summarize, workload
@@ -75,6 +76,14 @@ jc.plots.pairwise_matrix(summary.pairs["steps", "fresh_seed"], title="Twenty tri
 for one in who:
     best = summary.best[one.name, "quadratic"]
     print(one.name, {name: float(f"{value:.2g}") for name, value in best.items()})
+
+# %% [markdown]
+# ## What was measured
+#
+# These are [measured verdicts](../benchmarks/results/claims/report.md) on claims of the course.
+
+# %%
+verdicts.show("defaults")
 
 # %% [markdown]
 # ## Exercise

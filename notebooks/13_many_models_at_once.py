@@ -13,6 +13,7 @@
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import verdicts
 
 import jaxopt_course as jc
 
@@ -91,6 +92,14 @@ plt.show()
 # through all 120 steps. At the largest rates the training is erratic, and a tangent does not
 # predict the next dot.
 #
+# ## What was measured
+#
+# These are [measured verdicts](../benchmarks/results/claims/report.md) on claims of the course.
+
+# %%
+verdicts.show("dropout_ensemble")
+
+# %% [markdown]
 # ## Exercise
 #
 # In bagging each member trains on its own bootstrap sample: rows drawn with replacement, which are

@@ -1,10 +1,15 @@
-"""Execute the notebooks from their texts: ``python notebooks/renew.py [01 02 ...]``."""
+"""Execute the notebooks from their texts: ``python notebooks/renew.py [01 02 ...]``.
+
+With ``--verdicts`` only the printed verdicts on claims are renewed.
+"""
 
 import pathlib
+import re
 import sys
 
 import jupytext
 import nbformat
+import verdicts
 from nbclient import NotebookClient
 
 
@@ -30,7 +35,30 @@ def renew(text: pathlib.Path) -> None:
     nbformat.write(book, text.with_suffix(".ipynb"))
 
 
+def renew_verdicts(text: pathlib.Path) -> None:
+    """Write the verdicts as they are measured now into the notebook, and execute nothing.
+
+    The text may name other claims than the notebook did.
+    """
+    path = text.with_suffix(".ipynb")
+    book = nbformat.read(path, as_version=4)
+    for written, cell in zip(jupytext.read(text).cells, book.cells, strict=True):
+        if names := shown_claims(written.source):
+            cell.source = written.source
+            (output,) = cell.outputs
+            output.text = verdicts.text(*names) + "\n"
+    nbformat.write(book, path)
+
+
+def shown_claims(source: str) -> list[str]:
+    """The claims whose verdicts a cell prints."""
+    call = re.fullmatch(r"verdicts\.show\((.*)\)", source.strip(), re.S)
+    return re.findall(r'"(\w+)"', call[1]) if call else []
+
+
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or ["[0-9]"]:
+    options = sys.argv[1:]
+    how = renew_verdicts if "--verdicts" in options else renew
+    for chosen in [option for option in options if option != "--verdicts"] or ["[0-9]"]:
         for text in sorted(HERE.glob(f"{chosen}*.py")):
-            renew(text)
+            how(text)

@@ -13,6 +13,7 @@ import pytest
 from jupytext.compare import NotebookDifference, compare_notebooks
 
 import jaxopt_course
+from benchmarks.claims import CLAIMS
 
 
 LIBRARY = pathlib.Path(jaxopt_course.__file__).parent
@@ -20,7 +21,14 @@ FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
 TEXTS = sorted(FOLDER.glob("[0-9]*.py"))
 CHAIN = re.compile(r"jc\.(?:(\w+)\.)?(\w+)")
 LONGEST_CELL = 20  # lines: what is seen at one glance
+LONGEST = 190  # lines of a text
 LARGEST = 300_000  # bytes of a notebook, most of them pictures
+
+NOT_TAUGHT = ()  # claims that no notebook shows
+
+sys.path.append(str(FOLDER))
+import verdicts  # noqa: E402
+
 
 every_notebook = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 
@@ -86,8 +94,8 @@ def private_names(source):
     return private
 
 
-def test_there_are_fifteen_in_the_order_of_the_course():
-    assert [path.stem[:3] for path in TEXTS] == [f"{number:02d}_" for number in range(1, 16)]
+def test_there_are_eighteen_in_the_order_of_the_course():
+    assert [path.stem[:3] for path in TEXTS] == [f"{number:02d}_" for number in range(1, 19)]
     listed = re.findall(r"\((\d\d_\w+)\.ipynb\)", (FOLDER / "README.md").read_text())
     assert listed == [path.stem for path in TEXTS]
     assert {path.stem for path in FOLDER.glob("*.ipynb")} == {path.stem for path in TEXTS}
@@ -113,7 +121,7 @@ def test_a_notebook_is_a_short_story(path):
     prose = [cell.source for cell in book.cells if cell.cell_type == "markdown"]
     assert prose[0].startswith(f"# {int(path.stem[:2])}. ")
     assert sum(source.count("$$") for source in prose) >= 2, "no formula"
-    assert 80 <= len(path.read_text().splitlines()) <= 150
+    assert 80 <= len(path.read_text().splitlines()) <= LONGEST
     assert max(len(cell.source.splitlines()) for cell in book.cells) <= LONGEST_CELL
 
 
@@ -125,6 +133,33 @@ def test_it_ends_with_an_exercise_whose_solution_is_folded(path):
     assert solution.metadata["tags"] == ["hide-cell"]
     assert solution.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
     assert read_notebook(path).cells[-1].outputs, "the solution shows nothing"
+
+
+def claims_of(path):
+    """The claims whose verdicts a notebook prints."""
+    calls = re.findall(r"^verdicts\.show\((.*?)\)$", path.read_text(), re.M | re.S)
+    return [name for call in calls for name in re.findall(r'"(\w+)"', call)]
+
+
+@every_notebook
+def test_its_verdicts_are_those_that_were_measured(path):
+    names = claims_of(path)
+    assert set(names) <= set(CLAIMS)
+    outputs = [output for cell in code_cells(read_notebook(path)) for output in cell.outputs]
+    printed = [output.text for output in outputs if "text" in output]
+    if names:
+        assert "../benchmarks/results/claims/report.md" in path.read_text(), "no link"
+        assert verdicts.text(*names) + "\n" in printed
+
+
+def test_the_claims_of_the_course_are_taught():
+    taught = {name for path in TEXTS for name in claims_of(path)}
+    assert set(NOT_TAUGHT) == set(CLAIMS) - taught
+
+
+def test_a_claim_that_was_not_measured_is_refused():
+    with pytest.raises(KeyError, match="no_such_claim"):
+        verdicts.text("momentum", "no_such_claim")
 
 
 @every_notebook

@@ -11,14 +11,14 @@ import json
 import jax
 
 from tests.migration.page import ROWS, code
-from tests.migration.sides import RECORDED, STEPS, kept, theirs
+from tests.migration.sides import DECAYS, RECORDED, STEPS, kept, the_keras, theirs, trained_by_keras
 
 
 def main():
     """Write the values of all rows to fourteen digits, and the versions."""
-    import keras
     import torch
 
+    keras = the_keras()
     jax.config.update("jax_enable_x64", True)
     rows = {
         code(row.theirs): [
@@ -29,7 +29,8 @@ def main():
     }
     versions = {"torch": torch.__version__, "keras": keras.__version__, "jax": jax.__version__}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(values)}" for name, values in rows.items())
-    head = json.dumps({"versions": versions, "steps": STEPS})[:-1]
+    trainings = {str(decay): trained_by_keras(decay) for decay in DECAYS}
+    head = json.dumps({"versions": versions, "steps": STEPS, "trainings": trainings})[:-1]
     RECORDED.write_text(f'{head}, "rows": {{\n{lines}\n}}}}\n')
 
 

@@ -31,10 +31,24 @@ LOSSES = 2 + np.random.default_rng(0).normal(size=len(COUNTS)) / (1 + COUNTS)
 OTHERS = (  # what is no optimizer, by its beginning
     "torch.optim.lr_scheduler.",
     "torch.nn.utils.",
-    "keras.layers.",
+    "torch.nn.Dropout",
     "keras.optimizers.schedules.",
     "keras.regularizers.",
+    "keras.initializers.",
+    "keras.losses.",
+    "keras.layers.BatchNormalization",
+    "keras.layers.Dropout",
+    "keras.callbacks.EarlyStopping",
 )
+QUANTILES = np.linspace(0, 1, 33)  # of what an initializer draws, with the shape
+DRAWN = (1024, 512)
+TARGETS = np.eye(3)[[0, 2, 1, 1, 0]]
+OUTPUTS = np.random.default_rng(3).dirichlet(np.ones(3), 5)
+CLASSES = TARGETS.argmax(1)
+X = np.random.default_rng(2).normal(size=(12, 3))  # of which the first 8 train
+Y = X @ np.ones((3, 1)) + 0.1
+EPOCHS = 5
+DECAYS = (0.0, 0.1)
 
 
 def ours(row):
@@ -45,7 +59,7 @@ def ours(row):
     if theirs.startswith("torch.nn.utils."):
         clipped, _ = built.update(jax.tree.map(jnp.asarray, PARAMS), built.init(PARAMS))
         return as_row(clipped)
-    if theirs.startswith("keras.layers."):
+    if theirs.startswith("keras.layers.BatchNormalization"):
         layer, x = built.clone(param_dtype=jnp.float64), jnp.asarray(GRADIENTS["dense"]["kernel"])
         started = layer.init(jax.random.key(0), x, train=False)
         y, state = layer.apply(started, x, train=True, mutable=["batch_stats"])
@@ -54,6 +68,17 @@ def ours(row):
         return as_row(built(COUNTS))
     if theirs.startswith("keras.regularizers."):
         return as_row(built(jnp.asarray(PARAMS["dense"]["kernel"])))
+    if theirs.startswith("keras.initializers."):
+        return _quantiles(built(jax.random.key(0), DRAWN, jnp.float64))
+    if theirs.startswith("keras.losses."):
+        return as_row(built(jnp.asarray(_targets(theirs)), jnp.asarray(OUTPUTS)))
+    if "Dropout" in theirs:
+        applied = lambda train: built.apply(
+            {}, jnp.ones(1000), train=train, rngs={"dropout": jax.random.key(0)}
+        )
+        return _dropped(applied(True), applied(False))
+    if theirs.startswith("keras.callbacks.EarlyStopping"):
+        return as_row(_ends(built))
     params, gradients = _point(theirs)
     return updates_of(built, params=params, gradients=gradients)
 
@@ -79,6 +104,28 @@ def kept(values):
 
 def as_row(tree):
     return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])[None]
+
+
+def _quantiles(draws):
+    return np.quantile(np.asarray(draws), QUANTILES)[None]
+
+
+def _dropped(training, evaluation):
+    """The values that occur in training, of ones, and in evaluation."""
+    return as_row([np.unique(np.asarray(training)), np.unique(np.asarray(evaluation))])
+
+
+def _targets(source):
+    return CLASSES if "sparse" in source else TARGETS
+
+
+def _ends(rule):
+    """Whether the training has ended, after each of ``LOSSES``."""
+    state, ends = rule.init(), []
+    for loss in LOSSES:
+        state = rule.update(state, jnp.array(loss))
+        ends.append(float(state.should_stop))
+    return np.maximum.accumulate(ends)
 
 
 def the_keras():
@@ -119,6 +166,11 @@ def _of_torch(source):
         clipped = [param.grad.numpy() for param in params]
         assert any(np.any(x != y) for x, y in zip(leaves, clipped, strict=True))
         return as_row(jax.tree.unflatten(treedef, clipped))
+    if source.startswith("torch.nn.Dropout"):
+        torch.manual_seed(0)
+        layer = eval(source, {"torch": torch})
+        ones = torch.ones(1000, dtype=torch.float64)
+        return _dropped(layer.train()(ones), layer.eval()(ones))
     build = lambda leaves: eval(source, {"torch": torch, "params": leaves, "matrices": leaves})
     # Its Muon iterates in bfloat16 whatever the parameters are: not for this comparison.
     with (
@@ -147,7 +199,7 @@ def _rates_of_torch(torch, source):
 def _of_keras(source):
     keras = the_keras()
     build = lambda: eval(source, {"keras": keras})
-    if source.startswith("keras.layers."):
+    if source.startswith("keras.layers.BatchNormalization"):
         layer, x = build(), jnp.asarray(GRADIENTS["dense"]["kernel"])
         evaluated, trained = (np.asarray(layer(x, training=train)) for train in (False, True))
         state = [np.asarray(x) for x in (layer.moving_mean, layer.moving_variance)]
@@ -156,4 +208,42 @@ def _of_keras(source):
         return as_row([np.asarray(build()(count)) for count in COUNTS])
     if source.startswith("keras.regularizers."):
         return as_row(np.asarray(build()(jnp.asarray(PARAMS["dense"]["kernel"]))))
+    if source.startswith("keras.initializers."):
+        keras.utils.set_random_seed(0)
+        return _quantiles(build()(DRAWN))
+    if source.startswith("keras.losses."):
+        return as_row(np.asarray(build()(_targets(source), OUTPUTS)))
+    if source.startswith("keras.layers.Dropout"):
+        return _dropped(*(build()(np.ones(1000), training=train) for train in (True, False)))
+    if source.startswith("keras.callbacks.EarlyStopping"):
+        return as_row(_ends_of_keras(keras, build()))
     return keras_updates(build, *_point(source))
+
+
+def _ends_of_keras(keras, callback):
+    model, ends = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), []
+    model.compile()
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch, loss in enumerate(LOSSES):
+        callback.on_epoch_end(epoch, {"val_loss": loss})
+        ends.append(float(model.stop_training))
+    return ends
+
+
+def trained_by_keras(decay):
+    """What ``compile`` and ``fit`` of Keras give for a linear model, with an L2 regularizer."""
+    keras = the_keras()
+    regularizer = keras.regularizers.L2(decay) if decay else None
+    layer = keras.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=regularizer)
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mean_squared_error")
+    how = {"validation_data": (X[8:], Y[8:]), "batch_size": 8, "epochs": EPOCHS, "verbose": 0}
+    history = model.fit(X[:8], Y[:8], **how).history
+    kernel, bias = model.get_weights()
+    return {
+        "loss": list(history["loss"]),
+        "val_loss": list(history["val_loss"]),
+        "kernel": kernel.ravel().tolist(),
+        "bias": bias.tolist(),
+    }

@@ -15,6 +15,7 @@ import pytest
 from flax import nnx
 
 import jaxopt_course as jc
+from tests.migration import sides
 from tests.migration.page import ALL, PAGE, ROWS, code
 
 
@@ -155,6 +156,57 @@ def early_stopping(tmp_path):
     assert ends == [(False, False)] * 11 + [(True, True)]
 
 
+def fitted_as_keras(decay, **options):
+    """The training of a linear model that was recorded of Keras, and what was recorded."""
+    model = nn.Dense(1, kernel_init=nn.initializers.zeros, param_dtype=jnp.float64)
+    rows = jc.Rows(np.arange(8), validation=np.arange(8, 12))
+    momentum = jc.heavy_ball(0.1, 0.9)
+    penalized = jc.add_decayed_weights(2 * decay, mask=jc.regularizers.weights_only)
+    optimizer = jc.chain(penalized, momentum) if decay else momentum
+    run = jc.fit(
+        jc.linen_task(model, sides.X[:1], SQUARES),
+        optimizer,
+        (sides.X, sides.Y),
+        key=jax.random.key(0),
+        batch_size=8,
+        epochs=sides.EPOCHS,
+        rows=rows,
+        progress=False,
+        **options,
+    )
+    return run, json.loads(sides.RECORDED.read_text())["trainings"][str(decay)]
+
+
+def a_compiled_model(tmp_path):
+    run, recorded = fitted_as_keras(0.0)
+    params = run.state.params
+    np.testing.assert_allclose(params["kernel"].ravel(), recorded["kernel"], rtol=1e-10)
+    np.testing.assert_allclose(params["bias"], recorded["bias"], rtol=1e-10)
+
+
+def a_fit(tmp_path):
+    run, recorded = fitted_as_keras(0.0)
+    for ours, theirs in (("loss", "loss"), ("validation_loss", "val_loss")):
+        np.testing.assert_allclose(run.history[ours], recorded[theirs], rtol=1e-6)
+
+
+def a_kernel_regularizer(tmp_path):
+    run, recorded = fitted_as_keras(0.1)
+    kernel = run.state.params["kernel"].ravel()
+    np.testing.assert_allclose(kernel, recorded["kernel"], rtol=1e-10)
+    np.testing.assert_allclose(run.state.params["bias"], recorded["bias"], rtol=1e-10)
+    without = recorded["val_loss"][-1] - 0.1 * np.sum(np.square(kernel))
+    np.testing.assert_allclose(run.history["validation_loss"][-1], without, rtol=1e-6)
+
+
+def the_best_weights(tmp_path):
+    for options in ({}, {"early_stopping": jc.EarlyStopping(2)}):
+        run, _ = fitted_as_keras(0.0, **options)
+        outputs = sides.X[8:] @ run.best_params["kernel"] + run.best_params["bias"]
+        best = np.nanmin(run.history["validation_loss"])
+        np.testing.assert_allclose(np.mean((outputs - sides.Y[8:]) ** 2), best, rtol=1e-6)
+
+
 LOOP = {
     "a Linen model, `model.apply`": a_linen_model,
     "an NNX model": an_nnx_model,
@@ -169,6 +221,10 @@ LOOP = {
     "a log": a_log,
     "the logged rate": a_logged_rate,
     "flax's `EarlyStopping(patience=9)`": early_stopping,
+    '`model.compile(optimizer, "mean_squared_error")`': a_compiled_model,
+    "`model.fit(x, y, batch_size=8, epochs=5, validation_data=(a, b))`": a_fit,
+    "`kernel_regularizer=keras.regularizers.L2(0.1)`": a_kernel_regularizer,
+    "`EarlyStopping(restore_best_weights=True)`": the_best_weights,
 }
 
 

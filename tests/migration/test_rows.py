@@ -70,6 +70,12 @@ def test_a_row_that_is_wrong_is_noticed(standard_promotion):
     assert distance(kept(ours(wrong)), recorded(adam)) > 0.05
 
 
+def test_the_plain_normal_is_not_the_glorot_normal_of_keras(standard_promotion):
+    (row,) = [row for row in FOREIGN if "GlorotNormal" in row.theirs]
+    plain = re.search(r"(`initializers.variance_scaling.*?`) is the plain normal", row.convention)
+    assert distance(ours(row._replace(ours=plain.group(1))), recorded(row)) > 10 * tolerance(row)
+
+
 def test_the_page_has_rows_for_each_library():
     assert {code(row.theirs).split(".")[0] for row in ROWS} == set(LIBRARIES)
     assert len(ROWS) > 60
