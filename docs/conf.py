@@ -18,7 +18,7 @@ from docutils import nodes
 from sphinx.util.nodes import make_refnode
 
 import jaxopt_course
-from docs import formulas, gallery, reference
+from docs import formulas, gallery, reference, statements
 
 
 project = "jaxopt_course"
@@ -61,6 +61,8 @@ def write_pages() -> None:
     for notebook in (HERE.parent / "notebooks").glob("*.ipynb"):
         text = notebook.read_text().replace("../benchmarks/results/claims/", "../claims/")
         (course / notebook.name).write_text(text)
+    pages = {symbol.name: f"api/{symbol.package}/{symbol.page}.rst" for symbol in EVERY}
+    (course / "00_statements.md").write_text(statements.page(pages))
     claims = fresh("claims")
     left_out = shutil.ignore_patterns("*.json", "*.html", "kept")
     measured = HERE.parent / "benchmarks/results/claims"
