@@ -74,9 +74,9 @@ def page(paths: dict[str, str]) -> str:
         for statement in statements:
             if statement.topic == topic:
                 cells = (
-                    " ".join(statement.parts),
+                    "".join(statement.parts),
                     statement.text,
-                    ", ".join(_link(name, paths) for name in statement.names),
+                    "<br>".join(_link(name, paths) for name in statement.names),
                     ", ".join(f"[{stem[:2]}]({stem}.ipynb)" for stem in statement.notebooks),
                     "<br>".join(
                         f"[{claim}](../claims/report.md): {verdicts[claim]}"
@@ -88,7 +88,8 @@ def page(paths: dict[str, str]) -> str:
 
 
 def _link(name: str, paths: dict[str, str]) -> str:
-    return f"[`{name}`](../{paths[name.rpartition('.')[2]]})"
+    own = name.rpartition(".")[2]
+    return f"[`{own}`](../{paths[own]})"
 
 
 def _verdicts() -> dict[str, str]:
