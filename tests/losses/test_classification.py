@@ -18,7 +18,7 @@ def logit(p):
     return jnp.log(p) - jnp.log1p(-p)
 
 
-# The worked numbers of the course, section 3: the deck's in log10, with the digits it prints. It
+# The worked numbers of the course, section 3: its own in log10, with the digits it prints. It
 # rounds logarithms first: its categorical number is (.0969 + .0458) / 2 = .07135.
 
 BINARY = jnp.array([0.8, 0.1, 0.3, 0.8]), jnp.array([1.0, 0, 1, 0])
@@ -39,8 +39,8 @@ WORKED = {
 
 @pytest.mark.parametrize("name", WORKED)
 def test_worked_numbers_of_the_course_from_probabilities(name):
-    values, deck, digits, natural = WORKED[name]
-    assert round(float(values.mean()) / math.log(10), digits) == deck
+    values, stated, digits, natural = WORKED[name]
+    assert round(float(values.mean()) / math.log(10), digits) == stated
     assert round(float(values.mean()), 6) == natural
 
 

@@ -66,14 +66,14 @@ def test_each_variant_is_its_formula(name):
 
 
 def test_a_negative_first_gradient_goes_downhill():
-    """One deck divides by g_0 with its sign, which would step uphill; |g_0| is meant."""
+    """One part of the course divides by g_0 with its sign, which would step uphill; |g_0| is meant."""
     tx = rmsprop(0.1, from_first_gradient=True)
     update, _ = tx.update(jnp.array(-2.0), tx.init(jnp.array(0.0)))
     np.testing.assert_allclose(update, 0.1, rtol=1e-8)
 
 
 def test_correcting_by_one_minus_b1_instead_of_its_power_would_differ():
-    """One deck prints 1 - b1 for 1 - b1^t: an error, not a variant."""
+    """One part of the course prints 1 - b1 for 1 - b1^t: an error, not a variant."""
     printed = -0.1 * M / (1 - 0.9) / (np.sqrt(V / (1 - 0.999)) + 1e-8)
     assert distance(updates_of(adam(0.1)), printed) > 0.1
 

@@ -108,7 +108,7 @@ def test_a_strength_may_follow_a_schedule():
 def test_the_threshold_is_the_rate_times_the_strength():
     """Course 2, L1 by soft threshold: S(x) = sign(x) max(0, |x| - eta lambda) after the step.
 
-    The deck's S hides the step size; the operator itself takes its threshold.
+    The course's S hides the step size; the operator itself takes its threshold.
     """
     x = PARAMS["kernel"] - RATE * GRADS["kernel"]
     expected = np.sign(x) * np.maximum(0, np.abs(x) - RATE * STRENGTH)
