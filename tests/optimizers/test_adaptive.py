@@ -66,7 +66,7 @@ def test_each_variant_is_its_formula(name):
 
 
 def test_a_negative_first_gradient_goes_downhill():
-    """One part of the course divides by g_0 with its sign, which would step uphill; |g_0| is meant."""
+    """The course divides by g_0 with its sign, which would step uphill; |g_0| is meant."""
     tx = rmsprop(0.1, from_first_gradient=True)
     update, _ = tx.update(jnp.array(-2.0), tx.init(jnp.array(0.0)))
     np.testing.assert_allclose(update, 0.1, rtol=1e-8)
