@@ -70,7 +70,7 @@ def test_a_run_prints_its_outcome_and_its_last_evaluation():
     run = train(epochs=3)
     outcome, figures = str(run).splitlines()
     assert outcome == "Completed 6 steps."
-    assert figures.startswith("Evaluated at step 6: loss ")
+    assert figures.startswith("Evaluated at the last step, 6: loss ")
     assert f"validation_loss {run.history['validation_loss'][-1]:.4g}" in figures
     assert "params" in repr(run)
 
