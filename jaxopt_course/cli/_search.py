@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxopt_course.core import checks, replacing_own, text_table
 from jaxopt_course.plots import parallel_coordinates, rung_scores, search_curves, slices
-from jaxopt_course.studies import Choice, write_table
+from jaxopt_course.studies import Choice, SearchResult, write_table
 from jaxopt_course.training import OutcomeCode
 
 from ._options import TrainOptions, command_of, flag, parse_options
@@ -207,11 +207,19 @@ def _sections(plan: Plan, found: Found, record: Mapping[str, Any]) -> list[Secti
         figure = rung_scores(found.brackets, title=title)
         text = "\n\n".join(map(str, found.brackets))
         return [*sections, Section(RUNGS, text, {RUNGS: as_png(figure)})]
+    trials = _spelled(found.trials)
     figures = {COORDINATES: parallel_coordinates, SLICES: slices, CURVES: search_curves}
     return sections + [
-        Section(name, "", {name: as_png(draw(found.trials, title=title))})
+        Section(name, "", {name: as_png(draw(trials, title=title))})
         for name, draw in figures.items()
     ]
+
+
+def _spelled(result: SearchResult) -> SearchResult:
+    """``result`` with its ranges named as on the command line, as in the table, for the figures."""
+    space = {name.replace("_", "-"): kind for name, kind in sorted(result.space.items())}
+    order = np.array(sorted(range(len(space)), key=[*space].__getitem__), int)
+    return result._replace(space=space, points=result.points[:, order])
 
 
 def _best_table(plan: Plan, found: Found, record: Mapping[str, Any]) -> str:

@@ -72,11 +72,14 @@ def default_space(options: TrainOptions) -> dict[str, Range]:
             found[key] = _about(value or 1e-3, 30)
     if options.dropout > 0:
         found["dropout"] = Float(0.0, 0.6)
-    return found
+    return dict(sorted(found.items()))
 
 
 def read_space(options: TrainOptions, texts: Sequence[str]) -> tuple[dict[str, Range], Any]:
-    """The default space changed by ``texts``, and the options with the values that they fix."""
+    """The default space changed by ``texts``, and the options with the values that they fix.
+
+    The ranges are sorted, as JAX sorts the leaves of a dictionary.
+    """
     ranges, fixed = default_space(options), dict[str, Any]()
     known = [*NUMBERS, *SETTINGS, *RECIPES[options.optimizer].options]
     for text in texts:
@@ -101,7 +104,7 @@ def read_space(options: TrainOptions, texts: Sequence[str]) -> tuple[dict[str, R
         (ranges if isinstance(found, Range) else fixed)[place] = found
     if not ranges:
         raise UsageError("--space must leave at least one number to search, but all are fixed.")
-    return ranges, with_values(options, fixed)
+    return dict(sorted(ranges.items())), with_values(options, fixed)
 
 
 def spell(ranges: Mapping[str, Range]) -> list[str]:

@@ -42,7 +42,7 @@ from ._report import (
 from ._setup import Setup, describe_training, make_rule, set_up
 
 
-CURVES, CHECKPOINTS = "curves.png", "checkpoints"
+CURVES, CHECKPOINTS, HISTORY = "curves.png", "checkpoints", "history.csv"
 OF_THIS_CALL = ("out", "resume", "max_time", "checkpoint_every", "smoke", "tensorboard")
 
 
@@ -73,8 +73,13 @@ def run(arguments: Sequence[str]) -> int:
     if options.json:
         print_out(json_text(record))
     elif "figures" in record:
+        epoch = record["best_epoch"]  # 0 if the first one did not end
+        of_epoch = f", of epoch {epoch}," if epoch else ","
+        print_out(f"Best parameters{of_epoch} evaluated without dropout:\n")
         print_table(record["figures"])
     say(str(trained))
+    model = f"the model ({BUNDLE}), " if "figures" in record else ""
+    say(f"Saved {model}the curves ({CURVES}) and the metrics ({RECORD}, {HISTORY}) in {out}.")
     return COMPLETED if "figures" in record else DIVERGED
 
 
@@ -193,7 +198,7 @@ def _make_run_directory(options: TrainOptions, dataset: Dataset) -> pathlib.Path
     if options.resume:
         refuse_foreign(out, results)
         return make_directory(out, (), "a run", overwrite=False)
-    files = (*results, "history.jsonl", "history.csv")
+    files = (*results, "history.jsonl", HISTORY)
     if options.overwrite and (out / CHECKPOINTS).exists():
         refuse_foreign(out, files)
         with CheckpointStore(out / CHECKPOINTS) as store:  # fails if another process uses it

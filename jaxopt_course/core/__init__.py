@@ -49,6 +49,7 @@ from ._protocols import State as State
 from ._protocols import Updates as Updates
 from ._remembered import compiled_for as compiled_for
 from ._remembered import remembered as remembered
+from ._reporting import Pace as Pace
 from ._reporting import Show as Show
 from ._reporting import as_json as as_json
 from ._reporting import plain as plain

@@ -14,7 +14,7 @@ import jax
 
 SECONDS = 5.0  # between two lines of progress where stderr is not a terminal
 
-Show = Callable[[int, str], None]
+Show = Callable[..., None]
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -55,14 +55,42 @@ def as_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
+class Pace:
+    """Units of work per second, without the first call, before which programs are compiled."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None  # what was done at the first call
+        self._ended = 0.0  # time of the first call
+        self._begun: float | None = None  # time at which the work of the second call began
+
+    def rate(self, done: int, begun: float | None = None) -> float | None:
+        """The rate since the first call, or None if nothing was done since then.
+
+        Args:
+            done: units of work done in total.
+            begun: time of the monotonic clock at which the work since the last call began. None:
+                the time of the last call.
+        """
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._ended = done, now
+            return None
+        if self._begun is None:
+            self._begun = self._ended if begun is None else begun
+        if done <= self._first:
+            return None
+        return (done - self._first) / max(now - self._begun, 1e-9)
+
+
 @contextlib.contextmanager
 def show_progress(
     position: Callable[[int], str], total: int | None, begin: int = 0, *, shown: bool = True
 ) -> Iterator[Show]:
-    """A function ``show(done, text)`` that reports progress on stderr.
+    """A function ``show(done, text, begun=None)`` that reports progress on stderr.
 
     On a terminal it updates a live bar. Otherwise it prints a line at most every five seconds, and
-    the last one when the ``with`` block ends.
+    the last one when the ``with`` block ends. ``begun`` is the time, of the monotonic clock, at
+    which the work since the last call began.
 
     Args:
         position: returns how far ``done`` is, such as ``"trial 3/16"``.
@@ -71,7 +99,7 @@ def show_progress(
         shown: False shows nothing. Of several processes only the first one shows anything.
     """
     if not shown or jax.process_index() > 0:
-        yield lambda done, text: None
+        yield lambda done, text, begun=None: None
         return
     from rich.console import Console
 
@@ -85,21 +113,20 @@ def show_progress(
 @contextlib.contextmanager
 def _lines(position: Callable[[int], str], total: int | None) -> Iterator[Show]:
     line, printed, last = "", "", time.monotonic()
-    first: tuple[int, float] | None = None  # after the first call, which includes compilation
+    pace = Pace()
 
     def say() -> None:
         nonlocal printed, last
         printed, last = line, time.monotonic()
         print(line, file=sys.stderr, flush=True)  # noqa: T201
 
-    def show(done: int, text: str) -> None:
-        nonlocal first, line
-        now = time.monotonic()
-        first = first or (done, now)
+    def show(done: int, text: str, begun: float | None = None) -> None:
+        nonlocal line
+        rate = pace.rate(done, begun)
         line = f"{position(done)}: {text}"
-        if total is not None and first[0] < done < total:
-            line += f"; {(total - done) * (now - first[1]) / (done - first[0]):.0f} s left"
-        if now - last > SECONDS:
+        if total is not None and rate is not None and done < total:
+            line += f"; {(total - done) / rate:.0f} s left"
+        if time.monotonic() - last > SECONDS:
             say()
 
     try:
@@ -125,6 +152,6 @@ def _bar(
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("compiling", total=total, completed=begin, position=position(begin))
-        yield lambda done, text: bar.update(
+        yield lambda done, text, begun=None: bar.update(
             task, completed=done, description=text, position=position(done)
         )

@@ -278,8 +278,9 @@ def like(owner: str, what: str, tree: PyTree, like: PyTree, than: str = "paramet
             {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(t)}
             for t in (tree, like)
         )
-        lonely = sorted(paths ^ others)
-        where = f"; found on one side only: {', '.join(lonely[:10])}" if lonely else ""
+        sides = ((what, paths - others), (than, others - paths))
+        lonely = [f"only the {of} tree has {', '.join(sorted(ps)[:10])}" for of, ps in sides if ps]
+        where = "".join(f"; {side}" for side in lonely)
         raise ValueError(
             f"{owner}: the {what} tree must have the structure of the {than} tree{where}; "
             f"got {structure} and {wanted}."

@@ -29,18 +29,35 @@ from ._study import Metric, Mode, columns_table, metric_name, ranked
 
 
 class PairedDifferences(NamedTuple):
-    """By how much each configuration scores higher than the reference, f64[configurations] each.
+    """By how much each configuration scores higher than the reference; ``print`` it.
 
+    The arrays are f64[configurations]. The intervals do not account for training rows that folds
+    share, so they are somewhat too narrow.
+
+    reference: number of the configuration that the others are compared with.
+    level: probability that an interval contains the true difference.
     means: mean differences over folds, or over seeds if there is one fold. 0 for the reference
         itself, NaN where a training failed.
     standard_errors: standard errors of these means; NaN for a single training.
     low, high: ends of the interval; NaN for a single training.
     """
 
+    reference: int
+    level: float
     means: Float64[np.ndarray, "c"]
     standard_errors: Float64[np.ndarray, "c"]
     low: Float64[np.ndarray, "c"]
     high: Float64[np.ndarray, "c"]
+
+    def __str__(self) -> str:
+        """A line for each configuration but the reference."""
+        lines = [
+            f"{i} against {self.reference}: {mean:.4g}, {100 * self.level:.4g} % "
+            f"[{low:.4g}, {high:.4g}]"
+            for i, (mean, low, high) in enumerate(zip(self.means, self.low, self.high, strict=True))
+            if i != self.reference
+        ]
+        return "\n".join(lines) or "There is no other configuration."
 
 
 class SearchResult(NamedTuple):
@@ -202,7 +219,8 @@ def paired_differences(
     means, errors = differences.mean((1, 2)), standard_errors_of(differences)
     freedom = _units_of(scores).shape[1] - 1
     width = errors * (t.ppf((1 + level) / 2, freedom) if freedom > 0 else np.nan)
-    return PairedDifferences(means, errors, means - width, means + width)
+    interval = {"low": means - width, "high": means + width}
+    return PairedDifferences(int(reference), float(level), means, errors, **interval)
 
 
 def standard_errors_of(scores: Float64[np.ndarray, "c folds seeds"]) -> Float64[np.ndarray, "c"]:

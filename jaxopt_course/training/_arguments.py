@@ -93,7 +93,10 @@ def check_key(owner: str, key: Any) -> None:
     if dtype is None or not jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(f"{rule}, got {checks.shown(key)}.")
     if key.shape != ():
-        raise ValueError(f"{rule}, got keys of shape {key.shape}.")
+        raise ValueError(
+            f"{owner}: `key` must be one key, got an array of keys of shape {key.shape}; give one "
+            "of them, such as keys[0]."
+        )
 
 
 def built(owner: str, build: Callable[[Any], Any], hyperparameters: Any) -> tuple[Task, Any]:

@@ -43,7 +43,7 @@ def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
             f"got {type(data).__name__}."
         )
     inputs, targets = as_arrays(owner, "inputs", pair[0]), as_arrays(owner, "targets", pair[1])
-    count_rows(owner, (inputs, targets))
+    count_rows(owner, {"inputs": inputs, "targets": targets})
     return inputs, targets
 
 
@@ -80,15 +80,19 @@ def count_rows(owner: str, arrays: PyTree) -> int:
     Raises:
         ValueError: if there is none, or the numbers of rows differ.
     """
-    shapes = [jnp.shape(x) for x in jax.tree.leaves(arrays)]
-    counts = sorted({shape[0] if shape else 0 for shape in shapes})
-    if len(counts) > 1:
+    shapes = {path: jnp.shape(x) for path, x in jax.tree.leaves_with_path(arrays)}
+    first: dict[int, Any] = {}  # the first leaf with each number of rows
+    for path, shape in shapes.items():
+        first.setdefault(shape[0] if shape else 0, path)
+    if len(first) > 1:
+        name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+        got = ", ".join(f"{count} rows in `{name(path)}`" for count, path in first.items())
+        raise ValueError(f"{owner}: inputs and targets must have one row per example, got {got}.")
+    if set(first) <= {0}:
         raise ValueError(
-            f"{owner}: inputs and targets must have one row per example, got {counts} rows."
+            f"{owner}: there must be at least one example, got shapes {[*shapes.values()]}."
         )
-    if counts in ([], [0]):
-        raise ValueError(f"{owner}: there must be at least one example, got shapes {shapes}.")
-    return counts[0]
+    return next(iter(first))
 
 
 def as_rows(owner: str, rows: Rows | None, n: int) -> Rows:

@@ -19,7 +19,7 @@ class EarlyStoppingState(NamedTuple):
 
     best_metric: loss of the last evaluation that improved, f[].
     patience_count: number of evaluations since then, i32[].
-    should_stop: whether the training ends, bool[].
+    should_stop: whether the training ends, bool[]. Once true, it stays true.
     """
 
     best_metric: Float[Array, ""]
@@ -61,7 +61,7 @@ class EarlyStopping(NamedTuple):
         return EarlyStoppingState(
             best_metric=jnp.where(improves, loss, state.best_metric),
             patience_count=count,
-            should_stop=numerics.has_reached(count, self.patience),
+            should_stop=state.should_stop | numerics.has_reached(count, self.patience),
         )
 
 

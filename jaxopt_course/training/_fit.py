@@ -254,7 +254,7 @@ def _run(
             after, losses, evaluated, has_ended = _advance(segments, progress, saver.cut(done, end))
             history.extend(evaluated)
             progress, done = after, begin + len(losses)
-            report(done, losses, evaluated)
+            report(done, losses, evaluated, begun)
             now = time.monotonic()
             if segment is None:
                 ideal = SEGMENT_SECONDS * (done - begin) / (now - begun)

@@ -9,14 +9,13 @@ import csv
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxopt_course.core import as_json, claim_file, delete_own, list_file, show_progress
+from jaxopt_course.core import Pace, as_json, claim_file, delete_own, list_file, show_progress
 
 from ._arguments import WITHOUT_END, Timetable
 from ._progress import Progress
@@ -25,8 +24,9 @@ from ._progress import Progress
 Row = dict[str, int | float]
 WriteRows = Callable[[Sequence[Row]], None]
 
-# A function of the number of steps done, and of the losses and the evaluations of the last segment.
-Report = Callable[[int, np.ndarray, Sequence[dict[str, Any]]], None]
+# A function of the number of steps done, of the losses and the evaluations of the last segment, and
+# of the time at which that segment began.
+Report = Callable[[int, np.ndarray, Sequence[dict[str, Any]], float], None]
 
 
 class Logging(NamedTuple):
@@ -80,7 +80,7 @@ def open_reports(
             return rows
 
         write(history)
-        yield lambda done, losses, evaluated: show(done, losses, write(evaluated))
+        yield lambda done, losses, evaluated, begun: show(done, losses, write(evaluated), begun)
 
 
 def _described(evaluated: Sequence[dict[str, Any]], timetable: Timetable) -> list[Row]:
@@ -170,29 +170,25 @@ def _tensorboard(directory: pathlib.Path, stack: contextlib.ExitStack) -> WriteR
 
 @contextlib.contextmanager
 def _show_training(timetable: Timetable, begin: int) -> Iterator[Callable[..., None]]:
-    """A function of the steps done, and of the losses and evaluations since the last call.
+    """A function of the steps done, the losses and evaluations of a segment, and its begin.
 
     It shows the position, the last evaluation or the loss of the last step, and steps and examples
-    per second since the first call, before which programs are compiled. ``begin`` is the number of
-    steps done before.
+    per second. The rate leaves out the first segment, which compiles, and what follows it before
+    the second begins, such as the first checkpoint. ``begin`` is the number of steps done before.
     """
     latest: Row = {}
-    first: tuple[int, float] | None = None  # the steps of the first call, and its time
+    pace = Pace()
     total = None if timetable.steps == WITHOUT_END else timetable.steps
     if begin:
         print(f"resuming from step {begin}", file=sys.stderr, flush=True)  # noqa: T201
     with show_progress(lambda done: _position(timetable, done), total, begin) as update:
 
-        def show(done: int, losses: np.ndarray, rows: Sequence[Row]) -> None:
-            nonlocal first
+        def show(done: int, losses: np.ndarray, rows: Sequence[Row], begun: float) -> None:
             latest.update(rows[-1] if rows else {})
             said = [_figures(latest)] if latest else [f"loss {loss:.4g}" for loss in losses[-1:]]
-            if first is None:
-                first = done, time.monotonic()
-            elif done > first[0]:
-                rate = (done - first[0]) / max(time.monotonic() - first[1], 1e-9)
+            if (rate := pace.rate(done, begun)) is not None:
                 said.append(f"{rate:.3g} steps/s, {rate * timetable.batch_size:.3g} examples/s")
-            update(done, ", ".join(said))
+            update(done, ", ".join(said), begun)
 
         yield show
 

@@ -43,6 +43,8 @@ def make_population(
             that returns less: its whole result is stored for every member.
         axes: axes of the result, the outermost first. Each is "key", "hyperparameters", "rows", or
             a sequence of these; the arrays of an argument have its axes in front, in this order.
+            Every leaf needs them: repeat a hyperparameter that all members share, or set it in the
+            ``build`` of :func:`make_train`.
         strategy: "map" runs one member after the other, each with the bits of a single training.
             "chunk" vectorizes ``chunk_size`` members at a time, which is faster for small models.
             "vmap" vectorizes all members, which are then all in memory.
@@ -135,6 +137,9 @@ def _sizes(varying: list[tuple[str, ...]], tables: dict[str, PyTree]) -> tuple[i
             used[name] += 1
             found[name] = sorted(lengths)
         lengths = {length for several in found.values() for length in several}
+        length = max(lengths, default=0)
+        for name in names:
+            _refuse_scalars(name, tables[name], used[name], length)
         if len(lengths) != 1 or lengths == {0}:
             raise ValueError(
                 f"make_population: all arrays of {' and '.join(names)} must have one length along "
@@ -142,6 +147,20 @@ def _sizes(varying: list[tuple[str, ...]], tables: dict[str, PyTree]) -> tuple[i
             )
         sizes.append(lengths.pop())
     return tuple(sizes)
+
+
+def _refuse_scalars(name: str, table: PyTree, axes: int, length: int) -> None:
+    """Raise ValueError if some, but not all, leaves have fewer than ``axes`` axes."""
+    leaves = jax.tree.leaves_with_path(table)
+    short = [(path, x) for path, x in leaves if jnp.ndim(x) < axes]
+    if not short or len(short) == len(leaves):
+        return
+    path, x = short[0]
+    what = "a scalar" if jnp.ndim(x) == 0 else f"of shape {jnp.shape(x)}"
+    raise ValueError(
+        f"make_population: {name}{jax.tree_util.keystr(path)} is {what}, and every leaf needs an "
+        f"axis of length {length}: repeat it, or set it in `build`."
+    )
 
 
 def _looked_up(

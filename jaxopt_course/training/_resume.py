@@ -35,6 +35,10 @@ from ._state import OutcomeCode
 
 
 NAMES = {"optimizer": "optimizer", "model": "model", "data": "data set"}
+CONSTANTS = {  # how numbers that a user passed look as constants of the compiled program
+    "optimizer": ", in whose program a learning rate of 0.01 may be the constant -0.01",
+    "model": ", in whose program a dropout rate of 0.1 is the constant 0.9",
+}
 ADDED = {".skipped": np.zeros((), np.int32)}  # since format 1, in which no training skipped steps
 
 
@@ -121,7 +125,8 @@ class Saver:
         changes = compare_fingerprints(was["fingerprints"], now["fingerprints"], accept)
         changes += _differences(was["numbers"], now["numbers"])
         for change in changes:
-            warnings.warn(f"fit: {change}", CheckpointWarning, stacklevel=3)
+            # To the user's call, above `fit` and the function that wraps it.
+            warnings.warn(f"fit: {change}", CheckpointWarning, stacklevel=4)
         now["changes"] = was.get("changes", []) + [[saved.step, change] for change in changes]
         self._saved_step = saved.step
         like = metrics_like(segments, start)
@@ -162,7 +167,9 @@ class Saver:
         except CheckpointError as error:
             if self._options.on_error == "raise":
                 raise
-            warnings.warn(f"fit continues without a checkpoint: {error}", CheckpointWarning, 3)
+            message = f"fit continues without a checkpoint: {error}"
+            # To the user's call, above `_run`, `fit` and the function that wraps it.
+            warnings.warn(message, CheckpointWarning, stacklevel=5)
         self._saved_time = time.monotonic()
 
 
@@ -266,9 +273,9 @@ def compare_fingerprints(
         if was["program"] == new["program"]:
             if was["digest"] != new["digest"]:
                 sentences.append(
-                    f"numbers of the {name} that are constants of its program, such as 1 - dropout "
-                    "or minus the learning rate, differ from the checkpoint. The new ones count: "
-                    f"{_changes(was['numbers'], new['numbers'])}."
+                    f"the {name}'s constants differ from the checkpoint's: "
+                    f"{_changes(was['numbers'], new['numbers'])}. The training continues with the "
+                    f"{name} that was passed{CONSTANTS.get(name, '')}."
                 )
         elif was["jax"] != new["jax"]:
             sentences.append(
@@ -332,7 +339,7 @@ def _changes(was: Sequence[str], new: Sequence[str]) -> str:
     if len(was) == len(new):
         pairs = [f"{a} became {b}" for a, b in zip(was, new, strict=True) if a != b]
     else:
-        gone = [f"{a} is gone" for a in was if a not in new]
+        gone = [f"{a} is no longer among them" for a in was if a not in new]
         pairs = gone + [f"{b} is new" for b in new if b not in was]
     more = f", and {len(pairs) - 10} more" if len(pairs) > 10 else ""
     return (", ".join(pairs[:10]) + more) or "their order has changed"

@@ -142,7 +142,7 @@ class Run(NamedTuple):
         steps = history.pop("step")
         last = np.argmax(steps == steps[-1])  # the step stays after the end
         figures = ", ".join(f"{name} {values[last]:.4g}" for name, values in history.items())
-        text = f"{happened}\nEvaluated at step {steps[last]}: {figures}."
+        text = f"{happened}\nEvaluated at the last step, {steps[last]}: {figures}."
         if is_pending(self.state.opt_state):
             text += "\nGradients accumulated since the last update were not applied."
         return text

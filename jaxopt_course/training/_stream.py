@@ -123,7 +123,7 @@ def _as_batch(item: Any, number: int) -> Batch:
         as_arrays(f"fit: batch {number} of the stream", name, part, _narrowed)
         for name, part in zip(names, item, strict=False)
     ]
-    count_rows("fit", arrays[:2])
+    count_rows("fit", dict(zip(names[:2], arrays, strict=False)))
     return Batch(*arrays)
 
 

@@ -13,7 +13,13 @@ def digits_run(tmp_path_factory):
     """The directory of a training on the digits."""
     out = tmp_path_factory.mktemp("runs") / "digits"
     options = ("--hidden", 8, "--epochs", 2, "--batch-size", 16, "--seed", 3)
-    assert call("train", *options, "--out", out) == 0
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.redirect_stderr(io.StringIO()) as progress,
+    ):
+        assert call("train", *options, "--out", out) == 0
+    (out.parent / "stdout").write_text(printed.getvalue())
+    (out.parent / "stderr").write_text(progress.getvalue())
     return out
 
 

@@ -348,6 +348,20 @@ def test_a_config_file_holds_ranges_too(pumps, tmp_path, asked):
     assert json.loads(printed)["config"]["batch_size"] == 4
 
 
+def test_pictures_name_ranges_as_the_command_line_does_each_with_its_own_points():
+    # a private name, because what the command draws is in PNG files only
+    from jaxopt_course.cli._search import _spelled
+    from jaxopt_course.plots import parallel_coordinates
+
+    space = {"1 - b1": Float(0.1, 0.5), "a1": Float(1.0, 2.0), "a_b": Float(10.0, 20.0)}
+    options = {"key": jax.random.key(0), "trials": 3, "metric": lambda score: score}
+    told = search(lambda key, values, rows: values["a1"], space, **options, progress=False)
+    drawn = _spelled(told)
+    labels = parallel_coordinates(drawn).axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == ["1 - b1", "a-b", "a1", "score"]
+    np.testing.assert_array_equal(drawn.points, told.points[:, [0, 2, 1]])
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_default_ranges_hold_the_defaults_and_can_be_written_and_trained(name):
     # private names, because a command would draw pictures for each of the optimizers
@@ -358,6 +372,7 @@ def test_the_default_ranges_hold_the_defaults_and_can_be_written_and_trained(nam
     options = default_options(SearchOptions, name)
     ranges = default_space(options)
     assert "learning_rate" in ranges
+    assert [*ranges] == sorted(ranges)
     for place, kind in ranges.items():
         value = with_values(options, {place: kind.low})
         assert value != options

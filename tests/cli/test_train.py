@@ -34,6 +34,18 @@ def test_a_run_leaves_its_model_its_curves_and_its_record(digits_run):
     assert load_bundle(digits_run / "model.bundle").label_names == tuple("0123456789")
 
 
+def test_a_run_says_of_which_parameters_its_figures_are_and_what_it_has_saved(digits_run):
+    best = json.loads((digits_run / "run.json").read_text())["best_epoch"]
+    caption = (digits_run.parent / "stdout").read_text().splitlines()[0]
+    assert caption == f"Best parameters, of epoch {best}, evaluated without dropout:"
+    *_, last_step, saved = (digits_run.parent / "stderr").read_text().splitlines()
+    assert last_step.startswith("Evaluated at the last step, 146: ")
+    assert saved == (
+        "Saved the model (model.bundle), the curves (curves.png) and the metrics (run.json, "
+        f"history.csv) in {digits_run}."
+    )
+
+
 def test_evaluation_reproduces_the_test_figures_exactly(digits_run, capsys):
     assert call("evaluate", "--run", digits_run, "--json") == 0
     again = json.loads(capsys.readouterr().out)["figures"]["test"]

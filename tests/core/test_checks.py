@@ -68,8 +68,16 @@ def test_trees_that_differ_are_told_by_path():
     checks.like("f", "gradient", good, good)
     with pytest.raises(ValueError, match=r"gradient at \['a'\]\['b'\] has shape \(\), parameter"):
         checks.like("f", "gradient", {"a": {"b": jnp.ones(())}}, good)
-    with pytest.raises(ValueError, match=r"found on one side only: \['a'\]\['b'\], \['a'\]\['c'\]"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"; only the gradient tree has \['a'\]\['c'\]; only the parameter tree has "
+            r"\['a'\]\['b'\]; got "
+        ),
+    ):
         checks.like("f", "gradient", {"a": {"c": jnp.ones(3)}}, good)
+    with pytest.raises(ValueError, match=r"tree; only the parameter tree has \['b'\]; got "):
+        checks.like("f", "gradient", {"a": 1.0}, {"a": 1.0, "b": 1.0})
 
 
 def test_missing_params_are_asked_for():

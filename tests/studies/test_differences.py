@@ -54,6 +54,7 @@ def test_a_table_by_hand():
     test = stats.ttest_rel([3.0, 7, 8], [2.0, 4, 9])
     interval = test.confidence_interval(LEVEL)
     np.testing.assert_allclose([found.low[1], found.high[1]], interval, rtol=1e-9)
+    assert str(found) == "1 against 0: 1, 95 % [-3.968, 5.968]"
 
 
 @pytest.mark.parametrize("folds", [FOLDS, None])

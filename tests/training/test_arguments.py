@@ -38,7 +38,7 @@ KEYS = [
     (
         jax.random.split(KEY, 3),
         ValueError,
-        r"`key` must be a typed key, .*, got keys of shape \(3,\)\.",
+        r"`key` must be one key, got an array of keys of shape \(3,\); give one of them, such as ",
     ),
 ]
 
@@ -61,8 +61,9 @@ def test_what_is_no_typed_key_is_refused(key, error, said, as_users_run_it):
     with pytest.raises(error, match="^fit: " + said):
         fit(TASK, OPTIMIZER, line(), key=key, **LENGTH)
     train = make_train(lambda _: (TASK, OPTIMIZER), line(), **LENGTH)
+    rule = said.split(", got")[0]
     for call in (train, jax.jit(train)) if key is not None else (train,):
-        with pytest.raises(error, match=r"^train: `key` must be a typed key, such as"):
+        with pytest.raises(error, match=f"^train: {rule}"):
             call(key)
     with pytest.raises(error, match="^init_state: " + said):
         init_state(TASK, OPTIMIZER, key)

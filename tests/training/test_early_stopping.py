@@ -84,6 +84,13 @@ def test_nan_is_the_worst_and_a_run_without_numbers_keeps_its_start():
     assert rule.update(state, jnp.array(1.0)).best_metric == 1.0
 
 
+def test_once_it_is_to_stop_an_improvement_does_not_change_that():
+    rule = EarlyStopping(patience=1)
+    state = rule.update(rule.update(rule.init(), jnp.array(1.0)), jnp.array(2.0))
+    assert state.should_stop
+    assert rule.update(state, jnp.array(0.5)).should_stop
+
+
 @pytest.mark.parametrize(
     ("rule", "sentence"),
     [

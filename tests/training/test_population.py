@@ -145,6 +145,9 @@ def test_it_is_differentiable():
          "`mesh` must have an axis 'pop'"),
         (lambda: make_population(told, [("key", "rows")])(KEYS[:1], RATES, FOLDS),
          "key and rows must have one length .*'key': \\[1\\], 'rows': \\[2\\]"),
+        (lambda: make_population(told, ("hyperparameters",))(KEYS[0], {"a": RATES, "b1": 0.9}),
+         r"^make_population: hyperparameters\['b1'\] is a scalar, and every leaf needs an axis of "
+         "length 3: repeat it, or set it in `build`.$"),
         (lambda: make_population(told, ("rows",))(KEYS, RATES), "rows must have one length"),
         (lambda: make_population(told, ("key",))(KEYS[0], RATES), "key must have one length"),
     ],

@@ -273,7 +273,11 @@ def test_a_batch_larger_than_the_training_rows_is_refused(key):
     ("data", "error", "sentence"),
     [
         ((np.zeros((0, 2)), np.zeros(0)), ValueError, "at least one example"),
-        ((np.zeros((3, 2)), np.zeros(4)), ValueError, r"one row per example, got \[3, 4\]"),
+        (
+            (np.zeros((3, 2)), np.zeros(4)),
+            ValueError,
+            r"example, got 3 rows in `inputs`, 4 rows in `targets`\.",
+        ),
         (np.zeros((3, 2)), TypeError, "`data` must be a pair"),
     ],
 )
