@@ -76,7 +76,8 @@ def test_equations_a_leaf_are_at_most_a_fifth_more_than_in_optax(standard_promot
     width = max(map(len, table))
     for name, (mine, its) in sorted(table.items()):
         print(f"{name:{width}} {mine:6.1f} equations a leaf, optax {its:6.1f}")  # noqa: T201
-    more = lambda name: NORM_OF_A_LEAF if name in WITH_NORMS else 0.1
+    # `flatten` joins the offered `grad` too, for line searches: a reshape of each leaf.
+    more = lambda name: NORM_OF_A_LEAF if name in WITH_NORMS else 1.1 if name == "flatten" else 0.1
     too_long = {
         name: (mine, its) for name, (mine, its) in table.items() if mine > 1.2 * its + more(name)
     }

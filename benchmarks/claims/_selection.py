@@ -47,7 +47,8 @@ def pick_by_others(
 
 
 def picked(
-    values: Shaped[np.ndarray, "configurations seeds"], picks: Int[np.ndarray, "*resamples seeds"]
-) -> Shaped[np.ndarray, "*resamples seeds"]:
-    """Of values [configurations, seeds] those of each seed's pick."""
+    values: Shaped[np.ndarray, "configurations seeds *rest"],
+    picks: Int[np.ndarray, "*resamples seeds"],
+) -> Shaped[np.ndarray, "..."]:
+    """The values of each seed's pick, [*resamples, seeds, *rest]."""
     return values[picks, np.arange(values.shape[1])]

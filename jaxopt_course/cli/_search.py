@@ -243,7 +243,7 @@ def _on_best(record: Mapping[str, Any]) -> str:
     score = f"{record['metric'].replace('_', ' ')} {_with_error(best)}"
     of_rungs = "brackets" in record
     remark = (
-        f" after {checks.counted(best['steps'], 'step')}"
+        f" after {checks.counted(int(best['steps']), 'step')}"
         if of_rungs
         else "; biased, as the lowest of many"
     )
