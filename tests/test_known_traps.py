@@ -11,6 +11,7 @@ import pytest
 
 import jaxopt_course as jc
 from tests.catalogue import TRANSFORMATIONS
+from tests.tiers import everyday_first
 
 
 RECIPES = [name for name, m in TRANSFORMATIONS.items() if "learning_rate" in m.numbers]
@@ -228,7 +229,7 @@ def test_missing_params_are_asked_for_by_the_link_that_reads_them(tx):
 
 # the link of rprop takes a number; the rate of inject_hyperparams is in the state, to be assigned
 @pytest.mark.parametrize(
-    "name", [n for n in RECIPES if n != "scale_by_rprop" and "inject" not in n]
+    "name", everyday_first(30, [n for n in RECIPES if n != "scale_by_rprop" and "inject" not in n])
 )
 def test_a_state_goes_on_with_a_schedule(name):
     """Between a constant and a scheduled rate the state kept no common structure."""

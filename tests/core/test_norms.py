@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxopt_course.core import global_norm, l2_norm, root_mean_square, tree
+from tests.tiers import everyday_first
 
 
 SIZES = {  # far beyond the roots of the largest and the smallest number
@@ -43,7 +44,7 @@ def check_norm(norm, dtype, size):
     np.testing.assert_allclose(along, exact, rtol=rounding)
 
 
-@pytest.mark.parametrize(("dtype", "size"), CASES)
+@pytest.mark.parametrize(("dtype", "size"), everyday_first(5, CASES))
 def test_the_norm_and_its_slopes_are_right_at_any_size(dtype, size):
     check_norm(global_norm, dtype, size)
 

@@ -13,6 +13,7 @@ from jaxopt_course.data import (
     teacher,
     two_moons,
 )
+from tests.tiers import everyday_first
 
 
 DRAWN = {
@@ -35,7 +36,7 @@ def test_the_key_decides(key, name):
     assert (draw(key, 0.1)[0] != draw(jax.random.key(1), 0.1)[0]).all()
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", everyday_first(1, DRAWN))
 def test_noise_is_data(key, name):
     levels = jnp.array([0.0, 0.1, 1.0])
     batched = jax.jit(jax.vmap(DRAWN[name], (None, 0)))(key, levels)

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.tiers import everyday_first
+
 
 EVERYDAY = {"classification", "injected_rate"}
 SCRIPTS = [
@@ -20,7 +22,7 @@ def result_of(path):
     return jax.tree.map(np.asarray, runpy.run_path(str(path))["RESULT"])
 
 
-@pytest.mark.parametrize("path", SCRIPTS)
+@pytest.mark.parametrize("path", everyday_first(1, SCRIPTS))
 def test_a_script_gives_what_it_gave(path, tmp_path, standard_promotion):
     text = path.read_text()
     assert text.count("import optax\n") == 1

@@ -24,6 +24,7 @@ from jaxopt_course.optimizers import (
 from jaxopt_course.schedules import cosine_decay_schedule
 from jaxopt_course.transforms import chain, normalize, scale_by_learning_rate
 from tests.optimizers.trajectories import GRADIENTS, STEPS, alone, distance, flat
+from tests.tiers import everyday_first
 
 
 KERNELS = GRADIENTS["dense"]["kernel"]
@@ -180,7 +181,7 @@ CONVERGES = {
 }
 
 
-@pytest.mark.parametrize("name", CONVERGES)
+@pytest.mark.parametrize("name", everyday_first(2, CONVERGES))
 def test_each_solves_an_ill_conditioned_least_squares_problem(name):
     factory, rate, bound = CONVERGES[name]
     tx = factory(cosine_decay_schedule(rate, 1000))
@@ -195,6 +196,7 @@ def test_each_solves_an_ill_conditioned_least_squares_problem(name):
     assert float(ill_conditioned(w) / ill_conditioned(start)) < bound
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("build", [shampoo, lambda a: soap(a, precondition_frequency=2), muon])
 def test_meta_gradients_are_finite_from_a_symmetric_start(build):
     """All factors are multiples of the identity, whose eigenvectors have no derivative."""
@@ -214,6 +216,7 @@ def test_meta_gradients_are_finite_from_a_symmetric_start(build):
         assert all(bool(jnp.isfinite(slope)) for slope in slopes)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("build", [scale_by_muon, scale_by_shampoo, scale_by_soap])
 def test_complex_matrices_turn_with_their_basis(build):
     """A unitary change of rows changes the update alike: true only with the right conjugates."""

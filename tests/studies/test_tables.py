@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from jaxopt_course.studies import Choice, search, to_table, write_table
+from tests.tiers import everyday_first
 
 from .problems import FOLDS, SPACE, descend
 
@@ -31,7 +32,7 @@ def test_a_table_by_training_has_every_score_in_its_place(result):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-@pytest.mark.parametrize("by", ["configuration", "training"])
+@pytest.mark.parametrize("by", everyday_first(1, ["configuration", "training"]))
 def test_files_hold_the_table(result, suffix, by, tmp_path):
     path = tmp_path / f"search.{suffix}"
     write_table(result, path, by=by)

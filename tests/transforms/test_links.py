@@ -139,6 +139,7 @@ def test_narrow_measurements_are_kept_wide():
 # Clipping
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("shape", [(), (7,), (4, 3), (1, 5), (2, 3, 4), (2, 2, 3, 4), (2,) * 5])
 def test_units_are_those_of_optax(shape, standard_promotion):
     x = jnp.asarray(np.random.default_rng(0).normal(size=shape))

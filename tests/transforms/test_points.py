@@ -19,6 +19,7 @@ from jaxopt_course.transforms import (
     partition,
     split_real_and_imaginary,
 )
+from tests.tiers import everyday_first
 
 
 RNG = np.random.default_rng(0)
@@ -52,7 +53,7 @@ def point_after_steps(tx, point, params):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", everyday_first(3, OPTIMIZERS))
 def test_another_layout_has_the_same_points(name, layout):
     (tx, point), (wrap, params) = OPTIMIZERS[name], LAYOUTS[layout]
     wanted = point_after_steps(tx, point, params)
@@ -60,7 +61,7 @@ def test_another_layout_has_the_same_points(name, layout):
 
 
 @pytest.mark.parametrize("layout", ["none", *LAYOUTS])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", everyday_first(4, OPTIMIZERS))
 def test_a_group_has_points_of_its_own(name, layout):
     tx, point = OPTIMIZERS[name]
     wrap, params = LAYOUTS.get(layout, (lambda tx: tx, REAL))

@@ -13,6 +13,7 @@ import pytest
 from jaxopt_course import workloads
 from jaxopt_course.tasks import Batch
 from jaxopt_course.workloads import WORKLOADS, entry, workload
+from tests.tiers import everyday_first
 
 from .trainings import validation_losses
 
@@ -147,7 +148,7 @@ def test_a_start_is_finite_and_far_from_the_target(name, variant):
     assert loss > 1.1 * WORKLOADS[name].targets[variant]
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", everyday_first(4, WORKLOADS))
 def test_rows_are_whole_batches_and_do_not_overlap(name):
     own = WORKLOADS[name]
     assert own.steps % own.evaluate_every == 0
