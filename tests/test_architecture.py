@@ -219,7 +219,12 @@ def test_a_file_has_at_most_400_lines():
 
 # Tests that import private names, each with its reason beside the import.
 PRIVATE_IMPORTS = {
-    *("cli/test_diagnose.py", "cli/test_search.py", "sharded_packed.py", "sharded_search.py"),
+    *(
+        "cli/test_diagnose.py",
+        "cli/test_search_ranges.py",
+        "sharded_packed.py",
+        "sharded_search.py",
+    ),
     *("studies/overnight.py", "studies/test_halving.py", "studies/test_population_based.py"),
     *("studies/test_resume.py", "studies/test_search.py", "tasks/test_targets.py"),
     *("training/test_checkpoint_corruption.py", "training/test_checkpoints.py"),
