@@ -62,7 +62,7 @@ def compiled(tx, rows=ROWS, **options):
 WAYS = [(fitted, "schedule_free"), (fitted, "packed"), *((compiled, name) for name in AVERAGING)]
 
 
-@pytest.mark.parametrize("run_of, name", everyday_first(3, WAYS))
+@pytest.mark.parametrize("run_of, name", everyday_first(1, WAYS))
 def test_the_average_is_what_is_evaluated_and_kept(run_of, name):
     run = run_of(AVERAGING[name])
     average = evaluation_params(run.state.opt_state, run.state.params)

@@ -33,6 +33,7 @@ from jaxopt_course.training import (
     fit,
 )
 from jaxopt_course.transforms import MultiSteps, dynamic_loss_scale, ema_params
+from tests.tiers import everyday_first
 
 from . import older_format
 from .problems import N, blobs, build, keeping, line, line_task
@@ -288,7 +289,7 @@ def test_a_checkpoint_of_an_older_format_is_gone_on_with(tmp_path):
     chex.assert_trees_all_close(*parts, rtol=1e-12)
 
 
-@pytest.mark.parametrize("policy", ["raise", "warn"])
+@pytest.mark.parametrize("policy", everyday_first(1, ["raise", "warn"]))
 def test_a_directory_that_is_deleted_under_a_run_ends_it_or_does_not(policy, tmp_path, undisturbed):
     directory = tmp_path / "checkpoints"
 

@@ -83,6 +83,7 @@ def test_momentum_has_the_zigzag_that_its_roots_give(key):
     assert ((plain > 30 * (1 - 1e-3)) & (plain < 300 * (1 + 1e-3))).all()
 
 
+@pytest.mark.exhaustive
 def test_a_quadratic_with_decay_ends_where_the_formula_says(key):
     verdict = claim("l2_contours")(key, seeds=3, quick=True)
     check(verdict, "l2_contours", 3)

@@ -126,6 +126,7 @@ def test_critical_rates_of_a_quadratic_are_those_of_the_formula(key):
     np.testing.assert_allclose(alike.one, alike.full, rtol=1e-3)
 
 
+@pytest.mark.exhaustive
 def test_of_equal_examples_a_step_of_one_does_what_a_step_of_all_does(key):
     n = _twenty_examples.EXAMPLES
     data = np.ones((n, 4), np.float32), np.full(n, 3)
@@ -186,6 +187,7 @@ def test_a_distribution_shifts_by_its_mean_in_deviations_and_by_the_ratio_of_the
     np.testing.assert_allclose(_covariate_shift._shift((m, s), (m, s * jnp.e)), 1.0, rtol=1e-6)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("norm", [None, "batch"])
 def test_gradients_shift_only_if_layers_below_have_moved(norm, key):
     x = jax.random.normal(key, (16, 4))
