@@ -100,7 +100,7 @@ def test_the_state_of_a_common_optimizer_is_refused_by_others(name, as_users_run
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(("turn", "name"), enumerate(TRANSFORMATIONS))
+@pytest.mark.parametrize(("turn", "name"), list(enumerate(TRANSFORMATIONS)))
 def test_the_state_of_another_is_refused(turn, name, as_users_run_it):
     """Each member is given a third of all kinds of states; the thirds take turns."""
     kinds = {kind(state_of(other)): other for other in TRANSFORMATIONS}
