@@ -52,8 +52,10 @@ def classical_dropout(
     return jnp.where(kept, x, 0)
 
 
-def mean_of_classical_dropout(x: Float[Array, "*shape"], rate: ScalarLike) -> Float[Array, "*shape"]:
-    """``(1 - rate) * x``: what :func:`classical_dropout` gives on average, for evaluation."""
+def mean_of_classical_dropout(
+    x: Float[Array, "*shape"], rate: ScalarLike
+) -> Float[Array, "*shape"]:
+    """``(1 - rate) * x``: the mean of :func:`classical_dropout`, which evaluation uses."""
     return _scaled(x, numerics.complement(rate, numerics.wide_dtype(x.dtype)))
 
 

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Int, ScalarLike
 
@@ -143,18 +142,19 @@ class _Block(nn.Module):
 
 def _blocks(model: Transformer, h: Array, causal: Array | None, train: bool) -> Array:
     """All blocks, whose submodules get their names in ``model`` unless they are stacked."""
-    run = lambda block, h: _block(block, h, causal, train)
+    if model.blocks == 0:
+        return h
     if not model.scan:
+        run = lambda model, h: _block(model, h, causal, train)
         run = nn.remat(run) if model.remat else run
         for _ in range(model.blocks):
             h = run(model, h)
         return h
-    if model.blocks == 0:
-        return h
+    call = lambda block, h: block(h, causal, train)
     # Inside a loop XLA cannot merge the recomputation with the first computation.
-    run = nn.remat(run, prevent_cse=False) if model.remat else run
+    call = nn.remat(call, prevent_cse=False) if model.remat else call
     over_blocks = nn.scan(
-        lambda block, h: (run(block, h), None),
+        lambda block, h: (call(block, h), None),
         variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True, "dropout": True},
         length=model.blocks,
@@ -186,9 +186,9 @@ def _attention_function(model: Any) -> Callable[..., Array]:
 
 
 def _normalized(model: Any, h: Array) -> Array:
-    return {"layer": LayerNorm, "rms": RMSNorm}[model.normalization](
-        param_dtype=model.param_dtype
-    )(h)
+    return {"layer": LayerNorm, "rms": RMSNorm}[model.normalization](param_dtype=model.param_dtype)(
+        h
+    )
 
 
 def _added(model: Any, h: Array, branch: Array, train: bool) -> Array:

@@ -1,8 +1,8 @@
 """Numbers of a layer that may be traced.
 
-A Python number is a static attribute of an NNX module. An array cannot be one: a traced number would
-leave the trace in which the module was made. It becomes a variable of a type of its own, so that it
-is neither trained nor part of the state of a model.
+A Python number is a static attribute of an NNX module. An array cannot be one: a traced number
+would leave the trace in which the module is made. It becomes a variable of a type of its own,
+which is neither trained nor part of the state of a model.
 """
 
 from typing import Any

@@ -198,9 +198,7 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         variables = _filled(abstract_params, params), _filled(abstract_rest, model_state)
         has_numbers = bool(jax.tree.leaves(abstract_numbers))
         current = _filled(abstract_numbers, numbers()) if has_numbers else abstract_numbers
-        return nnx.merge(
-            graph, variables[0], _seeded(abstract_random, key), current, variables[1]
-        )
+        return nnx.merge(graph, variables[0], _seeded(abstract_random, key), current, variables[1])
 
     def evaluated(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
         model = merged(params, model_state, jax.random.key(0))  # evaluation draws no numbers
