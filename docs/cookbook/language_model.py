@@ -16,7 +16,7 @@ from jaxopt_course.problems import problem
 from jaxopt_course.training import sample_tokens
 
 
-LENGTH, STEPS = 64, 1600
+LENGTH, STEPS = 64, 1200
 folder = pathlib.Path(tempfile.mkdtemp())
 (folder / "text").write_text("\n".join(topics.values()))
 inputs, targets = jc.data.text(folder / "text", LENGTH)
@@ -39,8 +39,9 @@ decay = lambda peak: jc.warmup_cosine_decay_schedule(0.0, peak, 50, STEPS // 2)
 optimizers = {"adamw": jc.adamw(decay(5e-3)), "muon": jc.muon(decay(0.02))}
 for name, optimizer in optimizers.items():
     optimizer = jc.ema_params(jc.MultiSteps(optimizer, 2), 0.98)
-    options = {"rows": rows, "batch_size": 16, "key": jax.random.key(0), "progress": False}
-    options |= {"checkpoint": folder / name, "evaluate_every": STEPS // 2}
+    options = {"rows": rows, "batch_size": 8, "key": jax.random.key(0), "progress": False}
+    saved = jc.training.Checkpointing(folder / name, resume="auto")
+    options |= {"checkpoint": saved, "evaluate_every": STEPS // 2}
     jc.fit(task, optimizer, (inputs, targets), steps=STEPS // 2, **options)  # interrupted here
     run = jc.fit(task, optimizer, (inputs, targets), steps=STEPS, **options)  # and resumed
     last = {key: values[-1] for key, values in run.history.items()}

@@ -33,7 +33,6 @@ FIXED_NUMBERS: dict[Any, tuple[str, str]] = {
     nn.Dropout: ("rate", "jaxopt_course.nn.Dropout"),
     nn.MultiHeadDotProductAttention: ("dropout_rate", "jaxopt_course.nn.Dropout after it"),
     nnx.Dropout: ("rate", "jaxopt_course.nnx.Dropout"),
-    nnx.MultiHeadAttention: ("dropout_rate", "jaxopt_course.nnx.Dropout after it"),
 }
 
 
@@ -182,7 +181,14 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
             f"model itself, a {type(make_model).__name__}."
         )
     make = _called_by_name(make_model)
-    abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    try:
+        abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    except jax.errors.TracerBoolConversionError as error:
+        raise TypeError(
+            "nnx_task: a module compares a traced number while it is made, as "
+            "flax.nnx.MultiHeadAttention does with its `dropout_rate`. Make it with a Python "
+            "number, such as 0, and put jaxopt_course.nnx.Dropout after it."
+        ) from error
     for path, node in nnx.iter_graph(abstract):
         _check_numbers("nnx_task", node, path)
     graph, abstract_params, abstract_random, abstract_numbers, abstract_rest = _split(abstract)

@@ -93,6 +93,7 @@ def test_depth_does_not_lengthen_the_program_of_a_scan(key):
     assert length(8) > 2 * length(2)
 
 
+@pytest.mark.usefixtures("standard_promotion")  # jax's attention in bfloat16 mixes dtypes
 @pytest.mark.parametrize("scan", [False, True])
 def test_the_computation_may_be_in_bfloat16(scan, key):
     model = Transformer(**SIZES, **MODERN, scan=scan, dtype="bfloat16")

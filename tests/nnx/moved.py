@@ -53,7 +53,7 @@ def of_nnx(model, x, **arguments):
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
     def loss(params, x):
-        model = nnx.merge(graph, params, rest)
+        model = nnx.merge(graph, params, jax.tree.map(lambda x: x, rest))  # of this trace
         y = model(x, **arguments)
         return weighted_sum(y), (y, nnx.state(model, nnx.BatchStat))
 

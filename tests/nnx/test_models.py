@@ -96,6 +96,7 @@ def transformer_names(tree):
     return found | ({"head": tree["Dense_0"]} if "Dense_0" in tree else {})
 
 
+@pytest.mark.usefixtures("standard_promotion")  # jax's attention in bfloat16 mixes dtypes
 @pytest.mark.parametrize("options", everyday_first(1, [MODERN, OLD, MIXED]), ids=str)
 def test_a_transformer_is_that_of_linen(options, monkeypatch):
     sizes = {"width": 8, "heads": 2, "blocks": 3, **options}

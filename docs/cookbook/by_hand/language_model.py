@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from optax import contrib
 
 
-LENGTH, STEPS, BATCH, WIDTH, HEADS, BLOCKS = 64, 1600, 16, 64, 4, 2
+LENGTH, STEPS, BATCH, WIDTH, HEADS, BLOCKS = 64, 1200, 8, 64, 4, 2
 folder = pathlib.Path(tempfile.mkdtemp())
 text = np.frombuffer("\n".join(topics.values()).encode(), np.uint8).astype(np.int32)
 count = (len(text) - 1) // LENGTH
