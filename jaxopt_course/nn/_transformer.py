@@ -56,6 +56,7 @@ class Transformer(nn.Module):
         remat: whether gradients recompute the inside of each block instead of storing it.
 
     Examples:
+        >>> import jax
         >>> model, tokens = Transformer(vocabulary=5, length=8), jnp.array([[0, 3, 1]])
         >>> logits, variables = model.init_with_output(jax.random.key(0), tokens, train=False)
         >>> logits.shape

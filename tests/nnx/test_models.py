@@ -108,7 +108,11 @@ def test_a_transformer_is_that_of_linen(options, monkeypatch):
     same_keys(monkeypatch, fixed=True)
     names = lambda tree: transformer_names(tree) if tree else {}
     expected = of_linen(linen, {"params": params}, TOKENS, names, train=True)
-    chex.assert_trees_all_equal(of_nnx(model, TOKENS), expected)
+    if jax.__version_info__ >= (0, 11):
+        chex.assert_trees_all_equal(of_nnx(model, TOKENS), expected)
+    else:  # whose compiler rounds the two loops differently
+        close = 2e-2 if "dtype" in options else 1e-5
+        chex.assert_trees_all_close(of_nnx(model, TOKENS), expected, rtol=close, atol=close / 10)
     model.eval()
     evaluated = linen.apply({"params": params}, TOKENS, train=False)
     chex.assert_trees_all_equal(model(TOKENS), evaluated)
