@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 import jaxopt_course as jc
@@ -25,9 +26,10 @@ def build(rate):
     return jc.nnx_task(functools.partial(Net, rate), problem("multiclass")), jc.adam(3e-3)
 
 
-data = jc.data.digits()
-rows = jc.Rows(jnp.arange(200), None, jnp.arange(200, 1797))  # few rows train
-train = jc.make_train(build, data, steps=400, batch_size=50, evaluate_every=400)
+inputs, targets, *_ = jc.data.digits()
+targets[:200:3] = np.random.default_rng(0).integers(0, 10, 67)  # wrong labels in a third
+rows = jc.Rows(jnp.arange(200), None, jnp.arange(200, 1797))
+train = jc.make_train(build, (inputs, targets), steps=400, batch_size=50, evaluate_every=400)
 loss = lambda key, rate, rows: train(key, rate, rows).history["validation_loss"][-1]
 population = jax.jit(jc.make_population(loss, ("hyperparameters", "key"), strategy="chunk"))
 
@@ -37,5 +39,5 @@ for rate, mean in zip(rates, losses.mean(1), strict=True):
     print(f"dropout {rate:.2f}: validation loss {mean:.3f}")
 best = rates[losses.mean(1).argmin()]
 print(f"the best rate is {best:.2f}")
-assert 0.2 < best < 0.9
+assert best > 0.2
 assert losses.mean(1).min() < 0.9 * losses[0].mean()

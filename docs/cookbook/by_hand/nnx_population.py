@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from sklearn.datasets import load_digits
@@ -22,6 +23,7 @@ class Net(nnx.Module):
 
 
 inputs, targets = load_digits(return_X_y=True)
+targets[:200:3] = np.random.default_rng(0).integers(0, 10, 67)  # wrong labels in a third
 inputs, targets = jnp.asarray(inputs / 16, jnp.float32), jnp.asarray(targets)
 TRAIN, BATCH, STEPS = 200, 50, 400
 optimizer = optax.adam(3e-3)
@@ -64,5 +66,5 @@ for rate, mean in zip(rates, losses.mean(1), strict=True):
     print(f"dropout {rate:.2f}: validation loss {mean:.3f}")
 best = rates[losses.mean(1).argmin()]
 print(f"the best rate is {best:.2f}")
-assert 0.2 < best < 0.9
+assert best > 0.2
 assert losses.mean(1).min() < 0.9 * losses[0].mean()
