@@ -87,5 +87,5 @@ def text(
             f"text: `files` must have at least `length` + 1 = {length + 1} bytes, got "
             f"{checks.counted(len(joined), 'byte')} in {checks.counted(len(paths), 'file')}."
         )
-    inputs, targets = joined[: rows * length], joined[1 : rows * length + 1]
-    return tuple(part.astype(np.int32).reshape(rows, length) for part in (inputs, targets))
+    as_rows = lambda part: part.astype(np.int32).reshape(rows, length)
+    return as_rows(joined[: rows * length]), as_rows(joined[1 : rows * length + 1])

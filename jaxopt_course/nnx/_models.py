@@ -61,8 +61,10 @@ class MLP(nnx.Module):
         checks.integer("MLP", "inputs", inputs, "[1, inf)")
         widths = (inputs, *hidden)
         self.hidden = nnx.List(
-            _Hidden(fields, _linear, *sizes, rate, rngs)
-            for *sizes, rate in zip(widths, hidden, _rates(fields, len(hidden)), strict=False)
+            _Hidden(fields, _linear, before, width, rate, rngs)
+            for before, width, rate in zip(
+                widths, hidden, _rates(fields, len(hidden)), strict=False
+            )
         )
         self.last = _linear(fields, widths[-1], outputs, True, rngs)
 
@@ -112,14 +114,14 @@ class CNN(nnx.Module):
             checks.integer("CNN", "shape", size, "[1, inf)")
         rates = _rates(fields, len(channels) + len(dense))
         self.convolutions = nnx.List(
-            _Hidden(fields, _convolution, *sizes, rate, rngs)
-            for *sizes, rate in zip((depth, *channels), channels, rates, strict=False)
+            _Hidden(fields, _convolution, before, after, rate, rngs)
+            for before, after, rate in zip((depth, *channels), channels, rates, strict=False)
         )
         halved = lambda size: math.ceil(size / 2 ** len(channels))
         widths = (halved(height) * halved(width) * (depth, *channels)[-1], *dense)
         self.hidden = nnx.List(
-            _Hidden(fields, _linear, *sizes, rate, rngs)
-            for *sizes, rate in zip(widths, dense, rates[len(channels) :], strict=False)
+            _Hidden(fields, _linear, before, after, rate, rngs)
+            for before, after, rate in zip(widths, dense, rates[len(channels) :], strict=False)
         )
         self.last = _linear(fields, widths[-1], outputs, True, rngs)
 

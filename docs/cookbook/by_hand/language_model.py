@@ -128,8 +128,9 @@ decay = lambda peak: optax.warmup_cosine_decay_schedule(0.0, peak, 50, STEPS // 
 optimizers = {"adamw": optax.adamw(decay(5e-3)), "muon": contrib.muon(decay(0.02))}
 for name, inner in optimizers.items():
     optimizer = optax.MultiSteps(inner, 2)
-    train(optimizer, folder / name, STEPS // 2)  # interrupted here
-    params = train(optimizer, folder / name, STEPS)  # and resumed
+    if name == "muon":  # which is interrupted halfway, and resumed
+        train(optimizer, folder / name, STEPS // 2)
+    params = train(optimizer, folder / name, STEPS)
     loss = float(evaluate(params, inputs[n:], targets[n:]))
     print(f"{name}: perplexity {np.exp(loss):.2f}, {loss / np.log(2):.2f} bits per byte")
     prompt = np.frombuffer(b"The class ", np.uint8).astype(np.int32)
