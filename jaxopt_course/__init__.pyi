@@ -9,6 +9,7 @@ from . import losses as losses
 from . import metrics as metrics
 from . import minimization as minimization
 from . import nn as nn
+from . import nnx as nnx
 from . import optimizers as optimizers
 from . import plots as plots
 from . import problems as problems

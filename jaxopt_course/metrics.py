@@ -11,6 +11,7 @@ With C[i, j] the number of examples of class i that were predicted as class j,
     f1_k        = 2 C[k, k] / (sum_i C[i, k] + sum_j C[k, j])
 """
 
+import math
 from typing import Any
 
 import jax
@@ -23,10 +24,12 @@ from jaxopt_course.core import checks, numerics, tree
 __all__ = [
     "accuracy",
     "binary_accuracy",
+    "bits_per_byte",
     "confusion_matrix",
     "exact_match",
     "f1_score",
     "mean_absolute_error",
+    "perplexity",
     "precision",
     "r2_score",
     "recall",
@@ -136,6 +139,48 @@ def r2_score(
     total = mean(jnp.square(t - mean(t, weights)[None]), weights)
     missed = (total == 0) & (unexplained > 0)
     return jnp.mean(jnp.where(missed, 0, 1 - numerics.safe_divide(unexplained, total)))
+
+
+def perplexity(
+    losses: Real[Array, "*shape"], weights: Real[Array, "*shape"] | None = None
+) -> Float[Array, ""]:
+    """exp(mean loss): the perplexity of a language model on a whole data set.
+
+    A model that hesitates between k equally probable tokens has the perplexity k. The mean of the
+    perplexities of batches would be larger: take the mean loss first.
+
+    Args:
+        losses: cross-entropies in nats, of tokens or of rows with equally many tokens; or their
+            mean, such as ``run.history["validation_loss"][-1]``.
+        weights: as in :func:`weighted_mean`. None means 1.
+
+    Examples:
+        >>> round(float(perplexity(jnp.log(jnp.array([2.0, 8.0])))), 4)
+        4.0
+    """
+    losses = tree.widened(checks.as_array("perplexity", "losses", losses))
+    weights = jnp.ones_like(losses) if weights is None else weights
+    return jnp.exp(weighted_mean(losses, weights))
+
+
+def bits_per_byte(
+    losses: Real[Array, "*shape"], bytes_per_token: ScalarLike = 1.0
+) -> Float[Array, "*shape"]:
+    """Cross-entropies in bits per byte of the text: loss / (log 2 * bytes per token).
+
+    Unlike the perplexity, it compares models with different tokens.
+
+    Args:
+        losses: cross-entropies of tokens, or means of them, in nats.
+        bytes_per_token: mean number of bytes of a token, in (0, inf). It is 1 if tokens are bytes.
+
+    Examples:
+        >>> bits_per_byte(jnp.log(jnp.array([2.0, 256.0]))).tolist()
+        [1.0, 8.0]
+    """
+    checks.number("bits_per_byte", "bytes_per_token", bytes_per_token, "(0, inf)")
+    losses = tree.widened(checks.as_array("bits_per_byte", "losses", losses))
+    return losses / (math.log(2) * jnp.asarray(bytes_per_token, losses.dtype))
 
 
 def confusion_matrix(

@@ -3,6 +3,7 @@
     problem                         activation   loss of an example
     binary                          sigmoid      binary cross-entropy
     multiclass                      softmax      categorical cross-entropy
+    next_byte                       softmax      categorical cross-entropy
     multilabel                      sigmoid      binary cross-entropy, summed over the labels
     regression                      none         mean squared error
     unit_regression                 sigmoid      mean squared error, targets in [0, 1]
@@ -11,7 +12,8 @@
 Losses, metrics and labels take the outputs of a model before the activation (logits, if there is
 one). Outputs are converted to float32 or wider first, so losses neither overflow nor lose digits in
 half precision. If an example has several outcomes (pixels, positions of a sequence), its loss is
-their mean.
+their mean. ``next_byte`` is ``multiclass`` for language models over bytes, with the metric
+``bits_per_byte``.
 """
 
 import dataclasses
@@ -32,7 +34,13 @@ from jaxopt_course.losses import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
-from jaxopt_course.metrics import accuracy, binary_accuracy, exact_match, mean_absolute_error
+from jaxopt_course.metrics import (
+    accuracy,
+    binary_accuracy,
+    bits_per_byte,
+    exact_match,
+    mean_absolute_error,
+)
 
 
 __all__ = [
@@ -282,6 +290,10 @@ def _multiclass_loss(outputs: Array, targets: Array) -> Array:
     return softmax_cross_entropy_with_integer_labels(outputs, targets)
 
 
+def _bits_of_bytes(outputs: Array, targets: Array) -> Array:
+    return bits_per_byte(_multiclass_loss(outputs, targets))
+
+
 def _largest(outputs: Float[Array, "batch classes"]) -> Shaped[Array, "batch"]:
     return jnp.argmax(outputs, -1).astype(jnp.int32)
 
@@ -317,11 +329,13 @@ def _row(
 _MAE = {"mean_absolute_error": mean_absolute_error}
 _UNIT_MAE = {"mean_absolute_error": _of_sigmoid(mean_absolute_error)}
 _MATCHES = {"exact_match": exact_match, "label_accuracy": binary_accuracy}
+_OF_BYTES = {"accuracy": accuracy, "bits_per_byte": _bits_of_bytes}
 _LOGISTIC = sigmoid_binary_cross_entropy
 _sigmoid, _softmax, _identity = jax.nn.sigmoid, jax.nn.softmax, jax.nn.identity
 _rows = (
     _row("binary", "bits", _sigmoid, _LOGISTIC, {"accuracy": binary_accuracy}, _bit),
     _row("multiclass", "classes", _softmax, _multiclass_loss, {"accuracy": accuracy}, _largest),
+    _row("next_byte", "classes", _softmax, _multiclass_loss, _OF_BYTES, _largest),
     _row("multilabel", "bits", _sigmoid, multilabel_cross_entropy, _MATCHES, _bits),
     _row("regression", "real", _identity, mean_squared_error, _MAE, _identity),
     _row("unit_regression", "unit", _sigmoid, _of_sigmoid(mean_squared_error), _UNIT_MAE, _sigmoid),

@@ -20,6 +20,7 @@ LAYERS = [
         *("metrics", "regularizers", "schedules", "surfaces"),
     },
     {"nn", "problems", "transforms"},
+    {"nnx"},
     {"optimizers", "tasks"},
     {"contrib", "minimization", "training"},
     {"diagnostics", "studies"},

@@ -6,6 +6,7 @@ import pytest
 import sklearn.metrics
 
 from jaxopt_course import metrics
+from jaxopt_course.problems import problem
 
 
 @pytest.fixture
@@ -183,3 +184,21 @@ class TestBadArguments:
     def test_k_must_lie_within_the_classes(self):
         with pytest.raises(ValueError, match=r"top_k_accuracy: `k` must lie in \[1, 5\], got 6"):
             metrics.top_k_accuracy(jnp.ones((3, 5)), jnp.ones(3, jnp.int32), 6)
+
+
+def test_perplexity_is_the_exponential_of_the_mean_loss():
+    losses, weights = jnp.array([1.0, 3.0, jnp.nan]), jnp.array([3.0, 1.0, 0.0])
+    chex.assert_trees_all_close(metrics.perplexity(losses, weights), jnp.exp(1.5), rtol=1e-12)
+    uniform = problem("next_byte").loss(jnp.zeros((2, 5, 256)), jnp.ones((2, 5), jnp.int32))
+    chex.assert_trees_all_close(metrics.perplexity(uniform), 256.0, rtol=1e-12)
+
+
+def test_bits_per_byte_count_halvings():
+    row = problem("next_byte")
+    outputs, targets = jnp.log(jnp.array([[[0.5, 0.25, 0.25]] * 2])), jnp.array([[0, 2]])
+    found = row.metrics["bits_per_byte"](outputs, targets)
+    chex.assert_trees_all_close(found, jnp.array([1.5]), rtol=1e-12)
+    per_byte = metrics.bits_per_byte(jnp.log(jnp.array([16.0])), bytes_per_token=4.0)
+    chex.assert_trees_all_close(per_byte, jnp.array([1.0]), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"`bytes_per_token` must lie in \(0, inf\)"):
+        metrics.bits_per_byte(jnp.ones(2), 0.0)

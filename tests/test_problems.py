@@ -14,6 +14,7 @@ BATCH = 6
 TARGETS = {  # targets and the number of outputs
     "binary": (jnp.array([0, 1, 1, 0, 1, 0]), 1),
     "multiclass": (jnp.array([0, 1, 2, 0, 1, 3]), 4),
+    "next_byte": (jnp.array([0, 1, 2, 0, 1, 3]), 4),
     "multilabel": (jnp.array([[0, 1], [1, 1]] * 3), 2),
     "regression": (jnp.array([[0.0, -10.0], [3.0, 1.0]] * 3), 2),
     "unit_regression": (jnp.array([0.0, 0.3, 1.0] * 2), 1),
@@ -34,6 +35,7 @@ def reference(name, p, t):
     return {
         "binary": cross_entropy,
         "multiclass": lambda p, t: -np.log(p[t]),
+        "next_byte": lambda p, t: -np.log(p[t]),
         "multilabel": cross_entropy,
         "regression": lambda p, t: np.mean((p - t) ** 2),
         "unit_regression": lambda p, t: np.mean((p - t) ** 2),

@@ -49,8 +49,12 @@ def test_public_name_is_documented_and_annotated(package, name):
 
 
 def test_each_name_is_public_in_one_place_only():
-    names = [name for _, name in PUBLIC]
+    names = [name for package, name in PUBLIC if package is not jaxopt_course.nnx]
     assert sorted(names) == sorted(set(names))
+
+
+def test_the_layers_of_nnx_are_named_as_those_of_linen():
+    assert {*public_names(jaxopt_course.nnx)} - {*dir(jaxopt_course.nn)} == {"Hyperparameter"}
 
 
 # What a training is written with, beside optax's vocabulary.

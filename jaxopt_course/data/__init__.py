@@ -1,4 +1,4 @@
-"""Data sets, tables, splits, folds, scaling, batches, streams and augmentation."""
+"""Data sets, tables, text, splits, folds, scaling, batches, streams and augmentation."""
 
 from ._augmentation import Augmentation as Augmentation
 from ._augmentation import affine as affine
@@ -51,3 +51,6 @@ from ._table import column_labels as column_labels
 from ._table import column_numbers as column_numbers
 from ._table import open_table as open_table
 from ._table import read_table as read_table
+from ._text import decode_tokens as decode_tokens
+from ._text import encode_text as encode_text
+from ._text import text as text

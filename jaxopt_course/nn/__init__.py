@@ -1,10 +1,17 @@
 """Flax Linen layers and models over pure functions, with explicit ``train`` and RNG streams."""
 
+from ._attention import causal_attention as causal_attention
+from ._attention import rotary as rotary
 from ._batch_norm import BatchNorm as BatchNorm
 from ._batch_norm import batch_norm as batch_norm
+from ._batch_norm import normalize_by_moments as normalize_by_moments
 from ._batch_norm import recompute_batch_stats as recompute_batch_stats
+from ._batch_norm import running_moments as running_moments
 from ._dense import DropConnect as DropConnect
 from ._dense import Maxout as Maxout
+from ._dense import dense as dense
+from ._dense import drop_connect as drop_connect
+from ._dense import maxout_dense as maxout_dense
 from ._dropout import ClassicalDropout as ClassicalDropout
 from ._dropout import Dropout as Dropout
 from ._dropout import GaussianDropout as GaussianDropout
@@ -12,6 +19,7 @@ from ._dropout import StochasticDepth as StochasticDepth
 from ._dropout import classical_dropout as classical_dropout
 from ._dropout import dropout as dropout
 from ._dropout import gaussian_dropout as gaussian_dropout
+from ._dropout import mean_of_classical_dropout as mean_of_classical_dropout
 from ._dropout import stochastic_depth as stochastic_depth
 from ._layer_norm import GroupNorm as GroupNorm
 from ._layer_norm import LayerNorm as LayerNorm
@@ -25,4 +33,5 @@ from ._models import MODELS as MODELS
 from ._models import Autoencoder as Autoencoder
 from ._models import ResidualMLP as ResidualMLP
 from ._sequence import GRU as GRU
-from ._sequence import Transformer as Transformer
+from ._transformer import Transformer as Transformer
+from ._transformer import tokens_of as tokens_of

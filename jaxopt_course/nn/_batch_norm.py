@@ -72,8 +72,46 @@ def batch_norm(
     features = _features("batch_norm", x, axis, axis_name)
     check_by_feature("batch_norm", features, scale=scale, bias=bias)
     seen = _batch_moments(x, mask, axis_name, axis)
-    along = _along(x, axis, seen.mean, seen.var, scale, bias)
-    return standardize(x, *along, epsilon=epsilon), seen
+    return normalize_by_moments(x, seen.mean, seen.var, scale, bias, epsilon, axis), seen
+
+
+def normalize_by_moments(
+    x: Float[Array, "*shape"],
+    mean: Float[Array, "features"],
+    var: Float[Array, "features"],
+    scale: Float[Array, "features"] | None = None,
+    bias: Float[Array, "features"] | None = None,
+    epsilon: ScalarLike = 1e-5,
+    axis: int = -1,
+) -> Float[Array, "*shape"]:
+    """Batch normalization by a given mean and variance, as in evaluation.
+
+    The other arguments are those of :func:`batch_norm`.
+
+    Examples:
+        >>> x, mean, var = jnp.array([[3.0]]), jnp.array([1.0]), jnp.array([4.0])
+        >>> round(normalize_by_moments(x, mean, var).item(), 3)
+        1.0
+    """
+    owner = "normalize_by_moments"
+    check_by_feature(owner, x.shape[axis], mean=mean, var=var, scale=scale, bias=bias)
+    return standardize(x, *_along(x, axis, mean, var, scale, bias), epsilon=epsilon)
+
+
+def running_moments(
+    past: tuple[Float[Array, "features"], Float[Array, "features"]],
+    seen: Moments,
+    momentum: ScalarLike,
+) -> tuple[Float[Array, "features"], Float[Array, "features"]]:
+    """The running mean and variance after a batch.
+
+    Args:
+        past: the running mean and variance before the batch.
+        seen: the moments of the batch. Without a row that counts nothing changes.
+        momentum: weight of the past, in [0, 1].
+    """
+    mixed = tree.update_moment((seen.mean, seen.var), past, momentum, 1)
+    return jax.tree.map(lambda new, old: jnp.where(seen.weight > 0, new, old), mixed, past)
 
 
 class BatchNorm(nn.Module):
@@ -154,15 +192,12 @@ class BatchNorm(nn.Module):
             axis_name = None if starting else self.axis_name  # `init` runs outside the mapped axis
             seen = _batch_moments(x, mask, axis_name, self.axis)
         if train and not starting:
-            mixed = tree.update_moment((seen.mean, seen.var), past, self.momentum, 1)
-            updated = lambda new, old: jnp.where(seen.weight > 0, new, old)
-            mean.value, var.value = jax.tree.map(updated, mixed, past)
+            mean.value, var.value = running_moments(past, seen, self.momentum)
         if recorded:
             none = jax.tree.map(jnp.zeros_like, seen)
             self.sow("batch_moments", "seen", seen, init_fn=lambda: none, reduce_fn=merge_moments)
         used = (seen.mean, seen.var) if train else past
-        along = _along(x, self.axis, *used, scale, bias)
-        return standardize(x, *along, epsilon=self.epsilon)
+        return normalize_by_moments(x, *used, scale, bias, self.epsilon, self.axis)
 
 
 def _features(owner: str, x: Array, axis: int, axis_name: str | None) -> int:

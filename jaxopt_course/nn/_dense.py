@@ -26,6 +26,44 @@ from ._dropout import dropout
 from ._shared import check_rank, promote_dtype
 
 
+def dense(
+    x: Float[Array, "*batch inputs"],
+    kernel: Float[Array, "inputs features"],
+    bias: Float[Array, "features"],
+) -> Float[Array, "*batch features"]:
+    """The affine map x W + b, in the dtype that the three arrays promote to.
+
+    Examples:
+        >>> dense(jnp.array([1.0, 2.0]), jnp.ones((2, 1)), jnp.array([0.5])).tolist()
+        [3.5]
+    """
+    x, kernel, bias = promote_dtype(x, kernel, bias)
+    y = x @ kernel
+    return y + jnp.broadcast_to(bias, y.shape)
+
+
+def drop_connect(
+    key: Key[Array, ""],
+    x: Float[Array, "*batch inputs"],
+    kernel: Float[Array, "inputs features"],
+    bias: Float[Array, "features"],
+    rate: ScalarLike,
+) -> Float[Array, "*batch features"]:
+    """:func:`dense` with :func:`dropout` of the kernel; all rows of ``x`` see the same weights."""
+    return dense(x, dropout(key, kernel, rate), bias)
+
+
+def maxout_dense(
+    x: Float[Array, "*batch inputs"],
+    kernel: Float[Array, "pieces inputs features"],
+    bias: Float[Array, "pieces features"],
+) -> Float[Array, "*batch features"]:
+    """The largest of several affine maps, unit by unit."""
+    x, kernel, bias = promote_dtype(x, kernel, bias)
+    maps = jnp.einsum("...i,kif->...kf", x, kernel)
+    return maxout(maps + jnp.broadcast_to(bias, maps.shape), axis=-2)
+
+
 class DropConnect(nn.Module):
     """A dense layer with dropped weights. Training draws from the RNG stream ``"dropout"``.
 
@@ -59,10 +97,8 @@ class DropConnect(nn.Module):
         kernel = self.param("kernel", init, shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:], self.param_dtype)
         if train:
-            kernel = dropout(self.make_rng("dropout"), kernel, self.rate)
-        x, kernel, bias = promote_dtype(x, kernel, bias)
-        y = x @ kernel
-        return y + jnp.broadcast_to(bias, y.shape)
+            return drop_connect(self.make_rng("dropout"), x, kernel, bias, self.rate)
+        return dense(x, kernel, bias)
 
 
 class Maxout(nn.Module):
@@ -101,6 +137,4 @@ class Maxout(nn.Module):
         kernel = self.param("kernel", draw)
         shape = (self.pieces, self.features)
         bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
-        x, kernel, bias = promote_dtype(x, kernel, bias)
-        maps = jnp.einsum("...i,kif->...kf", x, kernel)
-        return maxout(maps + jnp.broadcast_to(bias, maps.shape), axis=-2)
+        return maxout_dense(x, kernel, bias)

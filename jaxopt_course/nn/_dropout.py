@@ -52,6 +52,13 @@ def classical_dropout(
     return jnp.where(kept, x, 0)
 
 
+def mean_of_classical_dropout(
+    x: Float[Array, "*shape"], rate: ScalarLike
+) -> Float[Array, "*shape"]:
+    """``(1 - rate) * x``: the mean of :func:`classical_dropout`, which evaluation uses."""
+    return _scaled(x, numerics.complement(rate, numerics.wide_dtype(x.dtype)))
+
+
 def gaussian_dropout(
     key: Key[Array, ""], x: Float[Array, "*shape"], rate: ScalarLike
 ) -> Float[Array, "*shape"]:
@@ -115,7 +122,7 @@ class ClassicalDropout(nn.Module):
         """``(1 - rate) * x`` in evaluation, :func:`classical_dropout` of it in training."""
         if train:
             return classical_dropout(self.make_rng("dropout"), x, self.rate)
-        return _scaled(x, numerics.complement(self.rate, numerics.wide_dtype(x.dtype)))
+        return mean_of_classical_dropout(x, self.rate)
 
 
 class GaussianDropout(nn.Module):

@@ -35,8 +35,9 @@ from ._hidden import (
     hidden_layer,
     normalized,
 )
-from ._sequence import GRU, Transformer
+from ._sequence import GRU
 from ._shared import check_rank
+from ._transformer import Transformer
 
 
 RowMask = Bool[Array, "batch"] | Float[Array, "batch"]

@@ -1,5 +1,7 @@
 """The adapters for Flax models: Linen modules, and NNX models, which are split once."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,8 @@ import jax.numpy as jnp
 from flax import nnx, traverse_util
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import Params
+from jaxopt_course.core import Params, checks
+from jaxopt_course.nnx import Hyperparameter
 from jaxopt_course.problems import Problem
 
 from ._task import (
@@ -25,6 +28,12 @@ from ._task import (
 
 # What other libraries call the argument that distinguishes training.
 OTHER_MODES = ("deterministic", "training", "is_training")
+# Modules of Flax that compare a number with 0, which a traced one cannot be, and what takes it.
+FIXED_NUMBERS: dict[Any, tuple[str, str]] = {
+    nn.Dropout: ("rate", "jaxopt_course.nn.Dropout"),
+    nn.MultiHeadDotProductAttention: ("dropout_rate", "jaxopt_course.nn.Dropout after it"),
+    nnx.Dropout: ("rate", "jaxopt_course.nnx.Dropout"),
+}
 
 
 def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> Task:
@@ -62,12 +71,14 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
 
     def apply(params: Params, state: PyTree, inputs: Any, *, train=False, mask=None, **options):
         taken = arguments_taken(module.__call__, train=train, mask=mask)
-        return module.apply({"params": params, **state}, inputs, **taken, **options)
+        with nn.intercept_methods(_refuse_traced_numbers):
+            return module.apply({"params": params, **state}, inputs, **taken, **options)
 
     def init(key):
         inputs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example_inputs)
         taken = arguments_taken(module.__call__, train=False)
-        variables = dict(module.init({"params": key}, inputs, **taken))
+        with nn.intercept_methods(_refuse_traced_numbers):
+            variables = dict(module.init({"params": key}, inputs, **taken))
         return variables.pop("params", {}), variables
 
     def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
@@ -104,6 +115,26 @@ def _by_layer(intermediates: PyTree) -> dict[str, Array]:
     return found
 
 
+def _refuse_traced_numbers(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
+    """Call a method of a Linen module, unless it would fail at a traced number."""
+    _check_numbers("linen_task", context.module, context.module.path)
+    return call(*arguments, **keywords)
+
+
+def _check_numbers(owner: str, module: Any, path: Any) -> None:
+    """Raise TypeError if a module of Flax holds a traced number that it cannot take."""
+    name, instead = FIXED_NUMBERS.get(type(module), (None, None))
+    if name is None:
+        return
+    value = getattr(module, name)
+    if not checks.are_known(value):
+        kind = f"{type(module).__module__.split('.')[1]}.{type(module).__name__}"
+        raise TypeError(
+            f"{owner}: `{name}` of the flax.{kind} at {'/'.join(map(str, path))!r} must be a "
+            f"Python number, since Flax compares it with 0, got a traced one; use {instead}."
+        )
+
+
 def _check_module(module: Any) -> None:
     """Raise unless ``module`` is a Linen module that calls its training mode ``train``."""
     if not isinstance(module, nn.Module):
@@ -127,12 +158,17 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
     rows, or None if there are none.
 
     Args:
-        make_model: ``make_model(rngs) -> model``, pure. Its numbers may be traced.
+        make_model: the class of the model, called as ``make_model(rngs=rngs)``, or any pure
+            function of ``rngs``. Numbers of the layers of :mod:`jaxopt_course.nnx` may be traced.
+            Wrap others in :class:`~jaxopt_course.nnx.Hyperparameter` to keep them in a module.
         problem: the problem that defines loss, metrics and activation.
 
     Returns:
         The task. In training its ``loss`` refuses batches with row weights if the model has batch
         statistics and no ``mask``.
+
+    Raises:
+        TypeError: if `make_model` is no function, or a module of Flax cannot take a traced number.
 
     Examples:
         >>> from jaxopt_course.problems import problem
@@ -144,17 +180,31 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
             "nnx_task: `make_model` must be a function of rngs that makes the model, got the "
             f"model itself, a {type(make_model).__name__}."
         )
-    abstract = nnx.eval_shape(lambda: make_model(nnx.Rngs(0)))
-    graph, abstract_params, abstract_random, abstract_rest = _split(abstract)
+    make = _called_by_name(make_model)
+    try:
+        abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    except jax.errors.TracerBoolConversionError as error:
+        raise TypeError(
+            "nnx_task: a module compares a traced number while it is made, as "
+            "flax.nnx.MultiHeadAttention does with its `dropout_rate`. Make it with a Python "
+            "number, such as 0, and put jaxopt_course.nnx.Dropout after it."
+        ) from error
+    for path, node in nnx.iter_graph(abstract):
+        _check_numbers("nnx_task", node, path)
+    graph, abstract_params, abstract_random, abstract_numbers, abstract_rest = _split(abstract)
     has_statistics = bool(jax.tree.leaves(nnx.state(abstract, nnx.BatchStat)))
+    # In a compiled program the parameters that are drawn here, and not used, cost nothing.
+    numbers = jax.jit(lambda: jax.tree.leaves(_split(make(nnx.Rngs(0)))[3]))
 
     def init(key):
-        _, params, _, rest = _split(make_model(nnx.Rngs(key)))
+        _, params, _, _, rest = _split(make(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
     def merged(params: Params, model_state: PyTree, key: Any) -> Any:
         variables = _filled(abstract_params, params), _filled(abstract_rest, model_state)
-        return nnx.merge(graph, variables[0], _seeded(abstract_random, key), variables[1])
+        has_numbers = bool(jax.tree.leaves(abstract_numbers))
+        current = _filled(abstract_numbers, numbers()) if has_numbers else abstract_numbers
+        return nnx.merge(graph, variables[0], _seeded(abstract_random, key), current, variables[1])
 
     def evaluated(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
         model = merged(params, model_state, jax.random.key(0))  # evaluation draws no numbers
@@ -180,7 +230,16 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
 
 
 def _split(model: nnx.Module) -> Any:
-    return nnx.split(model, nnx.Param, nnx.RngState, ...)
+    return nnx.split(model, nnx.Param, nnx.RngState, Hyperparameter, ...)
+
+
+def _called_by_name(make_model: Callable[..., nnx.Module]) -> Callable[[nnx.Rngs], nnx.Module]:
+    """``make_model`` as a function of one positional argument."""
+    inner: Any = make_model.func if isinstance(make_model, functools.partial) else make_model
+    signed = inner.__init__ if isinstance(inner, type) else inner
+    if "rngs" in inspect.signature(signed).parameters:
+        return lambda rngs: make_model(rngs=rngs)
+    return make_model
 
 
 def _filled(abstract: Any, values: PyTree) -> Any:

@@ -22,6 +22,7 @@ from ._resume import Checkpointing as Checkpointing
 from ._resume import compare_fingerprints as compare_fingerprints
 from ._resume import optimizer_fingerprint as optimizer_fingerprint
 from ._resume import task_fingerprint as task_fingerprint
+from ._sampling import sample_tokens as sample_tokens
 from ._sharding import batch_sharding as batch_sharding
 from ._sharding import state_shardings as state_shardings
 from ._state import Outcome as Outcome

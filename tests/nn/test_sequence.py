@@ -14,6 +14,9 @@ TOKENS = jnp.array([[0, 3, 1, 4, 2, 2], [4, 4, 0, 1, 3, 2]])
 CASES = [
     GRU(5, width=8, param_dtype=jnp.float64),
     Transformer(5, length=6, width=8, heads=2, param_dtype=jnp.float64),
+    Transformer(
+        *(5, 6, 8, 2), param_dtype=jnp.float64, attention="jax", scan=True, positions="rotary"
+    ),
 ]
 
 

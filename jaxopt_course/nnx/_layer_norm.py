@@ -1,0 +1,114 @@
+"""Normalizations within each example: layer, group and RMS normalization.
+
+Formulas and references are those of the functions in :mod:`jaxopt_course.nn`. Flax's layers of
+these names need ``rngs``; these take them too, and draw nothing.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, DTypeLike, Float, ScalarLike
+
+from jaxopt_course.core import checks
+from jaxopt_course.nn import group_norm, layer_norm, rms_norm
+
+from ._hyperparameter import number, value_of
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalization, with the names of ``flax.nnx.LayerNorm``.
+
+    Args:
+        features: number of features, in [1, inf).
+        epsilon: number added to the variance (or mean square), in (0, inf).
+        use_scale: whether to learn a factor for each feature.
+        use_bias: whether to learn a summand for each feature.
+        param_dtype: dtype of scale and bias.
+        rngs: not needed.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        epsilon: ScalarLike = 1e-6,
+        use_scale: bool = True,
+        use_bias: bool = True,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ) -> None:
+        del rngs
+        self.scale, self.bias = learned("LayerNorm", features, use_scale, use_bias, param_dtype)
+        self.epsilon = number("LayerNorm", "epsilon", epsilon, "(0, inf)")
+
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        """:func:`~jaxopt_course.nn.layer_norm` of ``x`` with the learned scale and bias."""
+        return layer_norm(x, value_of(self.scale), value_of(self.bias), value_of(self.epsilon))
+
+
+class GroupNorm(nnx.Module):
+    """Group normalization, with the names of ``flax.nnx.GroupNorm``.
+
+    The arguments that are not listed here are those of :class:`LayerNorm`.
+
+    Args:
+        num_groups: number of groups, in [1, features]; it divides the number of features.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        num_groups: int,
+        *,
+        epsilon: ScalarLike = 1e-6,
+        use_scale: bool = True,
+        use_bias: bool = True,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ) -> None:
+        del rngs
+        checks.integer("GroupNorm", "num_groups", num_groups, "[1, inf)")
+        self.scale, self.bias = learned("GroupNorm", features, use_scale, use_bias, param_dtype)
+        self.num_groups = num_groups
+        self.epsilon = number("GroupNorm", "epsilon", epsilon, "(0, inf)")
+
+    def __call__(
+        self, x: Float[Array, "batch *places features"]
+    ) -> Float[Array, "batch *places features"]:
+        """:func:`~jaxopt_course.nn.group_norm` of ``x`` with the learned scale and bias."""
+        scale, bias = value_of(self.scale), value_of(self.bias)
+        return group_norm(x, self.num_groups, scale, bias, value_of(self.epsilon))
+
+
+class RMSNorm(nnx.Module):
+    """RMS normalization, with the names of ``flax.nnx.RMSNorm``.
+
+    The arguments are those of :class:`LayerNorm`, without a bias.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        epsilon: ScalarLike = 1e-6,
+        use_scale: bool = True,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ) -> None:
+        del rngs
+        self.scale, _ = learned("RMSNorm", features, use_scale, False, param_dtype)
+        self.epsilon = number("RMSNorm", "epsilon", epsilon, "(0, inf)")
+
+    def __call__(self, x: Float[Array, "*batch features"]) -> Float[Array, "*batch features"]:
+        """:func:`~jaxopt_course.nn.rms_norm` of ``x`` with the learned scale."""
+        return rms_norm(x, value_of(self.scale), value_of(self.epsilon))
+
+
+def learned(
+    owner: str, features: int, use_scale: bool, use_bias: bool, dtype: DTypeLike
+) -> tuple[Any, Any]:
+    """The parameters of a normalization, scale and bias, or None in place of one."""
+    checks.integer(owner, "features", features, "[1, inf)")
+    scale = nnx.Param(jnp.ones(features, dtype)) if use_scale else None
+    return scale, nnx.Param(jnp.zeros(features, dtype)) if use_bias else None
