@@ -135,7 +135,7 @@ def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Fig
         else:
             axes.set_yticks([])
             place: Any = {"transform": axes.transAxes, "ha": "center", "va": "center"}
-            axes.text(0.5, 0.5, "no target is reached", fontsize=8, **place)
+            axes.text(0.5, 0.5, "no optimizer reaches it", fontsize=8, **place)
         _budgets(axes, curves)
         finish(axes, legend=False)
     label = f"median cost to the target\n({_view(curves.clock, curves.setting)})"

@@ -74,7 +74,8 @@ def parallel_coordinates(
         for height, label in column.ticks.items():
             axes.plot(x, height, marker="_", color="k", markersize=6, zorder=4)
             axes.annotate(label, (x, height), **text)
-    axes.set_xticks(range(len(columns)), [column.name for column in columns])
+    names = [column.name.replace("/", "/\n") for column in columns]  # of nested ranges
+    axes.set_xticks(range(len(columns)), names)
     axes.set(xlim=(-0.35, len(columns) - 0.6), ylim=(-0.04, 1.04), yticks=[])
     axes.spines[:].set_visible(False)
     axes.tick_params(bottom=False)

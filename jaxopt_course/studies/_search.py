@@ -174,7 +174,8 @@ class _Trainings:
         self.axes = (1 if study.rows is None else len(study.rows.train)), len(seeds)
         self.each = math.prod(self.axes)  # of a configuration
         self.choices = list(study.apart.choices.items())
-        self.read: set[int] | None = set()  # numbers that a program reads; None: no need to know
+        self.tried = set[tuple[int, ...]]()  # options of the programs so far
+        self.read: set[int] | None = set()  # numbers that they read; None: no need to know
 
     def values(self, table: Table) -> np.ndarray:
         """The mean score of each configuration; NaN if a training failed or is not done."""
@@ -213,8 +214,8 @@ class _Trainings:
                 table.chunks[chunk] += len(some)
                 if self.read is not None:
                     self.read |= program.read
-                if bucket is last:
-                    self._warn_of_unread(buckets)
+                if bucket is last and not failures:
+                    self._warn_of_unread(set(buckets))
                 yield
             compiled = sum(program.compile_seconds.values()) - compiled
             table.compile_seconds += compiled
@@ -222,9 +223,11 @@ class _Trainings:
         if failures:
             raise failures[0]
 
-    def _warn_of_unread(self, tried: Iterable[tuple[int, ...]]) -> None:
-        """Warn once of numbers that no program reads, if every option has been tried."""
-        if self.read is None:
+    def _warn_of_unread(self, new: set[tuple[int, ...]]) -> None:
+        """Warn once of numbers that no program reads, as soon as every option has been tried."""
+        self.tried |= new
+        counts = [len(set(column)) for column in zip(*self.tried, strict=True)]
+        if self.read is None or counts != [len(kind.options) for _, kind in self.choices]:
             return
         names = [
             name
@@ -232,14 +235,13 @@ class _Trainings:
             if not isinstance(kind, Choice)
         ]
         unread = [name for i, name in enumerate(names) if i not in self.read]
-        counts = [len(set(column)) for column in zip(*tried, strict=True)]
-        if unread and counts == [len(kind.options) for _, kind in self.choices]:
+        self.read = None
+        if unread:
             warnings.warn(
                 f"search: no result depends on {', '.join(map(repr, unread))}: `train` does not "
                 "read it, so searching it has no effect.",
                 stacklevel=5,  # the user's call: above `run`, the search and its wrapper
             )
-        self.read = None
 
     def about(self) -> dict[str, Any]:
         """What distinguishes these trainings from others, in terms of JSON."""

@@ -294,6 +294,8 @@ def _placed(leaf: Any, value: Any) -> list[float]:
             raise ValueError(f"it must have the fixed value {leaf!r}, got {value!r}")
         return []
     spaces = _subspaces(leaf)
+    if spaces and not (isinstance(value, tuple) and len(value) == 2):
+        raise ValueError(f"an option must be a pair (name, values), got {value!r}")
     if spaces:
         value = Option(*value)
     found = [leaf.place(value)]

@@ -133,9 +133,9 @@ def test_several_metrics_are_kept_and_have_a_front(key):
 
     def train(key, hyperparameters, rows):
         run = descend(key, hyperparameters, rows)
-        return run._replace(params={"w": hyperparameters["rate"]})
+        return run._replace(best_params={"w": hyperparameters["rate"]})
 
-    metrics = {"size": lambda run: run.params["w"]}
+    metrics = {"size": lambda run: run.best_params["w"]}
     result = quietly(train, SPACE, key=key, trials=32, seeds=2, metrics=metrics)
     rates = np.array([c["rate"] for c in result.configurations])
     for sizes in result.history["size"][:, 0, :, 0].T:
