@@ -26,7 +26,7 @@ from jaxopt_course.training import Rows
 
 from ._pareto import ParetoFront, front_of
 from ._space import Choice, Range, option_name, space_of
-from ._study import Metric, Mode, columns_table, is_larger_better, metric_name, ranked
+from ._study import Metric, Mode, best_mode, columns_table, metric_name, ranked
 
 
 class PairedDifferences(NamedTuple):
@@ -167,8 +167,7 @@ class SearchResult(NamedTuple):
         names = (first, second)
         for name in names:
             checks.choice("pareto", "metrics", name, ("score", *self.history))
-        usual = lambda name: "max" if is_larger_better(name) else "min"
-        modes = modes or (usual(first), usual(second))
+        modes = modes or (best_mode(first), best_mode(second))
         for mode in modes:
             checks.choice("pareto", "modes", mode, ("min", "max"))
         columns = [self._best_of(name, mode) for name, mode in zip(names, modes, strict=True)]

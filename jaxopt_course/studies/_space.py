@@ -137,7 +137,7 @@ class Choice:
         {'optimizer': Option(name='sgd', values={'momentum': 0.45})}
     """
 
-    options: Sequence[Any] | Mapping[str, Any]
+    options: Any  # a sequence or a mapping; from then on a tuple
 
     def __post_init__(self) -> None:
         if isinstance(self.options, Mapping):

@@ -144,6 +144,11 @@ def is_larger_better(name: str) -> bool:
     return f"_{name}".endswith(tuple(f"_{end}" for end in LARGER_IS_BETTER))
 
 
+def best_mode(name: str) -> Mode:
+    """The mode of a metric of this name."""
+    return "max" if is_larger_better(name) else "min"
+
+
 def metric_name(owner: str, metric: str | None, names: Iterable[str]) -> str:
     """``metric``, one of ``names``; by default the validation loss, else the training loss."""
     known = sorted(names)

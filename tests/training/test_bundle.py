@@ -58,7 +58,10 @@ def test_an_encoder_of_tables_is_kept_and_must_fit(tmp_path):
     assert load_bundle(tmp_path / "b").encoder == bundle.encoder
     for wrong, rule in (
         (TableEncoder.of_numbers(["flow"]), r"makes inputs of shape \(1,\), but the model takes"),
-        (TableEncoder.of_numbers(["flow", "heat" * 200_000]), "must have at most 500000 characters"),
+        (
+            TableEncoder.of_numbers(["flow", "heat" * 200_000]),
+            "must have at most 500000 characters",
+        ),
         ([], "must be a TableEncoder or None"),
     ):
         with pytest.raises(ValueError, match=f"`encoder` {rule}"):
