@@ -6,6 +6,7 @@ checked first.
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -18,8 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxopt_course.data import (
+    TableEncoder,
+    TableError,
     column_labels,
     column_numbers,
+    every_result,
     hash_dataset,
     open_table,
     scale_features,
@@ -31,6 +35,7 @@ from ._options import Directory, Name, TableFile, TrainOptions, parse
 from ._process import COMPLETED, UsageError, print_out
 from ._report import json_text, print_table
 from ._setup import load_data, make_task, prepare
+from ._tables import names_in
 
 
 RECORD, BUNDLE = "run.json", "model.bundle"
@@ -41,8 +46,8 @@ class EvaluateOptions:
     """Compute the metrics of a trained model, or its predictions for new rows.
 
     Without FILE the metrics over the test rows of the run are printed. If FILE has the target
-    column, the metrics over its rows are printed. Otherwise a prediction for each row of FILE is
-    printed as CSV.
+    column, the metrics over its rows are printed. Otherwise, or with --id, a prediction for each
+    row of FILE is printed as CSV, with the probability of every class.
     """
 
     file: TableFile = None
@@ -51,6 +56,8 @@ class EvaluateOptions:
     """Directory of the run (required)."""
     target: Name = None
     """Column of FILE with the true values. By default the target column of the training."""
+    id: Name = None
+    """Column of FILE that identifies the predictions. By default the number of the row, from 0."""
     json: bool = False
     """Print JSON in full precision instead of a table or CSV."""
 
@@ -63,6 +70,7 @@ class RunRecord(NamedTuple):
     options: the options that decide the data and their split; all others have their defaults.
     data_sha256: digest of the data set.
     feature_names: name of each column of the inputs.
+    target_names: label of each class, or name of each label or output of a regression.
     """
 
     path: pathlib.Path
@@ -70,6 +78,7 @@ class RunRecord(NamedTuple):
     options: TrainOptions
     data_sha256: str
     feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -89,19 +98,23 @@ def run(arguments: Sequence[str]) -> int:
         return COMPLETED
     if not options.file.is_file():
         raise UsageError(f"FILE does not exist: {str(options.file)!r}.")
-    table, place = open_table("evaluate", options.file), f"evaluate: {str(options.file)!r}"
+    place, encoder = f"evaluate: {str(options.file)!r}", bundle.encoder
+    texts = [c.name for c in encoder.columns if c.kind == "category"] if encoder else []
+    table = open_table("evaluate", options.file, text=[*texts, *([options.id] * bool(options.id))])
+    for option in ("target", "id"):
+        _check_column(options.file, table, option, getattr(options, option))
     if not table.num_rows:
         raise ValueError(f"{place} has no rows.")
     inputs = _take_inputs(place, table, record, bundle)
-    target = options.target or record.options.target or "target"
-    if target in table.column_names:
-        targets = _take_targets(place, table, target, bundle.label_names)
+    names = names_in(options.target or record.options.target or "target", table.column_names)
+    if options.id is None and set(names) <= set(table.column_names):
+        targets = _take_targets(place, table, names, bundle)
         metrics = score_bundle(bundle, {options.file.name: (inputs, targets)})
         _print_metrics(metrics, options.json)
-    elif options.target is not None:
-        raise UsageError(f"{str(options.file)!r} has no column {target!r}.")
     else:
-        _print_predictions(bundle, inputs, options.json)
+        ids = list(range(table.num_rows)) if options.id is None else table[options.id].to_pylist()
+        columns = {"row": ids} | _predictions(bundle, inputs, record.target_names)
+        print_out(json_text(columns) if options.json else _csv_text(columns))
     return COMPLETED
 
 
@@ -141,13 +154,16 @@ NAMES: Rule = (
 ENTRIES: dict[str, Rule] = {
     "outcome": TEXT,
     **dict.fromkeys(("config.file", "config.target", "config.dataset"), TEXT_OR_NULL),
+    **dict.fromkeys(("config.features", "config.drop"), TEXT_OR_NULL),
     "config.model": _one_of("mlp", "cnn"),
     "config.scaling": _one_of("auto", "standard", "min_max", "none"),
     **dict.fromkeys(("config.validation", "config.test"), SHARE),
     "config.seed": ("an integer", lambda x: type(x) is int),
     "dataset.sha256": TEXT,
     "dataset.feature_names": NAMES,
+    "dataset.target_names": NAMES,
 }
+ADDED = ("config.features", "config.drop")  # which older records do not have
 
 
 def read_record(path: pathlib.Path) -> RunRecord:
@@ -177,6 +193,7 @@ def read_record(path: pathlib.Path) -> RunRecord:
         options=TrainOptions(**config, file=None if file is None else pathlib.Path(file)),
         data_sha256=found["dataset.sha256"],
         feature_names=tuple(found["dataset.feature_names"]),
+        target_names=tuple(found["dataset.target_names"]),
     )
 
 
@@ -184,6 +201,8 @@ def _entry(path: pathlib.Path, record: dict[str, Any], name: str, rule: Rule) ->
     """The entry of a record; the name of one in a table has a dot."""
     table, _, key = name.rpartition(".")
     entries = _entry(path, record, table, OBJECT) if table else record
+    if key not in entries and name in ADDED:
+        return None
     if key not in entries:
         raise ValueError(f"{path} is not the record of a run: it has no `{name}`.")
     value, (words, is_valid) = entries[key], rule
@@ -208,6 +227,14 @@ def _test_metrics(record: RunRecord, bundle: Bundle) -> dict[str, Any]:
     return score_bundle(bundle, {"test": (examples.raw[rows], dataset.targets[rows])})["test"]
 
 
+def _check_column(file: pathlib.Path, table: Any, option: str, text: str | None) -> None:
+    """Raise unless a table has the columns that an option names."""
+    known = table.column_names
+    for name in [] if text is None else names_in(text, known):
+        if name not in known:
+            raise UsageError(f"{str(file)!r} has no column {name!r}.")
+
+
 def _take_inputs(place: str, table: Any, record: RunRecord, bundle: Bundle) -> np.ndarray:
     """The features of a table in the shape that the model takes; other columns are ignored."""
     names, wanted = record.feature_names, math.prod(bundle.input_shape)
@@ -216,20 +243,22 @@ def _take_inputs(place: str, table: Any, record: RunRecord, bundle: Bundle) -> n
             f"{record.path} is not the record of the model beside it: it names {len(names)} "
             f"features, the model takes {wanted}."
         )
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise ValueError(
-            f"{place} lacks {len(missing)} of the model's {len(names)} features; the first is "
-            f"{missing[0]!r}."
+    # The model of a bundled data set has no encoder: it takes numbers.
+    encoder = bundle.encoder or TableEncoder.of_numbers(names)
+    try:
+        return encoder.transform(table).reshape(-1, *bundle.input_shape)
+    except TableError as error:
+        raise TableError(place, error.obstacles) from None
+
+
+def _take_targets(place: str, table: Any, names: Sequence[str], bundle: Bundle) -> np.ndarray:
+    """The target columns of a table: values, labels, or class numbers of the model."""
+    if bundle.problem in ("regression", "multilabel"):
+        columns = every_result(
+            place, [functools.partial(column_numbers, place, table, name) for name in names]
         )
-    columns = [column_numbers(place, table, name) for name in names]
-    return np.stack(columns, axis=1).reshape(-1, *bundle.input_shape)
-
-
-def _take_targets(place: str, table: Any, name: str, labels: Sequence[str] | None) -> np.ndarray:
-    """The target column of a table: values, or class numbers of the model's ``labels``."""
-    if labels is None:
-        return column_numbers(place, table, name)[:, None]
+        return np.stack(columns, axis=1)
+    labels, (name,) = bundle.label_names or (), names
     known = {label: number for number, label in enumerate(labels)}
     values = column_labels(place, table, name)
     for row, value in enumerate(values):
@@ -248,19 +277,27 @@ def _print_metrics(metrics: dict[str, Any], in_json: bool) -> None:
         print_table(metrics)
 
 
-def _print_predictions(bundle: Bundle, inputs: np.ndarray, in_json: bool) -> None:
-    """Print a prediction for each row and, of classes, its probability."""
-    predictions = apply_bundle(bundle, inputs)
-    values, labels = np.asarray(predictions.values), predictions.labels.reshape(len(inputs))
-    table: dict[str, list[Any]] = {"prediction": labels.tolist()}
+def _predictions(
+    bundle: Bundle, inputs: np.ndarray, target_names: Sequence[str]
+) -> dict[str, list[Any]]:
+    """The prediction for each row and, of classes and labels, the probability of each."""
+    predicted = apply_bundle(bundle, inputs)
+    values, labels = np.asarray(predicted.values), predicted.labels.reshape(len(inputs), -1)
+    if bundle.problem in ("regression", "multilabel"):
+        ends = [""] if len(target_names) == 1 else [f"_{name}" for name in target_names]
+        table = {f"prediction{end}": labels[:, i].tolist() for i, end in enumerate(ends)}
+    else:
+        values = np.concatenate([1 - values, values], axis=1) if values.shape[1] == 1 else values
+        table = {"prediction": labels[:, 0].tolist(), "probability": values.max(axis=1).tolist()}
     if bundle.label_names is not None:
-        both = np.concatenate([1 - values, values], axis=1) if values.shape[1] == 1 else values
-        table["probability"] = both.max(axis=1).tolist()
-    if in_json:
-        print_out(json_text(table))
-        return
+        each = zip(bundle.label_names, values.T.tolist(), strict=True)
+        table |= {f"probability_{name}": column for name, column in each}
+    return table
+
+
+def _csv_text(table: dict[str, list[Any]]) -> str:
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(table)
     writer.writerows(zip(*table.values(), strict=True))
-    print_out(lines.getvalue())
+    return lines.getvalue()

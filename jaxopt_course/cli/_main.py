@@ -1,5 +1,7 @@
 """The program ``jaxopt-course``: its help, its commands, and the exit code of its process."""
 
+import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -21,6 +23,7 @@ from ._process import (
     close_output,
     command_begins,
     command_ends,
+    has_printed,
     open_streams,
     print_out,
     requested,
@@ -100,12 +103,15 @@ def main(argv: Sequence[str]) -> int:
 
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage, 3 diverged, 130 interrupted, 143 terminated.
-        A failure or wrong usage is reported in one line on stderr.
+        A failure or wrong usage is reported in one line on stderr, and with ``--json`` as an object
+        with the entries ``error`` and ``exit_code`` on stdout too.
 
     Raises:
         SystemExit: with code 0, after the help of a command.
     """
     command, *arguments = argv or ["--help"]
+    code: int
+    text: BaseException | str
     try:
         run = _command(command)
         command_begins()
@@ -113,13 +119,14 @@ def main(argv: Sequence[str]) -> int:
     except BaseException as error:
         # The exception of a signal may have become another one on its way.
         if number := requested() or _signal_of(error):
-            return _complain(command, sentence_of(number), 128 + number)
-        for kinds, code in EXIT_CODES:
-            if isinstance(error, kinds):
-                return _complain(command, error, code)
-        if isinstance(error, AssertionError) and (why := _missing_platform()):
-            return _complain(command, why, FAILED)
-        raise
+            text, code = sentence_of(number), 128 + number
+        elif (found := _exit_code(error)) is not None:
+            text, code = error, found
+        elif isinstance(error, AssertionError) and (why := _missing_platform()):
+            text, code = why, FAILED
+        else:
+            raise
+        return _complain(command, text, code, in_json="--json" in arguments)
 
 
 def keep_compiled_programs() -> None:
@@ -193,10 +200,18 @@ def _signal_of(error: BaseException) -> int:
     return int(signal.SIGTERM) if is_terminated else 0
 
 
-def _complain(command: str, error: BaseException | str, code: int) -> int:
+def _exit_code(error: BaseException) -> int | None:
+    """The exit code of an expected error; None for a defect of the program."""
+    return next((code for kinds, code in EXIT_CODES if isinstance(error, kinds)), None)
+
+
+def _complain(command: str, error: BaseException | str, code: int, *, in_json: bool) -> int:
     text = " ".join(str(error).split())
     # Options that commands share are checked in the name of `train` or `fit`.
     for owner in (command, "train", "fit"):
         text = text.removeprefix(f"{owner}: ")
     sys.stderr.write(f"jaxopt-course {command}: {text}\n")
+    if in_json and not has_printed():
+        with contextlib.suppress(OSError):  # which may be the error
+            print_out(json.dumps({"error": text, "exit_code": code}, indent=2) + "\n")
     return code

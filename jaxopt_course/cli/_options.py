@@ -54,7 +54,12 @@ class TrainOptions:
     file: TableFile = None
     """Train on this table, a .csv or .parquet file with one row per example."""
     target: Name = None
-    """Column of FILE to predict: a class if it holds text or integers, a number if floats."""
+    """Column of FILE to predict: a class if it holds text or integers, a number if floats. Several
+    columns A,B are labels if they hold booleans or 0 and 1, else numbers."""
+    features: Name = None
+    """Columns A,B,... of FILE that are inputs. By default all others."""
+    drop: Name = None
+    """Columns A,B,... of FILE that are not inputs."""
     dataset: Name = None
     """Train on this bundled data set, one of the list above. By default digits."""
     config: File = None
@@ -232,6 +237,10 @@ def _check(command: str, options: TrainOptions) -> None:
     if (options.file is None) != (options.target is None):
         missing = "--target COLUMN" if options.target is None else "FILE"
         raise UsageError(f"FILE and --target must be given together; {missing} is missing.")
+    if options.features is not None and options.drop is not None:
+        raise UsageError("--features and --drop exclude each other, got both.")
+    if options.file is None and (options.features or options.drop):
+        raise UsageError("--features and --drop need a FILE.")
     if options.file is not None and not options.file.is_file():
         raise UsageError(f"FILE does not exist: {str(options.file)!r}.")
 

@@ -121,6 +121,7 @@ def print_out(text: str) -> None:
     Raises:
         OSError: if it cannot be written.
     """
+    _Noted.printed = True
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -164,10 +165,11 @@ class _Lossy(io.RawIOBase):
 
 
 class _Noted:
-    """The first signal, or 0; and whether the command is running."""
+    """The first signal, or 0; whether the command is running, and whether it has a result."""
 
     number = 0
     running = False
+    printed = False
 
 
 def watch_signals() -> None:
@@ -202,7 +204,12 @@ def requested() -> int:
 
 def command_begins() -> None:
     """From now on a signal raises an exception, so that the command can save its work."""
-    _Noted.running = True
+    _Noted.running, _Noted.printed = True, False
+
+
+def has_printed() -> bool:
+    """Whether the command has begun to write its result to stdout."""
+    return _Noted.printed
 
 
 def command_ends() -> None:

@@ -19,14 +19,11 @@ from jaxopt_course.data import (
     Dataset,
     Scaler,
     Split,
-    UnknownColumnError,
     digit_images,
     fit_scaler,
     hash_dataset,
     load,
-    read_table,
     scale_features,
-    split,
 )
 from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import problem
@@ -39,6 +36,7 @@ from ._options import TrainOptions
 from ._process import UsageError, usage_errors
 from ._recipes import RECIPES
 from ._report import describe_versions
+from ._tables import load_table, split_rows
 
 
 MOST_STEPS = 2**31 - 1  # the step counter is an int32
@@ -50,9 +48,9 @@ class Examples(NamedTuple):
 
     raw: inputs before scaling, in the shape that the model takes.
     inputs: inputs scaled by the statistics of the training rows.
-    targets: class numbers, or values with mean 0 and deviation 1 over the training rows.
+    targets: class numbers, labels, or values with mean 0 and deviation 1 over the training rows.
     scaler: scaler of the inputs; None if they are not scaled.
-    target_scaler: scaler of the targets of a regression; None for classes.
+    target_scaler: scaler of the targets of a regression; None for classes and labels.
     parts: training, validation and test rows.
     key: key of the training.
     """
@@ -110,27 +108,12 @@ def load_data(options: TrainOptions) -> Dataset:
     """The data set that the options name; raises ValueError if it is unfit for training."""
     if options.file is None or options.target is None:
         return load(options.dataset or "digits")
-    try:
-        return read_table(options.file, target=options.target)
-    except UnknownColumnError as error:
-        raise UsageError(str(error)) from error
+    return load_table(options, options.file, options.target)
 
 
 def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
     """Split and scale ``dataset``."""
-    regression = dataset.problem == "regression"
-    with usage_errors():
-        checks.integer("train", "seed", options.seed, "[0, 4294967296)")
-        for name in ("validation", "test"):
-            checks.number("train", name, getattr(options, name), "(0, 1)")
-        split_key, key = jax.random.split(jax.random.key(options.seed))
-        parts = split(
-            split_key,
-            len(dataset.inputs),
-            validation=options.validation,
-            test=options.test,
-            stratify=None if regression else dataset.targets,
-        )
+    parts, key = split_rows(options, dataset.targets, dataset.problem)
     raw, kind = dataset.inputs, options.scaling
     is_image = options.file is None and dataset.name in IMAGES
     if options.model == "cnn":
@@ -140,6 +123,10 @@ def prepare(options: TrainOptions, dataset: Dataset) -> Examples:
     if kind == "auto":
         kind = "none" if is_image else "standard"
     scaler = None if kind == "none" else fit_scaler(raw[parts.train], kind)
+    if scaler is not None and dataset.encoder is not None:
+        zero_one = dataset.encoder.indicators
+        scaler = Scaler(np.where(zero_one, 0.0, scaler.offset), np.where(zero_one, 1, scaler.scale))
+    regression = dataset.problem == "regression"
     target_scaler = fit_scaler(dataset.targets[parts.train]) if regression else None
     inputs, targets = _scaled(scaler, raw), _scaled(target_scaler, dataset.targets)
     return Examples(raw, inputs, targets, scaler, target_scaler, parts, key)

@@ -181,6 +181,7 @@ def _make_bundle(trained: Run, setup: Setup) -> Bundle:
         model_state=trained.best_model_state,
         scaler=examples.scaler,
         label_names=None if dataset.problem == "regression" else dataset.target_names,
+        encoder=dataset.encoder,
     )
 
 

@@ -42,6 +42,7 @@ from ._setup import (
     prepare,
 )
 from ._space import Range, check_ends, read_space, traced_apart, with_values
+from ._tables import classes_of
 
 
 FOLDS, TRIALS = 1, 2  # uses of the key
@@ -202,7 +203,7 @@ def rows_of(plan: Plan) -> Rows | Folds:
         return plan.examples.rows
     parts = plan.examples.parts
     pool = np.sort(np.concatenate([parts.train, parts.validation]))
-    classes = None if plan.dataset.problem == "regression" else plan.dataset.targets[pool]
+    classes = classes_of(plan.dataset.targets[pool], plan.dataset.problem)
     key = jax.random.fold_in(plan.examples.key, FOLDS)
     with usage_errors():
         return k_fold(key, pool, plan.options.folds, stratify=classes)

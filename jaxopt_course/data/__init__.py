@@ -14,6 +14,11 @@ from ._batches import epoch_batches as epoch_batches
 from ._batches import epoch_order as epoch_order
 from ._batches import padded_stream as padded_stream
 from ._batches import prefetched as prefetched
+from ._columns import TableError as TableError
+from ._columns import column_labels as column_labels
+from ._columns import column_numbers as column_numbers
+from ._columns import every_result as every_result
+from ._columns import open_table as open_table
 from ._dataset import DATASETS as DATASETS
 from ._dataset import Dataset as Dataset
 from ._dataset import breast_cancer as breast_cancer
@@ -26,6 +31,7 @@ from ._dataset import hash_dataset as hash_dataset
 from ._dataset import iris as iris
 from ._dataset import load as load
 from ._dataset import wine as wine
+from ._encoding import TableEncoder as TableEncoder
 from ._folds import Folds as Folds
 from ._folds import bootstrap_weights as bootstrap_weights
 from ._folds import class_weights as class_weights
@@ -46,11 +52,10 @@ from ._synthetic import linear_regression as linear_regression
 from ._synthetic import spirals as spirals
 from ._synthetic import teacher as teacher
 from ._synthetic import two_moons as two_moons
+from ._table import TableTargets as TableTargets
 from ._table import UnknownColumnError as UnknownColumnError
-from ._table import column_labels as column_labels
-from ._table import column_numbers as column_numbers
-from ._table import open_table as open_table
 from ._table import read_table as read_table
+from ._table import table_targets as table_targets
 from ._text import decode_tokens as decode_tokens
 from ._text import encode_text as encode_text
 from ._text import text as text

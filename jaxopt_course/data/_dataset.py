@@ -18,12 +18,14 @@ class Dataset(NamedTuple):
     """Examples as NumPy arrays with one row per example, and the meaning of their columns.
 
     inputs: features, unscaled unless the description says otherwise.
-    targets: class numbers i32[n], or the values f32[n, outputs] of a regression.
+    targets: class numbers i32[n], labels i32[n, labels], or the values f32[n, outputs] of a
+        regression.
     feature_names: name of each column of the inputs.
-    target_names: label of each class, or name of each output of a regression.
+    target_names: label of each class, or name of each label or output of a regression.
     name: name of the data set.
-    problem: ``"binary"``, ``"multiclass"`` or ``"regression"``.
+    problem: ``"binary"``, ``"multiclass"``, ``"multilabel"`` or ``"regression"``.
     description: origin of the data in a sentence or two.
+    encoder: the :class:`TableEncoder` that made the inputs from a table; None if there is none.
     """
 
     inputs: Float32[np.ndarray, "n features"]
@@ -33,6 +35,7 @@ class Dataset(NamedTuple):
     name: str
     problem: str
     description: str
+    encoder: Any = None
 
 
 def check_examples(

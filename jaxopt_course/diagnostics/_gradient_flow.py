@@ -102,20 +102,20 @@ class GradientFlowReport(NamedTuple):
         blocks = [f"loss {self.loss:.4g}"]
         if self.layers:
             rows = [
-                [name, f"{x.mean:.2e}", f"{x.variance:.2e}", percent(x.dead), percent(x.saturated)]
+                [name, _shown(x.mean), _shown(x.variance), percent(x.dead), percent(x.saturated)]
                 for name, x in self.layers.items()
             ]
             blocks.append(text_table(["layer", "mean", "variance", "dead", "saturated"], rows))
         rows = []
         for path, x in self.leaves.items():
             is_zero = np.isinf(x.update_ratio) and np.isfinite(x.gradient_norm)
-            ratio = "parameters are 0" if is_zero else f"{x.update_ratio:.2e}"
+            ratio = "parameters are 0" if is_zero else _shown(x.update_ratio)
             shares = percent(x.silent), percent(x.underflow)
-            rows.append([path, f"{x.gradient_norm:.2e}", ratio, *shares, f"{x.largest:.2e}"])
+            rows.append([path, _shown(x.gradient_norm), ratio, *shares, _shown(x.largest)])
         header = ["parameters", "gradient", "update/weight", "silent", "under 6e-5", "largest"]
         blocks.append(text_table(header, rows))
         blocks += [
-            f"gradient of the first over that of the last of {kind}: {ratio:.1e}"
+            f"gradient of the first over that of the last of {kind}: {_shown(ratio, 1)}"
             for kind, ratio in self.depth_ratios.items()
         ]
         blocks.append("\n".join(self.flags) or "Everything lies within the healthy range.")
@@ -233,6 +233,11 @@ def _layer(x: Array, slope: Array | None) -> tuple[Array, ...]:
     return jnp.mean(x), jnp.var(x), jnp.mean(dead), saturated
 
 
+def _shown(value: float, digits: int = 2) -> str:
+    """A number in scientific notation; 0 is 0."""
+    return "0" if value == 0 else f"{value:.{digits}e}"
+
+
 def _leaf(param: Array, grad: Array, update: Array) -> tuple[Array, ...]:
     """The fields of :class:`LeafFlow`."""
     size = jnp.abs(grad)
@@ -249,7 +254,8 @@ def _leaf(param: Array, grad: Array, update: Array) -> tuple[Array, ...]:
 
 def _flags_of_depth(kind: str, ratio: float) -> Iterable[str]:
     text = (
-        f"gradient over depth: the first of {kind} has {ratio:.1e} times the gradient of the last."
+        f"gradient over depth: the first of {kind} has {_shown(ratio, 1)} times the gradient of "
+        "the last."
     )
     if ratio < OVER_DEPTH:
         yield f"Vanishing {text} {VANISHING_CURES}"
@@ -259,7 +265,7 @@ def _flags_of_depth(kind: str, ratio: float) -> Iterable[str]:
 
 def _flags_of_leaf(path: str, leaf: LeafFlow) -> Iterable[str]:
     norm, (low, high) = leaf.gradient_norm, HEALTHY_NORMS
-    text = f"gradient at {path}: its norm is {norm:.1e}, healthy is {low:.0e} to {high:.0e}."
+    text = f"gradient at {path}: its norm is {_shown(norm, 1)}, healthy is {low:.0e} to {high:.0e}."
     if not np.isfinite(norm):
         yield f"The gradient at {path} is not finite."
     elif norm > high:

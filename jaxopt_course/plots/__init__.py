@@ -18,6 +18,7 @@ from ._learning_curves import learning_curves as learning_curves
 from ._pages import histograms as histograms
 from ._pages import image_page as image_page
 from ._searches import parallel_coordinates as parallel_coordinates
+from ._searches import pareto_front as pareto_front
 from ._searches import rung_scores as rung_scores
 from ._searches import search_curves as search_curves
 from ._searches import slices as slices

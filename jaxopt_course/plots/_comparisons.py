@@ -130,7 +130,12 @@ def tuning_budget_page(curves: TuningCurves, *, title: str | None = None) -> Fig
             reached = np.isfinite(values)
             axes.plot(x, np.where(reached, values, np.nan), label=name, **style)
             mark_failed(axes, x[~reached], color=style["color"])
-        log_y(axes)
+        if np.isfinite(curves.each[:, :, j]).any():
+            log_y(axes)
+        else:
+            axes.set_yticks([])
+            place: Any = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+            axes.text(0.5, 0.5, "no optimizer reaches it", fontsize=8, **place)
         _budgets(axes, curves)
         finish(axes, legend=False)
     label = f"median cost to the target\n({_view(curves.clock, curves.setting)})"

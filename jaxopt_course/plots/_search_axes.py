@@ -2,12 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from jaxopt_course.studies import Choice, Int, SearchResult
+from jaxopt_course.studies import Choice, Int, Option, SearchResult
 
 from ._style import log_y, of_wide_range, short_number
 
@@ -19,7 +18,7 @@ class SearchAxis(NamedTuple):
     """Values of configurations on an axis from 0 to 1.
 
     name: label of the axis.
-    heights: places of the values, f[configurations].
+    heights: places of the values, f[configurations]; NaN for a configuration with another option.
     ticks: {height: label}.
     is_choice: whether the values are options; their heights scatter about that of the tick.
     """
@@ -32,21 +31,22 @@ class SearchAxis(NamedTuple):
 
 def range_axes(result: SearchResult) -> list[SearchAxis]:
     """One axis for each range of the space, on the scale of the range."""
-    leaves = jax.tree.leaves_with_path(result.space)
-    ranges = [(path, kind) for path, kind in leaves if hasattr(kind, "at")]
     found = []
-    for i, (path, kind) in enumerate(ranges):
-        name, points = jax.tree_util.keystr(path, simple=True, separator="/"), result.points[:, i]
+    for (name, kind), points, is_active in zip(
+        result.ranges.items(), result.points.T, result.active.T, strict=True
+    ):
         if isinstance(kind, Choice):
             k = len(kind.options)
             numbers = np.array([kind.index(u) for u in points.tolist()])
             heights = (numbers + 0.5 + 0.6 * (points * k - numbers - 0.5)) / k
-            ticks = {(j + 0.5) / k: str(option) for j, option in enumerate(kind.options)}
+            names = [x.name if isinstance(x, Option) else str(x) for x in kind.options]
+            ticks = {(j + 0.5) / k: text for j, text in enumerate(names)}
             found.append(SearchAxis(name, heights, ticks, is_choice=True))
         else:
             values = np.array([kind.at(u) for u in points.tolist()], float)
             whole = isinstance(kind, Int)
             found.append(_axis(name, values, (kind.low, kind.high), log=kind.log, whole=whole))
+        found[-1].heights[~is_active] = np.nan
     return found
 
 

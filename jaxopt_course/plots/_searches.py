@@ -74,7 +74,8 @@ def parallel_coordinates(
         for height, label in column.ticks.items():
             axes.plot(x, height, marker="_", color="k", markersize=6, zorder=4)
             axes.annotate(label, (x, height), **text)
-    axes.set_xticks(range(len(columns)), [column.name for column in columns])
+    names = [column.name.replace("/", "/\n") for column in columns]  # of nested ranges
+    axes.set_xticks(range(len(columns)), names)
     axes.set(xlim=(-0.35, len(columns) - 0.6), ylim=(-0.04, 1.04), yticks=[])
     axes.spines[:].set_visible(False)
     axes.tick_params(bottom=False)
@@ -181,6 +182,40 @@ def _so_far(axes: Axes, result: SearchResult) -> None:
     set_scores(axes, values)
     count_along(axes)
     finish(axes, legend=ABOVE)
+
+
+def pareto_front(
+    result: SearchResult,
+    first: str,
+    second: str,
+    modes: tuple[Any, Any] | None = None,
+    *,
+    title: str | None = None,
+) -> Figure:
+    """Draw configurations by two metrics, with a line through those that none other dominates.
+
+    The arguments are those of :meth:`~jaxopt_course.studies.SearchResult.pareto`. Numbers are those
+    of the configurations. Failed ones are left out and counted.
+    """
+    front = result.pareto(first, second, modes)
+    known = np.isfinite(front.values).all(1)
+    figure, axes = one_panel(4.8, 3.8, title)
+    axes.plot(*front.values[known].T, "o", color="0.7", markersize=4)
+    best = front.values[front.numbers]
+    axes.step(*best.T, where="post", color=COLORS[0], linewidth=1.2)
+    axes.plot(*best.T, "o", color=COLORS[0], markersize=5)
+    for number, place in zip(front.numbers.tolist(), best.tolist(), strict=True):
+        offset: dict[str, Any] = {"textcoords": "offset points", "xytext": (4, 4), "fontsize": 8}
+        axes.annotate(str(number), place, **offset)
+    failed = f"; {np.sum(~known)} failed" if not known.all() else ""
+    better = {"min": "lower", "max": "higher"}
+    labels = [
+        f"{name.replace('_', ' ')} ({better[mode]} is better)"
+        for name, mode in zip(front.names, front.modes, strict=True)
+    ]
+    axes.set(xlabel=labels[0] + failed, ylabel=labels[1])
+    finish(axes, legend=False)
+    return figure
 
 
 def rung_scores(

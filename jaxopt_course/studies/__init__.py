@@ -22,6 +22,7 @@ from ._halving import hyperband as hyperband
 from ._halving import successive_halving as successive_halving
 from ._halving import top_k_rungs as top_k_rungs
 from ._optimizer_checks import ScheduleWarning as ScheduleWarning
+from ._pareto import ParetoFront as ParetoFront
 from ._population_based import PopulationResult as PopulationResult
 from ._population_based import population_based_training as population_based_training
 from ._result import BestConfiguration as BestConfiguration
@@ -33,4 +34,5 @@ from ._search import search as search
 from ._space import Choice as Choice
 from ._space import Float as Float
 from ._space import Int as Int
+from ._space import Option as Option
 from ._space import configuration_at as configuration_at

@@ -134,17 +134,25 @@ def check_method(
 
 
 def proposals(
-    method: str | Points, key: Key[Array, ""], space: PyTree, trials: int, rounds: int, mode: str
+    method: str | Points,
+    key: Key[Array, ""],
+    space: PyTree,
+    trials: int,
+    rounds: int,
+    mode: str,
+    start: Points,
 ) -> Generator[Points, np.ndarray, None]:
-    """Tables of points, ``trials`` in all.
+    """The points of ``start``, if there are any, and then tables of points, ``trials`` in all.
 
     A method that learns yields ``rounds`` tables; the scores of each, NaN for a failure, are sent
     in before the next one. The other methods yield one table.
     """
+    scores = (yield start) if len(start) else np.empty(0)
     if not isinstance(method, str):
         yield np.asarray(method, float)
     elif method in LEARNING:
-        yield from _learned(_sampler(method, host_seed(key)), space, trials, rounds, mode)
+        sampler = _sampler(method, host_seed(key))
+        yield from _learned(sampler, space, trials, rounds, mode, start, scores)
     elif method == "grid":
         yield grid_design(space, trials)
     else:
@@ -152,7 +160,13 @@ def proposals(
 
 
 def _learned(
-    sampler: Any, space: PyTree, trials: int, rounds: int, mode: str
+    sampler: Any,
+    space: PyTree,
+    trials: int,
+    rounds: int,
+    mode: str,
+    start: Points,
+    scores: np.ndarray,
 ) -> Generator[Points, np.ndarray, None]:
     import optuna
 
@@ -166,7 +180,17 @@ def _learned(
         else optuna.distributions.FloatDistribution(0, 1)
         for i, kind in enumerate(apart.ranges)
     }
-    size, known = math.ceil(trials / rounds), np.empty(0)  # equal rounds, so that one chunk fits
+    for point, score in zip(start.tolist(), scores.tolist(), strict=True):
+        if math.isfinite(score):
+            params = {
+                str(i): kind.index(u) if isinstance(kind, Choice) else u
+                for i, (kind, u) in enumerate(zip(apart.ranges, point, strict=True))
+            }
+            study.add_trial(
+                optuna.create_trial(value=score, params=params, distributions=distributions)
+            )
+    known = scores[np.isfinite(scores)]
+    size = math.ceil(trials / rounds)  # equal rounds, so that one chunk fits
     for begin in range(0, trials, size):
         asked = [study.ask(distributions) for _ in range(begin, min(begin + size, trials))]
         params = [[trial.params[name] for name in distributions] for trial in asked]

@@ -89,8 +89,8 @@ def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None
         optuna.create_trial(
             state=state.FAIL if np.isnan(value) else state.COMPLETE,
             value=None if np.isnan(value) else value,
-            params={name: columns[name][i] for name in distributions},
-            distributions=distributions,
+            params={name: columns[name][i] for name in _own(columns, distributions, i)},
+            distributions=_own(columns, distributions, i),
             user_attrs={"standard_error": columns["standard_error"][i]},
             intermediate_values=curves[i],
         )
@@ -136,8 +136,14 @@ def _distributions(result: SearchResult, columns: dict[str, list[Any]]) -> dict[
         elif isinstance(kind, Int):
             found[name] = distributions.IntDistribution(kind.low, kind.high, log=kind.log)
         else:
-            found[name] = distributions.CategoricalDistribution(list(dict.fromkeys(columns[name])))
+            options = dict.fromkeys(x for x in columns[name] if x is not None)
+            found[name] = distributions.CategoricalDistribution(list(options))
     return found
+
+
+def _own(columns: dict[str, list[Any]], distributions: dict[str, Any], i: int) -> dict[str, Any]:
+    """The distributions of the ranges that configuration ``i`` has a value of."""
+    return {name: kind for name, kind in distributions.items() if columns[name][i] is not None}
 
 
 def _curves(result: SearchResult) -> list[dict[int, float]]:

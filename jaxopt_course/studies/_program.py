@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.interpreters import partial_eval
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
@@ -43,6 +44,7 @@ class Program:
         calls: compiled functions, by the shapes of their arguments.
         compile_seconds: durations of compilation, by chunk size.
         call_seconds: measured durations of a call, by chunk size.
+        read: which numbers of a member its results depend on, by their positions.
     """
 
     member: Callable[..., Kept]
@@ -50,6 +52,7 @@ class Program:
     calls: dict[Any, Callable[..., Kept]] = dataclasses.field(default_factory=dict)
     compile_seconds: dict[int, float] = dataclasses.field(default_factory=dict)
     call_seconds: dict[int, float] = dataclasses.field(default_factory=dict)
+    read: set[int] = dataclasses.field(default_factory=set)
 
     @property
     def shards(self) -> int:
@@ -70,7 +73,9 @@ class Program:
             begin = time.perf_counter()
             # Every device has all members and looks up its own.
             program = jax.jit(population, in_shardings=sharding_of(self.mesh))
-            self.calls[shapes] = program.lower(*first, rows).compile()
+            traced = program.trace(*first, rows)
+            self.read |= _read(traced.jaxpr, len(first[1][0]))
+            self.calls[shapes] = traced.lower().compile()
             self.compile_seconds[chunk] = self.agreed(time.perf_counter() - begin)
         compiled = self.calls[shapes]
         return lambda some: compiled(*some, rows)
@@ -190,6 +195,13 @@ def _fastest(program: Program, count: int) -> int:
     """The measured chunk size that finishes ``count`` members first."""
     calls = lambda chunk: math.ceil(count / (chunk * program.shards))
     return min(program.call_seconds, key=lambda chunk: calls(chunk) * program.call_seconds[chunk])
+
+
+def _read(program: Any, count: int) -> set[int]:
+    """Which of the ``count`` numbers, which follow the key, the results of a program depend on."""
+    outputs = [True] * len(program.jaxpr.outvars)
+    _, used = partial_eval.dce_jaxpr(program.jaxpr, outputs)
+    return {i for i, is_used in enumerate(used[1 : 1 + count]) if is_used}
 
 
 def _taken(members: Members, rows: np.ndarray) -> Members:

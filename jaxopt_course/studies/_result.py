@@ -19,13 +19,14 @@ Reference: Nadeau & Bengio, "Inference for the Generalization Error", Machine Le
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float64, Int32, Key, PyTree
+from jaxtyping import Array, Bool, Float64, Int32, Key, PyTree
 
 from jaxopt_course.core import checks
 from jaxopt_course.training import Rows
 
-from ._space import space_of
-from ._study import Metric, Mode, columns_table, metric_name, ranked
+from ._pareto import ParetoFront, front_of
+from ._space import Choice, Range, option_name, space_of
+from ._study import Metric, Mode, best_mode, columns_table, metric_name, ranked
 
 
 class PairedDifferences(NamedTuple):
@@ -68,7 +69,8 @@ class SearchResult(NamedTuple):
     configurations: those at the points, as plain Python values in the structure of the space.
     scores: f64[configurations, folds, seeds]; NaN where a training failed.
     history: {name: f[configurations, folds, seeds, evaluations]}, the histories of the
-        :class:`~jaxopt_course.training.Run`; padded with NaN where a run has fewer evaluations.
+        :class:`~jaxopt_course.training.Run`, and the ``metrics`` of the search as their first
+        evaluation; padded with NaN where a run has fewer evaluations.
     outcomes: :class:`~jaxopt_course.training.OutcomeCode` of each training, i32.
     rows: the folds, or None.
     seeds: the trainings of seed s have the key ``fold_in(key, s)``.
@@ -118,6 +120,68 @@ class SearchResult(NamedTuple):
         """The number of the best configuration."""
         return int(self.ranking[0])
 
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The ranges of the space by name; those of an option follow its choice."""
+        space = space_of(self.space)
+        return dict(zip(space.names, space.ranges, strict=True))
+
+    @property
+    def active(self) -> Bool[np.ndarray, "c d"]:
+        """Which ranges the values of a configuration are from; False for those of other options."""
+        active = [space_of(self.space).active(point) for point in self.points.tolist()]
+        return np.array(active, bool).reshape(self.points.shape)
+
+    def pareto(
+        self, first: str, second: str, modes: tuple[Mode, Mode] | None = None
+    ) -> ParetoFront:
+        """The configurations of which no other one is better in both of two metrics.
+
+        The value of a training is that of its best evaluation, and that of a configuration is the
+        mean over its trainings.
+
+        Args:
+            first: a name in ``history``, which includes the ``metrics`` of the search, or
+                ``"score"``.
+            second: another one.
+            modes: "min" or "max" for each. None: "max" for scores such as accuracies, "min" for
+                all others.
+
+        Examples:
+            >>> import jax
+            >>> from jaxopt_course.studies import Float, search
+            >>> train = lambda key, hyperparameters, rows: hyperparameters["width"]
+            >>> result = search(
+            ...     train,
+            ...     {"width": Float(0.0, 1.0)},
+            ...     key=jax.random.key(0),
+            ...     method=[[0.0], [0.5], [1.0]],
+            ...     metric=lambda width: (width - 0.5) ** 2,
+            ...     metrics={"width": lambda width: width},
+            ... )
+            >>> print(result.pareto("score", "width"))  # the third one is worse in both
+            configuration  score  width
+            1              0      0.5
+            0              0.25   0
+        """
+        names = (first, second)
+        for name in names:
+            checks.choice("pareto", "metrics", name, ("score", *self.history))
+        modes = modes or (best_mode(first), best_mode(second))
+        for mode in modes:
+            checks.choice("pareto", "modes", mode, ("min", "max"))
+        columns = [self._best_of(name, mode) for name, mode in zip(names, modes, strict=True)]
+        return front_of(names, modes, np.stack(columns, axis=1))
+
+    def _best_of(self, name: str, mode: str) -> Float64[np.ndarray, "c"]:
+        """The mean over trainings of the best evaluation; NaN if a training failed."""
+        if name == "score":
+            return self.values
+        worst, best = (np.inf, np.min) if mode == "min" else (-np.inf, np.max)
+        values = self.history[name].astype(np.float64)
+        values = best(np.where(np.isfinite(values), values, worst), axis=-1)
+        return np.where(np.isnan(self.scores) | np.isinf(values), np.nan, values).mean((1, 2))
+
     def __str__(self) -> str:
         columns, named = columns_of(self), {"standard_error": "standard error"}
         if not callable(self.metric):
@@ -135,6 +199,7 @@ class SearchResult(NamedTuple):
             f"{self.seconds['run']:.1f} s, compiled in {self.seconds['compile']:.1f} s; "
             f"{checks.counted(failed, 'configuration')} with a failed training"
             f"{_close_ones(self.differences)}"
+            f"{_best_of_options(self, named.get('score', 'score'))}"
         )
 
 
@@ -232,16 +297,46 @@ def standard_errors_of(scores: Float64[np.ndarray, "c folds seeds"]) -> Float64[
 
 
 def columns_of(result: SearchResult) -> dict[str, list[Any]]:
-    """One entry a configuration: its values under the names of the ranges, and its scores."""
-    space = space_of(result.space)
-    plain = lambda value: value if isinstance(value, bool | int | float | str) else str(value)
-    ranges = zip(space.names, space.ranges, result.points.T.tolist(), strict=True)
+    """One entry a configuration: its values under the names of the ranges, and its scores.
+
+    The values of options that a configuration does not have are None.
+    """
+    columns = zip(result.points.T.tolist(), result.active.T.tolist(), strict=True)
+    pairs = zip(result.ranges.items(), columns, strict=True)
     return {
-        **{name: [plain(kind.at(u)) for u in column] for name, kind, column in ranges},
+        **{
+            name: [
+                _plain(kind.at(u)) if is_active else None
+                for u, is_active in zip(*column, strict=True)
+            ]
+            for (name, kind), column in pairs
+        },
         "score": result.values.tolist(),
         "standard_error": result.standard_errors.tolist(),
         "failed": np.isnan(result.scores).sum((1, 2)).tolist(),
     }
+
+
+def _plain(value: Any) -> Any:
+    """A value for tables."""
+    value = option_name(value)
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _best_of_options(result: SearchResult, score: str) -> str:
+    """A table of the best configuration with each option of each choice."""
+    columns, rank = columns_of(result), np.argsort(result.ranking) + 1
+    rows: list[tuple[Any, ...]] = []
+    for name, kind in result.ranges.items():
+        for option in map(_plain, kind.options if isinstance(kind, Choice) else ()):
+            having = [n for n, value in enumerate(columns[name]) if value == option]
+            best = min(having, key=lambda n: rank[n], default=None)
+            found = (None,) * 3 if best is None else (best, rank[best], columns["score"][best])
+            rows.append((f"{name} {option}", len(having), *found))
+    if not rows:
+        return ""
+    header = ("best of each option", "configurations", "configuration", "rank", score)
+    return f"\n\n{columns_table(zip(header, zip(*rows, strict=True), strict=True))}"
 
 
 def with_error(mean: float, standard_error: float) -> str:

@@ -6,7 +6,8 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import jax
@@ -23,7 +24,7 @@ from jaxopt_course.training import Rows
 from ._designs import check_method, proposals
 from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
-from ._space import Points
+from ._space import Choice, Points, option_name
 from ._study import Metric, Mode, Ranking, Study, best_text, digest
 from ._table import Table
 
@@ -47,6 +48,8 @@ def search(
     rounds: int | None = None,
     metric: Metric = None,
     mode: Mode = "min",
+    metrics: Mapping[str, Callable[[Any], Any]] | None = None,
+    points: Sequence[PyTree] = (),
     strategy: Strategy = "auto",
     chunk_size: int | None = None,
     mesh: Mesh | None = None,
@@ -68,7 +71,8 @@ def search(
             :func:`~jaxopt_course.training.make_train` returns, or a function around it. The
             hyperparameters have the structure of ``space``: numbers are traced, options and fixed
             values are plain Python values.
-        space: a pytree of :class:`Float`, :class:`Int`, :class:`Choice` and fixed values.
+        space: a pytree of :class:`Float`, :class:`Int`, :class:`Choice` and fixed values. The
+            options of a choice may have spaces of their own.
         key: PRNG key of the seeds and the design.
         trials: number of configurations, in [1, inf); the largest number for a grid. None: the
             number of points in ``method``.
@@ -82,6 +86,9 @@ def search(
         metric: a name in the history, of which the best evaluation counts, or a function of what
             ``train`` returns. None: the validation loss if there is one, else the training loss.
         mode: whether the lowest or the highest score is best; for an accuracy it must be "max".
+        metrics: names and functions of what ``train`` returns, whose scalar results are kept too;
+            all metrics in the history are. See :meth:`SearchResult.pareto`.
+        points: configurations to train first, such as the defaults. They count among the trials.
         strategy: as for :func:`~jaxopt_course.training.make_population`, or "auto", which measures
             "map" and chunks of 8, 32 and 128 while it works and continues with the fastest.
         chunk_size: with "chunk" only, in [1, inf); 8 by default.
@@ -96,6 +103,10 @@ def search(
 
     Raises:
         CheckpointMismatchError: if ``resume`` holds another study.
+        ValueError: if one of ``points`` does not lie in the space.
+
+    Warns:
+        UserWarning: if no result depends on a number of the space, so that searching it is useless.
 
     Examples:
         >>> from jaxopt_course.studies import Float
@@ -105,7 +116,8 @@ def search(
         >>> result.scores.shape, round(result.configurations[result.best]["rate"], 1)
         ((64, 1, 1), 1.0)
     """
-    ranking, rows = Ranking(metric, mode), _fold_table(folds)
+    kept = tuple((metrics or {}).items())
+    ranking, rows = Ranking(metric, mode, kept), _fold_table(folds)
     study = Study(
         "search", train, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
@@ -114,26 +126,33 @@ def search(
         checks.integer("search", "chunk_size", chunk_size, "[1, inf)")
     in_chunks = strategy == "chunk"
     checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=chunk_size)
-    trials, rounds = check_method(method, space, trials, rounds)
+    start = _starting_points(study, points, trials)
+    left = None if trials is None else trials - len(start)
+    left, rounds = check_method(method, space, left, rounds)
+    trials = left + len(start)
     trainings = _Trainings(study, _seed_numbers(seeds))
     name = method if isinstance(method, str) else digest(np.asarray(method, float))
-    about = lambda: study.about(trials=trials, rounds=rounds, method=name, **trainings.about())
+    begin = {"points": start.tolist()} if len(start) else {}
+    about = lambda: study.about(
+        trials=trials, rounds=rounds, method=name, **begin, **trainings.about()
+    )
     table = Table.of_size(trials * trainings.each)
-    tables = proposals(method, jax.random.fold_in(key, DESIGN), space, trials, rounds, mode)
-    points, scores = np.empty((0, len(study.apart.ranges))), None
+    design = jax.random.fold_in(key, DESIGN)
+    tables = proposals(method, design, space, left, rounds, mode, start)
+    tried, scores = start[:0], None
     with table.saved(study, about) as save, _shown(trainings, table) as show:
-        while len(points) < trials:
+        while len(tried) < trials:
             new = next(tables) if scores is None else tables.send(scores)
-            first, points = len(points), np.concatenate([points, new])
-            for _ in trainings.run(points, first, table, strategy, chunk_size or 8):
+            first, tried = len(tried), np.concatenate([tried, new])
+            for _ in trainings.run(tried, first, table, strategy, chunk_size or 8):
                 save()
                 show()
-            scores = trainings.values(table)[first : len(points)]
+            scores = trainings.values(table)[first : len(tried)]
     axes = (trials, *trainings.axes)
     return SearchResult(
         space=space,
-        points=points,
-        configurations=tuple(map(study.apart.configuration, points)),
+        points=tried,
+        configurations=tuple(map(study.apart.configuration, tried)),
         scores=table.scores.reshape(axes),
         history={name: x.reshape(*axes, -1) for name, x in table.history.items()},
         outcomes=table.outcomes.reshape(axes),
@@ -155,6 +174,8 @@ class _Trainings:
         self.axes = (1 if study.rows is None else len(study.rows.train)), len(seeds)
         self.each = math.prod(self.axes)  # of a configuration
         self.choices = list(study.apart.choices.items())
+        self.tried = set[tuple[int, ...]]()  # options of the programs so far
+        self.read: set[int] | None = set()  # numbers that they read; None: no need to know
 
     def values(self, table: Table) -> np.ndarray:
         """The mean score of each configuration; NaN if a training failed or is not done."""
@@ -172,27 +193,55 @@ class _Trainings:
         failures: list[Exception] = []
         buckets: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
         for number, point in enumerate(points[first:].tolist(), first):
-            picks = tuple(kind.index(point[i]) for i, kind in self.choices)
+            active = self.study.apart.active(point)
+            picks = tuple(kind.index(point[i]) if active[i] else 0 for i, kind in self.choices)
             buckets[picks] += range(number * self.each, (number + 1) * self.each)
+        last = next(reversed(buckets.values()), None)
         for picks, bucket in buckets.items():
             numbers = np.array(bucket)
             numbers = numbers[~table.done[numbers]]
             if numbers.size == 0:
+                self.read = None  # its program is not compiled
                 continue
             program = self._program(picks)
             begin, compiled = time.perf_counter(), sum(program.compile_seconds.values())
             members = self._members(points, numbers)
             trained = execute(program, members, rows, strategy, chunk_size)
-            options = [kind.options[i] for i, (_, kind) in zip(picks, self.choices, strict=True)]
+            chosen = zip(picks, self.choices, strict=True)
+            options = [option_name(kind.options[i]) for i, (_, kind) in chosen]
             for some, kept, chunk in _unless_it_raises(trained, options, failures):
                 table.record(numbers[some], kept)
                 table.chunks[chunk] += len(some)
+                if self.read is not None:
+                    self.read |= program.read
+                if bucket is last and not failures:
+                    self._warn_of_unread(set(buckets))
                 yield
             compiled = sum(program.compile_seconds.values()) - compiled
             table.compile_seconds += compiled
             table.run_seconds += time.perf_counter() - begin - compiled
         if failures:
             raise failures[0]
+
+    def _warn_of_unread(self, new: set[tuple[int, ...]]) -> None:
+        """Warn once of numbers that no program reads, as soon as every option has been tried."""
+        self.tried |= new
+        counts = [len(set(column)) for column in zip(*self.tried, strict=True)]
+        if self.read is None or counts != [len(kind.options) for _, kind in self.choices]:
+            return
+        names = [
+            name
+            for name, kind in zip(self.study.apart.names, self.study.apart.ranges, strict=True)
+            if not isinstance(kind, Choice)
+        ]
+        unread = [name for i, name in enumerate(names) if i not in self.read]
+        self.read = None
+        if unread:
+            warnings.warn(
+                f"search: no result depends on {', '.join(map(repr, unread))}: `train` does not "
+                "read it, so searching it has no effect.",
+                stacklevel=5,  # the user's call: above `run`, the search and its wrapper
+            )
 
     def about(self) -> dict[str, Any]:
         """What distinguishes these trainings from others, in terms of JSON."""
@@ -255,6 +304,22 @@ def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
         yield update
         if seen < table.done.sum():
             update(0.0)
+
+
+def _starting_points(study: Study, configurations: Sequence[PyTree], trials: int | None) -> Points:
+    """The points of the configurations that are trained first."""
+    found = []
+    for number, configuration in enumerate(configurations):
+        try:
+            found.append(study.apart.point(configuration))
+        except (TypeError, ValueError) as error:
+            text = str(error).removesuffix(".")
+            raise ValueError(
+                f"search: `points` must lie in `space`, but number {number} does not: {text}."
+            ) from None
+    if found and trials is not None:
+        checks.integer("search", "trials", trials, f"[{len(found) + 1}, inf)")
+    return np.array(found, float).reshape(len(found), len(study.apart.ranges))
 
 
 def _fold_table(folds: Folds | Rows | None) -> Rows | None:

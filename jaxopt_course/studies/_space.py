@@ -2,12 +2,15 @@
 
 A range maps u in [0, 1] to its values, so a design is a table of points in [0, 1]^d, one column for
 each of d ranges. Numbers are traced: trials that differ in them share a program. The options of a
-`Choice` are plain Python values: each combination of options is a program of its own.
+`Choice` are plain Python values: each combination of options is a program of its own. An option may
+have a space of its own, whose ranges are dimensions of the cube too. A configuration holds only the
+values of the option that it names, and the other coordinates of its point have no effect.
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -52,6 +55,13 @@ class Float:
             return float(self.low * (self.high / self.low) ** u)
         return float(self.low + u * (self.high - self.low))
 
+    def place(self, value: Any) -> float:
+        """The u in [0, 1] of a value; raise ValueError if the range does not hold it."""
+        checks.number("Float", "value", value, f"[{self.low}, {self.high}]")
+        if self.log:
+            return min(math.log(value / self.low) / math.log(self.high / self.low), 1.0)
+        return min((value - self.low) / (self.high - self.low), 1.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Int:
@@ -87,22 +97,51 @@ class Int:
             value = self.low + math.floor(u * (self.high - self.low + 1))
         return min(max(value, self.low), self.high)
 
+    def place(self, value: Any) -> float:
+        """The u in [0, 1] of a value; raise ValueError if the range does not hold it."""
+        checks.integer("Int", "value", value, f"[{self.low}, {self.high}]")
+        if self.log:
+            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            return (math.log(value) - low) / (high - low)
+        return (value - self.low + 0.5) / (self.high - self.low + 1)
+
+
+class Option(NamedTuple):
+    """An option of a :class:`Choice` with values of its own; in a space, with ranges.
+
+    A configuration holds the option that was chosen, so a training may begin with
+    ``name, values = hyperparameters["optimizer"]``.
+
+    name: name of the option.
+    values: its values, a pytree.
+    """
+
+    name: str
+    values: PyTree
+
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
     """One of several values, which may set shapes and programs: widths, batch sizes, optimizers.
 
     Args:
-        options: at least one value, all different.
+        options: at least one value, all different; or a mapping from names to spaces. The
+            configurations then hold an :class:`Option`, a name with values from the space of that
+            name only.
 
     Examples:
         >>> Choice(["relu", "tanh"]).at(0.7)
         'tanh'
+        >>> optimizer = Choice({"sgd": {"momentum": Float(0.0, 0.9)}, "lion": {}})
+        >>> configuration_at({"optimizer": optimizer}, [0.2, 0.5])
+        {'optimizer': Option(name='sgd', values={'momentum': 0.45})}
     """
 
-    options: Sequence[Any]
+    options: Any  # a sequence or a mapping; from then on a tuple
 
     def __post_init__(self) -> None:
+        if isinstance(self.options, Mapping):
+            object.__setattr__(self, "options", itertools.starmap(Option, self.options.items()))
         object.__setattr__(self, "options", tuple(self.options))
         repeated = any(o in self.options[:i] for i, o in enumerate(self.options))
         if not self.options or repeated:
@@ -117,6 +156,19 @@ class Choice:
     def at(self, u: float) -> Any:
         """The option at ``u`` in [0, 1]."""
         return self.options[self.index(u)]
+
+    def place(self, value: Any) -> float:
+        """The u in [0, 1] of an option; raise ValueError if there is no such option."""
+        names = list(map(option_name, self.options))
+        name = option_name(value)
+        if name not in names:
+            raise ValueError(f"Choice: `value` must be one of {names}, got {name!r}.")
+        return (names.index(name) + 0.5) / len(names)
+
+
+def option_name(value: Any) -> Any:
+    """The name of an :class:`Option`, and any other value itself."""
+    return value.name if isinstance(value, Option) else value
 
 
 Range = Float | Int | Choice
@@ -138,8 +190,8 @@ class Space(NamedTuple):
 
     @property
     def ranges(self) -> tuple[Range, ...]:
-        """One for each dimension of the unit cube."""
-        return tuple(leaf for leaf in self.leaves if isinstance(leaf, Range))
+        """One for each dimension of the unit cube; those of an option follow its choice."""
+        return tuple(kind for leaf in self.leaves for kind in _ranges_of(leaf))
 
     @property
     def choices(self) -> dict[int, Choice]:
@@ -149,8 +201,25 @@ class Space(NamedTuple):
     def fill(self, values: Sequence[Any]) -> PyTree:
         """The tree with one value in the place of each range."""
         rest = iter(values)
-        leaves = [next(rest) if isinstance(leaf, Range) else leaf for leaf in self.leaves]
-        return jax.tree.unflatten(self.structure, leaves)
+        return jax.tree.unflatten(self.structure, [_filled(leaf, rest) for leaf in self.leaves])
+
+    def active(self, point: Sequence[float] | np.ndarray) -> list[bool]:
+        """Which coordinates of a point have an effect: those of chosen options."""
+        rest = iter(point)
+        return [is_active for leaf in self.leaves for is_active in _active(leaf, rest)]
+
+    def point(self, configuration: PyTree) -> list[float]:
+        """The point of a configuration; coordinates of other options are 0.5.
+
+        Raises:
+            ValueError: if the configuration is not one of the space.
+        """
+        try:
+            values = self.structure.flatten_up_to(configuration)
+        except ValueError as error:
+            raise ValueError(f"it must have the structure of `space`: {error}") from None
+        pairs = zip(self.leaves, values, strict=True)
+        return [u for leaf, value in pairs for u in _placed(leaf, value)]
 
     def configuration(self, point: Sequence[float] | np.ndarray) -> PyTree:
         """The tree with plain Python values: those at ``point``."""
@@ -173,8 +242,67 @@ def space_of(tree: PyTree) -> Space:
     pairs, structure = jax.tree.flatten_with_path(tree)
     leaves = tuple(leaf for _, leaf in pairs)
     path = lambda keys: jax.tree_util.keystr(keys, simple=True, separator="/")
-    names = tuple(path(keys) for keys, leaf in pairs if isinstance(leaf, Range))
+    names = tuple(name for keys, leaf in pairs for name in _names_of(path(keys), leaf))
     return Space(leaves, structure, names, repr(leaves))
+
+
+def _subspaces(leaf: Any) -> list[tuple[str, Space]]:
+    """The spaces of the options of a choice, by name."""
+    options = leaf.options if isinstance(leaf, Choice) else ()
+    return [(option.name, space_of(option.values)) for option in options if type(option) is Option]
+
+
+def _ranges_of(leaf: Any) -> tuple[Range, ...]:
+    if not isinstance(leaf, Range):
+        return ()
+    return (leaf, *(kind for _, space in _subspaces(leaf) for kind in space.ranges))
+
+
+def _names_of(path: str, leaf: Any) -> list[str]:
+    if not isinstance(leaf, Range):
+        return []
+    spaces = _subspaces(leaf)
+    return [path, *(f"{path}/{option}/{name}" for option, space in spaces for name in space.names)]
+
+
+def _filled(leaf: Any, rest: Iterator[Any]) -> Any:
+    """A leaf with the next values in the place of its ranges."""
+    if not isinstance(leaf, Range):
+        return leaf
+    value = next(rest)
+    for name, space in _subspaces(leaf):
+        own = space.fill(list(itertools.islice(rest, len(space.ranges))))
+        if option_name(value) == name:
+            chosen = Option(name, own)
+    return chosen if isinstance(value, Option) else value
+
+
+def _active(leaf: Any, rest: Iterator[float]) -> list[bool]:
+    if not isinstance(leaf, Range):
+        return []
+    chosen, found = option_name(leaf.at(next(rest))), [True]
+    for name, space in _subspaces(leaf):
+        inner = space.active(list(itertools.islice(rest, len(space.ranges))))
+        found += [name == chosen and is_active for is_active in inner]
+    return found
+
+
+def _placed(leaf: Any, value: Any) -> list[float]:
+    """The coordinates of the value of a leaf."""
+    if not isinstance(leaf, Range):
+        if not (value is leaf or bool(np.all(np.asarray(value) == np.asarray(leaf)))):
+            raise ValueError(f"it must have the fixed value {leaf!r}, got {value!r}")
+        return []
+    spaces = _subspaces(leaf)
+    if spaces and not (isinstance(value, tuple) and len(value) == 2):
+        raise ValueError(f"an option must be a pair (name, values), got {value!r}")
+    if spaces:
+        value = Option(*value)
+    found = [leaf.place(value)]
+    for name, space in spaces:
+        is_own = name == option_name(value)
+        found += space.point(value.values) if is_own else [0.5] * len(space.ranges)
+    return found
 
 
 def configuration_at(space: PyTree, point: Sequence[float] | np.ndarray) -> PyTree:

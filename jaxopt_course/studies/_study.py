@@ -26,10 +26,11 @@ LARGER_IS_BETTER = (
 
 
 class Ranking(NamedTuple):
-    """The score of a training, and whether the lowest or the highest one is best."""
+    """The score of a training, whether the lowest or the highest one is best, and other metrics."""
 
     metric: Metric
     mode: Mode
+    metrics: tuple[tuple[str, Callable[[Any], Any]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Study:
     progress: bool
 
     def __post_init__(self) -> None:
-        _check_mode(self.owner, *self.ranking)
+        _check_mode(self.owner, self.ranking.metric, self.ranking.mode)
         check_mesh(self.owner, self.mesh, "pop")
         if self.mesh is not None:
             object.__setattr__(self, "mesh", automatic(self.mesh))
@@ -69,9 +70,11 @@ class Study:
     def about(self, **more: Any) -> dict[str, Any]:
         """What distinguishes this study from others, in terms of JSON."""
         key = np.asarray(jax.random.key_data(self.key)).tolist()
-        metric, mode = self.ranking
+        metric, mode, metrics = self.ranking
         if callable(metric):
             metric = getattr(metric, "__qualname__", "function")
+        if metrics:
+            more["metrics"] = [name for name, _ in metrics]
         return {"space": repr(self.space), "key": key, "metric": metric, "mode": mode, **more}
 
 
@@ -83,8 +86,13 @@ class Kept(NamedTuple):
     outcome: Outcome
 
 
-def keep(run: Any, metric: Metric, mode: str) -> Kept:
-    """The score of a run by ``metric``, its history and its outcome.
+def keep(
+    run: Any,
+    metric: Metric,
+    mode: str,
+    metrics: tuple[tuple[str, Callable[[Any], Any]], ...] = (),
+) -> Kept:
+    """The score of a run by ``metric``, its history with ``metrics``, and its outcome.
 
     A run that diverged has failed, whatever it scored before. ``run`` may be anything but a
     :class:`~jaxopt_course.training.Run` if ``metric`` is a function.
@@ -92,33 +100,53 @@ def keep(run: Any, metric: Metric, mode: str) -> Kept:
     history, outcome = {}, Outcome(jnp.int32(OutcomeCode.COMPLETED), jnp.int32(0))
     if isinstance(run, Run):
         history, outcome = run.history, run.outcome
-    elif not callable(metric):
+    elif not callable(metric) and metric not in dict(metrics):
         raise TypeError(
             "search: `train` must return a Run, or `metric` be a function of what it returns, "
             f"got {type(run).__name__}."
         )
+    more = {name: _scalar(f"metrics[{name!r}]", function, run)[None] for name, function in metrics}
+    if both := sorted(history.keys() & more.keys()):
+        raise ValueError(f"search: `metrics` must have new names, got {both} of the history.")
     if callable(metric):
-        own = jax.tree.map(lambda leaf: leaf, run)  # a copy, which the function may modify
-        score = jnp.asarray(metric(own), jnp.result_type(float))
-        if score.shape != ():
-            raise ValueError(f"search: `metric` must return a scalar, got shape {score.shape}.")
+        score = _scalar("metric", metric, run)
+    elif metric in more:
+        score = more[metric][0]
     else:
         values = history[metric_name("search", metric, history)]
         worst, best = (jnp.inf, jnp.min) if mode == "min" else (-jnp.inf, jnp.max)
         score = best(jnp.where(jnp.isfinite(values), values, worst))
     failed = (outcome.code == OutcomeCode.DIVERGED) | ~jnp.isfinite(score)
-    return Kept(jnp.where(failed, jnp.nan, score), dict(history), outcome)
+    return Kept(jnp.where(failed, jnp.nan, score), {**history, **more}, outcome)
+
+
+def _scalar(name: str, function: Callable[[Any], Any], run: Any) -> Array:
+    """The value of a metric that is a function."""
+    own = jax.tree.map(lambda leaf: leaf, run)  # a copy, which the function may modify
+    score = jnp.asarray(function(own), jnp.result_type(float))
+    if score.shape != ():
+        raise ValueError(f"search: `{name}` must return a scalar, got shape {score.shape}.")
+    return score
 
 
 def _check_mode(owner: str, metric: Metric, mode: str) -> None:
     """Raise unless ``mode`` is "min" or "max", and "max" if the metric is better when larger."""
     checks.choice(owner, "mode", mode, ("min", "max"))
-    ends = tuple(f"_{name}" for name in LARGER_IS_BETTER)
-    if mode == "min" and isinstance(metric, str) and f"_{metric}".endswith(ends):
+    if mode == "min" and isinstance(metric, str) and is_larger_better(metric):
         raise ValueError(
             f"{owner}: `mode` must be 'max' for the metric {metric!r}, which is better when "
             "larger, or `metric` be an error, which is better when smaller, got mode='min'."
         )
+
+
+def is_larger_better(name: str) -> bool:
+    """Whether a metric of this name, such as ``"validation_accuracy"``, is better when larger."""
+    return f"_{name}".endswith(tuple(f"_{end}" for end in LARGER_IS_BETTER))
+
+
+def best_mode(name: str) -> Mode:
+    """The mode of a metric of this name."""
+    return "max" if is_larger_better(name) else "min"
 
 
 def metric_name(owner: str, metric: str | None, names: Iterable[str]) -> str:
@@ -146,7 +174,7 @@ def best_text(scores: np.ndarray, mode: str) -> str:
 def columns_table(columns: Iterable[tuple[str, Iterable[Any]]]) -> str:
     """A table of named columns, with four digits of each float."""
     header, cells = zip(*columns, strict=True)
-    shown = lambda x: f"{x:.4g}" if isinstance(x, float) else str(x)
+    shown = lambda x: "" if x is None else f"{x:.4g}" if isinstance(x, float) else str(x)
     return text_table(header, zip(*(map(shown, column) for column in cells), strict=True))
 
 

@@ -24,7 +24,7 @@ from jaxtyping import Array, PyTree, Shaped
 
 from jaxopt_course.checkpoints import briefly
 from jaxopt_course.core import Params, checks, replacing, sha256
-from jaxopt_course.data import Scaler, check_features, scale_features
+from jaxopt_course.data import Scaler, TableEncoder, check_features, scale_features
 from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import PROBLEMS, problem
 from jaxopt_course.tasks import Task, linen_task
@@ -50,6 +50,7 @@ class Bundle(NamedTuple):
     model_state: the model state; ``{}`` if there is none.
     scaler: scaler of the inputs, or None.
     label_names: names of the classes. None: their numbers.
+    encoder: how columns of a table become inputs, or None.
     """
 
     model: dict[str, Any]
@@ -59,6 +60,7 @@ class Bundle(NamedTuple):
     model_state: PyTree
     scaler: Scaler | None = None
     label_names: tuple[str, ...] | None = None
+    encoder: TableEncoder | None = None
 
 
 class Predictions(NamedTuple):
@@ -89,7 +91,8 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     scaler = {} if bundle.scaler is None else {"scaler": bundle.scaler._asdict()}
     arrays = {"params": bundle.params, "model_state": bundle.model_state, **scaler}
     payload = serialization.msgpack_serialize(jax.tree.map(np.asarray, arrays))
-    header = json.dumps({name: getattr(bundle, name) for name in HEADER})
+    encoder = {} if bundle.encoder is None else {"encoder": bundle.encoder.to_json()}
+    header = json.dumps({name: getattr(bundle, name) for name in HEADER} | encoder)
     content = header.encode() + b"\n" + payload
     seal = f"{FORMAT} {VERSION} {sha256(content)}\n"
     with replacing(path) as part:
@@ -149,6 +152,7 @@ def _unpacked(path: pathlib.Path, content: bytes) -> Bundle:
             model_state=arrays["model_state"],
             scaler=None if scaler is None else Scaler(**scaler),
             label_names=None if names is None else tuple(names),
+            encoder=TableEncoder.from_json(header["encoder"]) if "encoder" in header else None,
         )
     except Exception as error:  # msgpack and Flax raise errors of many kinds
         raise ValueError(f"load_bundle: {path} is incomplete: {briefly(error)}.") from error
@@ -198,6 +202,8 @@ def _check_bundle(owner: str, bundle: Bundle) -> None:
     if bundle.scaler is not None:
         _check_scaler(owner, bundle.scaler, bundle.input_shape)
     _check_label_names(owner, bundle.label_names, bundle.problem, config["outputs"])
+    if bundle.encoder is not None:
+        _check_encoder(owner, bundle.encoder, bundle.input_shape)
 
 
 def _task_of(owner: str, bundle: Bundle) -> Task:
@@ -286,6 +292,24 @@ def _check_label_names(owner: str, names: Any, problem: str, outputs: int) -> No
         raise ValueError(
             f"{owner}: `label_names` must be {n_classes} names, all different, got {len(names)}: "
             f"{checks.shown(names)}."
+        )
+
+
+def _check_encoder(owner: str, encoder: Any, input_shape: tuple[int, ...]) -> None:
+    """Raise unless ``encoder`` makes inputs of this shape and has limited size."""
+    if not isinstance(encoder, TableEncoder):
+        raise ValueError(
+            f"{owner}: `encoder` must be a TableEncoder or None, got {checks.shown(encoder)}."
+        )
+    entries = json.loads(json.dumps(encoder.to_json()))
+    if TableEncoder.from_json(entries) != encoder or len(str(entries)) > LONGEST_HEADER / 2:
+        raise ValueError(
+            f"{owner}: `encoder` must have at most {LONGEST_HEADER // 2} characters of JSON."
+        )
+    if (len(encoder.feature_names),) != input_shape:
+        raise ValueError(
+            f"{owner}: `encoder` makes inputs of shape {(len(encoder.feature_names),)}, but the "
+            f"model takes {input_shape}."
         )
 
 

@@ -209,8 +209,9 @@ def _trials(count: int) -> str:
 
 
 def _cost(curves: TuningCurves, budget: int, i: int) -> str:
-    cost, low, high = (x[budget, i] for x in (curves.costs, curves.low, curves.high))
-    return f"{cost:.2g} [{low:.2g}, {high:.2g}]"
+    shown = lambda x: f"{x:.0f}" if x >= 99.5 else f"{x:.2g}"
+    cost, low, high = (shown(x[budget, i]) for x in (curves.costs, curves.low, curves.high))
+    return f"{cost} [{low}, {high}]"
 
 
 def _grid(

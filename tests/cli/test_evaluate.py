@@ -74,7 +74,7 @@ def test_a_file_of_a_kind_that_no_training_reads_is_refused(trained, tmp_path, c
 def test_what_a_training_refuses_is_refused_in_the_same_words(trained, tmp_path, capsys):
     """Among others a number that float32 cannot hold, which was infinity to the model."""
     path = tmp_path / "new.csv"
-    for cell in ("1e300", "inf", "warm", ""):
+    for cell in ("1e300", "inf", "warm"):
         path.write_text(f"flow,heat,state\n1,2,good\n{cell},3,bad\n2,2,good\n3,3,bad\n")
         said = refused(capsys, path, "--run", trained)
         out = ("--out", tmp_path / "again")

@@ -74,9 +74,14 @@ def test_a_table_with_labels_is_evaluated_and_predicted(pumps_run, tmp_path, cap
     new.write_text("heat,flow\n3,-3\n-3,3\n")  # in another order, without the target
     assert call("evaluate", new, "--run", out) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "prediction,probability"
-    assert all(line.split(",")[0] in ("good", "bad") for line in lines[1:])
-    assert all(0.5 <= float(line.split(",")[1]) <= 1 for line in lines[1:])
+    assert lines[0] == "row,prediction,probability,probability_bad,probability_good"
+    for number, line in enumerate(lines[1:]):
+        row, prediction, *probabilities = line.split(",")
+        largest, *each = map(float, probabilities)
+        assert int(row) == number
+        assert prediction == ("bad", "good")[int(np.argmax(each))]
+        assert largest == max(each) >= 0.5
+        assert sum(each) == pytest.approx(1)
     call("evaluate", "--run", out)
     assert "accuracy" in capsys.readouterr().out
 

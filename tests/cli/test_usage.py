@@ -145,7 +145,7 @@ def test_wrong_config_files_are_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("flow,state\n1,a\n,a\n2,b\n3,b\n", "row 1 has no value in column 'flow'"),
+        ("flow,state\n1,a\n2,\n2,b\n3,b\n", "row 1 has no value in column 'state'"),
         ("flow,state\ninf,a\n1,a\n2,b\n3,b\n", "must be finite, got inf in row 0, column 'flow'"),
         ("flow,state\n1,a\n1,2,3\n", "cannot read"),
     ],

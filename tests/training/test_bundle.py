@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import serialization
 
-from jaxopt_course.data import Scaler, fit_scaler, scale_features
+from jaxopt_course.data import Scaler, TableEncoder, fit_scaler, scale_features
 from jaxopt_course.nn import CNN, MLP
 from jaxopt_course.problems import problem
 from jaxopt_course.training import Bundle, apply_bundle, load_bundle, save_bundle
@@ -50,6 +50,22 @@ def test_what_is_loaded_is_what_was_saved(saved):
     before, after = apply_bundle(bundle, INPUTS), apply_bundle(loaded, INPUTS)
     chex.assert_trees_all_equal(before.values, after.values)
     assert before.labels.tolist() == after.labels.tolist()
+
+
+def test_an_encoder_of_tables_is_kept_and_must_fit(tmp_path):
+    bundle = make_bundle(encoder=TableEncoder.of_numbers(["flow", "heat"]))
+    save_bundle(tmp_path / "b", bundle)
+    assert load_bundle(tmp_path / "b").encoder == bundle.encoder
+    for wrong, rule in (
+        (TableEncoder.of_numbers(["flow"]), r"makes inputs of shape \(1,\), but the model takes"),
+        (
+            TableEncoder.of_numbers(["flow", "heat" * 200_000]),
+            "must have at most 500000 characters",
+        ),
+        ([], "must be a TableEncoder or None"),
+    ):
+        with pytest.raises(ValueError, match=f"`encoder` {rule}"):
+            save_bundle(tmp_path / "c", bundle._replace(encoder=wrong))
 
 
 def test_predictions_are_those_of_the_scaled_model():
