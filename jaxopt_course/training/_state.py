@@ -55,12 +55,14 @@ class OutcomeCode(enum.IntEnum):
         gradient counts only if it reaches parameters or states, so ``apply_if_finite`` or
         ``zero_nans`` may catch it. A training whose steps were all skipped has diverged, too.
     OUT_OF_TIME: ``max_time`` was reached.
+    STOPPED_ON_REQUEST: ``on_evaluation`` returned ``STOP``.
     """
 
     COMPLETED = 0
     STOPPED_EARLY = 1
     DIVERGED = 2
     OUT_OF_TIME = 3
+    STOPPED_ON_REQUEST = 4
 
 
 class Outcome(NamedTuple):
@@ -86,10 +88,12 @@ class Outcome(NamedTuple):
             return f"Completed {steps}."
         if code is OutcomeCode.OUT_OF_TIME:
             return f"Out of time after {steps}."
+        if code is OutcomeCode.STOPPED_ON_REQUEST:
+            return f"Stopped after {steps}: `on_evaluation` returned STOP."
         if code is OutcomeCode.STOPPED_EARLY:
             return (
-                f"Stopped early after {steps}: no evaluation within patience improved the loss. "
-                "Use the best parameters."
+                f"Stopped early after {steps}: no evaluation within patience improved the "
+                "monitored metric, by default the loss. Use the best parameters."
             )
         return (
             f"Diverged: at step {step} the loss, the parameters or the optimizer's state was not "
@@ -102,8 +106,8 @@ class Run(NamedTuple):
     """The result of a training.
 
     state: the last state.
-    best_params: the finite parameters with the lowest loss, or the initial ones if no loss was
-        finite. With validation rows they are those of the evaluation with the lowest validation
+    best_params: the finite parameters with the lowest loss, or with the best value of the metric
+        that :class:`EarlyStopping` monitors; the initial ones if none was finite. With validation rows they are those of the evaluation with the lowest validation
         loss. Without them the loss of an interval is a mean over its batches, while the parameters
         move, and ``best_params`` are the last parameters that entered the lowest such mean: those
         *before* the last step of the interval. If the optimizer averages parameters, they are the
