@@ -5,7 +5,6 @@ early stopping monitors one of its metrics, the comparison with the best value r
 """
 
 import enum
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -64,7 +63,7 @@ def after_hook(
     setup, given = segments.setup, segments.given
     point = evaluated_program(given, progress, last, setup=setup)
     row = {name: value.item() for name, value in metrics.items()}
-    answer = on_evaluation(Evaluation(row.pop("step"), *point, row))
+    answer = on_evaluation(Evaluation(row.pop("step"), point[0], point[1], row))
     own = {} if answer is None or answer is STOP else _checked(answer, metrics)
     name = monitored(given[2], metrics)
     if own and name not in {**metrics, **own}:
@@ -94,11 +93,11 @@ def _checked(answer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
                 "fit: `on_evaluation` must return names that are strings and not in use, got "
                 f"{name!r}."
             )
-        value = value if isinstance(value, numbers.Real) else jax.device_get(value)
-        if np.shape(value) != () or np.asarray(value).dtype.kind not in "bifu":
+        number = np.asarray(jax.device_get(value))
+        if number.shape != () or number.dtype.kind not in "bifu":
             raise TypeError(
                 f"fit: `on_evaluation` must return real numbers, got {checks.shown(value)} for "
                 f"{name!r}."
             )
-        found[name] = np.asarray(value, jnp.result_type(float))[()]
+        found[name] = number.astype(jnp.result_type(float))[()]
     return found

@@ -1,9 +1,9 @@
 """A training as a loop on the host: the same training, compiled in segments.
 
 The parameters are bitwise identical to those of the whole training in one program. After each
-segment, about twice a second and if asked for at each evaluation, `fit` writes the log, moves the progress bar, saves a checkpoint,
+segment, about twice a second, `fit` writes the log, moves the progress bar, saves a checkpoint,
 calls callbacks and handles requests to stop. In this order every saved step has been logged, and an
-error in a callback comes after the save.
+error in a callback comes after the save. With `on_evaluation` segments also end at evaluations.
 """
 
 import itertools
@@ -37,6 +37,7 @@ from ._segments import History, Segments, evaluate_program, finish_program, open
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
+from ._track import Tracked, check_track
 from ._training import Setup, Training
 
 
@@ -81,6 +82,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
     log: str | os.PathLike[str] | Logging | None = None,
     progress: bool = True,
+    track: Sequence[Tracked] = (),
     on_evaluation: OnEvaluation | None = None,
     callbacks: Sequence[Callable[[Record], Any]] = (),
     segment: int | None = None,
@@ -130,6 +132,11 @@ def fit(
         log: directory of the log, or a :class:`Logging`. None: no log.
         progress: whether to show the progress on stderr: a bar on a terminal, else a line every
             five seconds and at the end.
+        track: numbers to add to every row of the history, of ``"learning_rate"``,
+            ``"gradient_norm"`` and ``"update_norm"``. The norms are global ones of the gradients
+            that the optimizer receives and of the changes of the parameters, as means over the
+            steps since the last evaluation; the learning rate is that of the last update (see
+            :func:`~jaxopt_course.transforms.learning_rates`).
         on_evaluation: function of an :class:`Evaluation`, called on the host at each evaluation. It
             returns a mapping from names to numbers, which join the row of this evaluation in
             history, log and progress and may be monitored by ``early_stopping``; ``STOP``, which
@@ -184,7 +191,10 @@ def fit(
     anything = Timetable(1, 1, 1, 1)  # until the data are known
     placement = make_placement("fit", mesh, sharding)
     is_heard = on_evaluation is not None
-    setup = Setup(task, optimizer, anything, evaluate, on_divergence, placement, is_heard)
+    setup = Setup(
+        *(task, optimizer, anything, evaluate, on_divergence, placement, is_heard),
+        track=check_track("fit", track),
+    )
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
     segments = open_segments(setup, data, rows, batch_size, early_stopping, lengths)
     start, key_data = segments.start(key), jax.random.key_data(key)

@@ -134,7 +134,7 @@ def compared(
     metric: Array,
     rule: EarlyStopping | None,
 ) -> Progress:
-    """``progress`` with these parameters if their ``metric`` is the best, or stopped by the rule."""
+    """``progress`` with these parameters if ``metric`` is the best, or stopped by the rule."""
     metric = metric.astype(progress.best_loss.dtype)
     is_max = rule is not None and rule.mode == "max"
     better = jnp.greater if is_max else jnp.less

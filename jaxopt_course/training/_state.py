@@ -107,11 +107,12 @@ class Run(NamedTuple):
 
     state: the last state.
     best_params: the finite parameters with the lowest loss, or with the best value of the metric
-        that :class:`EarlyStopping` monitors; the initial ones if none was finite. With validation rows they are those of the evaluation with the lowest validation
-        loss. Without them the loss of an interval is a mean over its batches, while the parameters
-        move, and ``best_params`` are the last parameters that entered the lowest such mean: those
-        *before* the last step of the interval. If the optimizer averages parameters, they are the
-        averages at these points, unless ``evaluate="raw"``;
+        that :class:`EarlyStopping` monitors; the initial ones if no value was finite. With
+        validation rows they are those of the evaluation with the lowest validation loss. Without
+        them the loss of an interval is a mean over its batches, while the parameters move, and
+        ``best_params`` are the last parameters that entered the lowest such mean: those *before*
+        the last step of the interval. If the optimizer averages parameters, they are the averages
+        at these points, unless ``evaluate="raw"``;
         :func:`~jaxopt_course.transforms.evaluation_params` returns the averages of ``state``.
     best_model_state: the model state that belongs to ``best_params``.
     history: one entry per evaluation. ``"step"``: number of steps taken. ``"loss"`` and the names

@@ -51,6 +51,7 @@ from ._progress import (
 from ._sharding import Placement, constrain, constrain_batch, split_shapes
 from ._state import Outcome, OutcomeCode, Rows, TrainState
 from ._step import StepTaken, batch_means, init_state, train_step, value_fn_after
+from ._track import no_norms, norms_of, rates_of
 
 
 class Held(NamedTuple):
@@ -73,6 +74,7 @@ class Setup(NamedTuple):
     timetable: length of the training and its evaluations.
     placement: devices of the training. None: one device.
     on_host: whether the host adds metrics to an evaluation, by :meth:`Training.settle`.
+    track: what is tracked besides loss and metrics.
     """
 
     task: Task
@@ -82,6 +84,7 @@ class Setup(NamedTuple):
     on_divergence: OnDivergence = "stop"
     placement: Placement | None = None
     on_host: bool = False
+    track: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,6 +142,7 @@ class Training:
             like = self.batches.like if like is None else like
             totals = zeros_like(jax.eval_shape(means_of, state.params, state.model_state, like)[0])
             zero = jnp.zeros_like(totals["loss"])
+            totals |= no_norms(self.setup.track, state.params)
             names = {*totals, "validation_loss"} if self._validates else totals
             of_steps = monitored(self.early_stopping, names) in totals
             return Progress(
@@ -185,6 +189,9 @@ class Training:
                 for name, total in progress.totals.items()
             }
             loss = metrics["loss"]
+            if "learning_rate" in self.setup.track:
+                of_task = unpack(state.params)
+                metrics |= rates_of(self.setup.optimizer, of_task, state.opt_state)
             if self.setup.on_divergence == "skip":
                 metrics["skipped"] = progress.skipped
             point = self._evaluated(state)
@@ -261,7 +268,8 @@ class Training:
             before, how = progress.state, self.setup.on_divergence
             taken = self.train_step(before, batch)
             loss = taken.means["loss"]
-            after = counted(progress._replace(state=taken.state), taken.means, batch)
+            means = taken.means | norms_of(self.setup.track, before, taken)
+            after = counted(progress._replace(state=taken.state), means, batch)
             if progress.measured is not None:
                 average = self._evaluated(before)
                 point = taken.point if average is before.params else average
