@@ -159,7 +159,7 @@ r2 = r2_score  # the name beside f1 and roc_auc
 
 def roc_auc(
     outputs: Real[Array, "n *classes"],
-    targets: Shaped[Array, "n *classes"],
+    targets: Shaped[Array, "n *labels"],
     weights: Real[Array, "n"] | None = None,
 ) -> Float[Array, ""]:
     """The probability that a row of a class scores higher than a row outside it, ties counting 1/2.
@@ -194,7 +194,7 @@ def roc_auc(
 
 def average_precision(
     outputs: Real[Array, "n *classes"],
-    targets: Shaped[Array, "n *classes"],
+    targets: Shaped[Array, "n *labels"],
     weights: Real[Array, "n"] | None = None,
 ) -> Float[Array, ""]:
     """The mean over the rows of a class of the precision at the threshold of their score.
@@ -222,7 +222,7 @@ def average_precision(
 
 def f1(
     outputs: Real[Array, "n *classes"],
-    targets: Shaped[Array, "n *classes"],
+    targets: Shaped[Array, "n *labels"],
     weights: Real[Array, "n"] | None = None,
     threshold: ScalarLike = 0.5,
 ) -> Float[Array, ""]:
@@ -258,8 +258,8 @@ def f1(
     guesses = jnp.where(jnp.isnan(wide), jnp.nan, guesses.astype(wide.dtype))
     right, total = _each_class("f1", counts, guesses, targets, weights).T
     scores = numerics.safe_divide(right, total)
-    occurring = jnp.sum((total > 0).astype(total.dtype)) if is_class else len(total)
-    return numerics.safe_divide(jnp.sum(scores), occurring)
+    counted = total > 0 if is_class else jnp.ones_like(total, bool)
+    return numerics.safe_divide(jnp.sum(scores), jnp.sum(counted.astype(total.dtype)))
 
 
 def confusion_matrix(

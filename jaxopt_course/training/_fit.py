@@ -202,7 +202,10 @@ def fit(
     compared = {"early_stopping": rule, "evaluate": evaluate, "key": key_data}
     with open_saver(checkpoint, segments, start, compared) as saver:
         start, history = saver.restore(start, segments)
+        # The other answers to a NaN are their own: they expect it, or explain it.
+        by_jax = jax.config.jax_debug_nans and on_divergence == "stop"
         with (
+            jax.debug_nans(by_jax),
             requests_to_stop(when=checkpoint is not None) as requested,
             open_reports(log, progress, segments.setup.timetable, start, history) as report,
         ):
@@ -360,7 +363,8 @@ def _result(
         evaluations = -(-timetable.steps // timetable.evaluate_every)
         frozen = jax.device_get(frozen_metrics(progress, history[-1]))
         history += [frozen] * (evaluations - len(history))
-    columns = {name: jnp.asarray(values) for name, values in _columns(history).items()}
+    with jax.debug_nans(False):  # a history may hold NaN, also of a sound training
+        columns = {name: jnp.asarray(values) for name, values in _columns(history).items()}
     return run_of(progress, columns, outcome)
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxopt_course.core import Params, tree
@@ -60,10 +61,9 @@ def release(progress: Progress) -> Progress:
 def frozen_metrics(progress: Progress, like: Any) -> dict[str, Array]:
     """The metrics of an evaluation after the end of a training, shaped like ``like``."""
     counts = {"step": progress.state.step, "skipped": progress.skipped}
-    return {
-        k: counts.get(k, jnp.full(x.shape, jnp.nan, jnp.float32)).astype(x.dtype)
-        for k, x in like.items()
-    }
+    fill = np.inf if jax.config.jax_debug_nans else np.nan  # that flag allows no NaN at all
+    filled = lambda x: np.full(x.shape, fill, np.float32)
+    return {name: counts.get(name, filled(x)).astype(x.dtype) for name, x in like.items()}
 
 
 def run_of(progress: Progress, history: dict[str, Array], outcome: Outcome) -> Run:

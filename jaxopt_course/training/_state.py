@@ -98,7 +98,8 @@ class Outcome(NamedTuple):
         return (
             f"Diverged: at step {step} the loss, the parameters or the optimizer's state was not "
             "finite. Lower the learning rate, clip the gradients, or look for values in the data "
-            "that are not finite or not scaled."
+            "that are not finite or not scaled. `fit` with `on_divergence='raise'` finds the step, "
+            "the rows and the operation that caused it."
         )
 
 
@@ -118,7 +119,8 @@ class Run(NamedTuple):
     history: one entry per evaluation. ``"step"``: number of steps taken. ``"loss"`` and the names
         of the metrics: means over the examples since the last evaluation, while the parameters
         moved; NaN if all their weights are 0. With prefix ``"validation_"``: means over the
-        validation rows. After the end of a training the entries are NaN and the step stays.
+        validation rows. After the end of a training the entries are NaN, or infinite if
+        ``jax_debug_nans`` is set, and the step stays.
     outcome: how the training ended.
     """
 

@@ -141,7 +141,9 @@ def learning_rates(
         for part in _with_rates(state):
             if not isinstance(part, ScaleByLearningRateState):
                 found.append(part.hyperparams["learning_rate"])
-            elif not any((rate := next(remaining)) is other for other in seen):
+                continue
+            rate = next(remaining)
+            if not any(rate is other for other in seen):
                 seen.append(rate)
                 found.append(numerics.at_count(rate, jnp.maximum(part.step - 1, 0)))
         return [numerics.as_float(rate) for rate in found]
