@@ -331,7 +331,8 @@ def _each_class(
     w = jnp.ones(len(s), s.dtype) if weights is None else jnp.asarray(weights, s.dtype)
     _check_classes(owner, targets, w, 2 if is_bits else classes)
     t = targets.astype(s.dtype)
-    t = t.reshape(s.shape) > 0.5 if is_bits else t[:, None] == jnp.arange(classes, dtype=s.dtype)
+    indices = jnp.arange(classes, dtype=s.dtype)
+    t = t.reshape(s.shape) > 0.5 if is_bits else t[:, None] == indices[None]
     s = jnp.where(w[:, None] > 0, s, 0)
     values = jax.vmap(metric, in_axes=(1, 1, None))(s, t.astype(s.dtype), w)
     return jnp.where(jnp.any(jnp.isnan(s)), jnp.nan, values)

@@ -18,7 +18,7 @@ def distance_task() -> Task:
     """Pairs of points: the loss is their distance, whose gradient is NaN where it is 0."""
 
     def init(key):
-        return {"first": {"w": jnp.ones(2)}, "second": {"w": jnp.ones(2)}}, {}
+        return {"first": {"w": jnp.ones((1, 2))}, "second": {"w": jnp.ones(2)}}, {}
 
     def distance(x):
         return jnp.sqrt(jnp.sum(jnp.square(x), axis=-1))  # its slope at 0 is infinite
