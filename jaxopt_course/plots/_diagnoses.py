@@ -212,10 +212,12 @@ def layer_norms(report: WatchReport, *, title: str | None = None) -> Figure:
         log_y(axes)
         finish(axes, legend=False)
     figure.axes[0].set_ylabel("norm")
-    found = {}
+    found: dict[str, Any] = {}
     for axes in figure.axes:
         found |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(found.values(), found, loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(
+        list(found.values()), list(found), loc="outside lower center", ncols=5, frameon=False
+    )
     return figure
 
 

@@ -37,7 +37,7 @@ from ._segments import History, Segments, evaluate_program, finish_program, open
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
-from ._track import Tracked, check_track
+from ._track import check_track
 from ._training import Setup, Training
 
 
@@ -82,7 +82,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
     log: str | os.PathLike[str] | Logging | None = None,
     progress: bool = True,
-    track: Sequence[Tracked] = (),
+    track: Sequence[str] = (),
     on_evaluation: OnEvaluation | None = None,
     callbacks: Sequence[Callable[[Record], Any]] = (),
     segment: int | None = None,
@@ -203,7 +203,8 @@ def fit(
     with open_saver(checkpoint, segments, start, compared) as saver:
         start, history = saver.restore(start, segments)
         # The other answers to a NaN are their own: they expect it, or explain it.
-        by_jax = jax.config.jax_debug_nans and on_divergence == "stop"
+        config: Any = jax.config
+        by_jax = config.jax_debug_nans and on_divergence == "stop"
         with (
             jax.debug_nans(by_jax),
             requests_to_stop(when=checkpoint is not None) as requested,

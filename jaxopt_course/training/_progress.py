@@ -61,8 +61,9 @@ def release(progress: Progress) -> Progress:
 def frozen_metrics(progress: Progress, like: Any) -> dict[str, Array]:
     """The metrics of an evaluation after the end of a training, shaped like ``like``."""
     counts = {"step": progress.state.step, "skipped": progress.skipped}
-    fill = np.inf if jax.config.jax_debug_nans else np.nan  # that flag allows no NaN at all
-    filled = lambda x: np.full(x.shape, fill, np.float32)
+    config: Any = jax.config
+    fill = np.inf if config.jax_debug_nans else np.nan  # that flag allows no NaN at all
+    filled: Callable[[Any], Any] = lambda x: np.full(x.shape, fill, np.float32)
     return {name: counts.get(name, filled(x)).astype(x.dtype) for name, x in like.items()}
 
 

@@ -9,7 +9,7 @@ the loss is.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -22,15 +22,15 @@ from ._state import TrainState
 from ._step import StepTaken
 
 
-Tracked = Literal["learning_rate", "gradient_norm", "update_norm"]
 NORMS = ("gradient_norm", "update_norm")
+TRACKED = ("learning_rate", *NORMS)
 
 
 def check_track(owner: str, track: Sequence[str]) -> tuple[str, ...]:
     """The tracked names as a tuple; ValueError for an unknown one."""
     names = (track,) if isinstance(track, str) else tuple(track)
     for name in names:
-        checks.choice(owner, "track", name, get_args(Tracked))
+        checks.choice(owner, "track", name, TRACKED)
     return names
 
 

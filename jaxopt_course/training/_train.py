@@ -20,7 +20,7 @@ from ._data import as_examples, as_rows, count_rows
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._progress import Progress, frozen_metrics, release, run_of
 from ._state import Rows, Run
-from ._track import Tracked, check_track
+from ._track import check_track
 from ._training import Held, Setup, Training
 
 
@@ -34,7 +34,7 @@ def make_train(
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
     evaluate: Evaluated = "averaged",
-    track: Sequence[Tracked] = (),
+    track: Sequence[str] = (),
 ) -> Callable[..., Run]:
     """The function ``train(key, hyperparameters=None, rows=None) -> Run``.
 

@@ -127,7 +127,8 @@ def learning_rates(
         >>> [float(rate) for rate in learning_rates(tx, jnp.array(0.0))(state)]
         [0.5]
     """
-    token = _noted.set(noted := [])
+    noted: list[Any] = []
+    token = _noted.set(noted)
     try:
         like = jax.eval_shape(lambda params: optimizer.init(params), params)  # never a cached trace
     finally:
@@ -137,7 +138,9 @@ def learning_rates(
     given = [noted[part.step.shape[0] - 1] for part in own]
 
     def rates(state: State) -> list[Float[Array, ""]]:
-        found, seen, remaining = [], [], iter(given)
+        found: list[Any] = []
+        seen: list[Any] = []
+        remaining = iter(given)
         for part in _with_rates(state):
             if not isinstance(part, ScaleByLearningRateState):
                 found.append(part.hyperparams["learning_rate"])

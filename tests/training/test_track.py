@@ -12,7 +12,6 @@ from jaxopt_course.optimizers import adamw, muon, sgd
 from jaxopt_course.schedules import linear_schedule
 from jaxopt_course.tasks import Task
 from jaxopt_course.training import EarlyStopping, fit, make_train
-from jaxopt_course.training._track import check_track
 from jaxopt_course.transforms import (
     MultiSteps,
     inject_hyperparams,
@@ -121,7 +120,7 @@ def test_early_stopping_may_monitor_them():
 
 def test_what_cannot_be_tracked():
     with pytest.raises(ValueError, match=r"fit: `track` must be one of .*, got 'momentum'"):
-        check_track("fit", ["momentum"])
+        by_fit(optimizer=sgd(0.1), **OPTIONS | {"track": ("momentum",)})
     options = {**OPTIONS, "track": ("learning_rate",)}
     with pytest.raises(ValueError, match=r"must tell its 'learning_rate', as that of `inject"):
         fit(line_task(), optax.adam(0.1), line(), key=KEY, progress=False, **options)
