@@ -1,21 +1,33 @@
 """Metrics: how well outputs fit targets, in units that people read.
 
 Most metrics give one value for each example, in float32 or wider, to be averaged by
-:func:`weighted_mean` or summed over batches. ``r2_score``, and the metrics of a
-``confusion_matrix``, need all rows of a data set at once. All of them can be jitted.
+:func:`weighted_mean` or summed over batches. ``roc_auc``, ``average_precision``, ``f1``, ``r2``,
+and the metrics of a ``confusion_matrix``, need all rows of a data set at once; trainings compute
+them by :func:`~jaxopt_course.tasks.with_metrics`. All of them can be jitted.
 
 With C[i, j] the number of examples of class i that were predicted as class j,
 
     precision_k = C[k, k] / sum_i C[i, k]
     recall_k    = C[k, k] / sum_j C[k, j]
     f1_k        = 2 C[k, k] / (sum_i C[i, k] + sum_j C[k, j])
+
+and with the rows weighted by w, P the rows of a class and N the others,
+
+    roc_auc           = sum_{i in P, j in N} w_i w_j (1[s_i > s_j] + 1[s_i = s_j] / 2)
+                        / (sum_{i in P} w_i sum_{j in N} w_j)
+    average_precision = sum_{i in P} w_i precision(s >= s_i) / sum_{i in P} w_i
+
+References: Fawcett, "An Introduction to ROC Analysis", 2006, sections 7 and 8; scikit-learn, whose
+definitions of ties, weights and means over classes these are.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, Num, Real, ScalarLike, Shaped
 
 from jaxopt_course.core import checks, numerics, tree
@@ -23,16 +35,20 @@ from jaxopt_course.core import checks, numerics, tree
 
 __all__ = [
     "accuracy",
+    "average_precision",
     "binary_accuracy",
     "bits_per_byte",
     "confusion_matrix",
     "exact_match",
+    "f1",
     "f1_score",
     "mean_absolute_error",
     "perplexity",
     "precision",
+    "r2",
     "r2_score",
     "recall",
+    "roc_auc",
     "top_k_accuracy",
     "weighted_mean",
 ]
@@ -183,6 +199,114 @@ def bits_per_byte(
     return losses / (math.log(2) * jnp.asarray(bytes_per_token, losses.dtype))
 
 
+r2 = r2_score  # the name beside f1 and roc_auc
+
+
+def roc_auc(
+    outputs: Real[Array, "n *classes"],
+    targets: Shaped[Array, "n *labels"],
+    weights: Real[Array, "n"] | None = None,
+) -> Float[Array, ""]:
+    """The probability that a row of a class scores higher than a row outside it, ties counting 1/2.
+
+    It is the area under the ROC curve; for several classes, the mean of those of each class against
+    the rest.
+
+    Args:
+        outputs: scores, of which only the order matters: [n] or [n, 1] for the class 1 of two
+            classes, else [n, classes].
+        targets: class indices [n], or 0 and 1 in the shape of the outputs.
+        weights: weight of each row; 0 for padding rows. None means 1.
+
+    Returns:
+        The area, f[]. It is NaN if a class or its rest has no row, or a score is NaN.
+
+    Examples:
+        >>> float(roc_auc(jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])))
+        0.75
+    """
+
+    def area(s: Array, t: Array, w: Array) -> Array:
+        order = jnp.argsort(s)
+        others = jnp.concatenate([jnp.zeros(1, w.dtype), jnp.cumsum((w * (1 - t))[order])])
+        below, up_to = (jnp.searchsorted(s[order], s, side=side) for side in ("left", "right"))
+        wins = jnp.sum(w * t * (others[below] + others[up_to]) / 2)
+        pairs = jnp.sum(w * t) * others[-1]
+        return jnp.where(pairs > 0, numerics.safe_divide(wins, pairs), jnp.nan)
+
+    return jnp.mean(_each_class("roc_auc", area, outputs, targets, weights))
+
+
+def average_precision(
+    outputs: Real[Array, "n *classes"],
+    targets: Shaped[Array, "n *labels"],
+    weights: Real[Array, "n"] | None = None,
+) -> Float[Array, ""]:
+    """The mean over the rows of a class of the precision at the threshold of their score.
+
+    It is the area under the steps of the precision-recall curve; for several classes, the mean of
+    those of each class. The arguments are those of :func:`roc_auc`.
+
+    Returns:
+        The area, f[]. A class without a row counts 0. It is NaN if a score is NaN.
+
+    Examples:
+        >>> round(float(average_precision(jnp.array([0.1, 0.4, 0.3]), jnp.array([1, 0, 1]))), 4)
+        0.5833
+    """
+
+    def area(s: Array, t: Array, w: Array) -> Array:
+        order = jnp.argsort(-s)
+        last = jnp.searchsorted(-s[order], -s, side="right") - 1
+        found, all_of_them = jnp.cumsum((w * t)[order]), jnp.cumsum(w[order])
+        precisions = numerics.safe_divide(found[last], all_of_them[last])
+        return numerics.safe_divide(jnp.sum(w * t * precisions), jnp.sum(w * t))
+
+    return jnp.mean(_each_class("average_precision", area, outputs, targets, weights))
+
+
+def f1(
+    outputs: Real[Array, "n *classes"],
+    targets: Shaped[Array, "n *labels"],
+    weights: Real[Array, "n"] | None = None,
+    threshold: ScalarLike = 0.5,
+) -> Float[Array, ""]:
+    """The harmonic mean of precision and recall, from predictions.
+
+    Of two classes it is that of the class 1. Of several classes it is the mean over those that
+    occur among the targets or the predictions, and of several labels the mean over all.
+
+    Args:
+        outputs: [n] or [n, 1] for two classes and [n, labels] for several labels, which are
+            predicted where the output exceeds ``threshold``; or [n, classes], of which the largest
+            is predicted.
+        targets: class indices [n], or 0 and 1 in the shape of the outputs, which are labels.
+        weights: weight of each row; 0 for padding rows. None means 1.
+        threshold: 0.5 for probabilities and labels, 0 for log-odds. It may be traced.
+
+    Examples:
+        >>> round(float(f1(jnp.array([0.9, 0.2, 0.8]), jnp.array([1, 1, 0]))), 2)
+        0.5
+    """
+    checks.number("f1", "threshold", threshold)
+    is_class = jnp.ndim(targets) == 1 and jnp.shape(outputs)[1:] not in ((), (1,))
+    outputs = checks.as_array("f1", "outputs", outputs)
+
+    def counts(s: Array, t: Array, w: Array) -> Array:
+        guessed = jnp.sum(w * s)
+        return jnp.stack([2 * jnp.sum(w * s * t), guessed + jnp.sum(w * t)])
+
+    wide = tree.widened(outputs)
+    guesses = wide > jnp.asarray(threshold, wide.dtype)
+    if is_class:
+        guesses = jax.nn.one_hot(jnp.argmax(wide, -1), wide.shape[-1])
+    guesses = jnp.where(jnp.isnan(wide), jnp.nan, guesses.astype(wide.dtype))
+    right, total = _each_class("f1", counts, guesses, targets, weights).T
+    scores = numerics.safe_divide(right, total)
+    counted = total > 0 if is_class else jnp.ones_like(total, bool)
+    return numerics.safe_divide(jnp.sum(scores), jnp.sum(counted.astype(total.dtype)))
+
+
 def confusion_matrix(
     predicted: Integer[Array, "n"],
     targets: Integer[Array, "n"],
@@ -231,6 +355,44 @@ def f1_score(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
     """The harmonic mean of precision and recall of each class; 0 for an absent class."""
     m = _confusion("f1_score", matrix)
     return numerics.safe_divide(2 * jnp.diagonal(m), m.sum(0) + m.sum(1))
+
+
+def _each_class(
+    owner: str,
+    metric: Callable[[Array, Array, Array], Array],
+    outputs: Any,
+    targets: Any,
+    weights: Any,
+) -> Float[Array, "classes ..."]:
+    """``metric(outputs [n], targets [n], weights [n])`` of each class; NaN if an output is NaN.
+
+    Targets are 1 for the rows of the class, else 0. Outputs of weight 0 are replaced by 0.
+    """
+    outputs, targets = _arrays(owner, outputs, targets)
+    s = tree.widened(outputs).reshape(len(outputs), -1)
+    classes, is_bits = s.shape[1], targets.size == s.size
+    if not is_bits:
+        checks.like(owner, "`targets`", targets, s[:, 0], than="one class of the `outputs`")
+    w = jnp.ones(len(s), s.dtype) if weights is None else jnp.asarray(weights, s.dtype)
+    _check_classes(owner, targets, w, 2 if is_bits else classes)
+    t = targets.astype(s.dtype)
+    indices = jnp.arange(classes, dtype=s.dtype)
+    t = t.reshape(s.shape) > 0.5 if is_bits else t[:, None] == indices[None]
+    s = jnp.where(w[:, None] > 0, s, 0)
+    values = jax.vmap(metric, in_axes=(1, 1, None))(s, t.astype(s.dtype), w)
+    return jnp.where(jnp.any(jnp.isnan(s)), jnp.nan, values)
+
+
+def _check_classes(owner: str, targets: Array, weights: Array, classes: int) -> None:
+    """Raise unless the targets of rows that count lie in [0, classes), or are traced."""
+    if checks.is_traced(targets) or checks.is_traced(weights):
+        return
+    values = np.asarray(targets)[np.asarray(weights) > 0]
+    outside = values[~((values >= 0) & (values <= classes - 1))]
+    if outside.size:
+        raise ValueError(
+            f"{owner}: `targets` must lie in [0, {classes - 1}], got {outside[0].item()!r}."
+        )
 
 
 def _confusion(owner: str, matrix: Any) -> Array:

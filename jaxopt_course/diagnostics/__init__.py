@@ -19,3 +19,5 @@ from ._loss_landscape import filter_normalized_direction as filter_normalized_di
 from ._loss_landscape import loss_landscape as loss_landscape
 from ._variance_through_depth import VarianceReport as VarianceReport
 from ._variance_through_depth import variance_through_depth as variance_through_depth
+from ._watch import WatchReport as WatchReport
+from ._watch import watch as watch

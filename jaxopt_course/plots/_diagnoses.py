@@ -14,6 +14,7 @@ from jaxopt_course.diagnostics import (
     GradientFlowReport,
     LearningRateRangeReport,
     VarianceReport,
+    WatchReport,
 )
 
 from ._style import (
@@ -24,6 +25,8 @@ from ._style import (
     MARKERS,
     count_along,
     finish,
+    line_style,
+    log_y,
     mark_failed,
     new_figure,
     of_wide_range,
@@ -169,6 +172,52 @@ def variance_curves(report: VarianceReport, *, title: str | None = None) -> Figu
     axes.set(yscale="log", xlabel="layer (0: the input)", ylabel="variance")
     count_along(axes)
     finish(axes)
+    return figure
+
+
+def layer_norms(report: WatchReport, *, title: str | None = None) -> Figure:
+    """Draw the norms of parameters, gradients and updates of each layer over the steps.
+
+    Crosses at the upper edge mark steps in which a norm is not finite. Scales are logarithmic, and
+    norms of 0 are left out.
+
+    Args:
+        report: result of :func:`~jaxopt_course.diagnostics.watch`.
+        title: title of the figure.
+
+    Examples:
+        >>> from jaxopt_course.diagnostics import WatchReport
+        >>> norms = {"Dense_0": np.array([1.0, 0.5])}
+        >>> figure = layer_norms(WatchReport(np.ones(2), norms, norms, norms))
+        >>> [axes.get_title() for axes in figure.axes]
+        ['parameters', 'gradients', 'updates']
+    """
+    names = list(report.parameters)
+    figure = new_figure(11, 3.2 + 0.16 * -(-len(names) // 5), title)
+    for axes, part in zip(
+        figure.subplots(1, 3), ("parameters", "gradients", "updates"), strict=True
+    ):
+        failed = np.zeros(len(report.loss), bool)
+        for number, name in enumerate(names):
+            norms = getattr(report, part)[name]
+            drawn = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
+            style = line_style(number) | {"marker": "" if len(norms) > 30 else MARKERS[number % 10]}
+            axes.plot(drawn, **style, label=name)
+            failed |= ~np.isfinite(norms)
+        if failed.any():
+            mark_failed(axes, np.flatnonzero(failed), label="not finite")
+        axes.set(xlabel="step", title=part)
+        axes.set_xlim(-0.5, len(failed) - 0.5)
+        count_along(axes)
+        log_y(axes)
+        finish(axes, legend=False)
+    figure.axes[0].set_ylabel("norm")
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        found |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    figure.legend(
+        list(found.values()), list(found), loc="outside lower center", ncols=5, frameon=False
+    )
     return figure
 
 

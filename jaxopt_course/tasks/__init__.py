@@ -11,3 +11,4 @@ from ._task import losses_of as losses_of
 from ._wrappers import augmented as augmented
 from ._wrappers import mixed as mixed
 from ._wrappers import mixed_precision as mixed_precision
+from ._wrappers import with_metrics as with_metrics

@@ -44,6 +44,8 @@ class Task(NamedTuple):
     activations: ``activations(params, model_state, inputs) -> {layer: array}``, or None.
     problem: the problem that defines loss, metrics and predictions. Concrete targets are checked
         against the values it allows; with None they are not checked.
+    whole_metrics: ``whole_metrics(predictions, targets, weights) -> {name: number}``, metrics of a
+        whole data set, which evaluations compute; None: there are none. See :func:`with_metrics`.
     """
 
     init: Callable[..., Any]
@@ -51,6 +53,7 @@ class Task(NamedTuple):
     predict: Callable[..., Any]
     activations: Callable[..., Any] | None = None
     problem: Problem | None = None
+    whole_metrics: Callable[..., Any] | None = None
 
 
 def losses_of(

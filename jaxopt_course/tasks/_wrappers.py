@@ -1,7 +1,8 @@
-"""Wrappers of a task: augmented or mixed examples in training, and mixed precision.
+"""Wrappers of a task: other examples in training, mixed precision, metrics of whole data sets.
 
     augmented, mixed   loss(params, state, batch) = task.loss(params, state, change(key, batch))
     mixed_precision    loss(params, state, batch) = task.loss(narrow(params), state, narrow(batch))
+    with_metrics       evaluations also compute metric(predictions, targets, weights) over all rows
 
 where ``narrow`` rounds parameters and inputs to the compute dtype. The derivative of a rounding is
 a cast back, so gradients have the dtypes of the parameters. The parameters keep their wide dtype,
@@ -12,7 +13,7 @@ https://arxiv.org/abs/1710.09412; Micikevicius et al., "Mixed Precision Training
 3.1, https://arxiv.org/abs/1710.03740.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -116,3 +117,46 @@ def mixed_precision(task: Task, compute_dtype: DTypeLike = jnp.bfloat16) -> Task
             inner(narrow(params), model_state, narrow(inputs))
         )
     return task._replace(loss=loss, predict=predict, activations=activations)
+
+
+def with_metrics(task: Task, metrics: Mapping[str, Callable[..., Any]]) -> Task:
+    """The task whose evaluations also compute metrics that are not means over examples.
+
+    A training computes them over its validation rows, where their names have the prefix
+    ``"validation_"``, and :class:`~jaxopt_course.training.EarlyStopping` may monitor them. All
+    predictions are in memory at once.
+
+    Args:
+        task: any task. Its loss does not change.
+        metrics: name -> ``metric(predictions, targets, weights) -> number``, pure, such as
+            ``jaxopt_course.metrics.roc_auc``. Predictions are those of ``task.predict``. Rows of
+            weight 0 are padding, which the metric must ignore. Predictions [n, 1] are given in the
+            shape of targets [n].
+
+    Examples:
+        >>> from jaxopt_course.metrics import r2_score
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.training import evaluate
+        >>> from jaxopt_course.tasks import function_task
+        >>> apply = lambda params, x: x @ params["w"]
+        >>> task = function_task(lambda key: {"w": jnp.ones((1, 1))}, apply, problem("regression"))
+        >>> task = with_metrics(task, {"r2": r2_score})
+        >>> x = jnp.array([[1.0], [2.0], [3.0]])
+        >>> evaluate(task, {"w": jnp.ones((1, 1))}, {}, x, x)["r2"]
+        1.0
+    """
+    if not isinstance(metrics, Mapping) or not all(map(callable, metrics.values())):
+        raise TypeError(
+            "with_metrics: `metrics` must be a dictionary from names to functions, got "
+            f"{checks.shown(metrics)}."
+        )
+    own, earlier = dict(metrics), task.whole_metrics
+
+    def whole_metrics(predictions: Any, targets: Any, weights: Array) -> dict[str, Array]:
+        found = {} if earlier is None else earlier(predictions, targets, weights)
+        fitted = predictions
+        if jnp.shape(predictions) == (*jnp.shape(targets), 1):
+            fitted = predictions[..., 0]
+        return found | {name: metric(fitted, targets, weights) for name, metric in own.items()}
+
+    return task._replace(whole_metrics=whole_metrics)

@@ -10,6 +10,9 @@ from ._early_stopping import EarlyStopping as EarlyStopping
 from ._early_stopping import EarlyStoppingState as EarlyStoppingState
 from ._evaluate import evaluate as evaluate
 from ._evaluate import predict as predict
+from ._evaluation import STOP as STOP
+from ._evaluation import Evaluation as Evaluation
+from ._evaluation import Stop as Stop
 from ._fit import Record as Record
 from ._fit import fit as fit
 from ._fit import smoke_test as smoke_test

@@ -12,12 +12,16 @@ Parameters and states may contain infinities from the start, such as the best va
 """
 
 import enum
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.experimental import checkify
 from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxopt_course.core import states, tree
@@ -31,6 +35,10 @@ from ._step import StepTaken
 
 SHOWN = 10  # rows at most
 INITIAL = "parameter before it"
+LIBRARIES = (  # whose lines do not explain where a NaN comes from
+    *(str(pathlib.Path(module.__file__ or "").parent) for module in (jax, flax, optax)),
+    str(pathlib.Path(__file__).parent.parent),
+)
 REMEDY = "Lower the learning rate, clip the gradients, or correct the data."
 
 
@@ -93,13 +101,23 @@ class DivergenceError(FloatingPointError):
         the step non-finite in the same way. Empty if no single row does.
     part: the part that was not finite first: ``"loss"``, ``"gradient"``, ``"update"`` or
         ``"state"``.
+    origin: the operation whose result was the first NaN of the step and its line in the source,
+        such as ``"sqrt at model.py:12 (norm)"``. None if there is no NaN, as in an overflow, or it
+        could not be found.
     """
 
     def __init__(
-        self, message: str, step: int, leaf: str | None, rows: list[int], part: str
+        self,
+        message: str,
+        step: int,
+        leaf: str | None,
+        rows: list[int],
+        part: str,
+        origin: str | None = None,
     ) -> None:
         super().__init__(message)
         self.step, self.leaf, self.rows, self.part = step, leaf, rows, part
+        self.origin = origin
 
 
 def explain_divergence(
@@ -131,8 +149,11 @@ def explain_divergence(
         what = "places in its batch" if rows is None else "rows"
         because = f"because of {what} {named}{'' if are_all else ' and perhaps others'}"
     step = int(state.step)
-    message = f"fit: the {part} of step {step} is not finite, {because}."
-    return DivergenceError(f"{message}{_where(kind, leaf)} {REMEDY}", step, leaf, named, part)
+    message = f"fit: the {part} of step {step} is not finite, {because}.{_where(kind, leaf)}"
+    origin = None if kind == INITIAL else _origin(train_step, state, batch)
+    if origin is not None:
+        message += f" The first NaN is the result of {origin}."
+    return DivergenceError(f"{message} {REMEDY}", step, leaf, named, part, origin)
 
 
 def explain_evaluation(state: TrainState) -> DivergenceError:
@@ -141,6 +162,27 @@ def explain_evaluation(state: TrainState) -> DivergenceError:
     message = f"fit: the loss of the evaluation after step {step} is not finite."
     message += f"{_where('parameter', leaf)} {REMEDY}"
     return DivergenceError(message, step, leaf, [], "loss")
+
+
+def _origin(
+    train_step: Callable[[TrainState, Batch], StepTaken], state: TrainState, batch: Batch
+) -> str | None:
+    """The first operation of the step whose result is NaN, and its line in the source.
+
+    The line is the first one outside of JAX, Flax, optax and this library, if there is one. A
+    gradient has the line of the operation that it differentiates.
+    """
+    checked = checkify.checkify(train_step, errors=checkify.nan_checks)
+    try:
+        error = jax.jit(checked)(state, batch)[0].get_exception()
+    except Exception:  # checkify does not support every primitive, and the error to raise is ours
+        return None
+    if error is None:
+        return None
+    lines = str(getattr(error, "traceback_info", "")).splitlines()
+    outside = [line for line in lines if not line.startswith(LIBRARIES)]
+    place = next(iter([*outside, *lines]), None)
+    return f"`{getattr(error, 'prim', 'an operation')}`" + (f" at {place}" if place else "")
 
 
 def _culprits(

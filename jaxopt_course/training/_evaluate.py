@@ -38,7 +38,8 @@ def evaluate(
             by rounding only.
 
     Returns:
-        ``"loss"`` and the metrics of the task. One program is compiled per task and shape.
+        ``"loss"`` and the metrics of the task, also those of
+        :func:`~jaxopt_course.tasks.with_metrics`. One program is compiled per task and shape.
 
     Raises:
         ValueError: if there is no example, the numbers of inputs and targets differ, or the task's
@@ -76,22 +77,32 @@ def mean_over_rows(
     counted: Float[Array, "n"] | None,
     batch_size: int,
 ) -> dict[str, Float[Array, ""]]:
-    """The means of loss and metrics over the rows ``indices``, weighted by ``counted``."""
+    """Loss and metrics over the rows ``indices``, weighted by ``counted``.
+
+    They are means over the rows, except those of ``task.whole_metrics``.
+    """
     table, weights = _padded(indices, counted, batch_size)
 
-    def sums(batch_rows: tuple[Array, Array]) -> dict[str, Array]:
+    def sums(batch_rows: tuple[Array, Array]) -> tuple[dict[str, Array], Any]:
         rows, weights = batch_rows
         inputs, targets = take_rows(examples, rows)
         batch = Batch(inputs, targets, weights)
         means, _ = batch_means(task, params, model_state, batch, key=None, train=False)
-        return {name: mean * jnp.sum(weights).astype(mean.dtype) for name, mean in means.items()}
+        sums = {name: mean * jnp.sum(weights).astype(mean.dtype) for name, mean in means.items()}
+        is_needed = task.whole_metrics is not None
+        return sums, task.predict(params, model_state, inputs) if is_needed else None
 
     of_all = canonical_convolutions(lambda batches: jax.lax.map(sums, batches))
-    totals = of_all((table, weights))
+    totals, predictions = of_all((table, weights))
     whole = jnp.sum(weights)
-    return {
+    means = {
         name: numerics.safe_divide(jnp.sum(x), whole.astype(x.dtype)) for name, x in totals.items()
     }
+    if task.whole_metrics is None:
+        return means
+    predictions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
+    targets = take_rows(examples[1], table.reshape(-1))
+    return means | _numbers(task.whole_metrics(predictions, targets, weights.reshape(-1)), means)
 
 
 def validate(
@@ -104,6 +115,19 @@ def validate(
     at_once = min(BATCHES_AT_ONCE * batch_size, -(-chosen.shape[0] // 2))
     weights = rows.validation_weights
     return mean_over_rows(task, params, model_state, examples, chosen, weights, at_once)
+
+
+def _numbers(found: dict[str, Any], means: dict[str, Array]) -> dict[str, Array]:
+    """The metrics of a whole data set, after a check of their names and shapes."""
+    for name, value in found.items():
+        if name in {*means, "step", "skipped"}:
+            raise ValueError(f"Task: a metric cannot be called {name!r}, that name is in use.")
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"Task: the metric {name!r} of a whole data set must be one number, got the shape "
+                f"{jnp.shape(value)}."
+            )
+    return {name: numerics.as_float(value) for name, value in found.items()}
 
 
 @compiled_for("task", static_argnames="batch_size")

@@ -3,7 +3,7 @@
 The parameters are bitwise identical to those of the whole training in one program. After each
 segment, about twice a second, `fit` writes the log, moves the progress bar, saves a checkpoint,
 calls callbacks and handles requests to stop. In this order every saved step has been logged, and an
-error in a callback comes after the save.
+error in a callback comes after the save. With `on_evaluation` segments also end at evaluations.
 """
 
 import itertools
@@ -28,7 +28,8 @@ from jaxopt_course.tasks import Task
 
 from ._arguments import WITHOUT_END, Evaluated, OnDivergence, Timetable, check_key, check_parts
 from ._divergence import DivergenceError, explain_divergence, explain_evaluation
-from ._early_stopping import EarlyStopping, check_early_stopping
+from ._early_stopping import EarlyStopping, check_early_stopping, described
+from ._evaluation import OnEvaluation, after_hook
 from ._log import Logging, Report, as_logging, open_reports
 from ._progress import Progress, code_of, frozen_metrics, run_of
 from ._resume import Checkpointing, Saver, as_checkpointing, open_saver
@@ -36,6 +37,7 @@ from ._segments import History, Segments, evaluate_program, finish_program, open
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
+from ._track import check_track
 from ._training import Setup, Training
 
 
@@ -80,6 +82,8 @@ def fit(
     checkpoint: str | os.PathLike[str] | Checkpointing | None = None,
     log: str | os.PathLike[str] | Logging | None = None,
     progress: bool = True,
+    track: Sequence[str] = (),
+    on_evaluation: OnEvaluation | None = None,
     callbacks: Sequence[Callable[[Record], Any]] = (),
     segment: int | None = None,
 ) -> Run:
@@ -109,7 +113,8 @@ def fit(
         rows: the rows of arrays that train and validate. None: all train.
         evaluate_every: steps between evaluations, in [1, inf). None: one epoch, or 1000 steps for a
             stream without a length.
-        early_stopping: rule that ends the training before its last step. None: no rule.
+        early_stopping: rule that ends the training before its last step, and the metric that
+            decides which parameters are best. None: no rule; the lowest loss is best.
         evaluate: the parameters to evaluate, ``"averaged"`` or ``"raw"``, as in :func:`make_train`.
         on_divergence: what to do if something is not finite. ``"stop"`` ends the training at the
             next evaluation with the outcome ``DIVERGED`` of :class:`OutcomeCode`. ``"raise"``
@@ -127,7 +132,18 @@ def fit(
         log: directory of the log, or a :class:`Logging`. None: no log.
         progress: whether to show the progress on stderr: a bar on a terminal, else a line every
             five seconds and at the end.
-        callbacks: functions of a :class:`Record`, called in turn after each segment.
+        track: numbers to add to every row of the history, of ``"learning_rate"``,
+            ``"gradient_norm"`` and ``"update_norm"``. The norms are global ones of the gradients
+            that the optimizer receives and of the changes of the parameters, as means over the
+            steps since the last evaluation; the learning rate is that of the last update (see
+            :func:`~jaxopt_course.transforms.learning_rates`).
+        on_evaluation: function of an :class:`Evaluation`, called on the host at each evaluation. It
+            returns a mapping from names to numbers, which join the row of this evaluation in
+            history, log and progress and may be monitored by ``early_stopping``; ``STOP``, which
+            ends the training; or None. A name that it omits is NaN in the history. With several
+            processes it must return the same in all of them.
+        callbacks: functions of a :class:`Record`, called in turn after each segment, whether or not
+            there was an evaluation. What they return is ignored.
         segment: steps of a segment, in [1, inf); it does not change the result. None: as many as
             take half a second.
 
@@ -174,20 +190,29 @@ def fit(
         log = log._replace(replace=True)
     anything = Timetable(1, 1, 1, 1)  # until the data are known
     placement = make_placement("fit", mesh, sharding)
-    setup = Setup(task, optimizer, anything, evaluate, on_divergence, placement)
+    is_heard = on_evaluation is not None
+    setup = Setup(
+        *(task, optimizer, anything, evaluate, on_divergence, placement, is_heard),
+        track=check_track("fit", track),
+    )
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
     segments = open_segments(setup, data, rows, batch_size, early_stopping, lengths)
     start, key_data = segments.start(key), jax.random.key_data(key)
-    compared = {"early_stopping": early_stopping, "evaluate": evaluate, "key": key_data}
+    rule = described(early_stopping)
+    compared = {"early_stopping": rule, "evaluate": evaluate, "key": key_data}
     with open_saver(checkpoint, segments, start, compared) as saver:
         start, history = saver.restore(start, segments)
+        # The other answers to a NaN are their own: they expect it, or explain it.
+        config: Any = jax.config
+        by_jax = config.jax_debug_nans and on_divergence == "stop"
         with (
+            jax.debug_nans(by_jax),
             requests_to_stop(when=checkpoint is not None) as requested,
             open_reports(log, progress, segments.setup.timetable, start, history) as report,
         ):
             deadline = math.inf if max_time is None else time.monotonic() + max_time
             run = _run(
-                *(segments, start, history, saver, report, callbacks),
+                *(segments, start, history, saver, report, callbacks, on_evaluation),
                 requested=requested,
                 segment=segment,
                 deadline=deadline,
@@ -234,6 +259,7 @@ def _run(
     saver: Saver,
     report: Report,
     callbacks: Sequence[Callable[[Record], Any]],
+    on_evaluation: OnEvaluation | None,
     *,
     requested: Callable[[], int],
     segment: int | None,
@@ -251,13 +277,21 @@ def _run(
         while progress.running and done < timetable.steps and not (is_late or has_ended):
             begin, begun = done, time.monotonic()
             end = min(begin + min(length, timetable.longest_segment), timetable.steps)
+            if on_evaluation is not None:
+                end = min(end, timetable.next_evaluation(begin))
             after, losses, evaluated, has_ended = _advance(segments, progress, saver.cut(done, end))
+            taken, done = time.monotonic() - begun, begin + len(losses)
+            if evaluated:  # several only without a hook
+                last = has_ended or done == timetable.steps
+                after, evaluated[-1] = after_hook(
+                    on_evaluation, segments, after, evaluated[-1], last
+                )
             history.extend(evaluated)
-            progress, done = after, begin + len(losses)
+            progress = after
             report(done, losses, evaluated, begun)
             now = time.monotonic()
             if segment is None:
-                ideal = SEGMENT_SECONDS * (done - begin) / (now - begun)
+                ideal = SEGMENT_SECONDS * (done - begin) / taken
                 length = int(max(1, min(10 * length, ideal)))
             length, request, is_late, is_due = agree(
                 length, requested(), now >= deadline, saver.is_due(done)
@@ -280,7 +314,7 @@ def _run(
             f"fit: the stream ended after {checks.counted(done, 'batch', 'batches')}, but "
             f"{timetable.steps} were asked for."
         )
-    return _result(segments, progress, history, is_late)
+    return _result(segments, progress, history, is_late, on_evaluation)
 
 
 def _advance(
@@ -301,7 +335,13 @@ def _advance(
     return after, losses, evaluated, has_ended
 
 
-def _result(segments: Segments, progress: Progress, history: History, is_late: bool) -> Run:
+def _result(
+    segments: Segments,
+    progress: Progress,
+    history: History,
+    is_late: bool,
+    on_evaluation: OnEvaluation | None,
+) -> Run:
     """The run that ends here, with a last evaluation if time is up."""
     setup, timetable = segments.setup, segments.setup.timetable
     done, outcome = int(progress.state.step), progress.outcome
@@ -310,7 +350,10 @@ def _result(segments: Segments, progress: Progress, history: History, is_late: b
         outcome = Outcome(code_of(OutcomeCode.OUT_OF_TIME), progress.state.step)
         if not is_evaluated():
             progress, metrics = evaluate_program(segments.given, progress, True, setup=setup)
-            history.append(jax.device_get(metrics))
+            progress, metrics = after_hook(
+                on_evaluation, segments, progress, jax.device_get(metrics), True
+            )
+            history.append(metrics)
     is_additional = is_evaluated() and done % timetable.evaluate_every > 0
     if progress.running and (is_additional or done == timetable.steps):
         progress = finish_program(segments.given, progress, setup=setup)
@@ -321,7 +364,8 @@ def _result(segments: Segments, progress: Progress, history: History, is_late: b
         evaluations = -(-timetable.steps // timetable.evaluate_every)
         frozen = jax.device_get(frozen_metrics(progress, history[-1]))
         history += [frozen] * (evaluations - len(history))
-    columns = {name: jnp.asarray(values) for name, values in _columns(history).items()}
+    with jax.debug_nans(False):  # a history may hold NaN, also of a sound training
+        columns = {name: jnp.asarray(values) for name, values in _columns(history).items()}
     return run_of(progress, columns, outcome)
 
 
@@ -336,4 +380,6 @@ def _record(
 
 
 def _columns(rows: History) -> dict[str, np.ndarray]:
-    return {name: np.stack([row[name] for row in rows]) for name in (rows or [{}])[0]}
+    """The metrics of ``rows`` by name; NaN in rows without a metric of ``on_evaluation``."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.stack([row.get(name, np.nan) for row in rows]) for name in names}

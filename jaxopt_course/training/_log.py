@@ -125,13 +125,19 @@ def _json_lines(file: Any) -> WriteRows:
 
 
 def _csv(file: Any) -> WriteRows:
-    table: Any = csv.DictWriter(file, (), extrasaction="ignore", lineterminator="\n")
+    table: Any = csv.DictWriter(file, (), lineterminator="\n")
+    written: list[Row] = []
 
     def write(rows: Sequence[Row]) -> None:
-        if rows and not table.fieldnames:
-            table.fieldnames = list(rows[0])
+        names = dict.fromkeys(name for row in [*written, *rows] for name in row)
+        if len(names) > len(table.fieldnames):  # a new metric of `on_evaluation`: begin again
+            file.seek(0)
+            file.truncate()
+            table.fieldnames = list(names)
             table.writeheader()
+            table.writerows(written)
         table.writerows(rows)
+        written.extend(rows)
 
     return write
 
@@ -207,7 +213,8 @@ def _figures(row: Row) -> str:
     """``"loss 0.2 / 0.3, ..."``: of training and, after the slash, of validation."""
     shown = []
     for name, value in row.items():
-        if name not in ("epoch", "step") and not name.startswith("validation_"):
+        follows = name.startswith("validation_") and name.removeprefix("validation_") in row
+        if name not in ("epoch", "step") and not follows:
             validated = row.get(f"validation_{name}")
             after_slash = "" if validated is None else f" / {validated:.4g}"
             shown.append(f"{name.replace('_', ' ')} {value:.4g}{after_slash}")

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxopt_course.core import Params, tree
@@ -21,11 +22,12 @@ class Progress(NamedTuple):
 
     state: state that the next step needs.
     measured: parameters at which the last loss that counts was computed, before its step. None if
-        the validation loss decides which parameters are best.
+        a metric of the evaluated parameters decides which parameters are best.
     totals: weighted sums of loss and metrics over the examples since the last evaluation, by name.
     weight: total weight of these examples.
-    best_loss: lowest loss so far; infinite before the first evaluation.
-    best_params: parameters with that loss.
+    best_loss: best value so far of the metric that :class:`EarlyStopping` monitors, by default the
+        lowest loss; infinite before the first evaluation.
+    best_params: parameters with that value.
     best_model_state: the model state that belongs to them.
     stopping: state of early stopping, or None.
     skipped: number of steps that were skipped because they were not finite.
@@ -56,13 +58,13 @@ def release(progress: Progress) -> Progress:
     return with_params(progress, unpack)
 
 
-def frozen_metrics(progress: Progress, like: Any) -> dict[str, Array]:
+def frozen_metrics(progress: Progress, like: Any) -> dict[str, Any]:
     """The metrics of an evaluation after the end of a training, shaped like ``like``."""
     counts = {"step": progress.state.step, "skipped": progress.skipped}
-    return {
-        k: counts.get(k, jnp.full(x.shape, jnp.nan, jnp.float32)).astype(x.dtype)
-        for k, x in like.items()
-    }
+    config: Any = jax.config
+    fill = np.inf if config.jax_debug_nans else np.nan  # that flag allows no NaN at all
+    filled: Callable[[Any], Any] = lambda x: np.full(x.shape, fill, np.float32)
+    return {name: counts.get(name, filled(x)).astype(x.dtype) for name, x in like.items()}
 
 
 def run_of(progress: Progress, history: dict[str, Array], outcome: Outcome) -> Run:
@@ -96,39 +98,75 @@ def skipped(progress: Progress) -> Progress:
 
 
 def judged(
-    progress: Progress, params: Params, loss: Array, lost: Array, rule: EarlyStopping | None
+    progress: Progress,
+    params: Params,
+    loss: Array,
+    metric: Array | None,
+    lost: Array,
+    rule: EarlyStopping | None,
 ) -> Progress:
     """``progress`` after an evaluation: what is best, whether it continues, and empty totals.
 
-    A validation evaluated ``params``. ``loss`` is the loss of the evaluation. ``lost`` says whether
-    parameters or states are not finite.
+    A validation evaluated ``params``. ``loss`` is the loss of the evaluation. ``metric`` decides
+    what is best; None leaves that to :func:`compared`. ``lost`` says whether parameters or states
+    are not finite.
     """
-    state, outcome, stopping = progress.state, progress.outcome, progress.stopping
+    state = progress.state
     params = params if progress.measured is None else progress.measured
-    loss = jnp.where(tree.loses_finiteness(progress.best_params, params), jnp.nan, loss)
-    improves = loss < progress.best_loss  # False for NaN
-    best_loss, best_params, best_model_state = where(
-        improves,
-        (loss, params, state.model_state),
-        (progress.best_loss, progress.best_params, progress.best_model_state),
-    )
+    spoiled = tree.loses_finiteness(progress.best_params, params)
+    unsound = spoiled if metric is loss else spoiled | ~jnp.isfinite(loss)
+    loss = jnp.where(spoiled, jnp.nan, loss)
     lost |= ~jnp.isfinite(loss) & (progress.weight > 0)  # the mean over no example is NaN
-    outcome = unless_ended(outcome, lost, OutcomeCode.DIVERGED, state.step)
-    if rule is not None and stopping is not None:
-        stopping = rule.update(stopping, loss)
-        stops = stopping.should_stop
-        outcome = unless_ended(outcome, stops, OutcomeCode.STOPPED_EARLY, state.step)
-    running = outcome.code == code_of(OutcomeCode.COMPLETED)
-    return progress._replace(
+    progress = progress._replace(
         totals=zeros_like(progress.totals),
         weight=jnp.zeros_like(progress.weight),
-        best_loss=best_loss,
-        best_params=best_params,
-        best_model_state=best_model_state,
-        stopping=stopping,
-        outcome=Outcome(outcome.code, jnp.where(running, state.step, outcome.step)),
-        running=running,
+        outcome=unless_ended(progress.outcome, lost, OutcomeCode.DIVERGED, state.step),
     )
+    if metric is None:
+        return ended_or_not(progress)
+    metric = jnp.where(unsound, jnp.nan, metric)
+    return compared(progress, params, state.model_state, metric, rule)
+
+
+def compared(
+    progress: Progress,
+    params: Params,
+    model_state: PyTree,
+    metric: Array,
+    rule: EarlyStopping | None,
+) -> Progress:
+    """``progress`` with these parameters if ``metric`` is the best, or stopped by the rule."""
+    metric = metric.astype(progress.best_loss.dtype)
+    is_max = rule is not None and rule.mode == "max"
+    better = jnp.greater if is_max else jnp.less
+    improves = better(metric, progress.best_loss)  # False for NaN
+    best_loss, best_params, best_model_state = where(
+        improves,
+        (metric, params, model_state),
+        (progress.best_loss, progress.best_params, progress.best_model_state),
+    )
+    outcome, stopping = progress.outcome, progress.stopping
+    if rule is not None and stopping is not None:
+        stopping = rule.update(stopping, metric)
+        stops, step = stopping.should_stop, progress.state.step
+        outcome = unless_ended(outcome, stops, OutcomeCode.STOPPED_EARLY, step)
+    return ended_or_not(
+        progress._replace(
+            best_loss=best_loss,
+            best_params=best_params,
+            best_model_state=best_model_state,
+            stopping=stopping,
+            outcome=outcome,
+        )
+    )
+
+
+def ended_or_not(progress: Progress) -> Progress:
+    """``progress``, which stops running if its outcome says that it has ended."""
+    outcome = progress.outcome
+    running = outcome.code == code_of(OutcomeCode.COMPLETED)
+    step = jnp.where(running, progress.state.step, outcome.step)
+    return progress._replace(outcome=Outcome(outcome.code, step), running=running)
 
 
 def unless_ended(outcome: Outcome, happens: Any, code: OutcomeCode, step: Any) -> Outcome:

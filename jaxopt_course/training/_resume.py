@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import PyTree
@@ -29,6 +30,7 @@ from jaxopt_course.core import Params, checks, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.transforms import packed_state, unpack
 
+from ._early_stopping import EarlyStopping, monitored, worst_of
 from ._progress import Progress
 from ._segments import History, Segments, metrics_like
 from ._state import OutcomeCode
@@ -50,7 +52,8 @@ class Checkpointing(NamedTuple):
     every_seconds: seconds between saves, in [0, inf). The training is also saved at its end, on a
         signal and on an exception.
     keep_latest: number of latest checkpoints to keep, in [1, inf).
-    keep_best: number of checkpoints with the lowest validation loss to keep, in [0, inf).
+    keep_best: number of checkpoints to keep with the best values of the metric that decides which
+        parameters are best, by default the validation loss, in [0, inf).
     on_error: what to do if a checkpoint cannot be written: ``"raise"``, or ``"warn"`` and continue.
     resume: ``"auto"`` resumes from the latest intact checkpoint, with bitwise identical results, or
         starts if there is none. ``"never"`` refuses a directory with checkpoints.
@@ -107,7 +110,9 @@ class Saver:
         store: CheckpointStore | None = None,
         options: Checkpointing | None = None,
         about: Mapping[str, Any] | None = None,
+        rule: EarlyStopping | None = None,
     ) -> None:
+        self._rule = rule
         self._store, self._about = store, dict(about or {})
         self._options = Checkpointing("") if options is None else options
         self._saved_step, self._saved_time = -1, time.monotonic()
@@ -130,7 +135,7 @@ class Saver:
         now["changes"] = was.get("changes", []) + [[saved.step, change] for change in changes]
         self._saved_step = saved.step
         like = metrics_like(segments, start)
-        history = [_as_metrics(row, like) for row in was["history"]]
+        history = [_as_metrics(row, like, segments.setup.on_host) for row in was["history"]]
         measured = None if start.measured is None else saved.tree.state.params
         return packed_state(saved.tree._replace(measured=measured), start), history
 
@@ -159,7 +164,9 @@ class Saver:
             return
         rows = [{name: x.item() for name, x in row.items()} for row in history]
         last = rows[-1] if rows else {}
-        loss = last.get("validation_loss", last.get("loss"))
+        loss = last.get(monitored(self._rule, last))
+        if loss is not None and worst_of(self._rule) < 0:
+            loss = -loss  # the store ranks by the lowest
         about = {**self._about, "history": rows}
         try:
             self._store.save(step, _as_saved(progress), loss=loss, about=about)
@@ -200,7 +207,7 @@ def open_saver(
                 f"fit: {os.fspath(options.directory)} holds checkpoints up to step {latest}: give "
                 "`Checkpointing(..., resume='auto')` to resume from them, or another directory."
             )
-        yield Saver(store, options, about)
+        yield Saver(store, options, about, segments.given[2])
 
 
 def optimizer_fingerprint(
@@ -316,12 +323,20 @@ def _as_saved(progress: Progress) -> Progress:
     return unpack(progress._replace(measured=None))
 
 
-def _as_metrics(row: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved evaluation with today's metrics: NaN, or a count of 0, for those that it lacks."""
-    return {
+def _as_metrics(
+    row: Mapping[str, Any], like: Mapping[str, Any], with_others: bool
+) -> dict[str, Any]:
+    """A saved evaluation with today's metrics: NaN, or a count of 0, for those that it lacks.
+
+    ``with_others`` keeps the metrics that ``on_evaluation`` returned.
+    """
+    own = {
         name: np.asarray(row.get(name, 0 if name == "skipped" else np.nan), x.dtype)[()]
         for name, x in like.items()
     }
+    others = row.keys() - like.keys() - {"skipped"} if with_others else ()
+    dtype = jnp.result_type(float)
+    return own | {name: np.asarray(row[name], dtype)[()] for name in row if name in others}
 
 
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jaxopt_course.checkpoints import data_fingerprint
-from jaxopt_course.core import canonical_convolutions, compiled_for
+from jaxopt_course.core import Params, canonical_convolutions, compiled_for
 from jaxopt_course.tasks import Batch, targets_check
 
 from ._arguments import make_timetable
@@ -195,6 +195,24 @@ def evaluate_program(
     """One more evaluation; the ``last`` one is of the finished parameters."""
     progress, metrics = Training(setup, *given).evaluate(progress, jnp.asarray(last))
     return constrain(progress, setup.placement), metrics
+
+
+@compiled_for("setup")
+def evaluated_program(
+    given: Given, progress: Progress, last: Any, *, setup: Setup
+) -> tuple[Params, PyTree]:
+    """The parameters that :func:`evaluate_program` evaluates, and their model state."""
+    point = Training(setup, *given).evaluated(progress, jnp.asarray(last))
+    return constrain(point, setup.placement)
+
+
+@compiled_for("setup")
+def settle_program(
+    given: Given, progress: Progress, point: Any, metric: Any, stops: Any, *, setup: Setup
+) -> Progress:
+    """The progress after the host has looked at an evaluation; see :meth:`Training.settle`."""
+    settled = Training(setup, *given).settle(progress, point, metric, stops)
+    return constrain(settled, setup.placement)
 
 
 @compiled_for("setup")

@@ -55,12 +55,14 @@ class OutcomeCode(enum.IntEnum):
         gradient counts only if it reaches parameters or states, so ``apply_if_finite`` or
         ``zero_nans`` may catch it. A training whose steps were all skipped has diverged, too.
     OUT_OF_TIME: ``max_time`` was reached.
+    STOPPED_ON_REQUEST: ``on_evaluation`` returned ``STOP``.
     """
 
     COMPLETED = 0
     STOPPED_EARLY = 1
     DIVERGED = 2
     OUT_OF_TIME = 3
+    STOPPED_ON_REQUEST = 4
 
 
 class Outcome(NamedTuple):
@@ -86,15 +88,18 @@ class Outcome(NamedTuple):
             return f"Completed {steps}."
         if code is OutcomeCode.OUT_OF_TIME:
             return f"Out of time after {steps}."
+        if code is OutcomeCode.STOPPED_ON_REQUEST:
+            return f"Stopped after {steps}: `on_evaluation` returned STOP."
         if code is OutcomeCode.STOPPED_EARLY:
             return (
-                f"Stopped early after {steps}: no evaluation within patience improved the loss. "
-                "Use the best parameters."
+                f"Stopped early after {steps}: no evaluation within patience improved the "
+                "monitored metric, by default the loss. Use the best parameters."
             )
         return (
             f"Diverged: at step {step} the loss, the parameters or the optimizer's state was not "
             "finite. Lower the learning rate, clip the gradients, or look for values in the data "
-            "that are not finite or not scaled."
+            "that are not finite or not scaled. `fit` with `on_divergence='raise'` finds the step, "
+            "the rows and the operation that caused it."
         )
 
 
@@ -102,18 +107,20 @@ class Run(NamedTuple):
     """The result of a training.
 
     state: the last state.
-    best_params: the finite parameters with the lowest loss, or the initial ones if no loss was
-        finite. With validation rows they are those of the evaluation with the lowest validation
-        loss. Without them the loss of an interval is a mean over its batches, while the parameters
-        move, and ``best_params`` are the last parameters that entered the lowest such mean: those
-        *before* the last step of the interval. If the optimizer averages parameters, they are the
-        averages at these points, unless ``evaluate="raw"``;
+    best_params: the finite parameters with the lowest loss, or with the best value of the metric
+        that :class:`EarlyStopping` monitors; the initial ones if no value was finite. With
+        validation rows they are those of the evaluation with the lowest validation loss. Without
+        them the loss of an interval is a mean over its batches, while the parameters move, and
+        ``best_params`` are the last parameters that entered the lowest such mean: those *before*
+        the last step of the interval. If the optimizer averages parameters, they are the averages
+        at these points, unless ``evaluate="raw"``;
         :func:`~jaxopt_course.transforms.evaluation_params` returns the averages of ``state``.
     best_model_state: the model state that belongs to ``best_params``.
     history: one entry per evaluation. ``"step"``: number of steps taken. ``"loss"`` and the names
         of the metrics: means over the examples since the last evaluation, while the parameters
         moved; NaN if all their weights are 0. With prefix ``"validation_"``: means over the
-        validation rows. After the end of a training the entries are NaN and the step stays.
+        validation rows. After the end of a training the entries are NaN, or infinite if
+        ``jax_debug_nans`` is set, and the step stays.
     outcome: how the training ended.
     """
 

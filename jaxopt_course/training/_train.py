@@ -5,7 +5,7 @@ fixed length, so the training can be differentiated with respect to hyperparamet
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import jax
@@ -20,6 +20,7 @@ from ._data import as_examples, as_rows, count_rows
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._progress import Progress, frozen_metrics, release, run_of
 from ._state import Rows, Run
+from ._track import check_track
 from ._training import Held, Setup, Training
 
 
@@ -33,6 +34,7 @@ def make_train(
     evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
     evaluate: Evaluated = "averaged",
+    track: Sequence[str] = (),
 ) -> Callable[..., Run]:
     """The function ``train(key, hyperparameters=None, rows=None) -> Run``.
 
@@ -55,11 +57,17 @@ def make_train(
         batch_size: rows of a batch, in [1, training rows].
         evaluate_every: steps between evaluations, in [1, inf). None: one epoch. The last step is
             evaluated in any case.
-        early_stopping: rule that ends the training before its last step. None: no rule.
+        early_stopping: rule that ends the training before its last step, and the metric that
+            decides which parameters are best. None: no rule; the lowest loss is best.
         evaluate: ``"averaged"`` evaluates and keeps the averages of the parameters that the
             optimizer defines, as ``ema_params`` and ``schedule_free`` do. ``"raw"`` evaluates the
             trained parameters. Averages are evaluated with the model state of the trained
             parameters; a warning says so if there is one.
+        track: numbers to add to every row of the history, of ``"learning_rate"``,
+            ``"gradient_norm"`` and ``"update_norm"``. The norms are global ones of the gradients
+            that the optimizer receives and of the changes of the parameters, as means over the
+            steps since the last evaluation; the learning rate is that of the last update (see
+            :func:`~jaxopt_course.transforms.learning_rates`).
 
     Returns:
         ``train``. Its ``hyperparameters`` are any pytree that ``build`` accepts. Its ``rows`` are
@@ -95,6 +103,7 @@ def make_train(
     check_build("make_train", build)
     check_early_stopping("make_train", early_stopping)
     checks.choice("make_train", "evaluate", evaluate, get_args(Evaluated))
+    tracked = check_track("make_train", track)
     examples = as_examples("make_train", data)
     n = count_rows("make_train", examples)
     lengths: dict[str, Any] = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
@@ -110,7 +119,7 @@ def make_train(
         check_key("train", key)
         used = as_rows("train", rows, n)
         timetable = make_timetable("train", used.train.shape[0], **lengths)
-        setup = Setup(task, optimizer, timetable, evaluate)
+        setup = Setup(task, optimizer, timetable, evaluate, track=tracked)
         return _trained(Training(setup, examples, used, early_stopping, owner="make_train"), key)
 
     return train

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxopt_course.core import Params, canonical_convolutions, checks, is_pending, split_by
 from jaxopt_course.tasks import Batch, Task, targets_check
@@ -32,12 +32,14 @@ from ._arguments import (
 )
 from ._data import Batches, Epoch, as_examples, as_rows, count_rows, rows_used
 from ._divergence import Finding, is_lost, judge
-from ._early_stopping import EarlyStopping
+from ._early_stopping import EarlyStopping, monitored, refuse_monitor, worst_of
 from ._evaluate import validate
 from ._progress import (
     Progress,
     code_of,
+    compared,
     counted,
+    ended_or_not,
     hold,
     judged,
     release,
@@ -49,6 +51,7 @@ from ._progress import (
 from ._sharding import Placement, constrain, constrain_batch, split_shapes
 from ._state import Outcome, OutcomeCode, Rows, TrainState
 from ._step import StepTaken, batch_means, init_state, train_step, value_fn_after
+from ._track import no_norms, norms_of, rates_of
 
 
 class Held(NamedTuple):
@@ -70,6 +73,8 @@ class Setup(NamedTuple):
     task, optimizer, evaluated, on_divergence: arguments of :func:`fit`.
     timetable: length of the training and its evaluations.
     placement: devices of the training. None: one device.
+    on_host: whether the host adds metrics to an evaluation, by :meth:`Training.settle`.
+    track: what is tracked besides loss and metrics.
     """
 
     task: Task
@@ -78,6 +83,8 @@ class Setup(NamedTuple):
     evaluated: Evaluated = "averaged"
     on_divergence: OnDivergence = "stop"
     placement: Placement | None = None
+    on_host: bool = False
+    track: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,12 +142,15 @@ class Training:
             like = self.batches.like if like is None else like
             totals = zeros_like(jax.eval_shape(means_of, state.params, state.model_state, like)[0])
             zero = jnp.zeros_like(totals["loss"])
+            totals |= no_norms(self.setup.track, state.params)
+            names = {*totals, "validation_loss"} if self._validates else totals
+            of_steps = monitored(self.early_stopping, names) in totals
             return Progress(
                 state=state,
-                measured=None if self._validates else state.params,
+                measured=state.params if of_steps else None,
                 totals=totals,
                 weight=zero,
-                best_loss=zero + jnp.asarray(jnp.inf, zero.dtype),
+                best_loss=zero + jnp.asarray(worst_of(self.early_stopping), zero.dtype),
                 best_params=state.params,
                 best_model_state=state.model_state,
                 stopping=None if self.early_stopping is None else self.early_stopping.init(),
@@ -179,6 +189,9 @@ class Training:
                 for name, total in progress.totals.items()
             }
             loss = metrics["loss"]
+            if "learning_rate" in self.setup.track:
+                of_task = unpack(state.params)
+                metrics |= rates_of(self.setup.optimizer, of_task, state.opt_state)
             if self.setup.on_divergence == "skip":
                 metrics["skipped"] = progress.skipped
             point = self._evaluated(state)
@@ -196,8 +209,33 @@ class Training:
                 opt_state=packed_state(opt_state, state.opt_state),
             )
             lost = is_lost(fine, state)
-            after = judged(progress, point, loss, lost, self.early_stopping)
+            metric = self._metric(metrics, loss)
+            after = judged(progress, point, loss, metric, lost, self.early_stopping)
         return after._replace(state=before), {"step": state.step, **metrics}
+
+    def settle(
+        self, progress: Progress, point: tuple[Params, PyTree], metric: Any, stops: Any
+    ) -> Progress:
+        """The progress after the host has looked at the evaluation of ``point``.
+
+        Args:
+            progress: the progress after :meth:`evaluate`.
+            point: the evaluated parameters and their model state, of :meth:`evaluated`.
+            metric: the monitored metric; None if it is not one of the host.
+            stops: whether the host ends the training.
+        """
+        if metric is not None:
+            metric = jnp.where(progress.running, metric, jnp.nan)
+            progress = compared(progress, *point, metric, self.early_stopping)
+        step, code = progress.state.step, OutcomeCode.STOPPED_ON_REQUEST
+        outcome = unless_ended(progress.outcome, stops, code, step)
+        return ended_or_not(progress._replace(outcome=outcome))
+
+    def evaluated(self, progress: Progress, last: Bool[Array, ""] | bool) -> tuple[Params, PyTree]:
+        """The parameters that :meth:`evaluate` evaluates, unpacked, and their model state."""
+        with self._placed():
+            state = self.finish(progress, last).state
+            return unpack(self._evaluated(state)), state.model_state
 
     def finish(self, progress: Progress, when: Bool[Array, ""] | bool = True) -> Progress:
         """Apply gradients that are still accumulated after the last step, if ``when`` is True."""
@@ -230,8 +268,9 @@ class Training:
             before, how = progress.state, self.setup.on_divergence
             taken = self.train_step(before, batch)
             loss = taken.means["loss"]
-            after = counted(progress._replace(state=taken.state), taken.means, batch)
-            if not self._validates:
+            means = taken.means | norms_of(self.setup.track, before, taken)
+            after = counted(progress._replace(state=taken.state), means, batch)
+            if progress.measured is not None:
                 average = self._evaluated(before)
                 point = taken.point if average is before.params else average
                 after = after._replace(measured=point)
@@ -269,6 +308,15 @@ class Training:
         if self.setup.evaluated == "raw":
             return state.params
         return evaluation_params(state.opt_state, state.params)
+
+    def _metric(self, metrics: dict[str, Array], loss: Array) -> Array | None:
+        """The metric that decides what is best, ``loss`` by default; None: one of the host."""
+        name = monitored(self.early_stopping, metrics)
+        if name == ("validation_loss" if self._validates else "loss"):
+            return loss
+        if name not in metrics and not self.setup.on_host:
+            raise refuse_monitor(name, metrics)
+        return metrics.get(name)
 
     def _placed(self) -> Any:
         """A context that knows which arrays are split, which the type of a tracer does not say."""

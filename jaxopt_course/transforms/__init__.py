@@ -96,6 +96,7 @@ from ._reduce_on_plateau import ReduceLROnPlateauState as ReduceLROnPlateauState
 from ._reduce_on_plateau import reduce_on_plateau as reduce_on_plateau
 from ._scale import ScaleByLearningRateState as ScaleByLearningRateState
 from ._scale import ScaleByScheduleState as ScaleByScheduleState
+from ._scale import learning_rates as learning_rates
 from ._scale import scale as scale
 from ._scale import scale_by_learning_rate as scale_by_learning_rate
 from ._scale import scale_by_schedule as scale_by_schedule

@@ -1,14 +1,20 @@
 """Multiplication by a number: fixed, scheduled, or the learning rate."""
 
-from typing import NamedTuple
+import contextvars
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, ScalarLike
+import optax
+from jaxtyping import Array, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Params,
     ScalarOrSchedule,
     Schedule,
+    State,
     checks,
     numerics,
     tree,
@@ -49,6 +55,10 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
     return GradientTransformationExtraArgs(init, update)
 
 
+# The rates of the transformations whose `init` is called, while `learning_rates` calls it.
+_noted: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("noted", default=None)
+
+
 class ScaleByLearningRateState(NamedTuple):
     """State of the learning rate. ``step``: number of updates, int32[].
 
@@ -78,6 +88,9 @@ def scale_by_learning_rate(
     checks.learning_rate("scale_by_learning_rate", learning_rate, hint=hint)
 
     def init(params):
+        if (noted := _noted.get()) is not None:  # learning_rates asks
+            noted.append(learning_rate)
+            return ScaleByLearningRateState(step=jnp.zeros(len(noted), jnp.int32))
         return ScaleByLearningRateState(step=jnp.zeros((), jnp.int32))
 
     def update(updates, state, params=None, **extra_args):
@@ -89,3 +102,64 @@ def scale_by_learning_rate(
         return updates, ScaleByLearningRateState(step=numerics.safe_increment(state.step))
 
     return GradientTransformationExtraArgs(init, update)
+
+
+def learning_rates(
+    optimizer: optax.GradientTransformation, params: Params
+) -> Callable[[State], list[Float[Array, ""]]]:
+    """The function from a state of ``optimizer`` to the learning rates of its last update.
+
+    They are the numbers or schedules that :func:`scale_by_learning_rate` was given, in the
+    optimizers of this library, and the hyperparameters ``learning_rate`` of ``inject_hyperparams``.
+    A rate that several groups of parameters share is given once. Factors of other transformations,
+    such as ``reduce_on_plateau``, are not included. Before the first update the rates are those of
+    the first.
+
+    Args:
+        optimizer: any gradient transformation.
+        params: the parameters, or their shapes and dtypes.
+
+    Examples:
+        >>> tx = scale_by_learning_rate(lambda step: 1 / (1 + step))
+        >>> state = tx.init(jnp.array(0.0))
+        >>> for _ in range(2):
+        ...     _, state = tx.update(jnp.array(1.0), state)
+        >>> [float(rate) for rate in learning_rates(tx, jnp.array(0.0))(state)]
+        [0.5]
+    """
+    noted: list[Any] = []
+    token = _noted.set(noted)
+    try:
+        like = jax.eval_shape(lambda params: optimizer.init(params), params)  # never a cached trace
+    finally:
+        _noted.reset(token)
+    # The shape of its step says which of the noted rates belongs to a state, whatever the order.
+    own = [part for part in _with_rates(like) if isinstance(part, ScaleByLearningRateState)]
+    given = [noted[part.step.shape[0] - 1] for part in own]
+
+    def rates(state: State) -> list[Float[Array, ""]]:
+        found: list[Any] = []
+        seen: list[Any] = []
+        remaining = iter(given)
+        for part in _with_rates(state):
+            if not isinstance(part, ScaleByLearningRateState):
+                found.append(part.hyperparams["learning_rate"])
+                continue
+            rate = next(remaining)
+            if not any(rate is other for other in seen):
+                seen.append(rate)
+                found.append(numerics.at_count(rate, jnp.maximum(part.step - 1, 0)))
+        return [numerics.as_float(rate) for rate in found]
+
+    return rates
+
+
+def _with_rates(state: State) -> list[Any]:
+    """The outermost parts of ``state`` that have a learning rate."""
+
+    def has_rate(part: Any) -> bool:
+        if isinstance(part, ScaleByLearningRateState):
+            return True
+        return "learning_rate" in (getattr(part, "hyperparams", None) or ())
+
+    return [part for part in jax.tree.leaves(state, is_leaf=has_rate) if has_rate(part)]
