@@ -100,8 +100,8 @@ def fit(
     Args:
         task: the task to train.
         optimizer: any gradient transformation.
-        data: a pair (inputs, targets) of arrays of all rows, an object with these attributes, or a
-            stream of batches: a :class:`Stream`, or its ``batches`` alone.
+        data: all rows, as in :func:`make_train`, or a stream of batches: a :class:`Stream`, or its
+            ``batches`` alone.
         key: key of all randomness.
         epochs: number of passes over the training rows, in [1, inf), for arrays and for streams
             with a length. Give exactly one of `epochs` and `steps`; both may be omitted if

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxopt_course.core import batch_parts
 from jaxopt_course.data import padded_stream
 from jaxopt_course.tasks import Batch
 
@@ -32,7 +33,7 @@ class Stream(NamedTuple):
 
 
 def is_stream(owner: str, data: Any) -> bool:
-    """Whether ``data`` is a stream, not a pair of arrays; TypeError if it is neither."""
+    """Whether ``data`` is a stream rather than arrays; TypeError if it is neither."""
     if isinstance(data, Stream):
         return True
     if pair_of(data) is not None:
@@ -40,8 +41,9 @@ def is_stream(owner: str, data: Any) -> bool:
     if callable(data) or isinstance(data, Iterable):
         return True
     raise TypeError(
-        f"{owner}: `data` must be a pair (inputs, targets), have `inputs` and `targets`, or be a "
-        f"stream of batches, got {type(data).__name__}."
+        f"{owner}: `data` must be a pair (inputs, targets), have `inputs` and `targets`, be an "
+        f"array or a dict of arrays without targets, or a stream of batches, got "
+        f"{type(data).__name__}."
     )
 
 
@@ -113,18 +115,18 @@ def _passes(stream: Iterable[Any]) -> Iterator[Any]:
 
 
 def _as_batch(item: Any, number: int) -> Batch:
-    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+    parts = batch_parts(item)
+    if parts is None:
         raise ValueError(
-            f"fit: batch {number} of the stream must be (inputs, targets) or "
-            f"(inputs, targets, weights), got {type(item).__name__}."
+            f"fit: batch {number} of the stream must be (inputs, targets), "
+            "(inputs, targets, weights), or an array or a dict of inputs without targets, got "
+            f"{type(item).__name__}."
         )
-    names = ("inputs", "targets", "weights")
-    arrays = [
-        as_arrays(f"fit: batch {number} of the stream", name, part, _narrowed)
-        for name, part in zip(names, item, strict=False)
-    ]
-    count_rows("fit", dict(zip(names[:2], arrays, strict=False)))
-    return Batch(*arrays)
+    owner = f"fit: batch {number} of the stream"
+    named = zip(Batch._fields, parts, strict=True)
+    batch = Batch(*(as_arrays(owner, name, part, _narrowed) for name, part in named))
+    count_rows("fit", {"inputs": batch.inputs, "targets": batch.targets})
+    return batch
 
 
 def _narrowed(x: Any) -> Any:
