@@ -115,6 +115,6 @@ def test_batches_without_targets_are_padded():
 def test_lists_of_arrays_are_never_taken_for_inputs_alone():
     with pytest.raises(TypeError, match="or be an array or a dict of arrays without targets"):
         make_train(lambda _: (ALONE, sgd(0.1)), [np.zeros((3, 2))], epochs=1, batch_size=1)
-    with pytest.raises(ValueError, match="4 rows in `image`, 3 rows in `number`"):
-        bad = {"image": np.zeros((4, 2)), "number": np.zeros(3)}
+    bad = {"image": np.zeros((4, 2)), "number": np.zeros(3)}
+    with pytest.raises(ValueError, match=r"4 rows in `inputs.image`, 3 rows in `inputs.number`"):
         make_train(lambda _: (ALONE, sgd(0.1)), bad, epochs=1, batch_size=1)
