@@ -111,7 +111,7 @@ def mean_over_rows(
         return means
     predictions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
     targets = take_rows(examples[1], table.reshape(-1))
-    return means | _numbers(task.whole_metrics(predictions, targets, weights.reshape(-1)), means)
+    return means | numbers_of(task.whole_metrics(predictions, targets, weights.reshape(-1)), means)
 
 
 def validate(
@@ -126,7 +126,7 @@ def validate(
     return mean_over_rows(task, params, model_state, examples, chosen, weights, at_once)
 
 
-def _numbers(found: dict[str, Any], means: dict[str, Array]) -> dict[str, Array]:
+def numbers_of(found: dict[str, Any], means: dict[str, Array]) -> dict[str, Array]:
     """The metrics of a whole data set, after a check of their names and shapes."""
     for name, value in found.items():
         if name in {*means, "step", "skipped"}:

@@ -25,7 +25,10 @@ class Stream(NamedTuple):
         shapes. It is iterated again when exhausted, unless it is an iterator. Or a function of a
         number of batches to skip that returns an iterable, so that a resumed training need not draw
         the skipped batches.
-    validation: a pair (inputs, targets) of arrays, or None.
+    validation: all rows to validate on, as a pair (inputs, targets) or as in :func:`make_train`;
+        or a stream of them, read in full at every evaluation with one batch in memory at a time: an
+        iterable of batches that is not an iterator, or a function without arguments that returns
+        an iterable. None: no validation.
     """
 
     batches: Any
@@ -60,7 +63,7 @@ class StreamReader:
         first = next(items, None)
         if first is None:
             raise ValueError("fit: the stream must hold at least one batch, got none.")
-        self.first = _as_batch(first, 0)  # it still counts as not drawn
+        self.first = as_batch(first, 0)  # it still counts as not drawn
         self._length = len(data) if isinstance(data, Sized) else None
         self._items: Iterator[Any] = itertools.chain([first], items)
         self._position = 0
@@ -85,7 +88,7 @@ class StreamReader:
         item = next(self._items, None)
         if item is None:
             return None
-        batch = _as_batch(item, self._position)
+        batch = as_batch(item, self._position)
         if _shapes(batch) != _shapes(self.first):
             raise ValueError(
                 f"fit: batch {self._position} of the stream has (shape, dtype) {_shapes(batch)}, "
@@ -114,15 +117,15 @@ def _passes(stream: Iterable[Any]) -> Iterator[Any]:
             return
 
 
-def _as_batch(item: Any, number: int) -> Batch:
+def as_batch(item: Any, number: int, stream: str = "the stream") -> Batch:
     parts = batch_parts(item)
     if parts is None:
         raise ValueError(
-            f"fit: batch {number} of the stream must be (inputs, targets), "
+            f"fit: batch {number} of {stream} must be (inputs, targets), "
             "(inputs, targets, weights), or an array or a dict of inputs without targets, got "
             f"{type(item).__name__}."
         )
-    owner = f"fit: batch {number} of the stream"
+    owner = f"fit: batch {number} of {stream}"
     named = zip(Batch._fields, parts, strict=True)
     batch = Batch(*(as_arrays(owner, name, part, _narrowed) for name, part in named))
     count_rows("fit", {"inputs": batch.inputs, "targets": batch.targets})
