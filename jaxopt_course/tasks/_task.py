@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     """
 
     inputs: PyTree
-    targets: PyTree
+    targets: PyTree = None
     weights: Float[Array, "batch"] | None = None
 
 
