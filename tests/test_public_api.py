@@ -57,7 +57,7 @@ def test_each_name_is_public_in_one_place_only():
 NOUNS = {
     *("Batch", "EarlyStopping", "Rows", "Run", "Task"),
     *("evaluate", "fit", "make_population", "make_step", "make_train", "minimize", "predict"),
-    *("function_task", "linen_task", "nnx_task"),
+    *("function_task", "linen_task", "lora", "nnx_task", "starting_from"),
 }
 
 
