@@ -36,7 +36,7 @@ def pieces():
 def agrees(found, expected):
     assert_trees_all_equal(found.state.params, expected.state.params)
     assert_trees_all_close(found.history, expected.history, rtol=1e-9)
-    assert_trees_all_close(found.best_params, expected.best_params, rtol=0)
+    assert_trees_all_close(found.best_params, expected.best_params, rtol=1e-9)
 
 
 @pytest.mark.parametrize("validation", [pieces(), pieces], ids=["list", "function"])
