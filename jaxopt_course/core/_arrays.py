@@ -19,10 +19,10 @@ def is_key(x: Any) -> bool:
 def batch_parts(item: Any) -> tuple[PyTree, PyTree, Any] | None:
     """Inputs, targets and weights of one batch of a stream, or None if it is not a batch.
 
-    A tuple or list holds (inputs, targets) or (inputs, targets, weights). An array or a dict holds
-    inputs without targets. Missing parts are None.
+    A tuple or list holds (inputs, targets) or (inputs, targets, weights), and a dict inputs without
+    targets. Missing parts are None. An array alone is not a batch: it may be a row.
     """
-    if is_inputs(item):
+    if isinstance(item, Mapping):
         return item, None, None
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
         return None

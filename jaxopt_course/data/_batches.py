@@ -169,8 +169,8 @@ def padded_stream(
 
     Args:
         batches: tuples ``(inputs, targets)`` or ``(inputs, targets, weights)`` of arrays or pytrees
-            of arrays, with at most ``batch_size`` rows. A batch that is an array or a dict of
-            arrays is inputs without targets.
+            of arrays, with at most ``batch_size`` rows. Without targets a batch is
+            ``(inputs, None)`` or a dict of arrays.
         batch_size: number of rows of each batch in the result, in [1, inf).
 
     Returns:
@@ -231,8 +231,8 @@ def _padded(batch: Any, batch_size: int) -> tuple[PyTree, PyTree, np.ndarray]:
     parts = batch_parts(batch)
     if parts is None:
         raise ValueError(
-            f"{owner}: a batch must be (inputs, targets), (inputs, targets, weights), or an array "
-            f"or a dict of inputs without targets, got {type(batch).__name__}."
+            f"{owner}: a batch must be (inputs, targets), (inputs, targets, weights), or without "
+            f"targets (inputs, None) or a dict of arrays, got {type(batch).__name__}."
         )
     *examples, weights = parts
     lengths = sorted({len(x) for x in jax.tree.leaves(batch)})

@@ -122,8 +122,8 @@ def as_batch(item: Any, number: int, stream: str = "the stream") -> Batch:
     if parts is None:
         raise ValueError(
             f"fit: batch {number} of {stream} must be (inputs, targets), "
-            "(inputs, targets, weights), or an array or a dict of inputs without targets, got "
-            f"{type(item).__name__}."
+            "(inputs, targets, weights), or without targets (inputs, None) or a dict of arrays, "
+            f"got {type(item).__name__}."
         )
     owner = f"fit: batch {number} of {stream}"
     named = zip(Batch._fields, parts, strict=True)
