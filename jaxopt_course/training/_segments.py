@@ -144,8 +144,8 @@ class StreamSegments:
         """One more evaluation; a stream of validation batches is read in full."""
         setup, validated = self.setup, None
         if self._validation is not None:
-            point = evaluated_program(self.given, progress, last, setup=setup)
-            validated = self._validation.means(setup.task, *point, setup.placement)
+            params, model_state = evaluated_program(self.given, progress, last, setup=setup)
+            validated = self._validation.means(setup.task, params, model_state, setup.placement)
         return evaluate_program(self.given, progress, last, validated, setup=setup)
 
     def validated_like(self, progress: Progress) -> dict[str, Any] | None:
