@@ -58,7 +58,7 @@ def release(progress: Progress) -> Progress:
     return with_params(progress, unpack)
 
 
-def frozen_metrics(progress: Progress, like: Any) -> dict[str, Array]:
+def frozen_metrics(progress: Progress, like: Any) -> dict[str, Any]:
     """The metrics of an evaluation after the end of a training, shaped like ``like``."""
     counts = {"step": progress.state.step, "skipped": progress.skipped}
     config: Any = jax.config
