@@ -185,7 +185,9 @@ from .tasks import Batch as Batch
 from .tasks import Task as Task
 from .tasks import function_task as function_task
 from .tasks import linen_task as linen_task
+from .tasks import lora as lora
 from .tasks import nnx_task as nnx_task
+from .tasks import starting_from as starting_from
 from .training import EarlyStopping as EarlyStopping
 from .training import Rows as Rows
 from .training import Run as Run

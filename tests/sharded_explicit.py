@@ -18,8 +18,18 @@ from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adam, muon
 from jaxopt_course.problems import problem
 from jaxopt_course.studies import Float, search
-from jaxopt_course.tasks import linen_task
-from jaxopt_course.training import fit, make_population, make_train
+from jaxopt_course.tasks import Batch, linen_task, lora, starting_from
+from jaxopt_course.training import (
+    batch_sharding,
+    evaluate,
+    fit,
+    init_state,
+    make_population,
+    make_step,
+    make_train,
+    predict,
+    state_shardings,
+)
 from tests.catalogue import TRANSFORMATIONS
 
 
@@ -114,6 +124,40 @@ def check_fit():
     same(*both)
 
 
+def check_use():
+    """Evaluating, predicting, steps in a loop and fine-tuning on the mesh of ``jax.make_mesh``."""
+    mesh = jax.make_mesh((DEVICES,), ("data",))
+    options = {"key": jax.random.key(1), "epochs": 2, "batch_size": 16, "progress": False}
+    on_mesh = {"mesh": mesh, "sharding": "fsdp"}
+    run, one = (fit(task(), adam(1e-2), data(), **options, **more) for more in (on_mesh, {}))
+    split = jax.device_put(data(), batch_sharding(mesh))
+    found, expected = (
+        evaluate(task(), r.best_params, r.best_model_state, *arrays)
+        for r, arrays in ((run, split), (one, data()))
+    )
+    assert np.isclose(found["loss"], expected["loss"], rtol=1e-9)
+    chex.assert_trees_all_close(
+        jax.device_get(predict(task(), run.best_params, {}, split[0])),
+        jax.device_get(predict(task(), one.best_params, {}, data()[0])),
+        rtol=1e-8,
+    )
+    step = jax.jit(make_step(task(), adam(1e-2)), donate_argnums=0)
+    alone, state = (init_state(task(), adam(1e-2), jax.random.key(1)) for _ in range(2))
+    state = jax.device_put(state, state_shardings(state, mesh, "fsdp"))
+    batch = Batch(*(x[:16] for x in map(jnp.asarray, data())))
+    spread = jax.device_put(batch, batch_sharding(mesh))
+    for _ in range(2):
+        (state, _), (alone, _) = step(state, spread), step(alone, batch)
+    chex.assert_trees_all_close(*map(jax.device_get, (state.params, alone.params)), rtol=1e-9)
+    assert not state.params["Dense_0"]["kernel"].sharding.is_fully_replicated
+    tuned = [
+        fit(lora(starting_from(task(), r.best_params), 1), adam(1e-2), data(), **options, **more)
+        for r, more in ((run, on_mesh), (one, {}))
+    ]
+    for a, b in zip(*(r.history["loss"] for r in tuned), strict=True):
+        assert np.isclose(a, b, rtol=1e-6)
+
+
 def check_train():
     mesh = explicit((DEVICES,), ("pop",))
     split = functools.partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec("pop")))
@@ -143,6 +187,7 @@ def main(names):
     jax.config.update("jax_num_cpu_devices", DEVICES)
     jax.config.update("jax_enable_x64", True)
     check_fit()
+    check_use()
     check_train()
     for name in names or TRANSFORMATIONS:
         if name.split(":")[0] not in DIFFER:

@@ -61,7 +61,7 @@ def test_the_layers_of_nnx_are_named_as_those_of_linen():
 NOUNS = {
     *("Batch", "EarlyStopping", "Rows", "Run", "Task"),
     *("evaluate", "fit", "make_population", "make_step", "make_train", "minimize", "predict"),
-    *("function_task", "linen_task", "nnx_task"),
+    *("function_task", "linen_task", "lora", "nnx_task", "starting_from"),
 }
 
 

@@ -34,7 +34,7 @@ from jaxopt_course.training import Bundle, apply_bundle, evaluate, load_bundle, 
 from ._options import Directory, Name, TableFile, TrainOptions, parse
 from ._process import COMPLETED, UsageError, print_out
 from ._report import json_text, print_table
-from ._setup import load_data, make_task, prepare
+from ._setup import load_data, prepare
 from ._tables import names_in
 
 
@@ -122,7 +122,7 @@ def score_bundle(
     bundle: Bundle, parts: dict[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, dict[str, Any]]:
     """Loss and metrics over each of ``parts``, pairs of unscaled inputs and targets."""
-    task = make_task(bundle.model, bundle.input_shape, bundle.problem)
+    task = bundle.task()
     params, model_state = jax.tree.map(jnp.asarray, (bundle.params, bundle.model_state))
     metrics: dict[str, dict[str, Any]] = {}
     for name, (inputs, targets) in parts.items():
@@ -237,7 +237,7 @@ def _check_column(file: pathlib.Path, table: Any, option: str, text: str | None)
 
 def _take_inputs(place: str, table: Any, record: RunRecord, bundle: Bundle) -> np.ndarray:
     """The features of a table in the shape that the model takes; other columns are ignored."""
-    names, wanted = record.feature_names, math.prod(bundle.input_shape)
+    names, wanted = record.feature_names, math.prod(bundle.input_shape or ())
     if len(names) != wanted:
         raise ValueError(
             f"{record.path} is not the record of the model beside it: it names {len(names)} "
@@ -246,7 +246,7 @@ def _take_inputs(place: str, table: Any, record: RunRecord, bundle: Bundle) -> n
     # The model of a bundled data set has no encoder: it takes numbers.
     encoder = bundle.encoder or TableEncoder.of_numbers(names)
     try:
-        return encoder.transform(table).reshape(-1, *bundle.input_shape)
+        return encoder.transform(table).reshape(-1, *(bundle.input_shape or ()))
     except TableError as error:
         raise TableError(place, error.obstacles) from None
 

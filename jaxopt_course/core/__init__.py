@@ -4,6 +4,8 @@ from . import checks as checks
 from . import numerics as numerics
 from . import states as states
 from . import tree as tree
+from ._arrays import batch_parts as batch_parts
+from ._arrays import is_inputs as is_inputs
 from ._arrays import is_key as is_key
 from ._arrays import on_host as on_host
 from ._arrays import place as place

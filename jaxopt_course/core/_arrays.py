@@ -1,6 +1,7 @@
 """Arrays on the host and on devices: typed keys, placement, transfer, digests."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +14,24 @@ from jaxtyping import PyTree
 def is_key(x: Any) -> bool:
     """Whether ``x`` is an array of typed PRNG keys."""
     return jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
+
+
+def batch_parts(item: Any) -> tuple[PyTree, PyTree, Any] | None:
+    """Inputs, targets and weights of one batch of a stream, or None if it is not a batch.
+
+    A tuple or list holds (inputs, targets) or (inputs, targets, weights), and a dict inputs without
+    targets. Missing parts are None. An array alone is not a batch: it may be a row.
+    """
+    if isinstance(item, Mapping):
+        return item, None, None
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        return None
+    return item[0], item[1], item[2] if len(item) == 3 else None
+
+
+def is_inputs(data: Any) -> bool:
+    """Whether ``data`` is an array or a dict, which are inputs without targets."""
+    return isinstance(data, jax.Array | np.ndarray | Mapping)
 
 
 def place(tree: PyTree, sharding: Sharding | None) -> PyTree:

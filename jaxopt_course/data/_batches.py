@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import Sharding
 from jaxtyping import Array, Float, Int, Int32, Key, PyTree, ScalarLike, Shaped
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import batch_parts, checks
 
 from ._split import row_numbers
 
@@ -105,7 +105,7 @@ def array_stream(
     Args:
         key: PRNG key of the data order, the same for all epochs.
         inputs: array or pytree of arrays with examples on the first axis.
-        targets: array or pytree of arrays, with one row for each row of the inputs.
+        targets: array or pytree of arrays, with one row for each row of the inputs, or None.
         batch_size: number of rows per batch, in [1, n].
         rows: numbers of the rows to use. None means all.
         weights: the weight of each of them. None means 1.
@@ -163,13 +163,14 @@ def _rows_of(arrays: PyTree, rows: Any) -> Int[np.ndarray, " n"]:
 
 
 def padded_stream(
-    batches: Iterable[tuple[Any, ...]], batch_size: int
+    batches: Iterable[Any], batch_size: int
 ) -> Iterator[tuple[PyTree, PyTree, Float[np.ndarray, " batch_size"]]]:
     """Batches of one size from any iterable of batches, such as a data loader.
 
     Args:
         batches: tuples ``(inputs, targets)`` or ``(inputs, targets, weights)`` of arrays or pytrees
-            of arrays, with at most ``batch_size`` rows.
+            of arrays, with at most ``batch_size`` rows. Without targets a batch is
+            ``(inputs, None)`` or a dict of arrays.
         batch_size: number of rows of each batch in the result, in [1, inf).
 
     Returns:
@@ -225,13 +226,15 @@ def _prefetched(source: Iterator[Any], size: int, sharding: Sharding | None) -> 
         pool.shutdown(cancel_futures=True)
 
 
-def _padded(batch: tuple[Any, ...], batch_size: int) -> tuple[PyTree, PyTree, np.ndarray]:
+def _padded(batch: Any, batch_size: int) -> tuple[PyTree, PyTree, np.ndarray]:
     owner = "padded_stream"
-    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+    parts = batch_parts(batch)
+    if parts is None:
         raise ValueError(
-            f"{owner}: a batch must be (inputs, targets) or (inputs, targets, weights), "
-            f"got {type(batch).__name__}."
+            f"{owner}: a batch must be (inputs, targets), (inputs, targets, weights), or without "
+            f"targets (inputs, None) or a dict of arrays, got {type(batch).__name__}."
         )
+    *examples, weights = parts
     lengths = sorted({len(x) for x in jax.tree.leaves(batch)})
     if len(lengths) != 1 or not 1 <= lengths[0] <= batch_size:
         raise ValueError(
@@ -239,9 +242,9 @@ def _padded(batch: tuple[Any, ...], batch_size: int) -> tuple[PyTree, PyTree, np
             f"[1, {batch_size}], got {lengths}."
         )
     n = lengths[0]
-    weights = np.ones(n, jnp.result_type(float)) if len(batch) == 2 else np.asarray(batch[2])
+    weights = np.ones(n, jnp.result_type(float)) if weights is None else np.asarray(weights)
     chosen = np.where(np.arange(batch_size) < n, np.arange(batch_size), 0)
-    inputs, targets = _rows(tuple(batch[:2]), chosen)
+    inputs, targets = _rows(tuple(examples), chosen)
     return inputs, targets, np.append(weights, np.zeros(batch_size - n, weights.dtype))
 
 

@@ -4,6 +4,8 @@ from ._flax import linen_task as linen_task
 from ._flax import nnx_task as nnx_task
 from ._functions import function_task as function_task
 from ._functions import pytree_task as pytree_task
+from ._given import lora as lora
+from ._given import starting_from as starting_from
 from ._targets import targets_check as targets_check
 from ._task import Batch as Batch
 from ._task import Task as Task

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -18,11 +18,11 @@ from jaxopt_course.problems import Problem
 from ._task import (
     Batch,
     Task,
+    activation_of,
     arguments_taken,
-    check_problem,
     refuse_padding,
     rows_that_count,
-    score,
+    scorer,
 )
 
 
@@ -36,19 +36,32 @@ FIXED_NUMBERS: dict[Any, tuple[str, str]] = {
 }
 
 
-def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> Task:
+def linen_task(
+    module: nn.Module,
+    example_inputs: PyTree,
+    problem: Problem | None = None,
+    *,
+    loss: Callable[..., Any] | None = None,
+    rngs: Sequence[str] = ("dropout",),
+) -> Task:
     """The task of a Linen module.
 
     The module is called with the inputs and, if its ``__call__`` names them, ``train`` and
     ``mask``: bool[batch], False for padding rows, or None if there are none. (``BatchNorm`` of this
-    library takes this mask; that of Flax needs it in the shape of its input.) In training there is
-    an RNG stream ``"dropout"``. All collections except ``"params"`` are the model state.
+    library takes this mask; that of Flax needs it in the shape of its input.) All collections
+    except ``"params"`` are the model state.
 
     Args:
         module: the model. Its numbers may be traced, except the rate of Flax's ``Dropout``.
         example_inputs: an array, or a pytree, of which only shapes and dtypes matter, such as one
             row of the inputs.
-        problem: the problem that defines loss, metrics and activation.
+        problem: the problem that defines loss, metrics and activation. Give exactly one of
+            `problem` and `loss`.
+        loss: ``loss(outputs, batch) -> losses f[batch]`` or ``(losses, {name: f[batch]})`` with
+            metrics, for losses that are not in the table of problems. The outputs are in float32 or
+            wider, the :class:`Batch` may have no targets, and the predictions are the outputs.
+        rngs: names of the RNG streams of the module in training. In evaluation there are none, so a
+            module draws its random numbers only if ``train`` is True.
 
     Returns:
         The task. In training its ``loss`` refuses batches with row weights if the module has batch
@@ -59,15 +72,19 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
 
     Raises:
         TypeError: if an argument has the wrong type.
-        ValueError: if the name of the argument that distinguishes training is not ``train``.
+        ValueError: if the name of the argument that distinguishes training is not ``train``, or
+            both or none of `problem` and `loss` are given.
 
     Examples:
         >>> from jaxopt_course.nn import MLP
         >>> from jaxopt_course.problems import problem
         >>> task = linen_task(MLP(3), jnp.zeros((1, 2)), problem("multiclass"))
+        >>> distance = lambda outputs, batch: jnp.abs(outputs - batch.inputs).mean(-1)
+        >>> autoencoder = linen_task(MLP(2), jnp.zeros((1, 2)), loss=distance)
     """
     _check_module(module)
-    check_problem("linen_task", problem)
+    _check_rngs(rngs)
+    score, activation = scorer("linen_task", problem, loss), activation_of(problem)
 
     def apply(params: Params, state: PyTree, inputs: Any, *, train=False, mask=None, **options):
         taken = arguments_taken(module.__call__, train=train, mask=mask)
@@ -81,27 +98,28 @@ def linen_task(module: nn.Module, example_inputs: PyTree, problem: Problem) -> T
             variables = dict(module.init({"params": key}, inputs, **taken))
         return variables.pop("params", {}), variables
 
-    def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
+    def losses(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
         if not train:
             outputs = apply(params, model_state, batch.inputs)
-            return score(problem, outputs, batch.targets, model_state)
+            return score(outputs, batch, model_state)
         if "batch_stats" in model_state and not arguments_taken(module.__call__, mask=None):
             refuse_padding("linen_task", type(module).__name__, batch)
-        options = {"mask": rows_that_count(batch), "rngs": {"dropout": key}}
+        streams = {name: jax.random.fold_in(key, i) if i else key for i, name in enumerate(rngs)}
+        options = {"mask": rows_that_count(batch), "rngs": streams}
         outputs, new_state = apply(
             params, model_state, batch.inputs, train=True, mutable=list(model_state), **options
         )
-        return score(problem, outputs, batch.targets, {**model_state, **new_state})
+        return score(outputs, batch, {**model_state, **new_state})
 
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
-        return problem.activation(apply(params, model_state, inputs))
+        return activation(apply(params, model_state, inputs))
 
     def activations(params: Params, model_state: PyTree, inputs: PyTree) -> dict[str, Array]:
         options = {"capture_intermediates": True, "mutable": ["intermediates"]}
         _, captured = apply(params, model_state, inputs, **options)
         return _by_layer(captured["intermediates"])
 
-    return Task(init, loss, predict, activations, problem)
+    return Task(init, losses, predict, activations, problem)
 
 
 def _by_layer(intermediates: PyTree) -> dict[str, Array]:
@@ -148,7 +166,20 @@ def _check_module(module: Any) -> None:
         )
 
 
-def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
+def _check_rngs(rngs: Any) -> None:
+    """Raise TypeError unless ``rngs`` is a sequence of names."""
+    if isinstance(rngs, str) or not all(isinstance(name, str) for name in rngs):
+        raise TypeError(
+            f"linen_task: `rngs` must be a tuple of names, such as ('dropout',), got {rngs!r}."
+        )
+
+
+def nnx_task(
+    make_model: Callable[..., nnx.Module],
+    problem: Problem | None = None,
+    *,
+    loss: Callable[..., Any] | None = None,
+) -> Task:
     """The task of an NNX model.
 
     ``nnx.Param`` variables are the parameters. Random states are set from the key of each call, and
@@ -161,7 +192,8 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         make_model: the class of the model, called as ``make_model(rngs=rngs)``, or any pure
             function of ``rngs``. Numbers of the layers of :mod:`jaxopt_course.nnx` may be traced.
             Wrap others in :class:`~jaxopt_course.nnx.Hyperparameter` to keep them in a module.
-        problem: the problem that defines loss, metrics and activation.
+        problem: as in :func:`linen_task`.
+        loss: as in :func:`linen_task`. RNG streams are those that the model keeps.
 
     Returns:
         The task. In training its ``loss`` refuses batches with row weights if the model has batch
@@ -174,7 +206,7 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         >>> from jaxopt_course.problems import problem
         >>> task = nnx_task(lambda rngs: nnx.Linear(2, 1, rngs=rngs), problem("regression"))
     """
-    check_problem("nnx_task", problem)
+    score, activation = scorer("nnx_task", problem, loss), activation_of(problem)
     if isinstance(make_model, nnx.Module):
         raise TypeError(
             "nnx_task: `make_model` must be a function of rngs that makes the model, got the "
@@ -211,22 +243,22 @@ def nnx_task(make_model: Callable[..., nnx.Module], problem: Problem) -> Task:
         model.eval()
         return model(inputs, **arguments_taken(model.__call__, mask=None))
 
-    def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
+    def losses(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
         if not train:
             outputs = evaluated(params, model_state, batch.inputs)
-            return score(problem, outputs, batch.targets, model_state)
+            return score(outputs, batch, model_state)
         model = merged(params, model_state, key)
         taken = arguments_taken(model.__call__, mask=rows_that_count(batch))
         if has_statistics and not taken:
             refuse_padding("nnx_task", type(model).__name__, batch)
         model.train()
         outputs = model(batch.inputs, **taken)
-        return score(problem, outputs, batch.targets, nnx.to_pure_dict(_split(model)[-1]))
+        return score(outputs, batch, nnx.to_pure_dict(_split(model)[-1]))
 
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
-        return problem.activation(evaluated(params, model_state, inputs))
+        return activation(evaluated(params, model_state, inputs))
 
-    return Task(init, loss, predict, problem=problem)
+    return Task(init, losses, predict, problem=problem)
 
 
 def _split(model: nnx.Module) -> Any:

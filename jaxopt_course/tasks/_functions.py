@@ -11,39 +11,51 @@ from jaxtyping import PyTree
 from jaxopt_course.core import Params
 from jaxopt_course.problems import Problem
 
-from ._task import Batch, Task, arguments_taken, check_problem, score
+from ._task import Batch, Task, activation_of, arguments_taken, scorer
 
 
-def function_task(init: Callable[..., Params], apply: Callable[..., Any], problem: Problem) -> Task:
+def function_task(
+    init: Callable[..., Params],
+    apply: Callable[..., Any],
+    problem: Problem | None = None,
+    *,
+    loss: Callable[..., Any] | None = None,
+) -> Task:
     """The task of a model ``apply(params, inputs)`` without state and without randomness.
 
     Args:
         init: ``init(key) -> params``, a pytree of float arrays.
         apply: ``apply(params, inputs) -> outputs`` for a batch, before the activation.
-        problem: the problem that defines loss, metrics and activation.
+        problem: as in :func:`linen_task`.
+        loss: as in :func:`linen_task`.
 
     Examples:
         >>> from jaxopt_course.problems import problem
         >>> init, apply = lambda key: {"w": jnp.ones(2)}, lambda params, x: x @ params["w"]
         >>> task = function_task(init, apply, problem("regression"))
     """
-    check_problem("function_task", problem)
+    score, activation = scorer("function_task", problem, loss), activation_of(problem)
 
     def task_init(key: Any) -> tuple[Params, PyTree]:
         return init(key), {}
 
-    def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
+    def losses(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
         del key, train
-        return score(problem, apply(params, batch.inputs), batch.targets, model_state)
+        return score(apply(params, batch.inputs), batch, model_state)
 
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
         del model_state
-        return problem.activation(apply(params, inputs))
+        return activation(apply(params, inputs))
 
-    return Task(task_init, loss, predict, problem=problem)
+    return Task(task_init, losses, predict, problem=problem)
 
 
-def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
+def pytree_task(
+    make_model: Callable[..., Any],
+    problem: Problem | None = None,
+    *,
+    loss: Callable[..., Any] | None = None,
+) -> Task:
     """The task of a callable pytree, such as an Equinox model, that maps *one* example to outputs.
 
     The float arrays of the model are the parameters, as a list in the order of the leaves. Its
@@ -54,14 +66,15 @@ def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
     Args:
         make_model: ``make_model(key) -> model``, pure. Traced numbers must not be fields of the
             model, where they would be parameters; use them in the functions that it calls.
-        problem: the problem that defines loss, metrics and activation.
+        problem: as in :func:`linen_task`.
+        loss: as in :func:`linen_task`.
 
     Examples:
         >>> from jaxopt_course.problems import problem
         >>> model = jax.tree_util.Partial(lambda w, x: w * x, jnp.array([2.0]))
         >>> task = pytree_task(lambda key: model, problem("regression"))
     """
-    check_problem("pytree_task", problem)
+    score, activation = scorer("pytree_task", problem, loss), activation_of(problem)
     static: dict[str, Any] = {}
 
     def arrays(key: Any) -> Any:
@@ -90,16 +103,16 @@ def pytree_task(make_model: Callable[..., Any], problem: Problem) -> Task:
 
         return jax.vmap(one)(inputs, keys)
 
-    def loss(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
+    def losses(params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool) -> Any:
         rows = jax.tree.leaves(batch.inputs)[0].shape[0]
         keys = jax.random.split(key, rows) if train else None
         outputs = outputs_of(params, model_state, batch.inputs, keys)
-        return score(problem, outputs, batch.targets, model_state)
+        return score(outputs, batch, model_state)
 
     def predict(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
-        return problem.activation(outputs_of(params, model_state, inputs, None))
+        return activation(outputs_of(params, model_state, inputs, None))
 
-    return Task(arrays, loss, predict, problem=problem)
+    return Task(arrays, losses, predict, problem=problem)
 
 
 def _kind(leaf: Any) -> str:

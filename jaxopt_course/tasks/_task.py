@@ -21,14 +21,14 @@ KINDS = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating, jax.dtypes.p
 class Batch(NamedTuple):
     """A batch of examples.
 
-    inputs: an array, or a pytree of arrays, whose first axis counts the examples.
-    targets: likewise.
+    inputs: an array, or a pytree of arrays such as a dict, whose first axis counts the examples.
+    targets: likewise, or None for a loss that needs no targets.
     weights: the weight of each example, f[batch]; 0 marks a padding row. None means that every
         example has the weight 1.
     """
 
     inputs: PyTree
-    targets: PyTree
+    targets: PyTree = None
     weights: Float[Array, "batch"] | None = None
 
 
@@ -46,6 +46,8 @@ class Task(NamedTuple):
         against the values it allows; with None they are not checked.
     whole_metrics: ``whole_metrics(predictions, targets, weights) -> {name: number}``, metrics of a
         whole data set, which evaluations compute; None: there are none. See :func:`with_metrics`.
+    merge: ``merge(params) -> params`` of the wrapped task, for a wrapper that trains other
+        parameters than the model's, such as :func:`~jaxopt_course.tasks.lora`; otherwise None.
     """
 
     init: Callable[..., Any]
@@ -54,6 +56,7 @@ class Task(NamedTuple):
     activations: Callable[..., Any] | None = None
     problem: Problem | None = None
     whole_metrics: Callable[..., Any] | None = None
+    merge: Callable[..., Any] | None = None
 
 
 def losses_of(
@@ -117,8 +120,46 @@ def check_problem(owner: str, problem: Any) -> None:
         )
 
 
-def score(problem: Problem, outputs: Any, targets: Any, model_state: PyTree) -> Any:
+def scorer(
+    owner: str, problem: Problem | None, loss: Callable[..., Any] | None
+) -> Callable[[Any, Batch, PyTree], Any]:
+    """``score(outputs, batch, model_state)`` of a problem or of the loss of a user.
+
+    It returns what the ``loss`` of a task returns.
+    """
+    if (problem is None) == (loss is None):
+        raise ValueError(f"{owner}: give exactly one of `problem` and `loss`.")
+    if problem is not None:
+        check_problem(owner, problem)
+        return lambda outputs, batch, state: _score(problem, outputs, batch.targets, state)
+    checks.function(owner, "loss", loss)
+    of: Any = loss
+
+    def score(outputs: Any, batch: Batch, model_state: PyTree) -> Any:
+        found = of(wide_floats(outputs), batch)
+        losses, *metrics = found if isinstance(found, tuple | list) else (found, {})
+        if len(metrics) != 1 or not isinstance(metrics[0], Mapping):
+            raise TypeError(
+                f"{owner}: `loss` must return losses [batch], or (losses, metrics) with a mapping "
+                f"of metrics, got {jax.tree.structure(found)}."
+            )
+        return losses, (model_state, metrics[0])
+
+    return score
+
+
+def activation_of(problem: Problem | None) -> Callable[[Any], Any]:
+    """The function from outputs to predictions, which are the outputs if there is no problem."""
+    return (lambda outputs: outputs) if problem is None else problem.activation
+
+
+def _score(problem: Problem, outputs: Any, targets: Any, model_state: PyTree) -> Any:
     """What a loss returns: the losses of the examples, and the model state with the metrics."""
+    if targets is None:
+        raise ValueError(
+            f"{problem.name}: the loss of this problem needs targets, got None; a loss of your own "
+            "that needs none is the `loss` of a task."
+        )
     # A model in half precision may round its outputs, but the sums over classes and the differences
     # that follow need more digits. Widening here lets a loss ignore dtypes.
     outputs = wide_floats(outputs)

@@ -8,9 +8,7 @@ Bundles are checked before they are written and after they were read: names, siz
 which describe a model; the arrays must then have the shapes, dtypes and ranges of that model.
 """
 
-import functools
 import json
-import math
 import os
 import pathlib
 import re
@@ -25,42 +23,67 @@ from jaxtyping import Array, PyTree, Shaped
 from jaxopt_course.checkpoints import briefly
 from jaxopt_course.core import Params, checks, replacing, sha256
 from jaxopt_course.data import Scaler, TableEncoder, check_features, scale_features
-from jaxopt_course.nn import MODELS
-from jaxopt_course.problems import PROBLEMS, problem
-from jaxopt_course.tasks import Task, linen_task
+from jaxopt_course.problems import problem
+from jaxopt_course.tasks import Task
 
+from ._bundle_checks import check_bundle, init_shapes, make_task, task_of
 from ._evaluate import predict
 
 
 FORMAT, VERSION = "jaxopt_course bundle", "2"
 LONGEST_SEAL, LONGEST_HEADER = 200, 1_000_000  # bytes
-LONGEST_CONFIG = 100_000  # characters of JSON
-MOST_AXES, MOST_INPUTS = 8, 2**31 - 1
 HEADER = ("model", "input_shape", "problem", "label_names")
 
 
 class Bundle(NamedTuple):
     """A trained model.
 
+    It is a model of :mod:`jaxopt_course.nn`, which the file describes, or the model of any task:
+    ``Bundle.of(task, run.best_params, run.best_model_state)``. The file of the latter holds its
+    arrays only, and :func:`load_bundle` is given the task.
+
     model: ``{"name": ..., "config": {...}}``: a model of :mod:`jaxopt_course.nn` and its arguments,
-        as JSON can represent them.
-    input_shape: shape of one example, without the batch.
-    problem: name of the problem type.
+        as JSON can represent them. None: the model of ``own_task``.
+    input_shape: shape of one example, without the batch. With ``own_task`` it may be None, if the
+        inputs are not one array of known shape.
+    problem: name of the problem type. None: ``own_task`` has none.
     params: the parameters.
     model_state: the model state; ``{}`` if there is none.
     scaler: scaler of the inputs, or None.
     label_names: names of the classes. None: their numbers.
     encoder: how columns of a table become inputs, or None.
+    own_task: task of a model that is not described by ``model``; otherwise None.
     """
 
-    model: dict[str, Any]
-    input_shape: tuple[int, ...]
-    problem: str
+    model: dict[str, Any] | None
+    input_shape: tuple[int, ...] | None
+    problem: str | None
     params: Params
     model_state: PyTree
     scaler: Scaler | None = None
     label_names: tuple[str, ...] | None = None
     encoder: TableEncoder | None = None
+    own_task: Task | None = None
+
+    @classmethod
+    def of(cls, task: Task, params: Params, model_state: PyTree, **others: Any) -> "Bundle":
+        """The bundle of any task; ``others`` are ``input_shape``, ``scaler``, ``label_names``."""
+        kind = None if task.problem is None else task.problem.name
+        parts = {"input_shape": None} | others
+        return cls(
+            None, problem=kind, params=params, model_state=model_state, own_task=task, **parts
+        )
+
+    def task(self) -> Task:
+        """The task of the model, to evaluate it or to train it further.
+
+        It takes scaled inputs: ``jc.data.scale_features(bundle.scaler, inputs)``.
+        ``jc.starting_from(bundle.task(), bundle.params, bundle.model_state)`` continues training.
+        """
+        if self.own_task is not None:
+            return self.own_task
+        described = json.dumps(self.model, sort_keys=True)
+        return make_task(described, self.input_shape, str(self.problem))
 
 
 class Predictions(NamedTuple):
@@ -80,16 +103,19 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
 
     Raises:
         ValueError: if the bundle is inconsistent: an unknown model or problem, a config that JSON
-            cannot represent, arrays that are not finite or do not fit the model, or a scaler that
-            divides by 0.
+            cannot represent, arrays that are not finite or do not fit the model or the task, or a
+            scaler that divides by 0.
         OSError: if the file cannot be written, or exists and is not a bundle.
     """
-    _check_bundle("save_bundle", bundle)
+    check_bundle("save_bundle", bundle)
     path = pathlib.Path(path)
     if path.is_file() and path.stat().st_size and _kind_of(path) is None:
         raise FileExistsError(f"save_bundle: {path} is not a model bundle, so it is not replaced.")
     scaler = {} if bundle.scaler is None else {"scaler": bundle.scaler._asdict()}
-    arrays = {"params": bundle.params, "model_state": bundle.model_state, **scaler}
+    trees = {"params": bundle.params, "model_state": bundle.model_state}
+    if bundle.own_task is not None:  # of any structure
+        trees = {name: _by_path(part) for name, part in trees.items()}
+    arrays = {**trees, **scaler}
     payload = serialization.msgpack_serialize(jax.tree.map(np.asarray, arrays))
     encoder = {} if bundle.encoder is None else {"encoder": bundle.encoder.to_json()}
     header = json.dumps({name: getattr(bundle, name) for name in HEADER} | encoder)
@@ -99,12 +125,17 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
         part.write_bytes(seal.encode() + content)
 
 
-def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+def load_bundle(path: str | os.PathLike[str], task: Task | None = None) -> Bundle:
     """Read the bundle in the file ``path``.
+
+    Args:
+        path: the file.
+        task: the task of ``Bundle.of(task, ...)``. None: the file describes its model.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a bundle, has another version, is damaged, or is inconsistent.
+        ValueError: if it is not a bundle, has another version, is damaged, or is inconsistent; if
+            it needs a task or does not belong to this one.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -120,8 +151,8 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     seal, _, content = path.read_bytes().partition(b"\n")
     if seal != f"{FORMAT} {VERSION} {sha256(content)}".encode():
         raise ValueError(f"load_bundle: {path} is truncated or damaged: its checksum differs.")
-    bundle = _unpacked(path, content)
-    _check_bundle(f"load_bundle: {path}", bundle)
+    bundle = _of_task(path, _unpacked(path, content), task)
+    check_bundle(f"load_bundle: {path}", bundle)
     return bundle
 
 
@@ -146,16 +177,43 @@ def _unpacked(path: pathlib.Path, content: bytes) -> Bundle:
         names, scaler = header["label_names"], arrays.get("scaler")
         return Bundle(
             model=header["model"],
-            input_shape=tuple(header["input_shape"]),
+            input_shape=_as_tuple(header["input_shape"]),
             problem=header["problem"],
             params=arrays["params"],
             model_state=arrays["model_state"],
             scaler=None if scaler is None else Scaler(**scaler),
-            label_names=None if names is None else tuple(names),
+            label_names=_as_tuple(names),
             encoder=TableEncoder.from_json(header["encoder"]) if "encoder" in header else None,
         )
     except Exception as error:  # msgpack and Flax raise errors of many kinds
         raise ValueError(f"load_bundle: {path} is incomplete: {briefly(error)}.") from error
+
+
+def _as_tuple(values: Any) -> Any:
+    return None if values is None else tuple(values)
+
+
+def _of_task(path: pathlib.Path, bundle: Bundle, task: Task | None) -> Bundle:
+    """``bundle`` with the task that it needs, whose arrays the file holds by their paths."""
+    if (bundle.model is None) != (task is not None):
+        rule = "describes its model: omit `task`" if task else "is of a task: give this `task`"
+        raise ValueError(f"load_bundle: {path} {rule}.")
+    if task is None:
+        return bundle
+    owner = f"load_bundle: {path}"
+    shapes, found = init_shapes(owner, task), (bundle.params, bundle.model_state)
+    trees = []
+    for what, like, arrays in zip(("parameter", "model state"), shapes, found, strict=True):
+        names = _by_path(like)
+        checks.like(owner, what, arrays, names, than="task's")
+        trees.append(jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in names]))
+    return bundle._replace(params=trees[0], model_state=trees[1], own_task=task)
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    """The leaves of ``tree`` by their paths, in their order."""
+    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+    return {name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predictions:
@@ -167,166 +225,43 @@ def apply_bundle(bundle: Bundle, inputs: Any, batch_size: int = 512) -> Predicti
         batch_size: number of examples that are computed at once, in [1, inf).
 
     Raises:
-        ValueError: if the examples have another shape than those of the training, or a number is
-            not finite in float32, scaled or not.
+        ValueError: if the examples have another shape than the ``input_shape`` of the bundle, or a
+            number is then not finite in float32, scaled or not.
     """
+    values = inputs if bundle.input_shape is None else _scaled_inputs(bundle, inputs)
+    if bundle.own_task is not None:
+        return _predictions_of_own(bundle, values, batch_size)
+    task = task_of("apply_bundle", bundle)
+    outputs = predict(task, bundle.params, bundle.model_state, values, batch_size)
+    row = problem(str(bundle.problem))
+    return Predictions(row.activation(outputs), _named(bundle, row.predict_label(outputs)))
+
+
+def _scaled_inputs(bundle: Bundle, inputs: Any) -> Any:
     shape = jnp.shape(inputs)
     if not shape or shape[1:] != bundle.input_shape:
-        wanted = ", ".join(map(str, ("rows", *bundle.input_shape)))
+        wanted = ", ".join(map(str, ("rows", *(bundle.input_shape or ()))))
         raise ValueError(f"apply_bundle: `inputs` must have the shape ({wanted}), got {shape}.")
     values = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
     if bundle.scaler is not None:
         values = scale_features(bundle.scaler, values)
     with np.errstate(over="ignore"):  # in float32, where 1e300 is infinite
         check_features("apply_bundle", np.asarray(values).astype(np.float32))
-    task = _task_of("apply_bundle", bundle)
-    outputs = predict(task, bundle.params, bundle.model_state, values, batch_size)
-    row = problem(bundle.problem)
-    labels = np.asarray(row.predict_label(outputs))
-    if bundle.label_names is not None and labels.ndim == 1:
-        labels = np.asarray(bundle.label_names)[labels]
-    return Predictions(row.activation(outputs), labels)
+    return values
 
 
-def _check_bundle(owner: str, bundle: Bundle) -> None:
-    """Raise unless the parts of ``bundle`` are consistent; arrays are checked last."""
-    _check_description(owner, bundle.model, bundle.input_shape, bundle.problem)
-    config, n_leaves = bundle.model["config"], len(jax.tree.leaves(bundle.params))
-    if any(isinstance(x, list | tuple) and len(x) > n_leaves for x in config.values()):
-        raise ValueError(
-            f"{owner}: `model` does not make a model of {n_leaves} parameter arrays: it has more "
-            "layers."
-        )
-    task = _task_of(owner, bundle)
-    _check_arrays(owner, task, bundle.params, bundle.model_state)
-    if bundle.scaler is not None:
-        _check_scaler(owner, bundle.scaler, bundle.input_shape)
-    _check_label_names(owner, bundle.label_names, bundle.problem, config["outputs"])
-    if bundle.encoder is not None:
-        _check_encoder(owner, bundle.encoder, bundle.input_shape)
+def _predictions_of_own(bundle: Bundle, inputs: Any, batch_size: int) -> Predictions:
+    """The predictions of a task, which are activated: a bit is set above 0.5."""
+    values = predict(bundle.task(), bundle.params, bundle.model_state, inputs, batch_size)
+    row = None if bundle.problem is None else problem(bundle.problem)
+    threshold = {"bits": 0.5, "classes": 0.0}.get("" if row is None else row.targets)
+    if row is None or threshold is None:
+        return Predictions(values, jax.tree.map(np.asarray, values))
+    return Predictions(values, _named(bundle, row.predict_label(values - threshold)))
 
 
-def _task_of(owner: str, bundle: Bundle) -> Task:
-    """The model as a task whose predictions are outputs before the activation."""
-    try:
-        return _make_task(json.dumps(bundle.model, sort_keys=True), bundle.input_shape)
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{owner}: `model` does not make a model: {error}") from error
-
-
-@functools.lru_cache(maxsize=32)  # the same task again, so that `predict` is not compiled again
-def _make_task(model: str, input_shape: tuple[int, ...]) -> Task:
-    name, config = (json.loads(model)[field] for field in ("name", "config"))
-    checks.choice("Bundle", "model name", name, MODELS)
-    as_it_is = problem("regression")  # its activation is the identity
-    example = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)  # of any size
-    return linen_task(MODELS[name](**config), example, as_it_is)
-
-
-def _check_description(owner: str, model: Any, input_shape: Any, problem: Any) -> None:
-    """Raise unless JSON of limited size describes the model, and the problem is known."""
-    fits = isinstance(model, dict) and model.keys() == {"name", "config"}
-    if not (fits and isinstance(model["name"], str) and isinstance(model["config"], dict)):
-        rule = "must be {'name': ..., 'config': {...}}"
-        raise ValueError(f"{owner}: `model` {rule}, got {checks.shown(model)}.")
-    try:
-        length = len(json.dumps(model, allow_nan=False))
-    except (RecursionError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{owner}: `model` does not make a model that JSON can write: {briefly(error)}."
-        ) from error
-    if length > LONGEST_CONFIG:
-        raise ValueError(
-            f"{owner}: `model` must have at most {LONGEST_CONFIG} characters of JSON, got {length}."
-        )
-    is_size = lambda n: isinstance(n, int) and not isinstance(n, bool) and n > 0
-    fits = isinstance(input_shape, tuple) and len(input_shape) <= MOST_AXES
-    if not (fits and all(map(is_size, input_shape)) and math.prod(input_shape) <= MOST_INPUTS):
-        raise ValueError(
-            f"{owner}: `input_shape` must be at most {MOST_AXES} sizes in [1, inf) whose product "
-            f"is at most {MOST_INPUTS}, got {checks.shown(input_shape)}."
-        )
-    checks.choice(owner, "problem", problem, PROBLEMS)
-
-
-def _check_arrays(owner: str, task: Task, params: Params, model_state: PyTree) -> None:
-    """Raise unless parameters and model state are finite arrays like those of ``task``."""
-    try:
-        made = jax.eval_shape(task.init, jax.random.key(0))
-    except Exception as error:  # the config may be anything
-        raise ValueError(f"{owner}: `model` does not make a model: {briefly(error)}.") from error
-    given = {"parameter": params, "model state": model_state}
-    for (what, tree), like in zip(given.items(), made, strict=True):
-        shaped = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), like)
-        checks.like(owner, what, tree, shaped, than="model")
-        leaves = zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(like), strict=True)
-        for (path, leaf), other in leaves:
-            place = f"{what} at {jax.tree_util.keystr(path)}"
-            is_variance = what == "model state" and "var" in jax.tree_util.keystr(path[-1:])
-            interval = "[0, inf)" if is_variance else None
-            _check_numbers(owner, place, leaf, interval, other.dtype)
-
-
-def _check_scaler(owner: str, scaler: Scaler, input_shape: tuple[int, ...]) -> None:
-    """Raise unless ``scaler`` scales inputs of this shape by finite numbers above 0."""
-    shape = np.shape(scaler.offset)
-    for name, part in scaler._asdict().items():
-        if np.shape(part) != shape or shape != input_shape[len(input_shape) - len(shape) :]:
-            raise ValueError(
-                f"{owner}: `scaler.{name}` must have the shape {input_shape} of an input, or of "
-                f"its last axes, got {np.shape(part)}."
-            )
-        interval = "(0, inf)" if name == "scale" else None
-        _check_numbers(owner, f"`scaler.{name}`", part, interval)
-
-
-def _check_label_names(owner: str, names: Any, problem: str, outputs: int) -> None:
-    """Raise unless there is one name per class, all different."""
-    if names is None:
-        return
-    if not (isinstance(names, tuple) and all(isinstance(name, str) for name in names)):
-        rule = "must be strings or None"
-        raise ValueError(f"{owner}: `label_names` {rule}, got {checks.shown(names)}.")
-    n_classes = 2 if problem == "binary" and outputs == 1 else outputs
-    if len(names) != n_classes or len(set(names)) != len(names):
-        raise ValueError(
-            f"{owner}: `label_names` must be {n_classes} names, all different, got {len(names)}: "
-            f"{checks.shown(names)}."
-        )
-
-
-def _check_encoder(owner: str, encoder: Any, input_shape: tuple[int, ...]) -> None:
-    """Raise unless ``encoder`` makes inputs of this shape and has limited size."""
-    if not isinstance(encoder, TableEncoder):
-        raise ValueError(
-            f"{owner}: `encoder` must be a TableEncoder or None, got {checks.shown(encoder)}."
-        )
-    entries = json.loads(json.dumps(encoder.to_json()))
-    if TableEncoder.from_json(entries) != encoder or len(str(entries)) > LONGEST_HEADER / 2:
-        raise ValueError(
-            f"{owner}: `encoder` must have at most {LONGEST_HEADER // 2} characters of JSON."
-        )
-    if (len(encoder.feature_names),) != input_shape:
-        raise ValueError(
-            f"{owner}: `encoder` makes inputs of shape {(len(encoder.feature_names),)}, but the "
-            f"model takes {input_shape}."
-        )
-
-
-def _check_numbers(
-    owner: str, place: str, leaf: Any, interval: str | None, dtype: Any = None
-) -> None:
-    """Raise unless ``leaf`` is an array of finite floats, of this dtype and in this interval.
-
-    ``interval`` is ``"[0, inf)"``, ``"(0, inf)"`` or None, which allows all finite numbers.
-    """
-    found = getattr(leaf, "dtype", None)
-    if found is None or not jnp.issubdtype(found, jnp.floating) or dtype not in (None, found):
-        wanted = "real numbers" if dtype is None else f"the model's dtype {dtype}"
-        raise ValueError(f"{owner}: {place} must be an array of {wanted}, got {found}.")
-    numbers = np.asarray(leaf, np.float64)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"{owner}: {place} must be finite, got NaN or infinity.")
-    low = numbers.min(initial=np.inf)
-    if interval is not None and (low < 0 or (low == 0 and interval.startswith("("))):
-        raise ValueError(f"{owner}: {place} must lie in {interval}, got {low}.")
+def _named(bundle: Bundle, labels: Any) -> np.ndarray:
+    labels = np.asarray(labels)
+    if bundle.label_names is None or labels.ndim != 1:
+        return labels
+    return np.asarray(bundle.label_names)[labels]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxopt_course.core import checks
+from jaxopt_course.core import checks, is_inputs
 from jaxopt_course.data import BatchTable, Split, epoch_batches
 from jaxopt_course.tasks import Batch
 
@@ -20,27 +20,30 @@ DATA_STREAM = 2**32 - 1
 
 
 def pair_of(data: Any) -> tuple[PyTree, PyTree] | None:
-    """Inputs and targets, if ``data`` is that pair or has these two attributes; else None."""
+    """Inputs and targets of ``data``, or None if it does not hold arrays.
+
+    It is a pair, has these two attributes, or is an array or a dict: inputs without targets.
+    """
     if hasattr(data, "inputs") and hasattr(data, "targets"):
         return data.inputs, data.targets
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
-    return None
+    return (data, None) if is_inputs(data) else None
 
 
 def as_examples(owner: str, data: Any) -> tuple[PyTree, PyTree]:
     """Inputs and targets as JAX arrays, in the precision of this process.
 
     Raises:
-        TypeError: if ``data`` is neither a pair (inputs, targets) nor has these two attributes, or
-            an array is a list or does not hold numbers.
+        TypeError: if ``data`` is neither a pair (inputs, targets) nor has these two attributes nor
+            is an array or a dict, or an array is a list or does not hold numbers.
         ValueError: if there is no example, or the numbers of rows differ.
     """
     pair = pair_of(data)
     if pair is None:
         raise TypeError(
-            f"{owner}: `data` must be a pair (inputs, targets) or have `inputs` and `targets`, "
-            f"got {type(data).__name__}."
+            f"{owner}: `data` must be a pair (inputs, targets), have `inputs` and `targets`, or be "
+            f"an array or a dict of arrays without targets, got {type(data).__name__}."
         )
     inputs, targets = as_arrays(owner, "inputs", pair[0]), as_arrays(owner, "targets", pair[1])
     count_rows(owner, {"inputs": inputs, "targets": targets})

@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxopt_course.core import Params, canonical_convolutions, checks, compiled_for, numerics
+from jaxopt_course.core import (
+    Params,
+    canonical_convolutions,
+    checks,
+    compiled_for,
+    numerics,
+    on_auto_axes,
+)
 from jaxopt_course.tasks import Batch, Task, targets_check
 
 from ._data import as_arrays, as_examples, count_rows, take_rows
@@ -23,7 +30,7 @@ def evaluate(
     params: Params,
     model_state: PyTree,
     inputs: PyTree,
-    targets: PyTree,
+    targets: PyTree = None,
     batch_size: int = 512,
 ) -> dict[str, float]:
     """The mean loss and the mean metrics over some examples.
@@ -33,7 +40,7 @@ def evaluate(
         params: the parameters.
         model_state: the model state.
         inputs: an array, or a pytree of arrays, with one row per example.
-        targets: likewise.
+        targets: likewise, or None for a loss that needs no targets.
         batch_size: number of examples that are computed at once, in [1, inf). It changes the result
             by rounding only.
 
@@ -48,7 +55,8 @@ def evaluate(
     checks.integer("evaluate", "batch_size", batch_size, "[1, inf)")
     examples = as_examples("evaluate", (inputs, targets))
     targets_check(task, examples[0], (params, model_state))("evaluate", examples[1])
-    means = _evaluate(params, model_state, examples, task=task, batch_size=batch_size)
+    of_all = lambda *arrays: _evaluate(*arrays, task=task, batch_size=batch_size)
+    means = on_auto_axes(of_all, params, model_state, examples)
     return {name: float(value) for name, value in means.items()}
 
 
@@ -65,7 +73,8 @@ def predict(
     checks.integer("predict", "batch_size", batch_size, "[1, inf)")
     inputs = as_arrays("predict", "inputs", inputs)
     count_rows("predict", inputs)
-    return _predict(params, model_state, inputs, task=task, batch_size=batch_size)
+    of_all = lambda *arrays: _predict(*arrays, task=task, batch_size=batch_size)
+    return on_auto_axes(of_all, params, model_state, inputs)
 
 
 def mean_over_rows(
@@ -102,7 +111,7 @@ def mean_over_rows(
         return means
     predictions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
     targets = take_rows(examples[1], table.reshape(-1))
-    return means | _numbers(task.whole_metrics(predictions, targets, weights.reshape(-1)), means)
+    return means | numbers_of(task.whole_metrics(predictions, targets, weights.reshape(-1)), means)
 
 
 def validate(
@@ -117,7 +126,7 @@ def validate(
     return mean_over_rows(task, params, model_state, examples, chosen, weights, at_once)
 
 
-def _numbers(found: dict[str, Any], means: dict[str, Array]) -> dict[str, Array]:
+def numbers_of(found: dict[str, Any], means: dict[str, Array]) -> dict[str, Array]:
     """The metrics of a whole data set, after a check of their names and shapes."""
     for name, value in found.items():
         if name in {*means, "step", "skipped"}:

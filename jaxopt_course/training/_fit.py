@@ -33,7 +33,7 @@ from ._evaluation import OnEvaluation, after_hook
 from ._log import Logging, Report, as_logging, open_reports
 from ._progress import Progress, code_of, frozen_metrics, run_of
 from ._resume import Checkpointing, Saver, as_checkpointing, open_saver
-from ._segments import History, Segments, evaluate_program, finish_program, open_segments
+from ._segments import History, Segments, finish_program, open_segments
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
@@ -100,8 +100,8 @@ def fit(
     Args:
         task: the task to train.
         optimizer: any gradient transformation.
-        data: a pair (inputs, targets) of arrays of all rows, an object with these attributes, or a
-            stream of batches: a :class:`Stream`, or its ``batches`` alone.
+        data: all rows, as in :func:`make_train`, or a stream of batches: a :class:`Stream`, or its
+            ``batches`` alone.
         key: key of all randomness.
         epochs: number of passes over the training rows, in [1, inf), for arrays and for streams
             with a length. Give exactly one of `epochs` and `steps`; both may be omitted if
@@ -330,7 +330,7 @@ def _advance(
         train_step = Training(setup, *segments.given).train_step
         raise explain_divergence(train_step, *segments.replay(progress, step))
     if has_ended and setup.timetable.steps == WITHOUT_END and after.weight > 0:
-        after, metrics = evaluate_program(segments.given, after, True, setup=setup)
+        after, metrics = segments.evaluate(after, True)
         evaluated.append(jax.device_get(metrics))
     return after, losses, evaluated, has_ended
 
@@ -349,7 +349,7 @@ def _result(
     if is_late and progress.running and done < timetable.steps:
         outcome = Outcome(code_of(OutcomeCode.OUT_OF_TIME), progress.state.step)
         if not is_evaluated():
-            progress, metrics = evaluate_program(segments.given, progress, True, setup=setup)
+            progress, metrics = segments.evaluate(progress, True)
             progress, metrics = after_hook(
                 on_evaluation, segments, progress, jax.device_get(metrics), True
             )

@@ -28,6 +28,7 @@ from ._sharding import check_divided, constrain, replicate, spread
 from ._state import Rows, TrainState
 from ._stream import Stream, StreamReader, is_stream
 from ._training import Setup, Training
+from ._validation_stream import ValidationStream
 
 
 History = list[dict[str, Any]]  # metrics of evaluations: NumPy scalars by name
@@ -68,6 +69,13 @@ class ArraySegments:
         history = [{name: x[line] for name, x in written.items()} for line in range(count)]
         return progress, losses[np.arange(begin, done) % len(losses)], history, False
 
+    def evaluate(self, progress: Progress, last: Any) -> tuple[Progress, dict[str, Any]]:
+        """One more evaluation; the ``last`` one is of the finished parameters."""
+        return evaluate_program(self.given, progress, last, setup=self.setup)
+
+    def validated_like(self, progress: Progress) -> None:
+        """Shapes and dtypes of what an evaluation is given by the driver: nothing."""
+
     def replay(self, progress: Progress, step: int) -> tuple[TrainState, Batch, np.ndarray | None]:
         """State, batch and rows of ``step``, which the last :meth:`advance` from here has taken."""
         state = self.advance(progress, step)[0].state
@@ -79,7 +87,7 @@ class ArraySegments:
 class StreamSegments:
     """A training on a stream, in segments, with the methods of :class:`ArraySegments`.
 
-    ``examples`` and ``rows`` are those to validate on, or None.
+    ``examples`` and ``rows``, or ``validation``, are to be validated on; the others are None.
     """
 
     def __init__(
@@ -89,8 +97,10 @@ class StreamSegments:
         examples: tuple[PyTree, PyTree] | None,
         rows: Rows | None,
         early_stopping: EarlyStopping | None,
+        validation: ValidationStream | None,
     ) -> None:
         self.setup, self.reader, self.like = setup, reader, reader.first
+        self._validation = validation
         self.given: Given = replicate((examples, rows, early_stopping), setup.placement)
         self.digest: Callable[[], str | None] = lambda: None
         self._check = targets_check(setup.task, reader.first.inputs)
@@ -123,12 +133,27 @@ class StreamSegments:
             losses.append(loss)
             if done == timetable.next_evaluation(done - 1):
                 last = np.bool_(done == timetable.steps)
-                progress, metrics = evaluate_program(self.given, progress, last, setup=self.setup)
+                progress, metrics = self.evaluate(progress, last)
                 history.append(jax.device_get(metrics))  # the next step overwrites what it shares
                 if not progress.running:
                     break
         ended = bool(progress.running) and len(losses) < end - begin
         return _release(progress), np.asarray(jax.device_get(losses)), history, ended
+
+    def evaluate(self, progress: Progress, last: Any) -> tuple[Progress, dict[str, Any]]:
+        """One more evaluation; a stream of validation batches is read in full."""
+        setup, validated = self.setup, None
+        if self._validation is not None:
+            params, model_state = evaluated_program(self.given, progress, last, setup=setup)
+            validated = self._validation.means(setup.task, params, model_state, setup.placement)
+        return evaluate_program(self.given, progress, last, validated, setup=setup)
+
+    def validated_like(self, progress: Progress) -> dict[str, Any] | None:
+        """Shapes and dtypes of the means over the validation stream; None if there is none."""
+        if self._validation is None:
+            return None
+        state = progress.state
+        return self._validation.means_like(self.setup.task, state.params, state.model_state)
 
     def replay(self, progress: Progress, step: int) -> tuple[TrainState, Batch, None]:
         """State and batch of ``step``, which the last :meth:`advance` from here has taken."""
@@ -169,31 +194,34 @@ def open_segments(
         )
     stream = data if isinstance(data, Stream) else Stream(data)
     reader = StreamReader(stream.batches, batch_size)
-    examples = None
+    examples = validation = None
     no_rows: Any = None  # all batches come from the stream
-    if stream.validation is not None:
+    if stream.validation is not None and is_stream("fit: `validation`", stream.validation):
+        check = targets_check(setup.task, reader.first.inputs)
+        validation = ValidationStream(stream.validation, batch_size, check)
+    elif stream.validation is not None:
         examples = as_examples("fit", stream.validation)
         everything = jnp.arange(count_rows("fit", examples), dtype=jnp.int32)
         rows = Rows(no_rows, None, everything)
     timetable = reader.timetable(**lengths)
     shared = jax.process_count() * timetable.batch_size  # each process has its part of a batch
     check_divided("fit", "the batch size", shared, setup.placement)
-    setup = setup._replace(timetable=timetable)
-    return StreamSegments(setup, reader, examples, rows, early_stopping)
+    setup = setup._replace(timetable=timetable, validates_stream=validation is not None)
+    return StreamSegments(setup, reader, examples, rows, early_stopping, validation)
 
 
 def metrics_like(segments: Segments, progress: Progress) -> dict[str, Any]:
     """Shapes and dtypes of the metrics of an evaluation."""
     program = functools.partial(evaluate_program, segments.given, setup=segments.setup)
-    return jax.eval_shape(program, progress, True)[1]
+    return jax.eval_shape(program, progress, True, segments.validated_like(progress))[1]
 
 
 @compiled_for("setup")
 def evaluate_program(
-    given: Given, progress: Progress, last: Any, *, setup: Setup
+    given: Given, progress: Progress, last: Any, validated: Any = None, *, setup: Setup
 ) -> tuple[Progress, dict[str, Any]]:
     """One more evaluation; the ``last`` one is of the finished parameters."""
-    progress, metrics = Training(setup, *given).evaluate(progress, jnp.asarray(last))
+    progress, metrics = Training(setup, *given).evaluate(progress, jnp.asarray(last), validated)
     return constrain(progress, setup.placement), metrics
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from jaxopt_course.core import Params, Updates, checks, numerics, tree
+from jaxopt_course.core import Params, Updates, checks, numerics, on_auto_axes, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.transforms import ValueFn, lookahead_params, loss_scale, take_step, unpack
 
@@ -54,7 +55,8 @@ def make_step(
 
     Compile it by ``jax.jit(step, donate_argnums=0)``, which writes the new state over the old one.
     Without donation there are two states, and on a CPU a step of a large model can take three times
-    as long.
+    as long. On a mesh with explicit axes the step runs on automatic ones, and the new state is
+    sharded like the old one.
 
     Args:
         task: the task to train.
@@ -77,9 +79,12 @@ def make_step(
     """
     check_parts("make_step", task, optimizer)
 
+    def taken(state: TrainState, batch: Batch) -> tuple[TrainState, Means]:
+        step = train_step(task, optimizer, state, batch)
+        return step.state, step.means
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Means]:
-        taken = train_step(task, optimizer, state, batch)
-        return taken.state, taken.means
+        return on_auto_axes(taken, state, batch, like=(state, PartitionSpec()))
 
     return step
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxopt_course.core import batch_parts
 from jaxopt_course.data import padded_stream
 from jaxopt_course.tasks import Batch
 
@@ -24,7 +25,10 @@ class Stream(NamedTuple):
         shapes. It is iterated again when exhausted, unless it is an iterator. Or a function of a
         number of batches to skip that returns an iterable, so that a resumed training need not draw
         the skipped batches.
-    validation: a pair (inputs, targets) of arrays, or None.
+    validation: all rows to validate on, as a pair (inputs, targets) or as in :func:`make_train`;
+        or a stream of them, read in full at every evaluation with one batch in memory at a time: an
+        iterable of batches that is not an iterator, or a function without arguments that returns
+        an iterable. None: no validation.
     """
 
     batches: Any
@@ -32,7 +36,7 @@ class Stream(NamedTuple):
 
 
 def is_stream(owner: str, data: Any) -> bool:
-    """Whether ``data`` is a stream, not a pair of arrays; TypeError if it is neither."""
+    """Whether ``data`` is a stream rather than arrays; TypeError if it is neither."""
     if isinstance(data, Stream):
         return True
     if pair_of(data) is not None:
@@ -40,8 +44,9 @@ def is_stream(owner: str, data: Any) -> bool:
     if callable(data) or isinstance(data, Iterable):
         return True
     raise TypeError(
-        f"{owner}: `data` must be a pair (inputs, targets), have `inputs` and `targets`, or be a "
-        f"stream of batches, got {type(data).__name__}."
+        f"{owner}: `data` must be a pair (inputs, targets), have `inputs` and `targets`, be an "
+        f"array or a dict of arrays without targets, or a stream of batches, got "
+        f"{type(data).__name__}."
     )
 
 
@@ -58,7 +63,7 @@ class StreamReader:
         first = next(items, None)
         if first is None:
             raise ValueError("fit: the stream must hold at least one batch, got none.")
-        self.first = _as_batch(first, 0)  # it still counts as not drawn
+        self.first = as_batch(first, 0)  # it still counts as not drawn
         self._length = len(data) if isinstance(data, Sized) else None
         self._items: Iterator[Any] = itertools.chain([first], items)
         self._position = 0
@@ -83,7 +88,7 @@ class StreamReader:
         item = next(self._items, None)
         if item is None:
             return None
-        batch = _as_batch(item, self._position)
+        batch = as_batch(item, self._position)
         if _shapes(batch) != _shapes(self.first):
             raise ValueError(
                 f"fit: batch {self._position} of the stream has (shape, dtype) {_shapes(batch)}, "
@@ -112,19 +117,19 @@ def _passes(stream: Iterable[Any]) -> Iterator[Any]:
             return
 
 
-def _as_batch(item: Any, number: int) -> Batch:
-    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+def as_batch(item: Any, number: int, stream: str = "the stream") -> Batch:
+    parts = batch_parts(item)
+    if parts is None:
         raise ValueError(
-            f"fit: batch {number} of the stream must be (inputs, targets) or "
-            f"(inputs, targets, weights), got {type(item).__name__}."
+            f"fit: batch {number} of {stream} must be (inputs, targets), "
+            "(inputs, targets, weights), or without targets (inputs, None) or a dict of arrays, "
+            f"got {type(item).__name__}."
         )
-    names = ("inputs", "targets", "weights")
-    arrays = [
-        as_arrays(f"fit: batch {number} of the stream", name, part, _narrowed)
-        for name, part in zip(names, item, strict=False)
-    ]
-    count_rows("fit", dict(zip(names[:2], arrays, strict=False)))
-    return Batch(*arrays)
+    owner = f"fit: batch {number} of {stream}"
+    named = zip(Batch._fields, parts, strict=True)
+    batch = Batch(*(as_arrays(owner, name, part, _narrowed) for name, part in named))
+    count_rows("fit", {"inputs": batch.inputs, "targets": batch.targets})
+    return batch
 
 
 def _narrowed(x: Any) -> Any:

@@ -48,9 +48,11 @@ def make_train(
     Args:
         build: ``build(hyperparameters) -> (task, optimizer)``. It is called while ``train`` is
             traced, so every number in it can be a hyperparameter: rates, decays, dropout.
-        data: a pair (inputs, targets) of all rows, or an object with these attributes. It becomes
-            part of the program. If it, the hyperparameters or the key are on a mesh with explicit
-            axes, the training runs on automatic axes, and every device gets the run.
+        data: a pair (inputs, targets) of all rows, or an object with these attributes. Both may be
+            pytrees of arrays. Without targets it is (inputs, None), or an array or a dict of arrays
+            alone. It becomes part of the program. If it, the hyperparameters or the key are on a
+            mesh with explicit axes, the training runs on automatic axes, and every device gets the
+            run.
         epochs: number of passes over the training rows, in [1, inf). Give exactly one of `epochs`
             and `steps`.
         steps: number of batches, in [1, inf).

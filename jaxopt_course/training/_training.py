@@ -75,6 +75,7 @@ class Setup(NamedTuple):
     placement: devices of the training. None: one device.
     on_host: whether the host adds metrics to an evaluation, by :meth:`Training.settle`.
     track: what is tracked besides loss and metrics.
+    validates_stream: whether the driver computes the means over a stream of validation batches.
     """
 
     task: Task
@@ -85,6 +86,7 @@ class Setup(NamedTuple):
     placement: Placement | None = None
     on_host: bool = False
     track: tuple[str, ...] = ()
+    validates_stream: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,7 +118,8 @@ class Training:
 
     @property
     def _validates(self) -> bool:
-        return self.rows is not None and self.rows.validation is not None
+        has_rows = self.rows is not None and self.rows.validation is not None
+        return has_rows or self.setup.validates_stream
 
     @property
     def _batch_at(self) -> Any:
@@ -167,7 +170,10 @@ class Training:
         return release(run(self.hold(progress)).progress)
 
     def evaluate(
-        self, progress: Progress, last: Bool[Array, ""] | bool = True
+        self,
+        progress: Progress,
+        last: Bool[Array, ""] | bool = True,
+        validated: dict[str, Array] | None = None,
     ) -> tuple[Progress, dict[str, Array]]:
         """Evaluate, and decide which parameters are best and whether the training continues.
 
@@ -176,6 +182,8 @@ class Training:
             last: whether the training ends here. The parameters after :meth:`finish` are then
                 evaluated. The result stays unfinished, so that the training can be resumed with
                 more steps.
+            validated: means over the validation stream at the point of :meth:`evaluated`. None:
+                they are computed from the validation rows, if there are any.
 
         Returns:
             The progress, and the metrics: ``"step"``, means over the examples since the last
@@ -197,9 +205,10 @@ class Training:
             point = self._evaluated(state)
             _warn_of_model_state(point, state)
             if self._validates:
-                evaluated = unpack(point), state.model_state
-                data = self.examples, self.rows, self.setup.timetable.batch_size
-                validated = validate(self.setup.task, *evaluated, *data)
+                if validated is None:
+                    evaluated = unpack(point), state.model_state
+                    data = self.examples, self.rows, self.setup.timetable.batch_size
+                    validated = validate(self.setup.task, *evaluated, *data)
                 metrics |= {f"validation_{name}": value for name, value in validated.items()}
                 loss = validated["loss"].astype(loss.dtype)
             opt_state = self.setup.optimizer.init(unpack(state.params))

@@ -278,7 +278,7 @@ def test_a_batch_larger_than_the_training_rows_is_refused(key):
             ValueError,
             r"example, got 3 rows in `inputs`, 4 rows in `targets`\.",
         ),
-        (np.zeros((3, 2)), TypeError, "`data` must be a pair"),
+        ([np.zeros((3, 2))], TypeError, "`data` must be a pair"),
     ],
 )
 def test_unfit_data_are_refused(data, error, sentence):
