@@ -46,7 +46,6 @@ __all__ = [
     "perplexity",
     "precision",
     "r2",
-    "r2_score",
     "recall",
     "roc_auc",
     "top_k_accuracy",
@@ -136,7 +135,7 @@ def mean_absolute_error(
     return jnp.mean(jnp.abs(y - t), axis=tuple(range(1, y.ndim)))
 
 
-def r2_score(
+def r2(
     outputs: Float[Array, "n *entries"],
     targets: Real[Array, "n *entries"],
     weights: Real[Array, "n"] | None = None,
@@ -147,7 +146,7 @@ def r2_score(
     it is the mean of their scores. An entry whose targets are all equal scores 1 if the outputs are
     exact, else 0. The ``weights`` of the rows are nonnegative; None means 1.
     """
-    y, t = _paired("r2_score", outputs, targets)
+    y, t = _paired("r2", outputs, targets)
     y, t = y.reshape(len(y), -1), t.reshape(len(t), -1)
     weights = jnp.ones(len(y), y.dtype) if weights is None else weights
     mean = jax.vmap(weighted_mean, in_axes=(1, None))
@@ -197,9 +196,6 @@ def bits_per_byte(
     checks.number("bits_per_byte", "bytes_per_token", bytes_per_token, "(0, inf)")
     losses = tree.widened(checks.as_array("bits_per_byte", "losses", losses))
     return losses / (math.log(2) * jnp.asarray(bytes_per_token, losses.dtype))
-
-
-r2 = r2_score  # the name beside f1 and roc_auc
 
 
 def roc_auc(

@@ -131,7 +131,7 @@ SPECIFIC = {  # arguments without a default, by function
     "nuclear_norm_penalty": {"w": SHARES},
     "precision": {"matrix": jnp.ones((3, 3))},
     "prox_nuclear": {"x": SHARES},
-    "r2_score": {"outputs": HALVES, "targets": KNOWN["targets"]},
+    "r2": {"outputs": HALVES, "targets": KNOWN["targets"]},
     "rastrigin": {"point": HALVES[:2]},
     "ravine": {"point": HALVES[:2]},
     "recall": {"matrix": jnp.ones((3, 3))},

@@ -84,7 +84,7 @@ def test_regression_metrics_agree_with_scikit_learn(shape, weighted, key):
     weights = jax.random.randint(key, (30,), 0, 3) if weighted else None
     y, t = as_numpy(outputs, targets)
     w = np.array(weights) if weighted else None
-    ours = float(jax.jit(metrics.r2_score)(outputs, targets, weights))
+    ours = float(jax.jit(metrics.r2)(outputs, targets, weights))
     assert ours == pytest.approx(sklearn.metrics.r2_score(t, y, sample_weight=w), rel=1e-12)
     rows = metrics.mean_absolute_error(outputs, targets)
     ours = float(metrics.weighted_mean(rows, jnp.ones(30) if weights is None else weights))
@@ -96,7 +96,7 @@ def test_r2_of_constant_targets_is_one_if_met_and_else_zero():
     targets = jnp.ones((4, 2))
     for outputs in (targets, targets.at[0, 0].set(2.0)):
         theirs = sklearn.metrics.r2_score(*as_numpy(targets, outputs))
-        assert float(metrics.r2_score(outputs, targets)) == theirs
+        assert float(metrics.r2(outputs, targets)) == theirs
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -152,7 +152,7 @@ def test_metrics_come_in_float32_or_wider(dtype):
             metrics.binary_accuracy(scores, bits),
             metrics.exact_match(scores, bits),
             metrics.mean_absolute_error(scores, bits),
-            metrics.r2_score(scores, bits),
+            metrics.r2(scores, bits),
             metrics.weighted_mean(scores[:, 0], bits[:, 0]),
         )
     )

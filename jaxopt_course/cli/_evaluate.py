@@ -28,7 +28,7 @@ from jaxopt_course.data import (
     open_table,
     scale_features,
 )
-from jaxopt_course.metrics import r2_score
+from jaxopt_course.metrics import r2
 from jaxopt_course.training import Bundle, apply_bundle, evaluate, load_bundle, predict
 
 from ._options import Directory, Name, TableFile, TrainOptions, parse
@@ -132,7 +132,7 @@ def score_bundle(
         metrics[name] = {"rows": len(inputs), "loss": means.pop("loss"), **means}
         if bundle.problem == "regression":
             outputs = predict(task, params, model_state, inputs)
-            metrics[name]["r2_score"] = float(r2_score(outputs, jnp.asarray(targets)))
+            metrics[name]["r2"] = float(r2(outputs, jnp.asarray(targets)))
     return metrics
 
 

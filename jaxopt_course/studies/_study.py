@@ -21,7 +21,7 @@ Metric = str | Callable[[Any], Any] | None
 Mode = Literal["min", "max"]
 
 LARGER_IS_BETTER = (
-    "accuracy", "exact_match", "f1", "f1_score", "precision", "r2", "r2_score", "recall"
+    "accuracy", "exact_match", "f1", "f1_score", "precision", "r2", "recall"
 )  # fmt: skip
 
 

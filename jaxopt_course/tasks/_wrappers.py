@@ -134,13 +134,13 @@ def with_metrics(task: Task, metrics: Mapping[str, Callable[..., Any]]) -> Task:
             shape of targets [n].
 
     Examples:
-        >>> from jaxopt_course.metrics import r2_score
+        >>> from jaxopt_course.metrics import r2
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.training import evaluate
         >>> from jaxopt_course.tasks import function_task
         >>> apply = lambda params, x: x @ params["w"]
         >>> task = function_task(lambda key: {"w": jnp.ones((1, 1))}, apply, problem("regression"))
-        >>> task = with_metrics(task, {"r2": r2_score})
+        >>> task = with_metrics(task, {"r2": r2})
         >>> x = jnp.array([[1.0], [2.0], [3.0]])
         >>> evaluate(task, {"w": jnp.ones((1, 1))}, {}, x, x)["r2"]
         1.0

@@ -109,7 +109,7 @@ def test_several_targets_are_trained_and_evaluated_together(
     assert call("evaluate", table, "--run", out, "--json") == 0
     figures = json.loads(capsys.readouterr().out)["figures"]["pumps.csv"]
     assert figures["rows"] == 80
-    assert ("r2_score" if "heat" in target else "exact_match") in figures
+    assert ("r2" if "heat" in target else "exact_match") in figures
     assert call("evaluate", table, "--run", out, "--id", "pump", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert list(answer) == columns

@@ -92,7 +92,7 @@ def test_a_regression_learns_and_answers_in_the_unit_of_its_target(
 ):
     out, printed = regression_run
     figures = json.loads(printed)["figures"]
-    assert figures["test"]["r2_score"] > 0.99  # a linear model of a linear function
+    assert figures["test"]["r2"] > 0.99  # a linear model of a linear function
     assert call("evaluate", "--run", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["figures"]["test"] == figures["test"]
     new = tmp_path / "new.csv"

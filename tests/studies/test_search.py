@@ -316,7 +316,7 @@ def test_what_is_wrong_is_said(sentence, key, as_users_run_it):
 
 @pytest.mark.parametrize(
     "name", ["validation_accuracy", "top_5_accuracy", "exact_match", "f1", "f1_score", "precision",
-             "recall", "r2", "validation_r2_score"]
+             "recall", "r2", "validation_r2"]
 )  # fmt: skip
 def test_what_is_better_when_larger_is_not_minimized(name, key):
     class BegunError(Exception):
