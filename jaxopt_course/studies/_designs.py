@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Float64, Key, PyTree
 
 from jaxopt_course.core import checks
 
@@ -140,7 +140,7 @@ def proposals(
     trials: int,
     rounds: int,
     mode: str,
-    start: Points,
+    start: Float64[np.ndarray, "started d"],
 ) -> Generator[Points, np.ndarray, None]:
     """The points of ``start``, if there are any, and then tables of points, ``trials`` in all.
 

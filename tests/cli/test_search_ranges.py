@@ -18,7 +18,7 @@ def test_pictures_name_ranges_as_the_command_line_does_each_with_its_own_points(
 
     space = {"1 - b1": Float(0.1, 0.5), "a1": Float(1.0, 2.0), "a_b": Float(10.0, 20.0)}
     options = {"key": jax.random.key(0), "trials": 3, "metric": lambda score: score}
-    told = search(lambda key, values, rows: values["a1"], space, **options, progress=False)
+    told = search(lambda key, values, rows: sum(values.values()), space, **options, progress=False)
     drawn = _spelled(told)
     labels = parallel_coordinates(drawn).axes[0].get_xticklabels()
     assert [label.get_text() for label in labels] == ["1 - b1", "a-b", "a1", "score"]
