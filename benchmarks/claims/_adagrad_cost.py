@@ -50,19 +50,19 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     plain, adaptive = OPTIMIZERS
     effects = (
         ratio_effect(
-            "The seconds of a step of AdaGrad over those of gradient descent.",
+            "Seconds per step of AdaGrad, divided by those of gradient descent.",
             spent[adaptive],
             spent[plain],
             LARGER_COST,
         ),
         ratio_effect(
-            "The same of the update alone.",
+            "The same ratio for the update alone.",
             spent[f"{adaptive}, update"],
             spent[f"{plain}, update"],
             LARGER_COST,
         ),
         exact_effect(
-            "The bytes of a step of AdaGrad over those of gradient descent.",
+            "Bytes of a step of AdaGrad, divided by those of gradient descent.",
             size[adaptive] / size[plain],
             LARGER_COST,
         ),
@@ -74,7 +74,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         f"{jax.devices()[0].device_kind}; a step needs {size[adaptive] / 2**20:.3g} MiB with "
         f"AdaGrad and {size[plain] / 2**20:.3g} MiB without. The larger the batch, the less the "
         "update counts.",
-        Groups(spent, "microseconds a step", log_y=True),
+        Groups(spent, "microseconds per step", log_y=True),
     )
 
 
