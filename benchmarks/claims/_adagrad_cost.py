@@ -1,8 +1,8 @@
 """Claim 27: what a step of AdaGrad costs more than one of plain gradient descent.
 
 A perceptron in batches of 32. Time is that of many steps in a row in one program, once with the
-gradient and once of the update alone, with a gradient that stays. A seed is a repetition of the
-timing, both optimizers in turn. Bytes are those that the compiled step needs at once, by XLA's
+gradient and once of the update alone, with a gradient that stays. A seed is the fastest of five
+timings, all programs in turn. Bytes are those that the compiled step needs at once, by XLA's
 analysis: exact, the same for each seed.
 """
 
@@ -28,7 +28,7 @@ from ._experiment import bytes_at_once, scaled_data
 from ._pictures import Groups
 
 
-BATCH, STEPS, QUICK_STEPS, WIDTHS = 32, 200, 20, (256, 256)
+BATCH, STEPS, QUICK_STEPS, WIDTHS, TIMINGS = 32, 200, 20, (256, 256), 5
 OPTIMIZERS = {"gradient descent": sgd(1e-3), "AdaGrad": adagrad(1e-3, 0.0, 1e-8)}
 
 
@@ -45,8 +45,9 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         size[name] = bytes_at_once(step, state, batch)
         runs[name] = _in_a_row(_training_step(step, batch), state, steps)
         runs[f"{name}, update"] = _in_a_row(*_updating(optimizer, state.params), steps)
-    times = interleaved(runs, seeds, warm_up=2)
-    spent = {name: 1e6 * np.array(own) / steps for name, own in times.items()}
+    times = interleaved(runs, seeds * TIMINGS, warm_up=2)
+    of_seeds = lambda own: np.min(np.reshape(own, (seeds, TIMINGS)), axis=1)
+    spent = {name: 1e6 * of_seeds(own) / steps for name, own in times.items()}
     plain, adaptive = OPTIMIZERS
     effects = (
         ratio_effect(
