@@ -1,8 +1,8 @@
 """Claim 27: what a step of AdaGrad costs more than one of plain gradient descent.
 
 A perceptron in batches of 32. Time is that of many steps in a row in one program, once with the
-gradient and once of the update alone, with a gradient that stays. A seed is a repetition of the
-timing, both optimizers in turn. Bytes are those that the compiled step needs at once, by XLA's
+gradient and once of the update alone, with a gradient that stays. A seed is the fastest of five
+timings, all programs in turn. Bytes are those that the compiled step needs at once, by XLA's
 analysis: exact, the same for each seed.
 """
 
@@ -28,7 +28,7 @@ from ._experiment import bytes_at_once, scaled_data
 from ._pictures import Groups
 
 
-BATCH, STEPS, QUICK_STEPS, WIDTHS = 32, 200, 20, (256, 256)
+BATCH, STEPS, QUICK_STEPS, WIDTHS, TIMINGS = 32, 200, 20, (256, 256), 5
 OPTIMIZERS = {"gradient descent": sgd(1e-3), "AdaGrad": adagrad(1e-3, 0.0, 1e-8)}
 
 
@@ -45,24 +45,25 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         size[name] = bytes_at_once(step, state, batch)
         runs[name] = _in_a_row(_training_step(step, batch), state, steps)
         runs[f"{name}, update"] = _in_a_row(*_updating(optimizer, state.params), steps)
-    times = interleaved(runs, seeds, warm_up=2)
-    spent = {name: 1e6 * np.array(own) / steps for name, own in times.items()}
+    times = interleaved(runs, seeds * TIMINGS, warm_up=2)
+    of_seeds = lambda own: np.min(np.reshape(own, (seeds, TIMINGS)), axis=1)
+    spent = {name: 1e6 * of_seeds(own) / steps for name, own in times.items()}
     plain, adaptive = OPTIMIZERS
     effects = (
         ratio_effect(
-            "The seconds of a step of AdaGrad over those of gradient descent.",
+            "Seconds per step of AdaGrad, divided by those of gradient descent.",
             spent[adaptive],
             spent[plain],
             LARGER_COST,
         ),
         ratio_effect(
-            "The same of the update alone.",
+            "The same ratio for the update alone.",
             spent[f"{adaptive}, update"],
             spent[f"{plain}, update"],
             LARGER_COST,
         ),
         exact_effect(
-            "The bytes of a step of AdaGrad over those of gradient descent.",
+            "Bytes of a step of AdaGrad, divided by those of gradient descent.",
             size[adaptive] / size[plain],
             LARGER_COST,
         ),
@@ -74,7 +75,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         f"{jax.devices()[0].device_kind}; a step needs {size[adaptive] / 2**20:.3g} MiB with "
         f"AdaGrad and {size[plain] / 2**20:.3g} MiB without. The larger the batch, the less the "
         "update counts.",
-        Groups(spent, "microseconds a step", log_y=True),
+        Groups(spent, "microseconds per step", log_y=True),
     )
 
 

@@ -25,7 +25,9 @@ from ._selection import finite_or_worst, pick_by_others, picked
 DECADES, DEFAULT = 0.5, 0.01
 RATES = 10 ** np.arange(-4.0, 1.25, DECADES)
 OPTIMIZERS = {"AdaGrad": lambda rate: adagrad(rate, 0.0, 1e-8), "gradient descent": sgd}
-WIDER = Claimed(DECADES, np.inf, "rates are tried half a decade apart; less is not told apart")
+WIDER = Claimed(
+    DECADES, np.inf, "rates are half a decade apart, so smaller differences are not resolved"
+)
 
 
 def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
@@ -42,14 +44,14 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         (
             ratio_effect(
-                "AdaGrad: the loss with the default rate over that with a tuned one.",
+                "AdaGrad: loss with the default rate, divided by the loss with a tuned rate.",
                 excesses["AdaGrad"][default],
                 np.ones(seeds),
                 WELL,
                 above_capped=capped["AdaGrad"],
             ),
             mean_effect(
-                "Decades of good rates of AdaGrad, less those of gradient descent.",
+                "Width in decades of the range of good rates: AdaGrad minus gradient descent.",
                 widths["AdaGrad"] - widths["gradient descent"],
                 WIDER,
             ),
@@ -61,7 +63,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
             rates,
             {name: own[:, 0].T for name, own in excesses.items()},
             "learning rate",
-            "validation loss over that of the best rate",
+            "validation loss / that of the best rate",
             log_x=True,
             log_y=True,
         ),

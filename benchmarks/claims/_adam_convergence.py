@@ -33,7 +33,7 @@ from ._pictures import Curves
 
 
 LARGE, NEAR = 3.0, 0.1
-MOST = Claimed(0.5, np.inf, "most starts are more than half of them")
+MOST = Claimed(0.5, np.inf, "most means more than half of the starts")
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"Adam": adam, "AMSGrad": amsgrad}
 POINTS = 100
 IN_TURN = {"alpha": 0.5, "b1": 0.0, "b2": 1 / (1 + LARGE**2)}
@@ -54,22 +54,22 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     end = {place: path[:, -POINTS // 10 :].mean(1) for place, path in paths.items()}
     effects = (
         share_effect(
-            "In turn: the share of starts from which Adam ends at the worst point.",
+            "In turn: share of starts from which Adam ends at the worst point.",
             end["Adam", "in turn"] > 1 - NEAR,
             MOST,
         ),
         share_effect(
-            "In turn: the share from which AMSGrad ends at the best point.",
+            "In turn: share of starts from which AMSGrad ends at the best point.",
             end["AMSGrad", "in turn"] < -1 + NEAR,
             MOST,
         ),
         share_effect(
-            "At random: the share of starts from which Adam ends on the worse side.",
+            "At random: share of starts from which Adam ends on the worse side.",
             end["Adam", "at random"] > 0,
             MOST,
         ),
         share_effect(
-            "At random: the share from which AMSGrad ends on the better side.",
+            "At random: share of starts from which AMSGrad ends on the better side.",
             end["AMSGrad", "at random"] < 0,
             MOST,
         ),

@@ -42,7 +42,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     large = found["hidden layers of 256"]
     effects = tuple(
         exact_effect(
-            f"The bytes of a step of all {sizes[-1]} examples over those of a step of {sizes[at]}.",
+            f"Bytes of a step of all {sizes[-1]} examples, divided by those of {sizes[at]}.",
             large[-1] / large[at],
             LARGER_COST,
         )
@@ -52,12 +52,12 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         effects,
         f"Digits, two hidden layers of 256, on {jax.devices()[0].device_kind}: a "
         f"step of one example needs {large[0] / 2**20:.3g} MiB and one of all "
-        f"{large[-1] / 2**20:.3g} MiB; exact, no seed plays a part.",
+        f"{large[-1] / 2**20:.3g} MiB; exact and independent of the seed.",
         Curves(
             np.array(sizes, float),
             {name: own[None] / 2**20 for name, own in found.items()},
             "batch size",
-            "MiB at once",
+            "peak MiB",
             log_x=True,
             log_y=True,
         ),

@@ -34,7 +34,7 @@ STEPS, QUICK_STEPS, BATCH, GOOD = 200, 100, 64, 0.5
 RATES = 10 ** np.arange(-2.0, 2.0, 0.5)
 SCALES = (0.25, 1.0, 4.0)
 ACTIVATIONS = {"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"}
-TWICE = Claimed(2.0, np.inf, "rates are tried by factors of about 3; less than 2 is not told apart")
+TWICE = Claimed(2.0, np.inf, "rates are a factor of about 3 apart, so less than 2 is not resolved")
 SHOWN = 1e3  # the highest loss in the picture
 
 
@@ -112,7 +112,7 @@ def _highest(losses: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _rate_effect(name: str, gain: Gain) -> Effect:
     return ratio_effect(
-        f"{name}: how many times the highest working rate batch normalization allows.",
+        f"{name}: highest working rate with batch normalization, divided by that without.",
         gain.values,
         np.ones_like(gain.values),
         TWICE,
@@ -123,7 +123,7 @@ def _rate_effect(name: str, gain: Gain) -> Effect:
 
 def _over_relu(name: str, gain: Gain, relu: Gain) -> Effect:
     return ratio_effect(
-        f"The gain in rate with {name} over that with ReLU.",
+        f"That ratio of rates with {name}, divided by that with ReLU.",
         gain.values,
         relu.values,
         TWICE,
@@ -152,7 +152,7 @@ def _narrowed(plain: np.ndarray, normal: np.ndarray) -> Gain:
 def _mean_narrowed(narrowed: Iterable[Gain]) -> Effect:
     values, at_least, at_most = zip(*narrowed, strict=True)
     return mean_effect(
-        "By how much it narrows the range of log losses over scales of the weights.",
+        "Range of log losses over scales of the weights: without minus with normalization.",
         np.mean(values, 0),
         LARGER_LOSS_GAIN,
         at_least=np.any(at_least, 0),
@@ -162,7 +162,7 @@ def _mean_narrowed(narrowed: Iterable[Gain]) -> Effect:
 
 def _narrowed_over_relu(sigmoid: Gain, tanh: Gain, relu: Gain) -> Effect:
     return mean_effect(
-        "How much more it narrows that range with sigmoid and tanh than with ReLU.",
+        "That difference of ranges with sigmoid and tanh, minus that with ReLU.",
         (sigmoid.values + tanh.values) / 2 - relu.values,
         LARGER_LOSS_GAIN,
         at_least=sigmoid.at_least | tanh.at_least | relu.at_most,

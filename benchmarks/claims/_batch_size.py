@@ -43,7 +43,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     fastest = _picked(Cost(*(np.concatenate(parts) for parts in zip(*mini, strict=True))))
     effects = tuple(
         ratio_effect(
-            f"How many times the time of mini-batches {name} takes.",
+            f"Time to the target with {name}, divided by that with mini-batches.",
             best[size].values,
             fastest.values,
             LARGER_COST,

@@ -1,6 +1,6 @@
 """Claim 19: an L2 penalty on weights and biases, over one on the weights alone.
 
-A little difference is less than 5 % of the loss on rows held apart, at the strength that is best
+A little difference is less than 5 % of the test loss, at the strength that is best
 for the other seeds when weights alone are penalized.
 """
 
@@ -43,20 +43,20 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     losses = losses.reshape(2, len(STRENGTHS), seeds)
     best = pick_by_others(losses[0])
     effect = ratio_effect(
-        "The loss with penalized biases over that without.",
+        "Loss with penalized biases, divided by the loss with unpenalized ones.",
         picked(losses[1], best),
         picked(losses[0], best),
         SAME_LOSS,
     )
     return Evidence(
         (effect,),
-        f"{TRAIN} digits, two hidden layers of 64, {steps} steps with momentum; little is taken "
-        "for less than 5 %.",
+        f"{TRAIN} digits, two hidden layers of 64, {steps} steps with momentum; a change "
+        "of less than 5 % counts as little.",
         Curves(
             STRENGTHS,
             {"weights alone": losses[0].T, "weights and biases": losses[1].T},
             "strength of L2",
-            "loss on rows held apart",
+            "test loss",
             log_x=True,
         ),
     )

@@ -56,7 +56,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     same_steps = at(lambda rate: products / RATES[0], logs)
     spread = lambda values: values.std(0).mean(-1)  # over rates, then over points: f[seeds]
     effect = mean_effect(
-        "The spread over rates at equal eta tau, by that at equal tau.",
+        "Spread of the losses over rates at equal eta tau, divided by that at equal tau.",
         spread(same_product) / spread(same_steps),
         ALIKE,
     )

@@ -27,7 +27,7 @@ from ._pictures import Curves
 
 STEPS, POINTS, BATCH, TRAIN, VALIDATION = 400, 20, 32, 320, 122
 RATE, NORMS = 0.3, (1.0, np.inf)
-MOST = Claimed(0.5, np.inf, "most trainings are more than half of them")
+MOST = Claimed(0.5, np.inf, "most means more than half of the trainings")
 DTYPES = {"float32": None, "float16": jnp.float16}
 
 
@@ -39,7 +39,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         good = ~failed & (losses[..., -1] < 1)
         effects.append(
             share_effect(
-                f"{name}: the share of trainings that only clipping rescues.",
+                f"{name}: share of trainings that converge only with clipping.",
                 good[0] & ~good[1],
                 MOST,
             )

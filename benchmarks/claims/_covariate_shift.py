@@ -58,10 +58,10 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         ratio_effect(what, found["plain"], found["normalized"], LESS_SHIFT)
         for what, found in (
             (
-                "The shift of means and deviations without batch normalization over that with.",
+                "Shift of means and deviations without batch normalization, divided by that with.",
                 shifts,
             ),
-            ("The same of the shift of gradients.", moved),
+            ("The same ratio for the shift of the gradients.", moved),
         )
     )
     return Evidence(

@@ -66,19 +66,19 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     lengths = np.array([[curve_length(boundary(x)) for x in own] for own in found.logits])
     effects = (
         ratio_effect(
-            "The loss on fresh examples with a decay of 0.02 over that without.",
+            "Loss on new examples with a decay of 0.02, divided by the loss without decay.",
             found.loss[1],
             found.loss[0],
             BETTER_LOSS,
         ),
         ratio_effect(
-            "The length of the boundary with a decay of 0.02 over that without.",
+            "Length of the boundary with a decay of 0.02, divided by the length without decay.",
             lengths[1],
             lengths[0],
             SHORTER,
         ),
         ratio_effect(
-            "The loss with 0.02 of the mean loss over that without.",
+            "The same ratio of losses if the decay of 0.02 belongs to the mean loss.",
             found.loss[2],
             found.loss[0],
             BETTER_LOSS,

@@ -24,7 +24,9 @@ from ._selection import finite_or_worst, pick_by_others, picked
 
 
 STEPS, BATCH = 600, 32
-WELL = Claimed(-np.inf, 1.25, "untuned works well if tuning gains less than a quarter of the loss")
+WELL = Claimed(
+    -np.inf, 1.25, "defaults work well if tuning improves the loss by less than a quarter"
+)
 OPTIMIZERS = {"Adam": (adam, 1e-4), "gradient descent": (sgd, 1e-3)}  # and the lowest rate
 FACTORS = 10 ** np.arange(0.0, 3.5, 0.5)  # of the lowest rate; 10 gives the default
 DEFAULT = 2
@@ -52,14 +54,14 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         (
             ratio_effect(
-                "Adam: the loss with the default rate over that with a tuned one.",
+                "Adam: loss with the default rate, divided by the loss with a tuned rate.",
                 excesses["Adam"],
                 np.ones(seeds),
                 WELL,
                 above_capped=capped["Adam"],
             ),
             ratio_effect(
-                "That excess of gradient descent over that of Adam.",
+                "The same ratio for gradient descent, divided by that for Adam.",
                 excesses["gradient descent"],
                 excesses["Adam"],
                 LARGER_LOSS,

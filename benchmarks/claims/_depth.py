@@ -45,7 +45,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     }
     effects = tuple(
         ratio_effect(
-            f"{name}: the training loss with {depths[-1]} hidden layers over that with "
+            f"{name}: training loss with {depths[-1]} hidden layers, divided by that with "
             f"{depths[0]}.",
             found[-1],
             found[0],

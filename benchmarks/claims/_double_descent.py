@@ -57,18 +57,18 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         (
             mean_effect(
-                f"By how much the squared bias falls from 2 to {N // 4} features.",
+                f"Decrease of the squared bias from 2 to {N // 4} features.",
                 bias[:, few] - bias[:, many],
                 FALLS,
             ),
             ratio_effect(
-                f"The variance with {N // 4} features over that with 2.",
+                f"Variance with {N // 4} features, divided by the variance with 2.",
                 variance[:, many],
                 variance[:, few],
                 LARGER_ERROR,
             ),
             ratio_effect(
-                f"The error with {10 * N} features over that with {N}, as many as examples.",
+                f"Error with {10 * N} features, divided by the error with {N}, one per example.",
                 error[:, most],
                 error[:, critical],
                 SMALLER_ERROR,

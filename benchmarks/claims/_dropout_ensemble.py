@@ -1,6 +1,6 @@
 """Claim 12: dropout beside a real ensemble.
 
-Losses on rows held apart, of: a network trained without dropout; five such, averaged; one trained
+Test losses of: a network trained without dropout; five such, averaged; one trained
 with dropout, used as it is evaluated (weights scaled) and as the average over random sub-networks.
 Gains are differences of log losses to that of the first. Dropout has the rate that is best for the
 other seeds.
@@ -31,7 +31,7 @@ from ._selection import pick_by_others, picked
 
 TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 1000, 200
 RATES, MEMBERS, SAMPLES = (0.1, 0.25, 0.5), 5, 30
-HALF = Claimed(0.0, np.inf, "half of what the ensemble gains is the least that counts as like it")
+HALF = Claimed(0.0, np.inf, "dropout is like an ensemble if it gains at least half as much")
 TENTH = Claimed(0.9, 1.1, "predictions count as alike if their losses differ by less than a tenth")
 
 
@@ -57,12 +57,12 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         (
             mean_effect(
-                "The gain of dropout less half of the gain of the ensemble.",
+                "Gain of dropout, minus half of the gain of the ensemble.",
                 (one - dropped) - (one - several) / 2,
                 HALF,
             ),
             ratio_effect(
-                "The loss with scaled weights over that of the average of sub-networks.",
+                "Loss with scaled weights, divided by the loss of the average of sub-networks.",
                 np.exp(dropped),
                 np.exp(subnetworks),
                 TENTH,
@@ -72,7 +72,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         f"dropout rates of {RATES[0]:g} to {RATES[-1]:g}; the ensemble gains "
         f"{(one - several).mean():.2f} for {MEMBERS} trainings, dropout "
         f"{(one - dropped[0]).mean():.2f} for one.",
-        Groups(shown, "loss on rows held apart", log_y=True),
+        Groups(shown, "test loss", log_y=True),
     )
 
 

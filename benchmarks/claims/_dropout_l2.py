@@ -38,15 +38,17 @@ RATE = 0.4
 ROWS, FEATURES, LINEAR_STEPS = 200, 10, 4000
 TRAIN, TEST, BATCH, STEPS, QUICK_STEPS = 300, 1000, 30, 1000, 200
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
-EQUAL = Claimed(-np.inf, 0.1, "a tenth of the distance counts as equal, for the draws are noisy")
-ALIKE = Claimed(-np.inf, 0.5, "alike is at most half of the distance")
+EQUAL = Claimed(
+    -np.inf, 0.1, "a tenth of the distance counts as equal, because the draws are noisy"
+)
+ALIKE = Claimed(-np.inf, 0.5, "at most half of the distance counts as alike")
 
 
 def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     dropped, ridge, plain = by_seed(_linear, key, seeds, strategy="vmap")
     norm = lambda x: np.sqrt(np.square(x).sum(-1))
     linear = ratio_effect(
-        "Linear: how far dropout ends from ridge regression, over how far no dropout does.",
+        "Linear: distance from ridge regression with dropout, divided by that without.",
         norm(dropped - ridge),
         norm(plain - ridge),
         EQUAL,
@@ -55,7 +57,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     best = 2 + pick_by_others(losses[2:])
     apart = np.sqrt(np.square(predictions - predictions[1]).mean((-2, -1)))  # from dropout's
     network = ratio_effect(
-        "Networks: how far L2 predicts from dropout, over how far plain training does.",
+        "Networks: distance of the predictions of L2 from those of dropout, divided by the "
+        "distance of plain training.",
         picked(apart, best),
         apart[0],
         ALIKE,
@@ -67,7 +70,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         "seeds.",
         Groups(
             {"plain": losses[0], "dropout": losses[1], "best L2": picked(losses, best)[0]},
-            "loss on rows held apart, networks",
+            "test loss, networks",
             log_y=True,
         ),
     )

@@ -29,7 +29,7 @@ from ._pictures import Curves
 
 LENGTHS, QUICK_LENGTHS, STRETCH, BATCH = (8000, 32_000), (1000, 2000), 80, 32
 QUICK_STRETCH = 10
-_HALF = "steps below half of what they were are dying"
+_HALF = "steps die out if they shrink below half of their early size"
 DYING, KEPT = Claimed(-np.inf, 0.5, _HALF), Claimed(0.5, np.inf, _HALF)
 OPTIMIZERS = {"Adagrad": lambda: adagrad(0.03), "RMSProp": lambda: rmsprop(0.001)}
 
@@ -46,7 +46,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         own = sizes[name][:, : steps // stretch]
         tenth = own.shape[1] // 10
         return ratio_effect(
-            f"{name}, {steps} steps: the size of the last tenth of them over that of early ones.",
+            f"{name}: size of the last tenth of {steps} steps, divided by that of early steps.",
             own[:, -tenth:].mean(1),
             own[:, tenth // 2 : tenth].mean(1),
             claimed,

@@ -96,7 +96,7 @@ def scaled_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Digits as they are; tumours with scaled features; diabetes with its targets scaled too.
 
     Scaled by the statistics of all rows: what is trained on and what is validated on are drawn
-    anew for each seed, and nothing here is about that leak.
+    again for each seed, and no experiment is about that leak.
     """
     if name == "digits":
         return digits().inputs, digits().targets

@@ -23,7 +23,9 @@ from ._pictures import Curves
 
 DEPTH, WIDTH, ROWS = 10, 128, 128
 KEPT = Claimed(-1.0, 1.0, "the variance counts as kept within an order of magnitude")
-FAILED = Claimed(-np.inf, 1.0 - DEPTH, "to fail is to lose an order of magnitude in each layer")
+FAILED = Claimed(
+    -np.inf, 1.0 - DEPTH, "initialization fails if each layer loses an order of magnitude"
+)
 SATURATED, MANY = 0.99, Claimed(0.5, np.inf, "a layer saturates if more than half of its units do")
 CASES = {
     "Xavier, tanh": ("glorot_normal", "tanh"),
@@ -43,13 +45,13 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
 
     def orders(name: str, claimed: Claimed) -> Effect:
         return mean_effect(
-            f"{name}: orders of magnitude that the variance gains from layer 1 to {DEPTH}.",
+            f"{name}: log10 of the variance in layer {DEPTH} divided by that in layer 1.",
             np.log10(variances[name][:, -1] / variances[name][:, 1]),
             claimed,
         )
 
     saturated = mean_effect(
-        f"N(0, 1), tanh: the share of the units beyond {SATURATED} in the last layer.",
+        f"N(0, 1), tanh: share of the units of the last layer beyond {SATURATED}.",
         found["N(0, 1), tanh"][1][:, -1],
         MANY,
     )

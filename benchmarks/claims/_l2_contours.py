@@ -40,8 +40,10 @@ DECAYS = np.array([0.03, 0.1, 0.3, 1.0, 3.0], np.float32)
 FLAT, STEEP, STEPS = 0.1, 2.0, 2000  # the curvatures
 SHOWN = 2  # which decay has its circle in the picture
 ROWS, BASE, ADDED = 300, 0.01, 0.1  # of the logistic regression, which has L2 from the start
-EQUAL = Claimed(-np.inf, 0.01, "a hundredth of the move counts as equal, for descents end early")
-ALIKE = Claimed(-np.inf, 0.5, "alike is at most half of the move")
+EQUAL = Claimed(
+    -np.inf, 0.01, "a hundredth of the shift counts as equal, because descents end early"
+)
+ALIKE = Claimed(-np.inf, 0.5, "at most half of the shift counts as alike")
 
 
 def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
@@ -52,17 +54,17 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     moves = distance(formulas, optima[:, None])
     effects = (
         mean_effect(
-            "Quadratic: how far descent with decay ends from the formula, over the move.",
+            "Quadratic: distance of descent with decay from the formula, relative to the shift.",
             (distance(decayed, formulas) / moves).mean(1),
             EQUAL,
         ),
         mean_effect(
-            "Quadratic: how far projected descent ends from the formula, over the move.",
+            "Quadratic: distance of projected descent from the formula, relative to the shift.",
             (distance(in_ball, formulas) / moves).mean(1),
             EQUAL,
         ),
         mean_effect(
-            "Logistic regression: how far the optimum is from the formula, over the move.",
+            "Logistic regression: distance of the optimum from the formula, relative to the shift.",
             logistic,
             ALIKE,
         ),

@@ -40,7 +40,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     ends = dict(zip(WAYS, (picked(each, pick_by_others(each)) for each in found), strict=True))
     effects = tuple(
         ratio_effect(
-            f"The value that plain descent ends at over that with {name}.",
+            f"Final value of plain descent, divided by that with {name}.",
             ends["plain"],
             ends[name],
             LARGER_LOSS,

@@ -51,19 +51,19 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     zigzag, steps = (x.reshape(len(MOMENTA), len(SHARES), seeds) for x in found)
     effects = (
         ratio_effect(
-            "How many times the zig-zag of momentum plain descent has, at its best rate.",
+            "Zig-zag of plain descent at its best rate, divided by that of momentum.",
             zigzag[0, -1],
             zigzag[1, -1],
             LARGER_COST,
         ),
         ratio_effect(
-            f"The same at {SHARES[-2]:g} of that rate.",
+            f"The same ratio at {SHARES[-2]:g} of that rate.",
             zigzag[0, -2],
             zigzag[1, -2],
             LARGER_COST,
         ),
         ratio_effect(
-            "How many times the steps of momentum plain descent takes along the floor.",
+            "Steps in the low-curvature direction: plain descent divided by momentum.",
             steps[0, -1],
             steps[1, -1],
             LARGER_COST,
@@ -81,8 +81,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
                 name: values.T
                 for name, values in zip(("plain", "momentum 0.9"), zigzag, strict=True)
             },
-            "learning rate over the best for plain descent",
-            "zig-zag: way along y over distance",
+            "learning rate / best rate of plain descent",
+            "zig-zag: path along y / distance",
             log_x=True,
             log_y=True,
         ),

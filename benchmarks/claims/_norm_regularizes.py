@@ -45,7 +45,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     gain = {place: np.log(losses[place[0]][0] / loss) for place, loss in best.items()}
     effects = tuple(
         mean_effect(
-            f"The gain of {what} without batch normalization, less that with it.",
+            f"Gain of {what} without batch normalization, minus the gain with it.",
             gain["plain", what] - gain["normalized", what],
             LARGER_LOSS_GAIN,
         )
@@ -59,8 +59,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         effects,
         f"{TRAIN} digits, two hidden layers of 64, {steps} steps of Adam in batches of {BATCH}; "
-        "gains are differences of log losses on rows held apart.",
-        Groups(shown, "loss on rows held apart", log_y=True),
+        "gains are differences of log test losses.",
+        Groups(shown, "test loss", log_y=True),
     )
 
 

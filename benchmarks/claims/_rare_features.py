@@ -44,7 +44,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     plain, *others = OPTIMIZERS
     effects = tuple(
         ratio_effect(
-            f"The excess on rare features with one rate for all over that with {name}.",
+            f"Excess loss on rare features with one rate for all, divided by that with {name}.",
             ends[plain],
             ends[name],
             LARGER_LOSS,

@@ -22,7 +22,7 @@ from ._pictures import Curves, Groups, Planes
 
 RECORD, TABLES, PAGE = "claims.json", "report.md", "report.html"
 BAND = (25, 75)  # percentiles over the seeds
-HEADER = ("name", "verdict", "effect", "interval", "claimed", "what it is", "why that size counts")
+HEADER = ("name", "verdict", "effect", "interval", "claimed", "effect measured", "threshold")
 INTERVALS = (
     f"All {COMPARISONS} intervals hold the true numbers at once with a probability of 95 %: each "
     f"has the level {COVERAGE:.2%} (Bonferroni). Where a configuration was chosen by its results, "

@@ -77,7 +77,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     alone = [name for name in tried if name not in ("none", "all")]
     effects = [
         ratio_effect(
-            f"The loss with {name} over that without any.",
+            f"Loss with {name}, divided by the loss without any.",
             chosen[name],
             chosen["none"],
             BETTER_LOSS,
@@ -86,7 +86,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     ]
     single = np.concatenate([tried[name] for name in alone])
     together = ratio_effect(
-        "The loss with all over that with the best one alone.",
+        "Loss with all, divided by the loss with the best one alone.",
         chosen["all"],
         picked(single, pick_by_others(single)),
         BETTER_LOSS,
@@ -94,9 +94,9 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     shown = {name: own[0] for name, own in chosen.items()}
     return Evidence(
         (*effects, together),
-        f"{TRAIN} digits, a perceptron with two hidden layers of 64, {steps} steps of Adam, judged "
-        f"by {TEST} others; early stopping has {CHOOSE} more to choose by.",
-        Groups(shown, "loss on rows held apart", log_y=True),
+        f"{TRAIN} digits, a perceptron with two hidden layers of 64, {steps} steps of Adam, tested "
+        f"on {TEST} others; early stopping chooses by {CHOOSE} more.",
+        Groups(shown, "test loss", log_y=True),
     )
 
 

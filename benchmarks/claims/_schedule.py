@@ -45,7 +45,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     constant, decaying = map(picked, losses, picks)
     constant_capped, decaying_capped = map(picked, diverged, picks)
     effect = ratio_effect(
-        "The final validation loss of the best constant rate over that of the best decaying one.",
+        "Final validation loss of the best constant rate, divided by that of the best decaying "
+        "rate.",
         constant,
         decaying,
         LARGER_LOSS,
@@ -55,7 +56,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         (effect,),
         f"Digits, a perceptron with two hidden layers of 24, {steps} steps of {BATCH} examples; "
-        "large batches leave less noise for the decay to quiet.",
+        "with large batches there is less noise that the decay could average out.",
         Curves(
             rates,
             {name: each.T for name, each in zip(DECAYS, losses, strict=True)},

@@ -76,7 +76,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
 
     effects = tuple(
         ratio_effect(
-            f"Trials of {worse} search over those of {better} search, to what both find.",
+            f"Trials of {worse} search until both have found the same value, divided by "
+            f"those of {better} search.",
             needed(worse, better),
             needed(better, worse),
             LARGER_COST,
@@ -86,7 +87,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         effects,
         f"Four numbers, two of which matter, at most {trials} trials ({len(points)} of the grid), "
-        f"in {ROUNDS} rounds for the Bayesian method; in fewer rounds it learns less.",
+        f"in {ROUNDS} rounds for the Bayesian method, which learns less in fewer rounds.",
         Curves(counts, found, "trials", "lowest validation loss so far", log_x=True, log_y=True),
     )
 

@@ -39,7 +39,7 @@ from ._pictures import Curves
 ROWS, STEPPED, RATE = 256, 64, 0.03  # the critical rate of one example is averaged over 64 of them
 STAGES, QUICK_STAGES = (0, 30, 100, 300, 1000, 3000), (0, 100)
 GRID = np.geomspace(1e-4, 1e3, 43)
-SLOPE = Claimed(0.5, 1.5, "half of the slope that equal curvatures give counts as the dependence")
+SLOPE = Claimed(0.5, 1.5, "equal curvatures give the slope 1; half of it counts as the dependence")
 OFTENER = Claimed(0.1, np.inf, "less than a tenth of the steps counts as no difference")
 
 
@@ -68,14 +68,14 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     slopes = (centred * y).sum(1) / (centred**2).sum(1)
     effects = (
         mean_effect(
-            "The slope of the logarithm of the critical rate of the full batch over that of one "
-            "example, by the logarithm of 1 + the spread.",
+            "Slope of log(critical rate of the full batch / critical rate of one example) against "
+            "log(1 + spread).",
             slopes,
             SLOPE,
         ),
         mean_effect(
-            "The share of steps of one example that raise the loss at the critical rate, less that "
-            "at a tenth of it.",
+            "Share of steps of one example that raise the loss: at the critical rate, minus at a "
+            "tenth of it.",
             (found.raised - found.raised_low).mean(1),
             OFTENER,
         ),

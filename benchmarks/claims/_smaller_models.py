@@ -1,7 +1,7 @@
 """Claim 33: what fewer units and fewer layers gain where a large network overfits.
 
 A hundred digits, a large perceptron of three hidden layers of 128, and smaller ones. A number is
-the loss on rows held apart at the end of a long training, and of the smaller ones that size counts
+the test loss at the end of a long training, and of the smaller ones that size counts
 which is best for the other seeds.
 """
 
@@ -41,7 +41,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     }
     effects = tuple(
         ratio_effect(
-            f"The loss with {name} over that of the large network.",
+            f"Loss with {name}, divided by the loss of the large network.",
             picked(own, pick_by_others(own)),
             large,
             BETTER_LOSS,
@@ -55,13 +55,13 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         effects,
         f"{TRAIN} digits, {steps} steps of Adam in batches of {BATCH} without other regularizers, "
-        f"judged by {TEST} others.",
-        Groups(shown, "loss on rows held apart", log_y=True),
+        f"tested on {TEST} others.",
+        Groups(shown, "test loss", log_y=True),
     )
 
 
 def _losses(hidden: tuple[int, ...], key: Any, seeds: int, steps: int) -> np.ndarray:
-    """On rows held apart at the end, f[seeds]."""
+    """The test loss at the end, f[seeds]."""
     data = scaled_data("digits")
     task = linen_task(MLP(10, hidden), data[0][:1], problem("multiclass"))
     build = lambda nothing: (task, adam(2e-3))

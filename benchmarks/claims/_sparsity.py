@@ -28,7 +28,11 @@ from ._pictures import Groups
 
 ROWS, FEATURES, TRUE, NOISE = 100, 50, 5, 0.5
 RATE, STRENGTH, STEPS, SMALL = 0.05, 0.2, 1000, 0.01
-MOST = Claimed(0.5, np.inf, "sparse is more than half of the weights; nine tenths are truly zero")
+MOST = Claimed(
+    0.5,
+    np.inf,
+    "more than half of the weights counts as sparse; nine tenths of the true ones are zero",
+)
 FEW = Claimed(-np.inf, 0.1, "less than a tenth of the weights counts as few")
 MORE = Claimed(0.1, np.inf, "less than a tenth of the weights counts as few")
 OPTIMIZERS = {
@@ -56,11 +60,11 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     names = tuple(OPTIMIZERS)
     effects = (
         *(
-            mean_effect(f"{name}: the share of weights exactly zero.", zero[name], claimed)
+            mean_effect(f"{name}: share of weights that are exactly zero.", zero[name], claimed)
             for name, claimed in zip(names, (MOST, FEW, FEW), strict=True)
         ),
         mean_effect(
-            f"L1, subgradient: the share of weights below {SMALL}, less that of L2.",
+            f"Share of weights below {SMALL}: L1 with the subgradient, minus L2.",
             small[names[1]] - small[names[2]],
             MORE,
         ),
@@ -73,7 +77,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         effects,
         f"A linear regression on {FEATURES} features, {TRUE} of which matter, with {ROWS} examples "
-        f"and a strength of {STRENGTH}; the subgradient's weights jitter by the rate times that.",
+        f"and a strength of {STRENGTH}; with the "
+        "subgradient, weights jitter by the rate times this strength.",
         Groups(shown, "share of the weights"),
     )
 

@@ -17,7 +17,7 @@ from ._effects import exact_effect
 from ._pictures import Groups
 
 
-LESS = Claimed(-np.inf, 0.0, "the numbers are exact, so that any difference counts")
+LESS = Claimed(-np.inf, 0.0, "the numbers are exact, so any difference counts")
 OPTIMIZERS = {
     "gradient descent": lambda: sgd(0.1),
     "momentum": lambda: sgd(0.1, momentum=0.9),
@@ -38,7 +38,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     }
     effects = tuple(
         exact_effect(
-            f"How many numbers a parameter Adam keeps more than {other}.",
+            f"Numbers kept per parameter: Adam minus {other}.",
             kept["Adam"] - kept[other],
             LESS,
         )
@@ -47,9 +47,9 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     return Evidence(
         effects,
         f"A network of {size(params)} parameters; Adam keeps {kept['Adam']:g} numbers for each, "
-        f"gradient descent {kept['gradient descent']:g}, momentum {kept['momentum']:g}; exact, no "
-        "seed plays a part.",
-        Groups({name: np.array([x]) for name, x in kept.items()}, "numbers a parameter"),
+        f"gradient descent {kept['gradient descent']:g}, momentum {kept['momentum']:g}; exact and "
+        "independent of the seed.",
+        Groups({name: np.array([x]) for name, x in kept.items()}, "numbers per parameter"),
     )
 
 

@@ -32,7 +32,7 @@ from ._selection import pick_by_others, picked
 EXAMPLES, TARGET = 20, 0.1  # the loss before the first step is about log 10 = 2.3
 STEPS, QUICK_STEPS = {1: 3000, EXAMPLES: 1000}, {1: 400, EXAMPLES: 100}
 RATES = np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0])
-TWENTY = Claimed(EXAMPLES / 2, EXAMPLES * 2, "twenty times is taken for ten to forty times")
+TWENTY = Claimed(EXAMPLES / 2, EXAMPLES * 2, "ten to forty times counts as twenty times")
 TIMED = 1000  # steps in a row
 
 
@@ -48,7 +48,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     one, full = cost[1], cost[EXAMPLES]
     effects = tuple(
         ratio_effect(
-            f"How many times the {what} of single examples steps of all twenty take.",
+            f"{what} with steps of all twenty, divided by that with single examples.",
             full.values * of_full,
             one.values * of_one,
             TWENTY,
@@ -56,8 +56,8 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
             below_capped=one.capped,
         )
         for what, of_one, of_full in (
-            ("examples", 1, EXAMPLES),
-            ("time", each[1], each[EXAMPLES]),
+            ("Examples to the target", 1, EXAMPLES),
+            ("Time to the target", each[1], each[EXAMPLES]),
         )
     )
     seen = np.arange(1, lengths[1] // EXAMPLES + 1)

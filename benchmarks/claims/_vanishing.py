@@ -46,7 +46,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
     found = {name: np.log10(ratio) for name, ratio in by_seed(ratios, key, seeds).items()}
     effects = tuple(
         mean_effect(
-            f"{name}: orders of magnitude by which the bottom gradient exceeds the top one.",
+            f"{name}: log10 of the gradient in the bottom layer divided by that in the top layer.",
             found[name],
             LOST if name == "sigmoid" else CURED,
         )
@@ -56,7 +56,7 @@ def _measure(key: Any, seeds: int, quick: bool) -> Evidence:
         effects,
         f"Digits, {LAYERS} hidden layers of {WIDTH}, Xavier weights, {ROWS} examples, before the "
         "first step.",
-        Groups(found, "orders of magnitude, bottom over top gradient"),
+        Groups(found, "log10(bottom gradient / top gradient)"),
     )
 
 

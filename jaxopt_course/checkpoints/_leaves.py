@@ -52,7 +52,7 @@ def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | No
         if path not in saved:
             what = "missing"
         elif path not in wanted:
-            what = "not wanted"
+            what = "unexpected"
         else:
             was, now = (f"{x.dtype}{tuple(x.shape)}" for x in (saved[path], wanted[path]))
             if was == now:
