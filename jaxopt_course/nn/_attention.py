@@ -56,4 +56,5 @@ def causal_attention(
         >>> causal_attention(0 * x, x, x).ravel().tolist()  # a query of 0 attends evenly
         [1.0, 2.0]
     """
-    return jax.nn.dot_product_attention(query, key, value, is_causal=True)
+    with jax.numpy_dtype_promotion("standard"):  # it promotes float64 and bfloat16 with float32
+        return jax.nn.dot_product_attention(query, key, value, is_causal=True)

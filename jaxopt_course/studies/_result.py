@@ -155,7 +155,7 @@ class SearchResult(NamedTuple):
             ...     train,
             ...     {"width": Float(0.0, 1.0)},
             ...     key=jax.random.key(0),
-            ...     method=[[0.0], [0.5], [1.0]],
+            ...     method=np.array([[0.0], [0.5], [1.0]]),
             ...     metric=lambda width: (width - 0.5) ** 2,
             ...     metrics={"width": lambda width: width},
             ... )

@@ -131,6 +131,8 @@ def search(
     left, rounds = check_method(method, space, left, rounds)
     trials = left + len(start)
     trainings = _Trainings(study, _seed_numbers(seeds))
+    if not isinstance(method, str):
+        trainings.read = None  # the points were chosen, not searched
     name = method if isinstance(method, str) else digest(np.asarray(method, float))
     begin = {"points": start.tolist()} if len(start) else {}
     about = lambda: study.about(
@@ -175,6 +177,7 @@ class _Trainings:
         self.each = math.prod(self.axes)  # of a configuration
         self.choices = list(study.apart.choices.items())
         self.tried = set[tuple[int, ...]]()  # options of the programs so far
+        self.programs: dict[tuple[int, ...], Program] = {}  # by their options
         self.read: set[int] | None = set()  # numbers that they read; None: no need to know
 
     def values(self, table: Table) -> np.ndarray:
@@ -258,9 +261,13 @@ class _Trainings:
         raise failures[0]
 
     def _program(self, picks: tuple[int, ...]) -> Program:
-        own = self.study
-        impl = str(jax.random.key_impl(own.key))
-        return program_of(own.training, own.apart, picks, own.ranking, impl, own.mesh)
+        if picks not in self.programs:
+            own = self.study
+            impl = str(jax.random.key_impl(own.key))
+            self.programs[picks] = program_of(
+                own.training, own.apart, picks, own.ranking, impl, own.mesh
+            )
+        return self.programs[picks]
 
     def _members(self, points: Points, numbers: np.ndarray) -> Members:
         """The arguments of the trainings ``numbers``."""

@@ -43,6 +43,7 @@ TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in famil
 PAIRS = {name: args for family in FAMILIES for name, args in family.PAIRS.items()}
 
 NO_TRANSFORMATIONS = {  # functions of states, params and updates
+    "learning_rates",
     "apply_accumulated",
     "apply_updates",
     "evaluation_params",

@@ -105,7 +105,7 @@ def test_short_batches_of_any_iterable_are_filled_up():
         ((INPUTS, TARGETS), r"number of rows in \[1, 4\], got \[10\]"),
         ((INPUTS[:0], TARGETS[:0]), r"got \[0\]"),
         ((INPUTS[:2], TARGETS[:3]), r"got \[2, 3\]"),
-        (INPUTS, r"a batch must be \(inputs, targets\) or .*, got ndarray"),
+        (INPUTS, r"a batch must be \(inputs, targets\), .*, got ndarray"),
     ],
 )
 def test_other_batches_are_refused(batch, message, as_users_run_it):

@@ -12,7 +12,12 @@ from tests.studies.problems import SPACE, descend
 @pytest.fixture
 def result(key):
     space = SPACE | {"depth": Int(1, 4), "activation": Choice(["relu", "tanh"])}
-    return search(descend, space, key=key, trials=16, seeds=2, progress=False)
+
+    def train(key, hyperparameters, rows):
+        rate = hyperparameters["rate"] + 0.0 * jnp.asarray(hyperparameters["depth"], float)
+        return descend(key, {"rate": rate}, rows)
+
+    return search(train, space, key=key, trials=16, seeds=2, progress=False)
 
 
 def test_parallel_coordinates_draw_each_that_ended_and_the_best_most_of_all(result):
@@ -60,7 +65,7 @@ def test_search_curves_show_the_best_learning_curve_and_the_best_so_far(result):
 
 def test_they_are_drawn_of_any_result(key, tmp_path):
     train = lambda key, hyperparameters, rows: jnp.asarray(hyperparameters["x"]) - 2.0
-    fail = lambda key, hyperparameters, rows: jnp.nan
+    fail = lambda key, hyperparameters, rows: jnp.nan * hyperparameters["x"]
     for function, space in (
         (train, {"x": Float(0.0, 1.0)}),
         (train, {"x": 1.0}),

@@ -76,7 +76,8 @@ def test_a_result_becomes_an_optuna_study(key):
     space = SPACE | {"n": Int(1, 8, log=True), "option": Choice([None, "a", 2.0, (1, 2)])}
 
     def train(key, hyperparameters, rows):
-        return descend(key, {"rate": hyperparameters["rate"]}, rows)
+        rate = hyperparameters["rate"] + 0.0 * jnp.asarray(hyperparameters["n"], float)
+        return descend(key, {"rate": rate}, rows)
 
     result = quietly(train, space, key=key, trials=16, seeds=2, folds=FOLDS)
     study = to_optuna(result)
