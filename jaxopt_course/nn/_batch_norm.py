@@ -196,8 +196,8 @@ class BatchNorm(nn.Module):
         if recorded:
             none = jax.tree.map(jnp.zeros_like, seen)
             self.sow("batch_moments", "seen", seen, init_fn=lambda: none, reduce_fn=merge_moments)
-        used = (seen.mean, seen.var) if train else past
-        return normalize_by_moments(x, *used, scale, bias, self.epsilon, self.axis)
+        center, spread = (seen.mean, seen.var) if train else past
+        return normalize_by_moments(x, center, spread, scale, bias, self.epsilon, self.axis)
 
 
 def _features(owner: str, x: Array, axis: int, axis_name: str | None) -> int:

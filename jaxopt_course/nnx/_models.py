@@ -157,7 +157,7 @@ class _Hidden(nnx.Module):
         # A batch normalization directly after it would subtract a bias.
         use_bias = (fields.normalization, self.position) != ("batch", "before")
         self.affine = affine(fields, inputs, width, use_bias, rngs)
-        self.norm = _norm(fields, width)
+        self.norm: Any = _norm(fields, width)
         self.dropout = None if rate is None else Dropout(rate, rngs=rngs)
 
     def __call__(self, x: Array, mask: Array | None) -> Array:

@@ -193,8 +193,8 @@ def _learned(
     size = math.ceil(trials / rounds)  # equal rounds, so that one chunk fits
     for begin in range(0, trials, size):
         asked = [study.ask(distributions) for _ in range(begin, min(begin + size, trials))]
-        params = [[trial.params[name] for name in distributions] for trial in asked]
-        points = np.array(params, float).reshape(len(asked), len(distributions))
+        values = [[trial.params[name] for name in distributions] for trial in asked]
+        points = np.array(values, float).reshape(len(asked), len(distributions))
         for i, kind in apart.choices.items():
             points[:, i] = (points[:, i] + 0.5) / len(kind.options)
         scores = yield points

@@ -268,7 +268,7 @@ def _split(model: nnx.Module) -> Any:
 def _called_by_name(make_model: Callable[..., nnx.Module]) -> Callable[[nnx.Rngs], nnx.Module]:
     """``make_model`` as a function of one positional argument."""
     inner: Any = make_model.func if isinstance(make_model, functools.partial) else make_model
-    signed = inner.__init__ if isinstance(inner, type) else inner
+    signed = inner.__init__ if isinstance(inner, type) else inner  # type: ignore[misc]
     if "rngs" in inspect.signature(signed).parameters:
         return lambda rngs: make_model(rngs=rngs)
     return make_model
