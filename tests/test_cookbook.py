@@ -1,4 +1,4 @@
-"""The cookbook: its scripts run as printed, are short, and each has a page and a version by hand."""
+"""The cookbook: its scripts run, are short, and have a page and a version by hand each."""
 
 import os
 import pathlib
