@@ -129,7 +129,7 @@ def summary(symbol: Symbol) -> str:
 
 
 def is_ours(thing: Any) -> bool:
-    return getattr(thing, "__module__", "").startswith("jaxopt_course")
+    return callable(thing) and getattr(thing, "__module__", "").startswith("jaxopt_course")
 
 
 def index_page(package: str, markup: Any) -> str:
