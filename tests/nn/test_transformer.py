@@ -71,11 +71,13 @@ def test_blocks_in_a_scan_are_the_blocks_one_by_one(options, key):
     together = stacked(params, 3, norm)
     assert jax.tree.map(jnp.shape, together) == jax.tree.map(jnp.shape, shapes)
     loss, grads = value_and_grad(flat, params)
+    # Sums in another order are rounded relative to the largest gradient.
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(grads))
     for model in (scanned, Transformer(**sizes, scan=True, remat=True)):
         same, same_grads = value_and_grad(model, together)
         np.testing.assert_allclose(same, loss, rtol=1e-5)
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6 * largest),
             *(same_grads, stacked(grads, 3, norm)),
         )
     recomputed, _ = value_and_grad(Transformer(**sizes, remat=True), params)
