@@ -83,11 +83,11 @@ def marked(name, place):
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [
+    [  # each at the place of every run, and at a third of the others, which take turns
         marked(name, place)
-        for name, member in TRANSFORMATIONS.items()
-        for place in PLACES
-        if "explicit mesh" not in member.exempt
+        for i, (name, member) in enumerate(TRANSFORMATIONS.items())
+        for j, place in enumerate(PLACES)
+        if "explicit mesh" not in member.exempt and (place == "first two" or (i + j) % 3 == 0)
     ],
 )
 def test_every_place_is_kept(name, place):
