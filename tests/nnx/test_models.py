@@ -134,8 +134,8 @@ def test_a_traced_rate_passes_through_scanned_and_recomputed_blocks():
         return ours.Transformer(5, 6, dropout=rate, remat=remat, rngs=nnx.Rngs(0), **sizes)(TOKENS)
 
     kept, dropped = jax.jit(jax.vmap(apply))(jnp.array([0.0, 0.5], "float32"))
-    chex.assert_trees_all_close(kept, apply(None), rtol=1e-5, atol=1e-6)
-    chex.assert_trees_all_close(dropped, apply(0.5, remat=False), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(kept, apply(None), rtol=1e-5, atol=5e-6)
+    chex.assert_trees_all_close(dropped, apply(0.5, remat=False), rtol=1e-5, atol=5e-6)
     assert float(jnp.abs(dropped - kept).max()) > 1e-3
 
 
