@@ -21,6 +21,10 @@ def batch_parts(item: Any) -> tuple[PyTree, PyTree, Any] | None:
 
     A tuple or list holds (inputs, targets) or (inputs, targets, weights), and a dict inputs without
     targets. Missing parts are None. An array alone is not a batch: it may be a row.
+
+    Examples:
+        >>> batch_parts(([1.0, 2.0], [0, 1])), batch_parts(np.ones(2))
+        (([1.0, 2.0], [0, 1], None), None)
     """
     if isinstance(item, Mapping):
         return item, None, None
@@ -30,7 +34,12 @@ def batch_parts(item: Any) -> tuple[PyTree, PyTree, Any] | None:
 
 
 def is_inputs(data: Any) -> bool:
-    """Whether ``data`` is an array or a dict, which are inputs without targets."""
+    """Whether ``data`` is an array or a dict, which are inputs without targets.
+
+    Examples:
+        >>> is_inputs(np.ones(2)), is_inputs((np.ones(2), np.ones(2)))
+        (True, False)
+    """
     return isinstance(data, jax.Array | np.ndarray | Mapping)
 
 

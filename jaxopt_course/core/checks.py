@@ -75,6 +75,12 @@ def numbers(owner: str, interval: str, **values: Any) -> None:
         number(owner, name, value, interval)
 
 
+def integers(owner: str, interval: str, **values: Any) -> None:
+    """Raise unless each of ``values``, given by name, is a static integer in ``interval``."""
+    for name, value in values.items():
+        integer(owner, name, value, interval)
+
+
 def beside(owner: str, needed: str, *, present: bool, **given: Any) -> None:
     """Raise ValueError if an argument is given, but what it needs is not ``present``.
 

@@ -94,6 +94,8 @@ def normalize_by_moments(
         1.0
     """
     owner = "normalize_by_moments"
+    checks.number(owner, "epsilon", epsilon, "(0, inf)")
+    checks.integer(owner, "axis", axis, f"[{-x.ndim}, {x.ndim})")
     check_by_feature(owner, x.shape[axis], mean=mean, var=var, scale=scale, bias=bias)
     return standardize(x, *_along(x, axis, mean, var, scale, bias), epsilon=epsilon)
 
@@ -107,9 +109,16 @@ def running_moments(
 
     Args:
         past: the running mean and variance before the batch.
-        seen: the moments of the batch. Without a row that counts nothing changes.
+        seen: the moments of the batch. If no row of it counts, nothing changes.
         momentum: weight of the past, in [0, 1].
+
+    Examples:
+        >>> past, (_, seen) = (jnp.zeros(1), jnp.ones(1)), batch_norm(jnp.array([[1.0], [3.0]]))
+        >>> mean, var = running_moments(past, seen, momentum=0.5)
+        >>> mean.tolist(), var.tolist()
+        ([1.0], [1.0])
     """
+    checks.number("running_moments", "momentum", momentum, "[0, 1]")
     mixed = tree.update_moment((seen.mean, seen.var), past, momentum, 1)
     return jax.tree.map(lambda new, old: jnp.where(seen.weight > 0, new, old), mixed, past)
 

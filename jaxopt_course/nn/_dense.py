@@ -49,7 +49,13 @@ def drop_connect(
     bias: Float[Array, "features"],
     rate: ScalarLike,
 ) -> Float[Array, "*batch features"]:
-    """:func:`dense` with :func:`dropout` of the kernel; all rows of ``x`` see the same weights."""
+    """:func:`dense` with :func:`dropout` of the kernel; all rows of ``x`` see the same weights.
+
+    Examples:
+        >>> x, kernel, bias = jnp.eye(8), jnp.ones((8, 1)), jnp.zeros(1)
+        >>> sorted(set(drop_connect(jax.random.key(0), x, kernel, bias, 0.5).ravel().tolist()))
+        [0.0, 2.0]
+    """
     return dense(x, dropout(key, kernel, rate), bias)
 
 
@@ -58,7 +64,13 @@ def maxout_dense(
     kernel: Float[Array, "pieces inputs features"],
     bias: Float[Array, "pieces features"],
 ) -> Float[Array, "*batch features"]:
-    """The largest of several affine maps, unit by unit."""
+    """The largest of several affine maps, unit by unit.
+
+    Examples:
+        >>> kernel, bias = jnp.array([[[1.0]], [[-1.0]]]), jnp.zeros((2, 1))
+        >>> maxout_dense(jnp.array([[3.0], [-2.0]]), kernel, bias).tolist()  # max(x, -x)
+        [[3.0], [2.0]]
+    """
     x, kernel, bias = promote_dtype(x, kernel, bias)
     maps = jnp.einsum("...i,kif->...kf", x, kernel)
     return maxout(maps + jnp.broadcast_to(bias, maps.shape), axis=-2)
@@ -74,6 +86,13 @@ class DropConnect(nn.Module):
         rate: probability to drop a weight, in [0, 1). Biases are never dropped.
         kernel_init: name of the initializer of the weights; biases start at 0.
         param_dtype: dtype of kernel and bias.
+
+    Examples:
+        >>> layer, x = DropConnect(features=3, rate=0.5), jnp.ones((4, 2))
+        >>> variables = layer.init(jax.random.key(0), x, train=False)
+        >>> y = layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
+        >>> bool((y == y[:1]).all())  # all rows see the same weights
+        True
     """
 
     features: int
@@ -111,6 +130,12 @@ class Maxout(nn.Module):
         pieces: number of affine maps of each unit, in [1, inf); 1 is a dense layer.
         kernel_init: name of the initializer of each matrix; biases start at 0.
         param_dtype: dtype of kernel and bias.
+
+    Examples:
+        >>> layer, x = Maxout(features=3, pieces=2), jnp.ones((4, 5))
+        >>> y, variables = layer.init_with_output(jax.random.key(0), x)
+        >>> y.shape, variables["params"]["kernel"].shape
+        ((4, 3), (2, 5, 3))
     """
 
     features: int
@@ -119,8 +144,7 @@ class Maxout(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def __post_init__(self) -> None:
-        checks.integer("Maxout", "features", self.features, "[1, inf)")
-        checks.integer("Maxout", "pieces", self.pieces, "[1, inf)")
+        checks.integers("Maxout", "[1, inf)", features=self.features, pieces=self.pieces)
         initializer(self.kernel_init)
         super().__post_init__()
 

@@ -37,6 +37,10 @@ def dropout(
     Returns:
         ``x`` with entries 0 or ``x / (1 - rate)``. Its gradient with respect to ``rate`` is that
         of the scale alone, since the draw has none.
+
+    Examples:
+        >>> sorted(set(dropout(jax.random.key(0), jnp.ones(8), 0.5).tolist()))
+        [0.0, 2.0]
     """
     checks.number("dropout", "rate", rate, "[0, 1)")
     kept, keep = _draw(key, x, rate)
@@ -46,7 +50,12 @@ def dropout(
 def classical_dropout(
     key: Key[Array, ""], x: Float[Array, "*shape"], rate: ScalarLike
 ) -> Float[Array, "*shape"]:
-    """Set the entries to 0 that :func:`dropout` drops for this key, without scaling the others."""
+    """Set the entries to 0 that :func:`dropout` drops for this key, without scaling the others.
+
+    Examples:
+        >>> sorted(set(classical_dropout(jax.random.key(0), jnp.ones(8), 0.5).tolist()))
+        [0.0, 1.0]
+    """
     checks.number("classical_dropout", "rate", rate, "[0, 1)")
     kept, _ = _draw(key, x, rate)
     return jnp.where(kept, x, 0)
@@ -55,7 +64,13 @@ def classical_dropout(
 def mean_of_classical_dropout(
     x: Float[Array, "*shape"], rate: ScalarLike
 ) -> Float[Array, "*shape"]:
-    """``(1 - rate) * x``: the mean of :func:`classical_dropout`, which evaluation uses."""
+    """``(1 - rate) * x``: the mean of :func:`classical_dropout`, which evaluation uses.
+
+    Examples:
+        >>> mean_of_classical_dropout(jnp.ones(2), 0.25).tolist()
+        [0.75, 0.75]
+    """
+    checks.number("mean_of_classical_dropout", "rate", rate, "[0, 1)")
     return _scaled(x, numerics.complement(rate, numerics.wide_dtype(x.dtype)))
 
 
@@ -65,6 +80,11 @@ def gaussian_dropout(
     """Multiply each entry by a normal number of mean 1 and variance ``rate / (1 - rate)``.
 
     This is the variance of :func:`dropout` with the same ``rate``.
+
+    Examples:
+        >>> y = gaussian_dropout(jax.random.key(0), jnp.ones(10_000), 0.5)
+        >>> round(y.mean().item(), 1), round(y.std().item(), 1)
+        (1.0, 1.0)
     """
     checks.number("gaussian_dropout", "rate", rate, "[0, 1)")
     dtype = numerics.wide_dtype(x.dtype)
@@ -77,7 +97,13 @@ def gaussian_dropout(
 def stochastic_depth(
     key: Key[Array, ""], x: Float[Array, "batch *shape"], rate: ScalarLike
 ) -> Float[Array, "batch *shape"]:
-    """:func:`dropout` of whole rows of ``x``, which is the output of a residual branch."""
+    """:func:`dropout` of whole rows of ``x``, which is the output of a residual branch.
+
+    Examples:
+        >>> y = stochastic_depth(jax.random.key(0), jnp.ones((8, 2)), 0.5)
+        >>> sorted(set(map(tuple, y.tolist())))
+        [(0.0, 0.0), (2.0, 2.0)]
+    """
     checks.number("stochastic_depth", "rate", rate, "[0, 1)")
     check_rank("stochastic_depth", x, "batch, ...")
     factors = dropout(key, jnp.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype), rate)
@@ -109,7 +135,12 @@ class Dropout(nn.Module):
 
 
 class ClassicalDropout(nn.Module):
-    """Dropout that scales in evaluation, not in training, with the field of :class:`Dropout`."""
+    """Dropout that scales in evaluation, not in training, with the field of :class:`Dropout`.
+
+    Examples:
+        >>> ClassicalDropout(0.25).apply({}, jnp.ones(2), train=False).tolist()
+        [0.75, 0.75]
+    """
 
     rate: ScalarLike
 
@@ -126,7 +157,14 @@ class ClassicalDropout(nn.Module):
 
 
 class GaussianDropout(nn.Module):
-    """Dropout by Gaussian noise of the same variance, with the field of :class:`Dropout`."""
+    """Dropout by Gaussian noise of the same variance, with the field of :class:`Dropout`.
+
+    Examples:
+        >>> x, rngs = jnp.ones(10_000), {"dropout": jax.random.key(0)}
+        >>> y = GaussianDropout(0.5).apply({}, x, train=True, rngs=rngs)
+        >>> round(y.mean().item(), 1), round(y.std().item(), 1)
+        (1.0, 1.0)
+    """
 
     rate: ScalarLike
 
@@ -141,7 +179,14 @@ class GaussianDropout(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """Dropout of whole rows of a residual branch, with the field of :class:`Dropout`."""
+    """Dropout of whole rows of a residual branch, with the field of :class:`Dropout`.
+
+    Examples:
+        >>> branch, rngs = jnp.ones((8, 2)), {"dropout": jax.random.key(0)}
+        >>> y = StochasticDepth(0.5).apply({}, branch, train=True, rngs=rngs)
+        >>> sorted(set(map(tuple, y.tolist())))
+        [(0.0, 0.0), (2.0, 2.0)]
+    """
 
     rate: ScalarLike
 

@@ -33,6 +33,10 @@ def layer_norm(
 
     A ``scale`` of None is 1, a ``bias`` of None is 0, and ``epsilon`` is in (0, inf). The result is
     computed in float32 or wider and has the dtype of ``x``.
+
+    Examples:
+        >>> layer_norm(jnp.array([1.0, 3.0])).round(3).tolist()
+        [-1.0, 1.0]
     """
     checks.number("layer_norm", "epsilon", epsilon, "(0, inf)")
     check_rank("layer_norm", x, "features", "batch, ...")
@@ -49,6 +53,12 @@ class LayerNorm(nn.Module):
         use_scale: whether to learn a factor for each feature.
         use_bias: whether to learn a summand for each feature.
         param_dtype: dtype of scale and bias.
+
+    Examples:
+        >>> import jax
+        >>> y, _ = LayerNorm().init_with_output(jax.random.key(0), jnp.array([[1.0, 3.0]]))
+        >>> y.round(3).tolist()
+        [[-1.0, 1.0]]
     """
 
     epsilon: ScalarLike = 1e-6
@@ -78,6 +88,10 @@ def group_norm(
 
     The number of ``groups`` divides the number of features. The other arguments are those of
     :func:`layer_norm`.
+
+    Examples:
+        >>> group_norm(jnp.array([[1.0, 3.0, 10.0, 30.0]]), groups=2).round(3).tolist()
+        [[-1.0, 1.0, -1.0, 1.0]]
     """
     check_rank("group_norm", x, "batch, features", "batch, places, ...")
     check_by_feature("group_norm", x.shape[-1], scale=scale, bias=bias)
@@ -141,6 +155,10 @@ def rms_norm(
     """Divide each example by the root mean square of its features.
 
     Arguments and dtypes are those of :func:`layer_norm`.
+
+    Examples:
+        >>> [round(float(entry), 3) for entry in rms_norm(jnp.array([1.0, 7.0]))]
+        [0.2, 1.4]
     """
     checks.number("rms_norm", "epsilon", epsilon, "(0, inf)")
     check_rank("rms_norm", x, "features", "batch, ...")
@@ -153,6 +171,12 @@ class RMSNorm(nn.Module):
     """RMS normalization as a Flax layer, with the names of ``flax.linen.RMSNorm``.
 
     The fields are those of :class:`LayerNorm`, without a bias.
+
+    Examples:
+        >>> import jax
+        >>> y, _ = RMSNorm().init_with_output(jax.random.key(0), jnp.array([[1.0, 7.0]]))
+        >>> [round(float(entry), 3) for entry in y[0]]
+        [0.2, 1.4]
     """
 
     epsilon: ScalarLike = 1e-6

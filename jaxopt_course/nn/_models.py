@@ -108,6 +108,13 @@ class CNN(nn.Module):
     Attributes:
         channels: number of channels of each convolution.
         dense: width of each hidden dense layer.
+
+    Examples:
+        >>> import jax
+        >>> model, x = CNN(outputs=10, channels=(4,), dense=(16,)), jnp.ones((2, 8, 8))
+        >>> y, variables = model.init_with_output(jax.random.key(0), x, train=False)
+        >>> y.shape
+        (2, 10)
     """
 
     outputs: int

@@ -53,7 +53,7 @@ class Transformer(nn.Module):
             ``jax.nn.dot_product_attention``. They differ by rounding.
         scan: whether the blocks run in a ``scan``. Their parameters are then stacked under the name
             ``"blocks"``.
-        remat: whether gradients recompute the inside of each block instead of storing it.
+        remat: whether gradients compute what lies inside a block again instead of storing it.
 
     Examples:
         >>> import jax
@@ -205,6 +205,11 @@ def tokens_of(model: Any, tokens: Any) -> Int[Array, "batch length"]:
     """``tokens``, checked, as indices of the embedding of ``model``.
 
     ``model`` is any object with the fields ``vocabulary`` and ``length`` of :class:`Transformer`.
+    An unknown token gets an index for which the embedding is NaN.
+
+    Examples:
+        >>> tokens_of(Transformer(vocabulary=5, length=8), [[0, 4, -1]]).tolist()
+        [[0, 4, 5]]
     """
     tokens = as_tokens("Transformer", tokens, model.vocabulary)
     if tokens.shape[1] > model.length:

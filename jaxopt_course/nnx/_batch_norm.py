@@ -12,21 +12,14 @@ from ._layer_norm import learned
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalization, with the names of ``flax.nnx.BatchNorm``.
+    """Batch normalization, with the parameters and statistics of ``flax.nnx.BatchNorm``.
 
-    The running ``mean`` and ``var``, of the biased variance, are ``nnx.BatchStat`` variables. They
-    change in training, unless no row of the batch counts.
+    The running averages ``mean`` and ``var`` are ``nnx.BatchStat`` variables; ``var`` is that of
+    the biased variance. They change in training, unless no row of the batch counts. The arguments
+    that are not listed here are the fields of :class:`jaxopt_course.nn.BatchNorm`.
 
     Args:
         features: number of features, in [1, inf).
-        momentum: weight of the old value in the running statistics, in [0, 1].
-        epsilon: number added to the variance, in (0, inf).
-        use_scale: whether to learn a factor for each feature.
-        use_bias: whether to learn a summand for each feature.
-        param_dtype: dtype of scale and bias. The statistics are in this dtype or in float32,
-            whichever is wider.
-        axis_name: the mapped axis that the batch is split over.
-        axis: the axis of the features, in [-rank, rank); static.
         rngs: not needed; nothing is drawn.
 
     Examples:

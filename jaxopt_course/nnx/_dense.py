@@ -18,13 +18,16 @@ from ._hyperparameter import number, value_of
 class DropConnect(nnx.Module):
     """A dense layer with dropped weights, and the parameters of ``flax.nnx.Linear``.
 
+    The arguments that are not listed here are the fields of :class:`jaxopt_course.nn.DropConnect`.
+
     Args:
         inputs: number of inputs, in [1, inf).
-        features: number of units, in [1, inf).
-        rate: probability to drop a weight, in [0, 1). Biases are never dropped.
-        kernel_init: name of the initializer of the weights; biases start at 0.
-        param_dtype: dtype of kernel and bias.
         rngs: random streams of the model.
+
+    Examples:
+        >>> y = DropConnect(2, 3, rate=0.5, rngs=nnx.Rngs(0))(jnp.ones((4, 2)))
+        >>> bool((y == y[:1]).all())  # all rows see the same weights
+        True
     """
 
     def __init__(
@@ -37,8 +40,7 @@ class DropConnect(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
-        checks.integer("DropConnect", "inputs", inputs, "[1, inf)")
-        checks.integer("DropConnect", "features", features, "[1, inf)")
+        checks.integers("DropConnect", "[1, inf)", inputs=inputs, features=features)
         init = initializer(kernel_init)
         self.rate = number("DropConnect", "rate", rate, "[0, 1)")
         self.deterministic = False
@@ -57,13 +59,17 @@ class DropConnect(nnx.Module):
 class Maxout(nnx.Module):
     """Several affine maps and the :func:`~jaxopt_course.activations.maxout` of them.
 
+    The arguments that are not listed here are the fields of :class:`jaxopt_course.nn.Maxout`.
+
     Args:
         inputs: number of inputs, in [1, inf).
-        features: number of units, in [1, inf).
-        pieces: number of affine maps of each unit, in [1, inf); 1 is a dense layer.
-        kernel_init: name of the initializer of each matrix; biases start at 0.
-        param_dtype: dtype of kernel and bias.
         rngs: random streams of the model.
+
+    Examples:
+        >>> layer = Maxout(1, 1, pieces=2, rngs=nnx.Rngs(0))
+        >>> layer.kernel[...] = jnp.array([[[1.0]], [[-1.0]]])
+        >>> layer(jnp.array([[3.0], [-2.0]])).tolist()  # max(x, -x)
+        [[3.0], [2.0]]
     """
 
     def __init__(
@@ -76,8 +82,7 @@ class Maxout(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
-        for name, size in (("inputs", inputs), ("features", features), ("pieces", pieces)):
-            checks.integer("Maxout", name, size, "[1, inf)")
+        checks.integers("Maxout", "[1, inf)", inputs=inputs, features=features, pieces=pieces)
         init = initializer(kernel_init)
         keys = jax.random.split(rngs.params(), pieces)
         draw = lambda key: init(key, (inputs, features), param_dtype)

@@ -1,7 +1,7 @@
 """Normalizations within each example: layer, group and RMS normalization.
 
 Formulas and references are those of the functions in :mod:`jaxopt_course.nn`. Flax's layers of
-these names need ``rngs``; these take them too, and draw nothing.
+these names need ``rngs``. The layers here accept the argument and draw nothing.
 """
 
 from typing import Any
@@ -17,15 +17,17 @@ from ._hyperparameter import number, value_of
 
 
 class LayerNorm(nnx.Module):
-    """Layer normalization, with the names of ``flax.nnx.LayerNorm``.
+    """Layer normalization, with the parameters of ``flax.nnx.LayerNorm``.
+
+    The arguments that are not listed here are the fields of :class:`jaxopt_course.nn.LayerNorm`.
 
     Args:
         features: number of features, in [1, inf).
-        epsilon: number added to the variance (or mean square), in (0, inf).
-        use_scale: whether to learn a factor for each feature.
-        use_bias: whether to learn a summand for each feature.
-        param_dtype: dtype of scale and bias.
-        rngs: not needed.
+        rngs: not needed; nothing is drawn.
+
+    Examples:
+        >>> LayerNorm(2)(jnp.array([[1.0, 3.0]])).round(3).tolist()
+        [[-1.0, 1.0]]
     """
 
     def __init__(
@@ -48,12 +50,16 @@ class LayerNorm(nnx.Module):
 
 
 class GroupNorm(nnx.Module):
-    """Group normalization, with the names of ``flax.nnx.GroupNorm``.
+    """Group normalization, with the parameters of ``flax.nnx.GroupNorm``.
 
     The arguments that are not listed here are those of :class:`LayerNorm`.
 
     Args:
         num_groups: number of groups, in [1, features]; it divides the number of features.
+
+    Examples:
+        >>> GroupNorm(4, num_groups=2)(jnp.array([[1.0, 3.0, 10.0, 30.0]])).round(3).tolist()
+        [[-1.0, 1.0, -1.0, 1.0]]
     """
 
     def __init__(
@@ -82,9 +88,13 @@ class GroupNorm(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-    """RMS normalization, with the names of ``flax.nnx.RMSNorm``.
+    """RMS normalization, with the parameters of ``flax.nnx.RMSNorm``.
 
     The arguments are those of :class:`LayerNorm`, without a bias.
+
+    Examples:
+        >>> [round(float(entry), 3) for entry in RMSNorm(2)(jnp.array([1.0, 7.0]))]
+        [0.2, 1.4]
     """
 
     def __init__(

@@ -6,6 +6,7 @@ They compute what the Linen models of these names compute, and draw their parame
 distributions.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -59,13 +60,8 @@ class MLP(nnx.Module):
     ) -> None:
         fields = nn.MLP(outputs, hidden, **options)  # which checks them
         checks.integer("MLP", "inputs", inputs, "[1, inf)")
-        widths = (inputs, *hidden)
-        self.hidden = nnx.List(
-            _Hidden(fields, _linear, before, width, rate, rngs)
-            for before, width, rate in zip(
-                widths, hidden, _rates(fields, len(hidden)), strict=False
-            )
-        )
+        self.inputs, widths = inputs, (inputs, *hidden)
+        self.hidden = _hidden_layers(fields, _linear, widths, _rates(fields, len(hidden)), rngs)
         self.last = _linear(fields, widths[-1], outputs, True, rngs)
 
     def __call__(
@@ -73,9 +69,12 @@ class MLP(nnx.Module):
     ) -> Float[Array, "batch outputs"]:
         """The outputs for one input a row.
 
-        ``mask`` tells the rows that count in batch normalization, as in
+        ``mask`` selects the rows that count in batch normalization, as in
         :func:`~jaxopt_course.nn.batch_norm`.
         """
+        if x.ndim == 0 or math.prod(x.shape[1:]) != self.inputs:
+            rule = f"the number of entries in a row of the input must be `inputs` = {self.inputs}"
+            raise ValueError(f"MLP: {rule}, got shape {x.shape}.")
         h = jnp.reshape(jnp.asarray(x), (x.shape[0], -1))
         for layer in self.hidden:
             h = layer(h, mask)
@@ -109,20 +108,17 @@ class CNN(nnx.Module):
         **options: Any,
     ) -> None:
         fields = nn.CNN(outputs, channels, dense, **options)  # which checks them
-        height, width, depth = shape
+        if len(shape) != 3:
+            raise ValueError(f"CNN: `shape` must be (height, width, channels), got {shape!r}.")
         for size in shape:
             checks.integer("CNN", "shape", size, "[1, inf)")
+        height, width, depth = self.shape = tuple(shape)
         rates = _rates(fields, len(channels) + len(dense))
-        self.convolutions = nnx.List(
-            _Hidden(fields, _convolution, before, after, rate, rngs)
-            for before, after, rate in zip((depth, *channels), channels, rates, strict=False)
-        )
+        first, rest = rates[: len(channels)], rates[len(channels) :]
+        self.convolutions = _hidden_layers(fields, _convolution, (depth, *channels), first, rngs)
         halved = lambda size: math.ceil(size / 2 ** len(channels))
         widths = (halved(height) * halved(width) * (depth, *channels)[-1], *dense)
-        self.hidden = nnx.List(
-            _Hidden(fields, _linear, before, after, rate, rngs)
-            for before, after, rate in zip(widths, dense, rates[len(channels) :], strict=False)
-        )
+        self.hidden = _hidden_layers(fields, _linear, widths, rest, rngs)
         self.last = _linear(fields, widths[-1], outputs, True, rngs)
 
     def __call__(
@@ -130,7 +126,13 @@ class CNN(nnx.Module):
         x: Real[Array | np.ndarray, "batch height width *channels"],
         mask: RowMask | None = None,
     ) -> Float[Array, "batch outputs"]:
-        """The outputs for one image a row, with or without channels; see :class:`MLP`."""
+        """The outputs for one image a row; see :class:`MLP`.
+
+        The last axis may be missing if there is one channel.
+        """
+        with_channels = (*x.shape, 1) if x.ndim == 3 else x.shape
+        if with_channels[1:] != self.shape:
+            raise ValueError(f"CNN: images must have `shape` = {self.shape}, got {x.shape[1:]}.")
         h = jnp.reshape(jnp.asarray(x), (*x.shape[:3], -1))
         for layer in self.convolutions:
             h = nnx.max_pool(layer(h, mask), (2, 2), strides=(2, 2), padding="SAME")
@@ -169,6 +171,20 @@ class _Hidden(nnx.Module):
 
     def _normalized(self, x: Array, mask: Array | None) -> Array:
         return self.norm(x, mask) if isinstance(self.norm, BatchNorm) else self.norm(x)
+
+
+def _hidden_layers(
+    fields: Any,
+    affine: Any,
+    widths: Sequence[int],
+    rates: Sequence[ScalarLike | None],
+    rngs: nnx.Rngs,
+) -> Any:
+    """One hidden layer from each of ``widths`` to the next, with the dropout rates of these."""
+    sizes = zip(itertools.pairwise(widths), rates, strict=True)
+    return nnx.List(
+        _Hidden(fields, affine, before, after, rate, rngs) for (before, after), rate in sizes
+    )
 
 
 def _norm(fields: Any, width: int) -> BatchNorm | LayerNorm | None:

@@ -49,17 +49,18 @@ class Transformer(nnx.Module):
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
-        fields = nn.Transformer(vocabulary, length, dropout=dropout, **options)  # checks them
+        stacked: dict[str, Any] = {"attention": "jax", "scan": True}  # not among the options
+        fields = nn.Transformer(vocabulary, length, dropout=dropout, **stacked, **options)
         dtypes, width = _options(fields), fields.width
         self.vocabulary, self.length, self.remat = vocabulary, length, fields.remat
         self.embedding = nnx.Embed(vocabulary, width, embedding_init=START, rngs=rngs, **dtypes)
         draw_places = lambda: START(rngs.params(), (length, width), fields.param_dtype)
         self.places = nnx.Param(draw_places()) if fields.positions == "learned" else None
-        stacked = nnx.vmap(lambda rngs: _Block(fields, rngs), axis_size=fields.blocks or None)
-        self.blocks = stacked(rngs.split(fields.blocks)) if fields.blocks else None
+        make_block = lambda rngs: _Block(fields, rngs)
+        blocks = fields.blocks
+        self.blocks = nnx.vmap(make_block)(rngs.split(blocks)) if blocks else None
         self.norm = _norm(fields)
-        head = None if fields.tied else nnx.Linear(width, vocabulary, rngs=rngs, **dtypes)
-        self.head = head
+        self.head = None if fields.tied else nnx.Linear(width, vocabulary, rngs=rngs, **dtypes)
 
     def __call__(
         self, tokens: Int[Array, "batch length"]

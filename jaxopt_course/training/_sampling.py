@@ -30,8 +30,8 @@ def sample_tokens(
     """Continue prompts by tokens that a causal model predicts.
 
     Every step computes the predictions for the last ``length`` tokens again. One program is
-    compiled for each task, number of prompts, ``count`` and ``length``. Prompts of any length and
-    all temperatures use the same one.
+    compiled for each task, number of prompts, ``count`` and ``length``. It serves prompts of any
+    length and all temperatures.
 
     Args:
         task: a task whose predictions for tokens [batch, time] are probabilities [batch, time,
@@ -39,7 +39,7 @@ def sample_tokens(
             :class:`~jaxopt_course.nn.Transformer`.
         params: the parameters.
         model_state: the model state.
-        prompt: tokens of one prompt, or of several of the same length, which is at least 1.
+        prompt: tokens of one prompt, or of several prompts of one length, in [1, inf).
         count: number of tokens to draw, in [1, inf); static.
         key: PRNG key of the draws.
         length: number of tokens that the model sees at once, in [1, inf); static. A longer prompt
@@ -47,7 +47,12 @@ def sample_tokens(
         temperature: in [0, inf); 0 takes the most probable token.
 
     Returns:
-        The new tokens, without the prompt.
+        The new tokens, without the prompt. A token is -1 if the prediction is NaN, as it is after
+        a token that the model does not know.
+
+    Raises:
+        TypeError: if the prompt does not hold integers.
+        ValueError: if the prompt is empty, or if the predictions have another shape.
 
     Examples:
         >>> from jaxopt_course.problems import problem
@@ -99,6 +104,11 @@ def _sampled(
     def step(carry: tuple[Array, Array], key: Any) -> Any:
         window, known = carry
         probabilities = task.predict(params, model_state, window)
+        if jnp.ndim(probabilities) != 3 or probabilities.shape[:2] != window.shape:
+            raise ValueError(
+                "sample_tokens: the predictions of `task` must have the shape [batch, time, "
+                f"vocabulary], got {jnp.shape(probabilities)} for tokens {window.shape}."
+            )
         after = jax.lax.dynamic_index_in_dim(probabilities, known - 1, axis=1, keepdims=False)
         token = _drawn(key, after, temperature).astype(window.dtype)
         # A full window moves on by one token.
@@ -113,7 +123,11 @@ def _sampled(
 
 def _drawn(key: Key[Array, ""], probabilities: Array, temperature: Array) -> Int[Array, "batch"]:
     """A token for each row of ``probabilities``."""
-    greedy = temperature == 0
-    warm = jnp.where(greedy, 1, temperature).astype(probabilities.dtype)
-    drawn = jax.random.categorical(key, jnp.log(probabilities) / warm)
-    return jnp.where(greedy, jnp.argmax(probabilities, -1), drawn)
+    # Random numbers in bfloat16 are too coarse to draw from a large vocabulary.
+    logits = jnp.log(probabilities.astype(numerics.wide_dtype(probabilities.dtype)))
+    warm = jnp.maximum(temperature.astype(logits.dtype), jnp.finfo(logits.dtype).tiny)
+    # The largest logit becomes 0, so a tiny temperature does not turn all of them into -inf.
+    tempered = (logits - jnp.max(logits, -1, keepdims=True)) / warm
+    random = jax.random.categorical(key, tempered)
+    drawn = jnp.where(temperature == 0, jnp.argmax(logits, -1), random)
+    return jnp.where(jnp.isnan(logits).any(-1), -1, drawn)

@@ -98,11 +98,22 @@ def test_a_rate_may_be_traced(name):
     assert not jnp.array_equal(traced[0], traced[1])
 
 
+def test_a_traced_rate_of_0_keeps_all_entries_and_one_of_1_drops_them():
+    apply = lambda rate: ours.Dropout(rate, rngs=nnx.Rngs(0))(X)
+    kept, dropped = jax.vmap(apply)(jnp.array([0.0, 1.0]))
+    chex.assert_trees_all_equal((kept, dropped), (X, jnp.zeros_like(X)))
+
+
 def test_a_layer_with_a_traced_rate_passes_through_transformations():
     layer = ours.Dropout(jnp.array(0.5), rngs=nnx.Rngs(0))
     y = nnx.jit(lambda layer, x: layer(x))(layer, X)
     assert {0.0} < {float(v) for v in jnp.where(y == 0, 0.0, 1.0).ravel()}
     assert not jax.tree.leaves(nnx.state(layer, nnx.Param))
+
+
+def evaluated(model, x):
+    model.eval()
+    return model(x)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +127,14 @@ def test_a_layer_with_a_traced_rate_passes_through_transformations():
         (lambda: ours.BatchNorm(3)(X), ValueError, "one entry for each of the 4 features, got"),
         (lambda: ours.LayerNorm(4, epsilon=0.0), ValueError, "^LayerNorm: `epsilon` must lie in"),
         (lambda: ours.GroupNorm(4, 3)(X), ValueError, "must divide the number of features, 4"),
+        (lambda: evaluated(ours.BatchNorm(4, axis=2), X), ValueError,
+         r"`axis` must lie in \[-2, 2\), got 2"),
+        (lambda: nn.normalize_by_moments(X, X[0], X[0], epsilon=-1.0), ValueError,
+         "^normalize_by_moments: `epsilon` must lie in"),
+        (lambda: nn.running_moments((X[0], X[0]), nn.batch_norm(X)[1], 1.5), ValueError,
+         "^running_moments: `momentum` must lie in"),
+        (lambda: nn.mean_of_classical_dropout(X, 1.0), ValueError,
+         "^mean_of_classical_dropout: `rate` must lie in"),
         (lambda: ours.RMSNorm(2.0), TypeError, "^RMSNorm: `features` must be an int in"),
     ],
 )  # fmt: skip

@@ -127,12 +127,37 @@ def test_the_blocks_of_a_transformer_draw_different_numbers():
     assert not jnp.array_equal(model(TOKENS), model(TOKENS))
 
 
+def test_a_traced_rate_passes_through_scanned_and_recomputed_blocks():
+    sizes = {"width": 8, "heads": 2, "blocks": 2}
+
+    def apply(rate, remat=True):
+        return ours.Transformer(5, 6, dropout=rate, remat=remat, rngs=nnx.Rngs(0), **sizes)(TOKENS)
+
+    kept, dropped = jax.jit(jax.vmap(apply))(jnp.array([0.0, 0.5], "float32"))
+    chex.assert_trees_all_close(kept, apply(None), rtol=1e-5, atol=5e-6)
+    chex.assert_trees_all_close(dropped, apply(0.5, remat=False), rtol=1e-5, atol=5e-6)
+    assert float(jnp.abs(dropped - kept).max()) > 1e-3
+
+
+def test_options_that_linen_alone_has_are_refused():
+    with pytest.raises(TypeError, match="attention"):
+        ours.Transformer(5, 8, attention="flax", rngs=nnx.Rngs(0))
+
+
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda rngs: ours.MLP(0, 3, rngs=rngs), "^MLP: `inputs` must lie in"),
         (lambda rngs: ours.MLP(2, 3, (0,), rngs=rngs), "^MLP: `hidden` must lie in"),
         (lambda rngs: ours.MLP(2, 3, activation="rellu", rngs=rngs), "Did you mean 'relu'"),
+        (
+            lambda rngs: ours.MLP(4, 3, rngs=rngs)(jnp.ones((2, 5))),
+            "must be `inputs` = 4, got shape",
+        ),
+        (lambda rngs: ours.MLP(1, 3, rngs=rngs)(jnp.ones(())), "must be `inputs` = 1, got shape"),
+        (lambda rngs: ours.CNN((8, 8), 3, rngs=rngs), r"must be \(height, width, channels\), got"),
+        (lambda rngs: ours.CNN((8, 8, 1), 3, rngs=rngs)(jnp.ones((8, 8))), "images must have"),
         (lambda rngs: ours.CNN((8, 0, 1), 3, rngs=rngs), "^CNN: `shape` must lie in"),
         (lambda rngs: ours.Transformer(5, 8, width=10, heads=4, rngs=rngs), "must divide `width`"),
     ],
