@@ -27,7 +27,12 @@ from jaxopt_course.core import checks, on_mesh, under_automatic_mesh
 from jaxopt_course.tasks import Task
 
 from ._arguments import WITHOUT_END, Evaluated, OnDivergence, Timetable, check_key, check_parts
-from ._divergence import DivergenceError, explain_divergence, explain_evaluation
+from ._divergence import (
+    DivergenceError,
+    explain_divergence,
+    explain_evaluation,
+    nan_checks,
+)
 from ._early_stopping import EarlyStopping, check_early_stopping, described
 from ._evaluation import OnEvaluation, after_hook
 from ._log import Logging, Report, as_logging, open_reports
@@ -193,7 +198,7 @@ def fit(
     with open_saver(checkpoint, segments, start, compared) as saver:
         start, history = saver.restore(start, segments)
         with (
-            _nan_checks(on_divergence),
+            nan_checks(on_divergence),
             requests_to_stop(when=checkpoint is not None) as requested,
             open_reports(log, progress, segments.setup.timetable, start, history) as report,
         ):
@@ -248,15 +253,6 @@ def _check_options(
         checks.number("fit", "max_time", max_time, "(0, inf)")
     if segment is not None:
         checks.integer("fit", "segment", segment, "[1, inf)")
-
-
-def _nan_checks(on_divergence: OnDivergence) -> Any:
-    """A context in which JAX raises at a NaN if its flag is set and the training would end at it.
-
-    The other answers to a NaN are their own: they expect it, or explain it.
-    """
-    config: Any = jax.config
-    return jax.debug_nans(config.jax_debug_nans and on_divergence == "stop")
 
 
 class Between(NamedTuple):
