@@ -39,6 +39,10 @@ def r2(
     1 is perfect, and 0 is no better than the mean of the targets. For several entries in an example
     it is the mean of their scores. An entry whose targets are all equal scores 1 if the outputs are
     exact, else 0. The ``weights`` of the rows are nonnegative; None means 1.
+
+    Examples:
+        >>> float(r2(jnp.array([1.0, 2.0, 4.0]), jnp.array([1.0, 2.0, 3.0])))
+        0.5
     """
     y, t = paired("r2", outputs, targets)
     y, t = y.reshape(len(y), -1), t.reshape(len(t), -1)

@@ -140,10 +140,12 @@ def _as_numbers(right: Bool[Array, "*shape"], outputs: Any) -> Float[Array, "*sh
 
 
 def arrays(owner: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Both as arrays; they may have different shapes."""
     return checks.as_array(owner, "outputs", outputs), checks.as_array(owner, "targets", targets)
 
 
 def paired(owner: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Both as arrays of one shape, in float32 or wider."""
     outputs, targets = arrays(owner, outputs, targets)
     checks.like(owner, "`targets`", targets, outputs, than="`outputs`")
     outputs = tree.widened(outputs)

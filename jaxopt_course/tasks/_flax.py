@@ -213,30 +213,13 @@ def nnx_task(
             f"model itself, a {type(make_model).__name__}."
         )
     make = _called_by_name(make_model)
-    try:
-        abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-    except jax.errors.TracerBoolConversionError as error:
-        raise TypeError(
-            "nnx_task: a module compares a traced number while it is made, as "
-            "flax.nnx.MultiHeadAttention does with its `dropout_rate`. Make it with a Python "
-            "number, such as 0, and put jaxopt_course.nnx.Dropout after it."
-        ) from error
-    for path, node in nnx.iter_graph(abstract):
-        _check_numbers("nnx_task", node, path)
-    graph, abstract_params, abstract_random, abstract_numbers, abstract_rest = _split(abstract)
+    abstract = _abstract(make)
+    merged = _merging(make, abstract)
     has_statistics = bool(jax.tree.leaves(nnx.state(abstract, nnx.BatchStat)))
-    # In a compiled program the parameters that are drawn here, and not used, cost nothing.
-    numbers = jax.jit(lambda: jax.tree.leaves(_split(make(nnx.Rngs(0)))[3]))
 
     def init(key):
         _, params, _, _, rest = _split(make(nnx.Rngs(key)))
         return nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
-
-    def merged(params: Params, model_state: PyTree, key: Any) -> Any:
-        variables = _filled(abstract_params, params), _filled(abstract_rest, model_state)
-        has_numbers = bool(jax.tree.leaves(abstract_numbers))
-        current = _filled(abstract_numbers, numbers()) if has_numbers else abstract_numbers
-        return nnx.merge(graph, variables[0], _seeded(abstract_random, key), current, variables[1])
 
     def evaluated(params: Params, model_state: PyTree, inputs: PyTree) -> Any:
         model = merged(params, model_state, jax.random.key(0))  # evaluation draws no numbers
@@ -259,6 +242,42 @@ def nnx_task(
         return activation(evaluated(params, model_state, inputs))
 
     return Task(init, losses, predict, problem=problem)
+
+
+def _abstract(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
+    """The model without values.
+
+    Raises:
+        TypeError: if a module of Flax cannot take a traced number.
+    """
+    try:
+        abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    except jax.errors.TracerBoolConversionError as error:
+        raise TypeError(
+            "nnx_task: a module compares a traced number while it is made, as "
+            "flax.nnx.MultiHeadAttention does with its `dropout_rate`. Make it with a Python "
+            "number, such as 0, and put jaxopt_course.nnx.Dropout after it."
+        ) from error
+    for path, node in nnx.iter_graph(abstract):
+        _check_numbers("nnx_task", node, path)
+    return abstract
+
+
+def _merging(
+    make: Callable[[nnx.Rngs], nnx.Module], abstract: nnx.Module
+) -> Callable[[Params, PyTree, Any], Any]:
+    """The function ``merged(params, model_state, key) -> model``."""
+    graph, abstract_params, abstract_random, abstract_numbers, abstract_rest = _split(abstract)
+    has_numbers = bool(jax.tree.leaves(abstract_numbers))
+    # In a compiled program the parameters that are drawn here, and not used, cost nothing.
+    numbers = jax.jit(lambda: jax.tree.leaves(_split(make(nnx.Rngs(0)))[3]))
+
+    def merged(params: Params, model_state: PyTree, key: Any) -> Any:
+        variables = _filled(abstract_params, params), _filled(abstract_rest, model_state)
+        current = _filled(abstract_numbers, numbers()) if has_numbers else abstract_numbers
+        return nnx.merge(graph, variables[0], _seeded(abstract_random, key), current, variables[1])
+
+    return merged
 
 
 def _split(model: nnx.Module) -> Any:

@@ -98,8 +98,8 @@ def lora(
     """The task that trains additions of low rank to some weights, and keeps all else frozen.
 
     The parameters are ``{path: {"a": A, "b": B}}``, so optimizer state and checkpoints are small.
-    The merged weights are computed in every step, so activations and gradients take as much memory
-    as before.
+    The merged weights are computed in every step, so a step takes as much memory for activations
+    and gradients as a training of all weights.
 
     Args:
         task: a task that starts from given parameters, by :func:`starting_from`.

@@ -56,6 +56,8 @@ def mixed(task: Task, alpha: ScalarLike, *, n_classes: int | None = None) -> Tas
     checks.number("mixed", "alpha", alpha, "[0, inf)")
 
     def change(key: Any, batch: Batch) -> Batch:
+        if batch.targets is None:
+            raise ValueError("mixed: the batches must have targets, got None.")
         inputs, targets = mixup(
             key, batch.inputs, batch.targets, alpha, n_classes=n_classes, weights=batch.weights
         )
@@ -90,6 +92,10 @@ def mixed_precision(task: Task, compute_dtype: DTypeLike = jnp.bfloat16) -> Task
             that promotes its input to the dtype of its float32 statistics, as ``nnx.BatchNorm``
             does, needs an explicit dtype; otherwise the layers after it compute in float32.
         compute_dtype: a floating dtype, such as bfloat16 or float16.
+
+    To combine it with :func:`lora`, adapt the task in mixed precision,
+    ``lora(mixed_precision(starting_from(task, params)), rank)``: the frozen parameters of a task
+    that is adapted first are not rounded.
     """
     dtype = jnp.dtype(compute_dtype)
     if not jnp.issubdtype(dtype, jnp.floating):

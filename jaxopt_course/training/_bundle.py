@@ -67,7 +67,17 @@ class Bundle(NamedTuple):
 
     @classmethod
     def of(cls, task: Task, params: Params, model_state: PyTree, **others: Any) -> "Bundle":
-        """The bundle of any task; ``others`` are ``input_shape``, ``scaler``, ``label_names``."""
+        """The bundle of any task; ``others`` are ``input_shape``, ``scaler``, ``label_names``.
+
+        Examples:
+            >>> from jaxopt_course.tasks import function_task
+            >>> apply = lambda params, x: x @ params["w"]
+            >>> init = lambda key: {"w": jnp.ones((2, 1))}
+            >>> task = function_task(init, apply, problem("regression"))
+            >>> bundle = Bundle.of(task, {"w": jnp.ones((2, 1))}, {})
+            >>> apply_bundle(bundle, np.ones((1, 2))).labels.tolist()
+            [[2.0]]
+        """
         kind = None if task.problem is None else task.problem.name
         parts = {"input_shape": None} | others
         return cls(

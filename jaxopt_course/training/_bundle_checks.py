@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxopt_course.checkpoints import briefly
-from jaxopt_course.core import Params, checks
+from jaxopt_course.core import Params, checks, is_key
 from jaxopt_course.data import Scaler, TableEncoder
 from jaxopt_course.nn import MODELS
 from jaxopt_course.problems import PROBLEMS, problem
@@ -120,6 +120,10 @@ def _check_arrays(
 ) -> None:
     """Raise unless parameters and model state are finite arrays like those of ``task``."""
     made, than = init_shapes(owner, task), what
+    if any(map(is_key, jax.tree.leaves(made))):
+        raise ValueError(
+            f"{owner}: a bundle holds arrays of numbers, but the {what} state holds PRNG keys."
+        )
     given = {"parameter": params, "model state": model_state}
     for (what, tree), like in zip(given.items(), made, strict=True):
         shaped = jax.tree.map(lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), like)

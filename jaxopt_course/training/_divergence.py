@@ -28,6 +28,7 @@ from jaxopt_course.core import states, tree
 from jaxopt_course.tasks import Batch
 from jaxopt_course.transforms import loss_scale
 
+from ._arguments import OnDivergence
 from ._data import count_rows
 from ._state import TrainState
 from ._step import StepTaken
@@ -118,6 +119,15 @@ class DivergenceError(FloatingPointError):
         super().__init__(message)
         self.step, self.leaf, self.rows, self.part = step, leaf, rows, part
         self.origin = origin
+
+
+def nan_checks(on_divergence: OnDivergence) -> Any:
+    """A context in which JAX raises at a NaN if its flag is set and the training would end at it.
+
+    The other answers to a NaN are their own: they expect it, or explain it.
+    """
+    config: Any = jax.config
+    return jax.debug_nans(config.jax_debug_nans and on_divergence == "stop")
 
 
 def explain_divergence(

@@ -88,10 +88,10 @@ def worst_of(rule: EarlyStopping | None) -> float:
     return -jnp.inf if rule is not None and rule.mode == "max" else jnp.inf
 
 
-def monitored(rule: EarlyStopping | None, names: Collection[str]) -> str:
-    """The metric that decides which parameters are best; ``names`` are the metrics of a row."""
+def monitored(rule: EarlyStopping | None, validates: bool) -> str:
+    """The metric that decides which parameters are best: the rule's, or else a loss."""
     if rule is None or rule.monitor is None:
-        return "validation_loss" if "validation_loss" in names else "loss"
+        return "validation_loss" if validates else "loss"
     return rule.monitor
 
 
@@ -112,6 +112,11 @@ def described(rule: EarlyStopping | None) -> list[Any] | None:
 def check_early_stopping(owner: str, rule: EarlyStopping | None) -> None:
     """Raise unless ``rule`` is None or its numbers and names are in range."""
     if rule is not None:
+        if not isinstance(rule, EarlyStopping):
+            raise TypeError(
+                f"{owner}: `early_stopping` must be an EarlyStopping or None, got "
+                f"{checks.shown(rule)}."
+            )
         checks.number(owner, "early_stopping.patience", rule.patience, "[1, inf)")
         checks.number(owner, "early_stopping.min_delta", rule.min_delta, "[0, inf)")
         checks.choice(owner, "early_stopping.mode", rule.mode, ("min", "max"))

@@ -18,7 +18,7 @@ from jaxopt_course.tasks import Batch, Task, targets_check
 
 from ._data import as_arrays, as_examples, count_rows, take_rows
 from ._state import Rows
-from ._step import batch_means
+from ._step import RESERVED, batch_means, batch_weight, check_names
 
 
 # Without a gradient, four batches take no more memory than one with a gradient.
@@ -51,6 +51,15 @@ def evaluate(
     Raises:
         ValueError: if there is no example, the numbers of inputs and targets differ, or the task's
             problem does not allow a target.
+
+    Examples:
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.tasks import function_task
+        >>> apply = lambda params, x: x @ params["w"]
+        >>> task = function_task(lambda key: {"w": jnp.zeros((1, 1))}, apply, problem("regression"))
+        >>> x = jnp.array([[1.0], [2.0]])
+        >>> evaluate(task, {"w": jnp.ones((1, 1))}, {}, x, 2 * x)
+        {'loss': 2.5, 'mean_absolute_error': 1.5}
     """
     checks.integer("evaluate", "batch_size", batch_size, "[1, inf)")
     examples = as_examples("evaluate", (inputs, targets))
@@ -69,6 +78,13 @@ def predict(
 
     Raises:
         ValueError: if there is no example.
+
+    Examples:
+        >>> from jaxopt_course.problems import problem
+        >>> from jaxopt_course.tasks import function_task
+        >>> task = function_task(lambda key: {}, lambda params, x: 2 * x, problem("regression"))
+        >>> predict(task, {}, {}, jnp.array([[1.0], [2.0]])).tolist()
+        [[2.0], [4.0]]
     """
     checks.integer("predict", "batch_size", batch_size, "[1, inf)")
     inputs = as_arrays("predict", "inputs", inputs)
@@ -86,20 +102,16 @@ def mean_over_rows(
     counted: Float[Array, "n"] | None,
     batch_size: int,
 ) -> dict[str, Float[Array, ""]]:
-    """Loss and metrics over the rows ``indices``, weighted by ``counted``.
+    """The weighted means of loss and metrics over the rows ``indices``, and the whole metrics.
 
-    They are means over the rows, except those of ``task.whole_metrics``.
+    ``counted`` are the weights of the rows, and the whole metrics are those of
+    ``task.whole_metrics``.
     """
     table, weights = _padded(indices, counted, batch_size)
 
     def sums(batch_rows: tuple[Array, Array]) -> tuple[dict[str, Array], Any]:
         rows, weights = batch_rows
-        inputs, targets = take_rows(examples, rows)
-        batch = Batch(inputs, targets, weights)
-        means, _ = batch_means(task, params, model_state, batch, key=None, train=False)
-        sums = {name: mean * jnp.sum(weights).astype(mean.dtype) for name, mean in means.items()}
-        is_needed = task.whole_metrics is not None
-        return sums, task.predict(params, model_state, inputs) if is_needed else None
+        return batch_sums(task, params, model_state, Batch(*take_rows(examples, rows), weights))
 
     of_all = canonical_convolutions(lambda batches: jax.lax.map(sums, batches))
     totals, predictions = of_all((table, weights))
@@ -112,6 +124,20 @@ def mean_over_rows(
     predictions = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), predictions)
     targets = take_rows(examples[1], table.reshape(-1))
     return means | numbers_of(task.whole_metrics(predictions, targets, weights.reshape(-1)), means)
+
+
+def batch_sums(
+    task: Task, params: Params, model_state: PyTree, batch: Batch
+) -> tuple[dict[str, Float[Array, ""]], Any]:
+    """Weighted sums of loss and metrics over a batch, and the predictions.
+
+    The predictions are None if no metric of a whole data set needs them.
+    """
+    means, _ = batch_means(task, params, model_state, batch, key=None, train=False)
+    weight = batch_weight(batch)
+    sums = {name: mean * weight.astype(mean.dtype) for name, mean in means.items()}
+    is_needed = task.whole_metrics is not None
+    return sums, task.predict(params, model_state, batch.inputs) if is_needed else None
 
 
 def validate(
@@ -128,9 +154,8 @@ def validate(
 
 def numbers_of(found: dict[str, Any], means: dict[str, Array]) -> dict[str, Array]:
     """The metrics of a whole data set, after a check of their names and shapes."""
+    check_names(found, {*means, *RESERVED})
     for name, value in found.items():
-        if name in {*means, "step", "skipped"}:
-            raise ValueError(f"Task: a metric cannot be called {name!r}, that name is in use.")
         if jnp.shape(value) != ():
             raise ValueError(
                 f"Task: the metric {name!r} of a whole data set must be one number, got the shape "

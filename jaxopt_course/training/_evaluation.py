@@ -1,4 +1,4 @@
-"""The hook of `fit` at its evaluations: what it receives, and what becomes of its answer.
+"""The hook of `fit` at its evaluations: what it receives, and what its answer changes.
 
 Segments end at each evaluation, so the hook runs on the host between two compiled programs. If
 early stopping monitors one of its metrics, the comparison with the best value runs after it.
@@ -15,9 +15,11 @@ from jaxtyping import PyTree
 
 from jaxopt_course.core import Params, checks
 
-from ._early_stopping import monitored, refuse_monitor
+from ._early_stopping import refuse_monitor
 from ._progress import Progress
-from ._segments import Segments, evaluated_program, settle_program
+from ._segments import History, Segments, evaluated_program, settle_program
+from ._step import RESERVED
+from ._training import Training
 
 
 class Evaluation(NamedTuple):
@@ -28,6 +30,14 @@ class Evaluation(NamedTuple):
         ``evaluate="raw"``.
     model_state: the model state.
     row: the metrics of this evaluation by name, as in the history, as Python numbers.
+
+    Examples:
+        >>> def on_evaluation(evaluation):
+        ...     if evaluation.row["loss"] < 0.01:
+        ...         return STOP
+        ...     return {"root": evaluation.row["loss"] ** 0.5}
+        >>> on_evaluation(Evaluation(10, {}, {}, {"loss": 0.25}))
+        {'root': 0.5}
     """
 
     step: int
@@ -51,27 +61,29 @@ def after_hook(
     on_evaluation: OnEvaluation | None,
     segments: Segments,
     progress: Progress,
-    metrics: dict[str, Any],
+    evaluated: History,
     last: bool,
-) -> tuple[Progress, dict[str, Any]]:
-    """The progress and the metrics of its evaluation, after ``on_evaluation`` has seen them.
+) -> Progress:
+    """The progress after ``on_evaluation`` has seen its evaluation, the last of ``evaluated``.
 
-    ``last`` says whether the training ended with this evaluation.
+    The numbers that it returns are added there. Nothing happens if there is no function or no
+    evaluation. ``last`` says whether the training ended with this evaluation.
     """
-    if on_evaluation is None:
-        return progress, metrics
-    setup, given = segments.setup, segments.given
+    if on_evaluation is None or not evaluated:
+        return progress
+    setup, given, metrics = segments.setup, segments.given, evaluated[-1]
     point = evaluated_program(given, progress, last, setup=setup)
     row = {name: value.item() for name, value in metrics.items()}
     answer = on_evaluation(Evaluation(row.pop("step"), point[0], point[1], row))
     own = {} if answer is None or answer is STOP else _checked(answer, metrics)
-    name = monitored(given[2], metrics)
+    name = Training(setup, *given).monitored
     if own and name not in {**metrics, **own}:
         raise refuse_monitor(name, {**metrics, **own})
     metric, stops = own.get(name), np.bool_(answer is STOP)
     if metric is not None or stops:
         progress = settle_program(given, progress, point, metric, stops, setup=setup)
-    return progress, metrics | own
+    evaluated[-1] = metrics | own
+    return progress
 
 
 def _checked(answer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +100,7 @@ def _checked(answer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
         )
     found = {}
     for name, value in answer.items():
-        if not isinstance(name, str) or name in {*metrics, "epoch"}:
+        if not isinstance(name, str) or name in {*metrics, *RESERVED}:
             raise ValueError(
                 "fit: `on_evaluation` must return names that are strings and not in use, got "
                 f"{name!r}."

@@ -27,7 +27,12 @@ from jaxopt_course.core import checks, on_mesh, under_automatic_mesh
 from jaxopt_course.tasks import Task
 
 from ._arguments import WITHOUT_END, Evaluated, OnDivergence, Timetable, check_key, check_parts
-from ._divergence import DivergenceError, explain_divergence, explain_evaluation
+from ._divergence import (
+    DivergenceError,
+    explain_divergence,
+    explain_evaluation,
+    nan_checks,
+)
 from ._early_stopping import EarlyStopping, check_early_stopping, described
 from ._evaluation import OnEvaluation, after_hook
 from ._log import Logging, Report, as_logging, open_reports
@@ -37,6 +42,7 @@ from ._segments import History, Segments, finish_program, open_segments
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
+from ._stream import Stream
 from ._track import check_track
 from ._training import Setup, Training
 
@@ -132,16 +138,14 @@ def fit(
         log: directory of the log, or a :class:`Logging`. None: no log.
         progress: whether to show the progress on stderr: a bar on a terminal, else a line every
             five seconds and at the end.
-        track: numbers to add to every row of the history, of ``"learning_rate"``,
-            ``"gradient_norm"`` and ``"update_norm"``. The norms are global ones of the gradients
-            that the optimizer receives and of the changes of the parameters, as means over the
-            steps since the last evaluation; the learning rate is that of the last update (see
-            :func:`~jaxopt_course.transforms.learning_rates`).
+        track: numbers to add to every row of the history, as in :func:`make_train`. A training is
+            resumed with the same norms.
         on_evaluation: function of an :class:`Evaluation`, called on the host at each evaluation. It
             returns a mapping from names to numbers, which join the row of this evaluation in
             history, log and progress and may be monitored by ``early_stopping``; ``STOP``, which
-            ends the training; or None. A name that it omits is NaN in the history. With several
-            processes it must return the same in all of them.
+            ends the training; or None. A name that it omits is NaN in the history, but a mapping
+            without the monitored metric is an error. With several processes it must return the same
+            in all of them.
         callbacks: functions of a :class:`Record`, called in turn after each segment, whether or not
             there was an evaluation. What they return is ignored.
         segment: steps of a segment, in [1, inf); it does not change the result. None: as many as
@@ -177,46 +181,30 @@ def fit(
     """
     check_parts("fit", task, optimizer)
     check_key("fit", key)
-    check_early_stopping("fit", early_stopping)
-    checks.choice("fit", "on_divergence", on_divergence, get_args(OnDivergence))
-    checks.choice("fit", "evaluate", evaluate, get_args(Evaluated))
-    if segment is not None:
-        checks.integer("fit", "segment", segment, "[1, inf)")
-    if max_time is not None:
-        checks.number("fit", "max_time", max_time, "(0, inf)")
-        steps = WITHOUT_END if epochs is steps is None else steps
-    checkpoint, log = as_checkpointing(checkpoint), as_logging(log)
-    if checkpoint is not None and log is not None and checkpoint.resume == "auto":
-        log = log._replace(replace=True)
+    _check_options(early_stopping, evaluate, on_divergence, max_time, segment)
+    if epochs is steps is None and max_time is not None:
+        steps = WITHOUT_END
+    checkpoint = as_checkpointing(checkpoint)
+    log = as_logging(log, resumes=checkpoint is not None and checkpoint.resume == "auto")
     anything = Timetable(1, 1, 1, 1)  # until the data are known
-    placement = make_placement("fit", mesh, sharding)
+    placement, tracked = make_placement("fit", mesh, sharding), check_track("fit", track)
     is_heard = on_evaluation is not None
-    setup = Setup(
-        *(task, optimizer, anything, evaluate, on_divergence, placement, is_heard),
-        track=check_track("fit", track),
-    )
+    parts = (task, optimizer, anything, evaluate, on_divergence, placement, is_heard, tracked)
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
-    segments = open_segments(setup, data, rows, batch_size, early_stopping, lengths)
-    start, key_data = segments.start(key), jax.random.key_data(key)
-    rule = described(early_stopping)
-    compared = {"early_stopping": rule, "evaluate": evaluate, "key": key_data}
+    segments = open_segments(Setup(*parts), data, rows, batch_size, early_stopping, lengths)
+    start = segments.start(key)
+    compared = {"early_stopping": described(early_stopping), "evaluate": evaluate}
+    compared |= {"key": jax.random.key_data(key)}
     with open_saver(checkpoint, segments, start, compared) as saver:
         start, history = saver.restore(start, segments)
-        # The other answers to a NaN are their own: they expect it, or explain it.
-        config: Any = jax.config
-        by_jax = config.jax_debug_nans and on_divergence == "stop"
         with (
-            jax.debug_nans(by_jax),
+            nan_checks(on_divergence),
             requests_to_stop(when=checkpoint is not None) as requested,
             open_reports(log, progress, segments.setup.timetable, start, history) as report,
         ):
             deadline = math.inf if max_time is None else time.monotonic() + max_time
-            run = _run(
-                *(segments, start, history, saver, report, callbacks, on_evaluation),
-                requested=requested,
-                segment=segment,
-                deadline=deadline,
-            )
+            between = Between(report, callbacks, on_evaluation, requested, segment, deadline)
+            run = _run(segments, start, history, saver, between)
     return run if mesh is None else on_mesh(run, mesh)
 
 
@@ -236,7 +224,9 @@ def smoke_test(
     """
     options |= {"epochs": None, "steps": 2, "evaluate_every": 1, "segment": 1}
     if isinstance(data, Iterator):
-        data = list(itertools.islice(data, 2))  # which can be read twice
+        data = Stream(data)
+    if isinstance(data, Stream) and isinstance(data.batches, Iterator):
+        data = data._replace(batches=list(itertools.islice(data.batches, 2)))  # to be read twice
     checkpoint, log = as_checkpointing(checkpoint), as_logging(log)
     with tempfile.TemporaryDirectory() as folder:
         if log is not None:
@@ -252,53 +242,64 @@ def smoke_test(
         return run
 
 
+def _check_options(
+    early_stopping: Any, evaluate: Any, on_divergence: Any, max_time: Any, segment: Any
+) -> None:
+    """Raise unless each of these arguments of :func:`fit` is in range."""
+    check_early_stopping("fit", early_stopping)
+    checks.choice("fit", "evaluate", evaluate, get_args(Evaluated))
+    checks.choice("fit", "on_divergence", on_divergence, get_args(OnDivergence))
+    if max_time is not None:
+        checks.number("fit", "max_time", max_time, "(0, inf)")
+    if segment is not None:
+        checks.integer("fit", "segment", segment, "[1, inf)")
+
+
+class Between(NamedTuple):
+    """What :func:`fit` does between two segments, and when it ends.
+
+    report: writes the log and shows the progress.
+    callbacks, on_evaluation, segment: arguments of :func:`fit`.
+    requested: returns the signal that requests a stop, or 0.
+    deadline: time of the monotonic clock at which the training ends.
+    """
+
+    report: Report
+    callbacks: Sequence[Callable[[Record], Any]]
+    on_evaluation: OnEvaluation | None
+    requested: Callable[[], int]
+    segment: int | None
+    deadline: float
+
+
 def _run(
-    segments: Segments,
-    progress: Progress,
-    history: History,
-    saver: Saver,
-    report: Report,
-    callbacks: Sequence[Callable[[Record], Any]],
-    on_evaluation: OnEvaluation | None,
-    *,
-    requested: Callable[[], int],
-    segment: int | None,
-    deadline: float,
+    segments: Segments, progress: Progress, history: History, saver: Saver, between: Between
 ) -> Run:
     """The loop over segments, until all steps are done, time is up, or the training ends early.
 
-    It continues a training with this progress and history. ``requested`` returns the signal that
-    requests a stop, or 0. ``deadline`` is a time of the monotonic clock.
+    It continues a training with this progress and history.
     """
     timetable = segments.setup.timetable
-    done, length = int(progress.state.step), segment or 1
+    done, length = int(progress.state.step), between.segment or 1
     is_late = has_ended = False
     try:
         while progress.running and done < timetable.steps and not (is_late or has_ended):
             begin, begun = done, time.monotonic()
-            end = min(begin + min(length, timetable.longest_segment), timetable.steps)
-            if on_evaluation is not None:
-                end = min(end, timetable.next_evaluation(begin))
-            after, losses, evaluated, has_ended = _advance(segments, progress, saver.cut(done, end))
+            end = saver.cut(begin, _end_of_segment(segments.setup, begin, length))
+            after, losses, evaluated, has_ended = _advance(segments, progress, end)
             taken, done = time.monotonic() - begun, begin + len(losses)
-            if evaluated:  # several only without a hook
-                last = has_ended or done == timetable.steps
-                after, evaluated[-1] = after_hook(
-                    on_evaluation, segments, after, evaluated[-1], last
-                )
+            last = has_ended or done == timetable.steps
+            progress = after_hook(between.on_evaluation, segments, after, evaluated, last)
             history.extend(evaluated)
-            progress = after
-            report(done, losses, evaluated, begun)
+            between.report(done, losses, evaluated, begun)
             now = time.monotonic()
-            if segment is None:
-                ideal = SEGMENT_SECONDS * (done - begin) / taken
-                length = int(max(1, min(10 * length, ideal)))
+            length = between.segment or _longer(length, (done - begin) / taken)
             length, request, is_late, is_due = agree(
-                length, requested(), now >= deadline, saver.is_due(done)
+                length, between.requested(), now >= between.deadline, saver.is_due(done)
             )
             if is_due or request:
                 saver.save(progress, history)
-            for callback in callbacks:
+            for callback in between.callbacks:
                 callback(_record(progress, losses, evaluated, timetable))
             if request:
                 leave(request)
@@ -314,7 +315,19 @@ def _run(
             f"fit: the stream ended after {checks.counted(done, 'batch', 'batches')}, but "
             f"{timetable.steps} were asked for."
         )
-    return _result(segments, progress, history, is_late, on_evaluation)
+    return _result(segments, progress, history, is_late, between.on_evaluation)
+
+
+def _longer(length: int, rate: float) -> int:
+    """The length of the next segment at ``rate`` steps per second, at most ten times ``length``."""
+    return int(max(1, min(10 * length, SEGMENT_SECONDS * rate)))
+
+
+def _end_of_segment(setup: Setup, begin: int, length: int) -> int:
+    """The last step of a segment of at most ``length`` steps; the host's evaluations end it."""
+    timetable = setup.timetable
+    end = min(begin + min(length, timetable.longest_segment), timetable.steps)
+    return min(end, timetable.next_evaluation(begin)) if setup.on_host else end
 
 
 def _advance(
@@ -344,16 +357,16 @@ def _result(
 ) -> Run:
     """The run that ends here, with a last evaluation if time is up."""
     setup, timetable = segments.setup, segments.setup.timetable
-    done, outcome = int(progress.state.step), progress.outcome
+    done, is_late = int(progress.state.step), is_late and bool(progress.running)
     is_evaluated = lambda: bool(history) and int(history[-1]["step"]) == done
-    if is_late and progress.running and done < timetable.steps:
+    if is_late and done < timetable.steps and not is_evaluated():
+        progress, metrics = segments.evaluate(progress, True)
+        evaluated = [jax.device_get(metrics)]
+        progress = after_hook(on_evaluation, segments, progress, evaluated, True)
+        history += evaluated
+    outcome = progress.outcome
+    if is_late and done < timetable.steps and int(outcome.code) != OutcomeCode.DIVERGED:
         outcome = Outcome(code_of(OutcomeCode.OUT_OF_TIME), progress.state.step)
-        if not is_evaluated():
-            progress, metrics = segments.evaluate(progress, True)
-            progress, metrics = after_hook(
-                on_evaluation, segments, progress, jax.device_get(metrics), True
-            )
-            history.append(metrics)
     is_additional = is_evaluated() and done % timetable.evaluate_every > 0
     if progress.running and (is_additional or done == timetable.steps):
         progress = finish_program(segments.given, progress, setup=setup)

@@ -43,9 +43,14 @@ class Logging(NamedTuple):
     replace: bool = False
 
 
-def as_logging(log: str | os.PathLike[str] | Logging | None) -> Logging | None:
-    """``log``, or the :class:`Logging` in this directory."""
-    return log if log is None or isinstance(log, Logging) else Logging(log)
+def as_logging(
+    log: str | os.PathLike[str] | Logging | None, resumes: bool = False
+) -> Logging | None:
+    """``log``, or the :class:`Logging` in this directory; it is replaced if a training resumes."""
+    if log is None:
+        return None
+    log = log if isinstance(log, Logging) else Logging(log)
+    return log._replace(replace=log.replace or resumes)
 
 
 @contextlib.contextmanager

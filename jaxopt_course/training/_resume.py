@@ -30,10 +30,11 @@ from jaxopt_course.core import Params, checks, tree
 from jaxopt_course.tasks import Batch, Task, losses_of
 from jaxopt_course.transforms import packed_state, unpack
 
-from ._early_stopping import EarlyStopping, monitored, worst_of
+from ._early_stopping import worst_of
 from ._progress import Progress
 from ._segments import History, Segments, metrics_like
 from ._state import OutcomeCode
+from ._training import Training
 
 
 NAMES = {"optimizer": "optimizer", "model": "model", "data": "data set"}
@@ -102,7 +103,8 @@ def as_checkpointing(
 class Saver:
     """Saves and restores one training; without a store it does nothing.
 
-    ``about`` is saved beside the state: fingerprints, numbers and config.
+    ``about`` is saved beside the state: fingerprints, numbers and config. ``training`` knows the
+    metric by which the best checkpoints are kept.
     """
 
     def __init__(
@@ -110,9 +112,9 @@ class Saver:
         store: CheckpointStore | None = None,
         options: Checkpointing | None = None,
         about: Mapping[str, Any] | None = None,
-        rule: EarlyStopping | None = None,
+        training: Any = None,
     ) -> None:
-        self._rule = rule
+        self._training = training
         self._store, self._about = store, dict(about or {})
         self._options = Checkpointing("") if options is None else options
         self._saved_step, self._saved_time = -1, time.monotonic()
@@ -137,7 +139,11 @@ class Saver:
         like = metrics_like(segments, start)
         history = [_as_metrics(row, like, segments.setup.on_host) for row in was["history"]]
         measured = None if start.measured is None else saved.tree.state.params
-        return packed_state(saved.tree._replace(measured=measured), start), history
+        progress = saved.tree._replace(measured=measured)
+        if _metric_of(was["numbers"]) != _metric_of(now["numbers"]):
+            # The best value of another metric means nothing to this one.
+            progress = progress._replace(best_loss=start.best_loss, stopping=start.stopping)
+        return packed_state(progress, start), history
 
     def cut(self, begin: int, end: int) -> int:
         """``end``, or the first step after ``begin`` at which a save is due."""
@@ -163,10 +169,7 @@ class Saver:
         if self._store is None or step == self._saved_step or diverged:
             return
         rows = [{name: x.item() for name, x in row.items()} for row in history]
-        last = rows[-1] if rows else {}
-        loss = last.get(monitored(self._rule, last))
-        if loss is not None and worst_of(self._rule) < 0:
-            loss = -loss  # the store ranks by the lowest
+        loss = _rank(self._training, rows[-1]) if rows else None
         about = {**self._about, "history": rows}
         try:
             self._store.save(step, _as_saved(progress), loss=loss, about=about)
@@ -207,7 +210,7 @@ def open_saver(
                 f"fit: {os.fspath(options.directory)} holds checkpoints up to step {latest}: give "
                 "`Checkpointing(..., resume='auto')` to resume from them, or another directory."
             )
-        yield Saver(store, options, about, segments.given[2])
+        yield Saver(store, options, about, Training(segments.setup, *segments.given))
 
 
 def optimizer_fingerprint(
@@ -348,6 +351,18 @@ def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         else f"`{name}` was {saved.get(name)!r} before and is {now.get(name)!r} now."
         for name in changed
     ]
+
+
+def _rank(training: Training, row: Mapping[str, Any]) -> float | None:
+    """The number by which the store ranks a checkpoint, the lowest first, if ``row`` has it."""
+    value = row.get(training.monitored)
+    is_max = worst_of(training.early_stopping) < 0
+    return -value if is_max and value is not None else value
+
+
+def _metric_of(numbers: Mapping[str, Any]) -> list[Any]:
+    """The metric that the rule of early stopping monitors, and its mode; [] by default."""
+    return list(numbers.get("early_stopping") or ())[2:]
 
 
 def _changes(was: Sequence[str], new: Sequence[str]) -> str:

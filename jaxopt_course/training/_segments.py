@@ -26,7 +26,7 @@ from ._early_stopping import EarlyStopping
 from ._progress import Progress, hold, release
 from ._sharding import check_divided, constrain, replicate, spread
 from ._state import Rows, TrainState
-from ._stream import Stream, StreamReader, is_stream
+from ._stream import Stream, StreamReader, is_stream, refuse_arrays, refuse_two_batches
 from ._training import Setup, Training
 from ._validation_stream import ValidationStream
 
@@ -193,6 +193,7 @@ def open_segments(
             "fit: `rows` are of arrays; validate a stream by `Stream(validation=...)`."
         )
     stream = data if isinstance(data, Stream) else Stream(data)
+    refuse_arrays(stream)
     reader = StreamReader(stream.batches, batch_size)
     examples = validation = None
     no_rows: Any = None  # all batches come from the stream
@@ -200,6 +201,7 @@ def open_segments(
         check = targets_check(setup.task, reader.first.inputs)
         validation = ValidationStream(stream.validation, batch_size, check)
     elif stream.validation is not None:
+        refuse_two_batches(stream.validation, reader.first)
         examples = as_examples("fit", stream.validation)
         everything = jnp.arange(count_rows("fit", examples), dtype=jnp.int32)
         rows = Rows(no_rows, None, everything)

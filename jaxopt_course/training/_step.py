@@ -5,7 +5,7 @@ L(params) = sum_i w_i l_i / sum_i w_i,        0 if all weights are 0
 If the optimizer scales the loss by s, the gradient of s L is computed and divided by s in float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,8 @@ from ._state import TrainState
 
 BatchAt = Callable[[Any, Array], Batch]  # (key, step) -> the batch of a step in the past
 Means = dict[str, Float[Array, ""]]
+
+RESERVED = {"epoch", "loss", "skipped", "step"}  # names in a row of the history or the log
 
 
 def init_state(task: Task, optimizer: optax.GradientTransformation, key: Any) -> TrainState:
@@ -74,8 +76,8 @@ def make_step(
         and the metrics of the task.
 
     Raises:
-        ValueError: when called, if a metric of the task is called ``"loss"``, ``"skipped"`` or
-            ``"step"``.
+        ValueError: when called, if a metric of the task is called ``"epoch"``, ``"loss"``,
+            ``"skipped"`` or ``"step"``.
     """
     check_parts("make_step", task, optimizer)
 
@@ -191,6 +193,13 @@ def batch_weight(batch: Batch) -> Float[Array, ""]:
     return numerics.as_float(jnp.sum(batch.weights))
 
 
+def check_names(metrics: Iterable[str], taken: Collection[str]) -> None:
+    """Raise ValueError if a metric of a task has a name that is ``taken``."""
+    for name in metrics:
+        if name in taken:
+            raise ValueError(f"Task: a metric cannot be called {name!r}, that name is in use.")
+
+
 def batch_means(
     task: Task, params: Params, model_state: PyTree, batch: Batch, *, key: Any, train: bool
 ) -> tuple[Means, PyTree]:
@@ -198,9 +207,7 @@ def batch_means(
     losses, (model_state, metrics) = losses_of(
         task, params, model_state, batch, key=key, train=train
     )
-    taken = sorted({"loss", "skipped", "step"} & set(metrics))
-    if taken:
-        raise ValueError(f"Task: a metric cannot be called {taken[0]!r}, that name is in use.")
+    check_names(metrics, RESERVED)
 
     def mean(values: Array) -> Array:
         if batch.weights is None:

@@ -29,6 +29,13 @@ class Stream(NamedTuple):
         or a stream of them, read in full at every evaluation with one batch in memory at a time: an
         iterable of batches that is not an iterator, or a function without arguments that returns
         an iterable. None: no validation.
+
+    To validate a training on arrays by a stream, make batches of the arrays by
+    :func:`~jaxopt_course.data.array_stream`.
+
+    Examples:
+        >>> batches = [(np.ones((2, 3)), np.ones(2))] * 4
+        >>> stream = Stream(batches, validation=lambda: batches[:2])
     """
 
     batches: Any
@@ -48,6 +55,27 @@ def is_stream(owner: str, data: Any) -> bool:
         f"array or a dict of arrays without targets, or a stream of batches, got "
         f"{type(data).__name__}."
     )
+
+
+def refuse_arrays(stream: Stream) -> None:
+    """Raise TypeError if ``stream.batches`` are all rows as arrays, which have no batches yet."""
+    pair = pair_of(stream.batches)
+    if pair is not None and any(batch_parts(part) is None for part in pair):
+        raise TypeError(
+            "fit: `Stream.batches` must be batches, got the arrays of all rows: make batches of "
+            "them by `jc.data.array_stream`, or pass the arrays as `data` and validate by `rows`."
+        )
+
+
+def refuse_two_batches(validation: Any, first: Batch) -> None:
+    """Raise ValueError if the pair ``validation`` looks like two batches such as ``first``."""
+    is_group = lambda x: isinstance(x, tuple | list)
+    if is_group(validation) and all(map(is_group, validation)) and not is_group(first.inputs):
+        raise ValueError(
+            "fit: a `validation` of two parts must be the pair (inputs, targets), with inputs like "
+            "those of the batches, got two groups of arrays; give two batches as a function that "
+            "returns them."
+        )
 
 
 class StreamReader:

@@ -8,7 +8,7 @@ The norms are means over the steps since the last evaluation, weighted by the ro
 the loss is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,6 +32,13 @@ def check_track(owner: str, track: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         checks.choice(owner, "track", name, TRACKED)
     return names
+
+
+def check_not_tracked(track: Sequence[str], metrics: Collection[str]) -> None:
+    """Raise ValueError if a metric of the task has the name of a tracked number."""
+    for name in track:
+        if name in metrics:
+            raise ValueError(f"Task: a metric cannot be called {name!r} if `track` names it, too.")
 
 
 def no_norms(track: Sequence[str], params: Params) -> dict[str, Float[Array, ""]]:

@@ -51,7 +51,7 @@ from ._progress import (
 from ._sharding import Placement, constrain, constrain_batch, split_shapes
 from ._state import Outcome, OutcomeCode, Rows, TrainState
 from ._step import StepTaken, batch_means, init_state, train_step, value_fn_after
-from ._track import no_norms, norms_of, rates_of
+from ._track import check_not_tracked, no_norms, norms_of, rates_of
 
 
 class Held(NamedTuple):
@@ -117,6 +117,11 @@ class Training:
         return Batches(self.examples, self.rows, self.setup.timetable)
 
     @property
+    def monitored(self) -> str:
+        """The name of the metric that decides which parameters are best."""
+        return monitored(self.early_stopping, self._validates)
+
+    @property
     def _validates(self) -> bool:
         has_rows = self.rows is not None and self.rows.validation is not None
         return has_rows or self.setup.validates_stream
@@ -145,9 +150,9 @@ class Training:
             like = self.batches.like if like is None else like
             totals = zeros_like(jax.eval_shape(means_of, state.params, state.model_state, like)[0])
             zero = jnp.zeros_like(totals["loss"])
+            check_not_tracked(self.setup.track, totals)
             totals |= no_norms(self.setup.track, state.params)
-            names = {*totals, "validation_loss"} if self._validates else totals
-            of_steps = monitored(self.early_stopping, names) in totals
+            of_steps = self.monitored in totals
             return Progress(
                 state=state,
                 measured=state.params if of_steps else None,
@@ -320,8 +325,8 @@ class Training:
 
     def _metric(self, metrics: dict[str, Array], loss: Array) -> Array | None:
         """The metric that decides what is best, ``loss`` by default; None: one of the host."""
-        name = monitored(self.early_stopping, metrics)
-        if name == ("validation_loss" if self._validates else "loss"):
+        name = self.monitored
+        if name == monitored(None, self._validates):
             return loss
         if name not in metrics and not self.setup.on_host:
             raise refuse_monitor(name, metrics)

@@ -13,9 +13,9 @@ from jaxopt_course.data import padded_stream
 from jaxopt_course.tasks import Batch, Task
 
 from ._data import count_rows
-from ._evaluate import numbers_of
+from ._evaluate import batch_sums, numbers_of
 from ._sharding import Placement, check_divided, spread
-from ._step import batch_means, batch_weight
+from ._step import batch_weight
 from ._stream import as_batch
 
 
@@ -53,13 +53,13 @@ class ValidationStream:
             rows = jax.process_count() * count_rows("fit", batch.inputs)
             check_divided("fit", f"the rows of batch {number} of {NAME}", rows, placement)
             shared = spread(batch, placement)
-            found, predictions = _of_batch(params, model_state, shared, task=task)
+            *found, predictions = _of_batch(params, model_state, shared, task=task)
             sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
             if predictions is not None:
                 kept.append(on_host((predictions, shared.targets, _weights(shared))))
+        totals, weight = sums
         means = {
-            name: numerics.safe_divide(x, sums["weight"].astype(x.dtype))
-            for name, x in sums["sums"].items()
+            name: numerics.safe_divide(x, weight.astype(x.dtype)) for name, x in totals.items()
         }
         if task.whole_metrics is None:
             return means
@@ -70,8 +70,7 @@ class ValidationStream:
         """Shapes and dtypes of :meth:`means`."""
 
         def of_one(params: Params, model_state: PyTree, batch: Batch) -> dict[str, Any]:
-            found, predictions = _of_batch(params, model_state, batch, task=task)
-            means: dict[str, Any] = found["sums"]
+            means, _, predictions = _of_batch(params, model_state, batch, task=task)
             if task.whole_metrics is None:
                 return means
             whole = task.whole_metrics(predictions, batch.targets, _weights(batch))
@@ -93,14 +92,10 @@ class ValidationStream:
 @compiled_for("task")
 def _of_batch(
     params: Params, model_state: PyTree, batch: Batch, *, task: Task
-) -> tuple[dict[str, Any], Any]:
-    """Weighted sums of loss and metrics over a batch with its weight, and predictions if needed."""
-    means, _ = batch_means(task, params, model_state, batch, key=None, train=False)
-    weight = batch_weight(batch)
-    sums = {name: mean * weight.astype(mean.dtype) for name, mean in means.items()}
-    is_needed = task.whole_metrics is not None
-    predictions = task.predict(params, model_state, batch.inputs) if is_needed else None
-    return {"sums": sums, "weight": weight}, predictions
+) -> tuple[dict[str, Any], Array, Any]:
+    """The sums of :func:`batch_sums`, the weight of the batch, and the predictions."""
+    sums, predictions = batch_sums(task, params, model_state, batch)
+    return sums, batch_weight(batch), predictions
 
 
 def _weights(batch: Batch) -> Array:

@@ -105,3 +105,9 @@ def test_numbers_of_an_augmentation_are_hyperparameters_of_one_program():
     run(jnp.array([0.1, 0.7]))
     assert len(traces) == 1
     assert abs(something - nothing).max() > 1e-3
+
+
+def test_mixtures_need_targets():
+    task = mixed(function_task(lambda key: {}, lambda p, x: x, loss=lambda y, batch: y[:, 0]), 0.3)
+    with pytest.raises(ValueError, match="mixed: the batches must have targets, got None"):
+        losses_of(task, Batch(jnp.ones((2, 1))), jax.random.key(0))

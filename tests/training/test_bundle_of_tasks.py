@@ -11,7 +11,7 @@ from jaxopt_course.data import fit_scaler, scale_features
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adam
 from jaxopt_course.problems import problem
-from jaxopt_course.tasks import linen_task, starting_from
+from jaxopt_course.tasks import Task, linen_task, starting_from
 from jaxopt_course.training import Bundle, apply_bundle, evaluate, fit, load_bundle, save_bundle
 
 from .test_bundle import INPUTS, make_bundle
@@ -97,3 +97,12 @@ def test_a_loaded_model_is_trained_further(saved):
     before = evaluate(bundle.task(), bundle.params, bundle.model_state, inputs, targets)["loss"]
     assert before == pytest.approx(float(first), rel=1e-5)
     assert run.history["loss"][-1] < run.history["loss"][0]
+
+
+def test_a_state_with_keys_is_refused():
+    task = Task(lambda key: ({}, {"key": key}), None, lambda params, state, inputs: inputs)
+    bundle = Bundle.of(task, *task.init(jax.random.key(0)))
+    with pytest.raises(
+        ValueError, match="holds arrays of numbers, but the task's state holds PRNG"
+    ):
+        save_bundle("never", bundle)

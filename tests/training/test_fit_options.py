@@ -107,6 +107,14 @@ def test_a_smoke_run_tries_everything_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("wrap", [lambda batches: batches, Stream])
+def test_a_smoke_run_draws_two_batches_of_an_iterator(wrap, tmp_path):
+    data = line()
+    batches = iter([(data.inputs[i : i + 4], data.targets[i : i + 4]) for i in (0, 4, 8)])
+    smoke_test(TASK, OPTIMIZER, wrap(batches), key=KEY, checkpoint=tmp_path / "c", progress=False)
+    assert len(list(batches)) == 1
+
+
 def test_a_stream_trains_as_the_arrays_do_that_it_comes_from():
     data = line()
     run_key = jax.random.split(KEY)[1]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_course.checkpoints import CheckpointWarning
 from jaxopt_course.optimizers import adam, sgd
 from jaxopt_course.training import (
     STOP,
@@ -171,6 +172,7 @@ def test_an_unknown_metric_is_answered_with_those_there_are(hook):
         (0.5, TypeError, "must return a mapping from names to numbers, STOP or None, got 0.5"),
         ({"loss": 1.0}, ValueError, "not in use, got 'loss'"),
         ({"epoch": 1.0}, ValueError, "not in use, got 'epoch'"),
+        ({"skipped": 1.0}, ValueError, "not in use, got 'skipped'"),
         ({"f1": jnp.ones(2)}, TypeError, "must return real numbers, got .* for 'f1'"),
         ({"f1": "high"}, TypeError, "must return real numbers, got 'high' for 'f1'"),
     ],
@@ -192,6 +194,11 @@ def test_bad_rules_are_refused(field, value, error, sentence):
     object.__setattr__(rule, field, value)  # past the check of types that only tests have
     with pytest.raises(error, match=sentence):
         follow(early_stopping=rule)
+
+
+def test_a_rule_that_is_no_rule_is_refused(as_users_run_it):
+    with pytest.raises(TypeError, match="`early_stopping` must be an EarlyStopping or None, got 3"):
+        follow(early_stopping=3)
 
 
 def test_a_resumed_training_remembers_the_best_value(tmp_path):
@@ -256,3 +263,44 @@ def test_the_evaluation_after_the_time_is_up_is_heard():
     )
     assert int(run.outcome.code) == OutcomeCode.OUT_OF_TIME
     assert run.history["seen"].tolist() == [int(run.state.step)]
+
+
+def test_the_time_is_up_but_the_last_evaluation_is_not_finite():
+    """Such a run has diverged, whatever the clock says."""
+    nan = planted_task(jnp.full(10**6, jnp.nan))
+    options = {"key": KEY, "max_time": 0.1, "batch_size": 4, "evaluate_every": 10**5}
+    run = fit(nan, SGD, line(4), rows=ALL, progress=False, **options)
+    assert int(run.outcome.code) == OutcomeCode.DIVERGED
+
+
+def test_what_the_host_calls_validation_loss_ranks_nothing_by_default(tmp_path):
+    """The training loss of step k is -k, so without validation its last checkpoint is the best."""
+    fit(
+        *(PLANTED, SGD, line(4)),
+        key=KEY,
+        progress=False,
+        **OPTIONS | {"steps": 5},
+        on_evaluation=lambda evaluation: {"validation_loss": float(evaluation.step)},
+        checkpoint=Checkpointing(tmp_path, every_steps=1, keep_latest=1),
+    )
+    assert {path.name for path in tmp_path.iterdir() if path.name.isdigit()} == {"5"}
+
+
+def test_a_resumed_training_with_another_metric_forgets_the_best_value(tmp_path):
+    """A score below the loss before would never be the best."""
+    small = lambda evaluation: {"score": score(evaluation)["score"] - 100}
+    follow(early_stopping=EarlyStopping(100), checkpoint=tmp_path, **OPTIONS | {"steps": 4})
+    rule = EarlyStopping(100, monitor="score", mode="max")
+    resume = Checkpointing(tmp_path, resume="auto")
+    with pytest.warns(CheckpointWarning, match=r"`early_stopping` was \[100, 0.0\] before"):
+        run = follow(early_stopping=rule, on_evaluation=small, checkpoint=resume)
+    assert float(run.best_params["steps"]) == 9
+
+
+@pytest.mark.parametrize("monitor", ["score", "validation_loss"])
+def test_a_run_stopped_by_the_host_stays_stopped(monitor, tmp_path):
+    rule = EarlyStopping(100, monitor=monitor)
+    hook = lambda evaluation: STOP if evaluation.step == 4 else score(evaluation)
+    kept = {"checkpoint": Checkpointing(tmp_path, resume="auto"), "early_stopping": rule}
+    run = follow(on_evaluation=hook, **kept)
+    chex.assert_trees_all_equal(follow(on_evaluation=hook, **kept), run)

@@ -124,3 +124,15 @@ def test_what_cannot_be_tracked():
     options = {**OPTIONS, "track": ("learning_rate",)}
     with pytest.raises(ValueError, match=r"must tell its 'learning_rate', as that of `inject"):
         fit(line_task(), optax.adam(0.1), line(), key=KEY, progress=False, **options)
+
+
+@pytest.mark.parametrize("name", ["gradient_norm", "learning_rate"])
+def test_a_metric_of_the_task_is_not_overwritten(name):
+    def loss(*arguments, **options):
+        losses, (state, _) = SLOPE.loss(*arguments, **options)
+        return losses, (state, {name: losses})
+
+    named, options = SLOPE._replace(loss=loss), {**OPTIONS, "key": KEY, "progress": False}
+    with pytest.raises(ValueError, match=f"cannot be called '{name}' if `track` names it, too"):
+        fit(named, sgd(0.1), DATA, **options)
+    assert name in fit(named, sgd(0.1), DATA, **options | {"track": ()}).history

@@ -113,3 +113,15 @@ def test_what_cannot_be_read_again_is_refused():
     ]:
         with pytest.raises(ValueError, match=said):
             fit(TASK, OPTIMIZER, Stream(TRAIN, validation), **OPTIONS)
+
+
+@pytest.mark.parametrize("arrays", [DATA, DATA[0], {"inputs": DATA[0]}])
+def test_arrays_are_not_taken_for_a_stream(arrays):
+    with pytest.raises(TypeError, match=r"got the arrays of all rows: make batches of them by `jc"):
+        fit(TASK, OPTIMIZER, Stream(arrays, validation=pieces), **OPTIONS)
+
+
+def test_two_batches_are_not_taken_for_a_pair():
+    with pytest.raises(ValueError, match="give two batches as a function that returns them"):
+        fit(TASK, OPTIMIZER, Stream(TRAIN, validation=pieces()[:2]), **OPTIONS)
+    fit(TASK, OPTIMIZER, Stream(TRAIN[:2], validation=lambda: pieces()[:2]), **OPTIONS)
