@@ -7,8 +7,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +106,8 @@ def search(
         ValueError: if one of ``points`` does not lie in the space.
 
     Warns:
-        UserWarning: if no result depends on a number of the space, so that searching it is useless.
+        UserWarning: if no result depends on a number of the space, as soon as each combination of
+            options has been trained.
 
     Examples:
         >>> from jaxopt_course.studies import Float
@@ -116,52 +117,85 @@ def search(
         >>> result.scores.shape, round(result.configurations[result.best]["rate"], 1)
         ((64, 1, 1), 1.0)
     """
-    kept = tuple((metrics or {}).items())
-    ranking, rows = Ranking(metric, mode, kept), _fold_table(folds)
+    ranking, rows = Ranking(metric, mode, tuple((metrics or {}).items())), _fold_table(folds)
     study = Study(
         "search", train, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
-    checks.choice("search", "strategy", strategy, get_args(Strategy))
-    if chunk_size is not None:
-        checks.integer("search", "chunk_size", chunk_size, "[1, inf)")
-    in_chunks = strategy == "chunk"
-    checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=chunk_size)
-    start = _starting_points(study, points, trials)
-    left = None if trials is None else trials - len(start)
-    left, rounds = check_method(method, space, left, rounds)
-    trials = left + len(start)
-    trainings = _Trainings(study, _seed_numbers(seeds))
-    if not isinstance(method, str):
-        trainings.read = None  # the points were chosen, not searched
+    chunk_size = _chunk_size(strategy, chunk_size)
+    design = _design_of(study, method, trials, rounds, points)
+    trainings = _Trainings(study, _seed_numbers(seeds), warns=isinstance(method, str))
+    table = Table.of_size(design.trials * trainings.each)
+    return _result(trainings, _train_all(trainings, design, table, strategy, chunk_size), table)
+
+
+class _Design(NamedTuple):
+    """The points that a search tries.
+
+    trials: their number.
+    rounds: number of rounds of a method that learns.
+    method: its name, or the digest of the points.
+    start: points of the configurations that are trained first.
+    tables: what :func:`proposals` returns.
+    """
+
+    trials: int
+    rounds: int
+    method: str
+    start: Points
+    tables: Generator[Points, np.ndarray, None]
+
+    def about(self) -> dict[str, Any]:
+        """What distinguishes this design from others, in terms of JSON."""
+        begin = {"points": self.start.tolist()} if len(self.start) else {}
+        return {"trials": self.trials, "rounds": self.rounds, "method": self.method, **begin}
+
+
+def _design_of(
+    study: Study,
+    method: str | Points,
+    trials: int | None,
+    rounds: int | None,
+    configurations: Sequence[PyTree],
+) -> _Design:
+    start = _starting_points(study, configurations, trials)
+    left, rounds = check_method(method, study.space, trials, rounds, len(start))
+    key, mode = jax.random.fold_in(study.key, DESIGN), study.ranking.mode
+    tables = proposals(method, key, study.space, left, rounds, mode, start)
     name = method if isinstance(method, str) else digest(np.asarray(method, float))
-    begin = {"points": start.tolist()} if len(start) else {}
-    about = lambda: study.about(
-        trials=trials, rounds=rounds, method=name, **begin, **trainings.about()
-    )
-    table = Table.of_size(trials * trainings.each)
-    design = jax.random.fold_in(key, DESIGN)
-    tables = proposals(method, design, space, left, rounds, mode, start)
-    tried, scores = start[:0], None
+    return _Design(left + len(start), rounds, name, start, tables)
+
+
+def _train_all(
+    trainings: "_Trainings", design: _Design, table: Table, strategy: str, chunk_size: int
+) -> Points:
+    """Fill ``table``, and return the points that were tried."""
+    study = trainings.study
+    about = lambda: study.about(**design.about(), **trainings.about())
+    tried, scores = design.start[:0], None
     with table.saved(study, about) as save, _shown(trainings, table) as show:
-        while len(tried) < trials:
-            new = next(tables) if scores is None else tables.send(scores)
+        while len(tried) < design.trials:
+            new = next(design.tables) if scores is None else design.tables.send(scores)
             first, tried = len(tried), np.concatenate([tried, new])
-            for _ in trainings.run(tried, first, table, strategy, chunk_size or 8):
+            for _ in trainings.run(tried, first, table, strategy, chunk_size):
                 save()
                 show()
             scores = trainings.values(table)[first : len(tried)]
-    axes = (trials, *trainings.axes)
+    return tried
+
+
+def _result(trainings: "_Trainings", points: Points, table: Table) -> SearchResult:
+    study, axes = trainings.study, (len(points), *trainings.axes)
     return SearchResult(
-        space=space,
-        points=tried,
-        configurations=tuple(map(study.apart.configuration, tried)),
+        space=study.space,
+        points=points,
+        configurations=tuple(map(study.apart.configuration, points)),
         scores=table.scores.reshape(axes),
         history={name: x.reshape(*axes, -1) for name, x in table.history.items()},
         outcomes=table.outcomes.reshape(axes),
-        metric=metric,
-        mode=mode,
-        rows=rows,
-        key=key,
+        metric=study.ranking.metric,
+        mode=study.ranking.mode,
+        rows=study.rows,
+        key=study.key,
         seeds=trainings.seeds,
         seconds={"compile": table.compile_seconds, "run": table.run_seconds},
         chunks=dict(table.chunks),
@@ -169,16 +203,19 @@ def search(
 
 
 class _Trainings:
-    """Configurations x folds x seeds, numbered in this order."""
+    """Configurations x folds x seeds, numbered in this order.
 
-    def __init__(self, study: Study, seeds: tuple[int, ...]) -> None:
+    If it ``warns``, it names the numbers that have no effect.
+    """
+
+    def __init__(self, study: Study, seeds: tuple[int, ...], *, warns: bool) -> None:
         self.study, self.seeds = study, seeds
         self.axes = (1 if study.rows is None else len(study.rows.train)), len(seeds)
         self.each = math.prod(self.axes)  # of a configuration
         self.choices = list(study.apart.choices.items())
         self.tried = set[tuple[int, ...]]()  # options of the programs so far
         self.programs: dict[tuple[int, ...], Program] = {}  # by their options
-        self.read: set[int] | None = set()  # numbers that they read; None: no need to know
+        self.read = set[int]() if warns else None  # numbers that they read; None: no need to know
 
     def values(self, table: Table) -> np.ndarray:
         """The mean score of each configuration; NaN if a training failed or is not done."""
@@ -227,10 +264,9 @@ class _Trainings:
             raise failures[0]
 
     def _warn_of_unread(self, new: set[tuple[int, ...]]) -> None:
-        """Warn once of numbers that no program reads, as soon as every option has been tried."""
+        """Warn once of numbers that no program reads, as soon as each program has been run."""
         self.tried |= new
-        counts = [len(set(column)) for column in zip(*self.tried, strict=True)]
-        if self.read is None or counts != [len(kind.options) for _, kind in self.choices]:
+        if self.read is None or len(self.tried) < self.study.apart.programs:
             return
         names = [
             name
@@ -243,7 +279,7 @@ class _Trainings:
             warnings.warn(
                 f"search: no result depends on {', '.join(map(repr, unread))}: `train` does not "
                 "read it, so searching it has no effect.",
-                stacklevel=5,  # the user's call: above `run`, the search and its wrapper
+                stacklevel=6,  # the user's call: above `run`, `_train_all`, `search`, its wrapper
             )
 
     def about(self) -> dict[str, Any]:
@@ -314,7 +350,9 @@ def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
 
 
 def _starting_points(study: Study, configurations: Sequence[PyTree], trials: int | None) -> Points:
-    """The points of the configurations that are trained first."""
+    """The points of the configurations that are trained first; checks the number of trials."""
+    if trials is not None:
+        checks.integer("search", "trials", trials, f"[{len(configurations) + 1}, inf)")
     found = []
     for number, configuration in enumerate(configurations):
         try:
@@ -324,9 +362,17 @@ def _starting_points(study: Study, configurations: Sequence[PyTree], trials: int
             raise ValueError(
                 f"search: `points` must lie in `space`, but number {number} does not: {text}."
             ) from None
-    if found and trials is not None:
-        checks.integer("search", "trials", trials, f"[{len(found) + 1}, inf)")
     return np.array(found, float).reshape(len(found), len(study.apart.ranges))
+
+
+def _chunk_size(strategy: str, size: int | None) -> int:
+    """The checked size of the chunks of the strategy "chunk"."""
+    checks.choice("search", "strategy", strategy, get_args(Strategy))
+    if size is not None:
+        checks.integer("search", "chunk_size", size, "[1, inf)")
+    in_chunks = strategy == "chunk"
+    checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=size)
+    return 8 if size is None else size
 
 
 def _fold_table(folds: Folds | Rows | None) -> Rows | None:
