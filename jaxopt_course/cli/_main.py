@@ -208,7 +208,7 @@ def _exit_code(error: BaseException) -> int | None:
 def _complain(command: str, error: BaseException | str, code: int, *, in_json: bool) -> int:
     text = " ".join(str(error).split())
     # Options that commands share are checked in the name of `train` or `fit`.
-    for owner in (command, "train", "fit", "read_table"):
+    for owner in (command, "train", "fit"):
         text = text.removeprefix(f"{owner}: ")
     sys.stderr.write(f"jaxopt-course {command}: {text}\n")
     if in_json and not has_printed():

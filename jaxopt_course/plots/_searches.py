@@ -172,7 +172,9 @@ def _so_far(axes: Axes, result: SearchResult) -> None:
     values, numbers = result.values, np.arange(len(result.values))
     ended = np.isfinite(values)
     so_far = np.fmin if result.mode == "min" else np.fmax
-    axes.plot(numbers[ended], values[ended], "o", color="0.6", markersize=3, label="each configuration")
+    axes.plot(
+        numbers[ended], values[ended], "o", color="0.6", markersize=3, label="each configuration"
+    )
     best = so_far.accumulate(values)
     axes.step(numbers, best, where="post", color=COLORS[0], label="best so far")
     if not ended.all():

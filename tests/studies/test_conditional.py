@@ -221,7 +221,7 @@ def test_options_with_and_without_values_may_be_starting_points(key):
 @pytest.mark.parametrize(
     ("method", "trials", "sentence"),
     [
-        ("sobol", True, "`trials` must be an integer"),
+        ("sobol", True, "`trials` must be an int"),
         ("sobol", 1, r"`trials` must lie in \[2, inf\), got 1"),
         (np.zeros((3, 1)), 3, "`trials` must be the 3 of `method` and the 1 of `points`, got 3"),
     ],
