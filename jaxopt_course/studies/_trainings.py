@@ -1,4 +1,4 @@
-"""The trainings of a search: every configuration, fold and seed, in the programs of their options."""
+"""The trainings of a search: each configuration, fold and seed, in the program of its options."""
 
 import collections
 import itertools
