@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxopt_course.core import checks
 from jaxopt_course.data import (
     TableEncoder,
     TableError,
@@ -98,22 +99,20 @@ def run(arguments: Sequence[str]) -> int:
         return COMPLETED
     if not options.file.is_file():
         raise UsageError(f"FILE does not exist: {str(options.file)!r}.")
-    place, encoder = f"evaluate: {str(options.file)!r}", bundle.encoder
-    texts = [c.name for c in encoder.columns if c.kind == "category"] if encoder else []
-    table = open_table("evaluate", options.file, text=[*texts, *([options.id] * bool(options.id))])
-    for option in ("target", "id"):
-        _check_column(options.file, table, option, getattr(options, option))
+    place, table = f"evaluate: {str(options.file)!r}", _open(options.file, bundle, options.id)
+    names = names_in(options.target or record.options.target or "target", table.column_names)
+    _check_columns(options, table, [] if options.target is None else names)
     if not table.num_rows:
         raise ValueError(f"{place} has no rows.")
     inputs = _take_inputs(place, table, record, bundle)
-    names = names_in(options.target or record.options.target or "target", table.column_names)
     if options.id is None and set(names) <= set(table.column_names):
-        targets = _take_targets(place, table, names, bundle)
+        targets = _take_targets(place, table, names, bundle, record.target_names)
         metrics = score_bundle(bundle, {options.file.name: (inputs, targets)})
         _print_metrics(metrics, options.json)
     else:
-        ids = list(range(table.num_rows)) if options.id is None else table[options.id].to_pylist()
-        columns = {"row": ids} | _predictions(bundle, inputs, record.target_names)
+        columns = {"row": _row_ids(table, options.id)} | _predictions(
+            bundle, inputs, record.target_names
+        )
         print_out(json_text(columns) if options.json else _csv_text(columns))
     return COMPLETED
 
@@ -227,12 +226,19 @@ def _test_metrics(record: RunRecord, bundle: Bundle) -> dict[str, Any]:
     return score_bundle(bundle, {"test": (examples.raw[rows], dataset.targets[rows])})["test"]
 
 
-def _check_column(file: pathlib.Path, table: Any, option: str, text: str | None) -> None:
-    """Raise unless a table has the columns that an option names."""
-    known = table.column_names
-    for name in [] if text is None else names_in(text, known):
-        if name not in known:
-            raise UsageError(f"{str(file)!r} has no column {name!r}.")
+def _open(file: pathlib.Path, bundle: Bundle, row_id: str | None) -> Any:
+    """The table in a file, whose identifiers and categories are text even if they are digits."""
+    kinds = {c.name: c.kind for c in bundle.encoder.columns} if bundle.encoder else {}
+    if row_id is not None:
+        kinds.setdefault(row_id, "category")
+    return open_table("evaluate", file, text=[n for n, kind in kinds.items() if kind == "category"])
+
+
+def _check_columns(options: EvaluateOptions, table: Any, targets: Sequence[str]) -> None:
+    """Raise unless a table has the columns that the options name."""
+    for name in [*targets, *([] if options.id is None else [options.id])]:
+        if name not in table.column_names:
+            raise UsageError(f"{str(options.file)!r} has no column {name!r}.")
 
 
 def _take_inputs(place: str, table: Any, record: RunRecord, bundle: Bundle) -> np.ndarray:
@@ -251,9 +257,18 @@ def _take_inputs(place: str, table: Any, record: RunRecord, bundle: Bundle) -> n
         raise TableError(place, error.obstacles) from None
 
 
-def _take_targets(place: str, table: Any, names: Sequence[str], bundle: Bundle) -> np.ndarray:
+def _take_targets(
+    place: str, table: Any, names: Sequence[str], bundle: Bundle, target_names: Sequence[str]
+) -> np.ndarray:
     """The target columns of a table: values, labels, or class numbers of the model."""
-    if bundle.problem in ("regression", "multilabel"):
+    in_columns = bundle.problem in ("regression", "multilabel")
+    count = len(target_names) if in_columns else 1
+    if len(names) != count:
+        raise UsageError(
+            f"--target must name {checks.counted(count, 'column')} for this model, got "
+            f"{len(names)}: {', '.join(names)}."
+        )
+    if in_columns:
         columns = every_result(
             place, [functools.partial(column_numbers, place, table, name) for name in names]
         )
@@ -293,6 +308,14 @@ def _predictions(
         each = zip(bundle.label_names, values.T.tolist(), strict=True)
         table |= {f"probability_{name}": column for name, column in each}
     return table
+
+
+def _row_ids(table: Any, name: str | None) -> list[Any]:
+    """What identifies each prediction; dates and other values are text."""
+    if name is None:
+        return list(range(table.num_rows))
+    values = table[name].to_pylist()
+    return [x if x is None or isinstance(x, int | float | str) else str(x) for x in values]
 
 
 def _csv_text(table: dict[str, list[Any]]) -> str:

@@ -6,12 +6,13 @@
                       (and the day, if it has a time), as a sine and a cosine
 
 A numeric column or date with missing values has one more column, which is 1 where the value is
-missing. A missing category is a category. Categories that occur once in the training rows count
-among the others, so that a model has learned something of categories that it has not seen.
+missing. A missing category is a category of its own. Categories that occur once in the training
+rows count as others, so that the model has trained on that column before it meets new categories.
 
 The statistics are scikit-learn's: https://scikit-learn.org/stable/modules/preprocessing.html
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -90,8 +91,8 @@ class CategoryColumn:
         (known,), (rare,) = encoder.categories_, encoder.infrequent_categories_
         rare = () if rare is None else rare.tolist()
         kept = tuple(text for text in known.tolist() if text not in rare)
-        if len(rare) > len(rows) / 2:
-            example = next(text for text in rare if text is not None)
+        example = next((text for text in rare if text is not None), None)
+        if example is not None and len(rare) > len(rows) / 2:
             raise ValueError(
                 f"{_OWNER}: column {name!r} holds text that differs in most rows, such as "
                 f"{checks.shown(example)}, so it is neither a number nor a category: drop it."
@@ -201,17 +202,21 @@ class TableEncoder:
                 all rows.
 
         Raises:
-            TableError: if a column cannot be encoded; it names every such column.
+            TableError: if a column cannot be encoded, and every such column is named; or if two
+                columns or features have the same name.
             ImportError: if pyarrow or scikit-learn is missing.
         """
         chosen = np.arange(table.num_rows) if rows is None else np.asarray(rows)
         names = table.column_names if names is None else names
         for name in names:
             checks.choice(_OWNER, "names", name, table.column_names)
+        _refuse_repeated("columns", [n for n in table.column_names if n in names])
+        _refuse_repeated("`names`", names)
         if not (len(names) and len(chosen)):
             raise TableError(_OWNER, [f"there are {len(names)} columns and {len(chosen)} rows"])
         fits = [functools.partial(_fit, table, name, chosen) for name in names]
         encoder = cls(tuple(every_result(_OWNER, fits)))
+        _refuse_repeated("features", encoder.feature_names)
         encoder.transform(table)
         return encoder
 
@@ -238,9 +243,9 @@ class TableEncoder:
         """The inputs: one row for each row of a table, one column for each feature.
 
         Raises:
-            TableError: if the table lacks a column, or a value is missing where none was when the
-                encoder was fitted, is of another kind, or is not finite; it names every such
-                column.
+            TableError: if the table lacks a column, or if a value is of another kind, is not
+                finite, or is a missing number or date in a column that had none when the encoder
+                was fitted; it names every such column.
         """
         lacking = [c.name for c in self.columns if c.name not in table.column_names]
         if lacking:
@@ -268,10 +273,14 @@ class TableEncoder:
         if not isinstance(entries, list) or not entries:
             raise ValueError(f"{_OWNER}: must be a list of columns, got {checks.shown(entries)}.")
         encoder = cls(tuple(map(_column_of, entries)))
-        names = [column.name for column in encoder.columns]
-        if len(set(names)) < len(names):
-            raise ValueError(f"{_OWNER}: the names of its columns must differ.")
+        _refuse_repeated("columns", [column.name for column in encoder.columns])
         return encoder
+
+
+def _refuse_repeated(what: str, names: Sequence[str]) -> None:
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise TableError(_OWNER, [f"the names of {what} must differ, got {twice} more than once"])
 
 
 def _fit(table: Any, name: str, rows: np.ndarray) -> Column:

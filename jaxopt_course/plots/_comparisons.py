@@ -8,6 +8,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from jaxopt_course.core import checks
 from jaxopt_course.workloads import (
     Comparison,
     PairwiseDifferences,
@@ -165,7 +166,7 @@ def performance_profile_curves(
     axes.set(xscale="log", ylim=(-0.02, 1.02), ylabel="share of workloads")
     axes.set_xlabel(
         f"cost to the target over that of the cheapest\n"
-        f"({_view(profiles.clock, profiles.setting)}; tuned with {profiles.budget} trials)"
+        f"({_view(profiles.clock, profiles.setting)}; {_tuned(profiles.budget)})"
     )
     axes.set_xticks([1, 2, 4, 8, 16])
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -204,7 +205,7 @@ def pairwise_matrix(pairs: PairwiseDifferences, *, title: str | None = None) -> 
     axes.spines[:].set_visible(False)
     axes.set_xlabel(
         f"cost of the row over cost of the column, median over workloads\n"
-        f"({_view(pairs.clock, pairs.setting)}; tuned with {pairs.budget} trials; "
+        f"({_view(pairs.clock, pairs.setting)}; {_tuned(pairs.budget)}; "
         "95 % of studies)"
     )
     return figure
@@ -224,6 +225,10 @@ def _budgets(axes: Axes, curves: TuningCurves) -> None:
 
 def _view(clock: str, setting: str) -> str:
     return f"{clock}, {'held-out variants' if setting == 'held_out' else 'fresh seeds'}"
+
+
+def _tuned(budget: int) -> str:
+    return f"tuned with {checks.counted(budget, 'trial')}"
 
 
 def _legend_below(figure: Figure, axes: Axes, note: str | None = None) -> None:

@@ -102,8 +102,9 @@ def _draw(
     key = f"validation_{name}" if f"validation_{name}" in values else name
     if best is not None:
         at_best = _mean(values[key])[best]
-        value = f"{at_best:.4g}"
-        label = f"lowest: {value} at {x[best]:g} {unit}" if name == "loss" else f"there: {value}"
+        label = f"at the lowest loss: {at_best:.4g}"
+        if name == "loss":
+            label = f"lowest: {at_best:.4g} at {round(float(x[best]), 2):g} {unit}"
         axes.plot(x[best], at_best, **BEST, label=label)
     if name == "loss" and of_wide_range(np.concatenate(drawn)):
         axes.set_yscale("log")

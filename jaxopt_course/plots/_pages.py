@@ -1,6 +1,7 @@
 """Pages of images, and histograms of layers."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import ArrayLike
@@ -16,6 +17,7 @@ def image_page(
     titles: Sequence[str] | None = None,
     *,
     columns: int = 8,
+    row_titles: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw images in rows: augmented and original ones, or the weights of a first layer.
@@ -27,6 +29,8 @@ def image_page(
             f[n, height, width, 3] of red, green and blue in [0, 1], or integers in [0, 255].
         titles: one title for each image. None: no titles.
         columns: number of images in a row, in [1, inf).
+        row_titles: one title for each row, to the left of it, such as "original" and "augmented".
+            None: no titles.
         title: title of the figure.
 
     Examples:
@@ -54,7 +58,14 @@ def image_page(
     checks.integer("image_page", "columns", columns, "[1, inf)")
     across = min(columns, len(pictures))
     down = -(-len(pictures) // across)
-    figure = new_figure(1.1 * across + 0.8 * grey, (1.1 + 0.2 * bool(titles)) * down, title)
+    if row_titles is not None and len(row_titles) != down:
+        raise ValueError(
+            f"image_page: `row_titles` must be one for each of the {down} rows, "
+            f"got {len(row_titles)}."
+        )
+    beside = 0.08 * max(map(len, row_titles or [""]))  # inches for the longest title, about
+    width = 1.1 * across + 0.8 * grey + beside
+    figure = new_figure(width, (1.1 + 0.2 * bool(titles)) * down, title)
     axes = figure.subplots(down, across, squeeze=False).ravel()
     scale = {}
     if grey:
@@ -65,6 +76,9 @@ def image_page(
             shown = place.imshow(pictures[index], **scale)
             if titles is not None:
                 place.set_title(titles[index], fontsize=8)
+            if row_titles is not None and index % across == 0:
+                at: Any = {"transform": place.transAxes, "ha": "right", "va": "center"}
+                place.text(-0.06, 0.5, row_titles[index // across], fontsize=8, **at)
     if grey:
         figure.colorbar(shown, ax=axes.tolist(), shrink=0.8, label="value", format="%.2g")
     return figure

@@ -129,8 +129,8 @@ def slices(result: SearchResult, *, title: str | None = None) -> Figure:
 def search_curves(result: SearchResult, *, best: int = 3, title: str | None = None) -> Figure:
     """Draw the mean learning curves, and beside them the scores in the order of the trials.
 
-    There are no learning curves if the metric is not in the history. A curve ends where the first
-    of its trainings ends.
+    There are no learning curves if no training evaluates the metric more than once. A curve ends
+    where the first of its trainings ends.
 
     Args:
         result: result of a :func:`~jaxopt_course.studies.search`.
@@ -140,6 +140,8 @@ def search_curves(result: SearchResult, *, best: int = 3, title: str | None = No
     checks.integer("search_curves", "best", best, "[1, 6]")
     name = score_name(result)
     curves = None if callable(result.metric) else result.history.get(name.replace(" ", "_"))
+    if curves is not None and not np.isfinite(curves[..., 1:]).any():
+        curves = None
     figure = new_figure(4.8 if curves is None else 9.0, 3.6, title)
     if curves is not None:
         axes = figure.add_subplot(1, 2, 1)
@@ -170,14 +172,16 @@ def _so_far(axes: Axes, result: SearchResult) -> None:
     values, numbers = result.values, np.arange(len(result.values))
     ended = np.isfinite(values)
     so_far = np.fmin if result.mode == "min" else np.fmax
-    axes.plot(numbers[ended], values[ended], "o", color="0.6", markersize=3, label="of each")
+    axes.plot(
+        numbers[ended], values[ended], "o", color="0.6", markersize=3, label="each configuration"
+    )
     best = so_far.accumulate(values)
     axes.step(numbers, best, where="post", color=COLORS[0], label="best so far")
     if not ended.all():
         mark_failed(axes, numbers[~ended], at_top=result.mode == "min", label="failed")
     if ended.any():
         at = result.best
-        axes.plot(numbers[at], values[at], **STAR, label=f"{values[at]:.4g}")
+        axes.plot(numbers[at], values[at], **STAR, label=f"best: {values[at]:.4g}")
     axes.set_xlabel("configuration")
     set_scores(axes, values)
     count_along(axes)

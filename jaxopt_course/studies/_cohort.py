@@ -62,7 +62,8 @@ def programs_of(
             return trainings, scores.at[place].set(score)
 
         places = jax.tree.leaves(trainings)[0].shape[0]
-        scores = jnp.full(places, jnp.nan, jnp.result_type(float))
+        # Not NaN, which `jax_debug_nans` would refuse; the scores of other places are not used.
+        scores = jnp.zeros(places, jnp.result_type(float))
         run = canonical_convolutions(lambda carry: jax.lax.fori_loop(0, counts[0], one, carry))
         return run((trainings, scores))
 

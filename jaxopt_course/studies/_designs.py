@@ -104,9 +104,9 @@ def host_seed(key: Key[Array, ""]) -> int:
 
 
 def check_method(
-    method: str | Points, space: PyTree, trials: int | None, rounds: int | None
+    method: str | Points, space: PyTree, trials: int | None, rounds: int | None, started: int = 0
 ) -> tuple[int, int]:
-    """The number of trials, and of the rounds of a method that learns.
+    """The number of trials besides those ``started``, and of the rounds of a method that learns.
 
     Raises:
         ValueError: if the method is unknown, ``trials`` is missing, or points do not fit the space.
@@ -117,19 +117,22 @@ def check_method(
         checks.choice("search", "method", method, METHODS)
         if trials is None:
             raise ValueError(f"search: `trials` must be given where `method` is {method!r}.")
-        checks.integer("search", "trials", trials, "[1, inf)")
+        checks.integer("search", "trials", trials, f"[{started + 1}, inf)")
         if rounds is not None:
             checks.integer("search", "rounds", rounds, "[8, inf)")
-        trials = len(grid_design(space, trials)) if method == "grid" else trials
-        return trials, rounds or ROUNDS
+        left = trials - started
+        return len(grid_design(space, left)) if method == "grid" else left, rounds or ROUNDS
     shape, d = np.shape(method), len(space_of(space).ranges)
     if not is_design(method, d):
         raise ValueError(
             f"search: `method` must name one or be points in [0, 1] of shape (trials, {d}), got "
             f"shape {shape}."
         )
-    if trials not in (None, shape[0]):
-        raise ValueError(f"search: `trials` must be the {shape[0]} of `method`, got {trials}.")
+    if trials not in (None, shape[0] + started):
+        others = f" and the {started} of `points`" if started else ""
+        raise ValueError(
+            f"search: `trials` must be the {shape[0]} of `method`{others}, got {trials}."
+        )
     return shape[0], ROUNDS
 
 

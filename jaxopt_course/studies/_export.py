@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxopt_course.core import checks
 
-from ._result import SearchResult, columns_of
+from ._result import SearchResult, columns_of, plain_value
 from ._space import Float, Int, space_of
 from ._study import metric_name
 
@@ -83,7 +83,7 @@ def to_optuna(result: SearchResult, storage: Any = None, name: str | None = None
     import optuna
 
     columns, curves = columns_of(result), _curves(result)
-    distributions = _distributions(result, columns)
+    distributions = _distributions(result)
     state = optuna.trial.TrialState
     trials = [
         optuna.create_trial(
@@ -124,7 +124,7 @@ def importance(result: SearchResult) -> dict[str, float]:
     return dict(optuna.importance.get_param_importances(to_optuna(result), evaluator=evaluator))
 
 
-def _distributions(result: SearchResult, columns: dict[str, list[Any]]) -> dict[str, Any]:
+def _distributions(result: SearchResult) -> dict[str, Any]:
     """The Optuna distribution of each range."""
     from optuna import distributions
 
@@ -136,7 +136,7 @@ def _distributions(result: SearchResult, columns: dict[str, list[Any]]) -> dict[
         elif isinstance(kind, Int):
             found[name] = distributions.IntDistribution(kind.low, kind.high, log=kind.log)
         else:
-            options = dict.fromkeys(x for x in columns[name] if x is not None)
+            options = dict.fromkeys(map(plain_value, kind.options))
             found[name] = distributions.CategoricalDistribution(list(options))
     return found
 

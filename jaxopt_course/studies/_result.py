@@ -129,7 +129,7 @@ class SearchResult(NamedTuple):
     @property
     def active(self) -> Bool[np.ndarray, "c d"]:
         """Which ranges the values of a configuration are from; False for those of other options."""
-        active = [space_of(self.space).active(point) for point in self.points.tolist()]
+        active = list(map(space_of(self.space).active, self.points.tolist()))
         return np.array(active, bool).reshape(self.points.shape)
 
     def pareto(
@@ -144,8 +144,8 @@ class SearchResult(NamedTuple):
             first: a name in ``history``, which includes the ``metrics`` of the search, or
                 ``"score"``.
             second: another one.
-            modes: "min" or "max" for each. None: "max" for scores such as accuracies, "min" for
-                all others.
+            modes: "min" or "max" for each. None: the ``mode`` of the search for its score and its
+                ``metric``, "max" for others such as accuracies, else "min".
 
         Examples:
             >>> import jax
@@ -167,7 +167,9 @@ class SearchResult(NamedTuple):
         names = (first, second)
         for name in names:
             checks.choice("pareto", "metrics", name, ("score", *self.history))
-        modes = modes or (best_mode(first), best_mode(second))
+        own = ("score", self.metric)
+        default = lambda name: self.mode if name in own else best_mode(name)
+        modes = modes or (default(first), default(second))
         for mode in modes:
             checks.choice("pareto", "modes", mode, ("min", "max"))
         columns = [self._best_of(name, mode) for name, mode in zip(names, modes, strict=True)]
@@ -306,7 +308,7 @@ def columns_of(result: SearchResult) -> dict[str, list[Any]]:
     return {
         **{
             name: [
-                _plain(kind.at(u)) if is_active else None
+                plain_value(kind.at(u)) if is_active else None
                 for u, is_active in zip(*column, strict=True)
             ]
             for (name, kind), column in pairs
@@ -317,7 +319,7 @@ def columns_of(result: SearchResult) -> dict[str, list[Any]]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value for tables."""
     value = option_name(value)
     return value if isinstance(value, bool | int | float | str) else str(value)
@@ -328,7 +330,7 @@ def _best_of_options(result: SearchResult, score: str) -> str:
     columns, rank = columns_of(result), np.argsort(result.ranking) + 1
     rows: list[tuple[Any, ...]] = []
     for name, kind in result.ranges.items():
-        for option in map(_plain, kind.options if isinstance(kind, Choice) else ()):
+        for option in map(plain_value, kind.options if isinstance(kind, Choice) else ()):
             having = [n for n, value in enumerate(columns[name]) if value == option]
             best = min(having, key=lambda n: rank[n], default=None)
             found = (None,) * 3 if best is None else (best, rank[best], columns["score"][best])

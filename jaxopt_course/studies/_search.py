@@ -1,32 +1,26 @@
 """A search: every configuration, fold and seed of a training, in as few programs as possible."""
 
-import collections
 import contextlib
-import itertools
-import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
-from jaxopt_course.checkpoints import fingerprint
 from jaxopt_course.core import checks, show_progress, under_automatic_mesh
 from jaxopt_course.data import Folds
 from jaxopt_course.training import Rows
 
 from ._designs import check_method, proposals
-from ._program import Members, Program, execute, program_of
 from ._result import SearchResult
-from ._space import Choice, Points, option_name
+from ._space import Points
 from ._study import Metric, Mode, Ranking, Study, best_text, digest
 from ._table import Table
+from ._trainings import Trainings
 
 
 Strategy = Literal["map", "chunk", "vmap", "auto"]
@@ -106,7 +100,8 @@ def search(
         ValueError: if one of ``points`` does not lie in the space.
 
     Warns:
-        UserWarning: if no result depends on a number of the space, so that searching it is useless.
+        UserWarning: if no result depends on a number of the space, as soon as each combination of
+            options has been trained.
 
     Examples:
         >>> from jaxopt_course.studies import Float
@@ -116,185 +111,93 @@ def search(
         >>> result.scores.shape, round(result.configurations[result.best]["rate"], 1)
         ((64, 1, 1), 1.0)
     """
-    kept = tuple((metrics or {}).items())
-    ranking, rows = Ranking(metric, mode, kept), _fold_table(folds)
+    ranking, rows = Ranking(metric, mode, tuple((metrics or {}).items())), _fold_table(folds)
     study = Study(
         "search", train, space, key, rows, ranking, mesh=mesh, resume=resume, progress=progress
     )
-    checks.choice("search", "strategy", strategy, get_args(Strategy))
-    if chunk_size is not None:
-        checks.integer("search", "chunk_size", chunk_size, "[1, inf)")
-    in_chunks = strategy == "chunk"
-    checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=chunk_size)
-    start = _starting_points(study, points, trials)
-    left = None if trials is None else trials - len(start)
-    left, rounds = check_method(method, space, left, rounds)
-    trials = left + len(start)
-    trainings = _Trainings(study, _seed_numbers(seeds))
-    if not isinstance(method, str):
-        trainings.read = None  # the points were chosen, not searched
+    chunk_size = _chunk_size(strategy, chunk_size)
+    design = _design_of(study, method, trials, rounds, points)
+    trainings = Trainings(study, _seed_numbers(seeds), warns=isinstance(method, str))
+    table = Table.of_size(design.trials * trainings.each)
+    return _result(trainings, _train_all(trainings, design, table, strategy, chunk_size), table)
+
+
+class _Design(NamedTuple):
+    """The points that a search tries.
+
+    trials: their number.
+    rounds: number of rounds of a method that learns.
+    method: its name, or the digest of the points.
+    start: points of the configurations that are trained first.
+    tables: what :func:`proposals` returns.
+    """
+
+    trials: int
+    rounds: int
+    method: str
+    start: Points
+    tables: Generator[Points, np.ndarray, None]
+
+    def about(self) -> dict[str, Any]:
+        """What distinguishes this design from others, in terms of JSON."""
+        begin = {"points": self.start.tolist()} if len(self.start) else {}
+        return {"trials": self.trials, "rounds": self.rounds, "method": self.method, **begin}
+
+
+def _design_of(
+    study: Study,
+    method: str | Points,
+    trials: int | None,
+    rounds: int | None,
+    configurations: Sequence[PyTree],
+) -> _Design:
+    start = _starting_points(study, configurations, trials)
+    left, rounds = check_method(method, study.space, trials, rounds, len(start))
+    key, mode = jax.random.fold_in(study.key, DESIGN), study.ranking.mode
+    tables = proposals(method, key, study.space, left, rounds, mode, start)
     name = method if isinstance(method, str) else digest(np.asarray(method, float))
-    begin = {"points": start.tolist()} if len(start) else {}
-    about = lambda: study.about(
-        trials=trials, rounds=rounds, method=name, **begin, **trainings.about()
-    )
-    table = Table.of_size(trials * trainings.each)
-    design = jax.random.fold_in(key, DESIGN)
-    tables = proposals(method, design, space, left, rounds, mode, start)
-    tried, scores = start[:0], None
+    return _Design(left + len(start), rounds, name, start, tables)
+
+
+def _train_all(
+    trainings: Trainings, design: _Design, table: Table, strategy: str, chunk_size: int
+) -> Points:
+    """Fill ``table``, and return the points that were tried."""
+    study = trainings.study
+    about = lambda: study.about(**design.about(), **trainings.about())
+    tried, scores = design.start[:0], None
     with table.saved(study, about) as save, _shown(trainings, table) as show:
-        while len(tried) < trials:
-            new = next(tables) if scores is None else tables.send(scores)
+        while len(tried) < design.trials:
+            new = next(design.tables) if scores is None else design.tables.send(scores)
             first, tried = len(tried), np.concatenate([tried, new])
-            for _ in trainings.run(tried, first, table, strategy, chunk_size or 8):
+            for _ in trainings.run(tried, first, table, strategy, chunk_size):
                 save()
                 show()
             scores = trainings.values(table)[first : len(tried)]
-    axes = (trials, *trainings.axes)
+    return tried
+
+
+def _result(trainings: Trainings, points: Points, table: Table) -> SearchResult:
+    study, axes = trainings.study, (len(points), *trainings.axes)
     return SearchResult(
-        space=space,
-        points=tried,
-        configurations=tuple(map(study.apart.configuration, tried)),
+        space=study.space,
+        points=points,
+        configurations=tuple(map(study.apart.configuration, points)),
         scores=table.scores.reshape(axes),
         history={name: x.reshape(*axes, -1) for name, x in table.history.items()},
         outcomes=table.outcomes.reshape(axes),
-        metric=metric,
-        mode=mode,
-        rows=rows,
-        key=key,
+        metric=study.ranking.metric,
+        mode=study.ranking.mode,
+        rows=study.rows,
+        key=study.key,
         seeds=trainings.seeds,
         seconds={"compile": table.compile_seconds, "run": table.run_seconds},
         chunks=dict(table.chunks),
     )
 
 
-class _Trainings:
-    """Configurations x folds x seeds, numbered in this order."""
-
-    def __init__(self, study: Study, seeds: tuple[int, ...]) -> None:
-        self.study, self.seeds = study, seeds
-        self.axes = (1 if study.rows is None else len(study.rows.train)), len(seeds)
-        self.each = math.prod(self.axes)  # of a configuration
-        self.choices = list(study.apart.choices.items())
-        self.tried = set[tuple[int, ...]]()  # options of the programs so far
-        self.programs: dict[tuple[int, ...], Program] = {}  # by their options
-        self.read: set[int] | None = set()  # numbers that they read; None: no need to know
-
-    def values(self, table: Table) -> np.ndarray:
-        """The mean score of each configuration; NaN if a training failed or is not done."""
-        return table.scores.reshape(-1, self.each).mean(1)
-
-    def run(
-        self, points: Points, first: int, table: Table, strategy: str, chunk_size: int
-    ) -> Iterator[None]:
-        """Train what is not done yet of the configurations from ``first`` on.
-
-        Yields whenever it has filled rows of ``table``. What a program raises is raised again after
-        all other trainings.
-        """
-        rows = self.study.copied(self.study.rows)
-        failures: list[Exception] = []
-        buckets: dict[tuple[int, ...], list[int]] = collections.defaultdict(list)
-        for number, point in enumerate(points[first:].tolist(), first):
-            active = self.study.apart.active(point)
-            picks = tuple(kind.index(point[i]) if active[i] else 0 for i, kind in self.choices)
-            buckets[picks] += range(number * self.each, (number + 1) * self.each)
-        last = next(reversed(buckets.values()), None)
-        for picks, bucket in buckets.items():
-            numbers = np.array(bucket)
-            numbers = numbers[~table.done[numbers]]
-            if numbers.size == 0:
-                self.read = None  # its program is not compiled
-                continue
-            program = self._program(picks)
-            begin, compiled = time.perf_counter(), sum(program.compile_seconds.values())
-            members = self._members(points, numbers)
-            trained = execute(program, members, rows, strategy, chunk_size)
-            chosen = zip(picks, self.choices, strict=True)
-            options = [option_name(kind.options[i]) for i, (_, kind) in chosen]
-            for some, kept, chunk in _unless_it_raises(trained, options, failures):
-                table.record(numbers[some], kept)
-                table.chunks[chunk] += len(some)
-                if self.read is not None:
-                    self.read |= program.read
-                if bucket is last and not failures:
-                    self._warn_of_unread(set(buckets))
-                yield
-            compiled = sum(program.compile_seconds.values()) - compiled
-            table.compile_seconds += compiled
-            table.run_seconds += time.perf_counter() - begin - compiled
-        if failures:
-            raise failures[0]
-
-    def _warn_of_unread(self, new: set[tuple[int, ...]]) -> None:
-        """Warn once of numbers that no program reads, as soon as every option has been tried."""
-        self.tried |= new
-        counts = [len(set(column)) for column in zip(*self.tried, strict=True)]
-        if self.read is None or counts != [len(kind.options) for _, kind in self.choices]:
-            return
-        names = [
-            name
-            for name, kind in zip(self.study.apart.names, self.study.apart.ranges, strict=True)
-            if not isinstance(kind, Choice)
-        ]
-        unread = [name for i, name in enumerate(names) if i not in self.read]
-        self.read = None
-        if unread:
-            warnings.warn(
-                f"search: no result depends on {', '.join(map(repr, unread))}: `train` does not "
-                "read it, so searching it has no effect.",
-                stacklevel=5,  # the user's call: above `run`, the search and its wrapper
-            )
-
-    def about(self) -> dict[str, Any]:
-        """What distinguishes these trainings from others, in terms of JSON."""
-        members = self._members(np.zeros((1, len(self.study.apart.ranges))), np.zeros(1, int))
-        key, own = jax.tree.map(lambda column: column[0], members)
-        about = {"seeds": list(self.seeds), "folds": digest(self.study.rows)}
-        failures: list[Exception] = []
-        for picks in itertools.product(*(range(len(kind.options)) for _, kind in self.choices)):
-            try:  # the first options whose program can be built
-                member = self._program(picks).member
-                return {**about, "train": fingerprint(member, key, own, self.study.rows)}
-            except Exception as error:  # `run` raises it, after all other trainings
-                failures.append(error)
-        raise failures[0]
-
-    def _program(self, picks: tuple[int, ...]) -> Program:
-        if picks not in self.programs:
-            own = self.study
-            impl = str(jax.random.key_impl(own.key))
-            self.programs[picks] = program_of(
-                own.training, own.apart, picks, own.ranking, impl, own.mesh
-            )
-        return self.programs[picks]
-
-    def _members(self, points: Points, numbers: np.ndarray) -> Members:
-        """The arguments of the trainings ``numbers``."""
-        trial, fold, seed = np.unravel_index(numbers, (len(points), *self.axes))
-        fold_in = lambda s: jax.random.fold_in(self.study.key, s)
-        keys = jax.vmap(fold_in)(jnp.array(self.seeds, "uint32"))
-        columns = [column[trial] for column in self.study.apart.numbers(points)]
-        return np.asarray(jax.random.key_data(keys))[seed], (columns, fold.astype(np.int32))
-
-
-def _unless_it_raises(
-    trained: Iterable[Any], options: list[Any], failures: list[Exception]
-) -> Iterator[Any]:
-    """What ``trained`` yields; what it raises is appended to ``failures``."""
-    try:
-        yield from trained
-    except Exception as error:
-        if options:
-            error.add_note(
-                f"search: raised by the trainings with {options}; all others of this round are "
-                "done."
-            )
-        failures.append(error)
-
-
 @contextlib.contextmanager
-def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
+def _shown(trainings: Trainings, table: Table) -> Iterator[Callable[[], None]]:
     """A function that shows how many trials are done, and the best score so far."""
     total, study = len(table.done) // trainings.each, trainings.study
     finished = lambda: int(table.done.reshape(-1, trainings.each).all(1).sum())
@@ -314,7 +217,9 @@ def _shown(trainings: _Trainings, table: Table) -> Iterator[Callable[[], None]]:
 
 
 def _starting_points(study: Study, configurations: Sequence[PyTree], trials: int | None) -> Points:
-    """The points of the configurations that are trained first."""
+    """The points of the configurations that are trained first; checks the number of trials."""
+    if trials is not None:
+        checks.integer("search", "trials", trials, f"[{len(configurations) + 1}, inf)")
     found = []
     for number, configuration in enumerate(configurations):
         try:
@@ -324,9 +229,17 @@ def _starting_points(study: Study, configurations: Sequence[PyTree], trials: int
             raise ValueError(
                 f"search: `points` must lie in `space`, but number {number} does not: {text}."
             ) from None
-    if found and trials is not None:
-        checks.integer("search", "trials", trials, f"[{len(found) + 1}, inf)")
     return np.array(found, float).reshape(len(found), len(study.apart.ranges))
+
+
+def _chunk_size(strategy: str, size: int | None) -> int:
+    """The checked size of the chunks of the strategy "chunk"."""
+    checks.choice("search", "strategy", strategy, get_args(Strategy))
+    if size is not None:
+        checks.integer("search", "chunk_size", size, "[1, inf)")
+    in_chunks = strategy == "chunk"
+    checks.beside("search", "`strategy='chunk'`", present=in_chunks, chunk_size=size)
+    return 8 if size is None else size
 
 
 def _fold_table(folds: Folds | Rows | None) -> Rows | None:

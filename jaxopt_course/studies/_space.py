@@ -198,6 +198,11 @@ class Space(NamedTuple):
         """The ranges that are choices, by dimension."""
         return {i: kind for i, kind in enumerate(self.ranges) if isinstance(kind, Choice)}
 
+    @property
+    def programs(self) -> int:
+        """The number of combinations of options, each of which is a program of its own."""
+        return math.prod(map(_programs, self.leaves))
+
     def fill(self, values: Sequence[Any]) -> PyTree:
         """The tree with one value in the place of each range."""
         rest = iter(values)
@@ -258,6 +263,13 @@ def _ranges_of(leaf: Any) -> tuple[Range, ...]:
     return (leaf, *(kind for _, space in _subspaces(leaf) for kind in space.ranges))
 
 
+def _programs(leaf: Any) -> int:
+    if not isinstance(leaf, Choice):
+        return 1
+    spaces = [space for _, space in _subspaces(leaf)]
+    return len(leaf.options) - len(spaces) + sum(space.programs for space in spaces)
+
+
 def _names_of(path: str, leaf: Any) -> list[str]:
     if not isinstance(leaf, Range):
         return []
@@ -294,10 +306,10 @@ def _placed(leaf: Any, value: Any) -> list[float]:
             raise ValueError(f"it must have the fixed value {leaf!r}, got {value!r}")
         return []
     spaces = _subspaces(leaf)
-    if spaces and not (isinstance(value, tuple) and len(value) == 2):
-        raise ValueError(f"an option must be a pair (name, values), got {value!r}")
-    if spaces:
+    if spaces and isinstance(value, tuple) and len(value) == 2:
         value = Option(*value)
+    elif spaces and value not in [x for x in leaf.options if type(x) is not Option]:
+        raise ValueError(f"an option must be a pair (name, values), got {value!r}")
     found = [leaf.place(value)]
     for name, space in spaces:
         is_own = name == option_name(value)

@@ -65,7 +65,7 @@ class Summary(NamedTuple):
             "\nCost to the target: geometric mean over "
             f"{checks.counted(len(self.workloads), 'workload')}, with the middle 95 % of tuning "
             "studies.\nSteps are in lengths of a training; a target that is never reached counts "
-            "as 2."
+            f"as 2.{_never(self.optimizers, steps.reached[-1])}"
         )
 
     def markdown(self) -> str:
@@ -202,6 +202,12 @@ def _edges(edges: EdgeShares) -> list[str]:
         f"{_trials(edges.budget)}. Better values may lie beyond that end.",
         _table(["optimizer", "range", "end", "share of picks"], rows),
     ]
+
+
+def _never(optimizers: Sequence[str], reached: np.ndarray) -> str:
+    """A line on the optimizers that reach no target."""
+    names = [name for name, share in zip(optimizers, reached, strict=True) if share == 0]
+    return f"\nNo target is ever reached by {', '.join(names)}." if names else ""
 
 
 def _trials(count: int) -> str:

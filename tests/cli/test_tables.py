@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from pyarrow import csv as csv_format
+from pyarrow import parquet
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
@@ -114,6 +116,30 @@ def test_several_targets_are_trained_and_evaluated_together(
     answer = json.loads(capsys.readouterr().out)
     assert list(answer) == columns
     assert len(answer[columns[1]]) == 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--target", "state,wet"],
+            "--target must name 1 column for this model, got 2: state, wet",
+        ),
+        (["--id", "pump,flow"], "has no column 'pump,flow'"),
+    ],
+)
+def test_columns_that_do_not_fit_the_model_are_wrong_usage(arguments, sentence, run, table, capsys):
+    assert call("evaluate", table, "--run", run, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_feature_may_identify_the_predictions(run, table, tmp_path, capsys):
+    assert call("evaluate", table, "--run", run, "--id", "built") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("20")
+    path = tmp_path / "new.parquet"
+    parquet.write_table(csv_format.read_csv(table), path)
+    assert call("evaluate", path, "--run", run, "--id", "built", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["row"][0].startswith("20")
 
 
 @pytest.mark.parametrize(

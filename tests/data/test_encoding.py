@@ -212,3 +212,25 @@ def test_targets_of_several_columns_name_what_is_wrong_with_each():
     table = pyarrow.table({"a": [1.0, None], "b": ["x", "y"], "c": [1, 2]})
     with pytest.raises(TableError, match=r"has 2 obstacles: \(1\) row 1 .* \(2\) column 'b' must"):
         table_targets(table, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("table", "names", "sentence"),
+    [
+        (pyarrow.table({"a": [1.0]}), ["a", "a"], r"names of `names` must differ, got \['a'\]"),
+        (pyarrow.table([[1.0], [2.0]], ["a", "a"]), None, r"names of columns must differ"),
+        (
+            pyarrow.table({"a": [1.0, None], "a is missing": [0, 1]}),
+            None,
+            r"names of features must differ, got \['a is missing'\]",
+        ),
+    ],
+)
+def test_names_that_occur_twice_are_refused(table, names, sentence):
+    with pytest.raises(TableError, match=sentence):
+        TableEncoder.fit(table, names)
+
+
+def test_a_single_row_without_a_category_is_encoded():
+    encoder = TableEncoder.fit(pyarrow.table({"a": [None, "x", "x"]}), rows=np.array([0]))
+    assert encoder.feature_names == ("a is another",)

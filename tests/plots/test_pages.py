@@ -17,6 +17,14 @@ def test_images_are_laid_out_in_rows_on_one_scale():
     assert len(figure.axes) == 7
 
 
+def test_rows_of_images_have_titles():
+    figure = image_page(np.zeros((5, 2, 2, 3)), columns=3, row_titles=["original", "augmented"])
+    said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert said == [["original"], [], [], ["augmented"], [], []]
+    figure.draw_without_rendering()
+    assert all(axes.texts[0].get_window_extent().x0 >= 0 for axes in figure.axes[::3])
+
+
 def test_images_of_three_channels_need_no_scale():
     assert len(image_page(np.zeros((3, 2, 2, 3))).axes) == 3
 
@@ -29,6 +37,8 @@ def test_unfit_images_are_refused(as_users_run_it):
         image_page(np.zeros((2, 2, 2)), ["one"])
     with pytest.raises(ValueError, match=r"`columns` must lie in \[1, inf\), got 0"):
         image_page(np.zeros((2, 2, 2)), columns=0)
+    with pytest.raises(ValueError, match="`row_titles` must be one for each of the 2 rows, got 1"):
+        image_page(np.zeros((2, 2, 2)), columns=1, row_titles=["one"])
 
 
 def test_a_confusion_matrix_shows_counts_in_their_fields_and_shares_as_shades():

@@ -108,3 +108,13 @@ def test_rung_scores_tell_who_went_on_and_how_well_the_rungs_agree(key):
         star = next(line for line in axes.lines if line.get_marker() == "*")
         assert (star.get_xdata()[0], star.get_ydata()[0]) == (90, 0.5)
         assert axes.get_yscale() == "log"  # from 0.5 to 30
+
+
+def test_a_metric_that_is_measured_once_has_no_learning_curve(key):
+    def train(key, hyperparameters, rows):
+        return hyperparameters["rate"]
+
+    metrics = {"rate": lambda rate: rate}
+    result = search(train, SPACE, key=key, trials=4, metric="rate", metrics=metrics, progress=False)
+    (trials,) = search_curves(result).axes
+    assert trials.get_ylabel() == "rate"

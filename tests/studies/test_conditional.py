@@ -183,6 +183,71 @@ def test_a_number_that_one_option_reads_has_an_effect(key):
         quietly(read, space, key=key, method=point, metric=IDENTITY)
 
 
+def test_a_number_that_one_combination_reads_is_not_named_before_it_is_tried(key):
+    space = {"a": Choice([0, 1]), "b": Choice([0, 1]), "x": Float(0.0, 1.0)}
+    read = lambda key, hp, rows: hp["x"] if hp["a"] and hp["b"] else jnp.float32(hp["a"])
+    points = [{"a": a, "b": 1 - a, "x": 0.5} for a in (0, 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quietly(read, space, key=key, trials=3, points=points, metric=IDENTITY)
+    never = lambda key, hp, rows: jnp.float32(hp["a"])
+    options = {"method": "grid", "metric": IDENTITY}
+    with pytest.warns(UserWarning, match="depends on 'x'"):
+        quietly(never, space, key=key, trials=4, **options)
+    nested = {"o": Choice({"on": {"kind": Choice([1, 2]), "x": Float(0.0, 1.0)}, "off": {}})}
+    with pytest.warns(UserWarning, match="depends on 'o/on/x'"):
+        quietly(lambda *_: jnp.float32(0), nested, key=key, trials=4, **options)
+
+
+def test_options_that_were_never_tried_are_in_tables_and_studies_of_optuna(key):
+    space = {"o": Choice({"on": {"kind": Choice(["a", "b"])}, "off": {"x": Float(0.0, 1.0)}})}
+    train = lambda key, hp, rows: jnp.asarray(hp["o"].values["x"])
+    method = np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.3]])
+    result = quietly(train, space, key=key, method=method, metric=IDENTITY)
+    assert [set(trial.params) for trial in to_optuna(result).trials] == [{"o", "o/off/x"}] * 2
+    assert to_table(result)["o/on/kind"].to_pylist() == [None, None]
+
+
+def test_options_with_and_without_values_may_be_starting_points(key):
+    space = Choice(["none", Option("sgd", {"rate": Float(0.0, 1.0)})])
+    train = lambda key, hp, rows: jnp.float32(1) if hp == "none" else hp.values["rate"]
+    points = ["none", ("sgd", {"rate": 0.25})]
+    result = quietly(train, space, key=key, trials=4, points=points, metric=IDENTITY)
+    assert result.configurations[:2] == ("none", Option("sgd", {"rate": 0.25}))
+    with pytest.raises(ValueError, match=r"must be a pair \(name, values\), got 'sgd'"):
+        quietly(train, space, key=key, trials=4, points=["sgd"], metric=IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("method", "trials", "sentence"),
+    [
+        ("sobol", True, "`trials` must be an int"),
+        ("sobol", 1, r"`trials` must lie in \[2, inf\), got 1"),
+        (np.zeros((3, 1)), 3, "`trials` must be the 3 of `method` and the 1 of `points`, got 3"),
+    ],
+)
+def test_a_number_of_trials_that_cannot_be_is_refused(method, trials, sentence, key):
+    options = {"method": method, "trials": trials, "points": [{"rate": 1.0}]}
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        quietly(descend, SPACE, key=key, **options)
+
+
+def test_a_front_takes_the_mode_of_the_search_for_its_score(key):
+    """Of (score, width) = (0, 2), (1, 1), (1, 1), (NaN, 0), (1, 3) the ties are the front."""
+    table = jnp.array([[0.0, 2.0], [1.0, 1.0], [1.0, 1.0], [jnp.nan, 0.0], [1.0, 3.0]])
+    train = lambda key, hp, rows: table[hp["row"]]
+    options = {"method": np.linspace(0, 1, 5)[:, None], "metrics": {"width": lambda row: row[1]}}
+    options |= {"metric": lambda row: row[0], "mode": "max"}
+    result = quietly(train, {"row": Int(0, 4)}, key=key, **options)
+    assert result.pareto("score", "width").modes == ("max", "min")
+    assert result.pareto("score", "width").numbers.tolist() == [1, 2]
+    assert result.pareto("width", "score").numbers.tolist() == [1, 2]
+    assert result.pareto("score", "width", ("min", "min")).numbers.tolist() == [0, 1, 2]
+    assert result.pareto("score", "width", ("max", "max")).numbers.tolist() == [4]
+    result = quietly(train, {"row": Int(0, 4)}, key=key, **options | {"metric": "width"})
+    assert result.pareto("width", "score").modes == ("max", "max")
+
+
 def test_a_study_resumes_with_its_starting_points(tmp_path, key):
     options = {"key": key, "trials": 6, "metric": IDENTITY, "resume": tmp_path}
     point = {"width": 2, "optimizer": ("lion", {}), "fixed": 5}

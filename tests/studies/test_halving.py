@@ -193,3 +193,12 @@ def test_what_is_no_table_is_refused():
         successive_halving(TRAINING, SPACE, key=KEY, rungs=RUNGS, points=np.full((27, 1), 1.5))
     with pytest.raises(ValueError, match=r"top_k_rungs: `trials` must lie in \[1, inf\), got 0"):
         top_k_rungs(0, 1, min_steps=1, max_steps=2)
+
+
+def test_a_place_without_a_training_is_no_nan():
+    """The first bracket has 2 configurations in 3 places, and JAX checks a program's first call."""
+    training = make_training(build, line(), batch_size=4)
+    options = {"key": KEY, "eta": 1.2, "min_steps": 10, "max_steps": 15, "rows": ROWS}
+    with jax.debug_nans(True):
+        brackets = hyperband(training, {"rate": Float(0.01, 0.1)}, **options, progress=False)
+    assert [own.rungs.sizes[0] for own in brackets] == [2, 2, 3]
