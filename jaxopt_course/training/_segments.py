@@ -198,7 +198,7 @@ def open_segments(
     no_rows: Any = None  # all batches come from the stream
     if stream.validation is not None and is_stream("fit: `validation`", stream.validation):
         check = targets_check(setup.task, reader.first.inputs)
-        validation = ValidationStream(stream.validation, batch_size, check)
+        validation = ValidationStream(stream.validation, batch_size, check, setup.placement)
     elif stream.validation is not None:
         examples = as_examples("fit", stream.validation)
         everything = jnp.arange(count_rows("fit", examples), dtype=jnp.int32)
