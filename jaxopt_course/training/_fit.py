@@ -301,7 +301,7 @@ def _run(
             for callback in callbacks:
                 callback(_record(progress, losses, evaluated, timetable))
             if request:
-                leave(request)
+                leave(request, checks.counted(done, "step"))
         saver.save(progress, history)
     except (CheckpointError, DivergenceError):
         raise
