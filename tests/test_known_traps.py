@@ -213,6 +213,13 @@ def test_applying_updates_that_merely_broadcast_is_refused():
         jc.apply_updates(RIGHT, WRONG)
 
 
+def test_targets_that_merely_broadcast_are_refused(as_users_run_it):
+    """Outputs (3,) and targets (3, 1) gave a table of all pairs."""
+    for labels in (1.0, jnp.ones((3, 1))):
+        with pytest.raises(ValueError, match="sigmoid_binary_cross_entropy: `labels` has shape"):
+            jc.sigmoid_binary_cross_entropy(jnp.ones(3), labels)
+
+
 def test_chain_says_what_is_wrong_with_its_state(as_users_run_it):
     """optax says "not enough values to unpack", or reports a raw pytree."""
     with pytest.raises(ValueError, match="chain: 2 transformations were given a state of 0 parts"):

@@ -48,7 +48,7 @@ def split(
         key: PRNG key of the split.
         n: number of rows, in [1, inf).
         validation: share of the rows as a float in [0, 1), or number of rows as an int.
-        test: share or number of rows, as for ``validation``. The other rows are for training.
+        test: share or number of rows, as for ``validation``; 0 for none. The other rows train.
         stratify: class of each row. Every part then has the proportional share of every class,
             rounded up or down, and at least 1 row of it.
 

@@ -41,7 +41,7 @@ def sigmoid_binary_cross_entropy(
         >>> sigmoid_binary_cross_entropy(jnp.array([1e4, -1e4]), jnp.array([1, 1])).tolist()
         [0.0, 10000.0]
     """
-    x, y, dtype = wide_pair("sigmoid_binary_cross_entropy", "logits", logits, labels)
+    x, y, dtype = wide_pair("sigmoid_binary_cross_entropy", "logits", logits, labels, "labels")
     losses = nothing_times(y, jax.nn.softplus(-x)) + nothing_times(1 - y, jax.nn.softplus(x))
     return losses.astype(dtype)
 
@@ -54,7 +54,7 @@ def multilabel_cross_entropy(
     The arguments are those of :func:`sigmoid_binary_cross_entropy`, and ``axis``, the axis of the
     labels. In float16 a sum above 65504 is infinite: pass float32 logits if this can happen.
     """
-    x, y, dtype = wide_pair("multilabel_cross_entropy", "logits", logits, labels)
+    x, y, dtype = wide_pair("multilabel_cross_entropy", "logits", logits, labels, "labels")
     check_axis("multilabel_cross_entropy", x, axis)
     return jnp.sum(sigmoid_binary_cross_entropy(x, y), axis).astype(dtype)
 
@@ -81,7 +81,7 @@ def softmax_cross_entropy(
         >>> round(float(loss), 4)  # -log(0.8)
         0.2231
     """
-    x, y, dtype = wide_pair("softmax_cross_entropy", "logits", logits, labels)
+    x, y, dtype = wide_pair("softmax_cross_entropy", "logits", logits, labels, "labels")
     check_axis("softmax_cross_entropy", x, axis)
     mask = _mask("softmax_cross_entropy", where, x, axis)
     x = safe_logits(x if mask is None else jnp.where(mask, x, 0), axis)

@@ -20,27 +20,31 @@ def wide(owner: str, what: str, values: Any) -> tuple[Float[Array, "..."], Any]:
 
 
 def wide_pair(
-    owner: str, what: str, outputs: Any, targets: Any
+    owner: str, what: str, outputs: Any, targets: Any, aim: str = "targets"
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"], Any]:
     """Outputs and targets in one dtype, float32 or wider, and the dtype that the outputs had.
+
+    ``what`` and ``aim`` are the names of the arguments in messages.
 
     Prevents a silent broadcast: outputs of shape (3,) and targets of shape (3, 1) would give a
     (3, 3) table of every output against every target.
     """
     wide_outputs, dtype = wide(owner, what, outputs)
-    targets = checks.as_array(owner, "targets", targets)
-    checks.like(owner, "`targets`", targets, wide_outputs, than=f"`{what}`")
+    targets = checks.as_array(owner, aim, targets)
+    checks.like(owner, f"`{aim}`", targets, wide_outputs, than=f"`{what}`")
     return wide_outputs, targets.astype(wide_outputs.dtype), dtype
 
 
-def broadcast_pair(owner: str, what: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def broadcast_pair(
+    owner: str, what: str, outputs: Any, targets: Any, aim: str = "targets"
+) -> tuple[Array, Array]:
     """Outputs and targets, broadcast to one shape."""
-    a, b = checks.as_array(owner, what, outputs), checks.as_array(owner, "targets", targets)
+    a, b = checks.as_array(owner, what, outputs), checks.as_array(owner, aim, targets)
     try:
         shape = jnp.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         raise ValueError(
-            f"{owner}: `targets` must have a shape that broadcasts with {a.shape}, got {b.shape}."
+            f"{owner}: `{aim}` must have a shape that broadcasts with {a.shape}, got {b.shape}."
         ) from None
     return jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)
 

@@ -31,7 +31,7 @@ def safe_softmax_cross_entropy(
     logits: Float[Array, "*shape"], labels: Shaped[Array, "..."]
 ) -> Float[Array, "..."]:
     """:func:`softmax_cross_entropy` along the last axis, with labels that may broadcast."""
-    pair = broadcast_pair("safe_softmax_cross_entropy", "logits", logits, labels)
+    pair = broadcast_pair("safe_softmax_cross_entropy", "logits", logits, labels, "labels")
     return softmax_cross_entropy(*pair)
 
 
@@ -72,7 +72,7 @@ def sparsemax_loss(
         logits: scores of class 1.
         labels: 0 or 1, of the same shape.
     """
-    x, y, dtype = wide_pair("sparsemax_loss", "logits", logits, labels)
+    x, y, dtype = wide_pair("sparsemax_loss", "logits", logits, labels, "labels")
     z = jnp.where(y != 0, -x, x)
     near = jnp.clip(z, -1, 1)
     return (jnp.square(near + 1) / 4 + jnp.maximum(z - 1, 0)).astype(dtype)
@@ -96,7 +96,7 @@ def poly_loss_cross_entropy(
         where: mask of the entries to include, of the same shape.
     """
     owner = "poly_loss_cross_entropy"
-    x, y, dtype = wide_pair(owner, "logits", logits, labels)
+    x, y, dtype = wide_pair(owner, "logits", logits, labels, "labels")
     checks.number(owner, "epsilon", epsilon)
     check_axis(owner, x, axis, where)
     x = safe_logits(x if where is None else jnp.where(where, x, -jnp.inf), axis)
@@ -126,8 +126,8 @@ def sigmoid_focal_loss(
         gamma: exponent of the factor, in [0, inf).
     """
     owner = "sigmoid_focal_loss"
-    logits, labels = broadcast_pair(owner, "logits", logits, labels)
-    x, y, dtype = wide_pair(owner, "logits", logits, labels)
+    logits, labels = broadcast_pair(owner, "logits", logits, labels, "labels")
+    x, y, dtype = wide_pair(owner, "logits", logits, labels, "labels")
     checks.number(owner, "gamma", gamma, "[0, inf)")
     if alpha is not None:
         checks.number(owner, "alpha", alpha, "[0, 1]")

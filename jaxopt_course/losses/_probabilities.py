@@ -49,7 +49,9 @@ def binary_cross_entropy(
         >>> round(float(losses.mean()), 6)
         0.785479
     """
-    p, y, dtype = wide_pair("binary_cross_entropy", "probabilities", probabilities, labels)
+    p, y, dtype = wide_pair(
+        "binary_cross_entropy", "probabilities", probabilities, labels, "labels"
+    )
     return (-y * _safe_log(p, dtype) - (1 - y) * _safe_log(1 - p, dtype)).astype(dtype)
 
 
@@ -64,7 +66,9 @@ def categorical_cross_entropy(
         labels: one-hot rows, or probabilities, of the same shape.
         axis: the axis or axes of the classes; None means all axes.
     """
-    p, y, dtype = wide_pair("categorical_cross_entropy", "probabilities", probabilities, labels)
+    p, y, dtype = wide_pair(
+        "categorical_cross_entropy", "probabilities", probabilities, labels, "labels"
+    )
     check_axis("categorical_cross_entropy", p, axis)
     return -jnp.sum(y * _safe_log(p, dtype), axis).astype(dtype)
 
@@ -107,7 +111,9 @@ def kl_divergence_with_log_targets(
 ) -> Float[Array, "..."]:
     """:func:`kl_divergence` from the logarithms of the targets, -inf for a probability of 0."""
     owner = "kl_divergence_with_log_targets"
-    q, log_t, dtype = wide_pair(owner, "log_predictions", log_predictions, log_targets)
+    q, log_t, dtype = wide_pair(
+        owner, "log_predictions", log_predictions, log_targets, "log_targets"
+    )
     check_axis(owner, q, axis, where)
     finite = jnp.where(log_t == -jnp.inf, 0, log_t)
     t = jnp.where(log_t == -jnp.inf, 0, jnp.exp(finite))

@@ -91,8 +91,8 @@ def triplet_margin_loss(
         eps: number that keeps the slope of a distance of 0 finite, in [0, inf).
     """
     owner = "triplet_margin_loss"
-    a, near, dtype = wide_pair(owner, "anchors", anchors, positives)
-    _, far, _ = wide_pair(owner, "anchors", anchors, negatives)
+    a, near, dtype = wide_pair(owner, "anchors", anchors, positives, "positives")
+    _, far, _ = wide_pair(owner, "anchors", anchors, negatives, "negatives")
     check_axis(owner, a, axis)
     checks.number(owner, "norm_degree", norm_degree, "[1, inf)")
     checks.number(owner, "margin", margin)

@@ -357,6 +357,6 @@ def _close_ones(found: PairedDifferences) -> str:
         return ""
     close = int(((found.low <= 0) & (found.high >= 0)).sum()) - 1  # without the best itself
     return (
-        f"\n{close} of the other {len(found.low) - 1} configurations cannot be told from the best: "
-        "the 95 % interval of their paired difference contains 0"
+        f"\n{close} of the other {len(found.low) - 1} configurations cannot be distinguished from "
+        "the best: the 95 % interval of their paired difference contains 0"
     )

@@ -302,7 +302,7 @@ def _run(
             for callback in between.callbacks:
                 callback(_record(progress, losses, evaluated, timetable))
             if request:
-                leave(request)
+                leave(request, checks.counted(done, "step"))
         saver.save(progress, history)
     except (CheckpointError, DivergenceError):
         raise

@@ -199,7 +199,7 @@ def open_segments(
     no_rows: Any = None  # all batches come from the stream
     if stream.validation is not None and is_stream("fit: `validation`", stream.validation):
         check = targets_check(setup.task, reader.first.inputs)
-        validation = ValidationStream(stream.validation, batch_size, check)
+        validation = ValidationStream(stream.validation, batch_size, check, setup.placement)
     elif stream.validation is not None:
         refuse_two_batches(stream.validation, reader.first)
         examples = as_examples("fit", stream.validation)

@@ -52,8 +52,14 @@ def requests_to_stop(*, when: bool = True) -> Iterator[Callable[[], int]]:
             signal.raise_signal(seen)
 
 
-def leave(number: int) -> None:
-    """End as the signal requests: SIGINT by KeyboardInterrupt, SIGTERM with exit code 143."""
+def leave(number: int, steps: str) -> None:
+    """End as the signal requests: SIGINT by KeyboardInterrupt, SIGTERM with exit code 143.
+
+    ``steps`` counts those that were taken, as in ``"3 steps"``.
+    """
     if number == signal.SIGINT:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(
+            f"fit: interrupted after {steps}. `checkpoint=Checkpointing(directory, resume='auto')` "
+            "resumes from the last checkpoint."
+        )
     raise SystemExit(128 + number)

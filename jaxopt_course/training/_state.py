@@ -96,7 +96,7 @@ class Outcome(NamedTuple):
                 "monitored metric, by default the loss. Use the best parameters."
             )
         return (
-            f"Diverged: at step {step} the loss, the parameters or the optimizer's state was not "
+            f"Diverged: after {steps} the loss, the parameters or the optimizer's state was not "
             "finite. Lower the learning rate, clip the gradients, or look for values in the data "
             "that are not finite or not scaled. `fit` with `on_divergence='raise'` finds the step, "
             "the rows and the operation that caused it."

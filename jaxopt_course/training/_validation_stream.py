@@ -29,9 +29,16 @@ class ValidationStream:
         batches: an iterable that is not an iterator, or a function that returns one.
         batch_size: rows to which short batches are padded, or None.
         check: ``check(owner, targets, used)`` of the targets of a batch.
+        placement: that of the training.
     """
 
-    def __init__(self, batches: Any, batch_size: int | None, check: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        batches: Any,
+        batch_size: int | None,
+        check: Callable[..., None],
+        placement: Placement | None = None,
+    ) -> None:
         if isinstance(batches, Iterator):
             raise ValueError(
                 "fit: a stream of `validation` is read at every evaluation: it must be an iterable "
@@ -42,6 +49,7 @@ class ValidationStream:
         if first is None:
             raise ValueError("fit: the stream of `validation` must hold at least one batch.")
         self.first = first
+        _check_divided(0, first, placement)
 
     def means(
         self, task: Task, params: Params, model_state: PyTree, placement: Placement | None
@@ -50,8 +58,7 @@ class ValidationStream:
         sums: Any = None
         kept: list[Any] = []
         for number, batch in enumerate(self._read()):
-            rows = jax.process_count() * count_rows("fit", batch.inputs)
-            check_divided("fit", f"the rows of batch {number} of {NAME}", rows, placement)
+            _check_divided(number, batch, placement)
             shared = spread(batch, placement)
             *found, predictions = _of_batch(params, model_state, shared, task=task)
             sums = found if sums is None else jax.tree.map(jnp.add, sums, found)
@@ -96,6 +103,12 @@ def _of_batch(
     """The sums of :func:`batch_sums`, the weight of the batch, and the predictions."""
     sums, predictions = batch_sums(task, params, model_state, batch)
     return sums, batch_weight(batch), predictions
+
+
+def _check_divided(number: int, batch: Batch, placement: Placement | None) -> None:
+    rows = jax.process_count() * count_rows("fit", batch.inputs)
+    what = f"the rows of batch {number} of {NAME} (`batch_size=` pads short batches)"
+    check_divided("fit", what, rows, placement)
 
 
 def _weights(batch: Batch) -> Array:

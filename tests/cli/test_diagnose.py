@@ -118,7 +118,7 @@ def test_a_training_that_diverges_is_reported_and_has_an_exit_code_of_its_own(tm
     wrong = ("--optimizer", "sgd", "--learning-rate", 1e30)
     assert call("diagnose", table, "--target", "state", *options, *wrong) == 3
     printed = capsys.readouterr().out
-    assert "Diverged: at step" in printed
+    assert "Diverged: after" in printed
     assert "The learning rate of the training, 1.0e+30, is above them." in printed
 
 

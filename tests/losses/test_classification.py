@@ -309,19 +309,19 @@ def test_alpha_can_be_vmapped_and_differentiated(key):
 @pytest.mark.usefixtures("as_users_run_it")
 class TestBadArguments:
     @pytest.mark.parametrize(
-        ("name", "what"),
+        ("name", "what", "aim"),
         [
-            ("sigmoid_binary_cross_entropy", "logits"),
-            ("multilabel_cross_entropy", "logits"),
-            ("softmax_cross_entropy", "logits"),
-            ("hinge_loss", "predictor_outputs"),
-            ("binary_cross_entropy", "probabilities"),
-            ("categorical_cross_entropy", "probabilities"),
+            ("sigmoid_binary_cross_entropy", "logits", "labels"),
+            ("multilabel_cross_entropy", "logits", "labels"),
+            ("softmax_cross_entropy", "logits", "labels"),
+            ("hinge_loss", "predictor_outputs", "targets"),
+            ("binary_cross_entropy", "probabilities", "labels"),
+            ("categorical_cross_entropy", "probabilities", "labels"),
         ],
     )
-    def test_shapes_that_merely_broadcast_are_refused(self, name, what):
+    def test_shapes_that_merely_broadcast_are_refused(self, name, what, aim):
         loss = getattr(losses, name)
-        with pytest.raises(ValueError, match=rf"{name}: `\w+` has shape \(3, 1\), `{what}` has"):
+        with pytest.raises(ValueError, match=rf"{name}: `{aim}` has shape \(3, 1\), `{what}` has"):
             loss(jnp.ones(3), jnp.ones((3, 1)))
         with pytest.raises(TypeError, match=rf"{name}: `{what}` must be floating-point, got int"):
             loss(jnp.ones(3, jnp.int32), jnp.ones(3))

@@ -89,7 +89,7 @@ def test_a_single_training_has_no_error():
     result = searched(None, seeds=1)
     assert np.isnan(result.standard_errors).all()
     assert np.isnan(result.differences.low).all()
-    assert "cannot be told" not in str(result)
+    assert "cannot be distinguished" not in str(result)
 
 
 def test_a_failed_training_has_no_difference():

@@ -212,6 +212,8 @@ def test_a_signal_is_granted_when_the_segment_has_been_saved(number, error, tmp_
         )
     if error is SystemExit:
         assert caught.value.code == 143
+    else:
+        assert "interrupted after 6 steps. `checkpoint=Checkpoint" in str(caught.value)
     with CheckpointStore(tmp_path / "c") as store:
         assert store.latest() == 6  # that in which it came is finished first
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers

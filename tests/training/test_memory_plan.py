@@ -4,13 +4,14 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType
 
 from jaxopt_course.optimizers import adamw, sgd
 from jaxopt_course.problems import problem
 from jaxopt_course.tasks import Batch, function_task
-from jaxopt_course.training import batch_sharding, fit, plan, state_shardings
+from jaxopt_course.training import Stream, batch_sharding, fit, plan, state_shardings
 
 from .problems import line_task
 
@@ -55,6 +56,15 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused(as_users_run_it):
     options = {"key": jax.random.key(0), "epochs": 1, "mesh": mesh_of(8), "progress": False}
     with pytest.raises(ValueError, match=r"batch size must be a multiple of 8, .*'data'.*, got 12"):
         fit(line_task(), sgd(0.1), data, batch_size=12, **options)
+
+
+def test_a_validation_batch_that_the_mesh_does_not_divide_is_refused_at_once(as_users_run_it):
+    whole, short = [(np.ones((rows, 1)), np.ones((rows, 1))) for rows in (24, 12)]
+    stream = Stream([whole], [short])
+    options = {"key": jax.random.key(0), "epochs": 1, "mesh": mesh_of(8), "progress": False}
+    said = r"the rows of batch 0 of `validation` \(`batch_size=` pads .*\) must be a multiple of 8"
+    with pytest.raises(ValueError, match=said):
+        fit(line_task(), sgd(0.1), stream, **options)
 
 
 LAYERS, WIDTH, HIDDEN, SHARED, WORDS = 80, 8192, 28672, 1024, 128256
