@@ -305,10 +305,11 @@ def _placed(leaf: Any, value: Any) -> list[float]:
         if not (value is leaf or bool(np.all(np.asarray(value) == np.asarray(leaf)))):
             raise ValueError(f"it must have the fixed value {leaf!r}, got {value!r}")
         return []
-    spaces = _subspaces(leaf)
+    spaces, options = _subspaces(leaf), leaf.options if isinstance(leaf, Choice) else ()
+    bare = [option for option in options if type(option) is not Option]
     if spaces and isinstance(value, tuple) and len(value) == 2:
         value = Option(*value)
-    elif spaces and value not in [x for x in leaf.options if type(x) is not Option]:
+    elif spaces and value not in bare:
         raise ValueError(f"an option must be a pair (name, values), got {value!r}")
     found = [leaf.place(value)]
     for name, space in spaces:

@@ -111,7 +111,8 @@ def mean_over_rows(
 
     def sums(batch_rows: tuple[Array, Array]) -> tuple[dict[str, Array], Any]:
         rows, weights = batch_rows
-        return batch_sums(task, params, model_state, Batch(*take_rows(examples, rows), weights))
+        inputs, targets = take_rows(examples, rows)
+        return batch_sums(task, params, model_state, Batch(inputs, targets, weights))
 
     of_all = canonical_convolutions(lambda batches: jax.lax.map(sums, batches))
     totals, predictions = of_all((table, weights))

@@ -193,8 +193,8 @@ def fit(
     lengths = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
     segments = open_segments(Setup(*parts), data, rows, batch_size, early_stopping, lengths)
     start = segments.start(key)
-    compared = {"early_stopping": described(early_stopping), "evaluate": evaluate}
-    compared |= {"key": jax.random.key_data(key)}
+    key_data = jax.random.key_data(key)
+    compared = {"early_stopping": described(early_stopping), "evaluate": evaluate, "key": key_data}
     with open_saver(checkpoint, segments, start, compared) as saver:
         start, history = saver.restore(start, segments)
         with (
