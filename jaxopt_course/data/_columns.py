@@ -45,6 +45,10 @@ def every_result(place: str, calls: Sequence[Callable[[], Result]]) -> list[Resu
 
     Raises:
         TableError: if one of them raises ValueError; its obstacles are those of all calls.
+
+    Examples:
+        >>> every_result("a.csv", [lambda: 1, lambda: int("2")])
+        [1, 2]
     """
     results, obstacles = [], list[str]()
     for call in calls:

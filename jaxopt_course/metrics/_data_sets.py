@@ -192,19 +192,34 @@ def confusion_matrix(
 
 
 def precision(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
-    """The share of the predictions of each class that are right; 0 for a class without any."""
+    """The share of the predictions of each class that are right; 0 for a class without any.
+
+    Examples:
+        >>> precision(jnp.array([[3, 1], [0, 1]])).tolist()
+        [1.0, 0.5]
+    """
     m = _confusion("precision", matrix)
     return numerics.safe_divide(jnp.diagonal(m), m.sum(0))
 
 
 def recall(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
-    """The share of the examples of each class that are found; 0 for a class without any."""
+    """The share of the examples of each class that are found; 0 for a class without any.
+
+    Examples:
+        >>> recall(jnp.array([[3, 1], [0, 1]])).tolist()
+        [0.75, 1.0]
+    """
     m = _confusion("recall", matrix)
     return numerics.safe_divide(jnp.diagonal(m), m.sum(1))
 
 
 def f1_score(matrix: Real[Array, "classes classes"]) -> Float[Array, "classes"]:
-    """The harmonic mean of precision and recall of each class; 0 for an absent class."""
+    """The harmonic mean of precision and recall of each class; 0 for an absent class.
+
+    Examples:
+        >>> [round(x, 4) for x in f1_score(jnp.array([[3, 1], [0, 1]])).tolist()]
+        [0.8571, 0.6667]
+    """
     m = _confusion("f1_score", matrix)
     return numerics.safe_divide(2 * jnp.diagonal(m), m.sum(0) + m.sum(1))
 

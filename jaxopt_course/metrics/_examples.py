@@ -38,6 +38,10 @@ def accuracy(
         outputs: logits or probabilities; the first of equal ones counts as the largest.
         targets: the index of the true class, or its one-hot row. An index outside [0, classes), or
             a row without a positive entry, gives NaN.
+
+    Examples:
+        >>> accuracy(jnp.array([[2.0, 1.0], [3.0, 0.0]]), jnp.array([0, 1])).tolist()
+        [1.0, 0.0]
     """
     labels, known = _class_numbers("accuracy", outputs, targets)
     right = jnp.argmax(outputs, -1).astype(labels.dtype) == labels
@@ -50,6 +54,11 @@ def top_k_accuracy(
     """1 where the true class is among those of the ``k`` largest outputs, else 0.
 
     ``k`` is a static integer in [1, classes]. The other arguments are those of :func:`accuracy`.
+
+    Examples:
+        >>> outputs = jnp.array([[2.0, 1.0, 0.0], [3.0, 0.0, 1.0]])
+        >>> top_k_accuracy(outputs, jnp.array([1, 1]), 2).tolist()
+        [1.0, 0.0]
     """
     checks.rank("top_k_accuracy", "outputs", outputs, 1)
     checks.integer("top_k_accuracy", "k", k, f"[1, {outputs.shape[-1]}]")
@@ -70,6 +79,10 @@ def binary_accuracy(
         outputs: log-odds, or probabilities with their threshold.
         targets: 0 or 1, of the same shape; values above 1/2 count as 1.
         threshold: 0 for log-odds, 0.5 for probabilities. It may be traced.
+
+    Examples:
+        >>> binary_accuracy(jnp.array([[2.0, 1.0]]), jnp.array([[1, 0]])).tolist()
+        [[1.0, 0.0]]
     """
     return _as_numbers(_bits_agree("binary_accuracy", outputs, targets, threshold), outputs)
 
@@ -79,7 +92,12 @@ def exact_match(
     targets: Shaped[Array, "*batch labels"],
     threshold: ScalarLike = 0.0,
 ) -> Float[Array, "*batch"]:
-    """1 where :func:`binary_accuracy` is 1 for all labels of an example, else 0."""
+    """1 where :func:`binary_accuracy` is 1 for all labels of an example, else 0.
+
+    Examples:
+        >>> exact_match(jnp.array([[2.0, 1.0], [2.0, -1.0]]), jnp.array([[1, 0], [1, 0]])).tolist()
+        [0.0, 1.0]
+    """
     agree = _bits_agree("exact_match", outputs, targets, threshold)
     return _as_numbers(jnp.all(agree, -1), outputs)
 
@@ -87,7 +105,12 @@ def exact_match(
 def mean_absolute_error(
     outputs: Float[Array, "batch *entries"], targets: Real[Array, "batch *entries"]
 ) -> Float[Array, "batch"]:
-    """The mean of |output - target| over the entries of each example."""
+    """The mean of |output - target| over the entries of each example.
+
+    Examples:
+        >>> mean_absolute_error(jnp.array([[1.0, 5.0]]), jnp.array([[2.0, 2.0]])).tolist()
+        [2.0]
+    """
     y, t = paired("mean_absolute_error", outputs, targets)
     return jnp.mean(jnp.abs(y - t), axis=tuple(range(1, y.ndim)))
 

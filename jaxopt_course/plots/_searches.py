@@ -200,6 +200,16 @@ def pareto_front(
 
     The arguments are those of :meth:`~jaxopt_course.studies.SearchResult.pareto`. Numbers are those
     of the configurations. Failed ones are left out and counted.
+
+    Examples:
+        >>> import jax
+        >>> from jaxopt_course.studies import Float, search
+        >>> train = lambda key, hyperparameters, rows: hyperparameters["width"]
+        >>> space, metrics = {"width": Float(1.0, 9.0)}, {"width": lambda width: width}
+        >>> of = {"key": jax.random.key(0), "trials": 8, "metrics": metrics}
+        >>> result = search(train, space, metric=lambda width: 1 / width, **of)
+        >>> pareto_front(result, "score", "width").axes[0].get_xlabel()
+        'score (lower is better)'
     """
     front = result.pareto(first, second, modes)
     known = np.isfinite(front.values).all(1)

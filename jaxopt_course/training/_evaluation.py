@@ -47,7 +47,7 @@ class Evaluation(NamedTuple):
 
 
 class Stop(enum.Enum):
-    """The type of ``STOP``, its only value."""
+    """The type of ``STOP``, its only value, which ``on_evaluation`` returns to end a training."""
 
     STOP = enum.auto()
 
