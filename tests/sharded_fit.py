@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType
 
+from jaxopt_course.metrics import f1
 from jaxopt_course.optimizers import adamw
+from jaxopt_course.tasks import with_metrics
 from jaxopt_course.training import Checkpointing, EarlyStopping, Rows, Stream, fit
 from jaxopt_course.transforms import ema_params
 from tests.training.problems import Data, build, keeping
@@ -52,6 +54,17 @@ def train(steps=STEPS, **options):
         progress=False,
         **keeping(options),
     )
+
+
+def train_on_streams(rank=0, processes=1, **options):
+    """Both streams in four batches of 12 rows, of which each process reads its part."""
+    task = with_metrics(parts()[0], {"f1": f1})
+    own = lambda x: np.split(np.asarray(x), processes)[rank]
+    batches = [
+        tuple(map(own, batch)) for batch in zip(*[np.split(x, 4) for x in data()], strict=True)
+    ]
+    stream = Stream(batches, validation=lambda: batches)
+    return fit(task, parts()[1], stream, key=jax.random.key(1), epochs=2, progress=False, **options)
 
 
 def mesh_of(devices):
@@ -110,6 +123,9 @@ def as_one_of_two(rank, port, directory):
         run = train(mesh=mesh, sharding=kind)
         expected = np.load(directory / "whole.npy")
         np.testing.assert_allclose(np.asarray(run.history["loss"]), expected, rtol=1e-9)
+    streamed, expected = train_on_streams(rank, 2, mesh=mesh), np.load(directory / "streamed.npy")
+    found = [streamed.history[name] for name in ("validation_loss", "validation_f1")]
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-9)
     train(12, mesh=mesh, sharding="fsdp", checkpoint=path, log=log, segment=3)
     print("two processes train as one")  # noqa: T201
 

@@ -75,6 +75,8 @@ def test_a_training_on_eight_devices_is_that_of_one():
 def test_two_processes_train_as_one_and_one_goes_on_with_what_they_saved(tmp_path):
     whole = sharded_fit.train()
     np.save(tmp_path / "whole.npy", whole.history["loss"])
+    streamed = sharded_fit.train_on_streams().history
+    np.save(tmp_path / "streamed.npy", [streamed["validation_loss"], streamed["validation_f1"]])
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
