@@ -14,11 +14,12 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxopt_course.core import automatic
+from jaxopt_course.diagnostics import gradient_flow
 from jaxopt_course.nn import MLP
 from jaxopt_course.optimizers import adam, muon
 from jaxopt_course.problems import problem
 from jaxopt_course.studies import Float, search
-from jaxopt_course.tasks import Batch, linen_task, lora, starting_from
+from jaxopt_course.tasks import Batch, function_task, linen_task, lora, starting_from
 from jaxopt_course.training import (
     batch_sharding,
     evaluate,
@@ -28,6 +29,7 @@ from jaxopt_course.training import (
     make_step,
     make_train,
     predict,
+    sample_tokens,
     state_shardings,
 )
 from tests.catalogue import TRANSFORMATIONS
@@ -124,6 +126,17 @@ def check_fit():
     same(*both)
 
 
+def check_sampling(mesh):
+    """Predictions contract an axis of the parameters that is split over the devices."""
+    follow = lambda params, tokens: jax.nn.one_hot(tokens, 8) @ params["table"]
+    of_tokens = function_task(lambda key: {}, follow, problem("multiclass"))
+    table = 9.0 * jnp.roll(jnp.eye(8), 1, axis=1)
+    split = {"table": jax.device_put(table, batch_sharding(mesh))}
+    options = {"key": jax.random.key(0), "length": 4, "temperature": 0.0}
+    tokens = sample_tokens(of_tokens, split, {}, jnp.array([5, 6]), 3, **options)
+    assert tokens.tolist() == [7, 0, 1]
+
+
 def check_use():
     """Evaluating, predicting, steps in a loop and fine-tuning on the mesh of ``jax.make_mesh``."""
     mesh = jax.make_mesh((DEVICES,), ("data",))
@@ -141,6 +154,12 @@ def check_use():
         jax.device_get(predict(task(), one.best_params, {}, data()[0])),
         rtol=1e-8,
     )
+    flows = [
+        gradient_flow(task(), r.state, Batch(*arrays)).loss
+        for r, arrays in ((run, split), (one, data()))
+    ]
+    assert np.isclose(*flows, rtol=1e-9)
+    check_sampling(mesh)
     step = jax.jit(make_step(task(), adam(1e-2)), donate_argnums=0)
     alone, state = (init_state(task(), adam(1e-2), jax.random.key(1)) for _ in range(2))
     state = jax.device_put(state, state_shardings(state, mesh, "fsdp"))

@@ -26,7 +26,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxopt_course.core import checks, global_norm, numerics, text_table
+from jaxopt_course.core import checks, global_norm, numerics, on_auto_axes, text_table
 from jaxopt_course.tasks import Batch, Task, losses_of, targets_check
 from jaxopt_course.training import TrainState
 
@@ -155,8 +155,9 @@ def gradient_flow(
     check = targets_check(task, batch.inputs, (state.params, state.model_state))
     check("gradient_flow", batch.targets, counted)
 
-    look = jax.jit(functools.partial(_measure, task, optimizer))
-    loss, layers, leaves = jax.tree.map(float, jax.device_get(look(state, batch)))
+    measure = jax.jit(functools.partial(_measure, task, optimizer))
+    measured = jax.device_get(on_auto_axes(measure, state, batch))
+    loss, layers, leaves = jax.tree.map(float, measured)
     params = jax.tree.leaves_with_path(state.params)
     paths = [jax.tree_util.keystr(path) for path, _ in params]
     of_path = dict(zip(paths, leaves, strict=True))

@@ -5,6 +5,7 @@
 With the temperature T = 0 it is the most probable token (greedy), with T = 1 a draw from the model.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Integer, Key, PyTree, ScalarLike
 
-from jaxopt_course.core import Params, checks, compiled_for, numerics
+from jaxopt_course.core import Params, checks, compiled_for, numerics, on_auto_axes
 from jaxopt_course.tasks import Task
 
 
@@ -79,10 +80,9 @@ def sample_tokens(
     shown = jnp.atleast_2d(prompt)[:, -length:].astype(jnp.int32)
     known = shown.shape[1]
     window = jnp.pad(shown, ((0, 0), (0, length - known)))
-    drawn = _sampled(
+    drawn = on_auto_axes(
+        functools.partial(_sampled, task=task, count=count),
         *(params, model_state, window, jnp.int32(known), key, numerics.as_float(temperature)),
-        task=task,
-        count=count,
     )
     return drawn.reshape(*prompt.shape[:-1], count)
 

@@ -63,7 +63,8 @@ def train(model, epochs=20, batch_size=32):
             if not np.isfinite(loss):
                 return history, ("loss", len(watched) - 1, rows, None, watched)
             if not all(np.isfinite(norm) for norm in measured[1].values()):
-                each = jax.vmap(jax.grad(loss_of), in_axes=(None, 0, 0))(params, *batch)
+                single = [x[:, None] for x in batch]  # batches of one row
+                each = jax.vmap(jax.grad(loss_of), in_axes=(None, 0, 0))(params, *single)
                 finite = [
                     np.isfinite(g).reshape(batch_size, -1).all(1) for g in jax.tree.leaves(each)
                 ]
