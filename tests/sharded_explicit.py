@@ -32,7 +32,7 @@ from jaxopt_course.training import (
     sample_tokens,
     state_shardings,
 )
-from tests.catalogue import TRANSFORMATIONS
+from tests.catalogue import RECIPES, TRANSFORMATIONS
 
 
 DEVICES = 8
@@ -208,7 +208,7 @@ def main(names):
     check_fit()
     check_use()
     check_train()
-    for name in names or TRANSFORMATIONS:
+    for name in names or RECIPES:
         if name.split(":")[0] not in DIFFER:
             check_transformation(name, "jit")
     for name in ("muon", "soap", "quantized_state", "lbfgs:line search"):

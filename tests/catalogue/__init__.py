@@ -21,10 +21,12 @@ from tests.catalogue.member import Member, factory_name, is_factory, numeric_arg
 __all__ = [
     "NO_TRANSFORMATIONS",
     "PAIRS",
+    "RECIPES",
     "TRANSFORMATIONS",
     "Member",
     "factory_name",
     "is_factory",
+    "is_link_of_a_recipe",
     "numeric_arguments",
 ]
 
@@ -41,6 +43,15 @@ FAMILIES = (
 )
 TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in family.MEMBERS.items()}
 PAIRS = {name: args for family in FAMILIES for name, args in family.PAIRS.items()}
+
+
+def is_link_of_a_recipe(name):
+    """Whether another member is a chain of this one and common links, as adam of scale_by_adam."""
+    return name.removeprefix("scale_by_") in set(TRANSFORMATIONS) - {name}
+
+
+# The members of slow checks: what holds of a recipe holds of its link.
+RECIPES = [name for name in TRANSFORMATIONS if not is_link_of_a_recipe(name)]
 
 NO_TRANSFORMATIONS = {  # functions of states, params and updates
     "learning_rates",

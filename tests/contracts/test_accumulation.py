@@ -17,7 +17,7 @@ from jaxopt_course.transforms import (
     MultiSteps,
     evaluation_params,
 )
-from tests.catalogue import TRANSFORMATIONS, wrappers
+from tests.catalogue import RECIPES, TRANSFORMATIONS, wrappers
 from tests.catalogue.member import bowl, matrices
 
 
@@ -163,7 +163,7 @@ def can_be_combined(wrap, tx):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", [n for n in TRANSFORMATIONS if n not in CALL_VALUE_FN])
+@pytest.mark.parametrize("name", [n for n in RECIPES if n not in CALL_VALUE_FN])
 def test_every_transformation_in_one_of_the_wrappers(name):
     """The wrappers take turns, so that each is around about ten transformations."""
     tx, turn = TRANSFORMATIONS[name].build(), list(TRANSFORMATIONS).index(name)

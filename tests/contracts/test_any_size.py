@@ -7,7 +7,7 @@ import pytest
 
 from jaxopt_course import optimizers, regularizers, transforms
 from jaxopt_course.core import GradientTransformationExtraArgs
-from tests.catalogue import TRANSFORMATIONS
+from tests.catalogue import RECIPES, TRANSFORMATIONS
 from tests.tiers import everyday_first
 
 
@@ -96,7 +96,7 @@ def test_updates_are_finite_for_gradients_of_any_size(name):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", sorted(TRANSFORMATIONS))
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_updates_of_the_whole_catalogue_are_finite(name):
     sizes = [("float32", 1e-30), ("bfloat16", 1e-30)]
     if name not in SQUARES:

@@ -14,7 +14,7 @@ from flax.training.train_state import TrainState
 
 from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.transforms import apply_updates, chain
-from tests.catalogue import TRANSFORMATIONS, classics, wrappers
+from tests.catalogue import TRANSFORMATIONS, classics, is_link_of_a_recipe, wrappers
 from tests.contracts.trees import TREES
 
 
@@ -183,8 +183,7 @@ def is_exempt(name, promise):
 
 def is_everyday(name, tree="mixed"):
     """Whether a check belongs to every run: neither a variant, nor a link that its recipe runs."""
-    is_link_of_a_recipe = name.removeprefix("scale_by_") in set(TRANSFORMATIONS) - {name}
-    return tree == "mixed" and ":" not in name and not is_link_of_a_recipe
+    return tree == "mixed" and ":" not in name and not is_link_of_a_recipe(name)
 
 
 ONE_OF_A_KIND = {  # a structure of state, or a need, that neither classics nor wrappers have

@@ -7,7 +7,7 @@ import pytest
 
 from jaxopt_course import optimizers, transforms
 from jaxopt_course.core import GradientTransformationExtraArgs
-from tests.catalogue import TRANSFORMATIONS, classics
+from tests.catalogue import RECIPES, TRANSFORMATIONS, classics
 from tests.catalogue.member import decay
 from tests.tiers import everyday
 
@@ -96,7 +96,7 @@ def test_members_are_judged_as_before_whether_traced_or_not(name):
     assert found == [wanted]
 
 
-@pytest.mark.parametrize("name", everyday(sorted(set(TRANSFORMATIONS) - set(ANSWERS)), {"lamb"}))
+@pytest.mark.parametrize("name", everyday(sorted(set(RECIPES) - set(ANSWERS)), {"lamb"}))
 def test_what_is_judged_elementwise_is(name):
     """Joined or not, the updates of random gradients are the same to rounding."""
     if name in OTHER_NUMBERS:
