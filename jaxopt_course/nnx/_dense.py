@@ -67,7 +67,7 @@ class Maxout(nnx.Module):
 
     Examples:
         >>> layer = Maxout(1, 1, pieces=2, rngs=nnx.Rngs(0))
-        >>> layer.kernel[...] = jnp.array([[[1.0]], [[-1.0]]])
+        >>> layer.kernel[...] = jnp.array([[[1.0]], [[-1.0]]], "float32")
         >>> layer(jnp.array([[3.0], [-2.0]])).tolist()  # max(x, -x)
         [[3.0], [2.0]]
     """
