@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import jaxopt_course as jc
-from tests.catalogue import TRANSFORMATIONS
+from tests.catalogue import RECIPES, TRANSFORMATIONS
 from tests.catalogue.member import offers
+from tests.tiers import everyday
 
 
 PARAMS = {"w": jnp.linspace(0.5, 1.5, 6).reshape(2, 3), "b": jnp.ones(3)}
@@ -37,7 +38,7 @@ def state_of(name):
     return jax.eval_shape(TRANSFORMATIONS[name].build().init, PARAMS)
 
 
-@pytest.mark.parametrize("name", TRANSFORMATIONS)
+@pytest.mark.parametrize("name", everyday(TRANSFORMATIONS, RECIPES))
 def test_a_gradient_of_integers_is_refused_or_comes_out_as_if_of_floats(name):
     tx = TRANSFORMATIONS[name].build()
     for dtype in (jnp.int32, jnp.uint8):

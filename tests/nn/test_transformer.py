@@ -96,7 +96,7 @@ def test_depth_does_not_lengthen_the_program_of_a_scan(key):
 
 
 @pytest.mark.usefixtures("standard_promotion")  # jax's attention in bfloat16 mixes dtypes
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("scan", everyday_first(1, [False, True]))
 def test_the_computation_may_be_in_bfloat16(scan, key):
     model = Transformer(**SIZES, **MODERN, scan=scan, dtype="bfloat16")
     variables = model.init(key, TOKENS, train=False)

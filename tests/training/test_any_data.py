@@ -22,6 +22,7 @@ from jaxopt_course.training import (
     make_train,
     predict,
 )
+from tests.tiers import everyday_first
 
 
 KEY = jax.random.key(0)
@@ -60,7 +61,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", everyday_first(1, CASES))
 def test_all_trainings_agree(case, tmp_path):
     task, data = CASES[case]
     run = fit(task, adam(0.01), data, rows=ROWS, epochs=2, checkpoint=tmp_path / "c", **OPTIONS)
@@ -80,7 +81,7 @@ def test_all_trainings_agree(case, tmp_path):
     assert_trees_all_equal(again.state.params, run.state.params)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", everyday_first(1, CASES))
 def test_a_stream_gives_what_arrays_give(case):
     task, data = CASES[case]
     inputs, targets = data if isinstance(data, tuple) else (data, None)
