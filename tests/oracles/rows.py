@@ -1,4 +1,4 @@
-"""A row of ``docs/oracles.md``: one method here, one implementation elsewhere, the same gradients."""
+"""A row of ``docs/oracles.md``: one method here and elsewhere, on the same gradients."""
 
 import json
 import pathlib
