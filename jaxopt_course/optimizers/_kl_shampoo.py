@@ -187,9 +187,10 @@ def kl_estimates(
         found = [_of_axis(axis, g, bases, values, inverse) for axis in range(len(values))]
         return tuple(new for new, _ in found), tuple(diagonal for _, diagonal in found)
 
-    turned, structure = jax.tree.flatten(rotated(grads, state.bases))
-    parts = (structure.flatten_up_to(own) for own in (state.bases, state.eigenvalues))
-    found = [estimate(*leaf) for leaf in zip(turned, *parts, strict=True)]
+    structure: Any = jax.tree.structure(grads)
+    trees = (rotated(grads, state.bases), state.bases, state.eigenvalues)
+    leaves = zip(*(structure.flatten_up_to(own) for own in trees), strict=True)
+    found = [estimate(*leaf) for leaf in leaves]
     products, diagonals = (structure.unflatten([own[i] for own in found]) for i in range(2))
     factors = tree.update_moment(products, state.factors, b2, 1)
     values = tree.update_moment(diagonals, state.eigenvalues, b2, 1)
