@@ -64,6 +64,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sam": {"optimizer": optimizers.sgd(PLAIN), "adv_optimizer": optimizers.sgd(0.002)},
     "schedule_free": {"base_optimizer": optimizers.sgd(PLAIN), "learning_rate": PLAIN},
     "schedule_free_adamw": {"learning_rate": 0.5},
+    "schedule_free_plus": {"learning_rate": 2.0, "b1": 0.5, "weight_power": 2.0},
     "schedule_free_sgd": {"learning_rate": PLAIN},
     "shampoo": {"learning_rate": 1.0},
     "signum": {"learning_rate": 0.1},

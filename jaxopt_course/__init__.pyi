@@ -159,6 +159,7 @@ from .optimizers import scale_by_stddev as scale_by_stddev
 from .optimizers import scale_by_yogi as scale_by_yogi
 from .optimizers import schedule_free as schedule_free
 from .optimizers import schedule_free_adamw as schedule_free_adamw
+from .optimizers import schedule_free_plus as schedule_free_plus
 from .optimizers import schedule_free_sgd as schedule_free_sgd
 from .optimizers import sgd as sgd
 from .optimizers import sgdw as sgdw
@@ -168,6 +169,7 @@ from .optimizers import signum as signum
 from .optimizers import simplified_ademamix as simplified_ademamix
 from .optimizers import sm3 as sm3
 from .optimizers import soap as soap
+from .optimizers import soap_muon as soap_muon
 from .optimizers import sophia as sophia
 from .optimizers import trace_lookahead as trace_lookahead
 from .optimizers import yogi as yogi

@@ -132,6 +132,8 @@ from ._schedule_free import schedule_free as schedule_free
 from ._schedule_free import schedule_free_adamw as schedule_free_adamw
 from ._schedule_free import schedule_free_eval_params as schedule_free_eval_params
 from ._schedule_free import schedule_free_sgd as schedule_free_sgd
+from ._schedule_free_plus import ScheduleFreePlusState as ScheduleFreePlusState
+from ._schedule_free_plus import schedule_free_plus as schedule_free_plus
 from ._shampoo import ScaleByShampooState as ScaleByShampooState
 from ._shampoo import scale_by_shampoo as scale_by_shampoo
 from ._shampoo import shampoo as shampoo
@@ -147,6 +149,7 @@ from ._sm3 import sm3 as sm3
 from ._soap import ScaleBySoapState as ScaleBySoapState
 from ._soap import scale_by_soap as scale_by_soap
 from ._soap import soap as soap
+from ._soap_muon import soap_muon as soap_muon
 from ._sophia import HutchinsonState as HutchinsonState
 from ._sophia import SophiaState as SophiaState
 from ._sophia import hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian

@@ -13,6 +13,7 @@ from tests.catalogue import (
     matrix,
     norms,
     regularization,
+    schedule_free_plus,
     second_order,
     wrappers,
 )
@@ -38,6 +39,7 @@ FAMILIES = (
     averaging,
     matrix,
     kl,
+    schedule_free_plus,
     second_order,
     links,
     wrappers,

@@ -1,4 +1,4 @@
-"""Shampoo and SOAP with factors of least Kullback-Leibler divergence."""
+"""Variants of Shampoo and SOAP."""
 
 from jaxopt_course import optimizers
 from tests.catalogue.matrix import FACTORS, SOAP, TURNS
@@ -6,6 +6,14 @@ from tests.catalogue.member import RATE, Member
 
 
 KL = SOAP | {"initial_eigenvalue": 0.3}
+SOAP_MUON = {
+    "weight_decay": 0.1,
+    "adam_b1": 0.8,
+    "adam_b2": 0.95,
+    "adam_weight_decay": 0.05,
+    "adam_learning_rate": 0.05,
+    "consistent_rms": 0.2,
+}
 
 MEMBERS = {
     "kl_shampoo": Member(
@@ -19,6 +27,11 @@ MEMBERS = {
     ),
     "scale_by_kl_shampoo": Member(optimizers.scale_by_kl_shampoo, KL, exempt=FACTORS | TURNS),
     "scale_by_kl_soap": Member(optimizers.scale_by_kl_soap, KL, exempt=FACTORS | TURNS),
+    "soap_muon": Member(
+        optimizers.soap_muon,
+        RATE | SOAP | SOAP_MUON,
+        exempt=FACTORS | TURNS,
+    ),
 }
 
 PAIRS = {}

@@ -54,6 +54,7 @@ SQUARES = (
     "scale_by_yogi",
     "shampoo",
     "soap",
+    "soap_muon",
     "yogi",
 )
 EVERY_DAY = ("clip_by_global_norm", "lars", "lion", "normalize_by_update_norm", "sgd")

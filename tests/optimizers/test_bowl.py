@@ -114,6 +114,7 @@ CASES = {
     "sam": Case(o.sam(o.sgd(0.1), chain(normalize(), o.sgd(0.05)), opaque_mode=True), 50, 0.05),
     "schedule_free": Case(o.schedule_free(o.sgd(0.5), 0.5), 200, 1e-2),
     "schedule_free_adamw": Case(o.schedule_free_adamw(0.3), 300, 1e-2),
+    "schedule_free_plus": Case(o.schedule_free_plus(2.0, 0.5, weight_power=2.0), 200, 1e-2),
     "schedule_free_sgd": Case(o.schedule_free_sgd(0.5, warmup_steps=10), 200, 1e-2),
     "sgd": Case(o.sgd(0.1, momentum=0.5), 100, 1e-6),
     "sgdw": Case(o.sgdw(0.1, momentum=0.5, weight_decay=0.1), 100, 1e-6),
@@ -127,6 +128,7 @@ CASES = {
     "soap": Case(
         o.soap(linear_schedule(0.3, 0.0, 300)), 300, 1e-2, ((1.0, 1.0), (1.0, 1.0)), loss=ravine
     ),
+    "soap_muon": Case(o.soap_muon(exponential_decay(0.3, 30, 0.5)), 300, 1e-2),
     "sophia": Case(
         o.sophia(0.1, gamma=1.0), 400, 4e-3, loss=lambda w: (w[0] ** 2 + 1000 * w[1] ** 2) / 2
     ),

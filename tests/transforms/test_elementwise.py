@@ -35,6 +35,7 @@ COMPLEX = {"a": [filled(2, dtype=jnp.complex64), filled(3, dtype=jnp.complex64)]
 # of the catalogue are elementwise.
 DEPENDS_ON_OTHER_ENTRIES = """
 kl_shampoo; kl_shampoo:diagonal; kl_soap; scale_by_kl_shampoo; scale_by_kl_soap;
+schedule_free_plus; soap_muon;
 adafactor; adafactor:factored; adagrad_norm; adam_mini; adaptive_grad_clip; add_penalty;
 add_penalty:groups; apply_if_finite; cautious; centralize; clip_by_block_rms; clip_by_global_norm;
 dadapt_adamw; dadapt_adamw:betas; dog; dog:masked; dowg; dynamic_loss_scale; flatten; fromage;
