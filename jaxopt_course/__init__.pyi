@@ -234,6 +234,7 @@ from .transforms import chain as chain
 from .transforms import clip as clip
 from .transforms import clip_by_block_rms as clip_by_block_rms
 from .transforms import clip_by_global_norm as clip_by_global_norm
+from .transforms import clip_by_quantile as clip_by_quantile
 from .transforms import conditionally_mask as conditionally_mask
 from .transforms import conditionally_transform as conditionally_transform
 from .transforms import dynamic_loss_scale as dynamic_loss_scale
@@ -273,6 +274,7 @@ from .transforms import selective_transform as selective_transform
 from .transforms import set_to_zero as set_to_zero
 from .transforms import skip_large_updates as skip_large_updates
 from .transforms import skip_not_finite as skip_not_finite
+from .transforms import skip_spikes as skip_spikes
 from .transforms import snapshot as snapshot
 from .transforms import split_real_and_imaginary as split_real_and_imaginary
 from .transforms import stateless as stateless

@@ -52,12 +52,17 @@ from jaxopt_course.transforms import (
     trace,
 )
 
+from ._decay import decayed
+
 
 def sgd(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarLike | None = None,
     nesterov: bool = False,
     accumulator_dtype: DTypeLike | None = None,
+    *,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent, with or without momentum.
 
@@ -66,6 +71,9 @@ def sgd(
         momentum: d, in [0, 1). None for plain gradient descent, which stores no velocity.
         nesterov: whether to use Nesterov momentum; it needs a ``momentum``.
         accumulator_dtype: dtype of the velocity; float32 or wider by default.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = sgd(0.1)
@@ -75,11 +83,12 @@ def sgd(
     if momentum is None:
         if nesterov:
             raise ValueError("sgd: `nesterov` needs a `momentum` in [0, 1), got None.")
-        return chain(identity(), scale_by_learning_rate(learning_rate))
-    checks.number("sgd", "momentum", momentum, "[0, 1)")
-    return chain(
-        trace(momentum, nesterov, accumulator_dtype), scale_by_learning_rate(learning_rate)
-    )
+        velocity = identity()
+    else:
+        checks.number("sgd", "momentum", momentum, "[0, 1)")
+        velocity = trace(momentum, nesterov, accumulator_dtype)
+    decay = decayed("sgd", weight_decay, mask)
+    return chain(velocity, *decay, scale_by_learning_rate(learning_rate))
 
 
 def ema_sgd(

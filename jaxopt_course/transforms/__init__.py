@@ -100,6 +100,10 @@ from ._scale import learning_rates as learning_rates
 from ._scale import scale as scale
 from ._scale import scale_by_learning_rate as scale_by_learning_rate
 from ._scale import scale_by_schedule as scale_by_schedule
+from ._spikes import RecentNormsState as RecentNormsState
+from ._spikes import SkipSpikesState as SkipSpikesState
+from ._spikes import clip_by_quantile as clip_by_quantile
+from ._spikes import skip_spikes as skip_spikes
 from ._stateless import identity as identity
 from ._stateless import set_to_zero as set_to_zero
 from ._stateless import stateless as stateless
