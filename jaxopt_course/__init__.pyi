@@ -229,6 +229,7 @@ from .transforms import apply_every as apply_every
 from .transforms import apply_if_finite as apply_if_finite
 from .transforms import apply_updates as apply_updates
 from .transforms import cautious as cautious
+from .transforms import cautious_weight_decay as cautious_weight_decay
 from .transforms import centralize as centralize
 from .transforms import chain as chain
 from .transforms import clip as clip
@@ -237,15 +238,18 @@ from .transforms import clip_by_global_norm as clip_by_global_norm
 from .transforms import clip_by_quantile as clip_by_quantile
 from .transforms import conditionally_mask as conditionally_mask
 from .transforms import conditionally_transform as conditionally_transform
+from .transforms import corrected_weight_decay as corrected_weight_decay
 from .transforms import dynamic_loss_scale as dynamic_loss_scale
 from .transforms import ema as ema
 from .transforms import ema_params as ema_params
 from .transforms import flatten as flatten
 from .transforms import freeze as freeze
 from .transforms import identity as identity
+from .transforms import independent_weight_decay as independent_weight_decay
 from .transforms import inject_hyperparams as inject_hyperparams
 from .transforms import kahan as kahan
 from .transforms import keep_params_nonnegative as keep_params_nonnegative
+from .transforms import latest_average as latest_average
 from .transforms import lookahead as lookahead
 from .transforms import masked as masked
 from .transforms import master_weights as master_weights
@@ -280,5 +284,6 @@ from .transforms import split_real_and_imaginary as split_real_and_imaginary
 from .transforms import stateless as stateless
 from .transforms import stateless_with_tree_map as stateless_with_tree_map
 from .transforms import stochastic_rounding as stochastic_rounding
+from .transforms import tail_average as tail_average
 from .transforms import trace as trace
 from .transforms import zero_nans as zero_nans
