@@ -10,6 +10,8 @@ With gradients g_t, learning rate a_t, momentum d and v_0 = 0,
     sgdw             v_t = a_t g_t + d v_{t-1}         w <- w - v_t - a_t weight_decay w
     noisy_sgd        w <- w - a_t (g_t + sqrt(eta / t^gamma) e_t),  e_t standard normal
 
+With a ``weight_decay`` sgd adds - a_t weight_decay w to its step, as sgdw does.
+
 At a constant learning rate a, ``sgd`` and ``heavy_ball`` agree, ``ema_sgd`` is ``sgd`` at the rate
 a (1 - d), and ``sgd`` with ``nesterov=True`` follows the look-ahead points of ``nesterov``. When
 the rate changes, ``sgd`` rescales past gradients too, and ``heavy_ball`` keeps the rate they had.
@@ -72,7 +74,7 @@ def sgd(
         nesterov: whether to use Nesterov momentum; it needs a ``momentum``.
         accumulator_dtype: dtype of the velocity; float32 or wider by default.
         weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
-            None: no decay.
+            None: no decay. torch's is coupled: ``chain(add_decayed_weights(d), sgd(a, 0.9))``.
         mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:

@@ -179,9 +179,9 @@ def rmsprop(
         scaled = scale_by_stddev(*shared)
     else:
         scaled = scale_by_rms(*shared, from_first_gradient=from_first_gradient)
-    decay = decayed("rmsprop", weight_decay, mask)
+    of_weights = decayed("rmsprop", weight_decay, mask)
     if momentum is None:
-        return chain(scaled, *decay, scale_by_learning_rate(learning_rate), identity())
+        return chain(scaled, *of_weights, scale_by_learning_rate(learning_rate), identity())
     checks.number("rmsprop", "momentum", momentum, "[0, 1)")
     velocity = trace(momentum, nesterov)
     if weight_decay is None:
