@@ -8,6 +8,7 @@ from tests.catalogue import (
     adaptive,
     averaging,
     classics,
+    decays,
     links,
     matrix,
     norms,
@@ -40,6 +41,7 @@ FAMILIES = (
     links,
     wrappers,
     regularization,
+    decays,
 )
 TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in family.MEMBERS.items()}
 PAIRS = {name: args for family in FAMILIES for name, args in family.PAIRS.items()}

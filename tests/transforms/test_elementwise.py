@@ -36,6 +36,7 @@ COMPLEX = {"a": [filled(2, dtype=jnp.complex64), filled(3, dtype=jnp.complex64)]
 DEPENDS_ON_OTHER_ENTRIES = """
 adafactor; adafactor:factored; adagrad_norm; adam_mini; adaptive_grad_clip; add_penalty;
 add_penalty:groups; apply_if_finite; cautious; centralize; clip_by_block_rms; clip_by_global_norm;
+clip_by_quantile; skip_spikes;
 dadapt_adamw; dadapt_adamw:betas; dog; dog:masked; dowg; dynamic_loss_scale; flatten; fromage;
 hutchinson_estimator_diag_hessian; ista:groups; lamb; lamb:masked; lars; lars:masked; lbfgs;
 lbfgs:line search; mars; mars:masked; measure_with_ema; monitor; MultiSteps:skipping;
