@@ -241,6 +241,7 @@ from .transforms import ema as ema
 from .transforms import ema_params as ema_params
 from .transforms import flatten as flatten
 from .transforms import freeze as freeze
+from .transforms import grafted as grafted
 from .transforms import identity as identity
 from .transforms import inject_hyperparams as inject_hyperparams
 from .transforms import kahan as kahan

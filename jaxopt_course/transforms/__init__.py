@@ -28,6 +28,8 @@ from ._conditionally import ConditionFn as ConditionFn
 from ._conditionally import apply_every as apply_every
 from ._conditionally import conditionally_mask as conditionally_mask
 from ._conditionally import conditionally_transform as conditionally_transform
+from ._grafted import GraftedState as GraftedState
+from ._grafted import grafted as grafted
 from ._inject import InjectHyperparamsState as InjectHyperparamsState
 from ._inject import inject_hyperparams as inject_hyperparams
 from ._layouts import FlatState as FlatState
