@@ -60,8 +60,8 @@ def grafted(
 
     Examples:
         >>> tx = grafted(optax.scale_by_sign(), optax.identity())
-        >>> tx.update(jnp.array([3.0, 4.0, 0.0, 0.0]), tx.init(jnp.zeros(4)))[0].round(3).tolist()
-        [3.5360000133514404, 3.5360000133514404, 0.0, 0.0]
+        >>> tx.update(jnp.array([2.0, 4.0, -4.0, 8.0]), tx.init(jnp.zeros(4)))[0].tolist()
+        [5.0, 5.0, -5.0, 5.0]
     """
     checks.number("grafted", "start", start, "[0, inf)")
     direction = checks.transformation("grafted", "direction", direction)

@@ -1,4 +1,4 @@
-"""Shampoo as it is used today, against NumPy in float64 and closed forms."""
+"""Shampoo as it is used today, and SPlus, against NumPy in float64 and closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,15 @@ import numpy as np
 import optax
 import pytest
 
-from jaxopt_course.optimizers import scale_by_adam, scale_by_shampoo, scale_by_sign, shampoo
-from jaxopt_course.transforms import grafted, identity
+from jaxopt_course.optimizers import (
+    scale_by_adam,
+    scale_by_shampoo,
+    scale_by_sign,
+    scale_by_splus,
+    shampoo,
+    splus,
+)
+from jaxopt_course.transforms import evaluation_params, grafted, identity
 from tests.optimizers.test_matrix import KERNELS, TENSORS, along, power, unfolded
 from tests.optimizers.trajectories import alone, distance, flat
 
@@ -32,26 +39,24 @@ def adam_norms(grads, b1, b2, eps):
     return norms
 
 
-BLOCKS = [(slice(0, 3), slice(0, 3)), (slice(3, 4), slice(0, 3))]  # of the kernels, 4 x 3
+ROWS = {"first": slice(0, 3), "last": slice(3, 4)}  # of the blocks of the kernels, 4 x 3
 
 
 def modern_by_hand(params, grads, *, rate, eps, period, b2, exponent, start, momentum, decay):
     """Blocks of at most 3 x 3, Adam's norms, Nesterov momentum, decay: the parameters' changes."""
     w, trace, moves = params.copy(), np.zeros_like(params), []
-    factors = {b: [eps * np.eye(n) for n in params[b].shape] for b in BLOCKS}
-    roots = {}
-    for t, (g, (adam, norm)) in enumerate(
-        zip(grads, adam_norms(grads, 0.9, 0.99, 1e-3), strict=True)
-    ):
+    factors = {name: [eps * np.eye(n) for n in params[own].shape] for name, own in ROWS.items()}
+    roots, grafts = {}, adam_norms(grads, 0.9, 0.99, 1e-3)
+    for t, (g, (adam, norm)) in enumerate(zip(grads, grafts, strict=True)):
         direction = np.zeros_like(g)
-        for b in BLOCKS:
-            products = [unfolded(g[b], i) @ unfolded(g[b], i).T for i in range(2)]
-            factors[b] = [
-                b2 * h + (1 - b2) * new for h, new in zip(factors[b], products, strict=True)
+        for name, own in ROWS.items():
+            products = [unfolded(g[own], i) @ unfolded(g[own], i).T for i in range(2)]
+            factors[name] = [
+                b2 * h + (1 - b2) * new for h, new in zip(factors[name], products, strict=True)
             ]
             if t % period == 0:
-                roots[b] = [power(h, -exponent) for h in factors[b]]
-            direction[b] = along(along(g[b], roots[b][0], 0), roots[b][1], 1)
+                roots[name] = [power(h, -exponent) for h in factors[name]]
+            direction[own] = along(along(g[own], roots[name][0], 0), roots[name][1], 1)
         step = adam if t < start else direction * norm / np.linalg.norm(direction)
         trace = step + momentum * trace
         move = -rate * (step + momentum * trace + decay * w)
@@ -140,6 +145,67 @@ def test_grafting_gives_each_leaf_one_norm_and_another_direction():
         assert jnp.ptp(jnp.abs(second[name])) <= 1e-12
 
 
+def splus_by_hand(params, grads, *, rate, b1, b2, k, decay, constant):
+    """Frans et al., algorithm 1, with the decay scaled as the step."""
+    w, mean, moves, averages = params.copy(), np.zeros_like(params), [], []
+    is_matrix = params.ndim == 2
+    factors = [np.zeros((n, n)) for n in params.shape]
+    bases = [np.eye(n) for n in params.shape]
+    size = 2 / sum(params.shape) if is_matrix else constant
+    average, ema_rate = np.zeros_like(params), 0.8
+    for t, g in enumerate(grads, 1):
+        mean = b1 * mean + (1 - b1) * g
+        step = np.sign(bases[0].T @ mean @ bases[1]) if is_matrix else np.sign(mean)
+        step = bases[0] @ step @ bases[1].T if is_matrix else step
+        move = -rate * size * (step + decay * w)
+        if is_matrix:
+            products = g @ g.T, g.T @ g
+            factors = [b2 * h + (1 - b2) * p for h, p in zip(factors, products, strict=True)]
+            if t == 1 or t % k == 0:
+                bases = [np.linalg.eigh(h)[1] for h in factors]
+        w = w + move
+        average = ema_rate * average + (1 - ema_rate) * w
+        moves.append(move)
+        averages.append(average / (1 - ema_rate**t))
+    return flat(np.stack(moves)), flat(np.stack(averages))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5,), (2, 3, 2)])
+def test_splus_is_its_formula_and_evaluates_its_average(shape):
+    """Factors of 4 x 3 gradients lack one dimension at most, so their eigenvectors are unique."""
+    rng = np.random.default_rng(8)
+    params, grads = rng.normal(size=shape), rng.normal(size=(30, *shape))
+    tx = splus(0.1, 0.8, 0.95, 0.8, 4, 0.3, 0.2)
+
+    def body(carry, g):
+        w, state = carry
+        move, state = tx.update(g, state, w)
+        return (w + move, state), (move, evaluation_params(state, w))
+
+    run = jax.jit(lambda w, grads: jax.lax.scan(body, (w, tx.init(w)), grads)[1])
+    ours = map(flat, run(jnp.array(params), jnp.array(grads)))
+    numbers = {"rate": 0.1, "b1": 0.8, "b2": 0.95, "k": 4, "decay": 0.2, "constant": 0.3}
+    theirs = splus_by_hand(params, grads, **numbers)
+    for own, other in zip(ours, theirs, strict=True):
+        assert distance(own, other) <= 1e-10
+
+
+def test_splus_turns_with_the_basis():
+    """Once the bases are eigenvectors: U of Q G is Q U, real and complex."""
+    rng = np.random.default_rng(9)
+    tx = scale_by_splus(inverse_every=2)
+    for imaginary in (0.0, 1.0j):
+        draw = lambda *s, i=imaginary: rng.normal(size=s) + i * rng.normal(size=s)
+        turn, grads = np.linalg.qr(draw(4, 4))[0], draw(5, 4, 4)
+
+        def last(grads):
+            state = tx.init(jnp.array(grads[0]))
+            return jax.lax.scan(lambda s, g: tx.update(g, s)[::-1], state, grads)[1][-1]
+
+        ours, turned = jax.jit(last)(jnp.array(grads)), jax.jit(last)(jnp.array(turn @ grads))
+        np.testing.assert_allclose(turned, turn @ ours, atol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
@@ -149,6 +215,10 @@ def test_grafting_gives_each_leaf_one_norm_and_another_direction():
         (lambda: shampoo(0.1, block_size=2.0), TypeError, "`block_size` must be an int"),
         (lambda: shampoo(0.1, start_preconditioning_step=5), ValueError, "needs `grafting`"),
         (lambda: shampoo(0.1, nesterov=1), TypeError, "shampoo: `nesterov` must be True or False"),
+        (lambda: splus(0.1, b2=1.0), ValueError, r"scale_by_splus: `b2` must lie in \[0, 1\)"),
+        (lambda: splus(0.1, inverse_every=0), ValueError, "`inverse_every` must lie in"),
+        (lambda: splus(0.1, ema_rate=1.0), ValueError, r"ema_params: `decay` must lie in \[0, 1\)"),
+        (lambda: splus(0.1, nonstandard_constant=-1.0), ValueError, "splus: `nonstandard_const"),
         (lambda: grafted(identity(), identity(), -1), ValueError, r"grafted: `start` must lie in"),
         (lambda: grafted(identity, identity()), TypeError, "grafted: `direction` must be a grad"),
     ],

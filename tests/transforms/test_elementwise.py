@@ -47,8 +47,8 @@ scale_by_dog:learning rate; scale_by_dowg; scale_by_dowg:from eps; scale_by_fact
 scale_by_lbfgs; scale_by_lbfgs:unscaled; scale_by_mars; scale_by_muon; scale_by_newton_cg;
 scale_by_novograd; scale_by_param_block_norm; scale_by_param_block_rms; scale_by_polyak;
 scale_by_shampoo; scale_by_shampoo:modern; scale_by_sm3; scale_by_soap; scale_by_sophia;
-scale_by_trust_ratio; shampoo;
-shampoo:diagonal; shampoo:modern; sm3; snapshot; soap; sophia; zero_nans
+scale_by_splus; scale_by_trust_ratio; shampoo;
+shampoo:diagonal; shampoo:modern; sm3; snapshot; soap; sophia; splus; zero_nans
 """
 DEPENDS_ON_THE_LEAF = """
 adadelta:masked; adamw:masked; add_l1; add_l1:scheduled; ademamix:scheduled; fista; freeze;
