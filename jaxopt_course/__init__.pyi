@@ -151,6 +151,7 @@ from .optimizers import scale_by_simplified_ademamix as scale_by_simplified_adem
 from .optimizers import scale_by_sm3 as scale_by_sm3
 from .optimizers import scale_by_soap as scale_by_soap
 from .optimizers import scale_by_sophia as scale_by_sophia
+from .optimizers import scale_by_splus as scale_by_splus
 from .optimizers import scale_by_stddev as scale_by_stddev
 from .optimizers import scale_by_yogi as scale_by_yogi
 from .optimizers import schedule_free as schedule_free
@@ -165,6 +166,7 @@ from .optimizers import simplified_ademamix as simplified_ademamix
 from .optimizers import sm3 as sm3
 from .optimizers import soap as soap
 from .optimizers import sophia as sophia
+from .optimizers import splus as splus
 from .optimizers import trace_lookahead as trace_lookahead
 from .optimizers import yogi as yogi
 from .schedules import constant_schedule as constant_schedule
@@ -244,6 +246,7 @@ from .transforms import ema as ema
 from .transforms import ema_params as ema_params
 from .transforms import flatten as flatten
 from .transforms import freeze as freeze
+from .transforms import grafted as grafted
 from .transforms import identity as identity
 from .transforms import independent_weight_decay as independent_weight_decay
 from .transforms import inject_hyperparams as inject_hyperparams

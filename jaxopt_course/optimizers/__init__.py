@@ -146,5 +146,8 @@ from ._sophia import SophiaState as SophiaState
 from ._sophia import hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian
 from ._sophia import scale_by_sophia as scale_by_sophia
 from ._sophia import sophia as sophia
+from ._splus import ScaleBySplusState as ScaleBySplusState
+from ._splus import scale_by_splus as scale_by_splus
+from ._splus import splus as splus
 from ._yogi import scale_by_yogi as scale_by_yogi
 from ._yogi import yogi as yogi

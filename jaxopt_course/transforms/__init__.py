@@ -31,6 +31,8 @@ from ._conditionally import conditionally_transform as conditionally_transform
 from ._decay import cautious_weight_decay as cautious_weight_decay
 from ._decay import corrected_weight_decay as corrected_weight_decay
 from ._decay import independent_weight_decay as independent_weight_decay
+from ._grafted import GraftedState as GraftedState
+from ._grafted import grafted as grafted
 from ._inject import InjectHyperparamsState as InjectHyperparamsState
 from ._inject import inject_hyperparams as inject_hyperparams
 from ._layouts import FlatState as FlatState

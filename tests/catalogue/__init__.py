@@ -14,6 +14,7 @@ from tests.catalogue import (
     norms,
     regularization,
     second_order,
+    whitening,
     wrappers,
 )
 from tests.catalogue.member import Member, factory_name, is_factory, numeric_arguments
@@ -42,6 +43,7 @@ FAMILIES = (
     wrappers,
     regularization,
     decays,
+    whitening,
 )
 TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in family.MEMBERS.items()}
 PAIRS = {name: args for family in FAMILIES for name, args in family.PAIRS.items()}

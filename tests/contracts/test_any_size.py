@@ -50,6 +50,7 @@ SQUARES = (
     "scale_by_yogi",
     "shampoo",
     "soap",
+    "splus",
     "yogi",
 )
 EVERY_DAY = ("clip_by_global_norm", "lars", "lion", "normalize_by_update_norm", "sgd")

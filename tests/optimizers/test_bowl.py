@@ -120,6 +120,13 @@ CASES = {
     "sophia": Case(
         o.sophia(0.1, gamma=1.0), 400, 4e-3, loss=lambda w: (w[0] ** 2 + 1000 * w[1] ** 2) / 2
     ),
+    "splus": Case(
+        o.splus(linear_schedule(0.3, 0.0, 300), 0.5, ema_rate=0.5, inverse_every=5),
+        300,
+        1e-2,
+        ((1.0, 1.0), (1.0, 1.0)),
+        loss=ravine,
+    ),
     "yogi": Case(o.yogi(0.1), 300, 1e-2),
 }
 NO_OPTIMIZER = {"hutchinson_estimator_diag_hessian", "trace_lookahead"}

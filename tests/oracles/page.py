@@ -2,11 +2,16 @@
 
 import pathlib
 
-from tests.oracles import decays, orthogonal
+from tests.oracles import decays, orthogonal, whitening
 from tests.oracles.rows import Row, recorded
 
 
-FAMILIES = (decays, orthogonal)
+FAMILIES = (decays, orthogonal, whitening)
+from tests.oracles import decays, orthogonal, whitening
+from tests.oracles.rows import Row, recorded
+
+
+FAMILIES = (decays, orthogonal, whitening)
 ROWS: dict[str, Row] = {name: row for family in FAMILIES for name, row in family.ROWS.items()}
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "oracles.md"

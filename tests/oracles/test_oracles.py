@@ -12,7 +12,8 @@ from tests.oracles.rows import KEPT, STEPS, Row, distance, our_points, recorded,
 def test_the_trajectory_is_that_of_the_other_package(name):
     row, points = ROWS[name], recorded(name)["points"]
     theirs = [{leaf: np.array(x[i]) for leaf, x in points.items()} for i in range(len(KEPT))]
-    ours = [our_points(row)[t - 1] for t in KEPT]
+    steps = our_points(row)
+    ours = [steps[t - 1] for t in KEPT]
     assert distance(row, ours, theirs) <= row.bound
 
 
