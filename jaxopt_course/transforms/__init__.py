@@ -28,6 +28,7 @@ from ._conditionally import ConditionFn as ConditionFn
 from ._conditionally import apply_every as apply_every
 from ._conditionally import conditionally_mask as conditionally_mask
 from ._conditionally import conditionally_transform as conditionally_transform
+from ._hyperball import hyperball as hyperball
 from ._inject import InjectHyperparamsState as InjectHyperparamsState
 from ._inject import inject_hyperparams as inject_hyperparams
 from ._layouts import FlatState as FlatState
@@ -89,6 +90,8 @@ from ._proximal import keep_params_nonnegative as keep_params_nonnegative
 from ._proximal import projected as projected
 from ._proximal import proximal as proximal
 from ._proximal import scaled_proximal as scaled_proximal
+from ._qk_clip import heads_in_flax as heads_in_flax
+from ._qk_clip import qk_clip as qk_clip
 from ._quantized_state import QuantizedState as QuantizedState
 from ._quantized_state import moment_kind as moment_kind
 from ._quantized_state import quantized_state as quantized_state

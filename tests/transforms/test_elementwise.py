@@ -34,6 +34,7 @@ COMPLEX = {"a": [filled(2, dtype=jnp.complex64), filled(3, dtype=jnp.complex64)]
 # What a reader of the jaxpr with a list of sixty elementwise primitives answered. All other members
 # of the catalogue are elementwise.
 DEPENDS_ON_OTHER_ENTRIES = """
+dion; hyperball; normuon; scale_by_dion; scale_by_normuon; scion; scion:embedding; scion:sign;
 adafactor; adafactor:factored; adagrad_norm; adam_mini; adaptive_grad_clip; add_penalty;
 add_penalty:groups; apply_if_finite; cautious; centralize; clip_by_block_rms; clip_by_global_norm;
 dadapt_adamw; dadapt_adamw:betas; dog; dog:masked; dowg; dynamic_loss_scale; flatten; fromage;
@@ -50,6 +51,7 @@ scale_by_shampoo; scale_by_sm3; scale_by_soap; scale_by_sophia; scale_by_trust_r
 shampoo:diagonal; sm3; snapshot; soap; sophia; zero_nans
 """
 DEPENDS_ON_THE_LEAF = """
+qk_clip;
 adadelta:masked; adamw:masked; add_l1; add_l1:scheduled; ademamix:scheduled; fista; freeze;
 inject_hyperparams; ista; masked; partition; proximal:box; proximal_adam; scale_by_shape;
 selective_transform; sgdw:masked; simplified_ademamix:masked
