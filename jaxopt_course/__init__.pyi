@@ -85,6 +85,7 @@ from .optimizers import adopt as adopt
 from .optimizers import amsgrad as amsgrad
 from .optimizers import dadapt_adamw as dadapt_adamw
 from .optimizers import delta_bar_delta as delta_bar_delta
+from .optimizers import dion as dion
 from .optimizers import dog as dog
 from .optimizers import dowg as dowg
 from .optimizers import ema_sgd as ema_sgd
@@ -106,6 +107,7 @@ from .optimizers import nadamw as nadamw
 from .optimizers import nesterov as nesterov
 from .optimizers import newton_cg as newton_cg
 from .optimizers import noisy_sgd as noisy_sgd
+from .optimizers import normuon as normuon
 from .optimizers import novograd as novograd
 from .optimizers import optimistic_adam_v2 as optimistic_adam_v2
 from .optimizers import optimistic_gradient_descent as optimistic_gradient_descent
@@ -128,6 +130,7 @@ from .optimizers import scale_by_adopt as scale_by_adopt
 from .optimizers import scale_by_amsgrad as scale_by_amsgrad
 from .optimizers import scale_by_belief as scale_by_belief
 from .optimizers import scale_by_delta_bar_delta as scale_by_delta_bar_delta
+from .optimizers import scale_by_dion as scale_by_dion
 from .optimizers import scale_by_dog as scale_by_dog
 from .optimizers import scale_by_dowg as scale_by_dowg
 from .optimizers import scale_by_factored_rms as scale_by_factored_rms
@@ -137,6 +140,7 @@ from .optimizers import scale_by_madgrad as scale_by_madgrad
 from .optimizers import scale_by_mars as scale_by_mars
 from .optimizers import scale_by_muon as scale_by_muon
 from .optimizers import scale_by_newton_cg as scale_by_newton_cg
+from .optimizers import scale_by_normuon as scale_by_normuon
 from .optimizers import scale_by_novograd as scale_by_novograd
 from .optimizers import scale_by_optimistic_gradient as scale_by_optimistic_gradient
 from .optimizers import scale_by_polyak as scale_by_polyak
@@ -157,6 +161,7 @@ from .optimizers import scale_by_yogi as scale_by_yogi
 from .optimizers import schedule_free as schedule_free
 from .optimizers import schedule_free_adamw as schedule_free_adamw
 from .optimizers import schedule_free_sgd as schedule_free_sgd
+from .optimizers import scion as scion
 from .optimizers import sgd as sgd
 from .optimizers import sgdw as sgdw
 from .optimizers import shampoo as shampoo
@@ -247,6 +252,7 @@ from .transforms import ema_params as ema_params
 from .transforms import flatten as flatten
 from .transforms import freeze as freeze
 from .transforms import grafted as grafted
+from .transforms import hyperball as hyperball
 from .transforms import identity as identity
 from .transforms import independent_weight_decay as independent_weight_decay
 from .transforms import inject_hyperparams as inject_hyperparams
@@ -267,6 +273,7 @@ from .transforms import per_example_global_norm_clip as per_example_global_norm_
 from .transforms import per_example_layer_norm_clip as per_example_layer_norm_clip
 from .transforms import projected as projected
 from .transforms import proximal as proximal
+from .transforms import qk_clip as qk_clip
 from .transforms import quantized_state as quantized_state
 from .transforms import reduce_on_plateau as reduce_on_plateau
 from .transforms import scale as scale

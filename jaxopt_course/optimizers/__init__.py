@@ -55,6 +55,9 @@ from ._d_adaptation import DAdaptAdamWState as DAdaptAdamWState
 from ._d_adaptation import ProdigyState as ProdigyState
 from ._d_adaptation import dadapt_adamw as dadapt_adamw
 from ._d_adaptation import prodigy as prodigy
+from ._dion import ScaleByDionState as ScaleByDionState
+from ._dion import dion as dion
+from ._dion import scale_by_dion as scale_by_dion
 from ._dog import DoGState as DoGState
 from ._dog import DoWGState as DoWGState
 from ._dog import dog as dog
@@ -92,6 +95,9 @@ from ._newton_cg import ScaleByNewtonCGState as ScaleByNewtonCGState
 from ._newton_cg import newton_cg as newton_cg
 from ._newton_cg import scale_by_newton_cg as scale_by_newton_cg
 from ._newton_schulz import orthogonalized as orthogonalized
+from ._normuon import ScaleByNormuonState as ScaleByNormuonState
+from ._normuon import normuon as normuon
+from ._normuon import scale_by_normuon as scale_by_normuon
 from ._novograd import ScaleByNovogradState as ScaleByNovogradState
 from ._novograd import novograd as novograd
 from ._novograd import scale_by_novograd as scale_by_novograd
@@ -126,6 +132,7 @@ from ._schedule_free import schedule_free as schedule_free
 from ._schedule_free import schedule_free_adamw as schedule_free_adamw
 from ._schedule_free import schedule_free_eval_params as schedule_free_eval_params
 from ._schedule_free import schedule_free_sgd as schedule_free_sgd
+from ._scion import scion as scion
 from ._shampoo import ScaleByShampooState as ScaleByShampooState
 from ._shampoo import scale_by_shampoo as scale_by_shampoo
 from ._shampoo import shampoo as shampoo

@@ -47,10 +47,10 @@ from jaxopt_course.transforms import (
 from ._adam import adamw, mean_of_step
 from ._newton_schulz import (
     PRECONDITIONINGS,
-    PRESETS,
     STANDARD,
     Coefficients,
     check_coefficients,
+    coefficients_of,
     orthogonalized,
     rows_of,
 )
@@ -273,10 +273,7 @@ def muon(
     Examples:
         >>> tx = muon(0.02, adam_learning_rate=1e-3)
     """
-    coefficients: Any = ns_coeffs
-    if isinstance(ns_coeffs, str):
-        checks.choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
-        coefficients = PRESETS[ns_coeffs]
+    coefficients = coefficients_of("muon", ns_coeffs)
     dimensions = muon_weight_dimension_numbers
     of_matrices = chain(
         scale_by_muon(
@@ -297,12 +294,22 @@ def muon(
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     moments = (adam_b1, adam_b2, eps, adam_eps_root, mu_dtype)
     of_others = adamw(rate, *moments, adam_weight_decay, nesterov=nesterov)
+    return beside_others("muon", of_matrices, of_others, dimensions)
+
+
+def beside_others(
+    owner: str,
+    of_matrices: GradientTransformationExtraArgs,
+    of_others: GradientTransformationExtraArgs,
+    dimensions: Dimensions,
+) -> GradientTransformationExtraArgs:
+    """One transformation for the leaves with dimension numbers, another for all others."""
     labels = functools.partial(_labels, dimensions)
     both = partition({"muon": of_matrices, "adam": of_others}, labels)
 
     def update(updates, state, params=None, **extra_args):
         if params is not None:  # a wrong shape might select the wrong group
-            checks.like("muon", "gradient", updates, params)
+            checks.like(owner, "gradient", updates, params)
         return both.update(updates, state, params, **extra_args)
 
     return GradientTransformationExtraArgs(both.init, update)

@@ -33,6 +33,7 @@ from ._decay import corrected_weight_decay as corrected_weight_decay
 from ._decay import independent_weight_decay as independent_weight_decay
 from ._grafted import GraftedState as GraftedState
 from ._grafted import grafted as grafted
+from ._hyperball import hyperball as hyperball
 from ._inject import InjectHyperparamsState as InjectHyperparamsState
 from ._inject import inject_hyperparams as inject_hyperparams
 from ._layouts import FlatState as FlatState
@@ -94,6 +95,8 @@ from ._proximal import keep_params_nonnegative as keep_params_nonnegative
 from ._proximal import projected as projected
 from ._proximal import proximal as proximal
 from ._proximal import scaled_proximal as scaled_proximal
+from ._qk_clip import heads_in_flax as heads_in_flax
+from ._qk_clip import qk_clip as qk_clip
 from ._quantized_state import QuantizedState as QuantizedState
 from ._quantized_state import moment_kind as moment_kind
 from ._quantized_state import quantized_state as quantized_state

@@ -34,6 +34,7 @@ COMPLEX = {"a": [filled(2, dtype=jnp.complex64), filled(3, dtype=jnp.complex64)]
 # What a reader of the jaxpr with a list of sixty elementwise primitives answered. All other members
 # of the catalogue are elementwise.
 DEPENDS_ON_OTHER_ENTRIES = """
+dion; hyperball; normuon; scale_by_dion; scale_by_normuon; scion; scion:embedding; scion:sign;
 adafactor; adafactor:factored; adagrad_norm; adam_mini; adaptive_grad_clip; add_penalty;
 add_penalty:groups; apply_if_finite; cautious; centralize; clip_by_block_rms; clip_by_global_norm;
 clip_by_quantile; skip_spikes;
@@ -52,6 +53,7 @@ scale_by_splus; scale_by_trust_ratio; shampoo;
 shampoo:diagonal; shampoo:modern; sm3; snapshot; soap; sophia; splus; zero_nans
 """
 DEPENDS_ON_THE_LEAF = """
+qk_clip;
 adadelta:masked; adamw:masked; add_l1; add_l1:scheduled; ademamix:scheduled; fista; freeze;
 inject_hyperparams; ista; masked; partition; proximal:box; proximal_adam; scale_by_shape;
 selective_transform; sgdw:masked; simplified_ademamix:masked
