@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "ftrl": {"learning_rate": 1.5},
     "ista": {"learning_rate": PLAIN} | PENALIZED,
     "lamb": {"learning_rate": 0.1},
+    "kl_shampoo": {"learning_rate": 1.0, "initial_eigenvalue": 100.0},
     "lars": {"learning_rate": 0.05, "trust_coefficient": 1.0, "momentum": 0.5},
     "lbfgs": {},
     "lion": {"learning_rate": 0.2},

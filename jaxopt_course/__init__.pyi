@@ -95,6 +95,8 @@ from .optimizers import ftrl as ftrl
 from .optimizers import heavy_ball as heavy_ball
 from .optimizers import hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian
 from .optimizers import ista as ista
+from .optimizers import kl_shampoo as kl_shampoo
+from .optimizers import kl_soap as kl_soap
 from .optimizers import lamb as lamb
 from .optimizers import lars as lars
 from .optimizers import lbfgs as lbfgs
@@ -134,6 +136,8 @@ from .optimizers import scale_by_dion as scale_by_dion
 from .optimizers import scale_by_dog as scale_by_dog
 from .optimizers import scale_by_dowg as scale_by_dowg
 from .optimizers import scale_by_factored_rms as scale_by_factored_rms
+from .optimizers import scale_by_kl_shampoo as scale_by_kl_shampoo
+from .optimizers import scale_by_kl_soap as scale_by_kl_soap
 from .optimizers import scale_by_lbfgs as scale_by_lbfgs
 from .optimizers import scale_by_lion as scale_by_lion
 from .optimizers import scale_by_madgrad as scale_by_madgrad

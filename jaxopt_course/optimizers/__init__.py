@@ -66,6 +66,12 @@ from ._dog import scale_by_dog as scale_by_dog
 from ._dog import scale_by_dowg as scale_by_dowg
 from ._ftrl import FtrlState as FtrlState
 from ._ftrl import ftrl as ftrl
+from ._kl_shampoo import ScaleByKlShampooState as ScaleByKlShampooState
+from ._kl_shampoo import kl_shampoo as kl_shampoo
+from ._kl_shampoo import scale_by_kl_shampoo as scale_by_kl_shampoo
+from ._kl_soap import ScaleByKlSoapState as ScaleByKlSoapState
+from ._kl_soap import kl_soap as kl_soap
+from ._kl_soap import scale_by_kl_soap as scale_by_kl_soap
 from ._layerwise import fromage as fromage
 from ._layerwise import lamb as lamb
 from ._layerwise import lars as lars

@@ -75,13 +75,8 @@ def scale_by_soap(
     checks.number("scale_by_soap", "precondition_frequency", precondition_frequency, "[1, inf)")
     checks.integer("scale_by_soap", "max_precond_dim", max_precond_dim, "[0, inf)")
 
-    def identities(p: Any) -> tuple[Array | None, ...]:
-        dtype = numerics.wide_dtype(jnp.result_type(p))
-        sizes = factor_sizes(jnp.shape(p), max_precond_dim)
-        return tuple(jnp.eye(n[0], dtype=dtype) if full else None for n, full in sizes)
-
     def init(params):
-        bases = jax.tree.map(identities, params)
+        bases = identities(params, max_precond_dim)
         mu, nu = tree.accumulator_like(params), tree.real_accumulator_like(params)
         factors = tree.accumulator_like(bases)
         return ScaleBySoapState(jnp.zeros((), jnp.int32), mu, nu, factors, bases)
@@ -130,31 +125,58 @@ def _step(
     updates: Updates, state: ScaleBySoapState, numbers: tuple[ScalarLike, ...]
 ) -> tuple[Updates, ScaleBySoapState]:
     b1, b2, eps, frequency = numbers
-    is_first, t = state.count == 0, jnp.maximum(state.count, 1)
     grads = tree.cast_like(updates, state.mu)
-    used = jax.tree.map(lambda g: jnp.where(is_first, 0, g), grads)
-    mu = tree.update_moment(used, state.mu, b1, 1)
-    nu = tree.update_moment(_rotated(used, state.bases), state.nu, b2, 2)
-    m, v = tree.bias_correction(mu, b1, t), tree.bias_correction(nu, b2, t)
-    steps = tree.divide_by_root(_rotated(m, state.bases), v, eps, 0.0)
-    scaled = tree.cast_like(jax.tree.map(along_axes, steps, state.bases), updates)
-
+    steps, mu, nu = adam_in_bases(grads, state, b1, b2, eps)
     products = jax.tree.map(grams, grads, state.factors)
     factors = tree.update_moment(products, state.factors, b2, 1)
-    is_due = numerics.is_due(state.count, frequency).astype(jnp.int32)
-    bases = jax.lax.switch(
-        jnp.where(is_first, 2, is_due),
+    bases = next_bases(factors, state.bases, state.count, frequency)
+    count = numerics.safe_increment(state.count)
+    return tree.cast_like(steps, updates), ScaleBySoapState(count, mu, nu, factors, bases)
+
+
+def identities(params: Params, longest: int) -> PyTree:
+    """For each leaf a tuple with the first basis of each axis, None for one without a basis."""
+
+    def of_leaf(p: Any) -> tuple[Array | None, ...]:
+        dtype = numerics.wide_dtype(jnp.result_type(p))
+        sizes = factor_sizes(jnp.shape(p), longest)
+        return tuple(jnp.eye(n[0], dtype=dtype) if full else None for n, full in sizes)
+
+    return jax.tree.map(of_leaf, params)
+
+
+def adam_in_bases(
+    grads: Updates, state: Any, b1: ScalarLike, b2: ScalarLike, eps: ScalarLike
+) -> tuple[Updates, Params, Params]:
+    """Adam's steps in the bases of ``state``, turned back, and the new ``mu`` and ``nu``.
+
+    The first gradient, which only determines the bases, moves nothing.
+    """
+    is_first, t = state.count == 0, jnp.maximum(state.count, 1)
+    used = lambda tree: jax.tree.map(lambda g: jnp.where(is_first, 0, g), tree)
+    mu = tree.update_moment(used(grads), state.mu, b1, 1)
+    nu = tree.update_moment(used(rotated(grads, state.bases)), state.nu, b2, 2)
+    m, v = tree.bias_correction(mu, b1, t), tree.bias_correction(nu, b2, t)
+    steps = tree.divide_by_root(rotated(m, state.bases), v, eps, 0.0)
+    return jax.tree.map(along_axes, steps, state.bases), mu, nu
+
+
+def next_bases(
+    factors: PyTree, bases: PyTree, count: Int[Array, ""], frequency: ScalarLike
+) -> PyTree:
+    """The eigenvectors of the first factors; later one step of iteration where it is due."""
+    is_due = numerics.is_due(count, frequency).astype(jnp.int32)
+    return jax.lax.switch(
+        jnp.where(count == 0, 2, is_due),
         [
-            lambda: state.bases,
-            lambda: map_stacked(_iterated, factors, state.bases),
+            lambda: bases,
+            lambda: map_stacked(_iterated, factors, bases),
             lambda: map_stacked(_eigenvectors, factors),
         ],
     )
-    count = numerics.safe_increment(state.count)
-    return scaled, ScaleBySoapState(count, mu, nu, factors, bases)
 
 
-def _rotated(tree: PyTree, bases: PyTree) -> PyTree:
+def rotated(tree: PyTree, bases: PyTree) -> PyTree:
     """Every leaf in its eigenbasis: Q_i' along axis i."""
     return jax.tree.map(along_axes, tree, jax.tree.map(lambda q: q.conj().T, bases))
 

@@ -42,8 +42,12 @@ ROUNDING = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
 SQUARES = (
     "adafactor:factored",
     "ftrl",
+    "kl_shampoo",
+    "kl_soap",
     "rmsprop:centered",
     "scale_by_factored_rms:factored",
+    "scale_by_kl_shampoo",
+    "scale_by_kl_soap",
     "scale_by_shampoo",
     "scale_by_soap",
     "scale_by_stddev",

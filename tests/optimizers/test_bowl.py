@@ -79,6 +79,16 @@ CASES = {
     "ftrl": Case(o.ftrl(1.0), 200, 1e-3),
     "heavy_ball": Case(o.heavy_ball(0.1), 200, 1e-2),
     "ista": Case(o.ista(LASSO, 0.1), 200, 5e-5, **TO_SPARSE),
+    "kl_shampoo": Case(
+        o.kl_shampoo(linear_schedule(0.3, 0.0, 300), initial_eigenvalue=10.0),
+        300,
+        1e-2,
+        ((1.0, 1.0), (1.0, 1.0)),
+        loss=ravine,
+    ),
+    "kl_soap": Case(
+        o.kl_soap(linear_schedule(0.3, 0.0, 300)), 300, 1e-2, ((1.0, 1.0), (1.0, 1.0)), loss=ravine
+    ),
     "lamb": Case(o.lamb(0.1), 300, 1e-2),
     "lars": Case(o.lars(0.1, trust_coefficient=0.2), 200, 1e-3),
     "lbfgs": Case(o.lbfgs(), 40, 1e-3, (-1.2, 1.0), (1.0, 1.0), rosenbrock),

@@ -100,10 +100,13 @@ def our_points(row: Row) -> list[dict[str, np.ndarray]]:
 
 
 def distance(row: Row, ours: list[Leaves], theirs: list[Leaves]) -> float:
-    """max over leaves and kept steps of |ours - theirs| / |theirs - start|, in the L2 norm."""
-    start = start_of(row)
+    """max over leaves and kept steps of |ours - theirs| / |theirs - start|, in the L2 norm.
+
+    Where the other did not move, as in SOAP's first step, any movement is a large distance.
+    """
+    start, norm = start_of(row), np.linalg.norm
     return max(
-        float(np.linalg.norm(a[name] - b[name]) / np.linalg.norm(b[name] - start[name]))
+        float(norm(a[name] - b[name]) / max(norm(b[name] - start[name]), 1e-100))
         for a, b in zip(ours, theirs, strict=True)
         for name in start
     )

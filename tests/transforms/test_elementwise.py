@@ -35,6 +35,7 @@ COMPLEX = {"a": [filled(2, dtype=jnp.complex64), filled(3, dtype=jnp.complex64)]
 # of the catalogue are elementwise.
 DEPENDS_ON_OTHER_ENTRIES = """
 dion; hyperball; normuon; scale_by_dion; scale_by_normuon; scion; scion:embedding; scion:sign;
+kl_shampoo; kl_shampoo:diagonal; kl_soap; scale_by_kl_shampoo; scale_by_kl_soap;
 adafactor; adafactor:factored; adagrad_norm; adam_mini; adaptive_grad_clip; add_penalty;
 add_penalty:groups; apply_if_finite; cautious; centralize; clip_by_block_rms; clip_by_global_norm;
 clip_by_quantile; skip_spikes;
