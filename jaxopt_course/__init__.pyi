@@ -248,6 +248,7 @@ from .transforms import keep_params_nonnegative as keep_params_nonnegative
 from .transforms import lookahead as lookahead
 from .transforms import masked as masked
 from .transforms import master_weights as master_weights
+from .transforms import measure_noise_scale as measure_noise_scale
 from .transforms import measure_with_ema as measure_with_ema
 from .transforms import monitor as monitor
 from .transforms import named_chain as named_chain

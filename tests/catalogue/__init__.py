@@ -13,6 +13,7 @@ from tests.catalogue import (
     norms,
     regularization,
     second_order,
+    transfer,
     wrappers,
 )
 from tests.catalogue.member import Member, factory_name, is_factory, numeric_arguments
@@ -38,6 +39,7 @@ FAMILIES = (
     matrix,
     second_order,
     links,
+    transfer,
     wrappers,
     regularization,
 )

@@ -38,7 +38,8 @@ adafactor; adafactor:factored; adagrad_norm; adam_mini; adaptive_grad_clip; add_
 add_penalty:groups; apply_if_finite; cautious; centralize; clip_by_block_rms; clip_by_global_norm;
 dadapt_adamw; dadapt_adamw:betas; dog; dog:masked; dowg; dynamic_loss_scale; flatten; fromage;
 hutchinson_estimator_diag_hessian; ista:groups; lamb; lamb:masked; lars; lars:masked; lbfgs;
-lbfgs:line search; mars; mars:masked; measure_with_ema; monitor; MultiSteps:skipping;
+lbfgs:line search; mars; mars:masked; measure_noise_scale; measure_with_ema; monitor;
+MultiSteps:skipping;
 MultiSteps:sum; muon; muon:adaptive, consistent; muon:aol; muon:spectral; newton_cg; normalize;
 normalize_by_update_norm; novograd; packed; polyak_sgd; polyak_sgd:sps+; prodigy; prodigy:betas;
 projected; reduce_on_plateau; reduce_on_plateau:means; sam; sam:opaque; scale_by_adagrad_norm;
