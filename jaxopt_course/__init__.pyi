@@ -19,6 +19,7 @@ from . import studies as studies
 from . import surfaces as surfaces
 from . import tasks as tasks
 from . import training as training
+from . import transfer as transfer
 from . import transforms as transforms
 from . import workloads as workloads
 from ._version import __version__ as __version__
@@ -197,6 +198,7 @@ from .training import make_population as make_population
 from .training import make_step as make_step
 from .training import make_train as make_train
 from .training import predict as predict
+from .transfer import with_multipliers as with_multipliers
 from .transforms import AdaptiveGradClipState as AdaptiveGradClipState
 from .transforms import AddDecayedWeightsState as AddDecayedWeightsState
 from .transforms import AddNoiseState as AddNoiseState
