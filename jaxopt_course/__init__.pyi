@@ -19,6 +19,7 @@ from . import studies as studies
 from . import surfaces as surfaces
 from . import tasks as tasks
 from . import training as training
+from . import transfer as transfer
 from . import transforms as transforms
 from . import workloads as workloads
 from ._version import __version__ as __version__
@@ -208,6 +209,7 @@ from .training import make_population as make_population
 from .training import make_step as make_step
 from .training import make_train as make_train
 from .training import predict as predict
+from .transfer import with_multipliers as with_multipliers
 from .transforms import AdaptiveGradClipState as AdaptiveGradClipState
 from .transforms import AddDecayedWeightsState as AddDecayedWeightsState
 from .transforms import AddNoiseState as AddNoiseState
@@ -266,6 +268,7 @@ from .transforms import latest_average as latest_average
 from .transforms import lookahead as lookahead
 from .transforms import masked as masked
 from .transforms import master_weights as master_weights
+from .transforms import measure_noise_scale as measure_noise_scale
 from .transforms import measure_with_ema as measure_with_ema
 from .transforms import monitor as monitor
 from .transforms import named_chain as named_chain

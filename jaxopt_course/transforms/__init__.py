@@ -64,6 +64,8 @@ from ._narrow import master_weights as master_weights
 from ._narrow import stochastic_rounding as stochastic_rounding
 from ._noise import AddNoiseState as AddNoiseState
 from ._noise import add_noise as add_noise
+from ._noise_scale import NoiseScaleState as NoiseScaleState
+from ._noise_scale import measure_noise_scale as measure_noise_scale
 from ._norms import NormalizeState as NormalizeState
 from ._norms import ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState
 from ._norms import ScaleByTrustRatioState as ScaleByTrustRatioState

@@ -17,6 +17,7 @@ from tests.catalogue import (
     regularization,
     second_order,
     whitening,
+    transfer,
     wrappers,
 )
 from tests.catalogue.member import Member, factory_name, is_factory, numeric_arguments
@@ -44,6 +45,7 @@ FAMILIES = (
     kl,
     second_order,
     links,
+    transfer,
     wrappers,
     regularization,
     decays,
