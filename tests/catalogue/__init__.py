@@ -16,8 +16,8 @@ from tests.catalogue import (
     norms,
     regularization,
     second_order,
-    whitening,
     transfer,
+    whitening,
     wrappers,
 )
 from tests.catalogue.member import Member, factory_name, is_factory, numeric_arguments
