@@ -84,7 +84,9 @@ def corrected_weight_decay(
         mask: which leaves decay, as in :func:`add_decayed_weights`; all by default.
 
     Examples:
-        >>> tx, params = corrected_weight_decay(0.5, lambda t: 0.1 / (1 + t), 0.1), jnp.array(4.0)
+        >>> from jaxopt_course.schedules import linear_schedule
+        >>> rate, params = linear_schedule(0.125, 0.0, 2), jnp.array(4.0)
+        >>> tx = corrected_weight_decay(0.5, rate, 0.125)
         >>> updates, state = tx.update(jnp.array(0.0), tx.init(params), params)
         >>> float(updates), float(tx.update(jnp.array(0.0), state, params)[0])
         (2.0, 1.0)

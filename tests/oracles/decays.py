@@ -92,6 +92,26 @@ def evaluated(tx):
     return jc.GradientTransformationExtraArgs(lambda params: (params, tx.init(params)), update)
 
 
+def torch_lookahead(leaves):
+    import pytorch_optimizer
+    import torch
+
+    return pytorch_optimizer.Lookahead(torch.optim.SGD(leaves, 0.03, 0.8), k=4, alpha=0.3)
+
+
+def fast_of(lookahead):
+    """``lookahead`` for the fast parameters; the slow ones are in the state."""
+
+    def update(updates, state, params=None, **extra_args):
+        slow, inner = state
+        both = jc.LookaheadParams(params, slow)
+        moves, inner = lookahead.update(updates, inner, both)
+        return moves.fast, (jc.apply_updates(slow, moves.slow), inner)
+
+    start = lambda params: (params, lookahead.init(params))
+    return jc.GradientTransformationExtraArgs(start, update)
+
+
 def adam_then(decay, rate=0.03, **options):
     adam = jc.scale_by_adam(0.9, 0.95, **options)
     return jc.chain(adam, decay, jc.scale_by_learning_rate(rate))
@@ -136,6 +156,12 @@ ROWS = {
         PACKAGE,
         lambda: jc.chain(jc.adabelief(0.03, 0.9, 0.95), jc.independent_weight_decay(0.1)),
         elsewhere("AdaBelief", betas=(0.9, 0.95), fixed_decay=True),
+        bound=ROUNDING,
+    ),
+    "lookahead": Row(
+        PACKAGE,
+        lambda: fast_of(jc.lookahead(jc.sgd(0.03, 0.8), sync_period=4, slow_step_size=0.3)),
+        of_torch(torch_lookahead),
         bound=ROUNDING,
     ),
     "radam": Row(
