@@ -71,9 +71,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "simplified_ademamix": {"learning_rate": 0.02, "b1": 0.9},
     "sm3": {"learning_rate": 1.0},
     "sophia": {"learning_rate": 0.2, "gamma": 1.0},
+    "splus": {"learning_rate": 0.1, "inverse_every": 5, "ema_rate": 0.5},
 }
 
 # A schedule over 100 steps with a peak of 1.
+SHAPES = ("linear", "1-sqrt", "1-square", "cosine")  # of the decay of `warmup_stable_decay`
 SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "constant_schedule": schedules.constant_schedule(1.0),
     "linear_schedule": schedules.linear_schedule(1.0, 0.1, 60, 20),
@@ -88,7 +90,9 @@ SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "warmup_exponential_decay_schedule": schedules.warmup_exponential_decay_schedule(
         0.0, 1.0, 20, 30, 0.5
     ),
-    "warmup_stable_decay": schedules.warmup_stable_decay(0.0, 1.0, 20, 50, 30),
+    "warmup_stable_decay": lambda step: jnp.stack(  # one curve for each shape
+        [schedules.warmup_stable_decay(0.0, 1.0, 20, 40, 40, shape=shape)(step) for shape in SHAPES]
+    ),
     "cyclic_schedule": schedules.cyclic_schedule(0.1, 1.0, 10, 20, 0.7),
     "sgdr_schedule": schedules.sgdr_schedule(
         [
@@ -123,6 +127,8 @@ def schedule_curve(name: str) -> Figure:
     axes = figure.add_subplot()
     steps = np.arange(101)
     axes.plot(steps, [SCHEDULES[name](jnp.asarray(step)) for step in steps], linewidth=2)
+    if name == "warmup_stable_decay":
+        axes.legend(SHAPES, title="shape", loc="lower left", bbox_to_anchor=(0.25, 0))
     axes.set(title=name, xlabel="step", ylabel="value", ylim=(-0.03, 1.08))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -22,7 +22,7 @@ LAYERS = [
     {"nn", "problems", "transforms"},
     {"nnx"},
     {"optimizers", "tasks"},
-    {"contrib", "minimization", "training"},
+    {"contrib", "minimization", "training", "transfer"},
     {"diagnostics", "studies"},
     {"workloads"},
     {"plots"},

@@ -126,6 +126,7 @@ SPECIFIC = {  # arguments without a default, by function
     "l1_penalty": {"w": HALVES},
     "l2_penalty": {"w": HALVES},
     "mean_absolute_error": {"outputs": HALVES, "targets": HALVES},
+    "measure_noise_scale": {"batch_size": 8},
     "measure_with_ema": {"measure": jnp.max, "decay": 0.9},
     "multilabel_cross_entropy": {"logits": LOGITS, "labels": jnp.ones((4, 3))},
     "nuclear_norm_penalty": {"w": SHARES},

@@ -66,10 +66,15 @@ NOUNS = {
 
 
 def makes_a_transformation(package, name):
-    """Whether it is a function of ours that is annotated to return a gradient transformation."""
+    """Whether it is a function of ours that is annotated to return a gradient transformation.
+
+    A scaling that optax lacks is the inner part of an optimizer, whose package has it.
+    """
     thing = getattr(package, name)
     if not (inspect.isfunction(thing) and is_ours(thing)):
         return False
+    if name.startswith("scale_by_") and package is jaxopt_course.optimizers:
+        return hasattr(optax.contrib, name)
     return "GradientTransformation" in str(inspect.signature(thing).return_annotation)
 
 

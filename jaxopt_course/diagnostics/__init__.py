@@ -17,6 +17,8 @@ from ._learning_rate_range import learning_rate_range as learning_rate_range
 from ._loss_landscape import LossLandscape as LossLandscape
 from ._loss_landscape import filter_normalized_direction as filter_normalized_direction
 from ._loss_landscape import loss_landscape as loss_landscape
+from ._noise_scale import NoiseScaleReport as NoiseScaleReport
+from ._noise_scale import noise_scale as noise_scale
 from ._variance_through_depth import VarianceReport as VarianceReport
 from ._variance_through_depth import variance_through_depth as variance_through_depth
 from ._watch import WatchReport as WatchReport

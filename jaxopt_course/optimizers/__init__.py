@@ -55,6 +55,9 @@ from ._d_adaptation import DAdaptAdamWState as DAdaptAdamWState
 from ._d_adaptation import ProdigyState as ProdigyState
 from ._d_adaptation import dadapt_adamw as dadapt_adamw
 from ._d_adaptation import prodigy as prodigy
+from ._dion import ScaleByDionState as ScaleByDionState
+from ._dion import dion as dion
+from ._dion import scale_by_dion as scale_by_dion
 from ._dog import DoGState as DoGState
 from ._dog import DoWGState as DoWGState
 from ._dog import dog as dog
@@ -98,6 +101,9 @@ from ._newton_cg import ScaleByNewtonCGState as ScaleByNewtonCGState
 from ._newton_cg import newton_cg as newton_cg
 from ._newton_cg import scale_by_newton_cg as scale_by_newton_cg
 from ._newton_schulz import orthogonalized as orthogonalized
+from ._normuon import ScaleByNormuonState as ScaleByNormuonState
+from ._normuon import normuon as normuon
+from ._normuon import scale_by_normuon as scale_by_normuon
 from ._novograd import ScaleByNovogradState as ScaleByNovogradState
 from ._novograd import novograd as novograd
 from ._novograd import scale_by_novograd as scale_by_novograd
@@ -134,6 +140,7 @@ from ._schedule_free import schedule_free_eval_params as schedule_free_eval_para
 from ._schedule_free import schedule_free_sgd as schedule_free_sgd
 from ._schedule_free_plus import ScheduleFreePlusState as ScheduleFreePlusState
 from ._schedule_free_plus import schedule_free_plus as schedule_free_plus
+from ._scion import scion as scion
 from ._shampoo import ScaleByShampooState as ScaleByShampooState
 from ._shampoo import scale_by_shampoo as scale_by_shampoo
 from ._shampoo import shampoo as shampoo
@@ -155,5 +162,8 @@ from ._sophia import SophiaState as SophiaState
 from ._sophia import hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian
 from ._sophia import scale_by_sophia as scale_by_sophia
 from ._sophia import sophia as sophia
+from ._splus import ScaleBySplusState as ScaleBySplusState
+from ._splus import scale_by_splus as scale_by_splus
+from ._splus import splus as splus
 from ._yogi import scale_by_yogi as scale_by_yogi
 from ._yogi import yogi as yogi

@@ -37,6 +37,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import check_moments, mean_of_step, zero_moments
+from ._decay import decayed
 
 
 class ScaleByBeliefState(NamedTuple):
@@ -98,6 +99,8 @@ def adabelief(
     eps_root: ScalarLike = 1e-16,
     *,
     nesterov: bool = False,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdaBelief, Adam with the spread of gradients as its second moment.
 
@@ -108,12 +111,16 @@ def adabelief(
         eps: added to the square root in the denominator, in [0, inf).
         eps_root: added to the spread in every step, in [0, inf).
         nesterov: whether to use Nesterov momentum, as NAdam does.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = adabelief(1e-3)
     """
     return chain(
         scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov),
+        *decayed("adabelief", weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )
 

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -32,6 +33,8 @@ from jaxopt_course.core import (
     tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+from ._decay import decayed
 
 
 class ScaleByRssState(NamedTuple):
@@ -74,6 +77,8 @@ def adagrad(
     eps: ScalarLike = 1e-7,
     *,
     eps_in_sqrt: bool = True,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdaGrad, with learning rates that shrink with the sum of squared gradients.
 
@@ -82,12 +87,16 @@ def adagrad(
         initial_accumulator_value: s_0, in [0, inf). The course starts at 0, optax at 0.1.
         eps: added to the sum, or to its square root, in [0, inf). The course has 1e-8, optax 1e-7.
         eps_in_sqrt: whether to add ``eps`` inside the square root.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = adagrad(1.0, 0.0, 1e-8)
     """
     return chain(
         scale_by_rss(initial_accumulator_value, eps, eps_in_sqrt=eps_in_sqrt),
+        *decayed("adagrad", weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )
 

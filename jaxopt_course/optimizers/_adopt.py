@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, DTypeLike, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     ScalarOrSchedule,
     checks,
     numerics,
@@ -32,6 +33,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, check_moments, zero_moments
+from ._decay import decayed
 
 
 def scale_by_adopt(
@@ -101,6 +103,8 @@ def adopt(
     nesterov: bool = False,
     use_clipping: bool = True,
     clip_value_fn: Callable[[Array], Array] = lambda x: x**0.25,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """ADOPT, Adam that converges for every decay rate of its second moment.
 
@@ -113,6 +117,9 @@ def adopt(
         nesterov: whether to use Nesterov momentum: u_t enters the mean twice.
         use_clipping: whether to clip u_t.
         clip_value_fn: maps the step count, float[], to the bound c_t.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = adopt(1e-3)
@@ -120,5 +127,6 @@ def adopt(
     clipping: Any = {"use_clipping": use_clipping, "clip_value_fn": clip_value_fn}
     return chain(
         scale_by_adopt(b1, b2, eps, mu_dtype, nesterov=nesterov, **clipping),
+        *decayed("adopt", weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

@@ -20,6 +20,7 @@ from jaxtyping import Array, DTypeLike, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -29,6 +30,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import check_moments
+from ._decay import decayed
 
 
 class ScaleByAmsgradState(NamedTuple):
@@ -91,6 +93,9 @@ def amsgrad(
     mu_dtype: DTypeLike | None = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
+    *,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """AMSGrad, Adam whose denominator never decreases.
 
@@ -103,11 +108,15 @@ def amsgrad(
         mu_dtype: dtype of the first moment; float32 or wider by default.
         bias_correction_mu: whether to divide the first moment by 1 - b1^t.
         bias_correction_nu: whether to divide the second moment by 1 - b2^t before the maximum.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = amsgrad(1e-3)
     """
     return chain(
         scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu),
+        *decayed("amsgrad", weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

@@ -38,12 +38,14 @@ from jaxtyping import Array, Float, Int, PyTree, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
     numerics,
     tree,
 )
+from jaxopt_course.transforms import add_decayed_weights
 
 
 class DAdaptAdamWState(NamedTuple):
@@ -147,6 +149,8 @@ def prodigy(
     estim_lr_coef: ScalarLike = 1.0,
     weight_decay: ScalarLike = 0.0,
     safeguard_warmup: bool = False,
+    *,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """AdamW that estimates its own learning rate by Prodigy.
 
@@ -159,6 +163,7 @@ def prodigy(
         estim_lr_coef: e, a factor of the estimate, in (0, inf).
         weight_decay: decoupled weight decay, in [0, inf).
         safeguard_warmup: whether to leave the learning rate out of s, for long warmups.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = prodigy()
@@ -169,6 +174,7 @@ def prodigy(
     decay = _root_of(b2) if beta3 is None else beta3
     checks.number("prodigy", "beta3", decay, "[0, 1]")
     checks.number("prodigy", "estim_lr_coef", estim_lr_coef, "(0, inf)")
+    decay_of_weights = add_decayed_weights(weight_decay, mask)
 
     def init(params):
         first = jax.tree.map(jnp.copy, params)  # a copy, because params may be donated
@@ -194,7 +200,7 @@ def prodigy(
         estimate = jnp.maximum(distance, jnp.asarray(estim_lr_coef, dtype) * found)
 
         ratio = tree.divide_by_root(exp_avg, exp_avg_sq, estimate * jnp.asarray(eps, dtype), 0.0)
-        total = tree.running_sum(params, ratio, weight_decay)
+        total, _ = decay_of_weights.update(ratio, decay_of_weights.init(params), params)
         moves = tree.cast_like(tree.scale(total, -length), updates)
         return moves, ProdigyState(
             exp_avg, exp_avg_sq, grad_sum, state.params0, estimate, numerator, count

@@ -10,6 +10,8 @@ With gradients g_t, learning rate a_t, momentum d and v_0 = 0,
     sgdw             v_t = a_t g_t + d v_{t-1}         w <- w - v_t - a_t weight_decay w
     noisy_sgd        w <- w - a_t (g_t + sqrt(eta / t^gamma) e_t),  e_t standard normal
 
+With a ``weight_decay`` sgd adds - a_t weight_decay w to its step, as sgdw does.
+
 At a constant learning rate a, ``sgd`` and ``heavy_ball`` agree, ``ema_sgd`` is ``sgd`` at the rate
 a (1 - d), and ``sgd`` with ``nesterov=True`` follows the look-ahead points of ``nesterov``. When
 the rate changes, ``sgd`` rescales past gradients too, and ``heavy_ball`` keeps the rate they had.
@@ -52,12 +54,17 @@ from jaxopt_course.transforms import (
     trace,
 )
 
+from ._decay import decayed
+
 
 def sgd(
     learning_rate: ScalarOrSchedule,
     momentum: ScalarLike | None = None,
     nesterov: bool = False,
     accumulator_dtype: DTypeLike | None = None,
+    *,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Gradient descent, with or without momentum.
 
@@ -66,6 +73,9 @@ def sgd(
         momentum: d, in [0, 1). None for plain gradient descent, which stores no velocity.
         nesterov: whether to use Nesterov momentum; it needs a ``momentum``.
         accumulator_dtype: dtype of the velocity; float32 or wider by default.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay. torch's is coupled: ``chain(add_decayed_weights(d), sgd(a, 0.9))``.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = sgd(0.1)
@@ -75,11 +85,12 @@ def sgd(
     if momentum is None:
         if nesterov:
             raise ValueError("sgd: `nesterov` needs a `momentum` in [0, 1), got None.")
-        return chain(identity(), scale_by_learning_rate(learning_rate))
-    checks.number("sgd", "momentum", momentum, "[0, 1)")
-    return chain(
-        trace(momentum, nesterov, accumulator_dtype), scale_by_learning_rate(learning_rate)
-    )
+        velocity = identity()
+    else:
+        checks.number("sgd", "momentum", momentum, "[0, 1)")
+        velocity = trace(momentum, nesterov, accumulator_dtype)
+    decay = decayed("sgd", weight_decay, mask)
+    return chain(velocity, *decay, scale_by_learning_rate(learning_rate))
 
 
 def ema_sgd(

@@ -47,10 +47,10 @@ from jaxopt_course.transforms import (
 from ._adam import adamw, mean_of_step
 from ._newton_schulz import (
     PRECONDITIONINGS,
-    PRESETS,
     STANDARD,
     Coefficients,
     check_coefficients,
+    coefficients_of,
     orthogonalized,
     rows_of,
 )
@@ -273,10 +273,7 @@ def muon(
     Examples:
         >>> tx = muon(0.02, adam_learning_rate=1e-3)
     """
-    coefficients: Any = ns_coeffs
-    if isinstance(ns_coeffs, str):
-        checks.choice("muon", "ns_coeffs", ns_coeffs, PRESETS)
-        coefficients = PRESETS[ns_coeffs]
+    coefficients = coefficients_of("muon", ns_coeffs)
     dimensions = muon_weight_dimension_numbers
     of_matrices = chain(
         scale_by_muon(

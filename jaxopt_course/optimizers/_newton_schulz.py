@@ -153,3 +153,11 @@ def rows_of(coefficients: Coefficients) -> tuple[Any, ...]:
     rows: Any = coefficients
     is_row = lambda value: isinstance(value, Sequence) or np.ndim(value)
     return tuple(tuple(row) if is_row(row) else row for row in rows)
+
+
+def coefficients_of(owner: str, ns_coeffs: Coefficients | str) -> Any:
+    """The coefficients, or those of the preset with this name."""
+    if not isinstance(ns_coeffs, str):
+        return ns_coeffs
+    checks.choice(owner, "ns_coeffs", ns_coeffs, PRESETS)
+    return PRESETS[ns_coeffs]

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     ScalarOrSchedule,
     checks,
     numerics,
@@ -28,6 +29,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, check_moments, mean_of_step, zero_moments
+from ._decay import decayed
 
 
 def scale_by_radam(
@@ -109,6 +111,8 @@ def radam(
     threshold: ScalarLike = 5.0,
     *,
     nesterov: bool = False,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """RAdam, Adam that starts to rescale once its second moment averages enough gradients.
 
@@ -121,11 +125,15 @@ def radam(
         eps_root: added to the second moment inside the square root, in [0, inf).
         threshold: length rho_t at which rescaling starts, in [4, inf).
         nesterov: whether to use Nesterov momentum, as NAdam does.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = radam(1e-3)
     """
     return chain(
         scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov),
+        *decayed("radam", weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

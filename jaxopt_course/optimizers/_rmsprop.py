@@ -7,6 +7,8 @@ With gradients g_t, learning rate a_t, decay rate d and nu_0 = ``initial_scale``
     u_t  = a_t g_t / sqrt(nu_t - mu_t^2 + eps)          or, eps outside, / (sqrt(...) + eps)
     w   <- w - u_t                                      or, with momentum, w <- w - trace(u)_t
 
+and w <- w - a_t weight_decay w beside it, which does not enter the momentum.
+
 The course also describes a start at nu_0 = g_0^2: ``from_first_gradient``.
 
 References: Tieleman & Hinton, "Lecture 6.5: RMSProp", Coursera 2012; Graves, "Generating
@@ -23,13 +25,17 @@ from jaxtyping import Array, Int, ScalarLike
 from jaxopt_course.core import (
     NO_STEPS,
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
     numerics,
     tree,
 )
-from jaxopt_course.transforms import chain, identity, scale_by_learning_rate, trace
+from jaxopt_course.transforms import chain, identity, scale, scale_by_learning_rate, trace
+
+from ._decay import decayed
+from ._momentum import product
 
 
 class ScaleByRmsState(NamedTuple):
@@ -138,6 +144,8 @@ def rmsprop(
     bias_correction: bool = False,
     *,
     from_first_gradient: bool = False,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """RMSProp; momentum acts after the learning rate, as in optax.
 
@@ -152,6 +160,9 @@ def rmsprop(
         nesterov: whether to use Nesterov momentum; it needs a ``momentum``.
         bias_correction: whether to divide the running means by 1 - d^t.
         from_first_gradient: start nu at the square of the first gradient; not with ``centered``.
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = rmsprop(1e-3, decay=0.99, momentum=0.9)
@@ -168,7 +179,18 @@ def rmsprop(
         scaled = scale_by_stddev(*shared)
     else:
         scaled = scale_by_rms(*shared, from_first_gradient=from_first_gradient)
+    of_weights = decayed("rmsprop", weight_decay, mask)
     if momentum is None:
-        return chain(scaled, scale_by_learning_rate(learning_rate), identity())
+        return chain(scaled, *of_weights, scale_by_learning_rate(learning_rate), identity())
     checks.number("rmsprop", "momentum", momentum, "[0, 1)")
-    return chain(scaled, scale_by_learning_rate(learning_rate), trace(momentum, nesterov))
+    velocity = trace(momentum, nesterov)
+    if weight_decay is None:
+        return chain(scaled, scale_by_learning_rate(learning_rate), velocity)
+    checks.learning_rate("rmsprop", learning_rate)
+    return chain(  # the decay is not a part of the velocity
+        scaled,
+        scale_by_learning_rate(learning_rate, flip_sign=False),
+        velocity,
+        *decayed("rmsprop", numerics.of_rates(product, learning_rate, weight_decay), mask),
+        scale(-1.0),
+    )

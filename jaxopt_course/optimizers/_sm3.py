@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     Params,
     ScalarOrSchedule,
     checks,
@@ -31,6 +32,8 @@ from jaxopt_course.core import (
     tree,
 )
 from jaxopt_course.transforms import chain, scale_by_learning_rate
+
+from ._decay import decayed
 
 
 class ScaleBySM3State(NamedTuple):
@@ -84,19 +87,30 @@ def scale_by_sm3(
 
 
 def sm3(
-    learning_rate: ScalarOrSchedule, momentum: ScalarLike = 0.9
+    learning_rate: ScalarOrSchedule,
+    momentum: ScalarLike = 0.9,
+    *,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """SM3, AdaGrad with momentum and with one sum for each row and each column.
 
     Args:
         learning_rate: the learning rate, in [0, inf), or a schedule of the step count.
         momentum: b, decay rate of the running mean of updates, in [0, 1).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = sm3(1.0, momentum=0.5)
     """
     checks.number("sm3", "momentum", momentum, "[0, 1)")
-    return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
+    return chain(
+        scale_by_sm3(momentum),
+        *decayed("sm3", weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
 
 
 def _peaks(x: Float[Array, "*shape"]) -> list[Array]:

@@ -23,6 +23,7 @@ from jaxtyping import Array, ScalarLike
 
 from jaxopt_course.core import (
     GradientTransformationExtraArgs,
+    Mask,
     ScalarOrSchedule,
     checks,
     numerics,
@@ -31,6 +32,7 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import chain, scale_by_learning_rate
 
 from ._adam import ScaleByAdamState, check_moments
+from ._decay import decayed
 
 
 def scale_by_yogi(
@@ -77,6 +79,9 @@ def yogi(
     b1: ScalarLike = 0.9,
     b2: ScalarLike = 0.999,
     eps: ScalarLike = 1e-3,
+    *,
+    weight_decay: ScalarOrSchedule | None = None,
+    mask: Mask | None = None,
 ) -> GradientTransformationExtraArgs:
     """Yogi, Adam whose second moment changes by bounded steps.
 
@@ -85,8 +90,15 @@ def yogi(
         b1: decay rate of the first moment, in [0, 1).
         b2: 1 minus the step size of the second moment, in [0, 1).
         eps: added to the square root in the denominator, in [0, inf).
+        weight_decay: decoupled weight decay, in [0, inf), or a schedule; times the learning rate.
+            None: no decay.
+        mask: leaves that decay, as for :func:`adamw`; all by default.
 
     Examples:
         >>> tx = yogi(1e-2)
     """
-    return chain(scale_by_yogi(b1, b2, eps), scale_by_learning_rate(learning_rate))
+    return chain(
+        scale_by_yogi(b1, b2, eps),
+        *decayed("yogi", weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -31,6 +31,8 @@ from ._result import SearchResult as SearchResult
 from ._result import best_configuration as best_configuration
 from ._result import paired_differences as paired_differences
 from ._search import search as search
+from ._soup import Soup as Soup
+from ._soup import soup as soup
 from ._space import Choice as Choice
 from ._space import Float as Float
 from ._space import Int as Int

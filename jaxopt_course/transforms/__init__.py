@@ -28,6 +28,12 @@ from ._conditionally import ConditionFn as ConditionFn
 from ._conditionally import apply_every as apply_every
 from ._conditionally import conditionally_mask as conditionally_mask
 from ._conditionally import conditionally_transform as conditionally_transform
+from ._decay import cautious_weight_decay as cautious_weight_decay
+from ._decay import corrected_weight_decay as corrected_weight_decay
+from ._decay import independent_weight_decay as independent_weight_decay
+from ._grafted import GraftedState as GraftedState
+from ._grafted import grafted as grafted
+from ._hyperball import hyperball as hyperball
 from ._inject import InjectHyperparamsState as InjectHyperparamsState
 from ._inject import inject_hyperparams as inject_hyperparams
 from ._layouts import FlatState as FlatState
@@ -58,6 +64,8 @@ from ._narrow import master_weights as master_weights
 from ._narrow import stochastic_rounding as stochastic_rounding
 from ._noise import AddNoiseState as AddNoiseState
 from ._noise import add_noise as add_noise
+from ._noise_scale import NoiseScaleState as NoiseScaleState
+from ._noise_scale import measure_noise_scale as measure_noise_scale
 from ._norms import NormalizeState as NormalizeState
 from ._norms import ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState
 from ._norms import ScaleByTrustRatioState as ScaleByTrustRatioState
@@ -89,6 +97,8 @@ from ._proximal import keep_params_nonnegative as keep_params_nonnegative
 from ._proximal import projected as projected
 from ._proximal import proximal as proximal
 from ._proximal import scaled_proximal as scaled_proximal
+from ._qk_clip import heads_in_flax as heads_in_flax
+from ._qk_clip import qk_clip as qk_clip
 from ._quantized_state import QuantizedState as QuantizedState
 from ._quantized_state import moment_kind as moment_kind
 from ._quantized_state import quantized_state as quantized_state
@@ -100,6 +110,10 @@ from ._scale import learning_rates as learning_rates
 from ._scale import scale as scale
 from ._scale import scale_by_learning_rate as scale_by_learning_rate
 from ._scale import scale_by_schedule as scale_by_schedule
+from ._spikes import RecentNormsState as RecentNormsState
+from ._spikes import SkipSpikesState as SkipSpikesState
+from ._spikes import clip_by_quantile as clip_by_quantile
+from ._spikes import skip_spikes as skip_spikes
 from ._stateless import identity as identity
 from ._stateless import set_to_zero as set_to_zero
 from ._stateless import stateless as stateless
@@ -110,6 +124,10 @@ from ._states import loss_scale as loss_scale
 from ._states import packed_params as packed_params
 from ._states import packed_state as packed_state
 from ._states import unpack as unpack
+from ._tail import LatestAverageState as LatestAverageState
+from ._tail import TailAverageState as TailAverageState
+from ._tail import latest_average as latest_average
+from ._tail import tail_average as tail_average
 from ._take_step import ValueFn as ValueFn
 from ._take_step import apply_accumulated as apply_accumulated
 from ._take_step import apply_updates as apply_updates

@@ -63,7 +63,7 @@ def cautious(
         def kept(u: Inexact[Array, "*shape"], g: Inexact[Array, "*shape"]) -> Array:
             dtype = numerics.wide_dtype(u.dtype)
             real = jnp.finfo(dtype).dtype
-            downhill = _opposed(u, g)
+            downhill = opposed(u, g)
             count = jnp.sum(downhill, dtype=real)
             factor = numerics.safe_divide(jnp.asarray(u.size, real), count + offset(real))
             return jnp.where(downhill, factor.astype(dtype) * u.astype(dtype), 0).astype(u.dtype)
@@ -73,7 +73,7 @@ def cautious(
     return GradientTransformationExtraArgs(init, update)
 
 
-def _opposed(u: Inexact[Array, "*shape"], g: Inexact[Array, "*shape"]) -> Array:
+def opposed(u: Inexact[Array, "*shape"], g: Inexact[Array, "*shape"]) -> Array:
     """Where ``u g < 0``, without the product, which may round to 0 in float16."""
     if jnp.iscomplexobj(u):
         return (u * jnp.conj(g)).real < 0

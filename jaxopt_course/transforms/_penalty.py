@@ -58,8 +58,8 @@ def add_decayed_weights(
         >>> round(float(tx.update(jnp.array(1.0), tx.init(params), params)[0]), 3)
         1.2
     """
-    owner, kept = "add_decayed_weights", lambda params: params
-    return _added(owner, "weight_decay", weight_decay, AddDecayedWeightsState, kept, mask)
+    owner, kept = "add_decayed_weights", lambda params, updates: params
+    return added(owner, "weight_decay", weight_decay, AddDecayedWeightsState, kept, mask)
 
 
 class AddL1State(NamedTuple):
@@ -87,19 +87,19 @@ def add_l1(
         >>> tx.update(jnp.ones(3), tx.init(params), params)[0].tolist()
         [1.5, 1.0, 0.5]
     """
-    signs = lambda params: jax.tree.map(jnp.sign, tree.widened(params))
-    return _added("add_l1", "strength", strength, AddL1State, signs, mask)
+    signs = lambda params, updates: jax.tree.map(jnp.sign, tree.widened(params))
+    return added("add_l1", "strength", strength, AddL1State, signs, mask)
 
 
-def _added(
+def added(
     owner: str,
     name: str,
     strength: ScalarOrSchedule,
     new_state: type,
-    gradient: Callable[[Params], Updates],
+    gradient: Callable[[Params, Updates], Updates],
     mask: Mask | None,
 ) -> GradientTransformationExtraArgs:
-    """Add ``strength``, the argument ``name``, times ``gradient(params)`` to the updates."""
+    """Add ``strength``, the argument ``name``, times ``gradient(params, updates)``."""
     checks.learning_rate(owner, strength, name)
 
     def init(params):
@@ -109,12 +109,12 @@ def _added(
         checks.state(owner, state, new_state)
         checks.params(owner, params, updates)
         now = numerics.at_count(strength, state.step)
-        total = tree.running_sum(gradient(params), updates, now)
+        total = tree.running_sum(gradient(params, updates), updates, now)
         new = new_state(step=numerics.safe_increment(state.step))
         return tree.cast_like(total, updates), new
 
-    added = GradientTransformationExtraArgs(init, update)
-    return added if mask is None else masked(added, mask)
+    whole = GradientTransformationExtraArgs(init, update)
+    return whole if mask is None else masked(whole, mask)
 
 
 def add_penalty(

@@ -8,13 +8,17 @@ from tests.catalogue import (
     adaptive,
     averaging,
     classics,
+    decays,
     kl,
     links,
     matrix,
+    muon_family,
     norms,
     regularization,
     schedule_free_plus,
     second_order,
+    transfer,
+    whitening,
     wrappers,
 )
 from tests.catalogue.member import Member, factory_name, is_factory, numeric_arguments
@@ -38,12 +42,16 @@ FAMILIES = (
     norms,
     averaging,
     matrix,
+    muon_family,
     kl,
     schedule_free_plus,
     second_order,
     links,
+    transfer,
     wrappers,
     regularization,
+    decays,
+    whitening,
 )
 TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in family.MEMBERS.items()}
 PAIRS = {name: args for family in FAMILIES for name, args in family.PAIRS.items()}
@@ -62,6 +70,7 @@ NO_TRANSFORMATIONS = {  # functions of states, params and updates
     "apply_accumulated",
     "apply_updates",
     "evaluation_params",
+    "heads_in_flax",
     "lookahead_params",
     "loss_scale",
     "moment_kind",

@@ -18,7 +18,7 @@ SMOOTH = LION | {"smooth_beta": 2.0}
 MEMBERS = {
     "acprop": Member(optimizers.acprop, RATE | ADAM | DECAY),
     "adabelief": Member(optimizers.adabelief, RATE | ADAM),
-    "adabelief:nesterov": Member(optimizers.adabelief, RATE | ADAM, NESTEROV),
+    "adabelief:nesterov": Member(optimizers.adabelief, RATE | ADAM | DECAY, NESTEROV),
     "adadelta": Member(optimizers.adadelta, RATE | ADADELTA | DECAY),
     "adadelta:masked": Member(
         optimizers.adadelta, RATE | ADADELTA | DECAY, {"weight_decay_mask": matrices}
@@ -33,7 +33,7 @@ MEMBERS = {
     "optimistic_adam_v2": Member(optimizers.optimistic_adam_v2, RATE | ADAM | OPTIMISM),
     "optimistic_gradient_descent": Member(optimizers.optimistic_gradient_descent, RATE | OPTIMISM),
     "radam": Member(optimizers.radam, RATE | RADAM),
-    "radam:nesterov": Member(optimizers.radam, RATE | RADAM, NESTEROV),
+    "radam:nesterov": Member(optimizers.radam, RATE | RADAM | DECAY, NESTEROV),
     "scale_by_acprop": Member(optimizers.scale_by_acprop, ADAM),
     "scale_by_adadelta": Member(optimizers.scale_by_adadelta, ADADELTA),
     "scale_by_adamax": Member(optimizers.scale_by_adamax, ADAMAX),
@@ -45,7 +45,7 @@ MEMBERS = {
     "scale_by_optimistic_gradient": Member(optimizers.scale_by_optimistic_gradient, OPTIMISM),
     "scale_by_radam": Member(optimizers.scale_by_radam, RADAM),
     "scale_by_yogi": Member(optimizers.scale_by_yogi, YOGI_LINK),
-    "yogi": Member(optimizers.yogi, RATE | YOGI),
+    "yogi": Member(optimizers.yogi, RATE | YOGI | DECAY),
 }
 
 OWN_EPS = (0.8, 0.95, 1e-3, 1e-4)  # b1, b2, eps, eps_root

@@ -38,7 +38,9 @@ MEMBERS = {
     ),
     "adopt": Member(optimizers.adopt, RATE | ADOPT, exempt=ORDER),
     "adopt:nesterov": Member(
-        optimizers.adopt, RATE | ADOPT, {"nesterov": True, "use_clipping": False}
+        optimizers.adopt,
+        RATE | ADOPT | {"weight_decay": 0.1},
+        {"nesterov": True, "use_clipping": False},
     ),
     "dadapt_adamw": Member(optimizers.dadapt_adamw, {"learning_rate": 0.9} | DISTANCE),
     "dadapt_adamw:betas": Member(

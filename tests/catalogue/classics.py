@@ -18,9 +18,11 @@ from tests.catalogue.member import (
 )
 
 
+DECAY = {"weight_decay": 0.1}
+
 MEMBERS = {
     "adagrad": Member(optimizers.adagrad, RATE | RSS),
-    "adagrad:eps outside": Member(optimizers.adagrad, RATE | RSS, {"eps_in_sqrt": False}),
+    "adagrad:eps outside": Member(optimizers.adagrad, RATE | RSS | DECAY, {"eps_in_sqrt": False}),
     "adam": Member(optimizers.adam, RATE | ADAM),
     "adam:nesterov": Member(optimizers.adam, RATE | ADAM, {"nesterov": True}),
     "adam:biased": Member(optimizers.adam, RATE | ADAM, {"bias_correction": False}),
@@ -39,18 +41,18 @@ MEMBERS = {
     "adamw:masked": Member(
         optimizers.adamw, RATE | ADAM | {"weight_decay": 0.1}, {"mask": matrices}
     ),
-    "amsgrad": Member(optimizers.amsgrad, RATE | ADAM),
+    "amsgrad": Member(optimizers.amsgrad, RATE | ADAM | DECAY),
     "delta_bar_delta": Member(optimizers.delta_bar_delta, RATE | DELTA, exempt=SIGNS),
     "ema_sgd": Member(optimizers.ema_sgd, RATE | {"momentum": 0.9}),
     "heavy_ball": Member(optimizers.heavy_ball, RATE | {"momentum": 0.9}),
     "lion": Member(optimizers.lion, RATE | LION | {"weight_decay": 0.1}),
     "nesterov": Member(optimizers.nesterov, RATE | {"momentum": 0.9}),
     "rmsprop": Member(optimizers.rmsprop, RATE | RMS | {"momentum": 0.9}),
-    "rmsprop:plain": Member(optimizers.rmsprop, RATE | RMS, {"eps_in_sqrt": False}),
+    "rmsprop:plain": Member(optimizers.rmsprop, RATE | RMS | DECAY, {"eps_in_sqrt": False}),
     "rmsprop:first gradient": Member(optimizers.rmsprop, RATE | RMS, {"from_first_gradient": True}),
     "rmsprop:centered": Member(
         optimizers.rmsprop,
-        RATE | RMS | {"momentum": 0.9},
+        RATE | RMS | DECAY | {"momentum": 0.9},
         {"centered": True, "nesterov": True, "bias_correction": True},
     ),
     "rprop": Member(optimizers.rprop, RPROP, exempt=SIGNS),
@@ -65,7 +67,7 @@ MEMBERS = {
     "scale_by_stddev": Member(optimizers.scale_by_stddev, RMS),
     "sgd": Member(optimizers.sgd, RATE | {"momentum": 0.9}),
     "sgd:plain": Member(optimizers.sgd, RATE),
-    "sgd:nesterov": Member(optimizers.sgd, RATE | {"momentum": 0.9}, {"nesterov": True}),
+    "sgd:nesterov": Member(optimizers.sgd, RATE | DECAY | {"momentum": 0.9}, {"nesterov": True}),
     "sign_sgd": Member(optimizers.sign_sgd, RATE),
     "signum": Member(optimizers.signum, RATE | {"beta": 0.9}),
     "trace_lookahead": Member(optimizers.trace_lookahead, {"momentum": 0.9}),

@@ -88,7 +88,7 @@ MEMBERS = {
     "sgdw:masked": Member(
         optimizers.sgdw, RATE | {"momentum": 0.9, "weight_decay": 0.1}, {"mask": matrices}
     ),
-    "sm3": Member(optimizers.sm3, RATE | {"momentum": 0.9}, exempt=NO_AXES),
+    "sm3": Member(optimizers.sm3, RATE | {"momentum": 0.9, "weight_decay": 0.1}, exempt=NO_AXES),
 }
 
 PAIRS = {

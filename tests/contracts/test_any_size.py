@@ -55,6 +55,7 @@ SQUARES = (
     "shampoo",
     "soap",
     "soap_muon",
+    "splus",
     "yogi",
 )
 EVERY_DAY = ("clip_by_global_norm", "lars", "lion", "normalize_by_update_norm", "sgd")

@@ -93,7 +93,7 @@ def test_trainings_accept_a_users_own():
 def test_wrappers_refuse_what_is_not_a_transformation(name, bad, as_users_run_it):
     member = WRAPPERS[name]
     for argument, value in member.fixed.items():
-        if bad is None and argument in ("linesearch", "hessian_diagonal_fn"):
+        if bad is None and argument in ("grafting", "linesearch", "hessian_diagonal_fn"):
             continue  # where None has a meaning
         if isinstance(value, optax.GradientTransformation):
             with pytest.raises(TypeError, match="must be a gradient transformation, got") as error:

@@ -70,6 +70,7 @@ CASES = {
     "amsgrad": Case(o.amsgrad(0.1), 300, 1e-2),
     "dadapt_adamw": Case(o.dadapt_adamw(), 500, 1e-2),
     "delta_bar_delta": Case(o.delta_bar_delta(0.01), 200, 1e-4),
+    "dion": Case(o.dion(linear_schedule(0.2, 0.0, 200)), 200, 2e-2, {"w": MATRIX, "b": (1.0, 1.0)}),
     "dog": Case(o.dog(), 200, 1e-2),
     "dowg": Case(o.dowg(), 200, 1e-2),
     "ema_sgd": Case(o.ema_sgd(0.1), 200, 1e-2),
@@ -99,6 +100,9 @@ CASES = {
     "nadamw": Case(o.nadamw(0.1, weight_decay=0.1), 200, 1e-2),
     "nesterov": Case(o.nesterov(0.1, momentum=0.5), 100, 1e-6),
     "newton_cg": Case(o.newton_cg(), 15, 1e-4, (1.0, 1.0), (3.0, 0.5), beale),
+    "normuon": Case(
+        o.normuon(linear_schedule(0.2, 0.0, 200)), 200, 1e-2, {"w": MATRIX, "b": (1.0, 1.0)}
+    ),
     "noisy_sgd": Case(o.noisy_sgd(0.1, key=jax.random.key(0)), 200, 0.1),
     "novograd": Case(o.novograd(linear_schedule(0.1, 0.0, 200)), 200, 1e-1),
     "optimistic_adam_v2": Case(o.optimistic_adam_v2(0.1), 300, 1e-2),
@@ -116,6 +120,9 @@ CASES = {
     "schedule_free_adamw": Case(o.schedule_free_adamw(0.3), 300, 1e-2),
     "schedule_free_plus": Case(o.schedule_free_plus(2.0, 0.5, weight_power=2.0), 200, 1e-2),
     "schedule_free_sgd": Case(o.schedule_free_sgd(0.5, warmup_steps=10), 200, 1e-2),
+    "scion": Case(
+        o.scion(linear_schedule(0.2, 0.0, 200), beta=0.5), 200, 1e-2, {"w": MATRIX, "b": (1.0, 1.0)}
+    ),
     "sgd": Case(o.sgd(0.1, momentum=0.5), 100, 1e-6),
     "sgdw": Case(o.sgdw(0.1, momentum=0.5, weight_decay=0.1), 100, 1e-6),
     "shampoo": Case(o.shampoo(2.0), 300, 1e-2, ((1.0, 1.0), (1.0, 1.0)), loss=ravine),
@@ -131,6 +138,13 @@ CASES = {
     "soap_muon": Case(o.soap_muon(exponential_decay(0.3, 30, 0.5)), 300, 1e-2),
     "sophia": Case(
         o.sophia(0.1, gamma=1.0), 400, 4e-3, loss=lambda w: (w[0] ** 2 + 1000 * w[1] ** 2) / 2
+    ),
+    "splus": Case(
+        o.splus(linear_schedule(0.3, 0.0, 300), 0.5, ema_rate=0.5, inverse_every=5),
+        300,
+        1e-2,
+        ((1.0, 1.0), (1.0, 1.0)),
+        loss=ravine,
     ),
     "yogi": Case(o.yogi(0.1), 300, 1e-2),
 }

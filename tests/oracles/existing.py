@@ -73,20 +73,6 @@ ROWS = {
         bound=ROUNDING,
         note="`as_published`, without `eps_root`; decoupled decay in place of the paper's division",
     ),
-    "adopt": Row(
-        "pytorch-optimizer",
-        lambda: jc.adopt(0.02, 0.8, 0.99, 1e-3),
-        of_pytorch_optimizer(
-            "ADOPT",
-            lr=0.02,
-            betas=(0.8, 0.99),
-            eps=1e-3,
-            clip_lambda=lambda step: (step - 1) ** 0.25,
-        ),
-        bound=ROUNDING,
-        note="the package counts steps from 1, the paper and its authors' code from 0: one less in "
-        "the clipping threshold",
-    ),
     "lion": Row(
         "pytorch-optimizer",
         lambda: jc.lion(0.02, 0.8, 0.95, weight_decay=0.1),

@@ -2,11 +2,11 @@
 
 import pathlib
 
-from tests.oracles import existing, orthogonal
+from tests.oracles import decays, existing, muon_family, orthogonal, transfer, whitening
 from tests.oracles.rows import Row, recorded
 
 
-FAMILIES = (existing, orthogonal)
+FAMILIES = (decays, existing, muon_family, orthogonal, transfer, whitening)
 ROWS: dict[str, Row] = {name: row for family in FAMILIES for name, row in family.ROWS.items()}
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "oracles.md"

@@ -142,6 +142,7 @@ SCHEDULES = {
             "decay_steps": 6,
             "end_value": 0.2,
             "power": 0.5,
+            "shape": "1-sqrt",
         },
     ),
     "join_schedules": (

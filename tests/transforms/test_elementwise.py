@@ -34,13 +34,18 @@ COMPLEX = {"a": [filled(2, dtype=jnp.complex64), filled(3, dtype=jnp.complex64)]
 # What a reader of the jaxpr with a list of sixty elementwise primitives answered. All other members
 # of the catalogue are elementwise.
 DEPENDS_ON_OTHER_ENTRIES = """
+dion; hyperball; normuon; scale_by_dion; scale_by_normuon; scion; scion:embedding; scion:sign;
 kl_shampoo; kl_shampoo:diagonal; kl_soap; scale_by_kl_shampoo; scale_by_kl_soap;
 schedule_free_plus; soap_muon;
 adafactor; adafactor:factored; adagrad_norm; adam_mini; adaptive_grad_clip; add_penalty;
 add_penalty:groups; apply_if_finite; cautious; centralize; clip_by_block_rms; clip_by_global_norm;
+clip_by_quantile; skip_spikes;
 dadapt_adamw; dadapt_adamw:betas; dog; dog:masked; dowg; dynamic_loss_scale; flatten; fromage;
+grafted; hutchinson_estimator_diag_hessian; ista:groups; lamb; lamb:masked; lars; lars:masked;
+lbfgs; lbfgs:line search; mars; mars:masked; measure_with_ema; monitor; MultiSteps:skipping;
 hutchinson_estimator_diag_hessian; ista:groups; lamb; lamb:masked; lars; lars:masked; lbfgs;
-lbfgs:line search; mars; mars:masked; measure_with_ema; monitor; MultiSteps:skipping;
+lbfgs:line search; mars; mars:masked; measure_noise_scale; measure_with_ema; monitor;
+MultiSteps:skipping;
 MultiSteps:sum; muon; muon:adaptive, consistent; muon:aol; muon:spectral; newton_cg; normalize;
 normalize_by_update_norm; novograd; packed; polyak_sgd; polyak_sgd:sps+; prodigy; prodigy:betas;
 projected; reduce_on_plateau; reduce_on_plateau:means; sam; sam:opaque; scale_by_adagrad_norm;
@@ -48,10 +53,12 @@ scale_by_adam_mini; scale_by_distance_over_gradients; scale_by_dog; scale_by_dog
 scale_by_dog:learning rate; scale_by_dowg; scale_by_dowg:from eps; scale_by_factored_rms:factored;
 scale_by_lbfgs; scale_by_lbfgs:unscaled; scale_by_mars; scale_by_muon; scale_by_newton_cg;
 scale_by_novograd; scale_by_param_block_norm; scale_by_param_block_rms; scale_by_polyak;
-scale_by_shampoo; scale_by_sm3; scale_by_soap; scale_by_sophia; scale_by_trust_ratio; shampoo;
-shampoo:diagonal; sm3; snapshot; soap; sophia; zero_nans
+scale_by_shampoo; scale_by_shampoo:modern; scale_by_sm3; scale_by_soap; scale_by_sophia;
+scale_by_splus; scale_by_trust_ratio; shampoo;
+shampoo:diagonal; shampoo:modern; sm3; snapshot; soap; sophia; splus; zero_nans
 """
 DEPENDS_ON_THE_LEAF = """
+qk_clip;
 adadelta:masked; adamw:masked; add_l1; add_l1:scheduled; ademamix:scheduled; fista; freeze;
 inject_hyperparams; ista; masked; partition; proximal:box; proximal_adam; scale_by_shape;
 selective_transform; sgdw:masked; simplified_ademamix:masked
