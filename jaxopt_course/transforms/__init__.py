@@ -74,6 +74,8 @@ from ._not_finite import ZeroNansState as ZeroNansState
 from ._not_finite import apply_if_finite as apply_if_finite
 from ._not_finite import dynamic_loss_scale as dynamic_loss_scale
 from ._not_finite import zero_nans as zero_nans
+from ._outer import OuterState as OuterState
+from ._outer import outer as outer
 from ._packed import PackedState as PackedState
 from ._packed import packed as packed
 from ._packing import PackedTree as PackedTree
@@ -100,6 +102,8 @@ from ._scale import learning_rates as learning_rates
 from ._scale import scale as scale
 from ._scale import scale_by_learning_rate as scale_by_learning_rate
 from ._scale import scale_by_schedule as scale_by_schedule
+from ._split_weights import SplitWeightsState as SplitWeightsState
+from ._split_weights import split_weights as split_weights
 from ._stateless import identity as identity
 from ._stateless import set_to_zero as set_to_zero
 from ._stateless import stateless as stateless

@@ -11,7 +11,9 @@ from tests.catalogue import (
     links,
     matrix,
     norms,
+    precision,
     regularization,
+    replicas,
     second_order,
     wrappers,
 )
@@ -39,6 +41,8 @@ FAMILIES = (
     second_order,
     links,
     wrappers,
+    precision,
+    replicas,
     regularization,
 )
 TRANSFORMATIONS = {name: member for family in FAMILIES for name, member in family.MEMBERS.items()}

@@ -2,11 +2,11 @@
 
 import pathlib
 
-from tests.oracles import orthogonal
+from tests.oracles import orthogonal, precision
 from tests.oracles.rows import Row, recorded
 
 
-FAMILIES = (orthogonal,)
+FAMILIES = (orthogonal, precision)
 ROWS: dict[str, Row] = {name: row for family in FAMILIES for name, row in family.ROWS.items()}
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "oracles.md"
