@@ -28,6 +28,7 @@ from jaxopt_course.transforms import (
     packed,
     packed_params,
     quantized_state,
+    split_weights,
     stochastic_rounding,
 )
 
@@ -44,12 +45,19 @@ def main() -> None:
         "adamw": (adamw(RATE), wide, True),
         "packed": (packed(adamw(RATE)), wide, True),
         "quantized_state": (quantized_state(adamw(RATE)), wide, True),
+        "quantized_state, 4 bits": (quantized_state(adamw(RATE), bits=4), wide, True),
         "optax.adamw": (optax.adamw(RATE), wide, True),
         "optax.adamw, not donated": (optax.adamw(RATE), wide, False),
         "bfloat16: adamw": (adamw(RATE), narrow, True),
         "bfloat16: stochastic_rounding": (stochastic_rounding(adamw(RATE), key=0), narrow, True),
         "bfloat16: kahan": (kahan(adamw(RATE)), narrow, True),
         "bfloat16: master_weights": (master_weights(adamw(RATE)), narrow, True),
+        "bfloat16: split_weights": (split_weights(adamw(RATE)), narrow, True),
+        "bfloat16: split_weights, 8 bits": (
+            split_weights(quantized_state(adamw(RATE))),
+            narrow,
+            True,
+        ),
         "bfloat16: optax.adamw": (optax.adamw(RATE), narrow, True),
     }
     figures = {name: bytes_of(*way) for name, way in ways.items()}
@@ -145,10 +153,18 @@ def of_torchao(params: Any) -> Any:
     return AdamW8bit(params, lr=RATE)
 
 
+def of_torchao_with_4_bits(params: Any) -> Any:
+    """With 4 bits."""
+    from torchao.optim import AdamW4bit
+
+    return AdamW4bit(params, lr=RATE)
+
+
 PEERS = {
     "torch AdamW": of_torch,
     "bitsandbytes AdamW8bit": of_bitsandbytes,
     "torchao AdamW8bit": of_torchao,
+    "torchao AdamW4bit": of_torchao_with_4_bits,
 }
 
 

@@ -260,6 +260,7 @@ from .transforms import monitor as monitor
 from .transforms import named_chain as named_chain
 from .transforms import normalize as normalize
 from .transforms import normalize_by_update_norm as normalize_by_update_norm
+from .transforms import outer as outer
 from .transforms import packed as packed
 from .transforms import partition as partition
 from .transforms import per_example_global_norm_clip as per_example_global_norm_clip
@@ -284,6 +285,7 @@ from .transforms import skip_not_finite as skip_not_finite
 from .transforms import skip_spikes as skip_spikes
 from .transforms import snapshot as snapshot
 from .transforms import split_real_and_imaginary as split_real_and_imaginary
+from .transforms import split_weights as split_weights
 from .transforms import stateless as stateless
 from .transforms import stateless_with_tree_map as stateless_with_tree_map
 from .transforms import stochastic_rounding as stochastic_rounding

@@ -32,6 +32,7 @@ from jaxopt_course.training import (
     sample_tokens,
     state_shardings,
 )
+from jaxopt_course.transforms import apply_updates, outer
 from tests.catalogue import RECIPES, TRANSFORMATIONS
 
 
@@ -203,12 +204,39 @@ def check_train():
     np.testing.assert_allclose(found[1].scores, found[0].scores, rtol=1e-6)
 
 
+def check_replicas():
+    """Each device trains a replica, and all together what mapped replicas do on one device."""
+    tx, kind = outer(adam(0.1), "replicas", every=2), PartitionSpec("replicas")
+    grads = jax.random.normal(jax.random.key(0), (5, DEVICES, 3, 2))
+
+    def train(params, grads):
+        state = tx.init(params)
+        for i in range(5):
+            updates, state = tx.update(grads[i], state, params)
+            params = apply_updates(params, updates)
+        return params, state.shared
+
+    one = jax.jit(jax.vmap(train, (None, 1), axis_name="replicas"))(jnp.ones((3, 2)), grads)
+    each = lambda params, grads: jax.tree.map(lambda x: x[None], train(params[0], grads[:, 0]))
+    for mesh in (
+        explicit((DEVICES,), ("replicas",)),
+        automatic(explicit((DEVICES,), ("replicas",))),
+    ):
+        split = jax.device_put(jnp.ones((DEVICES, 3, 2)), NamedSharding(mesh, kind))
+        over = NamedSharding(mesh, PartitionSpec(None, "replicas"))
+        specs = {"in_specs": (kind, over.spec), "out_specs": (kind, kind)}
+        run = jax.jit(jax.shard_map(each, mesh=mesh, **specs))
+        found = run(split, jax.device_put(grads, over))
+        chex.assert_trees_all_close(*map(jax.device_get, (found, one)), rtol=1e-12)
+
+
 def main(names):
     jax.config.update("jax_num_cpu_devices", DEVICES)
     jax.config.update("jax_enable_x64", True)
     check_fit()
     check_use()
     check_train()
+    check_replicas()
     for name in names or RECIPES:
         if name.split(":")[0] not in DIFFER:
             check_transformation(name, "jit")

@@ -82,6 +82,8 @@ from ._not_finite import ZeroNansState as ZeroNansState
 from ._not_finite import apply_if_finite as apply_if_finite
 from ._not_finite import dynamic_loss_scale as dynamic_loss_scale
 from ._not_finite import zero_nans as zero_nans
+from ._outer import OuterState as OuterState
+from ._outer import outer as outer
 from ._packed import PackedState as PackedState
 from ._packed import packed as packed
 from ._packing import PackedTree as PackedTree
@@ -114,6 +116,8 @@ from ._spikes import RecentNormsState as RecentNormsState
 from ._spikes import SkipSpikesState as SkipSpikesState
 from ._spikes import clip_by_quantile as clip_by_quantile
 from ._spikes import skip_spikes as skip_spikes
+from ._split_weights import SplitWeightsState as SplitWeightsState
+from ._split_weights import split_weights as split_weights
 from ._stateless import identity as identity
 from ._stateless import set_to_zero as set_to_zero
 from ._stateless import stateless as stateless

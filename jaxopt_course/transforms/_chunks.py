@@ -71,7 +71,7 @@ class _Step:
         numbers, found = leaf_numbers(updates), jax.tree.leaves_with_path(state, is_leaf=is_coded)
         self.parts = [part for _, part in found]
         self.places = [owner_of(path, numbers)[0] for path, _ in found]
-        shapes = [(part.codes if is_coded(part) else part).shape for part in self.parts]
+        shapes = [part.decoded_shape if is_coded(part) else part.shape for part in self.parts]
         self.owners = [
             i if i is not None and shape == self.shapes[i] else None
             for i, shape in zip(self.places, shapes, strict=True)
@@ -152,8 +152,9 @@ def _cut(x: Any, begin: Any, length: int) -> Any:
     cut = jax.lax.dynamic_slice_in_dim
     if not is_coded(x):
         return cut(x, begin, length)
-    scales = cut(x.scales, begin // x.block, -(-length // x.block))
-    return decode(QuantizedArray(cut(x.codes, begin, length), scales, x.block))
+    scales, each = cut(x.scales, begin // x.block, -(-length // x.block)), 8 // x.bits
+    codes = cut(x.codes, begin // each, length // each)
+    return decode(QuantizedArray(codes, scales, x.block, x.bits))
 
 
 def _put(x: Any, new: Any, begin: Any) -> Any:
@@ -162,9 +163,10 @@ def _put(x: Any, new: Any, begin: Any) -> Any:
         return put(x, new.astype(x.dtype), begin, 0)
     new = encode_like(new, x)
     return QuantizedArray(
-        put(x.codes, new.codes, begin, 0),
+        put(x.codes, new.codes, begin // (8 // x.bits), 0),
         put(x.scales, new.scales.reshape(-1), begin // x.block, 0),
         x.block,
+        x.bits,
     )
 
 

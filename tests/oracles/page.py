@@ -2,11 +2,11 @@
 
 import pathlib
 
-from tests.oracles import decays, existing, muon_family, orthogonal, transfer, whitening
+from tests.oracles import decays, existing, muon_family, orthogonal, precision, transfer, whitening
 from tests.oracles.rows import Row, recorded
 
 
-FAMILIES = (decays, existing, muon_family, orthogonal, transfer, whitening)
+FAMILIES = (decays, existing, muon_family, orthogonal, precision, transfer, whitening)
 ROWS: dict[str, Row] = {name: row for family in FAMILIES for name, row in family.ROWS.items()}
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "oracles.md"

@@ -76,6 +76,7 @@ OTHER_NUMBERS = {
     "noisy_sgd": "random numbers are drawn for each array",
     "stochastic_rounding": "random numbers are drawn for each array",
     "quantized_state": "other entries share a scale",
+    "quantized_state:4 bits": "other entries share a scale",
 }
 
 

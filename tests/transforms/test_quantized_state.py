@@ -208,5 +208,7 @@ def test_what_is_no_moment_stays():
 def test_a_chunk_holds_whole_blocks(as_users_run_it):
     with pytest.raises(ValueError, match="`chunk` must be a multiple of 256, got 100"):
         transforms.quantized_state(optimizers.adam(0.1), chunk=100)
-    with pytest.raises(ValueError, match=r"`bits` must lie in \[8, 8\], got 4"):
-        transforms.quantized_state(optimizers.adam(0.1), bits=4)
+    with pytest.raises(ValueError, match="`bits` must be 4 or 8, got 6"):
+        transforms.quantized_state(optimizers.adam(0.1), bits=6)
+    with pytest.raises(ValueError, match="`block` must be even for 4 bits, got 33"):
+        transforms.quantized_state(optimizers.adam(0.1), bits=4, block=33)

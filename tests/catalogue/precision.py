@@ -1,0 +1,17 @@
+"""Wrappers that keep states or weights in fewer bits."""
+
+from jaxopt_course import optimizers, transforms
+from tests.catalogue.member import Member
+
+
+INNER = optimizers.adam(0.1)
+
+MEMBERS = {
+    "quantized_state:4 bits": Member(
+        transforms.quantized_state,
+        fixed={"optimizer": INNER, "bits": 4, "min_size": 2, "block": 4, "chunk": 4},
+    ),
+    "split_weights": Member(transforms.split_weights, fixed={"optimizer": INNER}),
+}
+
+PAIRS: dict[str, list] = {}
