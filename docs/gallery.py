@@ -71,7 +71,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "simplified_ademamix": {"learning_rate": 0.02, "b1": 0.9},
     "sm3": {"learning_rate": 1.0},
     "sophia": {"learning_rate": 0.2, "gamma": 1.0},
-    "splus": {"learning_rate": 0.1, "inverse_every": 5, "ema_rate": 0.5},
+    "splus": {"learning_rate": 0.3, "b1": 0.5, "ema_rate": 0.5, "inverse_every": 5},
 }
 
 # A schedule over 100 steps with a peak of 1.

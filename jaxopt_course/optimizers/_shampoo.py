@@ -183,7 +183,7 @@ def shampoo(
 
 
 def _step(
-    updates: Updates, state: ScaleByShampooState, numbers: tuple[ScalarLike | None, ...]
+    updates: Updates, state: ScaleByShampooState, numbers: tuple[Any, ...]
 ) -> tuple[Updates, ScaleByShampooState]:
     period, b2, exponent = numbers
     grads = tree.widened(updates)
