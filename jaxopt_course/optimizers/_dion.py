@@ -160,12 +160,14 @@ def dion(
     Examples:
         >>> tx = dion(0.01, rank=16, adam_learning_rate=1e-3)
     """
-    dimensions = weight_dimension_numbers
-    of_matrices = chain(
-        scale_by_dion(rank, beta, mu_dtype, weight_dimension_numbers=dimensions),
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
-    )
+
+    def of_matrices(dimensions: Dimensions) -> GradientTransformationExtraArgs:
+        return chain(
+            scale_by_dion(rank, beta, mu_dtype, weight_dimension_numbers=dimensions),
+            add_decayed_weights(weight_decay, weight_decay_mask),
+            scale_by_learning_rate(learning_rate),
+        )
+
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     of_others = adamw(rate, adam_b1, adam_b2, adam_eps, weight_decay=adam_weight_decay)
-    return beside_others("dion", of_matrices, of_others, dimensions)
+    return beside_others("dion", of_matrices, of_others, weight_dimension_numbers)

@@ -17,7 +17,8 @@ is Scalable for LLM Training", 2025, https://arxiv.org/abs/2502.16982, for the s
 
 import functools
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -45,6 +46,8 @@ from jaxopt_course.transforms import (
 )
 
 from ._adam import adamw, mean_of_step
+from ._muon_dimensions import MuonDimensionNumbers as MuonDimensionNumbers
+from ._muon_dimensions import ambiguous, describe_muon, muon_dimensions
 from ._newton_schulz import (
     PRECONDITIONINGS,
     STANDARD,
@@ -55,17 +58,6 @@ from ._newton_schulz import (
     rows_of,
 )
 from ._stacks import map_stacked
-
-
-class MuonDimensionNumbers(NamedTuple):
-    """Which axes of a weight are the rows and columns of its matrix. The other axes are a batch.
-
-    reduction_axis: the axis or axes that a layer sums over, its inputs.
-    output_axis: the axis or axes of its outputs.
-    """
-
-    reduction_axis: int | Sequence[int] = 0
-    output_axis: int | Sequence[int] = 1
 
 
 Dimensions: TypeAlias = MuonDimensionNumbers | Mask | None
@@ -245,12 +237,18 @@ def muon(
     muon_weight_dimension_numbers: Dimensions = None,
     consistent_rms: ScalarLike | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Muon for matrices, AdamW for all other leaves.
+    """Muon for the hidden weights of a network, AdamW for all other leaves.
+
+    By default :func:`muon_dimensions` recognizes which leaves are hidden weights, and a warning
+    names those that it does not recognize; ``print(describe_muon(params))`` shows the result.
+    optax's default, Muon for every leaf with two axes, is
+    ``muon_weight_dimension_numbers=two_axis_dimensions``.
 
     Args:
         learning_rate: the learning rate, in [0, inf), or a schedule of the step count; often 0.02.
         ns_coeffs: coefficients of the Newton-Schulz iteration: three numbers, three numbers for
-            each of at most ``ns_steps`` steps, or a preset, ``"standard"`` or ``"dion"``.
+            each of at most ``ns_steps`` steps, or a preset: ``"standard"``, ``"dion"``, or
+            ``"polar_express"``, which converges to 1 and has coefficients for any number of steps.
         ns_steps: number of Newton-Schulz steps, a static int in [1, inf).
         beta: decay rate of the running mean of matrices, in [0, 1).
         eps: added to the norm of matrices, and Adam's ``eps``, in [0, inf).
@@ -267,57 +265,72 @@ def muon(
         adam_learning_rate: Adam's learning rate; ``learning_rate`` by default.
         muon_weight_dimension_numbers: :class:`MuonDimensionNumbers` for all leaves, or a tree of
             them (None for leaves of Adam) shaped like a prefix of the params, or a function
-            of the params that returns one. By default Muon takes all leaves with two axes.
+            of the params that returns one; :func:`muon_dimensions` by default.
         consistent_rms: root mean square of orthogonal updates, as for :func:`scale_by_shape`.
 
     Examples:
         >>> tx = muon(0.02, adam_learning_rate=1e-3)
     """
-    coefficients = coefficients_of("muon", ns_coeffs)
-    dimensions = muon_weight_dimension_numbers
-    of_matrices = chain(
-        scale_by_muon(
-            coefficients,
-            ns_steps,
-            beta,
-            eps,
-            mu_dtype,
-            nesterov=nesterov,
-            adaptive=adaptive,
-            preconditioning=preconditioning,
-            weight_dimension_numbers=dimensions,
-        ),
-        scale_by_shape(dimensions, consistent_rms),
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
-    )
+    coefficients = coefficients_of("muon", ns_coeffs, ns_steps)
+
+    def of_matrices(dimensions: Dimensions) -> GradientTransformationExtraArgs:
+        return chain(
+            scale_by_muon(
+                coefficients,
+                ns_steps,
+                beta,
+                eps,
+                mu_dtype,
+                nesterov=nesterov,
+                adaptive=adaptive,
+                preconditioning=preconditioning,
+                weight_dimension_numbers=dimensions,
+            ),
+            scale_by_shape(dimensions, consistent_rms),
+            add_decayed_weights(weight_decay, weight_decay_mask),
+            scale_by_learning_rate(learning_rate),
+        )
+
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     moments = (adam_b1, adam_b2, eps, adam_eps_root, mu_dtype)
     of_others = adamw(rate, *moments, adam_weight_decay, nesterov=nesterov)
-    return beside_others("muon", of_matrices, of_others, dimensions)
+    return beside_others("muon", of_matrices, of_others, muon_weight_dimension_numbers)
 
 
 def beside_others(
     owner: str,
-    of_matrices: GradientTransformationExtraArgs,
+    of_matrices: Callable[[Dimensions], GradientTransformationExtraArgs],
     of_others: GradientTransformationExtraArgs,
     dimensions: Dimensions,
 ) -> GradientTransformationExtraArgs:
-    """One transformation for the leaves with dimension numbers, another for all others."""
-    labels = functools.partial(_labels, dimensions)
-    both = partition({"muon": of_matrices, "adam": of_others}, labels)
+    """One transformation for the leaves with dimension numbers, another for all others.
+
+    Each init and update finds the dimension numbers from the whole tree, and builds the
+    transformation of matrices with them: a group of the partition has not all leaves.
+
+    Args:
+        owner: the function that messages name.
+        of_matrices: builds the transformation of matrices from a tree of dimension numbers.
+        of_others: the transformation of all other leaves.
+        dimensions: ``muon_weight_dimension_numbers`` of :func:`muon`.
+    """
+    of_matrices(MuonDimensionNumbers())  # so that it checks its arguments now
+
+    def both(tree: PyTree) -> GradientTransformationExtraArgs:
+        specs = specs_of(muon_dimensions if dimensions is None else dimensions, tree)
+        label = lambda x, spec: "adam" if spec is None else "muon"
+        labels = jax.tree.map(label, tree, specs)
+        return partition({"muon": of_matrices(specs), "adam": of_others}, labels)
+
+    def init(params):
+        text = ambiguous(owner, describe_muon(params)) if dimensions is None else None
+        if text is not None:
+            warnings.warn(text, stacklevel=2)
+        return both(params).init(params)
 
     def update(updates, state, params=None, **extra_args):
         if params is not None:  # a wrong shape might select the wrong group
             checks.like(owner, "gradient", updates, params)
-        return both.update(updates, state, params, **extra_args)
+        return both(updates).update(updates, state, params, **extra_args)
 
-    return GradientTransformationExtraArgs(both.init, update)
-
-
-def _labels(dimensions: Dimensions, params: Params) -> PyTree:
-    """For each leaf which optimizer trains it."""
-    if dimensions is None:
-        return jax.tree.map(lambda x: "muon" if jnp.ndim(x) == 2 else "adam", params)
-    name = lambda x, spec: "adam" if spec is None else "muon"
-    return jax.tree.map(name, params, specs_of(dimensions, params))
+    return GradientTransformationExtraArgs(init, update)

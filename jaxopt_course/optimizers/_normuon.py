@@ -171,24 +171,27 @@ def normuon(
     Examples:
         >>> tx = normuon(0.02, adam_learning_rate=1e-3)
     """
-    dimensions = weight_dimension_numbers
-    of_matrices = chain(
-        scale_by_normuon(
-            coefficients_of("normuon", ns_coeffs),
-            ns_steps,
-            beta,
-            beta2,
-            eps,
-            mu_dtype,
-            nesterov=nesterov,
-            preconditioning=preconditioning,
-            weight_dimension_numbers=dimensions,
-        ),
-        scale_by_shape(dimensions, consistent_rms),
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
-    )
+    coefficients = coefficients_of("normuon", ns_coeffs, ns_steps)
+
+    def of_matrices(dimensions: Dimensions) -> GradientTransformationExtraArgs:
+        return chain(
+            scale_by_normuon(
+                coefficients,
+                ns_steps,
+                beta,
+                beta2,
+                eps,
+                mu_dtype,
+                nesterov=nesterov,
+                preconditioning=preconditioning,
+                weight_dimension_numbers=dimensions,
+            ),
+            scale_by_shape(dimensions, consistent_rms),
+            add_decayed_weights(weight_decay, weight_decay_mask),
+            scale_by_learning_rate(learning_rate),
+        )
+
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     moments = (adam_b1, adam_b2, eps, 0.0, mu_dtype)
     of_others = adamw(rate, *moments, adam_weight_decay, nesterov=nesterov)
-    return beside_others("normuon", of_matrices, of_others, dimensions)
+    return beside_others("normuon", of_matrices, of_others, weight_dimension_numbers)

@@ -106,7 +106,7 @@ def scion(
     checks.number("scion", "radius", radius, "[0, inf)")
     checks.number("scion", "beta", beta, "[0, 1)")
     checks.integer("scion", "ns_steps", ns_steps, "[1, inf)")
-    coefficients = coefficients_of("scion", ns_coeffs)
+    coefficients = coefficients_of("scion", ns_coeffs, ns_steps)
     check_coefficients("scion", coefficients, ns_steps)
     dimensions = _last_axes if weight_dimension_numbers is None else weight_dimension_numbers
     return chain(

@@ -42,7 +42,14 @@ from jaxopt_course.transforms import (
 
 from ._adam import adamw
 from ._muon import Dimensions, beside_others, folded, scale_by_shape, specs_of, unfolded
-from ._newton_schulz import STANDARD, Coefficients, check_coefficients, orthogonalized, rows_of
+from ._newton_schulz import (
+    STANDARD,
+    Coefficients,
+    check_coefficients,
+    coefficients_of,
+    orthogonalized,
+    rows_of,
+)
 from ._soap import scale_by_soap
 from ._stacks import map_stacked
 
@@ -57,7 +64,7 @@ def soap_muon(
     precondition_frequency: ScalarLike = 10,
     max_precond_dim: int = 10_000,
     *,
-    ns_coeffs: Coefficients = STANDARD,
+    ns_coeffs: Coefficients | str = STANDARD,
     ns_steps: int = 5,
     adam_b1: ScalarLike = 0.9,
     adam_b2: ScalarLike = 0.999,
@@ -78,8 +85,7 @@ def soap_muon(
         mask: matrices that decay, as for :func:`adamw`; all by default.
         precondition_frequency: steps between updates of the bases, in [1, inf), rounded.
         max_precond_dim: longest axis with a basis, a static int in [0, inf).
-        ns_coeffs: coefficients of the Newton-Schulz iteration: three numbers, or three for each of
-            at most ``ns_steps`` steps.
+        ns_coeffs: coefficients of the Newton-Schulz iteration, as for :func:`muon`.
         ns_steps: number of Newton-Schulz steps, a static int in [1, inf).
         adam_b1: Adam's decay rate of the first moment, in [0, 1).
         adam_b2: Adam's decay rate of the second moment, in [0, 1).
@@ -92,18 +98,21 @@ def soap_muon(
         >>> tx = soap_muon(0.02, adam_learning_rate=1e-3)
     """
     checks.integer("soap_muon", "ns_steps", ns_steps, "[1, inf)")
-    check_coefficients("soap_muon", ns_coeffs, ns_steps)
-    dimensions = muon_weight_dimension_numbers
-    of_matrices = chain(
-        scale_by_soap(b1, b2, eps, precondition_frequency, max_precond_dim),
-        _orthogonalize(ns_coeffs, ns_steps, eps, dimensions),
-        scale_by_shape(dimensions, consistent_rms),
-        add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
-    )
+    coefficients = coefficients_of("soap_muon", ns_coeffs, ns_steps)
+    check_coefficients("soap_muon", coefficients, ns_steps)
+
+    def of_matrices(dimensions: Dimensions) -> GradientTransformationExtraArgs:
+        return chain(
+            scale_by_soap(b1, b2, eps, precondition_frequency, max_precond_dim),
+            _orthogonalize(coefficients, ns_steps, eps, dimensions),
+            scale_by_shape(dimensions, consistent_rms),
+            add_decayed_weights(weight_decay, mask),
+            scale_by_learning_rate(learning_rate),
+        )
+
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     of_others = adamw(rate, adam_b1, adam_b2, eps, weight_decay=adam_weight_decay)
-    return beside_others("soap_muon", of_matrices, of_others, dimensions)
+    return beside_others("soap_muon", of_matrices, of_others, muon_weight_dimension_numbers)
 
 
 def _orthogonalize(

@@ -2,6 +2,8 @@
 
 import types
 
+import jax
+import jax.numpy as jnp
 import optax
 import pytest
 
@@ -56,8 +58,27 @@ def test_the_rest_of_the_list_is_optaxs_own():
 
 
 def test_contrib_prefers_this_library():
-    assert jaxopt_course.contrib.muon is jaxopt_course.muon
+    assert jaxopt_course.contrib.sophia is jaxopt_course.sophia
     assert jaxopt_course.contrib.cocob is optax.contrib.cocob
+
+
+def test_muon_of_contrib_takes_every_leaf_with_two_axes_as_optax_does():
+    params = {"embedding": jnp.ones((3, 4)), "Dense_0": {"kernel": jnp.ones((4, 4, 2))}}
+    states = {}
+    for module in (jaxopt_course, jaxopt_course.contrib, optax.contrib):
+        state = module.muon(0.1).init(params)
+        is_masked = lambda x: type(x).__name__ == "MaskedNode"
+        mu = state[0]["muon"].inner_state[0].mu
+        states[module.__name__] = [
+            jax.tree_util.keystr(path)
+            for path, x in jax.tree.leaves_with_path(mu, is_leaf=is_masked)
+            if not is_masked(x)
+        ]
+    assert states == {
+        "jaxopt_course": ["['Dense_0']['kernel']"],  # stacked
+        "jaxopt_course.contrib": ["['embedding']"],
+        "optax.contrib": ["['embedding']"],
+    }
 
 
 @pytest.mark.parametrize("module", [jaxopt_course, jaxopt_course.losses])

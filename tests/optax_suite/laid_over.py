@@ -16,7 +16,7 @@ import sys
 import optax
 import pytest
 
-from jaxopt_course import core, losses, optimizers, schedules, transforms
+from jaxopt_course import contrib, core, losses, optimizers, schedules, transforms
 from tests.names import public_names
 
 
@@ -28,6 +28,7 @@ OURS = {
     for name in set(public_names(package)) - CALL_OPTAX
     if getattr(getattr(package, name), "__module__", "").startswith("jaxopt_course")
 }
+OURS["muon"] = contrib.muon  # with optax's default dimension numbers
 reached: set[str] = set()
 cases: dict[str, dict] = {}
 laid: list[str] = []
