@@ -42,6 +42,7 @@ ROUNDING = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
 SQUARES = (
     "adafactor:factored",
     "ftrl",
+    "psgd_kron",
     "rmsprop:centered",
     "scale_by_factored_rms:factored",
     "scale_by_shampoo",
