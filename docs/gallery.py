@@ -59,6 +59,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "polyak_sgd": {},
     "prodigy": {"estim_lr0": 0.01},
     "proximal_adam": {"learning_rate": ADAPTIVE} | PENALIZED,
+    "psgd_kron": {"learning_rate": ADAPTIVE, "key": 0},
     "radam": {"learning_rate": 0.02},
     "rprop": {"learning_rate": 0.1},
     "sam": {"optimizer": optimizers.sgd(PLAIN), "adv_optimizer": optimizers.sgd(0.002)},

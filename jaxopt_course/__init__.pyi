@@ -117,6 +117,7 @@ from .optimizers import optimistic_gradient_descent as optimistic_gradient_desce
 from .optimizers import polyak_sgd as polyak_sgd
 from .optimizers import prodigy as prodigy
 from .optimizers import proximal_adam as proximal_adam
+from .optimizers import psgd_kron as psgd_kron
 from .optimizers import radam as radam
 from .optimizers import rmsprop as rmsprop
 from .optimizers import rprop as rprop
@@ -138,6 +139,7 @@ from .optimizers import scale_by_muon as scale_by_muon
 from .optimizers import scale_by_novograd as scale_by_novograd
 from .optimizers import scale_by_optimistic_gradient as scale_by_optimistic_gradient
 from .optimizers import scale_by_polyak as scale_by_polyak
+from .optimizers import scale_by_psgd_kron as scale_by_psgd_kron
 from .optimizers import scale_by_radam as scale_by_radam
 from .optimizers import scale_by_rms as scale_by_rms
 from .optimizers import scale_by_rprop as scale_by_rprop

@@ -8,6 +8,7 @@ from ._arrays import batch_parts as batch_parts
 from ._arrays import is_inputs as is_inputs
 from ._arrays import is_key as is_key
 from ._arrays import on_host as on_host
+from ._arrays import own_key as own_key
 from ._arrays import place as place
 from ._arrays import sha256 as sha256
 from ._convolutions import canonical_convolutions as canonical_convolutions

@@ -8,12 +8,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
-from jaxtyping import PyTree
+from jaxtyping import Array, Key, PyTree
+
+from . import checks
 
 
 def is_key(x: Any) -> bool:
     """Whether ``x`` is an array of typed PRNG keys."""
     return jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
+
+
+def own_key(key: jax.Array | int) -> Key[Array, ""]:
+    """A typed key for a state: a copy, so that donating the state keeps the caller's key."""
+    if is_key(key):
+        return jax.random.clone(key)
+    is_seed = isinstance(key, int | np.integer) or jnp.issubdtype(
+        getattr(key, "dtype", object), jnp.integer
+    )
+    if not is_seed or isinstance(key, bool) or jnp.shape(key) != ():
+        raise TypeError(
+            f"`key` must be a typed key, or an int as its seed, got {checks.shown(key)}."
+        )
+    try:
+        return jax.random.key(key)
+    except OverflowError:
+        raise ValueError(f"`key` must be a seed of 64 bits, got {checks.shown(key)}.") from None
 
 
 def batch_parts(item: Any) -> tuple[PyTree, PyTree, Any] | None:

@@ -124,6 +124,9 @@ from ._proximal_gradient import accelerated as accelerated
 from ._proximal_gradient import fista as fista
 from ._proximal_gradient import ista as ista
 from ._proximal_gradient import proximal_adam as proximal_adam
+from ._psgd_kron import ScaleByPsgdKronState as ScaleByPsgdKronState
+from ._psgd_kron import psgd_kron as psgd_kron
+from ._psgd_kron import scale_by_psgd_kron as scale_by_psgd_kron
 from ._radam import radam as radam
 from ._radam import scale_by_radam as scale_by_radam
 from ._rmsprop import ScaleByRmsState as ScaleByRmsState

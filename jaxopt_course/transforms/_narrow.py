@@ -30,11 +30,11 @@ from jaxopt_course.core import (
     Params,
     State,
     checks,
+    own_key,
     states,
     tree,
 )
 
-from ._noise import own_key
 from ._take_step import apply_updates
 
 

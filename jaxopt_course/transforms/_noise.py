@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Int, Key, ScalarLike
 
-from jaxopt_course.core import GradientTransformationExtraArgs, checks, is_key, numerics, tree
+from jaxopt_course.core import GradientTransformationExtraArgs, checks, numerics, own_key, tree
 
 
 class AddNoiseState(NamedTuple):
@@ -76,20 +75,3 @@ def add_noise(
         return tree.cast_like(noisy, updates), AddNoiseState(count, next_key)
 
     return GradientTransformationExtraArgs(init, update)
-
-
-def own_key(key: jax.Array | int) -> Key[Array, ""]:
-    """A typed key for a state: a copy, so that donating the state keeps the caller's key."""
-    if is_key(key):
-        return jax.random.clone(key)
-    is_seed = isinstance(key, int | np.integer) or jnp.issubdtype(
-        getattr(key, "dtype", object), jnp.integer
-    )
-    if not is_seed or isinstance(key, bool) or jnp.shape(key) != ():
-        raise TypeError(
-            f"`key` must be a typed key, or an int as its seed, got {checks.shown(key)}."
-        )
-    try:
-        return jax.random.key(key)
-    except OverflowError:
-        raise ValueError(f"`key` must be a seed of 64 bits, got {checks.shown(key)}.") from None

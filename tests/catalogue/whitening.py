@@ -13,6 +13,11 @@ SPLUS = {
     "inverse_every": 3.0,
 }  # generic values, for signs flip at round ones
 MEAN = {"ema_rate": 0.8, "nonstandard_constant": 0.3, "weight_decay": 0.1}
+KRON = {
+    "preconditioner_update_probability": 0.7,
+    "preconditioner_lr": 0.2,
+    "preconditioner_init_scale": 0.7,
+}
 LINK = optimizers.scale_by_adam(eps=1e-3)
 
 MEMBERS = {
@@ -27,6 +32,13 @@ MEMBERS = {
         {"block_size": 2},
         exempt=FACTORS | {"explicit mesh": "hundreds of blocks, of which shampoo:modern has a few"},
     ),
+    "psgd_kron": Member(
+        optimizers.psgd_kron,
+        RATE | KRON | {"b1": 0.8, "weight_decay": 0.1, "max_rms": 0.9},
+        {"key": 0},
+        exempt=FACTORS,
+    ),
+    "scale_by_psgd_kron": Member(optimizers.scale_by_psgd_kron, KRON, {"key": 0}, exempt=FACTORS),
     "scale_by_splus": Member(optimizers.scale_by_splus, SPLUS, exempt=FACTORS | TURNS),
     "shampoo:modern": Member(
         optimizers.shampoo,

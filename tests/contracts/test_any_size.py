@@ -44,6 +44,7 @@ SQUARES = (
     "ftrl",
     "kl_shampoo",
     "kl_soap",
+    "psgd_kron",
     "rmsprop:centered",
     "scale_by_factored_rms:factored",
     "scale_by_kl_shampoo",

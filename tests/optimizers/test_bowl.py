@@ -112,6 +112,13 @@ CASES = {
     "polyak_sgd": Case(o.polyak_sgd(), 20, 1e-5),
     "prodigy": Case(o.prodigy(), 500, 1e-2),
     "proximal_adam": Case(o.proximal_adam(LASSO, 0.1), 400, 5e-4, **TO_SPARSE),
+    "psgd_kron": Case(
+        o.psgd_kron(linear_schedule(0.1, 0.0, 300), key=0),
+        300,
+        1e-2,
+        ((1.0, 1.0), (1.0, 1.0)),
+        loss=ravine,
+    ),
     "radam": Case(o.radam(0.1), 300, 1e-2),
     "rmsprop": Case(o.rmsprop(exponential_decay(0.3, 50, 0.5)), 300, 1e-2),
     "rprop": Case(o.rprop(0.1), 100, 1e-4),

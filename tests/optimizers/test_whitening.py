@@ -1,4 +1,4 @@
-"""Shampoo as it is used today, and SPlus, against NumPy in float64 and closed forms."""
+"""Shampoo as it is used today, SPlus and PSGD Kron, against NumPy in float64 and closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,9 @@ import optax
 import pytest
 
 from jaxopt_course.optimizers import (
+    psgd_kron,
     scale_by_adam,
+    scale_by_psgd_kron,
     scale_by_shampoo,
     scale_by_sign,
     scale_by_splus,
@@ -206,6 +208,36 @@ def test_splus_turns_with_the_basis():
         np.testing.assert_allclose(turned, turn @ ours, atol=1e-10)
 
 
+def test_the_preconditioner_of_psgd_tends_to_the_inverse_root_of_the_second_moment():
+    """Gradients A Z B with normal Z have the second moment (B'B) x (A A')."""
+    rng = np.random.default_rng(10)
+    a, b = (np.eye(n) + 0.5 * rng.normal(size=(n, n)) for n in (3, 4))
+    whiten = lambda g: along(along(g, power(a @ a.T, -0.5), 0), power(b.T @ b, -0.5), 1)
+    grads = jnp.array(a @ rng.normal(size=(6000, 3, 4)) @ b)
+
+    def run(state, grads, rate):
+        tx = scale_by_psgd_kron(1.0, rate, key=0)
+        return jax.lax.scan(lambda s, g: tx.update(g, s)[::-1], state, grads)[0]
+
+    state = scale_by_psgd_kron(key=0).init(grads[0])
+    for part, rate in ((grads[:2000], 0.1), (grads[2000:4000], 0.02), (grads[4000:], 0.004)):
+        state = jax.jit(run)(state, part, rate)
+    probe = rng.normal(size=(3, 4))
+    left, right = (q.T @ q for q in state.factors)
+    assert jnp.array_equal(state.factors[0], jnp.triu(state.factors[0]))
+    found, wanted = along(along(probe, left, 0), right, 1), whiten(probe)
+    assert np.linalg.norm(found - wanted) <= 0.05 * np.linalg.norm(wanted)  # 2,000 random steps
+
+
+def test_psgd_fits_once_in_a_number_of_steps():
+    grads = jnp.array(RNG.normal(size=(9, 3, 2)))
+    tx = scale_by_psgd_kron(lambda count: jnp.where(count < 6, 0.4, 0.0), key=1)
+    _, states = jax.lax.scan(lambda s, g: (tx.update(g, s)[1],) * 2, tx.init(grads[0]), grads)
+    moved = jnp.any(jnp.diff(states.factors[0], axis=0) != 0, axis=(1, 2))
+    assert moved.tolist() == [False, True, False, False, True, False, False, False]
+    assert states.since_fit.tolist() == [1, 2, 0, 1, 2, 0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
@@ -219,6 +251,11 @@ def test_splus_turns_with_the_basis():
         (lambda: splus(0.1, inverse_every=0), ValueError, "`inverse_every` must lie in"),
         (lambda: splus(0.1, ema_rate=1.0), ValueError, r"ema_params: `decay` must lie in \[0, 1\)"),
         (lambda: splus(0.1, nonstandard_constant=-1.0), ValueError, "splus: `nonstandard_const"),
+        (lambda: psgd_kron(0.1, preconditioner_update_probability=2.0, key=0), ValueError,
+         r"scale_by_psgd_kron: `preconditioner_update_probability` must lie in \[0, 1\]"),
+        (lambda: psgd_kron(0.1, preconditioner_init_scale=0.0, key=0), ValueError, "init_scale`"),
+        (lambda: psgd_kron(0.1, preconditioner_lr=-1.0, key=0), ValueError, "preconditioner_lr`"),
+        (lambda: psgd_kron(0.1, max_size_triangular=1.5, key=0), TypeError, "max_size_triangular"),
         (lambda: grafted(identity(), identity(), -1), ValueError, r"grafted: `start` must lie in"),
         (lambda: grafted(identity, identity()), TypeError, "grafted: `direction` must be a grad"),
     ],

@@ -1,9 +1,11 @@
-"""Shampoo, in its forms of 2018 and of today, and SPlus."""
+"""Shampoo, in its forms of 2018 and of today, SPlus and PSGD Kron."""
+
+import numpy as np
 
 import jaxopt_course as jc
 from jaxopt_course.optimizers import scale_by_rms
 from jaxopt_course.transforms import identity
-from tests.oracles.rows import Row, of_torch
+from tests.oracles.rows import SHAPES, STEPS, Row, of_torch
 
 
 def shampoo(leaves):
@@ -45,6 +47,41 @@ def splus(leaves):
     return SPlus(leaves, lr=0.1, betas=(0.9, 0.95), weight_decay=0.0, inverse_steps=5)
 
 
+def psgd(start, gradients):
+    """With the normal numbers that are drawn here, and without its random rescalings."""
+    from unittest import mock
+
+    import jax
+    import jax.numpy as jnp
+    import optax._src
+
+    optax._src.clipping = optax  # which it imports, does not use, and newer versions lack
+    from psgd_jax.kron import kron
+
+    jax.config.update("jax_enable_x64", True)
+    tx = kron(0.1, 0.8, 0.1, None, 0.4, 6, preconditioner_lr=0.2, preconditioner_init_scale=0.7)
+
+    @jax.jit
+    def step(params, state, grads, key):
+        key, now = jax.random.split(key)
+        leaves = jax.tree.leaves(params)
+        pairs = zip(jax.random.split(now, len(leaves)), leaves, strict=True)
+        drawn = {x.shape: jax.random.normal(own, x.shape, x.dtype) for own, x in pairs}
+        with (
+            mock.patch.object(jax.random, "normal", lambda key, shape, dtype: drawn[shape]),
+            mock.patch.object(jax.random, "uniform", return_value=jnp.ones(())),
+        ):
+            updates, state = tx.update(grads, state, params)
+        return jax.tree.map(jnp.add, params, updates), state, key
+
+    params, key, found = jax.tree.map(jnp.asarray, start), jax.random.key(0), []
+    state = tx.init(params)
+    for t in range(STEPS):
+        params, state, key = step(params, state, {n: g[t] for n, g in gradients.items()}, key)
+        found.append(jax.tree.map(np.asarray, params))
+    return found
+
+
 MODERN = {
     "lr": 0.01,
     "weight_decay": 0.1,
@@ -57,8 +94,18 @@ MODERN = {
 OURS = {"b2": 0.95, "block_size": 4, "weight_decay": 0.1}
 
 # Above the largest distances that were seen, 1.4e-14, 1e-12 and 1.3e-14, by the rounding of other
-# builds of LAPACK. Those of SPlus are the rounding of its decompositions in float32, 4.3e-7.
+# builds of LAPACK. Those of SPlus are the rounding of its decompositions in float32, 4.3e-7;
+# that of PSGD is its damping, a root in float32, 6.3e-12.
 ROWS = {
+    "psgd_kron": Row(
+        "psgd-jax",
+        lambda: jc.psgd_kron(0.1, 0.8, 0.1, None, 0.4, 0.2, 0.7, 6, key=0),
+        psgd,
+        bound=1e-11,
+        note="with the random numbers drawn here, without its random rescalings of the factors, "
+        "which leave their product as it is",
+        shapes={**SHAPES, "cube": (3, 2, 4), "scalar": (), "vector": (5,)},
+    ),
     "shampoo": Row(
         "pytorch-optimizer",
         lambda: jc.shampoo(0.1, 1e-3, weight_decay=0.1),

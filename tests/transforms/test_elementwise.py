@@ -48,11 +48,13 @@ lbfgs:line search; mars; mars:masked; measure_noise_scale; measure_with_ema; mon
 MultiSteps:skipping;
 MultiSteps:sum; muon; muon:adaptive, consistent; muon:aol; muon:spectral; newton_cg; normalize;
 normalize_by_update_norm; novograd; packed; polyak_sgd; polyak_sgd:sps+; prodigy; prodigy:betas;
-projected; reduce_on_plateau; reduce_on_plateau:means; sam; sam:opaque; scale_by_adagrad_norm;
+projected; psgd_kron; reduce_on_plateau; reduce_on_plateau:means; sam; sam:opaque;
+scale_by_adagrad_norm;
 scale_by_adam_mini; scale_by_distance_over_gradients; scale_by_dog; scale_by_dog:heuristic;
 scale_by_dog:learning rate; scale_by_dowg; scale_by_dowg:from eps; scale_by_factored_rms:factored;
 scale_by_lbfgs; scale_by_lbfgs:unscaled; scale_by_mars; scale_by_muon; scale_by_newton_cg;
 scale_by_novograd; scale_by_param_block_norm; scale_by_param_block_rms; scale_by_polyak;
+scale_by_psgd_kron;
 scale_by_shampoo; scale_by_shampoo:modern; scale_by_sm3; scale_by_soap; scale_by_sophia;
 scale_by_splus; scale_by_trust_ratio; shampoo;
 shampoo:diagonal; shampoo:modern; sm3; snapshot; soap; sophia; splus; zero_nans
