@@ -5,18 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_course.optimizers import orthogonalized, polar_factor, scale_by_muon, scale_by_shampoo
-from jaxopt_course.optimizers._newton_schulz import (
-    OPTIMAL_QUINTICS,
-    POLAR_EXPRESS,
-    STANDARD,
-    coefficients_of,
+from jaxopt_course.optimizers import (
+    muon,
+    orthogonalized,
+    polar_factor,
+    scale_by_muon,
+    scale_by_shampoo,
 )
 from tests.optimizers.trajectories import distance
 
 
 LOW, CUSHION = 1e-3, 0.02407327424182761  # those of the authors' table
-CONVERGES = (1.875, -1.25, 0.375)
+STANDARD, CONVERGES = (3.4445, -4.7750, 2.0315), (1.875, -1.25, 0.375)
+
+
+def polar_express(steps):
+    """The coefficients of the preset, from the state of the optimizer."""
+    tx = muon(0.1, "polar_express", steps)
+    return np.array(tx.init(jnp.ones((2, 2))).inner_states["muon"].inner_state[0].ns_coeffs)
 
 
 def value(x, row):
@@ -60,10 +66,9 @@ def composed(x, rows):
 
 
 def test_the_coefficients_are_those_of_the_algorithm():
+    safe = composition(LOW, 7, CUSHION) / 1.01 ** np.array([1, 3, 5])
     # 1e-8: near its end the equations have a condition of 1e8
-    np.testing.assert_allclose(composition(LOW, 7, CUSHION), OPTIMAL_QUINTICS, rtol=1e-8)
-    safe = np.array(OPTIMAL_QUINTICS) / 1.01 ** np.array([1, 3, 5])
-    np.testing.assert_allclose(POLAR_EXPRESS, [*safe, CONVERGES], rtol=1e-14)
+    np.testing.assert_allclose(polar_express(10), [*safe, *[CONVERGES] * 3], rtol=1e-8)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6])
@@ -72,16 +77,16 @@ def test_the_composition_is_within_the_bound_of_the_paper(steps):
     x = np.geomspace(LOW, 1, 100_001)
     error = np.abs(1 - composed(x, composition(LOW, steps, 0.0))).max()
     assert error <= (1 - LOW**2) ** (3**steps)
-    cushioned = np.abs(1 - composed(x, OPTIMAL_QUINTICS[:steps])).max()
+    cushioned = np.abs(1 - composed(x, composition(LOW, steps, CUSHION))).max()
     assert error - 1e-9 <= cushioned <= 1.1 * error + 1e-3
-    safe = np.abs(1 - composed(x, POLAR_EXPRESS[:steps])).max()
+    safe = np.abs(1 - composed(x, polar_express(steps))).max()
     assert safe <= 1.4 * error + 0.005
 
 
 @pytest.mark.parametrize(("steps", "bound"), [(5, 0.155), (6, 0.01), (12, 1e-5)])
 def test_gaussian_matrices_become_orthogonal(steps, bound, key):
     """The bounds are those of the polynomial on [0.001, 1]: 0.1538 and 0.0056."""
-    rows = coefficients_of("muon", "polar_express", steps)
+    rows = polar_express(steps)
     assert len(rows) == steps
     x = jax.random.normal(key, (256, 1024), jnp.float32)
     q = jax.jit(orthogonalized, static_argnums=2)(x, jnp.array(rows, jnp.float32), steps)
@@ -99,9 +104,10 @@ def spectra():
 
 
 @pytest.mark.parametrize("name", ["gaussian", "spread", "low"])
-@pytest.mark.parametrize("rows", [np.array([STANDARD] * 5), np.array(POLAR_EXPRESS)])
-def test_two_steps_by_the_gram_matrix_are_two_steps(name, rows):
+@pytest.mark.parametrize("preset", ["standard", "polar_express"])
+def test_two_steps_by_the_gram_matrix_are_two_steps(name, preset):
     """Up to rounding; in float32 no worse than single steps, which are those of a square matrix."""
+    rows = polar_express(8) if preset == "polar_express" else np.array([STANDARD] * 5)
     x = spectra()[name]
     single = x / np.linalg.norm(x)
     narrow = single.astype(np.float32)

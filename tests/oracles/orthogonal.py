@@ -11,11 +11,19 @@ from unittest import mock
 
 import jaxopt_course as jc
 from jaxopt_course.optimizers import MuonDimensionNumbers
-from jaxopt_course.optimizers._newton_schulz import POLAR_EXPRESS
 from tests.oracles.rows import Row, of_torch
 
 
 OUTPUTS_FIRST = MuonDimensionNumbers(1, 0)
+QUINTICS = [  # of the paper's listing
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+]
+POLAR_EXPRESS = [(a / 1.01, b / 1.01**3, c / 1.01**5) for a, b, c in QUINTICS]
 TRANSPOSED = "; the first axis is the output there"
 NESTEROV = "not bias-corrected there, which changes the weights of the mean and the gradient"
 
@@ -91,7 +99,7 @@ ROWS = {
     "muon_polar_express": Row(
         "pytorch_optimizer",
         partial(ours, ns_coeffs="polar_express", ns_steps=6),
-        wide(partial(pytorch_optimizer_muon, ns_coeffs=list(POLAR_EXPRESS), ns_steps=6)),
+        wide(partial(pytorch_optimizer_muon, ns_coeffs=POLAR_EXPRESS, ns_steps=6)),
         bound=2e-14,
         note="given these coefficients, as its own are for another cushion; iterated in float64",
     ),
