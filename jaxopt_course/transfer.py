@@ -123,8 +123,8 @@ def mup(
         )
     given = {"kind": kind, "initializer": initializer, "dimensions": dimensions}
     columns = [_for_each_leaf("mup", name, values, target) for name, values in given.items()]
-    paths, shapes = zip(*jax.tree.leaves_with_path(target), strict=True)
-    shapes = [[np.shape(x) for x in leaves] for leaves in (jax.tree.leaves(base), shapes)]
+    paths = [path for path, _ in jax.tree.leaves_with_path(target)]
+    shapes = (map(np.shape, jax.tree.leaves(params)) for params in (base, target))
     of_leaf = functools.partial(_of_leaf, "mup")
     return jax.tree.unflatten(structure, map(of_leaf, paths, *shapes, *columns))
 
@@ -171,6 +171,7 @@ def completep(
         checks.number(owner, name, value, rule)
         if checks.is_traced(value):
             raise TypeError(f"{owner}: `{name}` is static, got a traced value.")
+    ratio, exponent = np.asarray([depth_ratio, alpha], float).tolist()
     own = mup(base, target, kind, initializer=initializer, dimensions=dimensions)
     kinds, inside = (
         _for_each_leaf(owner, name, values, target)
@@ -180,8 +181,8 @@ def completep(
     def deeper(own: Multipliers, kind: str, is_inside: bool) -> Multipliers:
         if not is_inside:
             return own
-        power = 2 * alpha - 1 if kind == "sgd" else alpha - 1
-        rate, eps = own.learning_rate * depth_ratio**power, own.eps * depth_ratio**-alpha
+        power = 2 * exponent - 1 if kind == "sgd" else exponent - 1
+        rate, eps = own.learning_rate * ratio**power, own.eps * ratio**-exponent
         return own._replace(learning_rate=rate, eps=eps)
 
     leaves, structure = jax.tree.flatten(own, is_leaf=_is_multipliers)
@@ -316,7 +317,10 @@ def _axes(
     """The axes of the inputs and of the outputs; None for a leaf that has no inputs."""
     n = len(target)
     if spec is not None:
-        return tuple(tuple(axis % n for axis in np.atleast_1d(axes).tolist()) for axes in spec)
+        inputs, outputs = (
+            tuple(axis % n for axis in np.atleast_1d(axes).tolist()) for axes in spec
+        )
+        return inputs, outputs
     names = [jax.tree_util.keystr((key,), simple=True) for key in path]
     if n < 2 or next((x for x in names[::-1] if x not in WRAPPED), None) in VECTORS:
         return None

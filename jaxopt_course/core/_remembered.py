@@ -82,7 +82,8 @@ def compiled_for(*names: str, **options: Any) -> Callable[[Callable[..., Any]], 
 
         @functools.wraps(function)
         def call(*arguments: Any, **keywords: Any) -> Any:
-            return program(*map(keywords.pop, names))(*arguments, **keywords)
+            functions = [keywords.pop(name) for name in names]  # alive until the program has run
+            return program(*functions)(*arguments, **keywords)
 
         return call
 

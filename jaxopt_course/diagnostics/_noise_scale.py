@@ -105,7 +105,7 @@ def noise_scale(
         >>> from jaxopt_course.problems import problem
         >>> from jaxopt_course.tasks import function_task
         >>> from jaxopt_course.training import init_state
-        >>> init, apply = lambda key: jnp.array([0.0]), lambda w, x: x * w
+        >>> init, apply = lambda key: jnp.zeros((1, 1)), lambda w, x: x * w
         >>> task = function_task(init, apply, problem("regression"))
         >>> state = init_state(task, sgd(0.1), jax.random.key(0))
         >>> targets = jnp.array([[1.0], [2.0], [3.0]])  # gradients 2 (w - y): -2, -4 and -6
