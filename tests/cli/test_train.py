@@ -61,7 +61,8 @@ def test_json_is_all_of_stdout_and_repeats_the_record(pumps_run):
 
 def test_the_command_line_overrides_the_config_file(pumps_run):
     config = json.loads(pumps_run[2])["config"]
-    assert config["hyperparameters"] == {"momentum": 0.7, "nesterov": True}
+    options = {"momentum": 0.7, "nesterov": True, "weight_decay": None}
+    assert config["hyperparameters"] == options
     assert (config["hidden"], config["learning_rate"], config["epochs"]) == ([], 0.01, 2)
 
 
