@@ -139,7 +139,6 @@ from .optimizers import scale_by_muon as scale_by_muon
 from .optimizers import scale_by_novograd as scale_by_novograd
 from .optimizers import scale_by_optimistic_gradient as scale_by_optimistic_gradient
 from .optimizers import scale_by_polyak as scale_by_polyak
-from .optimizers import scale_by_psgd_kron as scale_by_psgd_kron
 from .optimizers import scale_by_radam as scale_by_radam
 from .optimizers import scale_by_rms as scale_by_rms
 from .optimizers import scale_by_rprop as scale_by_rprop
