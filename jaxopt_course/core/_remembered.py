@@ -39,12 +39,12 @@ def remembered(make: Callable[..., Made]) -> Callable[..., Made]:
 
     @functools.wraps(make)
     def made(*arguments: Any) -> Made:
-        # The garbage collector may call `forget` at any moment, so it takes no lock.
-        key = _held_weakly(arguments, forget=lambda _: results.pop(key, None))
         try:
-            hash(key)
+            hash(arguments)
         except TypeError:
             return make(*_standing_in(arguments))
+        # The garbage collector may call `forget` at any moment, so it takes no lock.
+        key = _held_weakly(arguments, forget=lambda _: results.pop(key, None))
         with lock:
             result = results.pop(key, None)
             if result is None:
