@@ -4,6 +4,8 @@ from ._bias_variance import BiasVarianceReport as BiasVarianceReport
 from ._bias_variance import bias_variance as bias_variance
 from ._check_gradients import GradientCheckReport as GradientCheckReport
 from ._check_gradients import check_gradients as check_gradients
+from ._coordinate_check import CoordinateCheckReport as CoordinateCheckReport
+from ._coordinate_check import coordinate_check as coordinate_check
 from ._diagnose import DiagnosisReport as DiagnosisReport
 from ._diagnose import Finding as Finding
 from ._diagnose import diagnose as diagnose

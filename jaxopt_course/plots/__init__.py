@@ -11,6 +11,7 @@ from ._comparisons import workload_curves as workload_curves
 from ._contours import landscape_contours as landscape_contours
 from ._contours import optimizer_paths as optimizer_paths
 from ._diagnoses import bias_variance_bars as bias_variance_bars
+from ._diagnoses import coordinate_curves as coordinate_curves
 from ._diagnoses import gradient_bars as gradient_bars
 from ._diagnoses import layer_norms as layer_norms
 from ._diagnoses import learning_rate_curve as learning_rate_curve

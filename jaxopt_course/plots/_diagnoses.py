@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator
 from jaxopt_course.diagnostics import (
     HEALTHY_NORMS,
     BiasVarianceReport,
+    CoordinateCheckReport,
     GradientFlowReport,
     LearningRateRangeReport,
     VarianceReport,
@@ -31,6 +32,7 @@ from ._style import (
     new_figure,
     of_wide_range,
     one_panel,
+    panels,
     readable_path,
 )
 
@@ -257,4 +259,50 @@ def bias_variance_bars(
     axes.set_xlim(-0.6, len(named) - 0.4)
     finish(axes, legend=False)
     figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
+def coordinate_curves(
+    reports: CoordinateCheckReport | Mapping[str, CoordinateCheckReport],
+    *,
+    title: str | None = None,
+) -> Figure:
+    """Draw the size of the activations of each layer against the width; they should be level.
+
+    Solid lines are those after the last step, with their slopes in the legend, and faint ones those
+    before the first step. Sizes that are 0 or not finite are left out.
+
+    Args:
+        reports: a result of :func:`~jaxopt_course.diagnostics.coordinate_check`, or a mapping
+            name -> report, of which each gets a panel.
+        title: title of the figure.
+
+    Examples:
+        >>> from jaxopt_course.diagnostics import CoordinateCheckReport
+        >>> scales = {"Dense_0": np.array([[1.0, 1.0], [1.0, 2.0]])}
+        >>> figure = coordinate_curves(CoordinateCheckReport(np.array([64, 128]), scales))
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['Dense_0: slope +1.00', 'before the first step']
+    """
+    named = {"": reports} if isinstance(reports, CoordinateCheckReport) else dict(reports)
+    if not named:
+        raise ValueError("coordinate_curves: `reports` must hold at least one report, got none.")
+    most = max(len(report.scales) for report in named.values())
+    figure = new_figure(4.8 * len(named), 3.4 + 0.2 * most, title)
+    several = panels(figure, len(named), len(named), sharey=True)
+    for axes, (name, report) in zip(several, named.items(), strict=True):
+        for number, (layer, scale) in enumerate(report.scales.items()):
+            drawn = np.where(np.isfinite(scale) & (scale > 0), scale, np.nan)
+            style = line_style(number)
+            label = f"{layer}: slope {report.slopes[layer][-1]:+.2f}"
+            axes.plot(report.widths, drawn[:, -1], **style, label=label)
+            faint = style | {"marker": "", "linestyle": ":", "linewidth": 1.0}
+            axes.plot(report.widths, drawn[:, 0], **faint)
+        axes.plot([], [], color="0.4", linestyle=":", linewidth=1.0, label="before the first step")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(report.widths, map(str, report.widths))
+        axes.set(xlabel="width", title=name)
+        log_y(axes)
+        finish(axes, legend={"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "fontsize": 8})
+    several[0].set_ylabel("root mean square of the activations")
     return figure
