@@ -23,7 +23,7 @@ PATHS = [page.name for page in PAGES]
 GENERATED = ("api/", "claims/", "course/", "gallery.rst", "pictures/")  # Sphinx checks these links
 WHOLE = (  # pages that are one script
     *("index", "first_model", "first_optimizer", "first_search"),
-    *("training", "checkpoints", "precision", "sharding"),
+    *("training", "checkpoints", "precision", "sharding", "tuning_by_gradient"),
 )
 
 
