@@ -24,6 +24,7 @@ GENERATED = ("api/", "claims/", "course/", "gallery.rst", "pictures/")  # Sphinx
 WHOLE = (  # pages that are one script
     *("index", "first_model", "first_optimizer", "first_search"),
     *("training", "schedules", "checkpoints", "precision", "sharding", "transfer"),
+    "tuning_by_gradient",
 )
 
 

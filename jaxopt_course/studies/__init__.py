@@ -15,6 +15,7 @@ from ._export import importance as importance
 from ._export import to_optuna as to_optuna
 from ._export import to_table as to_table
 from ._export import write_table as write_table
+from ._gradient_result import GradientTuningResult as GradientTuningResult
 from ._halving import HalvingResult as HalvingResult
 from ._halving import Rungs as Rungs
 from ._halving import halving_rungs as halving_rungs
@@ -38,3 +39,5 @@ from ._space import Float as Float
 from ._space import Int as Int
 from ._space import Option as Option
 from ._space import configuration_at as configuration_at
+from ._tune_by_gradient import ChaosWarning as ChaosWarning
+from ._tune_by_gradient import tune_by_gradient as tune_by_gradient

@@ -19,6 +19,7 @@ from ._arguments import Evaluated, built, check_build, check_key, make_timetable
 from ._data import as_examples, as_rows, count_rows
 from ._early_stopping import EarlyStopping, check_early_stopping
 from ._progress import Progress, frozen_metrics, release, run_of
+from ._remat import WHOLE, Segments, scan, segments_of
 from ._state import Rows, Run
 from ._track import check_track
 from ._training import Held, Setup, Training
@@ -35,6 +36,7 @@ def make_train(
     early_stopping: EarlyStopping | None = None,
     evaluate: Evaluated = "averaged",
     track: Sequence[str] = (),
+    remat: bool = False,
 ) -> Callable[..., Run]:
     """The function ``train(key, hyperparameters=None, rows=None) -> Run``.
 
@@ -70,6 +72,9 @@ def make_train(
             that the optimizer receives and of the changes of the parameters, as means over the
             steps since the last evaluation; the learning rate is that of the last update (see
             :func:`~jaxopt_course.transforms.learning_rates`).
+        remat: whether derivatives of ``train`` compute its steps again instead of storing them.
+            Their memory then grows with the square root of the number of steps, and each step is
+            computed once more. The training itself is not changed.
 
     Returns:
         ``train``. Its ``hyperparameters`` are any pytree that ``build`` accepts. Its ``rows`` are
@@ -106,6 +111,7 @@ def make_train(
     check_early_stopping("make_train", early_stopping)
     checks.choice("make_train", "evaluate", evaluate, get_args(Evaluated))
     tracked = check_track("make_train", track)
+    checks.flags("make_train", remat=remat)
     examples = as_examples("make_train", data)
     n = count_rows("make_train", examples)
     lengths: dict[str, Any] = {"epochs": epochs, "steps": steps, "evaluate_every": evaluate_every}
@@ -122,13 +128,14 @@ def make_train(
         used = as_rows("train", rows, n)
         timetable = make_timetable("train", used.train.shape[0], **lengths)
         setup = Setup(task, optimizer, timetable, evaluate, track=tracked)
-        return _trained(Training(setup, examples, used, early_stopping, owner="make_train"), key)
+        training = Training(setup, examples, used, early_stopping, owner="make_train")
+        return _trained(training, key, remat)
 
     return train
 
 
-def _trained(training: Training, key: Any) -> Run:
-    """The run of the whole training."""
+def _trained(training: Training, key: Any, remat: bool) -> Run:
+    """The run of the whole training; ``remat``: its derivatives compute steps again."""
     timetable = training.setup.timetable
     every = timetable.evaluate_every
     whole, rest = divmod(timetable.steps, every)
@@ -136,7 +143,9 @@ def _trained(training: Training, key: Any) -> Run:
     for begin, number, length in [(0, whole, every), (timetable.steps - rest, 1, rest)]:
         if number * length > 0:
             firsts = _first_steps(begin, number, length, timetable.steps_per_epoch)
-            held, metrics = _intervals(training, held, length, firsts)
+            stretch = length // firsts.shape[1]
+            segments = segments_of(timetable.steps, length, stretch) if remat else WHOLE
+            held, metrics = _intervals(training, held, length, firsts, segments)
             history.append(metrics)
     progress = release(training.finish(held.progress, held.progress.running))
     columns = jax.tree.map(lambda *parts: jnp.concatenate(parts), *history)
@@ -155,7 +164,11 @@ def _first_steps(
 
 
 def _intervals(
-    training: Training, held: Held, length: int, firsts: Int[np.ndarray, "intervals stretches"]
+    training: Training,
+    held: Held,
+    length: int,
+    firsts: Int[np.ndarray, "intervals stretches"],
+    segments: Segments,
 ) -> tuple[Held, dict[str, Array]]:
     """For each row of ``firsts``, ``length`` steps and an evaluation, while the training runs.
 
@@ -171,18 +184,22 @@ def _intervals(
         def step(progress: Progress, index: Array) -> tuple[Progress, None]:
             return training.step(progress, batches.batch(epoch.table, index))[0], None
 
-        run = lambda progress: jax.lax.scan(step, progress, first + steps)[0]
+        run = lambda progress: scan(step, progress, first + steps, segments.steps)[0]
         same = lambda progress: progress
         return Held(jax.lax.cond(held.progress.running, run, same, held.progress), epoch), None
 
     def interval(held: Held, firsts: Array) -> tuple[Held, dict[str, Array]]:
-        (progress, epoch, _), _ = jax.lax.scan(stretch, held, firsts)
+        (progress, epoch, _), _ = scan(stretch, held, firsts, segments.stretches)
         like = jax.eval_shape(lambda progress: training.evaluate(progress, False), progress)[1]
         last = firsts[-1] + steps.shape[0] == training.setup.timetable.steps
         evaluate = lambda progress: training.evaluate(progress, last)
+        if segments is not WHOLE:
+            evaluate = jax.checkpoint(evaluate)
         frozen = lambda progress: (progress, frozen_metrics(progress, like))
         progress, metrics = jax.lax.cond(progress.running, evaluate, frozen, progress)
         return Held(progress, epoch), metrics
 
-    scan = canonical_convolutions(lambda held, firsts: jax.lax.scan(interval, held, firsts))
-    return scan(held, jnp.asarray(firsts))
+    run = canonical_convolutions(
+        lambda held, firsts: scan(interval, held, firsts, segments.intervals)
+    )
+    return run(held, jnp.asarray(firsts))
