@@ -227,7 +227,8 @@ PRIVATE_IMPORTS = {
         "sharded_search.py",
     ),
     *("studies/overnight.py", "studies/test_halving.py", "studies/test_population_based.py"),
-    *("studies/test_resume.py", "studies/test_search.py", "tasks/test_targets.py"),
+    *("studies/test_resume.py", "studies/test_search.py", "studies/test_tune_by_gradient.py"),
+    *("tasks/test_targets.py", "training/test_remat.py"),
     *("training/test_checkpoint_corruption.py", "training/test_checkpoints.py"),
     *("training/test_donation.py", "training/test_manifest.py"),
 }
