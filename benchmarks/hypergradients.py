@@ -1,151 +1,202 @@
-"""Gradients through trainings against Sobol points and TPE, for many numbers and equal work.
+"""Tuning 25 numbers by gradients through trainings, against Sobol points and TPE.
 
-    python -m benchmarks hypergradients [--quick]
+    python -m benchmarks hypergradients [--quick] [--seeds 10]
 
-An MLP 64-32-10 with dropout learns 600 digits for 8 epochs of Adam. 25 numbers are tuned on 300
-other digits: 20 knots of the schedule of the learning rate, the decay of each kernel, Adam's two
-decay rates and the rate of dropout. `tune_by_gradient` takes 40 gradients with two seeds, from one
-start. The searches train as many configurations, with two seeds each, as take the same time; the
-times are those of compiled programs, taken in turns in the same run, and Optuna's own time is not
-counted. Every method ends with one configuration, which is trained with four other seeds and
-measured on the digits that took no part.
+An MLP 64-16-10 trains on 200 digits for 8 epochs of 8 steps. The 25 numbers are the 20 knots of its
+learning rate schedule, a factor of the rate and a weight decay for each of its two layers, and a
+dropout rate. All methods tune the last validation loss on 200 other digits, with the same key, and
+begin with the middle of all ranges. They have the cost of the same number of trainings: how many
+trainings a gradient costs is measured first, in the same process, without compilation. The sampling
+of TPE is not counted. The test loss is that of the chosen numbers on the remaining digits. A seed
+has its own rows, initial parameters and batches.
+
+Also measured: the temporaries of a gradient by the number of steps, with and without ``remat``.
 """
 
 import functools
+import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxopt_course as jc
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, table
-from jaxopt_course.studies import Float, search, tune_by_gradient
+from benchmarks._mlp import split, task_of
+from jaxopt_course.data import digits
+from jaxopt_course.nn import MLP
+from jaxopt_course.optimizers import adam, adamw, sgd
+from jaxopt_course.problems import problem
+from jaxopt_course.studies import Float, SearchResult, search, tune_by_gradient
+from jaxopt_course.tasks import linen_task
+from jaxopt_course.training import Rows, Run, make_train
+from jaxopt_course.transforms import partition
 
 
-DIGITS = jc.data.digits()
-PROBLEM = jc.problems.problem("multiclass")
-KNOTS, EPOCHS, BATCH_SIZE, TRAINED, VALIDATED = 20, 8, 60, 600, 300
-TOTAL = EPOCHS * TRAINED // BATCH_SIZE
+TRAINED, VALIDATED, EPOCHS, BATCH_SIZE, KNOTS = 200, 200, 8, 25, 20
+STEPS = EPOCHS * TRAINED // BATCH_SIZE
+LAYER = {"rate": Float(0.1, 10.0, log=True), "decay": Float(1e-4, 10.0, log=True)}
 SPACE = {
     "knots": [Float(1e-4, 0.1, log=True)] * KNOTS,
-    "decays": [Float(1e-4, 1.0, log=True)] * 2,
-    "one_minus_b1": Float(0.01, 0.5, log=True),
-    "one_minus_b2": Float(1e-3, 0.5, log=True),
+    "Dense_0": LAYER,
+    "Dense_1": LAYER,
     "dropout": Float(0.0, 0.5),
 }
-START = {
-    "knots": [3e-3] * KNOTS,
-    "decays": [1e-2] * 2,
-    "one_minus_b1": 0.1,
-    "one_minus_b2": 0.01,
-    "dropout": 0.1,
+MIDDLE = {
+    "knots": [10**-2.5] * KNOTS,
+    "Dense_0": {"rate": 1.0, "decay": 10**-1.5},
+    "Dense_1": {"rate": 1.0, "decay": 10**-1.5},
+    "dropout": 0.25,
 }
 
 
 def main() -> None:
-    """Run all studies, print a table, and write ``results/hypergradients.json``."""
-    options = options_of(__doc__, "2 studies of each method, not 10").parse_args()
-    studies, gradients = (2, 10) if options.quick else (10, 40)
-    trials = round(gradients * cost_of_a_gradient())
-    found = {name: [] for name in ("first", "gradients", "sobol", "tpe")}
-    for seed in range(studies):
-        for name, pair in study(seed, gradients, trials).items():
-            found[name].append(pair)
-    figures = {name: summary(np.array(pairs), found) for name, pairs in found.items()}
+    """Measure all of it, print tables, and write ``results/hypergradients.json``."""
+    parser = options_of(__doc__, "two seeds and an eighth of the trainings")
+    parser.add_argument("--seeds", type=int, help="number of seeds (default: 10; with --quick 2)")
+    options = parser.parse_args()
+    seeds = options.seeds or (2 if options.quick else 10)
+    trainings = 32 if options.quick else 256
+    train = make_train(build, digits(), epochs=EPOCHS, batch_size=BATCH_SIZE)
+    ratio = cost_ratio(train)
+    print(f"a gradient costs {ratio:.2f} trainings")  # noqa: T201
+    found = {name: np.array(values) for name, values in tuned(train, ratio, trainings, seeds)}
+    figures = {name: summary(values, found["gradients"]) for name, values in found.items()}
     print(table(figures))  # noqa: T201
-    print(save("hypergradients", vars(options) | {"trials": trials, **figures}))  # noqa: T201
+    each = {name: values.tolist() for name, values in found.items()}
+    results = {"ratio": ratio, "trainings": trainings, "seeds": each, "figures": figures}
+    save("hypergradients", {**vars(options), **results})
+    temporaries = memory((64, 256) if options.quick else (64, 256, 1024, 4096))
+    print(table({str(steps): row for steps, row in temporaries.items()}))  # noqa: T201
+    print(save("hypergradients", {**vars(options), **results, "temporaries": temporaries}))  # noqa: T201
 
 
-def study(seed: int, gradients: int, trials: int) -> dict[str, tuple[float, float]]:
-    """By method, the validation loss of its best configuration and the test loss of that."""
-    rows = np.random.default_rng(seed).permutation(len(DIGITS.targets))
-    train, validation, test = np.split(rows, [TRAINED, TRAINED + VALIDATED])
-    own = jc.Rows(jnp.asarray(train), None, jnp.asarray(validation))
-    key = jax.random.key(seed)
-    tuned = tune_by_gradient(
-        trained(), START, SPACE, key=key, steps=gradients, rows=own, progress=False
+def build(hp: dict[str, Any]) -> Any:
+    """The perceptron, and AdamW with the numbers of each layer."""
+    task = linen_task(
+        MLP(10, (16,), dropout=hp["dropout"]), jnp.zeros((1, 64)), problem("multiclass")
     )
-    best = {
-        "first": (tuned.values[0, 0], START),
-        "gradients": (tuned.values[tuned.best], tuned.configuration),
+    knots, places = jnp.stack(hp["knots"]), jnp.linspace(0.0, STEPS - 1.0, KNOTS)
+
+    def optimizer(own: dict[str, Any]) -> Any:
+        rate = lambda count: own["rate"] * jnp.interp(count, places, knots)
+        return adamw(rate, weight_decay=own["decay"])
+
+    labels = lambda params: {
+        name: jax.tree.map(functools.partial(_label, name), layer) for name, layer in params.items()
     }
-    for method in ("sobol", "tpe"):
-        result = search(
-            trained(), SPACE, key=key, trials=trials, seeds=2, folds=own, method=method,
-            points=[START], strategy="map", progress=False,
+    return task, partition({name: optimizer(hp[name]) for name in ("Dense_0", "Dense_1")}, labels)
+
+
+def _label(name: str, _: Any) -> str:
+    return name
+
+
+def final_loss(run: Run) -> jax.Array:
+    """The validation loss at the end."""
+    return run.history["validation_loss"][-1]
+
+
+def rows_of(seed: int) -> tuple[Rows, Rows]:
+    """The rows of a seed: with its validation rows, and with its test rows instead."""
+    order = np.random.default_rng(seed).permutation(len(digits().targets)).astype(np.int32)
+    trained, validated = order[:TRAINED], order[TRAINED : TRAINED + VALIDATED]
+    tested = order[TRAINED + VALIDATED :]
+    return Rows(trained, None, validated), Rows(trained, None, tested)
+
+
+def cost_ratio(train: Any) -> float:
+    """How many trainings a gradient costs, without compilation; medians of runs in turn."""
+    end = lambda hp, key, rows: final_loss(train(key, hp, rows))
+    programs = {"training": jax.jit(end), "gradient": jax.jit(jax.value_and_grad(end))}
+    given = MIDDLE, jax.random.key(0), rows_of(0)[0]
+    runs = {
+        name: lambda program=program: [program(*given) for _ in range(5)]
+        for name, program in programs.items()
+    }
+    middle = medians(interleaved(runs, 11, warm_up=2))
+    return middle["gradient"] / middle["training"]
+
+
+def tuned(train: Any, ratio: float, trainings: int, seeds: int) -> Any:
+    """For each method its name, and for each seed validation loss, test loss and seconds."""
+    test = jax.jit(lambda key, hp, rows: final_loss(train(key, hp, rows)))
+    optimizer = adam(0.05)
+
+    def gradients(key: jax.Array, rows: Rows) -> Any:
+        result = tune_by_gradient(
+            train, MIDDLE, SPACE, key=key, steps=max(int(trainings / ratio), 1), seeds=1,
+            rows=rows, metric=final_loss, optimizer=optimizer, strategy="map", progress=False,
         )  # fmt: skip
-        scores = np.nan_to_num(result.scores.mean((1, 2)), nan=np.inf)
-        best[method] = (scores.min(), result.configurations[int(scores.argmin())])
-    others = jc.Rows(jnp.asarray(train), None, jnp.asarray(test))
+        return result.configuration, result.curve[-1]
+
+    def searched(method: str, key: jax.Array, rows: Rows) -> Any:
+        result: SearchResult = search(
+            train, SPACE, key=key, trials=trainings, folds=rows, metric=final_loss, method=method,
+            rounds=trainings // 4 if method == "tpe" else None, points=[MIDDLE], strategy="map",
+            progress=False,
+        )  # fmt: skip
+        return result.configurations[result.best], result.values[result.best]
+
+    methods = {
+        "gradients": gradients,
+        "TPE": functools.partial(searched, "tpe"),
+        "Sobol": functools.partial(searched, "sobol"),
+    }
+    for name, method in methods.items():
+        values = []
+        for seed in range(seeds):
+            (rows, held_out), key = rows_of(seed), jax.random.key(seed)
+            begin = time.perf_counter()
+            configuration, validation = method(key, rows)
+            took = time.perf_counter() - begin
+            own = jax.random.fold_in(key, 0)
+            values.append((float(validation), float(test(own, configuration, held_out)), took))
+            print(f"{name}, seed {seed}: {values[-1]}", flush=True)  # noqa: T201
+        yield name, values
+    rows = [(rows_of(seed), jax.random.fold_in(jax.random.key(seed), 0)) for seed in range(seeds)]
+    yield (
+        "middle of the ranges",
+        [(*(float(test(own, MIDDLE, part)) for part in parts), 0.0) for parts, own in rows],
+    )
+
+
+def summary(values: np.ndarray, gradients: np.ndarray) -> dict[str, Any]:
+    """Means over the seeds with 95 % intervals, and paired differences to the gradients."""
     return {
-        name: (float(value), tested(key, configuration, others))
-        for name, (value, configuration) in best.items()
+        "validation": interval(values[:, 0]),
+        "test": interval(values[:, 1]),
+        "validation minus gradients": interval(values[:, 0] - gradients[:, 0]),
+        "test minus gradients": interval(values[:, 1] - gradients[:, 1]),
+        "seconds": float(np.median(values[:, 2])),
     }
 
 
-@functools.cache
-def trained() -> Any:
-    """The training as a function of the numbers."""
-    places = jnp.linspace(0, TOTAL, KNOTS)
+def interval(values: np.ndarray) -> str:
+    """The mean and the half width of its 95 % interval, of Student's distribution."""
+    from scipy.stats import t
 
-    def build(h: dict[str, Any]) -> Any:
-        knots = jnp.log(jnp.stack(h["knots"]))
-        rate = lambda count: jnp.exp(jnp.interp(jnp.asarray(count, float), places, knots))
-        model = jc.nn.MLP(10, (32,), dropout=h["dropout"])
-        moments = jc.scale_by_adam(1 - h["one_minus_b1"], 1 - h["one_minus_b2"])
-        kernels = lambda name: (
-            lambda tree: jax.tree.map_with_path(
-                lambda path, _: jax.tree_util.keystr(path) == f"['{name}']['kernel']", tree
-            )
-        )
-        decays = [
-            jc.add_decayed_weights(decay, kernels(f"Dense_{i}"))
-            for i, decay in enumerate(h["decays"])
-        ]
-        task = jc.linen_task(model, jnp.zeros((1, 64)), PROBLEM)
-        return task, jc.chain(moments, *decays, jc.scale_by_learning_rate(rate))
-
-    return jc.make_train(build, DIGITS, epochs=EPOCHS, batch_size=BATCH_SIZE)
+    n = len(values)
+    width = t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return f"{values.mean():.3f} +- {width:.3f}"
 
 
-def tested(key: Any, configuration: Any, rows: Any) -> float:
-    """The loss on other rows, a mean over four other seeds."""
-    keys = jax.random.split(jax.random.fold_in(key, 1_000_000), 4)
-    loss = lambda key: trained()(key, configuration, rows).history["validation_loss"][-1]
-    return float(jnp.mean(jax.jit(jax.vmap(loss))(keys)))
-
-
-def cost_of_a_gradient() -> float:
-    """The time of a gradient over that of a training, both for two seeds in one program."""
-    rows = jc.Rows(jnp.arange(TRAINED), None, jnp.arange(TRAINED, TRAINED + VALIDATED))
-    keys = jax.random.split(jax.random.key(0))
-
-    def loss(h: Any, key: Any) -> Any:
-        return trained()(key, h, rows).history["validation_loss"][-1]
-
-    start = jax.tree.map(jnp.float32, START)
-    functions = {"training": loss, "gradient": jax.grad(loss)}
-    both = {name: jax.jit(jax.vmap(f, in_axes=(None, 0))) for name, f in functions.items()}
-    runs = {name: functools.partial(run, start, keys) for name, run in both.items()}
-    taken = medians(interleaved(runs, 9, warm_up=1))
-    print(f"a gradient costs {taken['gradient'] / taken['training']:.2f} trainings")  # noqa: T201
-    return taken["gradient"] / taken["training"]
-
-
-def summary(pairs: np.ndarray, found: dict[str, Any]) -> dict[str, float]:
-    """Means over the studies, and half the 95 % interval of the difference to the gradients."""
-    own = np.array(found["gradients"])
-    half = 2.26 * np.std(pairs - own, axis=0, ddof=1) / np.sqrt(len(own))  # t of 9 degrees
-    return {
-        "validation": float(pairs[:, 0].mean()),
-        "test": float(pairs[:, 1].mean()),
-        "validation, minus gradients": float((pairs - own)[:, 0].mean()),
-        "+-": float(half[0]),
-        "test, minus gradients": float((pairs - own)[:, 1].mean()),
-        "+- ": float(half[1]),
-    }
+def memory(lengths: tuple[int, ...]) -> dict[int, dict[str, float]]:
+    """Megabytes of temporaries of a gradient of an MLP 64-32-10, by the number of steps."""
+    task, found = task_of(32), {}
+    for steps in lengths:
+        row = {}
+        for name, remat in (("stored", False), ("remat", True)):
+            train = make_train(
+                lambda hp: (task, sgd(hp["rate"], momentum=hp["momentum"])),
+                digits(), steps=steps, batch_size=64, remat=remat,
+            )  # fmt: skip
+            end = lambda hp, train=train: final_loss(train(jax.random.key(0), hp, split()))
+            program = jax.jit(jax.grad(end)).lower({"rate": 0.1, "momentum": 0.5}).compile()
+            row[name] = program.memory_analysis().temp_size_in_bytes / 1e6
+        found[steps] = row
+    return found
 
 
 if __name__ == "__main__":

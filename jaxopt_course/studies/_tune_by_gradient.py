@@ -222,10 +222,10 @@ def _programs_of(
         gradients = jnp.where(finite[:, None, None], gradients, 0)
         updates, moved = jax.vmap(optimizer.update)(gradients.mean(1), states, points)
         new = jnp.clip(optax.apply_updates(points, updates), 0, 1)
-        after = _where(finite & alive, (new, moved), (points, states))
+        points, states = _where(finite & alive, (new, moved), (points, states))
         scores = jnp.where(alive[:, None], sign * losses, jnp.nan)
         agreement = jnp.where(finite & alive, _agreement(gradients), jnp.nan)
-        return _Searcher(*after, finite & alive), (scores, agreement)
+        return _Searcher(points, states, finite & alive), (scores, agreement)
 
     return jax.jit(init), jax.jit(step)
 

@@ -231,6 +231,4 @@ def test_forty_numbers_at_once_are_the_central_differences():
     ends = np.array([float(end(point)) for point in moved])
     differences = (ends[:40] - ends[40:]) / (2 * h)
     assert np.abs(differences).min() > 0
-    error = np.abs(gradient - differences).max() / np.abs(differences).max()
-    assert error < 1e-4  # measured: see the page on tuning by gradients
     np.testing.assert_allclose(gradient, differences, rtol=1e-4, atol=1e-8)
