@@ -219,7 +219,7 @@ def test_numbers_of_all_kinds_are_traced_and_settings_are_not(pumps, tmp_path, a
     space = asked["space"]
     configuration = configuration_at(space, [0.6] * len(space))
     numbers = {k: v for k, v in configuration.items() if isinstance(space[k], Float)}
-    assert set(numbers) == {"dropout", "warmup", "1 - momentum", "learning_rate"}
+    assert set(numbers) == {"dropout", "warmup", "1 - momentum", "learning_rate", "weight_decay"}
     train = lambda key, numbers: asked["train"](key, configuration | numbers, asked["folds"])
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         key = jax.random.key(0)
