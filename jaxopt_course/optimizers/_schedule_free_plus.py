@@ -153,7 +153,7 @@ def schedule_free_plus(
             raise TypeError(
                 f"{owner} reads the loss: call `update(updates, state, params, value=loss)`."
             )
-        grads, y = tree.widened(updates), tree.widened(params)
+        grads, y = tree.cast_like(updates, state.z), tree.widened(params)
         x, weight = schedule_free_eval_params(state, y), _annealed(state)
         rate = jnp.asarray(numerics.at_count(learning_rate, state.step_count), state.norm.dtype)
         norm = state.norm

@@ -207,7 +207,7 @@ def _averaged(factors: Any, products: Any, b2: ScalarLike) -> Any:
 
     def mixed(old: Array, new: Array) -> Array:
         decay, rest = jnp.asarray(b2, old.dtype), numerics.complement(b2, old.dtype)
-        return decay * old + jnp.where(decay == 1, 1, rest) * new
+        return decay * old + jnp.where(decay == 1, 1, rest) * new.astype(old.dtype)
 
     return jax.tree.map(mixed, factors, products)
 

@@ -83,7 +83,7 @@ def measure_noise_scale(
         checks.step(owner, updates, state, NoiseScaleState, "mean")
         count, dtype = numerics.safe_increment(state.count), state.away.dtype
         n, size = count.astype(dtype), jnp.asarray(batch_size, dtype)
-        steps = tree.sub(updates, state.mean)
+        steps = tree.sub(tree.cast_like(updates, state.mean), state.mean)
         mean = jax.tree.map(lambda m, d: m + d / count.astype(m.dtype), state.mean, steps)
         away = state.away + (1 - 1 / n) * tree.vdot(steps, steps).astype(dtype)
 
