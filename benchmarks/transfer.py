@@ -26,7 +26,7 @@ from jaxopt_course.plots import coordinate_curves
 
 DIGITS = jc.data.digits()
 PROBLEM = jc.problems.problem("multiclass")
-RATES = 2.0 ** np.arange(-11, -3)
+RATES = 2.0 ** np.arange(-11, -1)
 COORDINATE_RATE = 2.0**-7
 
 

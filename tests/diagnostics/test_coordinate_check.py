@@ -85,7 +85,13 @@ def test_activations_are_level_under_mup_only():
     of_mup = [found[True].slopes[name][-1] for name in ("Dense_0", "Dense_1", "Dense_2")]
     assert np.max(np.abs(of_mup)) < 0.2
     assert found[False].slopes["Dense_2"][-1] > 0.5
-    np.testing.assert_allclose(found[True].slopes["Dense_2"][0], -0.5, atol=0.15)
+
+
+def test_the_output_layer_of_mup_starts_with_the_slope_of_a_half():
+    """Of 64 seeds: the slope has a standard deviation of about 0.3 for two, and of 0.05 for 64."""
+    batch = Batch(jax.random.normal(KEY, (32, 8), jnp.float32), jnp.zeros(32, jnp.int32))
+    found = coordinate_check(make_network(True), WIDTHS, batch, key=KEY, steps=1, seeds=64)
+    np.testing.assert_allclose(found.slopes["Dense_2"][0], -0.5, atol=0.15)
 
 
 def report(*last):
