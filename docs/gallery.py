@@ -26,8 +26,9 @@ STEPS = 60
 PLAIN, ADAPTIVE = 0.015, 0.4  # learning rates, in units of the gradient and of the parameters
 PENALIZED = {"operator": prox_l1, "mask": None}
 NO_OPTIMIZERS = {  # parts of others
-    *("accelerated", "hutchinson_estimator_diag_hessian", "neuron_axes", "orthogonalized"),
-    *("schedule_free_eval_params", "trace_lookahead"),
+    *("accelerated", "describe_muon", "hutchinson_estimator_diag_hessian", "muon_dimensions"),
+    *("neuron_axes", "orthogonalized", "polar_factor", "schedule_free_eval_params"),
+    *("trace_lookahead", "two_axis_dimensions"),
 }
 
 # The arguments of an optimizer, where they are not `learning_rate=ADAPTIVE` alone.
@@ -113,13 +114,21 @@ SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+def is_optimizer(name: str) -> bool:
+    """Whether a public name of the package of optimizers has a path to draw."""
+    return not (name in NO_OPTIMIZERS or name.startswith("scale_by_") or name[0].isupper())
+
+
+def optimizer_of(name: str) -> Any:
+    """The optimizer whose path is drawn."""
+    return getattr(optimizers, name)(**ARGUMENTS.get(name, {"learning_rate": ADAPTIVE}))
+
+
 def optimizer_path(name: str) -> np.ndarray:
     """The points that it passes through, f[STEPS + 1, 2]. The parameters are a 1 x 2 matrix."""
-    surface = SURFACES["ravine"]
-    arguments = ARGUMENTS.get(name, {"learning_rate": ADAPTIVE})
-    optimizer = getattr(optimizers, name)(**arguments)
-    start = jnp.array([surface.start])
-    return np.asarray(trajectory(lambda w: surface.fn(w[0]), start, optimizer, STEPS))[:, 0]
+    surface, start = SURFACES["ravine"], jnp.array([SURFACES["ravine"].start])
+    path = trajectory(lambda w: surface.fn(w[0]), start, optimizer_of(name), STEPS)
+    return np.asarray(path)[:, 0]
 
 
 def schedule_curve(name: str) -> Figure:
@@ -155,7 +164,7 @@ def draw(folder: pathlib.Path, names: list[str]) -> set[str]:
             continue
         if name in SCHEDULES:
             figure = schedule_curve(name)
-        elif name in NO_OPTIMIZERS or name.startswith("scale_by_") or name[0].isupper():
+        elif not is_optimizer(name):
             continue
         else:
             path = optimizer_path(name)

@@ -97,6 +97,8 @@ def test_every_optimizer_and_schedule_has_a_picture():
     assert set(gallery.SCHEDULES) == set(public_names(jaxopt_course.schedules))
     optimizers = set(public_names(jaxopt_course.optimizers))
     assert gallery.NO_OPTIMIZERS | gallery.ARGUMENTS.keys() <= optimizers
+    for name in filter(gallery.is_optimizer, optimizers):
+        assert hasattr(gallery.optimizer_of(name), "update"), name
 
 
 @pytest.mark.parametrize(
