@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import jax
 
-from benchmarks._machine import RESULTS, machine, save_picture
+from benchmarks._machine import RESULTS, compact, machine, save_picture
 from jaxopt_course.plots import comparison_figures
 from jaxopt_course.workloads import (
     OPTIMIZERS,
@@ -69,27 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             resume=directory / "trials",
         )
         about = {"machine": machine(), "trials": names[2], "seconds": time.perf_counter() - begin}
-        summary = summarize(comparison)
-        (directory / SUMMARY).write_text(json.dumps({**about, **summary.as_json()}) + "\n")
-        write_report(summary, directory, comparison)
+        record = {**about, **summarize(comparison).as_json()}
+        (directory / SUMMARY).write_text(compact(record))
+        summary = redraw(directory, comparison)
     print(summary)  # noqa: T201
     print(directory)  # noqa: T201
 
 
-def redraw(directory: pathlib.Path) -> Summary:
-    """Write the report in ``directory`` again from its ``summary.json``."""
+def redraw(directory: pathlib.Path, comparison: Comparison | None = None) -> Summary:
+    """Write ``report.md`` in ``directory`` and its pictures from its ``summary.json``.
+
+    The picture of the learning curves is drawn if the trials are given.
+    """
     summary = Summary.from_json(json.loads((directory / SUMMARY).read_text()))
-    write_report(summary, directory)
-    return summary
-
-
-def write_report(
-    summary: Summary, directory: pathlib.Path, comparison: Comparison | None = None
-) -> None:
-    """Write ``report.md`` and its pictures; that of the learning curves if trials are given."""
     (directory / REPORT).write_text(summary.markdown())
     for name, figure in comparison_figures(comparison, summary).items():
         save_picture(figure, directory / f"{name}.png")
+    return summary
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks._machine import save_picture
+from benchmarks._machine import compact, save_picture
 from benchmarks._measure import table
 from jaxopt_course.plots._style import COLORS, finish, line_style, new_figure, panels
 
@@ -58,7 +57,7 @@ def write_report(
         The record as it was written.
     """
     record = {**about, "claims": [verdict.as_json() for verdict in verdicts]}
-    (directory / RECORD).write_text(json.dumps(record, allow_nan=False) + "\n")
+    (directory / RECORD).write_text(compact(record))
     (directory / TABLES).write_text(verdicts_markdown(verdicts))
     parts = [f"<h2>In short</h2>\n<pre>{html.escape(summary_text(verdicts))}</pre>"]
     for verdict in verdicts:
