@@ -3,10 +3,11 @@
     python -m benchmarks low_bits [--quick]
 
 Five small trainings with several seeds each, by AdamW at a constant learning rate. For moments
-of 8 and of 4 bits in every leaf: the final loss relative to float32, the largest update of any step
-over the learning rate (about 3 in float32), and the cosine between the update and that of float32
-moments which have seen the same gradients. For bfloat16 parameters: the final loss with rounding to
-nearest, stochastic rounding, Kahan summation, a float32 copy, and 8 more bits.
+of 8 bits, as integers and as floats, and of 4 bits in every leaf: the final loss relative to
+float32, the largest update of any step over the learning rate (about 3 in float32), and the cosine
+between the update and that of float32 moments which have seen the same gradients. For bfloat16
+parameters: the final loss with rounding to nearest, stochastic rounding, Kahan summation, a float32
+copy, and 8 more bits.
 """
 
 import itertools
@@ -56,8 +57,9 @@ def moments(
 ) -> dict[str, Any]:
     """Float32 moments against those of 8 and of 4 bits."""
     exact = adamw(RATE)
+    ways: dict[str, Any] = {"8 bits": {}, "float8": {"float8": True}, "4 bits": {"bits": 4}}
     coded = {
-        f"{bits} bits": quantized_state(exact, bits, min_size=2, chunk=None) for bits in (8, 4)
+        name: quantized_state(exact, min_size=2, chunk=None, **way) for name, way in ways.items()
     }
 
     def run(tx: Any, key: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Numbers of 8 or 4 bits with one scale per block: fine steps near 0, coarse ones near the largest.
 
-With s the largest magnitude of a block and r = |x| / s, numbers of 8 bits are
+With s the largest magnitude of a block and r = |x| / s, integers of 8 bits are
 
     signed:    code = round(127 * 2 r / (1 + r)), 0 below 1, with the sign;  r = y / (2 - y)
     positive:  code = round(255 * r^(1/4)), at least 1 where x > 0;          r = y^4
@@ -9,6 +9,12 @@ where y is the code over its largest. A signed number has an error of at most s 
 numbers below the smallest code become 0: rounding them up could double an update of Adam. Positive
 numbers keep their order of magnitude down to s / 255^4 = 2.4e-10 s, and smaller ones are raised to
 it: a second moment never becomes 0, so that no update is divided by 0.
+
+Floats of 8 bits are x / s times the largest of their dtype, rounded to nearest:
+
+    signed:    float8_e4m3fn, relative error at most 1 / 16 down to 3.5e-5 s
+    positive:  float8_e5m2, relative error at most 1 / 8 down to 1.1e-9 s, at least 2.7e-10 s where
+               x > 0
 
 Numbers of 4 bits are rounded to the nearest of 16 levels, times s:
 
@@ -34,7 +40,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from jaxopt_course.core import explicit_mesh, on_auto_axes, spec_of
 
@@ -55,6 +61,8 @@ LEVELS = {  # of 4 bits, by whether they are positive
         ]
     ),
 }
+FLOATS = {True: jnp.float8_e5m2, False: jnp.float8_e4m3fn}  # by whether they are positive
+INTEGERS = {True: jnp.uint8, False: jnp.int8}
 SMALLEST = 0.999 / (254 - 0.999)  # r of the code 0.999, so that the code 1 survives rounding
 
 
@@ -65,8 +73,9 @@ SMALLEST = 0.999 / (254 - 0.999)  # r of the code 0.999, so that the code 1 surv
 class QuantizedArray:
     """An array in blocks of 8-bit or 4-bit numbers.
 
-    codes: int8 (signed) or uint8 (positive), in the shape of the array. Two numbers of 4 bits that
-        are neighbours along the last axis share a byte, the first one in its lower half.
+    codes: int8 (signed) or uint8 (positive), or float8_e4m3fn (signed) or float8_e5m2 (positive),
+        in the shape of the array. Two numbers of 4 bits that are neighbours along the last axis
+        share a byte, the first one in its lower half.
     scales: the largest magnitude of each block, float32.
     block: number of entries, in the order of memory, that share a scale.
     bits: 8 or 4.
@@ -96,33 +105,53 @@ class QuantizedArray:
         return dataclasses.replace(self, codes=codes, scales=rule(self.scales.shape))
 
 
-def decode_blocks(codes: Any, scales: Any, positive: bool, bits: int) -> Float[Array, "*blocks n"]:
-    """The numbers of integer codes [*blocks, n] with one scale per block, [*blocks]."""
-    scales, code = scales[..., None], codes.astype(jnp.float32)
+def decode_blocks(codes: Any, scales: Any, dtype: Any, bits: int) -> Float[Array, "*blocks n"]:
+    """The numbers of codes [*blocks, n] of this dtype with one scale per block, [*blocks]."""
+    scales, positive = scales[..., None], _is_positive(dtype)
     if bits == 4:
         x = jnp.asarray(LEVELS[positive], jnp.float32)[codes] * scales
         return jnp.maximum(x, TINY) if positive else x
-    if not positive:
-        return code / (254 - jnp.abs(code)) * scales
-    y = code * (1 / 255)
-    return jnp.where(codes > 0, jnp.maximum(jnp.square(jnp.square(y)) * scales, TINY), 0)
+    code = codes.astype(jnp.float32)
+    if _is_float(dtype):
+        x = code / float(jnp.finfo(dtype).max) * scales
+    elif positive:
+        x = jnp.square(jnp.square(code * (1 / 255))) * scales
+    else:
+        x = code / (254 - jnp.abs(code)) * scales
+    return jnp.where(code > 0, jnp.maximum(x, TINY), 0) if positive else x
 
 
 def encode_blocks(
-    x: Float[Array, "*blocks n"], positive: bool, bits: int
-) -> tuple[Int[Array, "*blocks n"], Float[Array, "*blocks"]]:
-    """Codes [*blocks, n], whose lowest bits count, and scales [*blocks] of float32 numbers."""
+    x: Float[Array, "*blocks n"], dtype: Any, bits: int
+) -> tuple[Shaped[Array, "*blocks n"], Float[Array, "*blocks"]]:
+    """Codes [*blocks, n] to be cast to ``dtype``, and scales [*blocks] of float32 numbers.
+
+    Only the lowest bits of integer codes count.
+    """
+    positive = _is_positive(dtype)
     scales = jnp.maximum(jnp.max(x if positive else jnp.abs(x), axis=-1), TINY)
     r = x * (1 / scales)[..., None]
     if bits == 4:
         halves = [(low + high) / 2 for low, high in itertools.pairwise(LEVELS[positive])]
         return sum((r >= half).astype(jnp.int32) for half in halves), scales
-    if not positive:
+    if _is_float(dtype):
+        info = jnp.finfo(dtype)
+        y, least = r * float(info.max), float(info.smallest_subnormal)
+    elif positive:
+        y, least = _nearest(jnp.clip(255 * jnp.sqrt(jnp.sqrt(r)), 1, 255)), 1
+    else:
         y = 254 * r / (1 + jnp.abs(r))
         return _nearest(jnp.where(jnp.abs(r) < SMALLEST, 0, y)), scales
     as_bits = jax.lax.bitcast_convert_type(x, jnp.int32)  # so that subnormal numbers are positive
-    y = _nearest(jnp.clip(255 * jnp.sqrt(jnp.sqrt(r)), 1, 255))
-    return jnp.where(as_bits > 0, y, 0), scales
+    return (jnp.where(as_bits > 0, jnp.maximum(y, least), 0) if positive else y), scales
+
+
+def _is_float(dtype: Any) -> bool:
+    return jnp.dtype(dtype) in map(jnp.dtype, FLOATS.values())
+
+
+def _is_positive(dtype: Any) -> bool:
+    return jnp.dtype(dtype) in (jnp.dtype(FLOATS[True]), jnp.dtype(INTEGERS[True]))
 
 
 def _nearest(y: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
@@ -159,14 +188,14 @@ def _scale_spec(x: Float[Array, "*shape"], block: int) -> PartitionSpec:
     return PartitionSpec(*first, last if shape[-1] % devices == 0 else None)
 
 
-def encode(x: Float[Array, "*shape"], block: int, positive: bool, bits: int = 8) -> QuantizedArray:
-    """``x``, float32, in blocks, of which the last may be short.
+def encode(x: Float[Array, "*shape"], block: int, dtype: Any, bits: int = 8) -> QuantizedArray:
+    """``x``, float32, in blocks of codes of this dtype, of which the last may be short.
 
     Four bits become eight where a device does not hold whole pairs along the last axis.
     """
     codes, bits = (spec_of(x), bits) if bits == 8 or _has_pairs(x) else (spec_of(x), 8)
     like = QuantizedArray(codes, _scale_spec(x, block), block, bits)
-    return on_auto_axes(lambda x: _encoded(x, block, positive, bits), x, like=like)
+    return on_auto_axes(lambda x: _encoded(x, block, dtype, bits), x, like=like)
 
 
 def _has_pairs(x: Float[Array, "*shape"]) -> bool:
@@ -179,22 +208,22 @@ def _has_pairs(x: Float[Array, "*shape"]) -> bool:
     return x.shape[-1] % (2 * devices) == 0
 
 
-def _encoded(x: Float[Array, "*shape"], block: int, positive: bool, bits: int) -> QuantizedArray:
+def _encoded(x: Float[Array, "*shape"], block: int, dtype: Any, bits: int) -> QuantizedArray:
     shape = _scale_shape(x.shape, block)
     missing = math.prod(shape) * block - x.size
     padded = jnp.pad(x.reshape(-1), (0, missing)) if missing else x
-    codes, scales = encode_blocks(padded.reshape(*shape, block), positive, bits)
+    codes, scales = encode_blocks(padded.reshape(*shape, block), dtype, bits)
     codes = codes.reshape(-1)[: x.size] if missing else codes
     codes = codes.reshape(x.shape)
     if bits == 4:
         pairs = codes.reshape(*x.shape[:-1], -1, 2)
         codes = pairs[..., 0] | (pairs[..., 1] << 4)
-    return QuantizedArray(codes.astype(jnp.uint8 if positive else jnp.int8), scales, block, bits)
+    return QuantizedArray(codes.astype(dtype), scales, block, bits)
 
 
 def encode_like(x: Any, old: Any) -> Any:
     """``x``, encoded if ``old`` is."""
-    return encode(x, old.block, old.codes.dtype == jnp.uint8, old.bits) if is_coded(old) else x
+    return encode(x, old.block, old.codes.dtype, old.bits) if is_coded(old) else x
 
 
 def is_coded(part: Any) -> bool:
@@ -208,12 +237,13 @@ def decode(part: Any) -> Any:
 
 
 def _decoded(array: QuantizedArray) -> Float[Array, "*shape"]:
-    scales, block, positive = array.scales, array.block, array.codes.dtype == jnp.uint8
-    codes = array.codes.astype(jnp.int32)
+    codes, scales, block = array.codes, array.scales, array.block
     if array.bits == 4:
+        codes = codes.astype(jnp.int32)
         codes = jnp.stack([codes & 15, (codes >> 4) & 15], axis=-1).reshape(array.decoded_shape)
     missing = scales.size * block - codes.size
     padded = jnp.pad(codes.reshape(-1), (0, missing)) if missing else codes
-    x = decode_blocks(padded.reshape(*scales.shape, block), scales, positive, array.bits)
+    dtype = array.codes.dtype
+    x = decode_blocks(padded.reshape(*scales.shape, block), scales, dtype, array.bits)
     x = x.reshape(-1)[: codes.size] if missing else x
     return x.reshape(array.decoded_shape)

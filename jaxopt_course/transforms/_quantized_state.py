@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from jaxopt_course.core import GradientTransformationExtraArgs, Params, State, checks, explicit_mesh
 
 from ._chunks import by_chunks, row
-from ._companding import decode, encode, encode_like, is_coded
+from ._companding import FLOATS, INTEGERS, decode, encode, encode_like, is_coded
 from ._elementwise import kinds_of, leaf_numbers, leaf_programs, owner_of
 
 
@@ -46,6 +46,7 @@ def quantized_state(
     bits: int = 8,
     block: int | None = None,
     *,
+    float8: bool = False,
     kind: Callable[[str], Kind] = moment_kind,
     min_size: int = 4096,
     chunk: int | None = 65536,
@@ -62,6 +63,9 @@ def quantized_state(
         bits: 8 or 4, static.
         block: number of entries that share a scale, static, in [1, inf), and even for 4 bits. By
             default 256, or 128 for 4 bits.
+        float8: whether the 8 bits are floats, ``float8_e4m3fn`` for signed moments and
+            ``float8_e5m2`` for positive ones, which accelerators convert in hardware. Their errors
+            are larger: at most 6 % and 12 % of an entry instead of 1 % and 1 % of a large one.
         kind: a function of the name of a field that returns ``"signed"`` or ``"positive"`` for
             moments, else None. Positive moments must not be negative, and never become 0.
         min_size: number of entries from which a leaf is large, static, in [1, inf).
@@ -81,6 +85,8 @@ def quantized_state(
         raise ValueError(f"{owner}: `bits` must be 4 or 8, got {bits}.")
     block = (256 if bits == 8 else 128) if block is None else block
     checks.integer(owner, "block", block, "[1, inf)")
+    if float8 and bits != 8:
+        raise ValueError(f"{owner}: `float8` needs `bits` of 8, got {bits}.")
     if bits == 4 and block % 2:
         raise ValueError(f"{owner}: `block` must be even for 4 bits, got {block}.")
     checks.integer(owner, "min_size", min_size, "[1, inf)")
@@ -89,6 +95,7 @@ def quantized_state(
         if chunk % block:
             raise ValueError(f"{owner}: `chunk` must be a multiple of {block}, got {chunk}.")
     inner = checks.transformation(owner, "optimizer", optimizer)
+    dtypes = FLOATS if float8 else INTEGERS
     known: dict[Any, bool] = {}  # whether the optimizer is elementwise on such parameters
 
     def in_chunks(like: PyTree) -> bool:
@@ -101,7 +108,8 @@ def quantized_state(
         return known[kinds]
 
     def init(params):
-        return QuantizedState(_encoded(inner.init(params), params, kind, min_size, block, bits))
+        encoder = lambda x, positive: encode(x, block, dtypes[positive], bits)
+        return QuantizedState(_encoded(inner.init(params), params, kind, min_size, encoder))
 
     def update(updates, state, params=None, **extra_args):
         checks.state(owner, state, QuantizedState)
@@ -127,10 +135,9 @@ def _encoded(
     params: Params,
     kind: Callable[[str], Kind],
     min_size: int,
-    block: int,
-    bits: int,
+    encoder: Callable[[Any, bool], Any],
 ) -> State:
-    """``state`` with its large moments in blocks."""
+    """``state`` with its large moments encoded by ``encoder``, which is told which are positive."""
     numbers, shapes = leaf_numbers(params), [jnp.shape(x) for x in jax.tree.leaves(params)]
 
     def kept(path: Any, leaf: Any) -> Any:
@@ -139,7 +146,7 @@ def _encoded(
             return leaf
         named = [key.name for key in before if isinstance(key, jax.tree_util.GetAttrKey)]
         is_moment = kind(named[-1]) if named and leaf.dtype == jnp.float32 else None
-        return leaf if is_moment is None else encode(leaf, block, is_moment == "positive", bits)
+        return leaf if is_moment is None else encoder(leaf, is_moment == "positive")
 
     return jax.tree_util.tree_map_with_path(kept, state)
 

@@ -11,6 +11,10 @@ MEMBERS = {
         transforms.quantized_state,
         fixed={"optimizer": INNER, "bits": 4, "min_size": 2, "block": 4, "chunk": 4},
     ),
+    "quantized_state:float8": Member(
+        transforms.quantized_state,
+        fixed={"optimizer": INNER, "float8": True, "min_size": 2, "block": 4, "chunk": 4},
+    ),
     "split_weights": Member(transforms.split_weights, fixed={"optimizer": INNER}),
 }
 
