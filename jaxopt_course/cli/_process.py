@@ -11,6 +11,8 @@ finalizer or in a callback of the garbage collector, and other code may catch it
 it again until it propagates. The intervals are random, because the code that drops it may run
 periodically. It is not raised during an import, where modules written in C would print it. A second
 signal ends the process at once, from a thread: the main thread may be inside a compiled program.
+The thread also wakes the main thread up until it has seen the first one, which it may have missed
+if the signal came just before a system call or to another thread.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ import io
 import os
 import pathlib
 import random
+import select
 import signal
 import sys
 import threading
@@ -263,7 +266,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 def _raise_again(_: int, frame: FrameType | None) -> None:
-    if not _Noted.running:
+    if not (_Noted.running and _Noted.number):
         return
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, random.uniform(*INTERVAL))
@@ -287,8 +290,13 @@ def _propagates(error: BaseException | None) -> bool:
 
 def _end_at_second(read: int) -> None:
     first = None
-    while number := next(iter(os.read(read, 1)), 0):
-        now = time.monotonic()
+    while True:
+        # The main thread may have begun to wait before it saw the first signal: wake it up.
+        unseen = first is not None and not _Noted.number and hasattr(signal, "SIGALRM")
+        if unseen and not select.select([read], [], [], INTERVAL[1])[0]:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            continue
+        number, now = os.read(read, 1)[0], time.monotonic()
         if number in SIGNALS and first is None:
             first = now
         elif number in SIGNALS and first is not None and now - first > ONE_REQUEST:

@@ -146,6 +146,13 @@ def test_two_signals_at_the_same_time_are_one_request():
     assert ended(process, 143) == "jaxopt-course train: terminated.\n"
 
 
+def test_a_signal_that_another_thread_receives_ends_the_command():
+    """The main thread waits, and nothing interrupts its system call."""
+    body = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {15})\ntime.sleep(60)"
+    process = run(body, signal.SIGTERM)
+    assert ended(process, 143, seconds=20) == "jaxopt-course train: terminated.\n"
+
+
 def test_imports_are_not_broken_off(tmp_path):
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(1)\nprint('whole', flush=True)\n")
     body = f"sys.path.insert(0, {str(tmp_path)!r})\nimport slow\ntime.sleep(60)"

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 
 from jaxopt_course.optimizers import (
     muon,
@@ -140,3 +141,24 @@ def test_the_polar_factor_of_a_matrix_without_full_rank_is_a_partial_isometry(ke
     np.testing.assert_allclose(q @ q.mT @ q, q, atol=1e-12)
     np.testing.assert_allclose(jnp.trace(q.mT @ q, axis1=1, axis2=2), [2, 2, 2], atol=1e-12)
     assert not polar_factor(jnp.zeros((3, 2))).any()
+
+
+@pytest.mark.parametrize("method", ["svd", "qdwh"])
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 4, 4)])
+def test_polar_factors_are_those_of_scipy(shape, method, key):
+    x = jax.random.normal(key, shape, complex)
+    for scale in (1e-150, 1.0, 1e150):
+        found = polar_factor(scale * x, method)
+        for own, matrix in zip(
+            found.reshape(-1, *shape[-2:]), x.reshape(-1, *shape[-2:]), strict=True
+        ):
+            np.testing.assert_allclose(own, scipy.linalg.polar(matrix)[0], atol=1e-13)
+
+
+def test_qr_decompositions_complete_the_polar_factor_of_a_matrix_without_full_rank(key):
+    x = jax.random.normal(key, (6, 2)) @ jax.random.normal(key, (2, 4))
+    q = polar_factor(x, "qdwh")
+    np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(q @ (q.T @ x), x, atol=1e-12)
+    with pytest.raises(ValueError, match="`method` must be"):
+        polar_factor(x, "qr")
