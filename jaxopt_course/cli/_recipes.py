@@ -1,8 +1,8 @@
 """The optimizers that the command line offers, taken from :mod:`jaxopt_course.optimizers`.
 
-A recipe is an optimizer that takes a learning rate first and has defaults for everything else. Its
-numbers and switches become options, whose help is that of its docstring. Its dtypes and masks do
-not.
+A recipe is an optimizer that takes a learning rate first and has defaults for everything else but a
+key, which is 0 by default. Its numbers and switches become options, whose help is that of its
+docstring. Its dtypes and masks do not.
 """
 
 import inspect
@@ -60,11 +60,12 @@ def _read(name: str, function: Any) -> Recipe | None:
     if not is_optimizer or not parameters or parameters[0].name != "learning_rate":
         return None
     others = parameters[1:]
-    if any(p.default is p.empty and p.kind != p.VAR_KEYWORD for p in others):
+    is_needed = lambda p: p.default is p.empty and p.kind != p.VAR_KEYWORD and p.name != "key"
+    if any(map(is_needed, others)):
         return None
     helps = _argument_helps(inspect.getdoc(function) or "")
     options = {
-        p.name: Option(kind, p.default, helps.get(p.name, ""))
+        p.name: Option(kind, 0 if p.name == "key" else p.default, helps.get(p.name, ""))
         for p in others
         if (kind := _kind(p)) is not None
     }
@@ -73,8 +74,10 @@ def _read(name: str, function: Any) -> Recipe | None:
 
 
 def _kind(parameter: inspect.Parameter) -> Any:
-    """The type of a hyperparameter on the command line; None if it is not a number or a switch."""
+    """The type of a hyperparameter on the command line; None if it is no number, switch or key."""
     default, annotation = parameter.default, parameter.annotation
+    if parameter.name == "key":
+        return int
     if isinstance(default, bool):
         return bool
     if isinstance(default, int | float):
@@ -88,9 +91,11 @@ def _argument_helps(doc: str) -> dict[str, str]:
     if section is None:
         return {}
     entries = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", section[1], re.MULTILINE | re.DOTALL)
-    # A schedule cannot be given on the command line.
-    texts = {name: " ".join(text.replace(", or a schedule", "").split()) for name, text in entries}
-    return {name: text[:1].upper() + text[1:] for name, text in texts.items()}
+    # Neither a schedule nor a typed key can be given on the command line.
+    words = {", or a schedule": "", "a typed key, or an int as its seed": "the seed of its key"}
+    for api, shown in words.items():
+        entries = [(name, " ".join(text.split()).replace(api, shown)) for name, text in entries]
+    return {name: text[:1].upper() + text[1:] for name, text in entries}
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
