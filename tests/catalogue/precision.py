@@ -14,6 +14,7 @@ MEMBERS = {
     "quantized_state:float8": Member(
         transforms.quantized_state,
         fixed={"optimizer": INNER, "float8": True, "min_size": 2, "block": 4, "chunk": 4},
+        exempt={"wide": "moments are kept in floats of 8 bits, by design"},
     ),
     "split_weights": Member(transforms.split_weights, fixed={"optimizer": INNER}),
 }
