@@ -11,7 +11,8 @@ of 0, as the paper advises.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ PROBLEM = jc.problems.problem("multiclass")
 RATES = 2.0 ** np.arange(-11, -1)
 COORDINATE_RATE = 2.0**-7
 
+Losses: TypeAlias = dict[str, dict[int, np.ndarray]]  # of each rate, by parametrization and size
+
 
 def main() -> None:
     """Print both tables, and write ``results/transfer.json`` and ``.png``."""
@@ -40,30 +43,21 @@ def main() -> None:
         widths, checked, seeds, epochs = widths[:3], checked[:3], 1, 1
     names = {"muP": True, "standard": False}
     losses = {
-        name: {width: loss_of_rates(width, widths[0], own, seeds, epochs) for width in widths}
+        name: {
+            width: loss_of_rates(functools.partial(model, width, widths[0], own), seeds, epochs)
+            for width in widths
+        }
         for name, own in names.items()
     }
-    best = {
-        name: {f"width {w}": float(RATES[np.nanargmin(x)]) for w, x in rows.items()}
-        for name, rows in losses.items()
-    }
-    print(table({k: {w: f"2^{np.log2(r):.0f}" for w, r in v.items()} for k, v in best.items()}))  # noqa: T201
+    best = best_rates(losses, "width")
     batch = jc.Batch(DIGITS.inputs[:256], DIGITS.targets[:256])
     check = functools.partial(coordinate_check, widths=checked, batch=batch, key=jax.random.key(0))
     make = lambda own: lambda width: from_zero(*model(width, checked[0], own, COORDINATE_RATE))
     reports = {name: check(make(own), steps=11, seeds=seeds) for name, own in names.items()}
-    slopes = {
-        name: {
-            f"{layer}, {steps} steps": float(slope[steps])
-            for layer, slope in report.slopes.items()
-            for steps in (5, 11)
-        }
-        for name, report in reports.items()
-    }
+    slopes = {name: slopes_of(report) for name, report in reports.items()}
     for report in reports.values():
         print(report)  # noqa: T201
-    as_lists = {k: {str(w): x.tolist() for w, x in v.items()} for k, v in losses.items()}
-    figures = {"rates": RATES.tolist(), "best": best, "losses": as_lists, "slopes": slopes}
+    figures = {"rates": RATES.tolist(), "best": best, "losses": as_lists(losses), "slopes": slopes}
     path = save("transfer", vars(options) | figures)
     picture = save_picture(coordinate_curves(reports), path.with_suffix(".png"))
     print(path, picture, sep="\n")  # noqa: T201
@@ -97,15 +91,37 @@ def task_of(width: int) -> Any:
     return jc.linen_task(network, DIGITS.inputs[:1], PROBLEM)
 
 
-def loss_of_rates(width: int, base: int, is_mup: bool, seeds: int, epochs: int) -> np.ndarray:
+def loss_of_rates(build: Callable[[Any], Any], seeds: int, epochs: int) -> np.ndarray:
     """The loss of each rate, a mean over seeds; NaN where one of them diverged."""
-    train = jc.make_train(
-        lambda rate: model(width, base, is_mup, rate), DIGITS, epochs=epochs, batch_size=64
-    )
+    train = jc.make_train(build, DIGITS, epochs=epochs, batch_size=64)
     last = lambda *arguments: train(*arguments).history["loss"][-1]
     run = jax.jit(jc.make_population(last, ("hyperparameters", "key")))
     keys = jax.random.split(jax.random.key(1), seeds)
     return np.asarray(jnp.mean(run(keys, jnp.asarray(RATES, jnp.float32), None), axis=1))
+
+
+def best_rates(losses: Losses, size: str) -> dict[str, dict[str, float]]:
+    """The rate with the lowest loss of each parametrization and size, which are printed too."""
+    best = {
+        name: {f"{size} {n}": float(RATES[np.nanargmin(x)]) for n, x in rows.items()}
+        for name, rows in losses.items()
+    }
+    print(table({k: {n: f"2^{np.log2(r):.0f}" for n, r in v.items()} for k, v in best.items()}))  # noqa: T201
+    return best
+
+
+def as_lists(losses: Losses) -> dict[str, dict[str, list[float]]]:
+    """The losses as JSON has them."""
+    return {k: {str(n): x.tolist() for n, x in v.items()} for k, v in losses.items()}
+
+
+def slopes_of(report: Any) -> dict[str, float]:
+    """The slopes of the layers after 5 and 11 steps."""
+    return {
+        f"{layer}, {steps} steps": float(slope[steps])
+        for layer, slope in report.slopes.items()
+        for steps in (5, 11)
+    }
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ residual branch by r^-a, and the hyperparameters of leaves inside of the blocks 
     learning rate    r^(a-1), and r^(2a-1) for sgd
     eps              r^-a
 
-too. The paper's table is for AdamW. Gradients inside of the blocks are proportional to r^-a, hence
-the factor for sgd.
+too; the weight decay has no factor of the depth. The paper's table is for AdamW. Gradients inside
+of the blocks are proportional to r^-a, hence the factor for sgd.
 
 References: Yang, Hu et al., "Tensor Programs V: Tuning Large Neural Networks via Zero-Shot
 Hyperparameter Transfer", 2022, table 3, https://arxiv.org/abs/2203.03466; Yang, Simon & Bernstein,

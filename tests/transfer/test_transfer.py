@@ -230,6 +230,70 @@ def test_dimensions_tell_what_shapes_do_not():
     assert mup(base, target, "sgd", dimensions=lambda params: {"w": spec})["w"].learning_rate == 2
 
 
+# Training
+
+
+WIDTH, CLASSES, BASE_DEPTH, TAKEN = 32, 4, 2, 5
+BUILD = {  # Adam's eps is about as large as its gradients at the base depth
+    "adam": lambda m: adamw(
+        0.006 * m.learning_rate, eps=0.02 * m.eps, weight_decay=0.1 * m.weight_decay
+    ),
+    "sgd": lambda m: sgd(0.3 * m.learning_rate),
+}
+
+
+def moved(depth, kind, alpha):
+    """By how much steps change the outputs of the last block, as a root mean square.
+
+    ``alpha`` is None for the standard parametrization. A branch is a linear map, tanh, and a linear
+    map that starts at 0, so that all depths start with the same function.
+    """
+    ratio = depth / BASE_DEPTH
+    multiplier = 1.0 if alpha is None else ratio**-alpha
+
+    def last_block(params, inputs):
+        branch = lambda h, own: jnp.tanh(h @ own["first"]) @ own["last"]
+        add = lambda h, own: (h + multiplier * branch(h, own), None)
+        return jax.lax.scan(add, inputs, params["blocks"])[0]
+
+    def loss(params, inputs):
+        targets = jnp.sign(inputs[:, :CLASSES] * inputs[:, CLASSES : 2 * CLASSES])
+        return jnp.mean((last_block(params, inputs) @ params["head"] - targets) ** 2)
+
+    @jax.jit
+    def run():
+        keys = jax.random.split(jax.random.key(0), 3)
+        inputs = jax.random.normal(keys[0], (64, WIDTH))
+        first = jax.random.normal(keys[1], (depth, WIDTH, WIDTH)) / WIDTH**0.5
+        head = jax.random.normal(keys[2], (WIDTH, CLASSES)) / WIDTH**0.5
+        params = {"blocks": {"first": first, "last": jnp.zeros_like(first)}, "head": head}
+        blocks = {"blocks": True, "head": False}
+        tx = BUILD[kind](Multipliers())
+        if alpha is not None:
+            multipliers = completep(params, params, ratio, blocks, kind, alpha=alpha)
+            tx = with_multipliers(BUILD[kind], multipliers)
+
+        def step(carry, _):
+            params, state = carry
+            updates, state = tx.update(jax.grad(loss)(params, inputs), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=TAKEN)
+        return jnp.sqrt(jnp.mean((last_block(params, inputs) - inputs) ** 2))
+
+    return float(run())
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_the_last_block_moves_about_equally_at_every_depth(kind):
+    """In the standard parametrization it moves further in a deeper network."""
+    shallow = moved(BASE_DEPTH, kind, 1.0)
+    for alpha in (0.5, 1.0):
+        assert 1 / 1.4 < moved(8 * BASE_DEPTH, kind, alpha) / shallow < 1.4
+    assert moved(8 * BASE_DEPTH, kind, None) > 2 * shallow
+
+
 # Use
 
 
