@@ -11,6 +11,9 @@ from ._space import space_of
 from ._study import Mode, columns_table
 
 
+UNRELATED = 0.1  # cosines below this are pointed out: those of unrelated directions are about 0
+
+
 class GradientTuningResult(NamedTuple):
     """The result of :func:`tune_by_gradient`; ``print`` it.
 
@@ -79,11 +82,12 @@ class GradientTuningResult(NamedTuple):
             ("first score", self.values[0].tolist()),
             ("best score", self.values[chosen, starts].tolist()),
             ("at step", chosen),
-            ("agreement", self.agreement[0].tolist()),
             ("", ends),
         ]
-        if np.isnan(self.agreement).all():
-            del columns[4]
+        if not np.isnan(self.agreement).all():
+            unrelated = (self.agreement < UNRELATED).sum(0)
+            columns.insert(4, ("agreement at first", self.agreement[0].tolist()))
+            columns.insert(5, (f"steps below {UNRELATED}", unrelated))
         table = columns_table(columns)
         if not np.isfinite(losses).any():
             return table

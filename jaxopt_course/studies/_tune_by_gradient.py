@@ -36,7 +36,7 @@ from jaxopt_course.optimizers import adam
 from jaxopt_course.training import OutcomeCode, Rows, Run, make_population
 
 from ._designs import sobol_design
-from ._gradient_result import GradientTuningResult
+from ._gradient_result import UNRELATED, GradientTuningResult
 from ._space import Float, Points, Space
 from ._study import Metric, Mode, Ranking, Study, best_text, digest, metric_name
 from ._table import open_store
@@ -44,7 +44,6 @@ from ._table import open_store
 
 STARTS = 2**32 - 1  # folded into the key for the starts that are drawn; seeds are smaller
 RATE = 0.05  # of Adam: a twentieth of the range in each step
-UNRELATED = 0.1  # cosines below this are warned of: unrelated directions have a cosine of about 0
 
 
 class ChaosWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import chex
 import jax
@@ -72,8 +73,11 @@ def test_a_start_that_fails_is_discarded(result):
 
 def test_a_result_is_printed(result):
     text = str(result)
-    assert text.splitlines()[0].split() == ["start", "first", "score", "best", "score", "at",
-                                            "step", "agreement"]  # fmt: skip
+    names = re.split(r" {2,}", text.splitlines()[0].strip())
+    assert names == ["start", "first score", "best score", "at step", "agreement at first",
+                     "steps below 0.1"]  # fmt: skip
+    counts = (result.agreement < 0.1).sum(0)
+    assert [int(line.split()[5]) for line in text.splitlines()[1:4]] == counts.tolist()
     assert "30 steps in" in text
     assert text.splitlines()[-1].startswith("rate")
 
