@@ -18,7 +18,8 @@ from benchmarks._measure import table
 
 
 FOLDER = pathlib.Path(__file__).parent
-BY_NAME_ONLY = ("claims", "comparison", "targets")  # a quarter of an hour and more
+# They take about ten minutes or more each.
+BY_NAME_ONLY = ("claims", "comparison", "hypergradients", "targets", "transfer_depth")
 
 
 def main(arguments: Sequence[str]) -> int:
