@@ -87,6 +87,7 @@ def test_activations_are_level_under_mup_only():
     assert found[False].slopes["Dense_2"][-1] > 0.5
 
 
+@pytest.mark.exhaustive
 def test_the_output_layer_of_mup_starts_with_the_slope_of_a_half():
     """Of 64 seeds: the slope has a standard deviation of about 0.3 for two, and of 0.05 for 64."""
     batch = Batch(jax.random.normal(KEY, (32, 8), jnp.float32), jnp.zeros(32, jnp.int32))

@@ -101,6 +101,7 @@ for how, error in (("raise", jc.training.DivergenceError), ("stop", FloatingPoin
 """
 
 
+@pytest.mark.exhaustive
 def test_the_flag_of_jax_stops_at_nan_and_at_nothing_else():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
