@@ -79,6 +79,7 @@ OTHER_NUMBERS = {
     "stochastic_rounding": "random numbers are drawn for each array",
     "quantized_state": "other entries share a scale",
     "quantized_state:4 bits": "other entries share a scale",
+    "quantized_state:float8": "other entries share a scale",
 }
 
 
