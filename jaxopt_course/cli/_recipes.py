@@ -74,7 +74,7 @@ def _read(name: str, function: Any) -> Recipe | None:
 
 
 def _kind(parameter: inspect.Parameter) -> Any:
-    """The type of a hyperparameter on the command line; None if it is no number, switch or key."""
+    """The type of an option: that of a number, a switch or a seed; None if it is none of these."""
     default, annotation = parameter.default, parameter.annotation
     if parameter.name == "key":
         return int

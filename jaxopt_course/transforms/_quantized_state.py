@@ -64,8 +64,9 @@ def quantized_state(
         block: number of entries that share a scale, static, in [1, inf), and even for 4 bits. By
             default 256, or 128 for 4 bits.
         float8: whether the 8 bits are floats, ``float8_e4m3fn`` for signed moments and
-            ``float8_e5m2`` for positive ones, which accelerators convert in hardware. Their errors
-            are larger: at most 6 % and 12 % of an entry instead of 1 % and 1 % of a large one.
+            ``float8_e5m2`` for positive ones, which accelerators convert in hardware. Their
+            relative errors are at most 1/16 and 1/8. A moment does not follow smaller changes
+            within its block, such as those that ``b2=0.999`` makes after some tens of steps.
         kind: a function of the name of a field that returns ``"signed"`` or ``"positive"`` for
             moments, else None. Positive moments must not be negative, and never become 0.
         min_size: number of entries from which a leaf is large, static, in [1, inf).

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import optax
 import pytest
 
 from jaxopt_course import optimizers, transforms
-from tests.transforms.test_quantized_state import Held, random_sizes, trained
+from tests.transforms.test_four_bits import holding
+from tests.transforms.test_quantized_state import random_sizes, trained
 
 
 DTYPES = {"signed": ml_dtypes.float8_e4m3fn, "positive": ml_dtypes.float8_e5m2}
@@ -18,13 +18,7 @@ ERRORS = {"signed": 1 / 16, "positive": 1 / 8}
 
 def kept(x, kind):
     """``x`` after it was encoded with a scale for each row and decoded, and its codes."""
-
-    hold = optax.GradientTransformation(
-        Held, lambda updates, state, params=None: (state.gradient, Held(updates))
-    )
-    tx = transforms.quantized_state(
-        hold, block=x.shape[-1], float8=True, kind=lambda field: kind, min_size=1, chunk=None
-    )
+    tx = holding(x.shape[-1], kind, 8, float8=True)
     state = tx.init(x)
     return tx.update(jnp.zeros_like(x), state)[0], state.inner_state.gradient
 

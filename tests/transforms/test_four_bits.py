@@ -28,7 +28,7 @@ class Held(NamedTuple):
     gradient: jax.Array
 
 
-def holding(block, kind, bits=4):
+def holding(block, kind, bits=4, **options):
     """An optimizer that keeps the last gradient."""
 
     def update(updates, state, params=None, **extra_args):
@@ -36,7 +36,7 @@ def holding(block, kind, bits=4):
 
     hold = GradientTransformationExtraArgs(Held, update)
     return transforms.quantized_state(
-        hold, bits, block, kind=lambda field: kind, min_size=1, chunk=None
+        hold, bits, block, kind=lambda field: kind, min_size=1, chunk=None, **options
     )
 
 
