@@ -103,7 +103,7 @@ def test_imports_point_downwards():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("tasks/_targets", "from jaxopt_course.training import fit"),
+        ("tasks/_task", "from jaxopt_course.training import fit"),
         ("optimizers/_adam", "from jaxopt_course.tasks import Task"),
         ("optimizers/_adam", "from jaxopt_course.optimizers import sgd"),
         ("optimizers/_adam", "from jaxopt_course.unheard_of import sgd"),

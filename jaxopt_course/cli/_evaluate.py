@@ -35,8 +35,7 @@ from jaxopt_course.training import Bundle, apply_bundle, evaluate, load_bundle, 
 from ._options import Directory, Name, TableFile, TrainOptions, parse
 from ._process import COMPLETED, UsageError, print_out
 from ._report import json_text, print_table
-from ._setup import load_data, prepare
-from ._tables import names_in
+from ._setup import load_data, names_in, prepare
 
 
 RECORD, BUNDLE = "run.json", "model.bundle"

@@ -33,6 +33,7 @@ from ._process import UsageError, pop_mesh, say, usage_errors
 from ._report import show_stage
 from ._setup import (
     Examples,
+    classes_of,
     describe_model,
     epoch_steps,
     load_data,
@@ -42,7 +43,6 @@ from ._setup import (
     prepare,
 )
 from ._space import Range, check_ends, read_space, traced_apart, with_values
-from ._tables import classes_of
 
 
 FOLDS, TRIALS = 1, 2  # uses of the key

@@ -5,6 +5,7 @@ from ._augmentation import affine as affine
 from ._augmentation import compose as compose
 from ._augmentation import cutout as cutout
 from ._augmentation import gaussian_noise as gaussian_noise
+from ._augmentation import mixup as mixup
 from ._augmentation import random_affine as random_affine
 from ._augmentation import random_flip as random_flip
 from ._augmentation import resample as resample
@@ -32,11 +33,6 @@ from ._dataset import iris as iris
 from ._dataset import load as load
 from ._dataset import wine as wine
 from ._encoding import TableEncoder as TableEncoder
-from ._folds import Folds as Folds
-from ._folds import bootstrap_weights as bootstrap_weights
-from ._folds import class_weights as class_weights
-from ._folds import k_fold as k_fold
-from ._mixup import mixup as mixup
 from ._mnist import download as download
 from ._mnist import mnist as mnist
 from ._mnist import read_idx as read_idx
@@ -44,7 +40,11 @@ from ._scaling import Scaler as Scaler
 from ._scaling import fit_scaler as fit_scaler
 from ._scaling import scale_features as scale_features
 from ._scaling import unscale_features as unscale_features
+from ._split import Folds as Folds
 from ._split import Split as Split
+from ._split import bootstrap_weights as bootstrap_weights
+from ._split import class_weights as class_weights
+from ._split import k_fold as k_fold
 from ._split import split as split
 from ._synthetic import Quadratic as Quadratic
 from ._synthetic import ill_conditioned_quadratic as ill_conditioned_quadratic

@@ -1,7 +1,5 @@
 """Flax Linen layers and models over pure functions, with explicit ``train`` and RNG streams."""
 
-from ._attention import causal_attention as causal_attention
-from ._attention import rotary as rotary
 from ._batch_norm import BatchNorm as BatchNorm
 from ._batch_norm import batch_norm as batch_norm
 from ._batch_norm import normalize_by_moments as normalize_by_moments
@@ -28,10 +26,12 @@ from ._layer_norm import group_norm as group_norm
 from ._layer_norm import layer_norm as layer_norm
 from ._layer_norm import rms_norm as rms_norm
 from ._models import CNN as CNN
+from ._models import GRU as GRU
 from ._models import MLP as MLP
 from ._models import MODELS as MODELS
 from ._models import Autoencoder as Autoencoder
 from ._models import ResidualMLP as ResidualMLP
-from ._sequence import GRU as GRU
 from ._transformer import Transformer as Transformer
+from ._transformer import causal_attention as causal_attention
+from ._transformer import rotary as rotary
 from ._transformer import tokens_of as tokens_of

@@ -1,8 +1,10 @@
-"""Models for small problems: perceptron, convolutional network, residual network, autoencoder.
+"""Models for small problems: perceptron, convolutions, residuals, autoencoder, recurrence.
 
     MLP, CNN       hidden layers, then an affine map to the outputs
     ResidualMLP    h <- h + f(h), whose gradient is dL/dh = dL/dh' (1 + f')
     Autoencoder    code = encode(x), y = decode(code), trained to reproduce x
+    GRU            r, z = sigmoid(W x + U h + b)    n = tanh(W_n x + b_n + r * (U_n h + c_n))
+                   h <- (1 - z) * n + z * h         predicts each token from those before it
 
 A product of many small factors f' vanishes; a product of factors 1 + f' does not. All fields can be
 written to JSON: activations and initializers are given by name.
@@ -10,16 +12,18 @@ written to JSON: activations and initializers are given by name.
 References: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016,
 https://arxiv.org/abs/1603.05027 (the block, normalization first); Hinton & Salakhutdinov, "Reducing
 the Dimensionality of Data with Neural Networks", Science 2006,
-https://doi.org/10.1126/science.1127647.
+https://doi.org/10.1126/science.1127647; Cho et al., "Learning Phrase Representations using RNN
+Encoder-Decoder", EMNLP 2014, https://arxiv.org/abs/1406.1078.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, DTypeLike, Float, Real, ScalarLike
+from jaxtyping import Array, Bool, DTypeLike, Float, Int, Real, ScalarLike
 
 from jaxopt_course.activations import activation
 from jaxopt_course.core import checks
@@ -35,8 +39,7 @@ from ._hidden import (
     hidden_layer,
     normalized,
 )
-from ._sequence import GRU
-from ._shared import check_rank
+from ._shared import as_tokens, check_rank
 from ._transformer import Transformer
 
 
@@ -259,6 +262,43 @@ class Autoencoder(nn.Module):
     def _network(self, outputs: int, hidden: Sequence[int], name: str) -> MLP:
         names = ("activation", "kernel_init", "param_dtype")
         return MLP(outputs, hidden, name=name, **{field: getattr(self, field) for field in names})
+
+
+class GRU(nn.Module):
+    """An embedding, a gated recurrent unit and an affine map.
+
+    Attributes:
+        vocabulary: number of tokens, in [1, inf); those outside [0, vocabulary) are unknown.
+        width: width of the embedding and of the state, in [1, inf).
+        param_dtype: dtype of the parameters and of the computation.
+
+    Examples:
+        >>> import jax
+        >>> model, tokens = GRU(vocabulary=5), jnp.array([[0, 3, 1]])
+        >>> logits, variables = model.init_with_output(jax.random.key(0), tokens, train=False)
+        >>> logits.shape
+        (1, 3, 5)
+    """
+
+    vocabulary: int
+    width: int = 64
+    param_dtype: DTypeLike = jnp.float32
+
+    def __post_init__(self) -> None:
+        checks.integer("GRU", "vocabulary", self.vocabulary, "[1, inf)")
+        checks.integer("GRU", "width", self.width, "[1, inf)")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "batch length"], train: bool
+    ) -> Float[Array, "batch length vocabulary"]:
+        """The logits of the token after each position; NaN after an unknown token."""
+        tokens = as_tokens("GRU", tokens, self.vocabulary)
+        dtypes: dict[str, Any] = {"dtype": self.param_dtype, "param_dtype": self.param_dtype}
+        h = nn.Embed(self.vocabulary, self.width, **dtypes)(tokens)
+        h = nn.RNN(nn.GRUCell(self.width, **dtypes))(h)
+        return nn.Dense(self.vocabulary, **dtypes)(h)
 
 
 MODELS: dict[str, type[nn.Module]] = {  # those that a saved configuration may name

@@ -5,7 +5,6 @@ in training mode. Random numbers come from the stream ``"dropout"`` of the ``nnx
 from its default stream.
 """
 
-from ._batch_norm import BatchNorm as BatchNorm
 from ._dense import DropConnect as DropConnect
 from ._dense import Maxout as Maxout
 from ._dropout import ClassicalDropout as ClassicalDropout
@@ -13,9 +12,10 @@ from ._dropout import Dropout as Dropout
 from ._dropout import GaussianDropout as GaussianDropout
 from ._dropout import StochasticDepth as StochasticDepth
 from ._hyperparameter import Hyperparameter as Hyperparameter
-from ._layer_norm import GroupNorm as GroupNorm
-from ._layer_norm import LayerNorm as LayerNorm
-from ._layer_norm import RMSNorm as RMSNorm
 from ._models import CNN as CNN
 from ._models import MLP as MLP
+from ._normalization import BatchNorm as BatchNorm
+from ._normalization import GroupNorm as GroupNorm
+from ._normalization import LayerNorm as LayerNorm
+from ._normalization import RMSNorm as RMSNorm
 from ._transformer import Transformer as Transformer

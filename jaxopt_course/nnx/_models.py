@@ -23,9 +23,8 @@ from jaxopt_course.activations import activation
 from jaxopt_course.core import checks
 from jaxopt_course.initializers import initializer
 
-from ._batch_norm import BatchNorm
 from ._dropout import Dropout
-from ._layer_norm import LayerNorm
+from ._normalization import BatchNorm, LayerNorm
 
 
 RowMask = Bool[Array, "batch"] | Float[Array, "batch"]

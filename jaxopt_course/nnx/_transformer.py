@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int, ScalarLike
 from jaxopt_course import nn
 
 from ._dropout import Dropout
-from ._layer_norm import LayerNorm, RMSNorm
 from ._models import promote_dtype
+from ._normalization import LayerNorm, RMSNorm
 
 
 START = nnx.initializers.normal(0.02)  # of embeddings and positions, as in GPT-2

@@ -39,9 +39,9 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import adamw
+from ._matrices import map_stacked
 from ._muon import Dimensions, MuonDimensionNumbers, beside_others, folded, specs_of, unfolded
 from ._normuon import several
-from ._stacks import map_stacked
 
 
 class ScaleByDionState(NamedTuple):

@@ -46,6 +46,7 @@ from jaxopt_course.transforms import (
 )
 
 from ._adam import adamw, mean_of_step
+from ._matrices import map_stacked
 from ._muon_dimensions import MuonDimensionNumbers as MuonDimensionNumbers
 from ._muon_dimensions import ambiguous, describe_muon, muon_dimensions
 from ._newton_schulz import (
@@ -57,7 +58,6 @@ from ._newton_schulz import (
     orthogonalized,
     rows_of,
 )
-from ._stacks import map_stacked
 
 
 Dimensions: TypeAlias = MuonDimensionNumbers | Mask | None

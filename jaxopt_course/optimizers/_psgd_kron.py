@@ -49,8 +49,8 @@ from jaxopt_course.transforms import (
     scale_by_learning_rate,
 )
 
+from ._matrices import map_stacked
 from ._shampoo import along_axes, factor_sizes, grams
-from ._stacks import map_stacked
 
 
 # Noise relative to the mean size of a gradient: the root of the rounding error of float32.

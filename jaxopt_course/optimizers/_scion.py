@@ -48,6 +48,7 @@ from jaxopt_course.transforms import (
     stateless,
 )
 
+from ._matrices import map_stacked
 from ._muon import Dimensions, MuonDimensionNumbers, folded, specs_of, unfolded
 from ._newton_schulz import (
     STANDARD,
@@ -58,7 +59,6 @@ from ._newton_schulz import (
     rows_of,
 )
 from ._normuon import several
-from ._stacks import map_stacked
 
 
 NORMS = ("spectral", "sign", "embedding", "rms")

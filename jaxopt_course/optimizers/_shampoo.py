@@ -49,8 +49,7 @@ from jaxopt_course.transforms import (
     trace,
 )
 
-from ._blocks import in_blocks
-from ._stacks import map_stacked
+from ._matrices import in_blocks, map_stacked
 
 
 class ScaleByShampooState(NamedTuple):

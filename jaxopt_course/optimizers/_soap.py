@@ -38,8 +38,8 @@ from jaxopt_course.core import (
 from jaxopt_course.transforms import add_decayed_weights, chain, scale_by_learning_rate
 
 from ._adam import check_moments
+from ._matrices import map_stacked
 from ._shampoo import along_axes, factor_sizes, grams
-from ._stacks import map_stacked
 
 
 class ScaleBySoapState(NamedTuple):

@@ -41,6 +41,7 @@ from jaxopt_course.transforms import (
 )
 
 from ._adam import adamw
+from ._matrices import map_stacked
 from ._muon import Dimensions, beside_others, folded, scale_by_shape, specs_of, unfolded
 from ._newton_schulz import (
     STANDARD,
@@ -51,7 +52,6 @@ from ._newton_schulz import (
     rows_of,
 )
 from ._soap import scale_by_soap
-from ._stacks import map_stacked
 
 
 def soap_muon(

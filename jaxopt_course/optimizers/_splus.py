@@ -44,8 +44,8 @@ from jaxopt_course.transforms import (
     stateless,
 )
 
+from ._matrices import map_stacked
 from ._shampoo import along_axes, factor_sizes, grams
-from ._stacks import map_stacked
 
 
 class ScaleBySplusState(NamedTuple):

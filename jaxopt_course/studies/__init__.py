@@ -8,9 +8,11 @@ from ._designs import grid_design as grid_design
 from ._designs import random_design as random_design
 from ._designs import sobol_design as sobol_design
 from ._ensemble import Ensemble as Ensemble
+from ._ensemble import Soup as Soup
 from ._ensemble import bagging as bagging
 from ._ensemble import ensemble as ensemble
 from ._ensemble import out_of_bag as out_of_bag
+from ._ensemble import soup as soup
 from ._export import importance as importance
 from ._export import to_optuna as to_optuna
 from ._export import to_table as to_table
@@ -32,8 +34,6 @@ from ._result import SearchResult as SearchResult
 from ._result import best_configuration as best_configuration
 from ._result import paired_differences as paired_differences
 from ._search import search as search
-from ._soup import Soup as Soup
-from ._soup import soup as soup
 from ._space import Choice as Choice
 from ._space import Float as Float
 from ._space import Int as Int

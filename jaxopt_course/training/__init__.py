@@ -17,8 +17,8 @@ from ._fit import Record as Record
 from ._fit import fit as fit
 from ._fit import smoke_test as smoke_test
 from ._log import Logging as Logging
-from ._memory_plan import MemoryPlan as MemoryPlan
-from ._memory_plan import plan as plan
+from ._memory import MemoryPlan as MemoryPlan
+from ._memory import plan as plan
 from ._population import make_population as make_population
 from ._progress import Progress as Progress
 from ._resume import Checkpointing as Checkpointing

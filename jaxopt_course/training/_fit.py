@@ -42,8 +42,8 @@ from ._segments import History, Segments, finish_program, open_segments
 from ._sharding import agree, make_placement
 from ._signals import leave, requests_to_stop
 from ._state import Outcome, OutcomeCode, Rows, Run, TrainState
+from ._step import check_track
 from ._stream import Stream
-from ._track import check_track
 from ._training import Setup, Training
 
 

@@ -18,10 +18,10 @@ from jaxopt_course.core import canonical_convolutions, checks, on_auto_axes
 from ._arguments import Evaluated, built, check_build, check_key, make_timetable
 from ._data import as_examples, as_rows, count_rows
 from ._early_stopping import EarlyStopping, check_early_stopping
+from ._memory import WHOLE, Segments, scan, segments_of
 from ._progress import Progress, frozen_metrics, release, run_of
-from ._remat import WHOLE, Segments, scan, segments_of
 from ._state import Rows, Run
-from ._track import check_track
+from ._step import check_track
 from ._training import Held, Setup, Training
 
 

@@ -50,8 +50,17 @@ from ._progress import (
 )
 from ._sharding import Placement, constrain, constrain_batch, split_shapes
 from ._state import Outcome, OutcomeCode, Rows, TrainState
-from ._step import StepTaken, batch_means, init_state, train_step, value_fn_after
-from ._track import check_not_tracked, no_norms, norms_of, rates_of
+from ._step import (
+    StepTaken,
+    batch_means,
+    check_not_tracked,
+    init_state,
+    no_norms,
+    norms_of,
+    rates_of,
+    train_step,
+    value_fn_after,
+)
 
 
 class Held(NamedTuple):

@@ -122,12 +122,6 @@ from ._stateless import identity as identity
 from ._stateless import set_to_zero as set_to_zero
 from ._stateless import stateless as stateless
 from ._stateless import stateless_with_tree_map as stateless_with_tree_map
-from ._states import evaluation_params as evaluation_params
-from ._states import lookahead_params as lookahead_params
-from ._states import loss_scale as loss_scale
-from ._states import packed_params as packed_params
-from ._states import packed_state as packed_state
-from ._states import unpack as unpack
 from ._tail import LatestAverageState as LatestAverageState
 from ._tail import TailAverageState as TailAverageState
 from ._tail import latest_average as latest_average
@@ -135,7 +129,13 @@ from ._tail import tail_average as tail_average
 from ._take_step import ValueFn as ValueFn
 from ._take_step import apply_accumulated as apply_accumulated
 from ._take_step import apply_updates as apply_updates
+from ._take_step import evaluation_params as evaluation_params
+from ._take_step import lookahead_params as lookahead_params
+from ._take_step import loss_scale as loss_scale
+from ._take_step import packed_params as packed_params
+from ._take_step import packed_state as packed_state
 from ._take_step import take_step as take_step
+from ._take_step import unpack as unpack
 from ._trace import EmaState as EmaState
 from ._trace import TraceState as TraceState
 from ._trace import ema as ema

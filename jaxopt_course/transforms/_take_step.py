@@ -6,6 +6,9 @@ Every update is offered the extra arguments
     grad        its gradient, as ``updates``
     value_fn    the loss as a function of the parameters, which line searches evaluate
     weight      the total weight of the batch, by which accumulations weigh it
+
+The questions that a loop asks the states of optimizers stand here too; ``core.states`` explains
+them.
 """
 
 import dataclasses
@@ -30,6 +33,14 @@ from jaxopt_course.core import (
 )
 
 from ._multi_steps import no_value_fn
+
+
+evaluation_params = states.evaluation_params
+lookahead_params = states.lookahead_params
+loss_scale = states.loss_scale
+packed_params = states.packed_params
+packed_state = states.packed_state
+unpack = states.unpack
 
 
 def apply_updates(params: Params, updates: Updates) -> Params:

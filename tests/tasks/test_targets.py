@@ -277,7 +277,7 @@ def test_traced_targets_pass_and_come_out_as_nan():
 
 
 def test_an_array_of_an_accelerator_is_copied_block_by_block():
-    from jaxopt_course.tasks._targets import copied_blocks  # no public name reaches it on a CPU
+    from jaxopt_course.tasks._task import copied_blocks  # no public name reaches it on a CPU
 
     array = jnp.arange(20.0).reshape(10, 2)
 

@@ -12,7 +12,7 @@ from jaxopt_course.tasks import function_task
 from jaxopt_course.training import Rows, make_train
 
 # Private: which loop is split.
-from jaxopt_course.training._remat import Segments, scan, segments_of
+from jaxopt_course.training._memory import Segments, scan, segments_of
 
 from .problems import line, line_task
 

@@ -6,6 +6,12 @@ Each step gives the optimizer the value and the gradient at the current point. T
     ITERATION_LIMIT   after `max_steps` steps
     NO_PROGRESS       after `patience` steps in a row without a new lowest value
     NOT_FINITE        before a step that leads to a non-finite value, gradient or state
+
+The trajectory has the points that an optimizer visits, without a test for a minimum:
+
+    p_0 = params,   p_(t+1) = p_t + u_t,   u_t = update(grad f(look(p_t)), ...)
+
+where look(p) is p, or the look-ahead point of the optimizer.
 """
 
 import enum
@@ -32,6 +38,9 @@ from jaxopt_course.core import (
     was_applied,
 )
 from jaxopt_course.transforms import ValueFn, apply_accumulated, lookahead_params, take_step
+
+
+__all__ = ["MinimizeOutcome", "Minimum", "minimize", "trajectory"]
 
 
 class MinimizeOutcome(enum.IntEnum):
@@ -325,3 +334,43 @@ def _check_function(fn: Callable[..., Any], params: Params, args: tuple[PyTree, 
             f"minimize: `fn` must return a scalar, got shape {value.shape}; "
             "take its mean or its sum."
         )
+
+
+def trajectory(
+    fn: Callable[[Any], Any], params: Params, optimizer: optax.GradientTransformation, steps: int
+) -> Params:
+    """The parameters after 0, 1, ..., ``steps`` steps of minimizing ``fn``.
+
+    The function is pure: jit it, or ``vmap`` it over initial points or hyperparameters of an
+    optimizer that is built inside.
+
+    Args:
+        fn: a function from params to a scalar.
+        params: the initial point.
+        optimizer: any gradient transformation.
+        steps: number of steps, in [0, inf), static.
+
+    Returns:
+        The params with a leading axis of ``steps + 1`` points.
+
+    Raises:
+        ValueError: if ``steps`` lies outside its range.
+
+    Examples:
+        >>> from jaxopt_course.optimizers import sgd
+        >>> trajectory(lambda x: x**2, jnp.array(1.0), sgd(0.25), 3).tolist()
+        [1.0, 0.5, 0.25, 0.125]
+    """
+    checks.integer("trajectory", "steps", steps, "[0, inf)")
+    tx = checks.transformation("trajectory", "optimizer", optimizer)
+    start = jax.tree.map(jnp.asarray, params)
+
+    def step(carry: Any, _: None) -> Any:
+        params, state = carry
+        value, grads = jax.value_and_grad(fn)(lookahead_params(state, params))
+        params, state = take_step(tx, params, state, grads, value=value, value_fn=fn)
+        return (params, state), params
+
+    run = canonical_convolutions(lambda carry: jax.lax.scan(step, carry, length=steps)[1])
+    points = run((start, tx.init(start)))
+    return jax.tree.map(lambda first, later: jnp.concatenate([first[None], later]), start, points)
