@@ -108,7 +108,8 @@ def alive() -> int:
     return sum(array.size == SIZE for array in jax.live_arrays())
 
 
-@pytest.mark.parametrize("name", everyday([*OF_A_TASK, *OF_NEW_FUNCTIONS], {"fit"}))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", [*OF_A_TASK, *OF_NEW_FUNCTIONS])
 def test_nothing_of_what_was_trained_outlives_it(name):
     once = OF_NEW_FUNCTIONS.get(name) or (lambda: OF_A_TASK[name](new_task()))
     before = alive()

@@ -150,6 +150,7 @@ def test_evaluate_computes_them_over_all_rows():
     assert {"a", "b"} < found.keys()
 
 
+@pytest.mark.exhaustive
 def test_trainings_compute_them_over_the_validation_rows():
     train = make_train(lambda _: (RANKED, adam(0.1)), (X, Y), **OPTIONS)
     run = jax.jit(train)(jax.random.key(0), None, ROWS)

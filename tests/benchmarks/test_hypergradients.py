@@ -33,6 +33,7 @@ def test_training_validation_and_test_rows_are_disjoint(own):
     assert list(map(len, parts[:2])) == [TRAINED, VALIDATED]
 
 
+@pytest.mark.exhaustive
 def test_the_code_of_the_autoencoder_is_penalized_in_training_only():
     own = PROBLEMS["autoencoder"]()
     batch = Batch(own.data[0][:5], own.data[1][:5], jnp.ones(5))

@@ -90,14 +90,14 @@ def test_the_saved_encoder_is_applied_to_new_rows(run, table, tmp_path, capsys):
     assert "new.csv' has 2 obstacles: (1) row 0 has no value in column 'built'. (2) column" in said
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("target", "columns"),
     [
         ("heat,wet", ["row", "prediction_heat", "prediction_wet"]),
-        pytest.param(
+        (
             "wet,new",
             ["row", *(f"{x}_{y}" for x in ("prediction", "probability") for y in ("wet", "new"))],
-            marks=pytest.mark.exhaustive,
         ),
     ],
 )

@@ -20,6 +20,7 @@ from tests.optimizers.trajectories import (
     PARAMS,
     flat,
 )
+from tests.tiers import everyday
 
 
 SINGLE = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), PARAMS)
@@ -101,7 +102,7 @@ MOVES = {
 }
 
 
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", everyday(MOVES, {"adam", "sgd"}))
 def test_a_state_of_optax_goes_on_here(name, standard_promotion):
     build, move = MOVES[name]
     theirs, ours = continued(build(optax), build(jc), move)

@@ -292,7 +292,7 @@ def test_a_batch_spread_over_a_mapped_axis_is_one_batch(key):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("axis", everyday_first(3, range(-4, 4)))
+@pytest.mark.parametrize("axis", everyday_first(1, range(-4, 4)))
 def test_batch_norm_over_any_axis_is_flaxs(axis, masked, key, standard_promotion):
     x = normal(5, 4, 3, 6)
     rows = jnp.arange(5).reshape(-1, 1, 1, 1) % 3 > 0 if masked and axis not in (0, -4) else None

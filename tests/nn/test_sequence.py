@@ -49,6 +49,7 @@ def test_a_gru_is_its_formula(key):
     np.testing.assert_allclose(ours, np.stack(expected, 1), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_the_order_of_tokens_matters_to_a_transformer(key):
     """Without positions its last place would not see in which order the others came."""
     model = CASES[1]

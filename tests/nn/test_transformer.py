@@ -8,7 +8,6 @@ import pytest
 
 from jaxopt_course.nn import Transformer, causal_attention, rotary
 from tests.nn.arrays import normal
-from tests.tiers import everyday_first
 
 
 TOKENS = jnp.array([[0, 3, 1, 4, 2, 2], [4, 4, 0, 1, 3, 2]])
@@ -62,7 +61,8 @@ def value_and_grad(model, params):
     return jax.jit(jax.value_and_grad(loss))(params)
 
 
-@pytest.mark.parametrize("options", everyday_first(1, [MODERN, {}, {"attention": "flax"}]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("options", [MODERN, {}, {"attention": "flax"}])
 def test_blocks_in_a_scan_are_the_blocks_one_by_one(options, key):
     sizes, norm = SIZES | options, "RMSNorm" if options == MODERN else "LayerNorm"
     flat, scanned = Transformer(**sizes), Transformer(**sizes, scan=True)
@@ -95,8 +95,9 @@ def test_depth_does_not_lengthen_the_program_of_a_scan(key):
     assert length(8) > 2 * length(2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("standard_promotion")  # jax's attention in bfloat16 mixes dtypes
-@pytest.mark.parametrize("scan", everyday_first(1, [False, True]))
+@pytest.mark.parametrize("scan", [False, True])
 def test_the_computation_may_be_in_bfloat16(scan, key):
     model = Transformer(**SIZES, **MODERN, scan=scan, dtype="bfloat16")
     variables = model.init(key, TOKENS, train=False)
@@ -119,6 +120,7 @@ def test_a_tied_head_is_the_embedding(key):
     np.testing.assert_allclose(logits, h @ embedding.T, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.exhaustive
 def test_the_rate_of_a_scan_may_be_traced(key):
     make = lambda rate: Transformer(**SIZES, **MODERN, scan=True, remat=True, dropout=rate)
     variables = make(None).init(key, TOKENS, train=False)

@@ -73,6 +73,7 @@ def test_train_and_eval_switch_a_model():
     assert not jnp.array_equal(model(X), model(X))
 
 
+@pytest.mark.exhaustive
 def test_statistics_of_a_mapped_axis_are_those_of_the_whole_batch():
     parts = X.reshape(3, 2, 4)
 

@@ -118,6 +118,7 @@ def test_a_transformer_is_that_of_linen(options, monkeypatch):
     chex.assert_trees_all_equal(model(TOKENS), evaluated)
 
 
+@pytest.mark.exhaustive
 def test_the_blocks_of_a_transformer_draw_different_numbers():
     model = ours.Transformer(5, 6, width=8, heads=2, blocks=2, dropout=0.5, rngs=nnx.Rngs(0))
     keys = jax.random.key_data(model.blocks.dropout.rngs.key[...])
@@ -127,6 +128,7 @@ def test_the_blocks_of_a_transformer_draw_different_numbers():
     assert not jnp.array_equal(model(TOKENS), model(TOKENS))
 
 
+@pytest.mark.exhaustive
 def test_a_traced_rate_passes_through_scanned_and_recomputed_blocks():
     sizes = {"width": 8, "heads": 2, "blocks": 2}
 

@@ -13,7 +13,6 @@ from jaxopt_course.optimizers import (
     shampoo,
     soap,
 )
-from tests.tiers import everyday_first
 
 
 STANDARD = (3.4445, -4.7750, 2.0315)
@@ -67,7 +66,8 @@ def parts_of(tree, name):
     return jax.tree.map(lambda x: x[name] if is_by_name(x) else x, tree, is_leaf=is_by_name)
 
 
-@pytest.mark.parametrize("name", everyday_first(1, TRANSFORMATIONS))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
 def test_stacked_updates_are_those_leaf_by_leaf(name):
     """To the roundings of sums in another order, which five steps of slope 3.4 amplify."""
     build, grads = TRANSFORMATIONS[name], gradients(STEPS)

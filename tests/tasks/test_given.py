@@ -92,6 +92,7 @@ def line():
     return starting_from(task, init(jax.random.key(5)))
 
 
+@pytest.mark.exhaustive
 def test_only_the_factors_are_trained_and_merging_gives_the_same_model():
     params, state = trained()
     task = starting_from(TASK, params, state)
@@ -145,6 +146,7 @@ def test_stacks_of_matrices_have_factors_of_their_own():
     assert_trees_all_close(change[2], factors["a"][2] @ factors["b"][2], rtol=1e-12)
 
 
+@pytest.mark.exhaustive
 def test_its_strength_is_data_and_other_wrappers_keep_it():
     task = line()
 

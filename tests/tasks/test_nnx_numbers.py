@@ -43,6 +43,7 @@ def test_a_class_and_functions_of_rngs_make_the_same_model():
     assert found == found[:1] * 5
 
 
+@pytest.mark.exhaustive
 def test_a_population_over_traced_dropout_rates_is_its_members_one_by_one():
     build = lambda rate: (nnx_task(functools.partial(Net, 2 * rate), REGRESSION), sgd(0.1))
     train = make_train(build, DATA, steps=3, batch_size=4)

@@ -61,7 +61,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", everyday_first(1, CASES))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("case", CASES)
 def test_all_trainings_agree(case, tmp_path):
     task, data = CASES[case]
     run = fit(task, adam(0.01), data, rows=ROWS, epochs=2, checkpoint=tmp_path / "c", **OPTIONS)

@@ -25,16 +25,13 @@ def build(hyperparameters):
 
 
 # Segments of at most 8 of 64 steps: 2 intervals of 3 steps, 2 stretches of 3 steps, 8 steps of 12.
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("options", "segments"),
     [
         ({"batch_size": 1}, Segments(steps=8)),
-        pytest.param({"batch_size": 4}, Segments(intervals=2), marks=pytest.mark.exhaustive),
-        pytest.param(
-            {"batch_size": 4, "evaluate_every": 30},
-            Segments(stretches=2),
-            marks=pytest.mark.exhaustive,
-        ),
+        ({"batch_size": 4}, Segments(intervals=2)),
+        ({"batch_size": 4, "evaluate_every": 30}, Segments(stretches=2)),
     ],
 )
 def test_training_and_derivatives_are_the_same(options, segments):

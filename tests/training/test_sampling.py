@@ -21,6 +21,7 @@ def transformer():
     return task, jax.tree.map(lambda x: 20 * x, params), state  # far from uniform
 
 
+@pytest.mark.exhaustive
 def test_greedy_tokens_are_those_of_a_loop_over_the_visible_window():
     task, params, state = transformer()
     prompts = np.array([[3, 1, 0], [6, 6, 2]])

@@ -64,6 +64,7 @@ def _batch(data):
     return Batch(*map(jnp.asarray, data))
 
 
+@pytest.mark.exhaustive
 def test_averages_and_accumulated_gradients_are_evaluated():
     optimizer = MultiSteps(ema_params(OPTIMIZER, 0.9), 4)
     options = OPTIONS | {"steps": 10}
@@ -72,6 +73,7 @@ def test_averages_and_accumulated_gradients_are_evaluated():
     agrees(*both)
 
 
+@pytest.mark.exhaustive
 def test_metrics_of_the_whole_set_and_the_end_of_a_stream():
     share = lambda predictions, targets, weights: jnp.average(
         accuracy(predictions, targets), weights=weights

@@ -11,6 +11,7 @@ import pytest
 from jaxopt_course import optimizers, transforms
 from jaxopt_course.core import GradientTransformationExtraArgs
 from jaxopt_course.training import state_shardings
+from tests.tiers import everyday_first
 from tests.transforms.test_quantized_state import by_axes, trained
 
 
@@ -57,7 +58,7 @@ def nearest(x, block, kind):
     return (chosen * scales).reshape(-1)[: x.size].reshape(x.shape)
 
 
-@pytest.mark.parametrize("kind", LEVELS)
+@pytest.mark.parametrize("kind", everyday_first(1, LEVELS))
 @pytest.mark.parametrize("shape", [(6, 64), (384,), (2, 3, 64), (6, 32, 2)])
 def test_each_entry_has_the_nearest_level(shape, kind, key):
     x = jax.random.normal(key, shape, jnp.float32)
@@ -69,7 +70,7 @@ def test_each_entry_has_the_nearest_level(shape, kind, key):
         np.testing.assert_allclose(found, nearest(x, block, kind), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", LEVELS)
+@pytest.mark.parametrize("kind", everyday_first(1, LEVELS))
 def test_all_levels_are_kept(kind):
     levels = jnp.asarray(LEVELS[kind], jnp.float32)
     found, array = kept(3 * levels, 16, kind)

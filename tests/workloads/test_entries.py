@@ -37,6 +37,7 @@ def test_whole_numbers_have_their_point_too():
     assert configuration_at(dict(own.space), own.default_point()) == {"k": 4}
 
 
+@pytest.mark.exhaustive
 def test_every_number_may_be_traced_and_matters():
     slopes = jax.random.normal(jax.random.key(0), (12, 64), jnp.float64)
 

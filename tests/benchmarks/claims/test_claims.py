@@ -103,6 +103,7 @@ def test_a_claim_is_the_same_in_double_precision(key):
     assert other.effects != narrow.effects
 
 
+@pytest.mark.exhaustive
 def test_variance_through_depth_is_halved_by_relu_and_kept_by_he(key):
     verdict = claim("initial_variance")(key, seeds=4)
     check(verdict, "initial_variance", 4)

@@ -109,6 +109,7 @@ def test_the_time_of_a_size_is_that_of_its_pick_with_whether_it_arrived():
     assert picked.values.shape == resamples(4).shape
 
 
+@pytest.mark.exhaustive
 def test_critical_rates_of_a_quadratic_are_those_of_the_formula(key):
     h, centres = 0.5, jax.random.normal(key, (16, 3))
     point = jnp.array([1.0, -2.0, 0.5])
