@@ -25,7 +25,7 @@ import optax
 from benchmarks._bars import Chart, draw
 from benchmarks._machine import save
 from benchmarks._measure import interleaved, medians, options_of, table
-from jaxopt_course.optimizers import _stacks, muon, shampoo, soap
+from jaxopt_course.optimizers import _matrices, muon, shampoo, soap
 
 
 RATE, ROUNDS, COMPILES = 0.02, 9, 3
@@ -36,7 +36,7 @@ def main() -> None:
     """Measure all variants, print tables, and write ``results/muon.json`` and ``.png``."""
     options = options_of(__doc__, "8 blocks, a quarter as wide, compiled once").parse_args()
     blocks, width, compiles = (8, 64, 1) if options.quick else (24, 256, COMPILES)
-    usual = _stacks.STACK_BYTES
+    usual = _matrices.STACK_BYTES
     stacks = {f"stacks of {n} MiB": n * MEBIBYTE for n in (1, 4, 16, 64)}
     makers: dict[str, dict[str, tuple[Any, int]]] = {
         "muon": {
@@ -123,7 +123,7 @@ def compiled(tx: Any, params: Any, stack_bytes: int) -> tuple[Any, dict[str, flo
     """The compiled update, with stacks of that size, and seconds of both stages."""
     jax.clear_caches()
     state = jax.eval_shape(tx.init, params)
-    with mock.patch.object(_stacks, "STACK_BYTES", stack_bytes):
+    with mock.patch.object(_matrices, "STACK_BYTES", stack_bytes):
         begin = time.perf_counter()
         lowered = jax.jit(tx.update, donate_argnums=1).lower(params, state, params)
         middle = time.perf_counter()
